@@ -1,0 +1,354 @@
+//! The decision: (tables of a policy, label of a task, request) → verdict.
+//!
+//! This is the only place where a verdict is made. The kernel programs, `bfpc explain` and the tests
+//! call it over their own [`Tables`]. It reads a bounded number of records, whatever the policy: the
+//! depth of two search trees, one cell, and for each program in the label at most four buckets.
+//!
+//! **Invariant:** what cannot be read refuses ([`Reason::Fault`]).
+//!
+//! Comparisons that the kernel's verifier would have to follow both ways are written as arithmetic: a
+//! branch for each of sixteen keys on six levels is more states than the verifier visits, a sum of
+//! sign bits is one.
+
+use crate::label::{Label, ProgramId};
+use crate::record::{
+    BUCKET, Cell, FANOUT, NO_RULE, Node32, Node128, Pair, PairBucket, Policy, ProgramBucket, Step, bucket_hashes,
+    pair_key,
+};
+use crate::request::{Address, Request};
+
+/// The most levels of nodes on the way from a root to a decided address: 16^6 ranges.
+pub const ADDRESS_LEVELS: u32 = 6;
+
+/// The most levels of nodes on the way from a decided address to a cell: 16^4 ranges of ports.
+pub const PORT_LEVELS: u32 = 4;
+
+/// The tables, as arrays that can be read at an index.
+pub trait Tables {
+    /// The one record that says where the others begin.
+    fn policy(&self) -> Option<&Policy>;
+    /// A node over 32-bit keys.
+    fn node32(&self, index: u32) -> Option<&Node32>;
+    /// A node over 128-bit keys.
+    fn node128(&self, index: u32) -> Option<&Node128>;
+    /// A cell.
+    fn cell(&self, index: u32) -> Option<&Cell>;
+    /// A bucket of programs.
+    fn program_bucket(&self, index: u32) -> Option<&ProgramBucket>;
+    /// A bucket of pairs.
+    fn pair_bucket(&self, index: u32) -> Option<&PairBucket>;
+
+    /// The topmost bit, as 0 or 1. The kernel's machine needs an instruction here that its compiler
+    /// does not turn back into a branch.
+    #[inline(always)]
+    fn sign_bit(word: u64) -> u64 {
+        word >> 63
+    }
+}
+
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Verdict {
+    /// Why, which says also what.
+    pub reason: Reason,
+    /// The number of the rule that decided, or [`NO_RULE`].
+    pub rule: u32,
+}
+
+impl Verdict {
+    /// Whether the request may go on.
+    #[inline(always)]
+    pub const fn is_allowed(self) -> bool {
+        matches!(self.reason, Reason::Default | Reason::Granted)
+    }
+
+    /// The stricter of two verdicts: the first one that refuses.
+    #[inline(always)]
+    pub const fn and(self, other: Verdict) -> Verdict {
+        if self.is_allowed() { other } else { self }
+    }
+
+    const FAULT: Verdict = Verdict { reason: Reason::Fault, rule: NO_RULE };
+}
+
+/// Why a request is allowed or refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Reason {
+    /// Allowed: nothing refuses, under `default allow`.
+    Default = 0,
+    /// Allowed: a rule grants it.
+    Granted = 1,
+    /// Refused by `deny P -> D`.
+    Denied = 2,
+    /// Refused by `only P -> D`: the program is not one of P.
+    Exclusive = 3,
+    /// Refused by `P -> only D`: the destination lies outside.
+    Confined = 4,
+    /// Refused by `default deny`: no rule grants it.
+    NotGranted = 5,
+    /// Refused: more restricted programs led to this process than its label can remember.
+    Overflow = 6,
+    /// Refused: a table could not be read.
+    Fault = 7,
+}
+
+/// Decides whether the task labelled `label` may do what `request` asks.
+#[inline(always)]
+pub fn decide<T: Tables>(tables: &T, label: &Label, request: &Request) -> Verdict {
+    let Some(policy) = tables.policy() else { return Verdict::FAULT };
+    let port_key = request.port_key();
+    let address = request.address.judged();
+    let reached = match address {
+        Address::V4(bits) => descend32::<T, ADDRESS_LEVELS>(tables, Step(policy.root_v4), Step::ADDRESS_DONE, bits),
+        Address::V6 { high, low } => descend128(tables, Step(policy.root_v6), high, low),
+    };
+    let Some(number) = reached.and_then(|step| cell_number(tables, step, port_key)) else { return Verdict::FAULT };
+    let verdict = judge(tables, policy, label, number);
+    let Some(embedded) = address.behind_nat64() else { return verdict };
+
+    let reached = descend32::<T, ADDRESS_LEVELS>(tables, Step(policy.root_v4), Step::ADDRESS_DONE, embedded);
+    let Some(number) = reached.and_then(|step| cell_number(tables, step, port_key)) else { return Verdict::FAULT };
+    match tables.cell(number) {
+        Some(cell) if cell.flags & Cell::NAMED == 0 => verdict,
+        Some(_) => verdict.and(judge(tables, policy, label, number)),
+        None => Verdict::FAULT,
+    }
+}
+
+/// The cell in which a request lies, for reports. `None` is a fault.
+pub fn find_cell<T: Tables>(tables: &T, request: &Request) -> Option<u32> {
+    let policy = tables.policy()?;
+    let step = match request.address.judged() {
+        Address::V4(bits) => descend32::<T, ADDRESS_LEVELS>(tables, Step(policy.root_v4), Step::ADDRESS_DONE, bits)?,
+        Address::V6 { high, low } => descend128(tables, Step(policy.root_v6), high, low)?,
+    };
+    cell_number(tables, step, request.port_key())
+}
+
+/// The verdict for one cell.
+#[inline(always)]
+fn judge<T: Tables>(tables: &T, policy: &Policy, label: &Label, number: u32) -> Verdict {
+    if label.flags & Label::OVERFLOW != 0 {
+        return Verdict { reason: Reason::Overflow, rule: NO_RULE };
+    }
+    let Some(cell) = tables.cell(number) else { return Verdict::FAULT };
+    if cell.flags & Cell::DENIED != 0 {
+        return Verdict { reason: Reason::Denied, rule: cell.rule };
+    }
+
+    // Grants: what the program itself holds, if it is proven to be that program.
+    let identity = if label.flags & Label::PROVEN != 0 { label.program } else { 0 };
+    let Some(own) = pair(tables, policy, number, identity) else { return Verdict::FAULT };
+    if cell.flags & Cell::EXCLUSIVE != 0 && own.flags & Pair::MEMBER == 0 {
+        return Verdict { reason: Reason::Exclusive, rule: cell.rule };
+    }
+
+    // Restrictions: of every program that the task is or was started by.
+    for (index, program) in label.under.iter().enumerate() {
+        if index as u32 >= label.depth {
+            break;
+        }
+        let Some(held) = pair(tables, policy, number, *program) else { return Verdict::FAULT };
+        if held.flags & Pair::DENIED != 0 {
+            return Verdict { reason: Reason::Denied, rule: held.rule };
+        }
+        if held.flags & Pair::INSIDE == 0 {
+            return Verdict { reason: Reason::Confined, rule: held.rule };
+        }
+    }
+
+    if own.flags & Pair::GRANTED != 0 {
+        return Verdict { reason: Reason::Granted, rule: own.rule };
+    }
+    if cell.flags & Cell::GRANTED != 0 {
+        return Verdict { reason: Reason::Granted, rule: cell.rule };
+    }
+    if policy.flags & Policy::DEFAULT_DENY != 0 {
+        return Verdict { reason: Reason::NotGranted, rule: policy.default_rule };
+    }
+    Verdict { reason: Reason::Default, rule: policy.default_rule }
+}
+
+/// What holds for a program in a cell; a program that the policy does not name is a stranger.
+/// `None` is a fault.
+#[inline(always)]
+fn pair<T: Tables>(tables: &T, policy: &Policy, cell: u32, id: ProgramId) -> Option<Pair> {
+    if id == 0 {
+        return Some(Pair::STRANGER);
+    }
+    let (first, second) = bucket_hashes(id);
+    let mut found = Found::NOTHING;
+    for index in [first & policy.program_mask, second & policy.program_mask] {
+        let bucket = tables.program_bucket(index)?;
+        for slot in 0..BUCKET {
+            let mask = all_ones_if_zero::<T>(entry(&bucket.ids, slot) ^ id);
+            let number = index.wrapping_mul(BUCKET as u32).wrapping_add(slot as u32 + 1);
+            found.merge(mask, number, entry(&bucket.flags, slot), entry(&bucket.rules, slot));
+        }
+    }
+    if found.number == 0 {
+        return Some(Pair::STRANGER);
+    }
+    let elsewhere = Pair { flags: found.flags, rule: found.rule };
+
+    let program = found.number;
+    let (first, second) = bucket_hashes(pair_key(cell, program));
+    let mut found = Found::NOTHING;
+    for index in [first & policy.pair_mask, second & policy.pair_mask] {
+        let bucket = tables.pair_bucket(index)?;
+        for slot in 0..BUCKET {
+            let different = (entry(&bucket.cells, slot) ^ cell) | (entry(&bucket.programs, slot) ^ program);
+            let mask = all_ones_if_zero::<T>(different as u64);
+            found.merge(mask, program, entry(&bucket.flags, slot), entry(&bucket.rules, slot));
+        }
+    }
+    if found.number == 0 {
+        return Some(elsewhere);
+    }
+    Some(Pair { flags: found.flags, rule: found.rule })
+}
+
+/// An entry of a bucket, merged in by masks: an entry stands in one place at most, though its two
+/// buckets may be one and the same.
+struct Found {
+    number: u32,
+    flags: u32,
+    rule: u32,
+}
+
+impl Found {
+    const NOTHING: Found = Found { number: 0, flags: 0, rule: 0 };
+
+    #[inline(always)]
+    fn merge(&mut self, mask: u32, number: u32, flags: u32, rule: u32) {
+        self.number |= mask & number;
+        self.flags |= mask & flags;
+        self.rule |= mask & rule;
+    }
+}
+
+#[inline(always)]
+fn entry<W: Copy + Default, const N: usize>(entries: &[W; N], index: usize) -> W {
+    // Never the default: every caller counts to N. Written so that no panic remains.
+    entries.get(index).copied().unwrap_or_default()
+}
+
+#[inline(always)]
+fn all_ones_if_zero<T: Tables>(word: u64) -> u32 {
+    (T::sign_bit(word | word.wrapping_neg()) as u32).wrapping_sub(1)
+}
+
+/// From a decided address to the number of a cell.
+#[inline(always)]
+fn cell_number<T: Tables>(tables: &T, step: Step, port_key: u32) -> Option<u32> {
+    descend32::<T, PORT_LEVELS>(tables, step, Step::PORT_DONE, port_key).map(Step::index)
+}
+
+/// Descends until a step has the bit `done`; `None` if it has not after `LEVELS` nodes.
+#[inline(always)]
+fn descend32<T: Tables, const LEVELS: u32>(tables: &T, root: Step, done: u32, key: u32) -> Option<Step> {
+    let mut step = root;
+    for _ in 0..LEVELS {
+        if step.0 & done != 0 {
+            return Some(step);
+        }
+        let node = tables.node32(step.index())?;
+        let mut before = 0;
+        for child in 0..FANOUT {
+            before += T::sign_bit((entry(&node.ends, child) as u64).wrapping_sub(key as u64));
+        }
+        step = Step(entry(&node.next, before as usize % FANOUT));
+    }
+    if step.0 & done != 0 { Some(step) } else { None }
+}
+
+/// As [`descend32`], over IPv6 addresses.
+#[inline(always)]
+fn descend128<T: Tables>(tables: &T, root: Step, high: u64, low: u64) -> Option<Step> {
+    let mut step = root;
+    for _ in 0..ADDRESS_LEVELS {
+        if step.0 & Step::ADDRESS_DONE != 0 {
+            return Some(step);
+        }
+        let node = tables.node128(step.index())?;
+        let mut before = 0;
+        for child in 0..FANOUT {
+            before += is_less128::<T>(entry(&node.ends_high, child), entry(&node.ends_low, child), high, low);
+        }
+        step = Step(entry(&node.next, before as usize % FANOUT));
+    }
+    if step.0 & Step::ADDRESS_DONE != 0 { Some(step) } else { None }
+}
+
+/// 1 if the first 128-bit number is less than the second, else 0: the borrow of their difference.
+#[inline(always)]
+fn is_less128<T: Tables>(a_high: u64, a_low: u64, b_high: u64, b_low: u64) -> u64 {
+    let borrow = is_less64::<T>(a_low, b_low);
+    let difference = a_high.wrapping_sub(b_high).wrapping_sub(borrow);
+    T::sign_bit((!a_high & b_high) | (!(a_high ^ b_high) & difference))
+}
+
+#[inline(always)]
+fn is_less64<T: Tables>(a: u64, b: u64) -> u64 {
+    T::sign_bit((!a & b) | (!(a ^ b) & a.wrapping_sub(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    struct None_;
+    impl Tables for None_ {
+        fn policy(&self) -> Option<&Policy> {
+            None
+        }
+        fn node32(&self, _: u32) -> Option<&Node32> {
+            None
+        }
+        fn node128(&self, _: u32) -> Option<&Node128> {
+            None
+        }
+        fn cell(&self, _: u32) -> Option<&Cell> {
+            None
+        }
+        fn program_bucket(&self, _: u32) -> Option<&ProgramBucket> {
+            None
+        }
+        fn pair_bucket(&self, _: u32) -> Option<&PairBucket> {
+            None
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        let request = Request { address: Address::V4(1), port: 443, protocol: crate::request::Protocol::Tcp };
+        assert_eq!(decide(&None_, &Label::STRANGER, &request), Verdict::FAULT);
+        assert!(!Verdict::FAULT.is_allowed());
+    }
+
+    fn near(word: u64) -> impl Strategy<Value = u64> {
+        prop_oneof![
+            any::<u64>(),
+            Just(word),
+            Just(word.wrapping_add(1)),
+            Just(word.wrapping_sub(1)),
+            Just(0),
+            Just(u64::MAX)
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_arithmetic_comparison_is_the_comparison(
+            (a, b) in any::<u128>().prop_flat_map(|a| {
+                (near((a >> 64) as u64), near(a as u64)).prop_map(move |(high, low)| (a, (high as u128) << 64 | low as u128))
+            })
+        ) {
+            let less = is_less128::<None_>((a >> 64) as u64, a as u64, (b >> 64) as u64, b as u64);
+            prop_assert_eq!(less == 1, a < b);
+            prop_assert_eq!(all_ones_if_zero::<None_>(a as u64) == u32::MAX, a as u64 == 0);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! How the kernel recognises a program's file at exec: the directory that holds it, and its name there.
+//!
+//! A path that is a string can be shown by any mount namespace or chroot. The directory's inode and the
+//! last component cannot: they match a file that an upgrade renamed into place, and match neither a
+//! bind mount over the path, nor a chroot, nor a copy, nor a hard link elsewhere. The enforcer learns the
+//! directory's key from the kernel, since `stat` shows other numbers on some filesystems (btrfs,
+//! overlayfs).
+
+use crate::label::ProgramId;
+
+/// A directory, as the kernel sees it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Directory {
+    /// `inode.i_ino`
+    pub inode: u64,
+    /// `super_block.s_dev`
+    pub device: u32,
+    /// `inode.i_generation`: tells apart two directories that bear the same number in turn.
+    pub generation: u32,
+}
+
+/// The longest name in a directory, with its terminating zero (NAME_MAX + 1).
+pub const NAME_SIZE: usize = 256;
+
+/// The key of the executables' map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ExecutableKey {
+    /// The directory,
+    pub directory: Directory,
+    /// and the name in it, filled up with zeros.
+    pub name: [u8; NAME_SIZE],
+}
+
+/// The value of the executables' map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Executable {
+    /// The program.
+    pub program: ProgramId,
+    /// 1 where the policy restricts it.
+    pub restricted: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Directory>() == 16 && size_of::<ExecutableKey>() == 272);
+const _: () = assert!(size_of::<Executable>() == 16);

@@ -1,0 +1,42 @@
+//! What the compiler, the enforcer and the kernel programs agree on.
+//!
+//! In reading order: what is asked ([`request`]), who asks ([`label`]), the tables that a policy
+//! becomes ([`record`]), and the one function that answers ([`decide`]). These four are `no_std`
+//! without a dependency, an allocation or a panic, and the kernel programs use them as they are.
+//! The feature `bundle` adds the file that carries the tables to a host: [`image`], [`manifest`],
+//! [`key`], [`envelope`], [`verify`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(any(feature = "bundle", test))]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod request;
+
+pub mod label;
+
+pub mod identity;
+
+pub mod record;
+
+pub mod decide;
+
+#[cfg(feature = "bundle")]
+pub mod image;
+
+#[cfg(feature = "bundle")]
+pub mod manifest;
+
+#[cfg(feature = "bundle")]
+pub mod key;
+
+#[cfg(feature = "bundle")]
+pub mod envelope;
+
+#[cfg(feature = "bundle")]
+pub mod verify;
+
+#[cfg(feature = "bundle")]
+pub mod debug;

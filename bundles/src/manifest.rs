@@ -1,0 +1,133 @@
+//! The manifest: what a bundle is, for whom, and which sections follow it. It is what gets signed.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record};
+
+/// The manifest of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The name of the policy.
+    pub policy: String,
+    /// Rises with every release of the policy; a host accepts no lower one.
+    pub revision: u64,
+    /// The bundle is refused before this time, in seconds since 1970-01-01 UTC.
+    pub not_before: Option<u64>,
+    /// The bundle is refused from this time on, in seconds since 1970-01-01 UTC.
+    pub expires: Option<u64>,
+    /// The hosts that it is for, by label; empty: every host.
+    pub audience: Vec<String>,
+    /// SHA-256 of the policy's source.
+    pub source_sha256: [u8; 32],
+    /// SHA-256 of the lock file; of nothing where there is none.
+    pub lock_sha256: [u8; 32],
+    /// The compiler and its version.
+    pub compiler: String,
+    /// What the kernel must offer: [`Need`]s by number.
+    pub needs: Vec<u16>,
+    /// The sections, in the order of the file.
+    pub sections: Vec<SectionEntry>,
+}
+
+/// One section, as the manifest announces it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SectionEntry {
+    /// A [`SectionKind`] by number.
+    pub kind: u16,
+    /// The size of a map's key in bytes; 0 where the section becomes no map.
+    pub key_size: u32,
+    /// The size of a record in bytes; 0 where the section becomes no map.
+    pub value_size: u32,
+    /// The number of records; 0 where the section becomes no map.
+    pub count: u32,
+    /// The length in bytes.
+    pub length: u64,
+    /// SHA-256 of the bytes.
+    pub sha256: [u8; 32],
+}
+
+/// What a section holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u16)]
+pub enum SectionKind {
+    /// One [`Policy`] record.
+    Policy = 1,
+    /// [`Node32`] records.
+    Nodes32 = 2,
+    /// [`Node128`] records.
+    Nodes128 = 3,
+    /// [`Cell`] records.
+    Cells = 4,
+    /// [`ProgramBucket`] records.
+    Programs = 5,
+    /// [`PairBucket`] records.
+    Pairs = 6,
+    /// The executables, as a postcard list of [`NamedExecutable`](crate::image::NamedExecutable).
+    Executables = 7,
+    /// Where the rules came from, as postcard [`Debug`](crate::debug::Debug). The kernel never needs it.
+    Debug = 8,
+}
+
+impl SectionKind {
+    /// Every kind, in the order of a bundle.
+    pub const ALL: [SectionKind; 8] = [
+        SectionKind::Policy,
+        SectionKind::Nodes32,
+        SectionKind::Nodes128,
+        SectionKind::Cells,
+        SectionKind::Programs,
+        SectionKind::Pairs,
+        SectionKind::Executables,
+        SectionKind::Debug,
+    ];
+
+    /// From its number.
+    pub fn from_number(number: u16) -> Option<SectionKind> {
+        SectionKind::ALL.into_iter().find(|kind| *kind as u16 == number)
+    }
+
+    /// The size of its records, where the section is the content of an array map.
+    pub fn record_size(self) -> Option<usize> {
+        match self {
+            SectionKind::Policy => Some(Policy::SIZE),
+            SectionKind::Nodes32 => Some(Node32::SIZE),
+            SectionKind::Nodes128 => Some(Node128::SIZE),
+            SectionKind::Cells => Some(Cell::SIZE),
+            SectionKind::Programs => Some(ProgramBucket::SIZE),
+            SectionKind::Pairs => Some(PairBucket::SIZE),
+            SectionKind::Executables | SectionKind::Debug => None,
+        }
+    }
+
+    /// Its name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            SectionKind::Policy => "policy",
+            SectionKind::Nodes32 => "nodes32",
+            SectionKind::Nodes128 => "nodes128",
+            SectionKind::Cells => "cells",
+            SectionKind::Programs => "programs",
+            SectionKind::Pairs => "pairs",
+            SectionKind::Executables => "executables",
+            SectionKind::Debug => "debug",
+        }
+    }
+}
+
+impl fmt::Display for SectionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a policy needs of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Need {
+    /// BPF LSM programs are called and can refuse.
+    BpfLsm = 1,
+}

@@ -1,0 +1,296 @@
+//! The records of the tables, which are the values of the kernel's array maps byte for byte.
+//!
+//! Every number is little-endian, every record a multiple of eight bytes, because an array map rounds
+//! its values up to that: so a section of records can be copied into a map as it is.
+//!
+//! A table never says "maybe": a [`Step`] either goes to another node or ends at a cell.
+
+/// A number, or an array of numbers, at the next place of a record.
+trait Words: Sized {
+    fn write(&self, out: &mut [u8]) -> usize;
+    fn read(bytes: &mut &[u8]) -> Self;
+}
+
+macro_rules! words {
+    ($($type:ty),*) => { $(
+        impl Words for $type {
+            fn write(&self, out: &mut [u8]) -> usize {
+                match out.first_chunk_mut() {
+                    Some(place) => *place = self.to_le_bytes(),
+                    None => debug_assert!(false, "a record has room for its fields"),
+                }
+                size_of::<$type>()
+            }
+            fn read(bytes: &mut &[u8]) -> Self {
+                match bytes.split_first_chunk() {
+                    Some((word, rest)) => {
+                        *bytes = rest;
+                        <$type>::from_le_bytes(*word)
+                    }
+                    None => 0,
+                }
+            }
+        }
+    )* };
+}
+words!(u32, u64);
+
+impl<W: Words + Copy, const N: usize> Words for [W; N] {
+    fn write(&self, out: &mut [u8]) -> usize {
+        let mut at = 0;
+        for word in self {
+            at += word.write(out.get_mut(at..).unwrap_or_default());
+        }
+        at
+    }
+    fn read(bytes: &mut &[u8]) -> Self {
+        core::array::from_fn(|_| W::read(bytes))
+    }
+}
+
+/// What every record offers: a fixed size, to bytes, from bytes.
+pub trait Record: Copy {
+    /// The size in bytes, a multiple of eight.
+    const SIZE: usize;
+    /// Writes the record to the first [`Self::SIZE`] bytes of `out`.
+    fn write_to(&self, out: &mut [u8]);
+    /// Reads a record from the first [`Self::SIZE`] bytes; `None` where there are fewer.
+    fn read_from(bytes: &[u8]) -> Option<Self>;
+}
+
+macro_rules! record {
+    ($(#[$doc:meta])* $name:ident: $size:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+
+        impl Record for $name {
+            const SIZE: usize = $size;
+            fn write_to(&self, out: &mut [u8]) {
+                let mut at = 0;
+                $( at += self.$field.write(out.get_mut(at..).unwrap_or_default()); )*
+                debug_assert!(at == $size);
+            }
+            fn read_from(bytes: &[u8]) -> Option<Self> {
+                let mut bytes = bytes.get(..$size)?;
+                Some($name { $($field: Words::read(&mut bytes),)* })
+            }
+        }
+
+        const _: () = assert!(size_of::<$name>() == $size && $size % 8 == 0);
+    };
+}
+
+/// How many children a node has.
+pub const FANOUT: usize = 16;
+
+/// How many entries a bucket has.
+pub const BUCKET: usize = 4;
+
+record! {
+    /// A node of a search tree over IPv4 addresses or over [port keys](crate::request::port_key).
+    /// Child `i` covers everything after `ends[i - 1]` up to and including `ends[i]`. Unused entries
+    /// have the end `u32::MAX` and repeat the last child.
+    Node32: 128 {
+        /// The last key that each child covers, ascending; the last one is `u32::MAX`.
+        ends: [u32; FANOUT],
+        /// Where to go on: a [`Step`] each.
+        next: [u32; FANOUT],
+    }
+}
+
+record! {
+    /// A node of the search tree over IPv6 addresses: as [`Node32`], with the ends in two halves.
+    Node128: 320 {
+        /// The first eight bytes of each end.
+        ends_high: [u64; FANOUT],
+        /// The last eight bytes of each end.
+        ends_low: [u64; FANOUT],
+        /// Where to go on: a [`Step`] each.
+        next: [u32; FANOUT],
+    }
+}
+
+/// Where a search goes on, as stored in the nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Step(pub u32);
+
+impl Step {
+    /// The address is decided: what is left is a step by port.
+    pub const ADDRESS_DONE: u32 = 1 << 31;
+    /// The port is decided too: what is left is the number of a cell.
+    pub const PORT_DONE: u32 = 1 << 30;
+    /// The largest index of a node or number of a cell.
+    pub const INDEX_MAX: u32 = Step::PORT_DONE - 1;
+
+    /// The index of a node, or the number of a cell.
+    #[inline(always)]
+    pub const fn index(self) -> u32 {
+        self.0 & Step::INDEX_MAX
+    }
+}
+
+record! {
+    /// What holds for everyone who asks for the (address, port, protocol) of one cell. Two requests lie
+    /// in the same cell when exactly the same rules cover them.
+    Cell: 8 {
+        /// A set of the constants below.
+        flags: u32,
+        /// The rule behind the strongest flag: deny, then exclusive, then grant.
+        rule: u32,
+    }
+}
+
+impl Cell {
+    /// `deny * -> D`
+    pub const DENIED: u32 = 1;
+    /// `only P -> D`: programs that are not [`Pair::MEMBER`] are refused.
+    pub const EXCLUSIVE: u32 = 2;
+    /// `allow * -> D`
+    pub const GRANTED: u32 = 4;
+    /// A rule names this destination, by something narrower than `*`.
+    pub const NAMED: u32 = 8;
+}
+
+record! {
+    /// The programs of the policy, by a hash of their id. The number of a program is its place in the
+    /// table plus one.
+    ProgramBucket: 64 {
+        /// The ids; 0 is an empty entry.
+        ids: [u64; BUCKET],
+        /// What holds in cells for which [`PairBucket`] has no entry: constants of [`Pair`].
+        flags: [u32; BUCKET],
+        /// The rule behind them.
+        rules: [u32; BUCKET],
+    }
+}
+
+record! {
+    /// What holds for one program in one cell, where that differs from what holds for the program
+    /// elsewhere, by a hash of both.
+    PairBucket: 64 {
+        /// The cells.
+        cells: [u32; BUCKET],
+        /// The numbers of the programs; 0 is an empty entry.
+        programs: [u32; BUCKET],
+        /// What holds: constants of [`Pair`].
+        flags: [u32; BUCKET],
+        /// The rule behind it.
+        rules: [u32; BUCKET],
+    }
+}
+
+/// What holds for a program in a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pair {
+    /// A set of the constants below.
+    pub flags: u32,
+    /// The rule behind the strongest flag: deny, then a confinement that is left, then a grant.
+    pub rule: u32,
+}
+
+impl Pair {
+    /// The program is one of P for every `only P -> D` that covers the cell.
+    pub const MEMBER: u32 = 1;
+    /// Every `P -> only D` of the program covers the cell. True for a program that none confines.
+    pub const INSIDE: u32 = 2;
+    /// A `deny P -> D` of the program covers the cell.
+    pub const DENIED: u32 = 4;
+    /// An `allow P -> D`, `only P -> D` or `P -> only D` of the program covers the cell.
+    pub const GRANTED: u32 = 8;
+
+    /// What holds for a program that the policy does not name.
+    pub const STRANGER: Pair = Pair { flags: Pair::INSIDE, rule: NO_RULE };
+}
+
+/// In place of a rule's number: nothing that was written decided.
+pub const NO_RULE: u32 = u32::MAX;
+
+record! {
+    /// Where the tables begin, and what holds when nothing else does.
+    Policy: 32 {
+        /// The root of the search tree over IPv4 addresses: a [`Step`].
+        root_v4: u32,
+        /// The root of the search tree over IPv6 addresses: a [`Step`].
+        root_v6: u32,
+        /// A set of the constants below.
+        flags: u32,
+        /// The number of program buckets less one; the number is a power of two.
+        program_mask: u32,
+        /// The number of pair buckets less one; the number is a power of two.
+        pair_mask: u32,
+        /// The rule `default …`, or [`NO_RULE`].
+        default_rule: u32,
+        /// Zero.
+        reserved: [u32; 2],
+    }
+}
+
+impl Policy {
+    /// `default deny`
+    pub const DEFAULT_DENY: u32 = 1;
+}
+
+/// The two buckets that may hold a key, before the table's mask is applied. Each table is filled by
+/// moving entries between their two buckets, so two reads find an entry or prove that there is none.
+#[inline(always)]
+pub const fn bucket_hashes(key: u64) -> (u32, u32) {
+    // The finalizer of MurmurHash3 (fmix64): every bit of the key changes about half of the result.
+    let mut hash = key ^ key >> 33;
+    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^= hash >> 33;
+    (hash as u32, (hash >> 32) as u32)
+}
+
+/// The key of a pair in [`bucket_hashes`].
+#[inline(always)]
+pub const fn pair_key(cell: u32, program: u32) -> u64 {
+    (cell as u64) << 32 | program as u64
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec;
+
+    fn survives<R: Record + PartialEq + core::fmt::Debug>(record: R) {
+        let mut bytes = vec![0; R::SIZE];
+        record.write_to(&mut bytes);
+        assert_eq!(R::read_from(&bytes).unwrap(), record);
+        assert!(R::read_from(&bytes[1..]).is_none(), "a short slice holds no record");
+    }
+
+    proptest! {
+        #[test]
+        fn decode_inverts_encode(
+            words in prop::array::uniform16(any::<u32>()),
+            more in prop::array::uniform16(any::<u32>()),
+            high in prop::array::uniform16(any::<u64>()),
+            low in prop::array::uniform16(any::<u64>()),
+            four in prop::array::uniform4(any::<u64>()),
+        ) {
+            survives(Node32 { ends: words, next: more });
+            survives(Node128 { ends_high: high, ends_low: low, next: words });
+            survives(Cell { flags: words[0], rule: words[1] });
+            let take = |from: usize| core::array::from_fn(|i| words[from + i]);
+            survives(ProgramBucket { ids: four, flags: take(0), rules: take(4) });
+            survives(PairBucket { cells: take(0), programs: take(4), flags: take(8), rules: take(12) });
+            survives(Policy {
+                root_v4: words[0], root_v6: words[1], flags: words[2], program_mask: words[3],
+                pair_mask: words[4], default_rule: words[5], reserved: [words[6], words[7]],
+            });
+        }
+    }
+
+    #[test]
+    fn numbers_are_little_endian() {
+        let mut bytes = [0; Cell::SIZE];
+        Cell { flags: 1, rule: 0x0203_0405 }.write_to(&mut bytes);
+        assert_eq!(bytes, [1, 0, 0, 0, 5, 4, 3, 2]);
+    }
+}

@@ -1,0 +1,154 @@
+//! What is asked: an address, a port and a protocol, and how an address is judged.
+//!
+//! Enters: what a socket call named. Leaves: the one or two addresses that the policy is asked about.
+
+/// An address, in host byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    /// An IPv4 address.
+    V4(u32),
+    /// An IPv6 address, as two halves: 128-bit arithmetic is a library call in the kernel's machine.
+    V6 {
+        /// The first eight bytes.
+        high: u64,
+        /// The last eight bytes.
+        low: u64,
+    },
+}
+
+/// 127.0.0.1
+pub const LOOPBACK_V4: u32 = 0x7f00_0001;
+
+/// The first 96 bits of `::ffff:0:0/96` (IPv4-mapped addresses) leave this in the low half.
+const MAPPED_PREFIX: u64 = 0xffff;
+
+/// The high half of 64:ff9b::/96, the well-known prefix of NAT64 (RFC 6052).
+const NAT64_HIGH: u64 = 0x0064_ff9b_0000_0000;
+
+impl Address {
+    /// An IPv6 address from its bytes in network order, cut in two.
+    #[inline(always)]
+    pub const fn v6(bits: u128) -> Address {
+        Address::V6 { high: (bits >> 64) as u64, low: bits as u64 }
+    }
+
+    /// The address that the policy is asked about: an IPv4-mapped address is the IPv4 address that it
+    /// carries, and an unspecified one means loopback, since that is where the kernel connects it.
+    #[inline(always)]
+    pub const fn judged(self) -> Address {
+        match self {
+            Address::V4(0) => Address::V4(LOOPBACK_V4),
+            Address::V4(_) => self,
+            Address::V6 { high: 0, low: 0 } => Address::V6 { high: 0, low: 1 },
+            Address::V6 { high: 0, low } if low >> 32 == MAPPED_PREFIX => Address::V4(low as u32).judged_v4(),
+            Address::V6 { .. } => self,
+        }
+    }
+
+    #[inline(always)]
+    const fn judged_v4(self) -> Address {
+        match self {
+            Address::V4(0) => Address::V4(LOOPBACK_V4),
+            other => other,
+        }
+    }
+
+    /// The IPv4 address that a NAT64 gateway would send this on to. It is judged too when a rule
+    /// names it.
+    #[inline(always)]
+    pub const fn behind_nat64(self) -> Option<u32> {
+        match self {
+            Address::V6 { high: NAT64_HIGH, low } if low >> 32 == 0 => Some(low as u32),
+            _ => None,
+        }
+    }
+}
+
+/// A protocol, as far as a policy tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Protocol {
+    /// TCP, and MPTCP, whose first subflow is a TCP connection.
+    Tcp = 0,
+    /// UDP and UDP-Lite.
+    Udp = 1,
+    /// ICMP and ICMPv6 by a ping socket.
+    Icmp = 2,
+    /// Everything else.
+    Other = 3,
+}
+
+impl Protocol {
+    /// Every protocol, in the order of its number.
+    pub const ALL: [Protocol; 4] = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp, Protocol::Other];
+
+    /// From the kernel's `sk_protocol` (IPPROTO_*).
+    #[inline(always)]
+    pub const fn from_ipproto(number: u16) -> Protocol {
+        match number {
+            6 | 262 => Protocol::Tcp,
+            17 | 136 => Protocol::Udp,
+            1 | 58 => Protocol::Icmp,
+            _ => Protocol::Other,
+        }
+    }
+}
+
+/// What a process asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// Where to, as the call named it: [`Address::judged`] has not been applied.
+    pub address: Address,
+    /// The port; 0 where the protocol has none.
+    pub port: u16,
+    /// By which protocol.
+    pub protocol: Protocol,
+}
+
+impl Request {
+    /// Port and protocol as one number, so that one search tree tells both apart.
+    #[inline(always)]
+    pub const fn port_key(&self) -> u32 {
+        port_key(self.protocol, self.port)
+    }
+}
+
+/// See [`Request::port_key`].
+#[inline(always)]
+pub const fn port_key(protocol: Protocol, port: u16) -> u32 {
+    (protocol as u32) << 16 | port as u32
+}
+
+/// The largest [`port_key`].
+pub const LAST_PORT_KEY: u32 = port_key(Protocol::Other, u16::MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_addresses_are_the_ipv4_address_they_carry() {
+        let mapped = Address::v6(0xffff_c000_0201);
+        assert_eq!(mapped.judged(), Address::V4(0xc000_0201));
+        assert_eq!(Address::v6(0xffff_0000_0000).judged(), Address::V4(LOOPBACK_V4));
+    }
+
+    #[test]
+    fn ipv4_compatible_addresses_are_not_mapped() {
+        let compatible = Address::v6(0xc000_0201);
+        assert_eq!(compatible.judged(), compatible);
+    }
+
+    #[test]
+    fn unspecified_addresses_are_loopback() {
+        assert_eq!(Address::V4(0).judged(), Address::V4(LOOPBACK_V4));
+        assert_eq!(Address::v6(0).judged(), Address::v6(1));
+    }
+
+    #[test]
+    fn nat64_carries_an_ipv4_address_in_the_well_known_prefix_only() {
+        assert_eq!(Address::v6(0x0064_ff9b_0000_0000_0000_0000_c000_0201).behind_nat64(), Some(0xc000_0201));
+        assert_eq!(Address::v6(0x0064_ff9b_0001_0000_0000_0000_c000_0201).behind_nat64(), None);
+        assert_eq!(Address::v6(0x0064_ff9b_0000_0000_0000_0001_c000_0201).behind_nat64(), None);
+    }
+}

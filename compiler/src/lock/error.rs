@@ -1,0 +1,159 @@
+//! Why a lock file is refused: one [`LockFault`] for each place, gathered in one [`LockError`].
+//!
+//! Spans are byte offsets into the text that was given to `Lock::parse`; whoever reports the error
+//! attaches the text and its path with `miette::Report::with_source_code`.
+
+use miette::{Diagnostic, SourceSpan};
+use thiserror::Error;
+
+use crate::dns_name::NameError;
+use crate::lock::LOCK_VERSION;
+
+/// A lock file that cannot be used, and every reason that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Diagnostic)]
+#[error("the lock file cannot be used")]
+#[diagnostic(
+    code(lock::unusable),
+    help("take back the committed lock file, or resolve again with `bfpc lock --update`")
+)]
+pub struct LockError {
+    /// In the order of the text; never empty.
+    #[related]
+    pub faults: Vec<LockFault>,
+}
+
+/// One thing that is wrong with a lock file.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Diagnostic)]
+#[expect(missing_docs, reason = "the message of each variant is its documentation")]
+pub enum LockFault {
+    #[error("the lock file is not TOML: {reason}")]
+    #[diagnostic(
+        code(lock::syntax),
+        help("a merge may have left its markers here: resolve again with `bfpc lock --update`")
+    )]
+    Syntax {
+        reason: String,
+        #[label("here")]
+        at: Option<SourceSpan>,
+    },
+
+    #[error("the lock file states no version")]
+    #[diagnostic(
+        code(lock::no_version),
+        help("the file must contain `version = {LOCK_VERSION}`")
+    )]
+    NoVersion,
+
+    #[error("the lock file has version {found}, and this compiler reads version {LOCK_VERSION}")]
+    #[diagnostic(
+        code(lock::unknown_version),
+        help("use the version of bfpc that wrote it, or resolve again with `bfpc lock --update`")
+    )]
+    UnknownVersion {
+        found: String,
+        #[label("unknown version")]
+        at: SourceSpan,
+    },
+
+    #[error("{reason}")]
+    #[diagnostic(
+        code(lock::shape),
+        help(
+            "the lock file is written by `bfpc lock`: do not add to it by hand, resolve again"
+        )
+    )]
+    Shape {
+        reason: String,
+        #[label("here")]
+        at: Option<SourceSpan>,
+    },
+
+    #[error("`name` holds no DNS name: {reason}")]
+    #[diagnostic(code(lock::invalid_name), help("write the name as the policy does"))]
+    InvalidName {
+        reason: NameError,
+        #[label("not a name")]
+        at: SourceSpan,
+    },
+
+    #[error("`name` is written `{written}` and must be `{canonical}`")]
+    #[diagnostic(
+        code(lock::name_not_canonical),
+        help("a lock file uses lower case, A-labels and no final dot, so that one name has one text")
+    )]
+    NameNotCanonical {
+        written: String,
+        canonical: String,
+        #[label("another text for the same name")]
+        at: SourceSpan,
+    },
+
+    #[error("`{name}` is locked twice")]
+    #[diagnostic(
+        code(lock::duplicate_name),
+        help("keep one of the two tables, or resolve again with `bfpc lock --update {name}`")
+    )]
+    DuplicateName {
+        name: String,
+        #[label("first locked here")]
+        first: SourceSpan,
+        #[label("and again here")]
+        again: SourceSpan,
+    },
+
+    #[error("`addresses` of `{name}` is empty")]
+    #[diagnostic(
+        code(lock::no_addresses),
+        help("resolve again with `bfpc lock --update {name}`, or remove the table")
+    )]
+    NoAddresses {
+        name: String,
+        #[label("no address")]
+        at: SourceSpan,
+    },
+
+    #[error("`{written}` in `addresses` of `{name}` is no address")]
+    #[diagnostic(
+        code(lock::invalid_address),
+        help("write an IPv4 or IPv6 address without port, prefix or zone")
+    )]
+    InvalidAddress {
+        name: String,
+        written: String,
+        #[label("not an address")]
+        at: SourceSpan,
+    },
+
+    #[error("`{written}` stands twice in `addresses` of `{name}`")]
+    #[diagnostic(code(lock::duplicate_address), help("remove one of the two"))]
+    DuplicateAddress {
+        name: String,
+        written: String,
+        #[label("already listed")]
+        at: SourceSpan,
+    },
+
+    #[error("`cname` of `{name}` holds no DNS name: {reason}")]
+    #[diagnostic(
+        code(lock::invalid_cname),
+        help("resolve again with `bfpc lock --update {name}`")
+    )]
+    InvalidCname {
+        name: String,
+        reason: NameError,
+        #[label("not a name")]
+        at: SourceSpan,
+    },
+
+    #[error("`resolved_at` of `{name}` is no moment: `{written}`")]
+    #[diagnostic(
+        code(lock::invalid_time),
+        help("write it in UTC to the second, such as `2026-07-14T09:30:00Z`")
+    )]
+    InvalidTime {
+        name: String,
+        written: String,
+        #[label("not a moment in UTC")]
+        at: SourceSpan,
+    },
+}

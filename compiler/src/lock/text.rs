@@ -1,0 +1,256 @@
+//! The text of a lock file, read and written. Both directions stand here, so that they stay equal.
+
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use miette::SourceSpan;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::dns_name::{DnsName, NameError};
+use crate::lock::{LOCK_VERSION, Lock, LockError, LockFault, LockedName, ResolvedAt};
+
+const FIRST_LINE: &str = "# The DNS answers this policy is compiled with. \
+Review changes; `bfpc lock --update` makes them.";
+
+/// Only the version, so that a file of another version is told so, whatever else it holds.
+#[derive(Deserialize)]
+struct WrittenVersion {
+    version: Option<Spanned<toml::Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenLock {
+    #[expect(dead_code, reason = "read before, as `WrittenVersion`; named so that it is known")]
+    version: u32,
+    #[serde(default)]
+    name: Vec<WrittenName>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenName {
+    name: Spanned<String>,
+    addresses: Spanned<Vec<Spanned<String>>>,
+    #[serde(default)]
+    cname: Vec<Spanned<String>>,
+    ttl_seconds: u32,
+    resolvers: Vec<String>,
+    resolved_at: Spanned<String>,
+}
+
+pub(super) fn parse(text: &str) -> Result<Lock, LockError> {
+    let written = read_written(text).map_err(|fault| LockError {
+        faults: vec![fault],
+    })?;
+
+    let mut faults = Vec::new();
+    let mut names = BTreeMap::new();
+    let mut first_seen: BTreeMap<DnsName, SourceSpan> = BTreeMap::new();
+    for entry in &written.name {
+        let name = take_name(&entry.name, &mut faults);
+        let locked = take_locked(entry, &mut faults);
+        let Some(name) = name else { continue };
+        let again = span(entry.name.span());
+        match first_seen.entry(name.clone()) {
+            Entry::Occupied(first) => faults.push(LockFault::DuplicateName {
+                name: name.to_string(),
+                first: *first.get(),
+                again,
+            }),
+            Entry::Vacant(place) => {
+                place.insert(again);
+            }
+        }
+        if let Some(locked) = locked {
+            names.insert(name, locked);
+        }
+    }
+    if faults.is_empty() {
+        Ok(Lock { names })
+    } else {
+        Err(LockError { faults })
+    }
+}
+
+fn read_written(text: &str) -> Result<WrittenLock, LockFault> {
+    let WrittenVersion { version } =
+        toml::from_str(text).map_err(|error| LockFault::Syntax {
+            reason: error.message().to_owned(),
+            at: error.span().map(span),
+        })?;
+    let version = version.ok_or(LockFault::NoVersion)?;
+    if version.get_ref().as_integer() != Some(i64::from(LOCK_VERSION)) {
+        return Err(LockFault::UnknownVersion {
+            found: version.get_ref().to_string(),
+            at: span(version.span()),
+        });
+    }
+    toml::from_str(text).map_err(|error| LockFault::Shape {
+        reason: error.message().to_owned(),
+        at: error.span().map(span),
+    })
+}
+
+fn take_name(written: &Spanned<String>, faults: &mut Vec<LockFault>) -> Option<DnsName> {
+    let at = span(written.span());
+    match DnsName::parse(written.get_ref()) {
+        Ok(name) if name.as_str() == written.get_ref() => return Some(name),
+        Ok(name) => faults.push(LockFault::NameNotCanonical {
+            written: written.get_ref().clone(),
+            canonical: name.to_string(),
+            at,
+        }),
+        Err(reason) => faults.push(LockFault::InvalidName { reason, at }),
+    }
+    None
+}
+
+/// Everything but the name. `None` when a fault was reported.
+fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<LockedName> {
+    let faults_before = faults.len();
+    let name = entry.name.get_ref();
+
+    let mut addresses = BTreeSet::new();
+    for written in entry.addresses.get_ref() {
+        let at = span(written.span());
+        match written.get_ref().parse::<IpAddr>() {
+            Ok(address) if addresses.insert(address) => {}
+            Ok(_) => faults.push(LockFault::DuplicateAddress {
+                name: name.clone(),
+                written: written.get_ref().clone(),
+                at,
+            }),
+            Err(_) => faults.push(LockFault::InvalidAddress {
+                name: name.clone(),
+                written: written.get_ref().clone(),
+                at,
+            }),
+        }
+    }
+    if entry.addresses.get_ref().is_empty() {
+        faults.push(LockFault::NoAddresses {
+            name: name.clone(),
+            at: span(entry.addresses.span()),
+        });
+    }
+
+    let mut cname = Vec::new();
+    for written in &entry.cname {
+        match DnsName::parse(written.get_ref()) {
+            Ok(alias) => cname.push(alias),
+            Err(reason) => faults.push(invalid_cname(name, reason, written)),
+        }
+    }
+
+    let resolved_at = ResolvedAt::parse(entry.resolved_at.get_ref());
+    if resolved_at.is_none() {
+        faults.push(LockFault::InvalidTime {
+            name: name.clone(),
+            written: entry.resolved_at.get_ref().clone(),
+            at: span(entry.resolved_at.span()),
+        });
+    }
+
+    if faults.len() > faults_before {
+        return None;
+    }
+    Some(LockedName {
+        addresses,
+        cname,
+        ttl_seconds: entry.ttl_seconds,
+        resolvers: entry.resolvers.clone(),
+        resolved_at: resolved_at?,
+    })
+}
+
+fn invalid_cname(name: &str, reason: NameError, written: &Spanned<String>) -> LockFault {
+    LockFault::InvalidCname {
+        name: name.to_owned(),
+        reason,
+        at: span(written.span()),
+    }
+}
+
+fn span(range: Range<usize>) -> SourceSpan {
+    SourceSpan::from(range)
+}
+
+pub(super) fn write(lock: &Lock) -> String {
+    let mut text = format!("{FIRST_LINE}\nversion = {LOCK_VERSION}\n");
+    for (name, locked) in &lock.names {
+        text.push_str("\n[[name]]\n");
+        push_line(&mut text, "name", &quoted(name.as_str()));
+        push_line(
+            &mut text,
+            "addresses",
+            &list(locked.addresses.iter().map(ToString::to_string)),
+        );
+        if !locked.cname.is_empty() {
+            push_line(
+                &mut text,
+                "cname",
+                &list(locked.cname.iter().map(ToString::to_string)),
+            );
+        }
+        push_line(&mut text, "ttl_seconds", &locked.ttl_seconds.to_string());
+        push_line(&mut text, "resolvers", &list(locked.resolvers.iter().cloned()));
+        push_line(
+            &mut text,
+            "resolved_at",
+            &quoted(&locked.resolved_at.to_string()),
+        );
+    }
+    text
+}
+
+fn push_line(text: &mut String, key: &str, value: &str) {
+    text.push_str(key);
+    text.push_str(" = ");
+    text.push_str(value);
+    text.push('\n');
+}
+
+/// One item stays on the line; several stand one a line, so that a diff shows exactly what changed.
+fn list(items: impl ExactSizeIterator<Item = String>) -> String {
+    let several = items.len() > 1;
+    let mut text = String::from("[");
+    for item in items {
+        if several {
+            text.push_str("\n    ");
+        }
+        text.push_str(&quoted(&item));
+        if several {
+            text.push(',');
+        }
+    }
+    if several {
+        text.push('\n');
+    }
+    text.push(']');
+    text
+}
+
+/// A basic TOML string. Names, addresses and moments need no escapes; a resolver could.
+fn quoted(item: &str) -> String {
+    let mut text = String::from("\"");
+    for character in item.chars() {
+        match character {
+            '"' | '\\' => {
+                text.push('\\');
+                text.push(character);
+            }
+            control if control.is_control() => {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "\\u{:04X}", u32::from(control));
+            }
+            plain => text.push(plain),
+        }
+    }
+    text.push('"');
+    text
+}

@@ -1,0 +1,219 @@
+//! Lowering: checked policy → image.
+//!
+//! The plane of addresses, ports and protocols is cut along the rules' edges. Requests that exactly the
+//! same rules cover share a cell; what the rules mean is then worked out once for each cell
+//! ([`cells`]), and the way from an address and a port to its cell becomes search trees ([`tree`]).
+//! Everything is numbered in the order of the source and of the address space, so the same policy
+//! gives the same bytes.
+
+mod cells;
+#[cfg(test)]
+mod tests;
+mod table;
+mod tree;
+
+use std::collections::{BTreeMap, HashMap};
+
+use bfp_bundle::image::{Image, NamedExecutable};
+use bfp_bundle::label::ProgramId;
+use bfp_bundle::record::{NO_RULE, Policy, Step};
+use bfp_bundle::request::{LAST_PORT_KEY, port_key};
+use sha2::{Digest, Sha256};
+
+use self::cells::Cells;
+use self::tree::Trees;
+use crate::policy::{Addresses, CheckedPolicy, Default, PortRange};
+
+/// Why a checked policy has no image.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum LowerError {
+    /// A table would have more entries than can be numbered or searched.
+    #[error("the policy is too large: its {what} would need {found} entries, and {limit} is the limit")]
+    #[diagnostic(code(lower::capacity), help("split the policy, or merge rules that mean the same"))]
+    Capacity {
+        /// Which table.
+        what: &'static str,
+        /// How many entries it would have.
+        found: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// Two paths have one id.
+    #[error("the paths `{first}` and `{second}` have the same program id")]
+    #[diagnostic(code(lower::id_collision), help("rename one of the two programs"))]
+    IdCollision {
+        /// One path,
+        first: String,
+        /// and the other.
+        second: String,
+    },
+}
+
+/// The stable id of the program at `path`: the first eight bytes of a SHA-256, never zero.
+pub fn program_id(path: &str) -> ProgramId {
+    let digest = Sha256::new().chain_update(b"bfp program path\0").chain_update(path).finalize();
+    let (first, _) = digest.split_at(8);
+    first.iter().rev().fold(0, |id, byte| id << 8 | u64::from(*byte)).max(1)
+}
+
+/// Which ports a rule covers at an address.
+type Covering = Vec<(usize, Vec<PortRange>)>;
+
+/// Lowers a policy.
+pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
+    let policy = checked.policy();
+    let mut cells = Cells::new(policy);
+    let mut trees = Trees::default();
+    let mut steps: HashMap<Covering, Step> = HashMap::new();
+
+    let mut edges_v4: Vec<Edge<u32>> = Vec::new();
+    let mut edges_v6: Vec<Edge<u128>> = Vec::new();
+    for (rule, written) in policy.rules.iter().enumerate() {
+        for destination in &written.destinations {
+            let ports = &destination.ports;
+            match destination.addresses {
+                Addresses::V4(first, last) => edges_v4.push(Edge { first, last, rule, ports }),
+                Addresses::V6(first, last) => edges_v6.push(Edge { first, last, rule, ports }),
+            }
+        }
+    }
+    let mut by_port = |covering: Covering, trees: &mut Trees| -> Result<Step, LowerError> {
+        if let Some(step) = steps.get(&covering) {
+            return Ok(*step);
+        }
+        let ranges = cut_ports(&covering, &mut cells)?;
+        let step = trees.ports(&ranges)?;
+        steps.insert(covering, step);
+        Ok(step)
+    };
+    let mut ranges_v4 = Vec::new();
+    for (last, covering) in sweep(edges_v4, u32::MAX) {
+        tree::push(&mut ranges_v4, last, by_port(covering, &mut trees)?);
+    }
+    let mut ranges_v6 = Vec::new();
+    for (last, covering) in sweep(edges_v6, u128::MAX) {
+        tree::push(&mut ranges_v6, last, by_port(covering, &mut trees)?);
+    }
+    let root_v4 = trees.addresses_v4(&ranges_v4)?;
+    let root_v6 = trees.addresses_v6(&ranges_v6)?;
+
+    let ids: Vec<ProgramId> = policy.programs.iter().map(|program| program_id(&program.path)).collect();
+    let mut paths: BTreeMap<ProgramId, &str> = BTreeMap::new();
+    for (program, id) in policy.programs.iter().zip(&ids) {
+        if let Some(first) = paths.insert(*id, &program.path) {
+            return Err(LowerError::IdCollision { first: first.to_owned(), second: program.path.clone() });
+        }
+    }
+    let (programs, numbers) = table::programs(&ids, &cells);
+    let pairs = table::pairs(&numbers, &cells);
+    let executables = policy.programs.iter().zip(&ids).enumerate().map(|(index, (program, &id))| NamedExecutable {
+        path: program.path.clone(),
+        program: id,
+        restricted: cells.is_restricted(index),
+    });
+
+    Ok(Image {
+        policy: Policy {
+            root_v4: root_v4.0,
+            root_v6: root_v6.0,
+            flags: if policy.default == Default::Allow { 0 } else { Policy::DEFAULT_DENY },
+            program_mask: programs.len() as u32 - 1,
+            pair_mask: pairs.len() as u32 - 1,
+            default_rule: NO_RULE,
+            reserved: [0; 2],
+        },
+        executables: executables.collect(),
+        nodes32: trees.nodes32,
+        nodes128: trees.nodes128,
+        cells: cells.records(),
+        programs,
+        pairs,
+    })
+}
+
+/// A range of addresses that a rule covers for some ports.
+struct Edge<'a, A> {
+    first: A,
+    last: A,
+    rule: usize,
+    ports: &'a Vec<PortRange>,
+}
+
+/// An address that can be counted up and down.
+trait Key: Copy + Ord {
+    fn before(self) -> Option<Self>;
+    fn after(self) -> Option<Self>;
+}
+macro_rules! key {
+    ($($type:ty),*) => { $(impl Key for $type {
+        fn before(self) -> Option<Self> { self.checked_sub(1) }
+        fn after(self) -> Option<Self> { self.checked_add(1) }
+    })* };
+}
+key!(u32, u128);
+
+/// Cuts the address space into ranges that the same rules cover: (last address, who covers it), ascending.
+fn sweep<A: Key>(edges: Vec<Edge<'_, A>>, maximum: A) -> Vec<(A, Covering)> {
+    let mut starts: BTreeMap<A, Vec<usize>> = BTreeMap::new();
+    let mut ends: BTreeMap<A, Vec<usize>> = BTreeMap::new();
+    let mut cuts: std::collections::BTreeSet<A> = std::collections::BTreeSet::from([maximum]);
+    for (index, edge) in edges.iter().enumerate() {
+        starts.entry(edge.first).or_default().push(index);
+        cuts.extend(edge.first.before());
+        cuts.insert(edge.last);
+        if let Some(after) = edge.last.after() {
+            ends.entry(after).or_default().push(index);
+        }
+    }
+    // Ranges that are open now, by rule and place, so that a covering comes out in the rules' order.
+    let mut open: BTreeMap<(usize, usize), &Vec<PortRange>> = BTreeMap::new();
+    let mut starts = starts.into_iter().peekable();
+    let mut ends = ends.into_iter().peekable();
+    let mut ranges = Vec::new();
+    for last in cuts {
+        while let Some((_, closed)) = ends.next_if(|(at, _)| *at <= last) {
+            for index in closed {
+                if let Some(edge) = edges.get(index) {
+                    open.remove(&(edge.rule, index));
+                }
+            }
+        }
+        while let Some((_, opened)) = starts.next_if(|(at, _)| *at <= last) {
+            for index in opened {
+                if let Some(edge) = edges.get(index) {
+                    open.insert((edge.rule, index), edge.ports);
+                }
+            }
+        }
+        let mut covering: Covering = Vec::new();
+        for ((rule, _), ports) in &open {
+            match covering.last_mut() {
+                Some((same, merged)) if same == rule => {
+                    merged.extend(ports.iter());
+                    merged.sort();
+                    merged.dedup();
+                }
+                _ => covering.push((*rule, (*ports).clone())),
+            }
+        }
+        ranges.push((last, covering));
+    }
+    ranges
+}
+
+/// Cuts the ports at one address into ranges that the same rules cover: (last key, cell), ascending.
+fn cut_ports(covering: &Covering, cells: &mut Cells<'_>) -> Result<Vec<(u32, u32)>, LowerError> {
+    let key = |range: &PortRange| (port_key(range.protocol, range.first), port_key(range.protocol, range.last));
+    let mut cuts = std::collections::BTreeSet::from([LAST_PORT_KEY]);
+    for (first, last) in covering.iter().flat_map(|(_, ports)| ports.iter().map(key)) {
+        cuts.extend(first.checked_sub(1));
+        cuts.insert(last);
+    }
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for last in cuts {
+        let covers = |ports: &Vec<PortRange>| ports.iter().map(key).any(|(first, end)| (first..=end).contains(&last));
+        let rules: Vec<usize> = covering.iter().filter(|(_, ports)| covers(ports)).map(|(rule, _)| *rule).collect();
+        tree::push(&mut ranges, last, cells.number(rules)?);
+    }
+    Ok(ranges)
+}

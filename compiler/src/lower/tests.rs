@@ -1,0 +1,192 @@
+//! The image means what the model means: on random policies, for every program and every request at or
+//! beside an edge.
+#![expect(clippy::indexing_slicing, clippy::expect_used, reason = "a test may fail loudly")]
+
+use bfp_bundle::decide::{Reason, decide};
+use bfp_bundle::image::Image;
+use bfp_bundle::label::{Label, Proof, Restriction};
+use bfp_bundle::manifest::SectionKind;
+use bfp_bundle::request::{Address, Protocol, Request};
+use bfp_grammar::syntax::Span;
+use proptest::prelude::*;
+
+use super::{lower, program_id};
+use crate::model::{self, Process};
+use crate::policy::*;
+
+const PATHS: [&str; 4] = ["/usr/bin/a", "/usr/bin/b", "/usr/bin/c", "/usr/bin/d"];
+
+fn address_v4() -> impl Strategy<Value = u32> {
+    prop_oneof![Just(0), Just(u32::MAX), 0x7f00_0000u32..0x7f00_0004, 0x0a00_0000u32..0x0a00_0010, any::<u32>()]
+}
+
+fn address_v6() -> impl Strategy<Value = u128> {
+    prop_oneof![
+        Just(0u128),
+        Just(u128::MAX),
+        0xfd00u128 << 112..(0xfd00u128 << 112) + 16,
+        (0x0064_ff9bu128 << 96) + 0x0a00_0000..(0x0064_ff9bu128 << 96) + 0x0a00_0010,
+        any::<u128>()
+    ]
+}
+
+fn addresses() -> impl Strategy<Value = Addresses> {
+    prop_oneof![
+        (address_v4(), address_v4()).prop_map(|(a, b)| Addresses::V4(a.min(b), a.max(b))),
+        (address_v6(), address_v6()).prop_map(|(a, b)| Addresses::V6(a.min(b), a.max(b))),
+        address_v4().prop_map(|a| Addresses::V4(a, a)),
+    ]
+}
+
+fn ports() -> impl Strategy<Value = Vec<PortRange>> {
+    let port = prop_oneof![Just(0u16), Just(443), Just(u16::MAX), 1u16..1000];
+    let range = (0usize..4, port.clone(), port).prop_map(|(protocol, a, b)| PortRange {
+        protocol: Protocol::ALL[protocol],
+        first: a.min(b),
+        last: a.max(b),
+    });
+    prop_oneof![Just(PortRange::all()), prop::collection::btree_set(range, 1..4).prop_map(|s| s.into_iter().collect())]
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let effect =
+        prop_oneof![Just(Effect::Exclusive), Just(Effect::Confined), Just(Effect::Deny), Just(Effect::Allow)];
+    let programs = prop::collection::btree_set(0usize..PATHS.len(), 1..3)
+        .prop_map(|set| Subjects::Programs(set.into_iter().map(ProgramIndex).collect()));
+    let subjects = prop_oneof![1 => Just(Subjects::Everyone), 4 => programs];
+    let everything = Just(vec![
+        Destination { addresses: Addresses::V4(0, u32::MAX), ports: PortRange::all() },
+        Destination { addresses: Addresses::V6(0, u128::MAX), ports: PortRange::all() },
+    ]);
+    let some = prop::collection::vec(
+        (addresses(), ports()).prop_map(|(addresses, ports)| Destination { addresses, ports }),
+        1..4,
+    );
+    let destinations = prop_oneof![1 => everything.prop_map(|d| (d, true)), 6 => some.prop_map(|d| (d, false))];
+    (effect, subjects, destinations).prop_map(|(effect, subjects, (destinations, covers_everything))| Rule {
+        // `only * -> D` excludes nobody, and the checker refuses it.
+        effect: if effect == Effect::Exclusive && subjects == Subjects::Everyone { Effect::Deny } else { effect },
+        subjects,
+        destinations,
+        covers_everything,
+        span: Span::default(),
+        subjects_span: Span::default(),
+        destinations_span: Span::default(),
+    })
+}
+
+fn policy() -> impl Strategy<Value = CheckedPolicy> {
+    (prop::collection::vec(rule(), 0..6), any::<bool>()).prop_map(|(rules, deny)| CheckedPolicy {
+        policy: ResolvedPolicy {
+            name: "p".to_owned(),
+            programs: PATHS
+                .iter()
+                .map(|path| Program { path: (*path).to_owned(), name: (*path).to_owned(), span: Span::default() })
+                .collect(),
+            rules,
+            default: if deny { Default::Deny(Span::default()) } else { Default::Allow },
+            names: std::collections::BTreeMap::new(),
+        },
+    })
+}
+
+/// Every address and port at an edge of the policy or beside one, with every protocol.
+fn requests(policy: &ResolvedPolicy) -> Vec<Request> {
+    let mut addresses = vec![Address::V4(0), Address::v6(0), Address::v6(0xffff_0a00_0001), Address::v6(0xffff_0000_0000)];
+    let mut ports = vec![0, 443, u16::MAX];
+    for destination in policy.rules.iter().flat_map(|rule| &rule.destinations) {
+        match destination.addresses {
+            Addresses::V4(first, last) => {
+                for bits in [first.wrapping_sub(1), first, last, last.wrapping_add(1)] {
+                    addresses.push(Address::V4(bits));
+                    addresses.push(Address::v6(0xffff_0000_0000 | u128::from(bits)));
+                    addresses.push(Address::v6((0x0064_ff9bu128 << 96) | u128::from(bits)));
+                }
+            }
+            Addresses::V6(first, last) => addresses
+                .extend([first.wrapping_sub(1), first, last, last.wrapping_add(1)].map(Address::v6)),
+        }
+        for range in &destination.ports {
+            ports.extend([range.first.wrapping_sub(1), range.first, range.last, range.last.wrapping_add(1)]);
+        }
+    }
+    addresses.sort();
+    addresses.dedup();
+    ports.sort();
+    ports.dedup();
+    let mut requests = Vec::new();
+    for &address in &addresses {
+        for &port in &ports {
+            requests.extend(Protocol::ALL.map(|protocol| Request { address, port, protocol }));
+        }
+    }
+    requests
+}
+
+/// Strangers, each program, and each program started by each other one.
+fn processes(image: &Image) -> Vec<(Process, Label)> {
+    let restriction = |index: usize| {
+        if image.executables[index].restricted { Restriction::Restricted } else { Restriction::Unrestricted }
+    };
+    let mut found = vec![(Process::default(), Label::STRANGER)];
+    for (parent, path) in PATHS.iter().enumerate() {
+        let mut label = Label::STRANGER;
+        label.execute(program_id(path), Proof::Proven, restriction(parent));
+        found.push((Process::of(Some(ProgramIndex(parent))), label));
+        let mut unproven = Label::STRANGER;
+        unproven.execute(program_id(path), Proof::NameOnly, restriction(parent));
+        found.push((Process { program: None, under: vec![ProgramIndex(parent)] }, unproven));
+        for (child, path) in PATHS.iter().enumerate() {
+            let mut label = label;
+            label.execute(program_id(path), Proof::Proven, restriction(child));
+            let process =
+                Process { program: Some(ProgramIndex(child)), under: vec![ProgramIndex(parent), ProgramIndex(child)] };
+            found.push((process, label));
+        }
+    }
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 96 } else { 2000 }))]
+
+    #[test]
+    fn the_image_means_what_the_model_means(checked in policy()) {
+        let image = lower(&checked).expect("a small policy has an image");
+        for (process, label) in processes(&image) {
+            for request in requests(checked.policy()) {
+                let verdict = decide(&image, &label, &request);
+                prop_assert!(verdict.reason != Reason::Fault, "{:?} {:?}", process, request);
+                prop_assert_eq!(
+                    verdict.is_allowed(), model::allows(&checked, &process, &request),
+                    "{:?} {:?} {:?}", verdict, process, request
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn adding_a_restriction_never_widens_access(checked in policy(), added in rule()) {
+        prop_assume!(added.effect == Effect::Deny);
+        let mut more = checked.clone();
+        more.policy.rules.push(added);
+        let (before, after) = (lower(&checked).expect("an image"), lower(&more).expect("an image"));
+        for ((_, label), (_, label_after)) in processes(&before).into_iter().zip(processes(&after)) {
+            for request in requests(more.policy()) {
+                if decide(&after, &label_after, &request).is_allowed() {
+                    prop_assert!(decide(&before, &label, &request).is_allowed());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_image_survives_its_sections(checked in policy()) {
+        let image = lower(&checked).expect("an image");
+        let sections = SectionKind::ALL.map(|kind| (kind, image.section(kind)));
+        let decoded = Image::decode(|wanted| {
+            sections.iter().find(|(kind, _)| *kind == wanted).map_or(&[], |(_, bytes)| bytes.as_slice())
+        });
+        prop_assert_eq!(decoded.expect("what was encoded decodes"), image);
+    }
+}

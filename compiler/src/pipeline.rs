@@ -1,0 +1,125 @@
+//! All stages on one screen: source and lock → bundle.
+//!
+//! Nothing here reads a file, a socket or the clock: the same arguments give the same bytes.
+
+use std::net::IpAddr;
+
+use bfp_bundle::debug::{Debug, DebugRule};
+use bfp_bundle::envelope;
+use bfp_bundle::image::Image;
+use bfp_bundle::key::SecretKey;
+use bfp_bundle::manifest::{Manifest, Need};
+use miette::Diagnostic;
+use sha2::{Digest, Sha256};
+
+use crate::lock::Lock;
+use crate::policy::CheckedPolicy;
+use crate::{check, lower, resolve};
+
+/// The errors of the stage that failed: all of them.
+pub type Findings = Vec<Box<dyn Diagnostic + Send + Sync>>;
+
+/// What goes in.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The name of the file, for messages and the debug section.
+    pub file: &'a str,
+    /// The name of the policy, where the text gives none.
+    pub stem: &'a str,
+    /// The policy's text.
+    pub text: &'a str,
+    /// The text of its lock file; empty where there is none.
+    pub lock_text: &'a str,
+    /// The answers in it.
+    pub lock: &'a Lock,
+}
+
+/// Text → policy without contradiction.
+pub fn check(source: &Source<'_>) -> Result<CheckedPolicy, Findings> {
+    let syntax = bfp_grammar::parse(source.text).map_err(boxed)?;
+    let resolved = resolve::resolve(&syntax, source.stem, source.lock).map_err(boxed)?;
+    check::check(resolved).map_err(boxed)
+}
+
+/// Policy → tables.
+pub fn lower(policy: &CheckedPolicy) -> Result<Image, Findings> {
+    lower::lower(policy).map_err(|error| boxed(vec![error]))
+}
+
+/// What a release says about itself, beside what the source says.
+#[derive(Clone, Debug, Default)]
+pub struct Release {
+    /// The revision.
+    pub revision: u64,
+    /// See [`Manifest::not_before`].
+    pub not_before: Option<u64>,
+    /// See [`Manifest::expires`].
+    pub expires: Option<u64>,
+    /// See [`Manifest::audience`].
+    pub audience: Vec<String>,
+}
+
+/// Tables → signed bundle.
+pub fn sign(
+    source: &Source<'_>,
+    policy: &CheckedPolicy,
+    image: &Image,
+    release: Release,
+    keys: &[SecretKey],
+) -> Result<Vec<u8>, Findings> {
+    let manifest = Manifest {
+        policy: policy.policy().name.clone(),
+        revision: release.revision,
+        not_before: release.not_before,
+        expires: release.expires,
+        audience: release.audience,
+        source_sha256: Sha256::digest(source.text).into(),
+        lock_sha256: Sha256::digest(source.lock_text).into(),
+        compiler: concat!("bfpc ", env!("CARGO_PKG_VERSION")).to_owned(),
+        needs: vec![Need::BpfLsm as u16],
+        sections: Vec::new(),
+    };
+    envelope::seal(manifest, image, &debug(source, policy), keys)
+        .map_err(|error| boxed(vec![SealError { reason: error.to_string() }]))
+}
+
+/// Where the rules and addresses of a policy came from.
+pub fn debug(source: &Source<'_>, policy: &CheckedPolicy) -> Debug {
+    let policy = policy.policy();
+    let rules = policy.rules.iter().map(|rule| DebugRule {
+        file: source.file.to_owned(),
+        line: line_of(source.text, rule.span.start),
+        text: one_line(rule.span.text_in(source.text)),
+    });
+    let address = |address: &IpAddr| address.to_string();
+    let names = policy.names.iter().flat_map(|(name, addresses)| {
+        addresses.iter().map(move |at| (address(at), name.as_str().to_owned()))
+    });
+    Debug {
+        rules: rules.collect(),
+        names: names.collect(),
+        programs: policy.programs.iter().map(|program| (program.path.clone(), program.name.clone())).collect(),
+    }
+}
+
+/// The tables cannot be written.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("the bundle cannot be encoded: {reason}")]
+#[diagnostic(code(sign::unencodable), help("this is a defect of the compiler: report it with the policy"))]
+struct SealError {
+    reason: String,
+}
+
+fn boxed<E: Diagnostic + Send + Sync + 'static>(errors: Vec<E>) -> Findings {
+    errors.into_iter().map(|error| Box::new(error) as Box<dyn Diagnostic + Send + Sync>).collect()
+}
+
+fn line_of(text: &str, at: usize) -> u32 {
+    text.bytes().take(at).filter(|&byte| byte == b'\n').count() as u32 + 1
+}
+
+/// A rule on one line, without comments.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(rule, _)| rule).trim());
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}

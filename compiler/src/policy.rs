@@ -1,0 +1,142 @@
+//! A policy with every name replaced by what it stands for: the subject of checking, of lowering and of
+//! the plain model.
+//!
+//! Addresses are in host byte order; ranges include both ends. Each rule keeps its place in the source.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use bfp_bundle::request::Protocol;
+use bfp_grammar::syntax::Span;
+
+use crate::dns_name::DnsName;
+
+/// A policy whose names are resolved and whose rules may still contradict each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedPolicy {
+    /// The name of the policy.
+    pub name: String,
+    /// The executables that it names, in the order of their first mention.
+    pub programs: Vec<Program>,
+    /// The rules, in the order of the text; `only P -> only D` is two rules with one span.
+    pub rules: Vec<Rule>,
+    /// What holds when nothing refuses.
+    pub default: Default,
+    /// Every DNS name that was used, with its addresses.
+    pub names: BTreeMap<DnsName, Vec<IpAddr>>,
+}
+
+/// A policy that passed every check: the only kind that can be lowered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedPolicy {
+    // INVARIANT: made by `check::check` alone.
+    pub(crate) policy: ResolvedPolicy,
+}
+
+impl CheckedPolicy {
+    /// The policy.
+    pub fn policy(&self) -> &ResolvedPolicy {
+        &self.policy
+    }
+}
+
+/// An executable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its absolute path on the host.
+    pub path: String,
+    /// The name under which the policy declares it, for reports; the path where it has none.
+    pub name: String,
+    /// Where it is first mentioned.
+    pub span: Span,
+}
+
+/// The number of a program in [`ResolvedPolicy::programs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProgramIndex(pub usize);
+
+/// The left side of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subjects {
+    /// `*`
+    Everyone,
+    /// These programs, sorted, without repetition.
+    Programs(Vec<ProgramIndex>),
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What it does.
+    pub effect: Effect,
+    /// Whose requests it concerns.
+    pub subjects: Subjects,
+    /// Where they go: a request is covered when one of these covers it.
+    pub destinations: Vec<Destination>,
+    /// The right side is `*`, which covers everything and names nothing.
+    pub covers_everything: bool,
+    /// The whole rule in the source.
+    pub span: Span,
+    /// Its left side.
+    pub subjects_span: Span,
+    /// Its right side.
+    pub destinations_span: Span,
+}
+
+/// What a rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// `only P -> D`
+    Exclusive,
+    /// `P -> only D`
+    Confined,
+    /// `deny P -> D`
+    Deny,
+    /// `allow P -> D`
+    Allow,
+}
+
+/// A range of addresses with the ports that are meant there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Destination {
+    /// The addresses.
+    pub addresses: Addresses,
+    /// The ports, sorted and merged; never empty.
+    pub ports: Vec<PortRange>,
+}
+
+/// A range of addresses of one family, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Addresses {
+    /// IPv4.
+    V4(u32, u32),
+    /// IPv6. The mapped range is not in it: `resolve` writes IPv4-mapped ranges as [`Addresses::V4`].
+    V6(u128, u128),
+}
+
+/// A range of ports of one protocol, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortRange {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The first port.
+    pub first: u16,
+    /// The last port.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// Every port of every protocol.
+    pub fn all() -> Vec<PortRange> {
+        Protocol::ALL.iter().map(|&protocol| PortRange { protocol, first: 0, last: u16::MAX }).collect()
+    }
+}
+
+/// What holds when nothing refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Default {
+    /// `default allow`, also where nothing is written.
+    Allow,
+    /// `default deny`, and where.
+    Deny(Span),
+}

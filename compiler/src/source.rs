@@ -1,0 +1,87 @@
+//! A source file with its lock file, read with bounds: bytes on disk → text, or a sentence that says
+//! why not.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The largest policy or lock that is read.
+pub const MAX_SOURCE_BYTES: u64 = 64 << 20;
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum SourceError {
+    /// It cannot be opened or read.
+    #[error("`{path}` cannot be read: {reason}")]
+    #[diagnostic(code(source::unreadable), help("name an existing file that you may read"))]
+    Unreadable {
+        /// Which file.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// A directory, a device, a pipe.
+    #[error("`{path}` is not a regular file")]
+    #[diagnostic(code(source::not_a_file), help("name the file itself, such as `policy.bfp`"))]
+    NotAFile {
+        /// Which file.
+        path: String,
+    },
+    /// Too large to be what it should be.
+    #[error("`{path}` has {found} bytes, and at most {limit} are read")]
+    #[diagnostic(code(source::too_large), help("check that this is the right file"))]
+    TooLarge {
+        /// Which file.
+        path: String,
+        /// Its size in bytes.
+        found: u64,
+        /// The largest size in bytes.
+        limit: u64,
+    },
+    /// Not text.
+    #[error("`{path}` is not UTF-8 text: byte {at} cannot be decoded")]
+    #[diagnostic(code(source::not_utf8), help("save the file as UTF-8"))]
+    NotUtf8 {
+        /// Which file.
+        path: String,
+        /// The first byte that is wrong.
+        at: usize,
+    },
+}
+
+/// Reads a file of at most `limit` bytes.
+pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, SourceError> {
+    let name = || path.display().to_string();
+    let unreadable = |error: std::io::Error| SourceError::Unreadable { path: name(), reason: error.to_string() };
+    // Asked before opening: opening a pipe or a device may wait or act.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(SourceError::NotAFile { path: name() });
+    }
+    let mut bytes = Vec::new();
+    let mut file = File::open(path).map_err(unreadable)?;
+    let length = file.metadata().map_err(unreadable)?.len();
+    if length > limit {
+        return Err(SourceError::TooLarge { path: name(), found: length, limit });
+    }
+    // The file may grow while it is read.
+    (&mut file).take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > limit {
+        return Err(SourceError::TooLarge { path: name(), found: bytes.len() as u64, limit });
+    }
+    Ok(bytes)
+}
+
+/// Reads a text file.
+pub fn read_text(path: &Path) -> Result<String, SourceError> {
+    String::from_utf8(read_bytes(path, MAX_SOURCE_BYTES)?).map_err(|error| SourceError::NotUtf8 {
+        path: path.display().to_string(),
+        at: error.utf8_error().valid_up_to(),
+    })
+}
+
+/// Where the lock of a policy stands: beside it, with `.lock` added to its name.
+pub fn lock_path(policy: &Path) -> PathBuf {
+    let mut name = policy.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}

@@ -1,0 +1,28 @@
+//! `bprm_committed_creds`: the kernel has committed an exec, so the task gets its label.
+//!
+//! `bprm_check_security` would be too early: an exec can still fail after it, and the old program would
+//! go on under the new label (fs/exec.c, `begin_new_exec` is the point of no return).
+
+use aya_ebpf::{macros::lsm, programs::LsmContext};
+
+use crate::{
+    kernel::{self, Pointer, member},
+    labels::{self, Missing},
+};
+
+#[lsm(hook = "bprm_committed_creds")]
+pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
+    let task = labels::current();
+    let label = labels::of(task, Missing::Create);
+    // SAFETY: the first argument is `struct linux_binprm *` (include/linux/lsm_hook_defs.h), and the label
+    // is the map's memory when it is not null.
+    unsafe {
+        let Some(label) = label.as_mut() else { return 0 };
+        let bprm: Pointer = ctx.arg(0);
+        let file: Pointer = member(bprm, &kernel::linux_binprm__file);
+        if !file.is_null() {
+            labels::note_executed(label, task.cast_const().cast(), file);
+        }
+    }
+    0
+}

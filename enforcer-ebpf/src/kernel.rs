@@ -1,0 +1,70 @@
+//! Kernel structures, read at offsets that are constants by the time the verifier looks.
+//!
+//! The enforcer writes each offset into read-only data before it loads the programs, after checking the
+//! member's size against the running kernel's BTF. The verifier then knows the number and checks the
+//! access against the same BTF, so a wrong offset to a pointer is rejected, and a read that faults yields
+//! zero.
+
+use core::ffi::c_void;
+
+use aya_ebpf::Global;
+
+/// A pointer into the kernel whose type the verifier keeps.
+pub type Pointer = *const c_void;
+
+/// An offset that was not set leads nowhere, and is rejected.
+const UNSET: u32 = 0xdead_0000;
+
+macro_rules! offsets {
+    ($($name:ident),* $(,)?) => { $(
+        #[unsafe(no_mangle)]
+        pub static $name: Global<u32> = Global::new(UNSET);
+    )* };
+}
+
+// The names are `STRUCT__MEMBER`: the enforcer finds them in its own list (enforcer/src/offsets.rs).
+offsets!(
+    task_struct__mm,
+    task_struct__cred,
+    task_struct__ptrace,
+    cred__user_ns,
+    user_namespace__level,
+    mm_struct__exe_file,
+    linux_binprm__file,
+    file__f_path,
+    path__dentry,
+    dentry__d_name,
+    qstr__name,
+    dentry__d_parent,
+    dentry__d_inode,
+    inode__i_ino,
+    inode__i_sb,
+    inode__i_generation,
+    super_block__s_dev,
+    socket__sk,
+    sock__sk_protocol,
+    sock_common__skc_family,
+    sock_common__skc_dport,
+    sock_common__skc_daddr,
+    sock_common__skc_rcv_saddr,
+    sock_common__skc_v6_daddr,
+    msghdr__msg_name,
+    msghdr__msg_namelen,
+);
+
+/// The member of `base` at `offset`.
+///
+/// # Safety
+/// `base` must be a pointer whose type the verifier knows to have a `T` at `offset`; the verifier rejects
+/// the program otherwise.
+#[inline(always)]
+pub unsafe fn member<T: Copy>(base: Pointer, offset: &Global<u32>) -> T {
+    // SAFETY: the caller's obligation. Volatile, so that the access stays as wide as it is written.
+    unsafe { core::ptr::read_volatile(base.byte_add(offset.load() as usize).cast::<T>()) }
+}
+
+/// The address of the member of `base` at `offset`.
+#[inline(always)]
+pub fn member_address(base: Pointer, offset: &Global<u32>) -> Pointer {
+    base.wrapping_byte_add(offset.load() as usize)
+}

@@ -1,0 +1,195 @@
+//! Labels: kept with each task, decided when the kernel commits an exec, copied at fork.
+//!
+//! `mm->exe_file` is not asked at the time of a connection: an unprivileged process in a user namespace
+//! can point it at any file that it can open (`PR_SET_MM_MAP`, kernel/sys.c, `prctl_set_mm_map`). It is
+//! read once, for processes that already run when the first policy is applied.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG, BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct},
+    btf_maps::HashMap,
+    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str, bpf_task_storage_get},
+    macros::btf_map,
+};
+use bfp_bundle::{
+    identity::{Directory, Executable, ExecutableKey, NAME_SIZE},
+    label::{Label, Proof, Restriction},
+};
+
+use crate::kernel::{self, Pointer, member};
+
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+/// `enum bpf_map_type`, include/uapi/linux/bpf.h.
+const TASK_STORAGE: usize = 29;
+
+/// A task-storage map. aya-ebpf has no wrapper for it; the loader reads the same fields from BTF.
+#[repr(C)]
+struct TaskStorage<T> {
+    r#type: *const [i32; TASK_STORAGE],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; NO_PREALLOC],
+}
+
+// SAFETY: the fields are never read; they exist for their types.
+unsafe impl<T> Sync for TaskStorage<T> {}
+
+/// The labels. One map for all policies that follow each other: it is pinned, and outlives the programs.
+#[unsafe(link_section = ".maps")]
+#[unsafe(no_mangle)]
+static LABELS: TaskStorage<Label> = TaskStorage {
+    r#type: core::ptr::null(),
+    key: core::ptr::null(),
+    value: core::ptr::null(),
+    max_entries: core::ptr::null(),
+    map_flags: core::ptr::null(),
+};
+
+/// The executables that the policy names, filled by the enforcer and frozen.
+#[btf_map]
+static EXECUTABLES: HashMap<ExecutableKey, Executable, 1, { BPF_F_RDONLY_PROG as usize }> = HashMap::new();
+
+/// Whether a missing label is made.
+#[derive(Clone, Copy)]
+pub enum Missing {
+    Leave,
+    Create,
+}
+
+/// The task that runs now.
+#[inline(always)]
+pub fn current() -> *mut task_struct {
+    // SAFETY: takes nothing, and always answers.
+    unsafe { bpf_get_current_task_btf() }
+}
+
+/// The label of a task; null where there is none, or no memory for one.
+#[inline(always)]
+pub fn of(task: *mut task_struct, missing: Missing) -> *mut Label {
+    let flags = match missing {
+        Missing::Leave => 0,
+        Missing::Create => u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE),
+    };
+    let map = (&raw const LABELS).cast_mut().cast::<c_void>();
+    // SAFETY: the map is a task storage of labels, and the verifier checks that the task is one.
+    unsafe { bpf_task_storage_get(map, task, core::ptr::null_mut(), flags).cast() }
+}
+
+/// A copy of the label of the task that runs now; a stranger's where there is none.
+#[inline(always)]
+pub fn current_label() -> Label {
+    let label = of(current(), Missing::Leave);
+    // SAFETY: not null, so it points to a label in the map's memory.
+    if label.is_null() { Label::STRANGER } else { unsafe { *label } }
+}
+
+/// Notes that a task executes `file`.
+///
+/// # Safety
+/// `file` is a `struct file *` and `task` a `struct task_struct *` to the verifier.
+#[inline(always)]
+pub unsafe fn note_executed(label: &mut Label, task: Pointer, file: Pointer) {
+    // SAFETY: the caller's obligation.
+    let (found, proof) = unsafe { (look_up(file), proof(task)) };
+    match found {
+        Some(executable) => {
+            let restriction =
+                if executable.restricted != 0 { Restriction::Restricted } else { Restriction::Unrestricted };
+            label.execute(executable.program, proof, restriction);
+        }
+        None => label.execute(0, proof, Restriction::Unrestricted),
+    }
+}
+
+/// Labels a task that was not seen executing its program, from what its memory map says it executes.
+///
+/// # Safety
+/// `task` is a `struct task_struct *` to the verifier.
+#[inline(always)]
+pub unsafe fn note_running(label: &mut Label, task: Pointer) {
+    // SAFETY: the caller's obligation, and the members are what their names say.
+    unsafe {
+        let mm: Pointer = member(task, &kernel::task_struct__mm);
+        if mm.is_null() {
+            return; // A kernel thread: it executes no file.
+        }
+        let file: Pointer = member(mm, &kernel::mm_struct__exe_file);
+        if !file.is_null() {
+            note_executed(label, task, file);
+        }
+    }
+}
+
+/// Whether what a task executes can be told by its file.
+///
+/// Not while a tracer drives it. Not in a user namespace: there, whoever made it can mount libraries of
+/// their own in the loader's way, and (for a process that was already running) forge `exe_file`.
+///
+/// # Safety
+/// `task` is a `struct task_struct *` to the verifier.
+#[inline(always)]
+unsafe fn proof(task: Pointer) -> Proof {
+    // SAFETY: the caller's obligation, and the members are what their names say.
+    unsafe {
+        let traced: u32 = member(task, &kernel::task_struct__ptrace);
+        let cred: Pointer = member(task, &kernel::task_struct__cred);
+        if cred.is_null() {
+            return Proof::NameOnly;
+        }
+        let namespace: Pointer = member(cred, &kernel::cred__user_ns);
+        if namespace.is_null() {
+            return Proof::NameOnly;
+        }
+        let level: i32 = member(namespace, &kernel::user_namespace__level);
+        if traced == 0 && level == 0 { Proof::Proven } else { Proof::NameOnly }
+    }
+}
+
+/// What the policy says of a file, by the directory that holds it and its name there.
+#[inline(always)]
+unsafe fn look_up(file: Pointer) -> Option<Executable> {
+    // SAFETY: the members are what their names say; `name` is as long as the helper is told.
+    unsafe {
+        let dentry: Pointer = member(kernel::member_address(file, &kernel::file__f_path), &kernel::path__dentry);
+        if dentry.is_null() {
+            return None;
+        }
+        let parent: Pointer = member(dentry, &kernel::dentry__d_parent);
+        let mut key = ExecutableKey { directory: directory(parent)?, name: [0; NAME_SIZE] };
+        let name: Pointer =
+            member(kernel::member_address(dentry, &kernel::dentry__d_name), &kernel::qstr__name);
+        if bpf_probe_read_kernel_str(key.name.as_mut_ptr().cast(), NAME_SIZE as u32, name) < 0 {
+            return None;
+        }
+        EXECUTABLES.get(&key).copied()
+    }
+}
+
+/// The identity of the directory behind a dentry.
+///
+/// # Safety
+/// `dentry` is a `struct dentry *` to the verifier, or null.
+#[inline(always)]
+pub unsafe fn directory(dentry: Pointer) -> Option<Directory> {
+    // SAFETY: the caller's obligation, and the members are what their names say.
+    unsafe {
+        if dentry.is_null() {
+            return None;
+        }
+        let inode: Pointer = member(dentry, &kernel::dentry__d_inode);
+        if inode.is_null() {
+            return None;
+        }
+        let super_block: Pointer = member(inode, &kernel::inode__i_sb);
+        if super_block.is_null() {
+            return None;
+        }
+        Some(Directory {
+            inode: member(inode, &kernel::inode__i_ino),
+            device: member(super_block, &kernel::super_block__s_dev),
+            generation: member(inode, &kernel::inode__i_generation),
+        })
+    }
+}

@@ -1,0 +1,38 @@
+//! `socket_sendmsg`: unconnected datagrams, TCP Fast Open (which never reaches `socket_connect`), and
+//! every send on a connected socket.
+//!
+//! The name and the peer are both judged: which of the two a protocol uses is its own affair.
+
+use aya_ebpf::{macros::lsm, programs::LsmContext};
+
+use crate::{
+    kernel::{self, Pointer, member},
+    socket::{Call, judge_name, judge_peer},
+};
+
+#[lsm(hook = "socket_sendmsg")]
+pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
+    let earlier: i32 = ctx.arg(3);
+    if earlier != 0 {
+        return earlier;
+    }
+    // SAFETY: `(struct socket *sock, struct msghdr *msg, int size)`, and a name has been copied to the
+    // kernel (net/socket.c, `__sys_sendto` and `copy_msghdr_from_user`).
+    unsafe {
+        let socket: Pointer = ctx.arg(0);
+        let sk: Pointer = member(socket, &kernel::socket__sk);
+        if sk.is_null() {
+            return 0;
+        }
+        let message: Pointer = ctx.arg(1);
+        let name: Pointer = member(message, &kernel::msghdr__msg_name);
+        if !name.is_null() {
+            let length: i32 = member(message, &kernel::msghdr__msg_namelen);
+            let verdict = judge_name(Call::Send, sk, name, length);
+            if verdict != 0 {
+                return verdict;
+            }
+        }
+        judge_peer(sk)
+    }
+}

@@ -1,0 +1,83 @@
+//! The policy's tables: array maps that hold a bundle's sections byte for byte.
+//!
+//! The enforcer sets the number of entries from the section, copies it in and freezes the map. Nothing
+//! here is ever written by a program.
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    btf_maps::{Array, PerCpuArray},
+    macros::btf_map,
+};
+use bfp_bundle::{
+    decide::{Tables, Verdict},
+    record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket},
+};
+
+/// So that a section is copied in with one `memcpy`.
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+
+#[btf_map]
+static POLICY: Array<Policy, 1, MMAPABLE> = Array::new();
+#[btf_map]
+static NODES32: Array<Node32, 1, MMAPABLE> = Array::new();
+#[btf_map]
+static NODES128: Array<Node128, 1, MMAPABLE> = Array::new();
+#[btf_map]
+static CELLS: Array<Cell, 1, MMAPABLE> = Array::new();
+#[btf_map]
+static PROGRAMS: Array<ProgramBucket, 1, MMAPABLE> = Array::new();
+#[btf_map]
+static PAIRS: Array<PairBucket, 1, MMAPABLE> = Array::new();
+
+/// How many requests got each reason, indexed by its number.
+#[btf_map]
+static VERDICTS: PerCpuArray<u64, 8> = PerCpuArray::new();
+
+/// The maps as tables.
+pub struct Maps;
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn policy(&self) -> Option<&Policy> {
+        POLICY.get(0)
+    }
+    #[inline(always)]
+    fn node32(&self, index: u32) -> Option<&Node32> {
+        NODES32.get(index)
+    }
+    #[inline(always)]
+    fn node128(&self, index: u32) -> Option<&Node128> {
+        NODES128.get(index)
+    }
+    #[inline(always)]
+    fn cell(&self, index: u32) -> Option<&Cell> {
+        CELLS.get(index)
+    }
+    #[inline(always)]
+    fn program_bucket(&self, index: u32) -> Option<&ProgramBucket> {
+        PROGRAMS.get(index)
+    }
+    #[inline(always)]
+    fn pair_bucket(&self, index: u32) -> Option<&PairBucket> {
+        PAIRS.get(index)
+    }
+
+    /// LLVM turns a shifted difference back into a comparison and a branch, unless it cannot see the
+    /// shift. An empty `asm!` would do as well, but breaks the BTF line info.
+    #[inline(always)]
+    fn sign_bit(word: u64) -> u64 {
+        let mut bit = word;
+        // SAFETY: one instruction that shifts the register it is given.
+        unsafe { core::arch::asm!("{0} >>= 63", inout(reg) bit, options(pure, nomem, nostack, preserves_flags)) };
+        bit
+    }
+}
+
+/// Counts a verdict.
+#[inline(always)]
+pub fn count(verdict: Verdict) {
+    if let Some(counter) = VERDICTS.get_ptr_mut(verdict.reason as u32) {
+        // SAFETY: the map's own memory, of this processor; a program is not preempted by itself here.
+        unsafe { *counter += 1 };
+    }
+}

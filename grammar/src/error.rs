@@ -1,0 +1,435 @@
+//! What can be wrong with the text of a policy, one variant a mistake.
+//!
+//! Titles stand alone on one line, labels mark the smallest guilty span, and every variant says
+//! what to write instead. Codes are `syntax::reason` and never change their meaning.
+
+use miette::Diagnostic;
+use thiserror::Error;
+
+use crate::syntax::Span;
+
+/// A mistake in the text of a policy.
+#[derive(Clone, Debug, Diagnostic, Error, PartialEq, Eq)]
+pub enum SyntaxError {
+    /// Something else stands where the language wants one of a few things.
+    #[error("expected {expected}, found {found}")]
+    #[diagnostic(code(syntax::unexpected))]
+    Unexpected {
+        /// What could stand here.
+        expected: String,
+        /// What stands here.
+        found: String,
+        /// Where.
+        #[label("not expected here")]
+        span: Span,
+        /// What to do about it.
+        #[help]
+        help: String,
+    },
+
+    /// A line begins with a word that begins no statement.
+    #[error("`{word}` does not begin a statement")]
+    #[diagnostic(code(syntax::unknown_statement))]
+    UnknownStatement {
+        /// The word.
+        word: String,
+        /// Where.
+        #[label("no statement begins like this")]
+        span: Span,
+        /// What was perhaps meant.
+        #[help]
+        help: String,
+    },
+
+    /// `P -> D`, which could mean four things.
+    #[error("the rule does not say what it does")]
+    #[diagnostic(code(syntax::missing_effect))]
+    MissingEffect {
+        /// The arrow.
+        #[label("neither `only`, `allow` nor `deny`")]
+        span: Span,
+        /// The ways to write it.
+        #[help]
+        help: String,
+    },
+
+    /// `deny P -> only D` or `allow P -> only D`.
+    #[error("`{effect}` and `only` cannot stand in one rule")]
+    #[diagnostic(code(syntax::conflicting_effects), help("write two rules, or leave one of the two words out"))]
+    ConflictingEffects {
+        /// The first word.
+        effect: &'static str,
+        /// Where the first word stands.
+        #[label("this says one thing")]
+        first: Span,
+        /// Where `only` stands.
+        #[label("this says another")]
+        span: Span,
+    },
+
+    /// `=>`, `→`, `-->`.
+    #[error("`{written}` is not an arrow of this language")]
+    #[diagnostic(code(syntax::wrong_arrow), help("write `->`"))]
+    WrongArrow {
+        /// What was written.
+        written: String,
+        /// Where.
+        #[label("write `->`")]
+        span: Span,
+    },
+
+    /// A bracket that no closing one belongs to.
+    #[error("`{bracket}` is never closed")]
+    #[diagnostic(code(syntax::unclosed_bracket), help("close the bracket before the next statement begins"))]
+    UnclosedBracket {
+        /// The bracket.
+        bracket: String,
+        /// Where it stands.
+        #[label("opened here")]
+        opener: Span,
+        /// The begin of the next statement.
+        #[label("still open at this statement")]
+        next: Option<Span>,
+    },
+
+    /// A closing bracket that closes nothing, or not the one that is open.
+    #[error("`{bracket}` closes nothing")]
+    #[diagnostic(code(syntax::stray_bracket), help("remove it, or write the opening bracket that belongs to it"))]
+    StrayBracket {
+        /// The bracket.
+        bracket: char,
+        /// Where.
+        #[label("no opening bracket belongs here")]
+        span: Span,
+        /// The other bracket that is open here.
+        #[label("this one is open")]
+        opener: Option<Span>,
+    },
+
+    /// A quotation mark without its partner on the same line.
+    #[error("the text in quotes does not end on its line")]
+    #[diagnostic(
+        code(syntax::unterminated_string),
+        help("close it with `\"`; inside it, write `\\\"` for a quotation mark and `\\n` for a line end")
+    )]
+    UnterminatedString {
+        /// From the quotation mark to the end of the line.
+        #[label("begins here")]
+        span: Span,
+    },
+
+    /// A backslash with something behind it that has no meaning.
+    #[error("`{escape}` is not an escape")]
+    #[diagnostic(
+        code(syntax::unknown_escape),
+        help("the escapes are `\\\"`, `\\\\`, `\\n` and `\\t`; for a backslash itself, write `\\\\`")
+    )]
+    UnknownEscape {
+        /// The backslash and what follows it.
+        escape: String,
+        /// Where.
+        #[label("unknown escape")]
+        span: Span,
+    },
+
+    /// A character that a reader of the policy would not see.
+    #[error("the invisible character U+{code_point:04X} makes the policy read as what it is not")]
+    #[diagnostic(
+        code(syntax::hidden_character),
+        help("remove it; if the file is no text, check that it is the right file")
+    )]
+    HiddenCharacter {
+        /// Which one.
+        code_point: u32,
+        /// Where.
+        #[label("an invisible character")]
+        span: Span,
+    },
+
+    /// Brackets or `except` inside one another, too often.
+    #[error("the nesting is deeper than 64 levels")]
+    #[diagnostic(code(syntax::too_deep), help("declare the inner part under a name of its own and use that name here"))]
+    TooDeep {
+        /// The first bracket that is too many.
+        #[label("one level too many")]
+        span: Span,
+    },
+
+    /// A word of the language where a name should be.
+    #[error("`{word}` is a word of the language and cannot be a name")]
+    #[diagnostic(
+        code(syntax::reserved_word),
+        help("choose another name, such as `my-{word}`; as a path or a DNS name, put it in quotes")
+    )]
+    ReservedWord {
+        /// The word.
+        word: String,
+        /// Where.
+        #[label("a name belongs here")]
+        span: Span,
+    },
+
+    /// A word that is no name.
+    #[error("`{word}` is not a name")]
+    #[diagnostic(
+        code(syntax::bad_name),
+        help(
+            "a name has ASCII letters, digits, `_` and `-`, and begins with a letter or `_`; a DNS name without a dot stands in quotes"
+        )
+    )]
+    BadName {
+        /// The word.
+        word: String,
+        /// Where.
+        #[label("not a name")]
+        span: Span,
+    },
+
+    /// `/usr/bin/signer` without quotes.
+    #[error("the path `{path}` has no quotes")]
+    #[diagnostic(code(syntax::unquoted_path), help("write `\"{path}\"`"))]
+    UnquotedPath {
+        /// The path.
+        path: String,
+        /// Where.
+        #[label("a path stands in quotes")]
+        span: Span,
+    },
+
+    /// An address or a DNS name on the left of the arrow.
+    #[error("`{word}` is a destination, not a program")]
+    #[diagnostic(
+        code(syntax::destination_as_program),
+        help("left of `->` stands a path in quotes, a declared program, a `{{ set }}` of them, or `*`")
+    )]
+    DestinationAsProgram {
+        /// What was written.
+        word: String,
+        /// Where.
+        #[label("a program belongs here")]
+        span: Span,
+    },
+
+    /// A path on the right of the arrow.
+    #[error("`{path}` is a path, not a destination")]
+    #[diagnostic(
+        code(syntax::path_as_destination),
+        help("right of `->` stands an address, a DNS name, a declared host, a `{{ set }}` of them, or `*`")
+    )]
+    PathAsDestination {
+        /// The path.
+        path: String,
+        /// Where.
+        #[label("a destination belongs here")]
+        span: Span,
+    },
+
+    /// `{}`
+    #[error("the set is empty")]
+    #[diagnostic(code(syntax::empty_set), help("name at least one element, or remove the statement"))]
+    EmptySet {
+        /// The brackets.
+        #[label("nothing in here")]
+        span: Span,
+    },
+
+    /// `{ a, b }:443`
+    #[error("a set takes no ports")]
+    #[diagnostic(code(syntax::ports_on_set), help("write the ports on each element: `{{ a{ports}, b{ports} }}`"))]
+    PortsOnSet {
+        /// The ports, with their colon.
+        ports: String,
+        /// Where.
+        #[label("move these inside the set")]
+        span: Span,
+    },
+
+    /// `*:443`
+    #[error("`*` takes no ports")]
+    #[diagnostic(code(syntax::ports_on_any), help("for every address, write `{{ 0.0.0.0/0{ports}, [::/0]{ports} }}`"))]
+    PortsOnAny {
+        /// The ports, with their colon.
+        ports: String,
+        /// Where.
+        #[label("`*` is every port already")]
+        span: Span,
+    },
+
+    /// `*.example.com`
+    #[error("the wildcard name `{name}` stands for no address that could be known")]
+    #[diagnostic(
+        code(syntax::wildcard_name),
+        help(
+            "a name is resolved once, when the policy is compiled, and DNS cannot be asked for every name that matches: list the names you need, or write the address range they live in, such as `203.0.113.0/24`"
+        )
+    )]
+    WildcardName {
+        /// The name.
+        name: String,
+        /// Where.
+        #[label("cannot be resolved")]
+        span: Span,
+    },
+
+    /// A DNS name with an empty label, or with characters that no DNS name has.
+    #[error("`{name}` is not a DNS name")]
+    #[diagnostic(code(syntax::bad_dns_name))]
+    BadDnsName {
+        /// The name.
+        name: String,
+        /// Where.
+        #[label("not a DNS name")]
+        span: Span,
+        /// What to do about it.
+        #[help]
+        help: String,
+    },
+
+    /// Digits and dots, or hexadecimal and colons, that are no address.
+    #[error("`{address}` is not an address")]
+    #[diagnostic(code(syntax::bad_address))]
+    BadAddress {
+        /// What was written.
+        address: String,
+        /// Where.
+        #[label("not an address")]
+        span: Span,
+        /// What to do about it.
+        #[help]
+        help: String,
+    },
+
+    /// `10.0.0.256`
+    #[error("`{octet}` is too large for a part of an IPv4 address")]
+    #[diagnostic(code(syntax::octet_too_large), help("each of the four parts is a number from 0 to 255"))]
+    OctetTooLarge {
+        /// The number.
+        octet: String,
+        /// Where.
+        #[label("at most 255")]
+        span: Span,
+    },
+
+    /// `10.0.0.0/33`, `[fd00::/129]`
+    #[error("the prefix length {length} is longer than an {family} address")]
+    #[diagnostic(
+        code(syntax::prefix_too_long),
+        help("write a length from 0 to {limit}; without one, it is a single address")
+    )]
+    PrefixTooLong {
+        /// What was written.
+        length: String,
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+        /// The longest.
+        limit: u8,
+        /// Where.
+        #[label("at most {limit}")]
+        span: Span,
+    },
+
+    /// `kms.internal/24`
+    #[error("`{name}` is a name, and a name has no prefix length")]
+    #[diagnostic(
+        code(syntax::prefix_on_name),
+        help("write `{name}` alone, or an address range such as `203.0.113.0/24`")
+    )]
+    PrefixOnName {
+        /// The name.
+        name: String,
+        /// The length, with its slash.
+        #[label("remove this")]
+        span: Span,
+    },
+
+    /// `fd00::/8`
+    #[error("the IPv6 address `{address}` has no brackets")]
+    #[diagnostic(
+        code(syntax::unbracketed_v6),
+        help("write `[{address}]`, and a port behind the bracket: `[{address}]:443`")
+    )]
+    UnbracketedV6 {
+        /// The address.
+        address: String,
+        /// Where.
+        #[label("brackets missing")]
+        span: Span,
+    },
+
+    /// `:65536`
+    #[error("the port {port} is out of range")]
+    #[diagnostic(code(syntax::port_too_large), help("ports go from 0 to 65535"))]
+    PortTooLarge {
+        /// What was written.
+        port: String,
+        /// Where.
+        #[label("at most 65535")]
+        span: Span,
+    },
+
+    /// `:8010-8000`
+    #[error("the port range {first}-{last} ends before it begins")]
+    #[diagnostic(code(syntax::reversed_ports), help("write the lower port first: `{last}-{first}`"))]
+    ReversedPorts {
+        /// What stands first.
+        first: u16,
+        /// What stands last.
+        last: u16,
+        /// Where.
+        #[label("the wrong way round")]
+        span: Span,
+    },
+
+    /// `kms.internal:443/sctp`
+    #[error("`{protocol}` is not a protocol that a policy can name")]
+    #[diagnostic(
+        code(syntax::unknown_protocol),
+        help(
+            "write `/tcp` or `/udp`, or neither for every protocol; raw and packet sockets are the built-in host `raw`"
+        )
+    )]
+    UnknownProtocol {
+        /// The protocol.
+        protocol: String,
+        /// Where.
+        #[label("neither `tcp` nor `udp`")]
+        span: Span,
+    },
+
+    /// `kms.internal/tcp`
+    #[error("the protocol `{protocol}` has no port")]
+    #[diagnostic(
+        code(syntax::protocol_without_port),
+        help("write the port before it, or `:*/{protocol}` for every port")
+    )]
+    ProtocolWithoutPort {
+        /// The protocol.
+        protocol: String,
+        /// Where.
+        #[label("no port before this")]
+        span: Span,
+    },
+
+    /// A `sha256:` that is not 64 hexadecimal digits, or another algorithm.
+    #[error("`{digest}` is not an fs-verity digest")]
+    #[diagnostic(code(syntax::bad_digest))]
+    BadDigest {
+        /// What was written, cut where it is long.
+        digest: String,
+        /// Where.
+        #[label("not a digest")]
+        span: Span,
+        /// What to do about it.
+        #[help]
+        help: String,
+    },
+}
+
+impl SyntaxError {
+    /// Where the error begins in the text.
+    #[must_use]
+    pub fn start(&self) -> usize {
+        let first = self.labels().and_then(|labels| labels.map(|label| label.offset()).min());
+        first.unwrap_or_default()
+    }
+}

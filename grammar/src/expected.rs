@@ -1,0 +1,201 @@
+//! Why a statement did not match, in the words of its author.
+//!
+//! What enters is pest's failure: the furthest place it reached, and the grammar rules it tried
+//! there. What leaves names no grammar rule: only what could have been written, what was written,
+//! and what to do.
+
+use pest::error::{Error, ErrorVariant, InputLocation};
+
+use crate::error::SyntaxError;
+use crate::keyword;
+use crate::parse::pairs::Rule;
+use crate::scan::{self, Lexeme};
+use crate::syntax::Span;
+
+/// Which statement failed, and where it stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) rule: Rule,
+    pub(crate) text: &'a str,
+    pub(crate) span: Span,
+}
+
+/// Turns the failure of a statement into an error for its author.
+pub(crate) fn explain(failure: &Error<Rule>, place: Place<'_>) -> SyntaxError {
+    let at = place.span.start
+        + match failure.location {
+            InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
+        };
+    let tried: &[Rule] = match &failure.variant {
+        ErrorVariant::ParsingError { positives, .. } => positives,
+        ErrorVariant::CustomError { .. } => &[],
+    };
+    let mut wanted: Vec<&str> = Vec::new();
+    for words in tried.iter().filter_map(|rule| described(*rule)) {
+        if !wanted.contains(&words) {
+            wanted.push(words);
+        }
+    }
+    // What ends the statement is named last, as the least specific.
+    wanted.sort_by_key(|words| *words == LINE_END);
+    let (found, span) = found_at(place, at);
+    let expected = match wanted.as_slice() {
+        [] => "something else".to_owned(),
+        _ => listed(wanted.iter().map(|words| (*words).to_owned()), "or"),
+    };
+    let help = help(&wanted, place, span);
+    SyntaxError::Unexpected { expected, found, span, help }
+}
+
+/// Something follows where the line should have ended.
+pub(crate) fn instead_of_line_end(text: &str, rest: Span) -> SyntaxError {
+    let place = Place { rule: Rule::test_head, text, span: rest };
+    let (found, span) = found_at(place, rest.start);
+    SyntaxError::Unexpected {
+        expected: LINE_END.to_owned(),
+        found,
+        span,
+        help: "begin a new line for the next statement".to_owned(),
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`
+pub(crate) fn listed(words: impl Iterator<Item = String>, last: &str) -> String {
+    let mut words: Vec<String> = words.collect();
+    let Some(end) = words.pop() else { return String::new() };
+    if words.is_empty() { end } else { format!("{} {last} {end}", words.join(", ")) }
+}
+
+const LINE_END: &str = "the end of the line";
+
+/// What a grammar rule stands for; `None` where another rule says it better.
+fn described(rule: Rule) -> Option<&'static str> {
+    Some(match rule {
+        Rule::EOI => LINE_END,
+        Rule::name => "a name",
+        Rule::programs | Rule::program_set | Rule::path | Rule::program_word => "a program",
+        Rule::destinations
+        | Rule::element
+        | Rule::destination_set
+        | Rule::host_word
+        | Rule::wildcard
+        | Rule::bracketed
+        | Rule::bare_v6
+        | Rule::ranges => "a destination",
+        Rule::pin | Rule::pin_set | Rule::digest | Rule::file_pin => "`sha256:…` or `file(\"…\")`",
+        Rule::quoted | Rule::body => "text in quotes",
+        Rule::filter | Rule::filter_key => "a filter `key = \"value\"`",
+        Rule::port_range | Rule::port_set | Rule::number => "a port",
+        Rule::ports | Rule::colon => "`:` and a port",
+        Rule::protocol | Rule::protocol_word => "`/tcp` or `/udp`",
+        Rule::expected => "`allowed` or `denied`",
+        Rule::default_effect => "`allow` or `deny`",
+        Rule::with_children => "`with children`",
+        Rule::effect => "`only`, `allow` or `deny`",
+        Rule::any => "`*`",
+        Rule::arrow | Rule::wrong_arrow => "`->`",
+        Rule::equals => "`=`",
+        Rule::comma => "`,`",
+        Rule::set_open => "`{`",
+        Rule::set_close => "`}`",
+        Rule::paren_open => "`(`",
+        Rule::paren_close => "`)`",
+        Rule::verity | Rule::verity_kw => "`verity`",
+        Rule::only_kw | Rule::second_only => "`only`",
+        Rule::deny_kw => "`deny`",
+        Rule::allow_kw => "`allow`",
+        Rule::except_kw => "`except`",
+        Rule::children_kw => "`children`",
+        Rule::allowed_kw => "`allowed`",
+        Rule::denied_kw => "`denied`",
+        _ => return None,
+    })
+}
+
+/// The word or the sign at this place, and where exactly it stands.
+fn found_at(place: Place<'_>, at: usize) -> (String, Span) {
+    let mut rest = scan::tokens(place.text, Span { start: at, end: place.span.end })
+        .skip_while(|token| matches!(token.lexeme, Lexeme::Space | Lexeme::Newline | Lexeme::Comment));
+    let Some(first) = rest.next() else {
+        // The last character of the statement, so that the label has something to stand under.
+        let last = place.span.text_in(place.text).chars().next_back().map_or(0, char::len_utf8);
+        let end = place.span.end;
+        return (LINE_END.to_owned(), Span { start: end.saturating_sub(last), end });
+    };
+    let mut span = first.span;
+    if first.lexeme == Lexeme::Word {
+        // `kms.internal` and `my-signer` are one word to their author.
+        for token in rest {
+            let joins = matches!(token.span.text_in(place.text), "-" | ".");
+            if !joins && token.lexeme != Lexeme::Word {
+                break;
+            }
+            span.end = token.span.end;
+        }
+        // What was taken for a hyphen may begin an arrow.
+        let follows = place.text.get(span.end..).unwrap_or_default();
+        if follows.starts_with('>') && span.text_in(place.text).ends_with('-') {
+            span.end -= 1;
+        }
+    } else if first.lexeme == Lexeme::Symbol {
+        let two = Span { start: span.start, end: span.end + 1 };
+        if two.text_in(place.text) == "->" {
+            span = two;
+        }
+    }
+    let shown = span.text_in(place.text);
+    if shown.chars().count() > 40 {
+        let cut: String = shown.chars().take(40).collect();
+        return (format!("`{cut}…`"), span);
+    }
+    (format!("`{shown}`"), span)
+}
+
+/// What to do about it: the likeliest slip, or how such a statement reads.
+fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
+    let word = found.text_in(place.text);
+    let words: Vec<&str> = ["only", "allow", "deny", "except", "verity", "with", "children", "allowed", "denied"]
+        .into_iter()
+        .filter(|candidate| wanted.iter().any(|words| words.contains(&format!("`{candidate}"))))
+        .collect();
+    if let Some(meant) = keyword::nearest(word, &words) {
+        return format!("did you mean `{meant}`?");
+    }
+    if let Some(previous) = word_before(place, found.start)
+        && let Some(meant) = keyword::nearest(previous, &["only", "allow", "deny", "audit"])
+    {
+        return format!("did you mean `{meant}` instead of `{previous}`?");
+    }
+    match word {
+        "," if place.rule != Rule::include_line => {
+            return "write several of them as a set: `{ a, b }`".to_owned();
+        }
+        "except" => return "`except` subtracts from a destination only".to_owned(),
+        "with" => return "`with children` ends the declaration of a program".to_owned(),
+        "verity" => return "`verity` follows a path in quotes".to_owned(),
+        _ => {}
+    }
+    if wanted.contains(&"`}`") && wanted.contains(&"`,`") {
+        return "separate the elements of a set by commas".to_owned();
+    }
+    match place.rule {
+        Rule::policy_line => "write `policy` and one name: `policy payments-kms`",
+        Rule::program_line => {
+            "write `program signer = \"/usr/bin/signer\"`, with or without `verity …` and `with children`"
+        }
+        Rule::host_line => "write `host kms = kms.internal:443`, or a `{ set }` of destinations",
+        Rule::default_line => "write `default allow` or `default deny`",
+        Rule::include_line => "write `include \"common/corp.bfp\"`",
+        Rule::test_head => "write `test \"what it shows\" {`, and `}` on a line of its own after the last line",
+        Rule::expectation_line => "write a line of a test as `signer -> kms allowed` or `… denied`",
+        _ => "write a rule as `only P -> D`, `P -> only D`, `allow P -> D` or `deny P -> D`, one on each line",
+    }
+    .to_owned()
+}
+
+/// The word right before this place.
+fn word_before(place: Place<'_>, at: usize) -> Option<&str> {
+    let before = Span { start: place.span.start, end: at }.text_in(place.text).trim_end();
+    let start = before.char_indices().rev().take_while(|(_, c)| c.is_alphanumeric()).last().map(|(at, _)| at)?;
+    before.get(start..)
+}

@@ -1,0 +1,233 @@
+//! Text → canonical text: one way to write every policy.
+//!
+//! What leaves has the same tree (see [`crate::same_tree`]) and the same comments as what entered,
+//! and formatting it again changes nothing. The layout itself is in `layout`; here every node of the
+//! tree says how it is spelt.
+
+use crate::error::SyntaxError;
+use crate::layout::{self, Comment, Item, List, Piece, Style};
+use crate::literal::quote;
+use crate::parse;
+use crate::syntax::{
+    Default, Destinations, Effect, Expectation, Expected, Host, Ports, Programs, Protocol, Quoted, Rule, Span, Spanned,
+    Statement, Test, Verity,
+};
+
+/// Formats the text of one file.
+///
+/// # Errors
+///
+/// What [`crate::parse`] finds wrong: only a valid policy has a canonical form.
+pub fn format(text: &str) -> Result<String, Vec<SyntaxError>> {
+    let policy = parse(text)?;
+    let comments = layout::comments(text);
+    let speller = Speller { comments: &comments };
+    let statements: Vec<Item> = policy
+        .statements
+        .iter()
+        .map(|statement| Item { span: statement.span, pieces: speller.statement(statement), aligned: None })
+        .collect();
+    Ok(layout::lay_out(text, &statements, &comments))
+}
+
+struct Speller<'a> {
+    comments: &'a [Comment<'a>],
+}
+
+fn text(text: impl Into<String>) -> Piece {
+    Piece::Text(text.into())
+}
+
+impl Speller<'_> {
+    fn statement(&self, statement: &Spanned<Statement>) -> Vec<Piece> {
+        match &statement.node {
+            Statement::Name(name) => vec![text(format!("policy {}", name.node))],
+            Statement::Program(program) => {
+                let mut pieces = vec![text(format!("program {} = ", program.name.node))];
+                pieces.extend(self.programs(&program.programs));
+                if program.with_children.is_some() {
+                    pieces.push(text(" with children"));
+                }
+                pieces
+            }
+            Statement::Host(host) => {
+                let mut pieces = vec![text(format!("host {} = ", host.name.node))];
+                pieces.extend(self.destinations(&host.destinations));
+                pieces
+            }
+            Statement::Rule(rule) => self.rule(rule),
+            Statement::Default(default) => vec![text(match default.node {
+                Default::Allow => "default allow",
+                Default::Deny => "default deny",
+            })],
+            Statement::Include(file) => vec![text(format!("include {}", quote(&file.node)))],
+            Statement::Test(test) => self.test(test, statement.span),
+        }
+    }
+
+    fn rule(&self, rule: &Rule) -> Vec<Piece> {
+        let (first, second) = match rule.effect.node {
+            Effect::Exclusive => ("only ", ""),
+            Effect::Confined => ("", "only "),
+            Effect::ExclusiveAndConfined => ("only ", "only "),
+            Effect::Deny => ("deny ", ""),
+            Effect::Allow => ("allow ", ""),
+        };
+        let audit = if rule.audit.is_some() { "audit " } else { "" };
+        let mut pieces = vec![text(format!("{audit}{first}"))];
+        pieces.extend(self.programs(&rule.programs));
+        pieces.push(text(format!(" -> {second}")));
+        pieces.extend(self.destinations(&rule.destinations));
+        pieces
+    }
+
+    fn test(&self, test: &Test, span: Span) -> Vec<Piece> {
+        let lines = test.expectations.iter().map(|line| Item {
+            span: line.span,
+            pieces: self.expectation(&line.node),
+            aligned: Some(match line.node.expected.node {
+                Expected::Allowed => "allowed",
+                Expected::Denied => "denied",
+            }),
+        });
+        let block = List {
+            style: Style::Block,
+            span: Span { start: test.name.span.end, end: span.end },
+            items: lines.collect(),
+        };
+        vec![text(format!("test {} ", quote(&test.name.node))), Piece::List(block)]
+    }
+
+    fn expectation(&self, expectation: &Expectation) -> Vec<Piece> {
+        let mut pieces = self.programs(&expectation.programs);
+        pieces.push(text(" -> "));
+        pieces.extend(self.destinations(&expectation.destinations));
+        pieces
+    }
+
+    fn programs(&self, programs: &Spanned<Programs>) -> Vec<Piece> {
+        match &programs.node {
+            Programs::Any => vec![text("*")],
+            Programs::Named(name) => vec![text(name)],
+            Programs::Path { path, verity } => {
+                let place = Span { start: path.span.end, end: programs.span.end };
+                self.path(path, verity, place)
+            }
+            Programs::Set(set) => {
+                vec![self.set(set.iter().map(|one| (one.span, self.programs(one))), programs.span)]
+            }
+        }
+    }
+
+    /// Spells a path and its pins, which stand at `place`.
+    fn path(&self, path: &Quoted, verity: &[Spanned<Verity>], place: Span) -> Vec<Piece> {
+        let path = quote(&path.node);
+        match verity {
+            [] => vec![text(path)],
+            // The brackets around a single pin are only needed to hold a comment.
+            [pin] if !self.has_comments(place) => {
+                vec![text(format!("{path} verity {}", spelt_pin(&pin.node)))]
+            }
+            pins => {
+                let pins = pins.iter().map(|pin| (pin.span, vec![text(spelt_pin(&pin.node))]));
+                vec![text(format!("{path} verity ")), self.set(pins, place)]
+            }
+        }
+    }
+
+    fn destinations(&self, destinations: &Spanned<Destinations>) -> Vec<Piece> {
+        let (mut pieces, ports) = match &destinations.node {
+            Destinations::Any => (vec![text("*")], &None),
+            Destinations::Named { name, ports } => (vec![text(&name.node)], ports),
+            Destinations::Endpoint { host, ports } => (vec![text(self.host(host))], ports),
+            Destinations::Ranges { file, filters, ports } => {
+                let filters = filters.iter().map(|(key, value)| Item {
+                    span: Span { start: key.span.start, end: value.span.end },
+                    pieces: vec![text(format!("{} = {}", key.node, quote(&value.node)))],
+                    aligned: None,
+                });
+                let file = Item { span: file.span, pieces: vec![text(quote(&file.node))], aligned: None };
+                let end = ports.as_ref().map_or(destinations.span.end, |ports| ports.span.start);
+                let arguments = List {
+                    style: Style::Arguments,
+                    span: Span { start: destinations.span.start, end },
+                    items: std::iter::once(file).chain(filters).collect(),
+                };
+                (vec![text("ranges"), Piece::List(arguments)], ports)
+            }
+            Destinations::Set(set) => {
+                let elements = set.iter().map(|one| (one.span, self.destinations(one)));
+                return vec![self.set(elements, destinations.span)];
+            }
+            Destinations::Except { base, removed } => {
+                let mut pieces = self.destinations(base);
+                pieces.push(text(" except "));
+                pieces.extend(self.destinations(removed));
+                return pieces;
+            }
+        };
+        if let Some(ports) = ports {
+            pieces.extend(self.ports(ports));
+        }
+        pieces
+    }
+
+    /// Spells a destination; a name that needed no quotes gets none.
+    fn host(&self, host: &Spanned<Host>) -> String {
+        match &host.node {
+            Host::V4(address, 32) => address.to_string(),
+            Host::V4(address, length) => format!("{address}/{length}"),
+            Host::V6(address, 128) => format!("[{address}]"),
+            Host::V6(address, length) => format!("[{address}/{length}]"),
+            Host::Dns(name) if parse::is_bare_dns_name(name) => name.clone(),
+            Host::Dns(name) => quote(name),
+        }
+    }
+
+    fn ports(&self, ports: &Spanned<Ports>) -> Vec<Piece> {
+        let spelt_range = |range: &Spanned<(u16, u16)>| match range.node {
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first}-{last}"),
+        };
+        let mut pieces = match ports.node.ranges.as_slice() {
+            [] => vec![text(":*")],
+            [range] if !self.has_comments(ports.span) => {
+                vec![text(format!(":{}", spelt_range(range)))]
+            }
+            ranges => {
+                let items = ranges.iter().map(|range| Item {
+                    span: range.span,
+                    pieces: vec![text(spelt_range(range))],
+                    aligned: None,
+                });
+                let list = List { style: Style::Ports, span: ports.span, items: items.collect() };
+                vec![text(":"), Piece::List(list)]
+            }
+        };
+        match &ports.node.protocol {
+            None => {}
+            Some(Spanned { node: Protocol::Tcp, .. }) => pieces.push(text("/tcp")),
+            Some(Spanned { node: Protocol::Udp, .. }) => pieces.push(text("/udp")),
+        }
+        pieces
+    }
+
+    fn set(&self, elements: impl Iterator<Item = (Span, Vec<Piece>)>, span: Span) -> Piece {
+        let items = elements.map(|(span, pieces)| Item { span, pieces, aligned: None });
+        Piece::List(List { style: Style::Set, span, items: items.collect() })
+    }
+
+    fn has_comments(&self, place: Span) -> bool {
+        !layout::comments_in(self.comments, place).is_empty()
+    }
+}
+
+fn spelt_pin(pin: &Verity) -> String {
+    match pin {
+        Verity::Sha256(digest) => {
+            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("sha256:{hex}")
+        }
+        Verity::File(file) => format!("file({})", quote(&file.node)),
+    }
+}

@@ -1,0 +1,294 @@
+//! Reads the literals: addresses, ports, protocols, digests, names and quoted text.
+//!
+//! What enters is the text of one literal with its place; what leaves is its value, or the one
+//! error that names what is wrong with it. Nothing is rounded or cut: a value that leaves is the
+//! value that was written.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::error::SyntaxError;
+use crate::keyword;
+use crate::syntax::{Host, Protocol, Span};
+
+/// A word on the right of an arrow: a name, or where to.
+pub(crate) enum HostWord {
+    Name(String),
+    Host(Host),
+}
+
+/// Reads a word without quotes on the right of an arrow.
+pub(crate) fn host_word(word: &str, span: Span) -> Result<HostWord, SyntaxError> {
+    if word.starts_with('/') {
+        return Err(match word {
+            "/tcp" | "/udp" => protocol_without_port(word, span, 0),
+            _ => SyntaxError::PathAsDestination { path: word.to_owned(), span },
+        });
+    }
+    let (base, length) = match word.split_once('/') {
+        Some((base, length)) => (base, Some(length)),
+        None => (word, None),
+    };
+    if let Some((before, "tcp" | "udp")) = word.rsplit_once('/') {
+        return Err(protocol_without_port(word, span, before.len()));
+    }
+    if base.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        return Ok(HostWord::Host(v4(base, length, span)?));
+    }
+    if length.is_some() {
+        return Err(SyntaxError::PrefixOnName {
+            name: base.to_owned(),
+            span: Span { start: span.start + base.len(), end: span.end },
+        });
+    }
+    if base.contains('.') {
+        return Ok(HostWord::Host(dns_name(base, span)?));
+    }
+    Ok(HostWord::Name(name(base, span)?))
+}
+
+fn protocol_without_port(word: &str, span: Span, slash: usize) -> SyntaxError {
+    let start = span.start + slash;
+    let protocol = word.get(slash + 1..).unwrap_or_default().to_owned();
+    SyntaxError::ProtocolWithoutPort { protocol, span: Span { start, end: span.end } }
+}
+
+/// Reads a declared name.
+pub(crate) fn name(word: &str, span: Span) -> Result<String, SyntaxError> {
+    if keyword::is_reserved(word) {
+        return Err(SyntaxError::ReservedWord { word: word.to_owned(), span });
+    }
+    let begins_well = word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let goes_on = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if begins_well && word.bytes().all(goes_on) {
+        Ok(word.to_owned())
+    } else {
+        Err(SyntaxError::BadName { word: word.to_owned(), span })
+    }
+}
+
+/// Reads a word without quotes on the left of an arrow.
+pub(crate) fn program_word(word: &str, span: Span) -> Result<String, SyntaxError> {
+    if word.contains(['.', ':']) && !word.starts_with('/') {
+        return Err(SyntaxError::DestinationAsProgram { word: word.to_owned(), span });
+    }
+    if word.contains('/') {
+        return Err(SyntaxError::UnquotedPath { path: word.to_owned(), span });
+    }
+    name(word, span)
+}
+
+/// Reads text in quotes on the right of an arrow.
+pub(crate) fn quoted_host(text: String, span: Span) -> Result<Host, SyntaxError> {
+    if text.contains('*') {
+        return Err(SyntaxError::WildcardName { name: text, span });
+    }
+    if text.starts_with('/') {
+        return Err(SyntaxError::PathAsDestination { path: text, span });
+    }
+    let only_digits = text.bytes().all(|byte| byte.is_ascii_digit() || b"./:".contains(&byte));
+    let address = text.trim_matches(['[', ']']);
+    if !text.is_empty() && (only_digits || address.parse::<Ipv6Addr>().is_ok()) {
+        let help = "in quotes stands a DNS name; write an address without them".to_owned();
+        return Err(SyntaxError::BadDnsName { name: text, span, help });
+    }
+    dns_name(&text, span)
+}
+
+fn dns_name(name: &str, span: Span) -> Result<Host, SyntaxError> {
+    let refuse = |help: &str| Err(SyntaxError::BadDnsName { name: name.to_owned(), span, help: help.to_owned() });
+    // What a character beyond ASCII becomes is for IDNA to say, when the name is resolved.
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || !c.is_ascii();
+    if !name.chars().all(|c| fits(c) && !c.is_whitespace()) {
+        return refuse("a DNS name has letters, digits, `-`, `_` and dots; a port follows the quotes: `\"kms\":443`");
+    }
+    let labels = name.strip_suffix('.').unwrap_or(name);
+    if labels.split('.').any(str::is_empty) {
+        return refuse("write at least one character before, between and after the dots");
+    }
+    Ok(Host::Dns(name.to_owned()))
+}
+
+fn v4(base: &str, length: Option<&str>, span: Span) -> Result<Host, SyntaxError> {
+    let base_span = Span { start: span.start, end: span.start + base.len() };
+    let refuse = |help: &str| {
+        let (address, span, help) = (base.to_owned(), base_span, help.to_owned());
+        Err(SyntaxError::BadAddress { address, span, help })
+    };
+    let mut octets = Vec::with_capacity(4);
+    let mut start = span.start;
+    for part in base.split('.') {
+        let part_span = Span { start, end: start + part.len() };
+        start = part_span.end + 1;
+        if part.is_empty() || octets.len() == 4 {
+            return refuse("an IPv4 address has four numbers: `10.0.0.1`, or `10.0.0.0/8` for a range");
+        }
+        if part.len() > 1 && part.starts_with('0') {
+            return refuse("remove the leading zeros: some programs read such a number as octal");
+        }
+        let Ok(octet) = part.parse::<u8>() else {
+            return Err(SyntaxError::OctetTooLarge { octet: part.to_owned(), span: part_span });
+        };
+        octets.push(octet);
+    }
+    let Ok(octets) = <[u8; 4]>::try_from(octets) else {
+        return refuse("an IPv4 address has four numbers: `10.0.0.1`, or `10.0.0.0/8` for a range");
+    };
+    let length = match length {
+        None => 32,
+        Some(length) => prefix_length(length, "IPv4", 32, Span { start: base_span.end + 1, end: span.end })?,
+    };
+    Ok(Host::V4(Ipv4Addr::from(octets), length))
+}
+
+/// Reads `[2001:db8::1]` or `[2001:db8::/32]`.
+pub(crate) fn bracketed_v6(text: &str, span: Span) -> Result<Host, SyntaxError> {
+    let refuse = |help: String| Err(SyntaxError::BadAddress { address: text.to_owned(), span, help });
+    let inside = text.strip_prefix('[').unwrap_or(text);
+    let Some(inside) = inside.strip_suffix(']') else {
+        let moved = text.replace(']', "") + "]";
+        return refuse(format!("the length stands inside the brackets: `{moved}`"));
+    };
+    let (address, length) = match inside.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (inside, None),
+    };
+    let Ok(parsed) = address.parse::<Ipv6Addr>() else {
+        return refuse(if address.parse::<Ipv4Addr>().is_ok() {
+            format!("an IPv4 address stands without brackets: `{inside}`")
+        } else if address.contains('%') {
+            "leave the zone out: a policy speaks of addresses, not of interfaces".to_owned()
+        } else {
+            "brackets hold an IPv6 address: `[2001:db8::1]`, or `[2001:db8::/32]` for a range".to_owned()
+        });
+    };
+    let length = match length {
+        None => 128,
+        Some(length) => {
+            let end = span.end.saturating_sub(1);
+            prefix_length(length, "IPv6", 128, Span { start: end.saturating_sub(length.len()), end })?
+        }
+    };
+    Ok(Host::V6(parsed, length))
+}
+
+fn prefix_length(length: &str, family: &'static str, limit: u8, span: Span) -> Result<u8, SyntaxError> {
+    if length.is_empty() || !length.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(SyntaxError::BadAddress {
+            address: format!("/{length}"),
+            // The slash belongs to it: an empty length would leave nothing to point at.
+            span: Span { start: span.start.saturating_sub(1), end: span.end },
+            help: format!("behind the slash stands a prefix length from 0 to {limit}"),
+        });
+    }
+    length.parse::<u8>().ok().filter(|length| *length <= limit).ok_or_else(|| SyntaxError::PrefixTooLong {
+        length: length.to_owned(),
+        family,
+        limit,
+        span,
+    })
+}
+
+/// Reads one port.
+pub(crate) fn port(digits: &str, span: Span) -> Result<u16, SyntaxError> {
+    digits.parse().map_err(|_| SyntaxError::PortTooLarge { port: digits.to_owned(), span })
+}
+
+/// Reads `tcp` or `udp`.
+pub(crate) fn protocol(word: &str, span: Span) -> Result<Protocol, SyntaxError> {
+    match word {
+        "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        _ => Err(SyntaxError::UnknownProtocol { protocol: word.to_owned(), span }),
+    }
+}
+
+/// Reads `sha256:` and 64 hexadecimal digits.
+pub(crate) fn sha256(text: &str, span: Span) -> Result<[u8; 32], SyntaxError> {
+    let refuse = |help: String| {
+        let shown = text.chars().count() > 24;
+        let mut digest: String = text.chars().take(24).collect();
+        if shown {
+            digest.push('…');
+        }
+        Err(SyntaxError::BadDigest { digest, span, help })
+    };
+    let Some(hex) = text.strip_prefix("sha256:") else {
+        return refuse("write `sha256:` and the digest that `fsverity measure` prints".to_owned());
+    };
+    let nibbles: Option<Vec<u32>> = hex.chars().map(|digit| digit.to_digit(16)).collect();
+    let Some(nibbles) = nibbles else {
+        return refuse("only the digits 0 to 9 and a to f may follow `sha256:`".to_owned());
+    };
+    let pairs = nibbles.chunks_exact(2).filter_map(|pair| match pair {
+        [high, low] => u8::try_from(high << 4 | low).ok(),
+        _ => None,
+    });
+    match <[u8; 32]>::try_from(pairs.collect::<Vec<u8>>()) {
+        Ok(digest) if nibbles.len() == 64 => Ok(digest),
+        _ => refuse(format!("after `sha256:` stand 64 hexadecimal digits, and these are {}", nibbles.len())),
+    }
+}
+
+/// Undoes the escapes of a text in quotes; `body` is what stands between them.
+pub(crate) fn unescape(body: &str, span: Span) -> Result<String, SyntaxError> {
+    let mut text = String::with_capacity(body.len());
+    let mut characters = body.char_indices();
+    while let Some((at, character)) = characters.next() {
+        if character != '\\' {
+            text.push(character);
+            continue;
+        }
+        let escaped = characters.next().map(|(_, escaped)| escaped);
+        text.push(match escaped {
+            Some(plain @ ('"' | '\\')) => plain,
+            Some('n') => '\n',
+            Some('t') => '\t',
+            _ => {
+                let escape: String = std::iter::once('\\').chain(escaped).collect();
+                // One further for the opening quotation mark.
+                let start = span.start + 1 + at;
+                let span = Span { start, end: start + escape.len() };
+                return Err(SyntaxError::UnknownEscape { escape, span });
+            }
+        });
+    }
+    Ok(text)
+}
+
+/// Puts a text in quotes, so that [`unescape`] gives it back.
+pub(crate) fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            plain => quoted.push(plain),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+    use super::*;
+
+    #[test]
+    fn quoting_inverts_unescaping() {
+        let text = "a\"b\\c\nd\te";
+        let quoted = quote(text);
+        let body = quoted.get(1..quoted.len() - 1).unwrap();
+        assert_eq!(unescape(body, Span::default()).unwrap(), text);
+    }
+
+    #[test]
+    fn a_mapped_address_stays_an_ipv6_address() {
+        let host = bracketed_v6("[::ffff:10.0.0.1]", Span::default()).unwrap();
+        assert_eq!(host, Host::V6("::ffff:10.0.0.1".parse().unwrap(), 128));
+    }
+}

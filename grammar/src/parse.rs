@@ -1,0 +1,189 @@
+//! Text → syntax tree: the entry of the language.
+//!
+//! The text is cut into statements first (`scan`), then each is parsed by pest on its own, so that
+//! three broken statements give three errors, each in its line. A tree leaves only when there was no
+//! error at all.
+
+use pest::Parser as _;
+use pest::iterators::Pairs;
+
+use crate::error::SyntaxError;
+use crate::expected::{self, Place};
+use crate::keyword;
+use crate::literal;
+use crate::scan;
+use crate::syntax::{Expectation, Policy, Span, Spanned, Statement, Test};
+use crate::tree::Reader;
+
+/// What pest makes of `bfp.pest`; a module of its own for the sake of the generated names.
+pub(crate) mod pairs {
+    /// The parser that pest derives.
+    #[derive(pest_derive::Parser)]
+    #[grammar = "bfp.pest"]
+    pub(crate) struct Matcher;
+}
+
+use pairs::{Matcher, Rule};
+
+/// Parses the text of one file.
+///
+/// # Errors
+///
+/// Every mistake that could be told apart, in the order of the text.
+pub fn parse(text: &str) -> Result<Policy, Vec<SyntaxError>> {
+    let mut errors = Vec::new();
+    // Windows editors begin a file with a byte order mark; it is no part of the text.
+    let start = if text.starts_with('\u{FEFF}') { '\u{FEFF}'.len_utf8() } else { 0 };
+    let whole = Span { start, end: text.len() };
+    let cut = scan::statements(text, whole, &mut errors);
+    let mut policy = Policy::default();
+    for span in cut {
+        let before = errors.len();
+        match statement(text, span, &mut errors) {
+            Some(node) => policy.statements.push(Spanned { node, span }),
+            None => presume_reported(text, span, before, &mut errors),
+        }
+    }
+    if errors.is_empty() {
+        Ok(policy)
+    } else {
+        errors.sort_by_key(SyntaxError::start);
+        // A comment inside a test is scanned twice.
+        errors.dedup();
+        Err(errors)
+    }
+}
+
+/// A statement that gave no tree has given an error. Were it otherwise, a `deny` could vanish, so
+/// this makes one up.
+fn presume_reported(text: &str, span: Span, before: usize, errors: &mut Vec<SyntaxError>) {
+    if errors.len() == before {
+        errors.push(SyntaxError::Unexpected {
+            expected: "a statement".to_owned(),
+            found: format!("`{}`", span.text_in(text)),
+            span,
+            help: "this statement could not be read; please report it as a bug".to_owned(),
+        });
+    }
+}
+
+fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<Statement> {
+    let source = span.text_in(text);
+    let word_end = source.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(source.len());
+    let word = source.get(..word_end).unwrap_or_default();
+    let rule = match word {
+        "policy" => Rule::policy_line,
+        "program" => Rule::program_line,
+        "host" => Rule::host_line,
+        "default" => Rule::default_line,
+        "include" => Rule::include_line,
+        "test" => return test(text, span, errors).map(Statement::Test),
+        "only" | "deny" | "allow" | "audit" => Rule::rule_line,
+        _ => {
+            if let Some(error) = unknown_statement(source, span) {
+                errors.push(error);
+                return None;
+            }
+            Rule::rule_line
+        }
+    };
+    let matched = match_rule(rule, text, span, errors)?;
+    let mut reader = Reader { text, offset: span.start, errors };
+    let line = matched.into_iter().next()?;
+    match rule {
+        Rule::policy_line => reader.policy_name(line).map(Statement::Name),
+        Rule::program_line => reader.program(line).map(Statement::Program),
+        Rule::host_line => reader.host(line).map(Statement::Host),
+        Rule::default_line => reader.default(line).map(Statement::Default),
+        Rule::include_line => reader.include(line).map(Statement::Include),
+        _ => reader.rule(line).map(Statement::Rule),
+    }
+}
+
+/// Whether a line that begins with no word of ours is something else than a rule.
+fn unknown_statement(source: &str, span: Span) -> Option<SyntaxError> {
+    let end = source.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))).unwrap_or(source.len());
+    let (word, rest) = source.split_at_checked(end)?;
+    let word = word.strip_suffix('-').filter(|_| rest.starts_with('>')).unwrap_or(word);
+    let rest = rest.trim_start();
+    // What goes on like one of these was meant as the left side of a rule.
+    let is_rule = ["->", "=>", "-->", "→", "⇒", ">", "/", ":", ","];
+    if word.is_empty() || is_rule.iter().any(|begin| rest.starts_with(begin)) {
+        return None;
+    }
+    let help = match keyword::nearest(word, keyword::STATEMENT_WORDS) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!(
+            "a statement begins with one of {}, or is a rule `P -> only D`",
+            expected::listed(keyword::STATEMENT_WORDS.iter().map(|word| format!("`{word}`")), "or")
+        ),
+    };
+    let span = Span { start: span.start, end: span.start + word.len() };
+    Some(SyntaxError::UnknownStatement { word: word.to_owned(), span, help })
+}
+
+/// Reads a test: its head, then line by line what stands between its brackets.
+fn test(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<Test> {
+    let matched = match_rule(Rule::test_head, text, span, errors)?;
+    let head = matched.into_iter().next()?;
+    let open = span.start + head.as_span().end();
+    let name = Reader { text, offset: span.start, errors }.test_name(head);
+    let close = closing_bracket(text, Span { start: open, end: span.end })?;
+    if close + 1 < span.end {
+        let rest = text.get(close + 1..span.end).unwrap_or_default();
+        let start = span.end - rest.trim_start().len();
+        errors.push(expected::instead_of_line_end(text, Span { start, end: span.end }));
+        return None;
+    }
+    let mut expectations = Vec::new();
+    let mut complete = true;
+    for line in scan::statements(text, Span { start: open, end: close }, errors) {
+        let before = errors.len();
+        if let Some(node) = expectation(text, line, errors) {
+            expectations.push(Spanned { node, span: line });
+        } else {
+            presume_reported(text, line, before, errors);
+            complete = false;
+        }
+    }
+    let name = name?;
+    complete.then_some(Test { name, expectations })
+}
+
+fn expectation(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<Expectation> {
+    let matched = match_rule(Rule::expectation_line, text, span, errors)?;
+    let mut reader = Reader { text, offset: span.start, errors };
+    reader.expectation(matched.into_iter().next()?)
+}
+
+/// Where the bracket closes that was opened just before this part of the text.
+fn closing_bracket(text: &str, part: Span) -> Option<usize> {
+    let mut depth = 0_usize;
+    for token in scan::tokens(text, part) {
+        match token.lexeme {
+            scan::Lexeme::Open(_) => depth += 1,
+            scan::Lexeme::Close(_) if depth == 0 => return Some(token.span.start),
+            scan::Lexeme::Close(_) => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+fn match_rule<'a>(rule: Rule, text: &'a str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<Pairs<'a, Rule>> {
+    match Matcher::parse(rule, span.text_in(text)) {
+        Ok(matched) => Some(matched),
+        Err(failure) => {
+            errors.push(expected::explain(&failure, Place { rule, text, span }));
+            None
+        }
+    }
+}
+
+/// Whether a text without quotes is read back as the same DNS name.
+pub(crate) fn is_bare_dns_name(name: &str) -> bool {
+    let matches_whole = Matcher::parse(Rule::host_word, name)
+        .is_ok_and(|mut matched| matched.next().is_some_and(|word| word.as_str() == name));
+    matches_whole
+        && matches!(literal::host_word(name, Span::default()), Ok(literal::HostWord::Host(crate::syntax::Host::Dns(_))))
+}

@@ -1,0 +1,186 @@
+//! Whether two trees say the same, wherever it was written.
+
+use crate::syntax::{
+    Destinations, Expectation, HostDeclaration, Policy, Ports, ProgramDeclaration, Programs, Rule, Span, Spanned,
+    Statement, Test, Verity,
+};
+
+/// Whether two trees are equal but for the places of their nodes.
+#[must_use]
+pub fn same_tree(a: &Policy, b: &Policy) -> bool {
+    let (mut a, mut b) = (a.clone(), b.clone());
+    a.forget_places();
+    b.forget_places();
+    a == b
+}
+
+/// Sets every span to the same value.
+trait ForgetPlaces {
+    fn forget_places(&mut self);
+}
+
+impl<T: ForgetPlaces> ForgetPlaces for Spanned<T> {
+    fn forget_places(&mut self) {
+        self.span = Span::default();
+        self.node.forget_places();
+    }
+}
+
+impl<T: ForgetPlaces> ForgetPlaces for Vec<T> {
+    fn forget_places(&mut self) {
+        self.iter_mut().for_each(T::forget_places);
+    }
+}
+
+impl<T: ForgetPlaces> ForgetPlaces for Option<T> {
+    fn forget_places(&mut self) {
+        self.iter_mut().for_each(T::forget_places);
+    }
+}
+
+macro_rules! leaves {
+    ($($leaf:ty),* $(,)?) => {
+        $(impl ForgetPlaces for $leaf {
+            fn forget_places(&mut self) {}
+        })*
+    };
+}
+
+leaves!(
+    String,
+    (u16, u16),
+    crate::syntax::Host,
+    crate::syntax::Protocol,
+    crate::syntax::Effect,
+    crate::syntax::Default,
+    crate::syntax::Expected,
+);
+
+impl ForgetPlaces for Span {
+    fn forget_places(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl ForgetPlaces for Policy {
+    fn forget_places(&mut self) {
+        self.statements.forget_places();
+    }
+}
+
+impl ForgetPlaces for Statement {
+    fn forget_places(&mut self) {
+        match self {
+            Self::Name(name) => name.forget_places(),
+            Self::Program(program) => program.forget_places(),
+            Self::Host(host) => host.forget_places(),
+            Self::Rule(rule) => rule.forget_places(),
+            Self::Default(default) => default.forget_places(),
+            Self::Include(file) => file.forget_places(),
+            Self::Test(test) => test.forget_places(),
+        }
+    }
+}
+
+impl ForgetPlaces for ProgramDeclaration {
+    fn forget_places(&mut self) {
+        let Self { name, programs, with_children } = self;
+        name.forget_places();
+        programs.forget_places();
+        with_children.forget_places();
+    }
+}
+
+impl ForgetPlaces for HostDeclaration {
+    fn forget_places(&mut self) {
+        let Self { name, destinations } = self;
+        name.forget_places();
+        destinations.forget_places();
+    }
+}
+
+impl ForgetPlaces for Programs {
+    fn forget_places(&mut self) {
+        match self {
+            Self::Any | Self::Named(_) => {}
+            Self::Path { path, verity } => {
+                path.forget_places();
+                verity.forget_places();
+            }
+            Self::Set(set) => set.forget_places(),
+        }
+    }
+}
+
+impl ForgetPlaces for Verity {
+    fn forget_places(&mut self) {
+        match self {
+            Self::Sha256(_) => {}
+            Self::File(file) => file.forget_places(),
+        }
+    }
+}
+
+impl ForgetPlaces for Destinations {
+    fn forget_places(&mut self) {
+        match self {
+            Self::Any => {}
+            Self::Named { name, ports } => {
+                name.forget_places();
+                ports.forget_places();
+            }
+            Self::Endpoint { host, ports } => {
+                host.forget_places();
+                ports.forget_places();
+            }
+            Self::Ranges { file, filters, ports } => {
+                file.forget_places();
+                for (key, value) in filters {
+                    key.forget_places();
+                    value.forget_places();
+                }
+                ports.forget_places();
+            }
+            Self::Set(set) => set.forget_places(),
+            Self::Except { base, removed } => {
+                base.forget_places();
+                removed.forget_places();
+            }
+        }
+    }
+}
+
+impl ForgetPlaces for Ports {
+    fn forget_places(&mut self) {
+        let Self { ranges, protocol } = self;
+        ranges.forget_places();
+        protocol.forget_places();
+    }
+}
+
+impl ForgetPlaces for Rule {
+    fn forget_places(&mut self) {
+        let Self { audit, effect, programs, destinations } = self;
+        audit.forget_places();
+        effect.forget_places();
+        programs.forget_places();
+        destinations.forget_places();
+    }
+}
+
+impl ForgetPlaces for Test {
+    fn forget_places(&mut self) {
+        let Self { name, expectations } = self;
+        name.forget_places();
+        expectations.forget_places();
+    }
+}
+
+impl ForgetPlaces for Expectation {
+    fn forget_places(&mut self) {
+        let Self { programs, destinations, expected } = self;
+        programs.forget_places();
+        destinations.forget_places();
+        expected.forget_places();
+    }
+}

@@ -1,0 +1,413 @@
+//! What pest matched → the syntax tree, with every place counted from the begin of the file.
+//!
+//! Here the grammar's leniency ends: what it accepts only to be refused with a better message is
+//! refused here. A reading that gives `None` has pushed an error; it goes on behind the error where
+//! it can, so that one statement may report several.
+
+use pest::iterators::Pair as PestPair;
+
+use crate::error::SyntaxError;
+use crate::literal::{self, HostWord};
+use crate::parse::pairs::Rule;
+use crate::scan::MAX_DEPTH;
+use crate::syntax::{
+    Default, Destinations, Effect, Expectation, Expected, Host, HostDeclaration, Name, Ports, ProgramDeclaration,
+    Programs, Protocol, Quoted, Rule as PolicyRule, Span, Spanned, Verity,
+};
+
+type Pair<'a> = PestPair<'a, Rule>;
+
+/// Reads the matches of one statement.
+pub(crate) struct Reader<'a> {
+    /// The whole text.
+    pub(crate) text: &'a str,
+    /// Where the statement begins in it.
+    pub(crate) offset: usize,
+    /// Where mistakes go.
+    pub(crate) errors: &'a mut Vec<SyntaxError>,
+}
+
+impl Reader<'_> {
+    pub(crate) fn policy_name(&mut self, line: Pair<'_>) -> Option<Name> {
+        let name = line.into_inner().find(|part| part.as_rule() == Rule::name)?;
+        self.name(&name)
+    }
+
+    pub(crate) fn program(&mut self, line: Pair<'_>) -> Option<ProgramDeclaration> {
+        let (mut name, mut programs, mut with_children) = (None, None, None);
+        for part in line.into_inner() {
+            match part.as_rule() {
+                Rule::name => name = self.name(&part),
+                Rule::programs => programs = self.programs(part),
+                Rule::with_children => with_children = Some(self.span(&part)),
+                _ => {}
+            }
+        }
+        Some(ProgramDeclaration { name: name?, programs: programs?, with_children })
+    }
+
+    pub(crate) fn host(&mut self, line: Pair<'_>) -> Option<HostDeclaration> {
+        let (mut name, mut destinations) = (None, None);
+        for part in line.into_inner() {
+            match part.as_rule() {
+                Rule::name => name = self.name(&part),
+                Rule::destinations => destinations = self.destinations(part, 0),
+                _ => {}
+            }
+        }
+        Some(HostDeclaration { name: name?, destinations: destinations? })
+    }
+
+    pub(crate) fn default(&mut self, line: Pair<'_>) -> Option<Spanned<Default>> {
+        let word = line.into_inner().find(|part| part.as_rule() == Rule::default_effect)?;
+        let span = self.span(&word);
+        let node = match word.into_inner().next()?.as_rule() {
+            Rule::allow_kw => Default::Allow,
+            Rule::deny_kw => Default::Deny,
+            _ => return None,
+        };
+        Some(Spanned { node, span })
+    }
+
+    pub(crate) fn include(&mut self, line: Pair<'_>) -> Option<Quoted> {
+        let file = line.into_inner().find(|part| part.as_rule() == Rule::quoted)?;
+        self.quoted(file)
+    }
+
+    pub(crate) fn test_name(&mut self, head: Pair<'_>) -> Option<Quoted> {
+        self.include(head)
+    }
+
+    pub(crate) fn rule(&mut self, line: Pair<'_>) -> Option<PolicyRule> {
+        let (mut audit, mut first, mut arrow, mut only) = (None, None, None, None);
+        let (mut programs, mut destinations) = (None, None);
+        for part in line.into_inner() {
+            let span = self.span(&part);
+            match part.as_rule() {
+                Rule::audit_kw => audit = Some(span),
+                Rule::effect => first = part.into_inner().next().map(|word| (word.as_rule(), span)),
+                Rule::programs => programs = self.programs(part),
+                Rule::arrow => arrow = self.arrow(part),
+                Rule::second_only => only = Some(span),
+                Rule::destinations => destinations = self.destinations(part, 0),
+                _ => {}
+            }
+        }
+        let effect = match (first, only) {
+            (Some((Rule::only_kw, span)), None) => (Effect::Exclusive, span),
+            (Some((Rule::only_kw, span)), Some(_)) => (Effect::ExclusiveAndConfined, span),
+            (None, Some(span)) => (Effect::Confined, span),
+            (Some((Rule::deny_kw, span)), None) => (Effect::Deny, span),
+            (Some((Rule::allow_kw, span)), None) => (Effect::Allow, span),
+            (Some((word, first)), Some(span)) => {
+                let effect = if word == Rule::deny_kw { "deny" } else { "allow" };
+                self.errors.push(SyntaxError::ConflictingEffects { effect, first, span });
+                return None;
+            }
+            (Some(_), None) => return None,
+            (None, None) => {
+                let help = self.effect_help(programs?.span, destinations?.span);
+                self.errors.push(SyntaxError::MissingEffect { span: arrow?, help });
+                return None;
+            }
+        };
+        arrow?;
+        Some(PolicyRule {
+            audit,
+            effect: Spanned { node: effect.0, span: effect.1 },
+            programs: programs?,
+            destinations: destinations?,
+        })
+    }
+
+    pub(crate) fn expectation(&mut self, line: Pair<'_>) -> Option<Expectation> {
+        let (mut programs, mut destinations, mut arrow, mut expected) = (None, None, None, None);
+        for part in line.into_inner() {
+            let span = self.span(&part);
+            match part.as_rule() {
+                Rule::programs => programs = self.programs(part),
+                Rule::arrow => arrow = self.arrow(part),
+                Rule::destinations => destinations = self.destinations(part, 0),
+                Rule::expected => {
+                    let node = match part.into_inner().next()?.as_rule() {
+                        Rule::allowed_kw => Expected::Allowed,
+                        _ => Expected::Denied,
+                    };
+                    expected = Some(Spanned { node, span });
+                }
+                _ => {}
+            }
+        }
+        arrow?;
+        Some(Expectation { programs: programs?, destinations: destinations?, expected: expected? })
+    }
+
+    fn programs(&mut self, pair: Pair<'_>) -> Option<Spanned<Programs>> {
+        let span = self.span(&pair);
+        let part = pair.into_inner().next()?;
+        let node = match part.as_rule() {
+            Rule::any => Programs::Any,
+            Rule::program_word => {
+                let name = literal::program_word(part.as_str(), span);
+                Programs::Named(self.keep(name)?)
+            }
+            Rule::path => {
+                let (mut path, mut verity) = (None, Some(Vec::new()));
+                for part in part.into_inner() {
+                    match part.as_rule() {
+                        Rule::quoted => path = self.quoted(part),
+                        _ => verity = self.verity(part),
+                    }
+                }
+                Programs::Path { path: path?, verity: verity? }
+            }
+            _ => Programs::Set(self.elements(part, Rule::programs, Self::programs)?),
+        };
+        Some(Spanned { node, span })
+    }
+
+    fn verity(&mut self, pair: Pair<'_>) -> Option<Vec<Spanned<Verity>>> {
+        let pins = pair.into_inner().find(|part| part.as_rule() != Rule::verity_kw)?;
+        if pins.as_rule() == Rule::pin_set {
+            self.elements(pins, Rule::pin, Self::pin)
+        } else {
+            Some(vec![self.pin(pins)?])
+        }
+    }
+
+    fn pin(&mut self, pair: Pair<'_>) -> Option<Spanned<Verity>> {
+        let span = self.span(&pair);
+        let part = pair.into_inner().next()?;
+        let node = if part.as_rule() == Rule::digest {
+            let digest = literal::sha256(part.as_str(), span);
+            Verity::Sha256(self.keep(digest)?)
+        } else {
+            let file = part.into_inner().find(|part| part.as_rule() == Rule::quoted)?;
+            Verity::File(self.quoted(file)?)
+        };
+        Some(Spanned { node, span })
+    }
+
+    /// Reads `a except b except c` as `(a except b) except c`. Each `except` is a level of the tree
+    /// as each bracket is, so `depth` counts both.
+    fn destinations(&mut self, pair: Pair<'_>, depth: usize) -> Option<Spanned<Destinations>> {
+        let elements: Vec<_> = pair.into_inner().filter(|part| part.as_rule() == Rule::element).collect();
+        let deepest = depth + elements.len().saturating_sub(1);
+        if deepest > MAX_DEPTH {
+            let last = elements.last().map(|element| self.span(element))?;
+            self.errors.push(SyntaxError::TooDeep { span: last });
+            return None;
+        }
+        let mut tree: Option<Spanned<Destinations>> = None;
+        let mut sound = true;
+        for (index, element) in elements.into_iter().enumerate() {
+            // The first element is the deepest, and every later one stands a level higher.
+            let Some(element) = self.element(element, deepest - index.saturating_sub(1)) else {
+                sound = false;
+                continue;
+            };
+            tree = Some(match tree {
+                None => element,
+                Some(base) => Spanned {
+                    span: Span { start: base.span.start, end: element.span.end },
+                    node: Destinations::Except { base: Box::new(base), removed: Box::new(element) },
+                },
+            });
+        }
+        tree.filter(|_| sound)
+    }
+
+    fn element(&mut self, pair: Pair<'_>, depth: usize) -> Option<Spanned<Destinations>> {
+        let span = self.span(&pair);
+        let mut parts = pair.into_inner();
+        let base = parts.next()?;
+        let ports_pair = parts.next();
+        let base_span = self.span(&base);
+        let written_ports = ports_pair.as_ref().map(|ports| (ports.as_str().to_owned(), self.span(ports)));
+        // Both halves are read before either is given up, so that both may report.
+        let ports = match ports_pair {
+            Some(ports) => self.ports(ports).map(Some),
+            None => Some(None),
+        };
+        let node = match base.as_rule() {
+            Rule::any => {
+                if let Some((ports, span)) = written_ports {
+                    self.errors.push(SyntaxError::PortsOnAny { ports, span });
+                    return None;
+                }
+                Destinations::Any
+            }
+            Rule::destination_set => {
+                let set = self.elements(base, Rule::destinations, |reader, part| reader.destinations(part, depth + 1));
+                if let Some((ports, span)) = written_ports {
+                    self.errors.push(SyntaxError::PortsOnSet { ports, span });
+                    return None;
+                }
+                Destinations::Set(set?)
+            }
+            Rule::ranges => self.ranges(base, ports?)?,
+            Rule::host_word => match literal::host_word(base.as_str(), base_span) {
+                Ok(HostWord::Name(name)) => {
+                    Destinations::Named { name: Spanned { node: name, span: base_span }, ports: ports? }
+                }
+                Ok(HostWord::Host(host)) => {
+                    Destinations::Endpoint { host: Spanned { node: host, span: base_span }, ports: ports? }
+                }
+                Err(error) => return self.refuse(error),
+            },
+            _ => {
+                let host = self.literal_host(base, base_span)?;
+                Destinations::Endpoint { host: Spanned { node: host, span: base_span }, ports: ports? }
+            }
+        };
+        Some(Spanned { node, span })
+    }
+
+    fn literal_host(&mut self, part: Pair<'_>, span: Span) -> Option<Host> {
+        let written = part.as_str().to_owned();
+        match part.as_rule() {
+            Rule::wildcard => self.refuse(SyntaxError::WildcardName { name: written, span }),
+            Rule::bare_v6 => self.refuse(SyntaxError::UnbracketedV6 { address: written, span }),
+            Rule::bracketed => {
+                let host = literal::bracketed_v6(&written, span);
+                self.keep(host)
+            }
+            _ => {
+                let name = self.quoted(part)?;
+                let host = literal::quoted_host(name.node, span);
+                self.keep(host)
+            }
+        }
+    }
+
+    fn ranges(&mut self, pair: Pair<'_>, ports: Option<Spanned<Ports>>) -> Option<Destinations> {
+        let (mut file, mut filters) = (None, Vec::new());
+        for part in pair.into_inner() {
+            match part.as_rule() {
+                Rule::quoted => file = self.quoted(part),
+                Rule::filter => {
+                    let (mut key, mut value) = (None, None);
+                    for part in part.into_inner() {
+                        match part.as_rule() {
+                            Rule::filter_key => {
+                                let (node, span) = (part.as_str().to_owned(), self.span(&part));
+                                key = Some(Spanned { node, span });
+                            }
+                            Rule::quoted => value = self.quoted(part),
+                            _ => {}
+                        }
+                    }
+                    filters.push((key?, value?));
+                }
+                _ => {}
+            }
+        }
+        Some(Destinations::Ranges { file: file?, filters, ports })
+    }
+
+    /// Reads ports; their place leaves out the colon.
+    fn ports(&mut self, pair: Pair<'_>) -> Option<Spanned<Ports>> {
+        let (mut place, mut ranges, mut protocol) = (None, None, Some(None));
+        for part in pair.into_inner() {
+            let span = self.span(&part);
+            match part.as_rule() {
+                Rule::any => ranges = Some(Vec::new()),
+                Rule::port_range => ranges = self.port_range(part).map(|range| vec![range]),
+                Rule::port_set => ranges = self.elements(part, Rule::port_range, Self::port_range),
+                Rule::protocol => protocol = self.protocol(part).map(Some),
+                _ => continue,
+            }
+            place = Some(Span { start: place.map_or(span.start, |place: Span| place.start), ..span });
+        }
+        Some(Spanned { node: Ports { ranges: ranges?, protocol: protocol? }, span: place? })
+    }
+
+    fn port_range(&mut self, pair: Pair<'_>) -> Option<Spanned<(u16, u16)>> {
+        let span = self.span(&pair);
+        let mut ends = Vec::with_capacity(2);
+        for number in pair.into_inner().filter(|part| part.as_rule() == Rule::number) {
+            let place = self.span(&number);
+            let port = literal::port(number.as_str(), place);
+            ends.push(self.keep(port));
+        }
+        let (first, last) = match *ends.as_slice() {
+            [only] => (only?, only?),
+            [first, last] => (first?, last?),
+            _ => return None,
+        };
+        if last < first {
+            return self.refuse(SyntaxError::ReversedPorts { first, last, span });
+        }
+        Some(Spanned { node: (first, last), span })
+    }
+
+    fn protocol(&mut self, pair: Pair<'_>) -> Option<Spanned<Protocol>> {
+        let word = pair.into_inner().next()?;
+        let span = self.span(&word);
+        let protocol = literal::protocol(word.as_str(), span);
+        Some(Spanned { node: self.keep(protocol)?, span })
+    }
+
+    /// Reads the elements of a set: all of them, or none and at least one error.
+    fn elements<'p, T>(
+        &mut self,
+        set: Pair<'p>,
+        wanted: Rule,
+        mut read: impl FnMut(&mut Self, Pair<'p>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let span = self.span(&set);
+        let parts: Vec<_> = set.into_inner().filter(|part| part.as_rule() == wanted).collect();
+        if parts.is_empty() {
+            return self.refuse(SyntaxError::EmptySet { span });
+        }
+        let read: Vec<Option<T>> = parts.into_iter().map(|part| read(self, part)).collect();
+        read.into_iter().collect()
+    }
+
+    fn name(&mut self, pair: &Pair<'_>) -> Option<Name> {
+        let span = self.span(pair);
+        let name = literal::name(pair.as_str(), span);
+        Some(Spanned { node: self.keep(name)?, span })
+    }
+
+    fn quoted(&mut self, pair: Pair<'_>) -> Option<Quoted> {
+        let span = self.span(&pair);
+        let text = literal::unescape(pair.into_inner().next()?.as_str(), span);
+        Some(Spanned { node: self.keep(text)?, span })
+    }
+
+    /// The place of an arrow, once it is spelt like one.
+    fn arrow(&mut self, pair: Pair<'_>) -> Option<Span> {
+        let span = self.span(&pair);
+        let written = pair.as_str().to_owned();
+        if written == "->" {
+            return Some(span);
+        }
+        self.refuse(SyntaxError::WrongArrow { written, span })
+    }
+
+    fn effect_help(&self, programs: Span, destinations: Span) -> String {
+        let shown = |span: Span, otherwise: &'static str| {
+            let written = span.text_in(self.text);
+            if written.len() > 40 || written.contains('\n') { otherwise.to_owned() } else { written.to_owned() }
+        };
+        let (left, right) = (shown(programs, "P"), shown(destinations, "D"));
+        format!(
+            "write `allow {left} -> {right}` to grant it, `only {left} -> {right}` to keep everybody else out, or `{left} -> only {right}` to keep the program in"
+        )
+    }
+
+    fn span(&self, pair: &Pair<'_>) -> Span {
+        let place = pair.as_span();
+        Span { start: self.offset + place.start(), end: self.offset + place.end() }
+    }
+
+    fn keep<T>(&mut self, read: Result<T, SyntaxError>) -> Option<T> {
+        read.map_err(|error| self.errors.push(error)).ok()
+    }
+
+    fn refuse<T>(&mut self, error: SyntaxError) -> Option<T> {
+        self.errors.push(error);
+        None
+    }
+}

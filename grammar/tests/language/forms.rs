@@ -1,0 +1,72 @@
+//! Every form of every statement, with the tree it gives.
+
+use crate::rendered::source_then_outcome;
+
+/// One snapshot a form, named after it.
+macro_rules! forms {
+    ($($name:ident: $source:expr,)*) => {
+        $(#[test]
+        fn $name() {
+            assert!(bfp_grammar::parse($source).is_ok(), "{}", source_then_outcome($source));
+            insta::assert_snapshot!(stringify!($name), source_then_outcome($source));
+        })*
+    };
+}
+
+const DIGEST: &str = "3f5a000000000000000000000000000000000000000000000000000000000001";
+
+fn pinned(template: &str) -> String {
+    template.replace("HEX", DIGEST)
+}
+
+forms! {
+    policy_name: "policy payments-kms",
+    program_by_path: "program signer = \"/usr/bin/signer\"",
+    program_pinned_by_digest: &pinned("program signer = \"/usr/bin/signer\" verity sha256:HEX"),
+    program_pinned_by_several_digests:
+        &pinned("program signer = \"/usr/bin/signer\" verity { sha256:HEX, sha256:HEX, file(\"dist/signer\"), }"),
+    program_pinned_by_build_artifact: "program signer = \"/usr/bin/signer\" verity file(\"dist/signer\") with children",
+    program_with_children: "program backup = \"/usr/bin/restic\" with children",
+    program_set: "program ci = { \"/usr/bin/cargo\", \"/usr/bin/rustc\", { other, * } }",
+    path_with_escapes: r#"program odd = "/opt/a \"b\" \\ c\n\t#{""#,
+    host_by_dns_name: "host kms = kms.internal:443",
+    host_by_quoted_dns_name: "host kms = { \"kms\", \"kms\":443, \"kms.internal.\" }",
+    host_by_unicode_dns_name: "host shop = { bücher.example, 例え.テスト:443 }",
+    host_by_address: "host a = { 10.0.0.1, 10.0.0.0/8:443, [2001:db8::1]:443, [2001:db8::/32]:443, [fd00::/8] }",
+    host_by_mapped_address: "host a = [::ffff:10.0.0.1]:443",
+    host_set_with_except: "host corp = { 10.0.0.0/8 except 10.9.0.0/16, [fd00::/8], git.corp.example:{22, 443} }",
+    except_is_left_associative: "host a = 10.0.0.0/8 except 10.1.0.0/16 except { 10.2.0.1, b }",
+    ranges_of_a_provider: "host s3 = ranges(\"aws-ip-ranges.json\", service = \"S3\", region = \"eu-1\",):443/tcp except 52.0.0.1",
+    ranges_without_filter: "host all = ranges(\"ranges.json\")",
+    ports: "allow * -> { a:443, b:{80, 443}, c:8000-8010, d:*, e:443/tcp, f:{53, 5300-5310}/udp, g:*/udp }",
+    ports_with_spaces: "allow * -> { a : 443 /tcp, b:{ 80 , 443 , } }",
+    exclusive_rule: "only signer -> kms",
+    confined_rule: "signer -> only { kms, 127.0.0.53:53 }",
+    exclusive_and_confined_rule: "only signer -> only kms",
+    rule_without_declarations: "only \"/usr/bin/signer\" -> kms.internal:443",
+    deny_rule: "deny * -> 169.254.169.254",
+    allow_rule: "allow ci -> { git.corp.example:22/tcp, artifacts.corp.example:443 }",
+    audited_rules: "audit only backup -> backup.example.com:8000-8010\naudit a -> only b\naudit deny * -> raw\naudit allow a -> *",
+    default_effects: "default allow\ndefault deny",
+    include: "include \"common/corp.bfp\"",
+    arrow_without_spaces: "only my-signer->kms",
+    contextual_words_are_names: "program file = \"/f\"\nprogram children = \"/c\"\nallow file -> sha256",
+    test_block: "test \"the KMS is the signer's alone\" {\n    signer -> kms            allowed\n    backup -> kms            denied\n\n    { a, b } -> 10.0.0.0/8 except 10.0.0.1 denied # why\n}",
+    empty_test_block: "test \"nothing yet\" {}",
+    statement_over_lines: "allow {\n  a, # first\n  b\n} -> {\n  c:{\n 80,\n 443 },\n}",
+    windows_text: "\u{FEFF}policy a # name\r\nhost b = {\r\n  c.d,\r\n}\r\n",
+    nothing_at_all: "\n  # only a comment\n",
+}
+
+#[test]
+fn spans_count_from_the_begin_of_the_file() {
+    let source = "\u{FEFF}# é\nhost kms = kms.internal:443\n";
+    let policy = bfp_grammar::parse(source).unwrap();
+    assert_eq!(policy.statements[0].span.text_in(source), "host kms = kms.internal:443");
+}
+
+#[test]
+fn the_example_of_the_readme_parses() {
+    let source = include_str!("payments.bfp");
+    insta::assert_snapshot!(source_then_outcome(source));
+}

@@ -1,0 +1,175 @@
+//! Text → what a snapshot shows of it: the tree in a short notation, or the errors as a user sees
+//! them.
+
+use bfp_grammar::SyntaxError;
+use bfp_grammar::syntax::{
+    Default, Destinations, Effect, Expected, Host, Policy, Ports, Programs, Protocol, Rule, Span, Spanned, Statement,
+    Verity,
+};
+use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
+
+/// The source, then the tree or the errors.
+pub(crate) fn source_then_outcome(source: &str) -> String {
+    let outcome = match bfp_grammar::parse(source) {
+        Ok(policy) => tree(source, &policy),
+        Err(errors) => reports(source, &errors),
+    };
+    format!("{source}\n----\n{outcome}")
+}
+
+/// The errors as a terminal without colours shows them.
+pub(crate) fn reports(source: &str, errors: &[SyntaxError]) -> String {
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
+    let mut shown = String::new();
+    for error in errors {
+        let report = Report::new(error.clone()).with_source_code(NamedSource::new("policy.bfp", source.to_owned()));
+        handler.render_report(&mut shown, report.as_ref()).unwrap();
+    }
+    shown
+}
+
+/// A line for every statement and every expectation: each node, and the text it stands for where
+/// that shows that its place is right.
+pub(crate) fn tree(source: &str, policy: &Policy) -> String {
+    let show = Show { source };
+    let mut lines: Vec<String> = Vec::new();
+    for statement in &policy.statements {
+        match &statement.node {
+            Statement::Name(name) => lines.push(format!("policy {}", show.text(name))),
+            Statement::Program(program) => {
+                let children = program.with_children.map_or(String::new(), |span| format!(" + {}", show.at(span)));
+                lines.push(format!(
+                    "program {} = {}{children}",
+                    show.text(&program.name),
+                    show.programs(&program.programs)
+                ));
+            }
+            Statement::Host(host) => {
+                lines.push(format!("host {} = {}", show.text(&host.name), show.destinations(&host.destinations)));
+            }
+            Statement::Rule(rule) => lines.push(show.rule(rule)),
+            Statement::Default(default) => {
+                let word = match default.node {
+                    Default::Allow => "Allow",
+                    Default::Deny => "Deny",
+                };
+                lines.push(format!("default {word}{}", show.at(default.span)));
+            }
+            Statement::Include(file) => lines.push(format!("include {}", show.text(file))),
+            Statement::Test(test) => {
+                lines.push(format!("test {}", show.text(&test.name)));
+                for line in &test.expectations {
+                    let expected = match line.node.expected.node {
+                        Expected::Allowed => "Allowed",
+                        Expected::Denied => "Denied",
+                    };
+                    lines.push(format!(
+                        "    {} -> {} {expected}{}",
+                        show.programs(&line.node.programs),
+                        show.destinations(&line.node.destinations),
+                        show.at(line.node.expected.span),
+                    ));
+                }
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+struct Show<'a> {
+    source: &'a str,
+}
+
+impl Show<'_> {
+    /// The text that stands at a place.
+    fn at(&self, span: Span) -> String {
+        format!("⟨{}⟩", span.text_in(self.source))
+    }
+
+    fn text(&self, text: &Spanned<String>) -> String {
+        format!("{:?}{}", text.node, self.at(text.span))
+    }
+
+    fn rule(&self, rule: &Rule) -> String {
+        let effect = match rule.effect.node {
+            Effect::Exclusive => "Exclusive",
+            Effect::Confined => "Confined",
+            Effect::ExclusiveAndConfined => "ExclusiveAndConfined",
+            Effect::Deny => "Deny",
+            Effect::Allow => "Allow",
+        };
+        let audit = rule.audit.map_or(String::new(), |span| format!("Audit{} ", self.at(span)));
+        let effect_at = self.source.get(rule.effect.span.start..).unwrap().split('\n').next().unwrap();
+        format!(
+            "{audit}{effect}⟨{effect_at}⟩ {} -> {}",
+            self.programs(&rule.programs),
+            self.destinations(&rule.destinations)
+        )
+    }
+
+    fn programs(&self, programs: &Spanned<Programs>) -> String {
+        match &programs.node {
+            Programs::Any => format!("Any{}", self.at(programs.span)),
+            Programs::Named(name) => format!("Named {name}{}", self.at(programs.span)),
+            Programs::Path { path, verity } => {
+                let pins: Vec<String> = verity.iter().map(|pin| self.pin(pin)).collect();
+                let pins = if pins.is_empty() { String::new() } else { format!(" pinned [{}]", pins.join(", ")) };
+                format!("Path {}{pins}", self.text(path))
+            }
+            Programs::Set(set) => {
+                let set: Vec<String> = set.iter().map(|one| self.programs(one)).collect();
+                format!("Set [{}]", set.join(", "))
+            }
+        }
+    }
+
+    fn pin(&self, pin: &Spanned<Verity>) -> String {
+        match &pin.node {
+            Verity::Sha256(digest) => format!("sha256 {:02x}…{:02x}", digest[0], digest[31]),
+            Verity::File(file) => format!("file {}", self.text(file)),
+        }
+    }
+
+    fn destinations(&self, destinations: &Spanned<Destinations>) -> String {
+        match &destinations.node {
+            Destinations::Any => format!("Any{}", self.at(destinations.span)),
+            Destinations::Named { name, ports } => format!("Named {}{}", self.text(name), self.ports(ports)),
+            Destinations::Endpoint { host, ports } => {
+                let shown = match &host.node {
+                    Host::V4(address, length) => format!("V4 {address}/{length}"),
+                    Host::V6(address, length) => format!("V6 {address}/{length}"),
+                    Host::Dns(name) => format!("Dns {name:?}"),
+                };
+                format!("{shown}{}{}", self.at(host.span), self.ports(ports))
+            }
+            Destinations::Ranges { file, filters, ports } => {
+                let filters: Vec<String> =
+                    filters.iter().map(|(key, value)| format!(" {}={}", self.text(key), self.text(value))).collect();
+                format!("Ranges {}{}{}", self.text(file), filters.concat(), self.ports(ports))
+            }
+            Destinations::Set(set) => {
+                let set: Vec<String> = set.iter().map(|one| self.destinations(one)).collect();
+                format!("Set [{}]", set.join(", "))
+            }
+            Destinations::Except { base, removed } => {
+                format!("({} except {})", self.destinations(base), self.destinations(removed))
+            }
+        }
+    }
+
+    fn ports(&self, ports: &Option<Spanned<Ports>>) -> String {
+        let Some(ports) = ports else { return String::new() };
+        let ranges: Vec<String> = ports
+            .node
+            .ranges
+            .iter()
+            .map(|range| format!("{}..={}{}", range.node.0, range.node.1, self.at(range.span)))
+            .collect();
+        let protocol = match &ports.node.protocol {
+            None => String::new(),
+            Some(Spanned { node: Protocol::Tcp, span }) => format!(" Tcp{}", self.at(*span)),
+            Some(Spanned { node: Protocol::Udp, span }) => format!(" Udp{}", self.at(*span)),
+        };
+        format!(" ports [{}]{}{protocol}", ranges.join(", "), self.at(ports.span))
+    }
+}

@@ -1,0 +1,66 @@
+# Recipes of bfp. `just` lists them.
+
+# What is here?
+@default:
+    just --list --unsorted
+
+# --- set-up ---------------------------------------------------------------------------------------
+
+# Install what is missing: rust-src, bpf-linker, QEMU, knot, Debian kernels (by default 6.1 and 6.12)
+setup *KERNELS: toolchain
+    @kernel-tests/setup.sh {{ KERNELS }}
+
+# Install what building the kernel programs needs
+@toolchain:
+    enforcer-ebpf/toolchain.sh
+
+# `-Z build-std` is what the bootstrap variable is for: the target has no compiled `core`.
+# Build the programs for the kernel: target/bpfel-unknown-none/bpf/bfp-enforcer-ebpf
+ebpf:
+    @PATH="$(enforcer-ebpf/toolchain.sh --path):$PATH" RUSTC_BOOTSTRAP=1 \
+        cargo build -p bfp-enforcer-ebpf --profile bpf --target bpfel-unknown-none -Z build-std=core
+
+# Run a command as root under a stock Debian kernel: just vm --kernel 6.1 -- uname -r
+[no-exit-message]
+[positional-arguments]
+@vm *ARGS:
+    kernel-tests/setup.sh --quiet >&2
+    cargo run --quiet -p bfp-kernel-tests --bin vm -- "$@"
+
+# --- build ----------------------------------------------------------------------------------------
+
+object := justfile_directory() / "target/bpfel-unknown-none/bpf/bfp-enforcer-ebpf"
+
+# Build bfp-enforcer with the kernel programs in it: target/enforcer/bfp-enforcer
+enforcer: toolchain ebpf
+    @BFP_EBPF_OBJECT={{ object }} cargo build -p bfp-enforcer --features kernel-programs --profile enforcer
+
+# Build bfpc: target/release/bfpc
+compiler:
+    @cargo build --release -p bfp-compiler
+
+# --- tests ----------------------------------------------------------------------------------------
+
+# Everything that needs no kernel: format, lints, unit, snapshot and property tests
+check:
+    cargo fmt --all --check
+    cargo clippy --all-targets -- -D warnings
+    cargo test
+
+# Where the programs that go into a guest are collected
+guest_programs := justfile_directory() / "target/guest"
+
+[private]
+guest-programs: compiler enforcer
+    @RUSTFLAGS="-C target-feature=+crt-static" cargo build --release -p bfp-kernel-tests \
+        --bin probe --bin suite --target x86_64-unknown-linux-gnu
+    @mkdir -p {{ guest_programs }}
+    @cp target/release/bfpc target/enforcer/bfp-enforcer target/x86_64-unknown-linux-gnu/release/probe \
+        target/x86_64-unknown-linux-gnu/release/suite {{ guest_programs }}/
+
+# Try every policy of fixtures/accept and every scenario with real sockets: just kernel 6.1 6.12
+kernel *KERNELS="6.12": (setup KERNELS) guest-programs
+    @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} {{ KERNELS }}
+
+# The same under every kernel that is supported
+kernel-all: (kernel "6.1 6.12 6.18 7.3")

@@ -1,0 +1,101 @@
+//! The kernel tests, from the host's side: compiles and signs every policy of fixtures/accept, takes the
+//! bundles with their verdict tables into a guest for each kernel asked for, and runs the suite there.
+//!
+//! Status: 0 when every kernel passed; 1 otherwise, also when a kernel or a program is missing.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use bfp_kernel_tests::{Guest, Kernel};
+use clap::Parser;
+
+/// Run the kernel tests under stock Debian kernels
+#[derive(Parser)]
+struct Arguments {
+    /// Where bfpc, bfp-enforcer, probe and suite are
+    #[arg(long, value_name = "DIR")]
+    programs: PathBuf,
+    /// The fixtures: a folder for each policy
+    #[arg(long, value_name = "DIR", default_value = "fixtures/accept")]
+    fixtures: PathBuf,
+    /// Run only what has this in its name
+    #[arg(long, value_name = "PATTERN")]
+    only: Option<String>,
+    /// Series of the kernels: 6.1, 6.12, 6.18, 7.3
+    #[arg(required = true)]
+    kernels: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("kernel: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool, String> {
+    let staging = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let root = staging.path();
+    bundles(arguments, root)?;
+    let mut all_passed = true;
+    for series in &arguments.kernels {
+        let kernel = Kernel::find(series).map_err(|error| error.to_string())?;
+        say(&format!("== kernel {series} ({})", kernel.package()));
+        let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(900)).tree(root, "/");
+        for name in ["bfp-enforcer", "probe", "suite"] {
+            guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
+        }
+        let filter = arguments.only.as_ref().map_or_else(String::new, |only| format!(" --only '{only}'"));
+        let outcome = guest.run_into(&format!("suite{filter}"), &mut io::stdout().lock());
+        let outcome = outcome.map_err(|failure| failure.to_string())?;
+        all_passed &= outcome.status == 0;
+    }
+    Ok(all_passed)
+}
+
+/// Lays out /bundles and /trust for the guest.
+fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
+    let bfpc = arguments.programs.join("bfpc");
+    let trust = root.join("trust");
+    fs::create_dir_all(&trust).map_err(|error| error.to_string())?;
+    // The secret key stays outside of what the guest gets.
+    let keys = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let key = keys.path().join("key");
+    call(Command::new(&bfpc).arg("keygen").arg(&key))?;
+    fs::copy(keys.path().join("key.pub"), trust.join("key.pem")).map_err(|error| error.to_string())?;
+    let mut folders: Vec<PathBuf> = fs::read_dir(&arguments.fixtures)
+        .map_err(|error| format!("{}: {error}", arguments.fixtures.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    folders.sort();
+    for folder in folders {
+        let name = folder.file_name().unwrap_or_default();
+        let target = root.join("bundles").join(name);
+        fs::create_dir_all(&target).map_err(|error| error.to_string())?;
+        fs::copy(folder.join("verdicts.txt"), target.join("verdicts.txt"))
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
+        let bundle = target.join("policy.bfpb");
+        call(Command::new(&bfpc).arg("build").arg(folder.join("policy.bfp")).arg("-o").arg(bundle).arg("--key").arg(&key))?;
+    }
+    Ok(())
+}
+
+fn call(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)))
+}
+
+fn say(text: &str) {
+    // Where even standard error is gone, the status still tells.
+    let _unheard = writeln!(io::stderr(), "{text}");
+}

@@ -1,0 +1,243 @@
+//! What enters: the arguments. What leaves: what they ask for, and, once run, the line on stdout
+//! and the exit status. A prefix (`wait-then`, `fork`, …) changes the surroundings and hands the
+//! rest of the arguments on, so prefixes combine.
+
+use std::io::{BufRead, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+
+use rustix::io::Errno;
+
+use crate::errno_name::errno_name;
+use crate::traffic::{self, How, Journey};
+use crate::{raw, surroundings};
+
+/// One thing to do, as the arguments say it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Send { how: How, journey: Journey },
+    Hold { to: SocketAddr },
+    Hammer { to: SocketAddr },
+    WaitThen(Box<Command>),
+    Thread(Box<Command>),
+    Fork(Box<Command>),
+    Spawn { program: String, arguments: Vec<String> },
+    Exec { program: String, arguments: Vec<String> },
+    ExecFromMemory { program: String, arguments: Vec<String> },
+    InChroot { directory: String, rest: Box<Command> },
+    InMountNamespace { source: String, target: String, rest: Box<Command> },
+}
+
+impl Command {
+    pub(crate) fn parse(arguments: &[String]) -> Result<Self, String> {
+        let (word, rest) = arguments.split_first().ok_or("nothing to do: give a way to send")?;
+        Ok(match word.as_str() {
+            "wait-then" => Command::WaitThen(Box::new(Self::parse(rest)?)),
+            "thread" => Command::Thread(Box::new(Self::parse(rest)?)),
+            "fork" => Command::Fork(Box::new(Self::parse(rest)?)),
+            "spawn" | "exec" | "exec-from-memory" => {
+                let (program, arguments) = rest.split_first().ok_or_else(|| format!("`{word}` wants a path"))?;
+                let (program, arguments) = (program.clone(), arguments.to_vec());
+                match word.as_str() {
+                    "spawn" => Command::Spawn { program, arguments },
+                    "exec" => Command::Exec { program, arguments },
+                    _ => Command::ExecFromMemory { program, arguments },
+                }
+            }
+            "in-chroot" => match rest {
+                [directory, rest @ ..] => {
+                    Command::InChroot { directory: directory.clone(), rest: Box::new(Self::parse(rest)?) }
+                }
+                [] => return Err("`in-chroot` wants a directory".to_owned()),
+            },
+            "in-mount-namespace" => match rest {
+                [source, target, rest @ ..] => Command::InMountNamespace {
+                    source: source.clone(),
+                    target: target.clone(),
+                    rest: Box::new(Self::parse(rest)?),
+                },
+                _ => return Err("`in-mount-namespace` wants a source and a target".to_owned()),
+            },
+            "hold-tcp" => Command::Hold { to: journey(rest)?.to },
+            "hammer" => Command::Hammer { to: journey(rest)?.to },
+            how => Command::Send {
+                how: How::parse(how).ok_or_else(|| format!("no such way to send: `{how}`"))?,
+                journey: journey(rest)?,
+            },
+        })
+    }
+
+    pub(crate) fn run(self) -> ExitCode {
+        match self {
+            Command::Send { how, journey } => say(traffic::send(how, &journey)),
+            Command::Hold { to } => hold(to),
+            Command::Hammer { to } => hammer(to),
+            Command::WaitThen(rest) => {
+                println_now("ready");
+                wait_for_a_line();
+                rest.run()
+            }
+            Command::Thread(rest) => std::thread::spawn(|| rest.run()).join().unwrap_or(ExitCode::from(2)),
+            Command::Fork(rest) => match raw::fork() {
+                Ok(raw::Fork::Child) => rest.run(),
+                Ok(raw::Fork::Parent { child }) => surroundings::wait_for(child),
+                Err(errno) => cannot("fork", errno),
+            },
+            Command::Spawn { program, arguments } => {
+                surroundings::spawn(&program, &arguments).unwrap_or_else(|error| cannot("spawn", errno_of(&error)))
+            }
+            Command::Exec { program, arguments } => cannot("exec", errno_of(&surroundings::exec(&program, &arguments))),
+            Command::ExecFromMemory { program, arguments } => {
+                let error = surroundings::exec_from_memory(&program, &arguments);
+                cannot("exec from memory", errno_of(&error))
+            }
+            Command::InChroot { directory, rest } => match surroundings::enter_chroot(&directory) {
+                Ok(()) => rest.run(),
+                Err(errno) => cannot("chroot", errno),
+            },
+            Command::InMountNamespace { source, target, rest } => {
+                match surroundings::enter_mount_namespace(&source, &target) {
+                    Ok(()) => rest.run(),
+                    Err(errno) => cannot("bind-mount", errno),
+                }
+            }
+        }
+    }
+}
+
+fn journey(arguments: &[String]) -> Result<Journey, String> {
+    let (address, port, mut options) = match arguments {
+        [address, port, options @ ..] => (address, port, options),
+        _ => return Err("an address and a port are wanted".to_owned()),
+    };
+    let address: IpAddr = address.parse().map_err(|_| format!("no address: `{address}`"))?;
+    let port: u16 = port.parse().map_err(|_| format!("no port: `{port}`"))?;
+    let mut journey = Journey { to: SocketAddr::new(address, port), bind: None, via: None };
+    while let [option, value, rest @ ..] = options {
+        let bad = |_| format!("no address for `{option}`: `{value}`");
+        match option.as_str() {
+            "--bind" => journey.bind = Some(value.parse().map_err(bad)?),
+            "--via" => journey.via = Some(value.parse().map_err(bad)?),
+            _ => return Err(format!("no such option: `{option}`")),
+        }
+        options = rest;
+    }
+    match options {
+        [] => Ok(journey),
+        rest => Err(format!("too much: `{}`", rest.join(" "))),
+    }
+}
+
+fn hold(to: SocketAddr) -> ExitCode {
+    let connection = match traffic::connect_tcp(to) {
+        Ok(connection) => connection,
+        Err(errno) => return say(Err(errno)),
+    };
+    println_now("ok");
+    let mut last = Ok(());
+    while wait_for_a_line() {
+        last = traffic::send_one_byte(&connection);
+        println_now(word_for(last));
+    }
+    if last.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Tries without a pause, by turns over TCP and UDP, until a line arrives: the prober that looks
+/// for a moment without protection.
+fn hammer(to: SocketAddr) -> ExitCode {
+    let stop = std::thread::spawn(wait_for_a_line);
+    let (mut tries, mut through) = (0_u64, 0_u64);
+    let mut odd_error = None;
+    loop {
+        let how = if tries % 2 == 0 { How::Tcp } else { How::Sendto };
+        match traffic::send(how, &Journey { to, bind: None, via: None }) {
+            Ok(()) => through += 1,
+            Err(Errno::PERM) => {}
+            Err(errno) => odd_error = Some(errno),
+        }
+        tries += 1;
+        // Both ways have been tried once before the suite goes on.
+        if tries == 2 {
+            println_now("ready");
+        }
+        if tries >= 2 && stop.is_finished() {
+            break;
+        }
+    }
+    match odd_error {
+        _ if through > 0 => println!("{through} of {tries} got through"),
+        Some(errno) => println!("not refused but failed: {}", errno_name(errno)),
+        None => println!("all refused, {tries} tries"),
+    }
+    if through == 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn say(outcome: Result<(), Errno>) -> ExitCode {
+    println_now(word_for(outcome));
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn word_for(outcome: Result<(), Errno>) -> &'static str {
+    match outcome {
+        Ok(()) => "ok",
+        Err(errno) => errno_name(errno),
+    }
+}
+
+/// A failure before anything was sent must not read like a refusal of the traffic.
+fn cannot(what: &str, errno: Errno) -> ExitCode {
+    println!("cannot {what}: {}", errno_name(errno));
+    ExitCode::from(2)
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+fn println_now(line: &str) {
+    println!("{line}");
+    // A closed stdout means that nobody reads the answer any more.
+    let _ = std::io::stdout().flush();
+}
+
+/// Whether a line came, rather than the end of the input.
+fn wait_for_a_line() -> bool {
+    let mut line = String::new();
+    matches!(std::io::stdin().lock().read_line(&mut line), Ok(length) if length > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, String> {
+        let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Command::parse(&arguments)
+    }
+
+    #[test]
+    fn prefixes_combine_in_the_order_written() {
+        assert_eq!(
+            parse("wait-then fork tcp 127.0.0.1 80").unwrap(),
+            Command::WaitThen(Box::new(Command::Fork(Box::new(parse("tcp 127.0.0.1 80").unwrap()))))
+        );
+    }
+
+    #[test]
+    fn what_a_spawned_program_gets_is_not_read() {
+        assert_eq!(
+            parse("spawn /bin/x no-such-way").unwrap(),
+            Command::Spawn { program: "/bin/x".into(), arguments: vec!["no-such-way".into()] }
+        );
+    }
+
+    #[test]
+    fn bad_arguments_are_named() {
+        assert_eq!(parse("carrier-pigeon ::1 1").unwrap_err(), "no such way to send: `carrier-pigeon`");
+        assert_eq!(parse("tcp localhost 1").unwrap_err(), "no address: `localhost`");
+        assert_eq!(parse("tcp ::1 65536").unwrap_err(), "no port: `65536`");
+        assert_eq!(parse("tcp ::1 1 --bind").unwrap_err(), "too much: `--bind`");
+    }
+}

@@ -1,0 +1,37 @@
+//! The program that plays signer, thief and stranger in the guest: the suite copies it to the path
+//! of every program a policy names, so that only the path tells them apart.
+//!
+//! What enters: a way to send and a destination. What leaves: one line, `ok` or the name of the
+//! errno, and exit status 0 or 1. What always holds: no message is longer than one byte, and no
+//! attempt lasts longer than two seconds.
+//!
+//! ```text
+//! probe HOW ADDRESS PORT [--bind ADDRESS] [--via ADDRESS:PORT]
+//! probe hammer ADDRESS PORT       # prints `ready`, tries until a line arrives on stdin, sums up
+//! probe hold-tcp ADDRESS PORT     # connects, then sends one byte for each line on stdin
+//! probe wait-then …               # prints `ready`, waits for a line on stdin, then does the rest
+//! probe fork … | thread …         # the rest in a forked process, or in a second thread
+//! probe spawn PATH ARG… | exec PATH ARG…
+//! probe exec-from-memory PATH ARG…        # runs a copy of PATH that only memory holds
+//! probe in-chroot DIR … | in-mount-namespace SOURCE TARGET …
+//! ```
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its one line on stdout is what this program is for")]
+
+mod command;
+mod errno_name;
+mod raw;
+mod surroundings;
+mod traffic;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match command::Command::parse(&arguments) {
+        Ok(command) => command.run(),
+        Err(complaint) => {
+            eprintln!("probe: {complaint}");
+            ExitCode::from(2)
+        }
+    }
+}

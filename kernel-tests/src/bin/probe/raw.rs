@@ -1,0 +1,66 @@
+//! The three calls for which no safe wrapper exists: fork, unshare, and a send whose name has a
+//! family that no library builds. What always holds: this is the only file of the probe with
+//! `unsafe` in it.
+#![expect(unsafe_code, reason = "raw system calls that rustix does not wrap safely")]
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+/// On which side of a fork the caller finds itself.
+pub(crate) enum Fork {
+    Child,
+    Parent { child: Pid },
+}
+
+/// Forks without an exec.
+pub(crate) fn fork() -> Result<Fork, Errno> {
+    // SAFETY: fork has no arguments. Its one hazard is a lock held by a thread that the child does
+    // not have: when the arguments put `fork` after `thread`, the first thread only waits in join
+    // and holds none.
+    match unsafe { libc::fork() } {
+        0 => Ok(Fork::Child),
+        pid if pid > 0 => Pid::from_raw(pid).map(|child| Fork::Parent { child }).ok_or(Errno::SRCH),
+        _ => Err(last_errno()),
+    }
+}
+
+/// Gives the process a mount namespace of its own.
+pub(crate) fn unshare_mounts() -> Result<(), Errno> {
+    // SAFETY: the flag touches neither memory nor file descriptors.
+    match unsafe { libc::unshare(libc::CLONE_NEWNS) } {
+        0 => Ok(()),
+        _ => Err(last_errno()),
+    }
+}
+
+/// A datagram whose name carries an IPv4 address under the family AF_UNSPEC, which
+/// net/ipv4/udp.c:udp_sendmsg takes for AF_INET.
+pub(crate) fn sendto_unspec(socket: &OwnedFd, message: &[u8], address: Ipv4Addr, port: u16) -> Result<(), Errno> {
+    let name = libc::sockaddr_in {
+        sin_family: libc::AF_UNSPEC as libc::sa_family_t,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from(address).to_be() },
+        sin_zero: [0; 8],
+    };
+    let length = size_of_val(&name) as libc::socklen_t;
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed; the message and the name
+    // are read within the lengths given, which are their own.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            message.as_ptr().cast(),
+            message.len(),
+            libc::MSG_NOSIGNAL,
+            (&raw const name).cast(),
+            length,
+        )
+    };
+    if sent < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}

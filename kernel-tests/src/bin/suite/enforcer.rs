@@ -1,0 +1,55 @@
+//! The enforcer as an operator runs it: what enters are its arguments, what leaves is its exit
+//! status and what it said.
+
+use std::path::Path;
+use std::process::Command;
+
+const ENFORCER: &str = "/bin/bfp-enforcer";
+const TRUST: &str = "/trust";
+/// Everything the enforcer pins lives below this directory.
+pub(crate) const PINS: &str = "/sys/fs/bpf/bfp";
+/// The exit status for a bundle that did not verify.
+pub(crate) const VERIFICATION_REFUSED: i32 = 3;
+
+/// How a run of the enforcer ended.
+pub(crate) struct Ended {
+    code: Option<i32>,
+    pub(crate) stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    pub(crate) fn expect_code(&self, wanted: i32) -> Result<(), String> {
+        match self.code {
+            Some(code) if code == wanted => Ok(()),
+            Some(code) => Err(format!("expected exit {wanted}, seen exit {code}: {}{}", self.stdout, self.stderr)),
+            None => Err(format!("expected exit {wanted}, seen a death by signal: {}", self.stderr)),
+        }
+    }
+}
+
+pub(crate) fn try_apply(bundle: &Path) -> Result<Ended, String> {
+    run(&["apply", &bundle.to_string_lossy(), "--trust", TRUST])
+}
+
+pub(crate) fn apply(bundle: &Path) -> Result<(), String> {
+    try_apply(bundle)?.expect_code(0)
+}
+
+pub(crate) fn remove() -> Result<(), String> {
+    run(&["remove"])?.expect_code(0)
+}
+
+pub(crate) fn status() -> Result<Ended, String> {
+    run(&["status"])
+}
+
+fn run(arguments: &[&str]) -> Result<Ended, String> {
+    let output =
+        Command::new(ENFORCER).args(arguments).output().map_err(|error| format!("cannot run {ENFORCER}: {error}"))?;
+    Ok(Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}

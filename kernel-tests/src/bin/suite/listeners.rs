@@ -1,0 +1,161 @@
+//! One socket for every destination a check names. What enters: destinations. What leaves: the
+//! destinations at which something arrived. What always holds: each socket is bound to its one
+//! address, so an arrival says where it was really delivered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::destination::{Destination, LOOPBACK_INTERFACE, Protocol};
+
+/// Long enough for an emulated CPU; only an arrival that never comes costs it.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(2);
+/// Loopback delivers within the send itself, so silence needs no longer look than this.
+const SILENCE: Duration = Duration::from_millis(10);
+const MOMENT: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(1);
+
+enum Listener {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+/// What a check expects to see of one attempt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Expected {
+    /// The program says `ok` and the traffic arrives here and nowhere else.
+    Reaches(Destination),
+    /// The program says `EPERM` and nothing arrives anywhere.
+    Refused,
+}
+
+/// All sockets of a table or of the scenarios.
+pub(crate) struct Listeners {
+    at: BTreeMap<Destination, Listener>,
+}
+
+impl Listeners {
+    pub(crate) fn open(destinations: impl IntoIterator<Item = Destination>) -> Result<Self, String> {
+        let wanted: BTreeSet<Destination> = destinations.into_iter().map(Destination::delivered_to).collect();
+        let listen_at = |destination: Destination| {
+            let listener = listen(destination).map_err(|error| format!("cannot listen at {destination}: {error}"))?;
+            Ok((destination, listener))
+        };
+        let at = wanted.into_iter().map(listen_at).collect::<Result<_, String>>()?;
+        Ok(Listeners { at })
+    }
+
+    /// Forgets what has arrived so far.
+    pub(crate) fn clear(&self) {
+        self.arrivals();
+    }
+
+    /// Compares the answer of a program and the arrivals since `clear` with what is expected.
+    pub(crate) fn judge(&self, answer: &str, expected: Expected) -> Result<(), String> {
+        let (word, arrived) = match expected {
+            Expected::Reaches(destination) => ("ok", self.arrivals_until(destination.delivered_to())),
+            Expected::Refused => {
+                sleep(SILENCE);
+                ("EPERM", self.arrivals())
+            }
+        };
+        let as_expected = match expected {
+            Expected::Reaches(destination) => {
+                let there = destination.delivered_to();
+                !arrived.is_empty() && arrived.iter().all(|arrival| *arrival == there)
+            }
+            Expected::Refused => arrived.is_empty(),
+        };
+        if answer == word && as_expected {
+            return Ok(());
+        }
+        let expected = match expected {
+            Expected::Reaches(destination) => {
+                format!("`ok` and an arrival at {}", destination.delivered_to())
+            }
+            Expected::Refused => "`EPERM` and no arrival".to_owned(),
+        };
+        let arrived = match arrived.as_slice() {
+            [] => "no arrival".to_owned(),
+            some => {
+                let names: Vec<String> = some.iter().map(Destination::to_string).collect();
+                format!("an arrival at {}", names.join(", "))
+            }
+        };
+        Err(format!("expected {expected}, seen `{answer}` and {arrived}"))
+    }
+
+    /// Takes the next connection that arrives at a destination, and keeps it open; to read from it
+    /// takes a moment at most.
+    pub(crate) fn take_connection(&self, at: Destination) -> Result<TcpStream, String> {
+        let Some(Listener::Tcp(listener)) = self.at.get(&at) else {
+            return Err(format!("nobody listens at {at}"));
+        };
+        let started = Instant::now();
+        loop {
+            match listener.accept() {
+                Ok((connection, _)) => {
+                    connection.set_read_timeout(Some(MOMENT)).map_err(|error| error.to_string())?;
+                    return Ok(connection);
+                }
+                Err(_) if started.elapsed() < ARRIVAL_LIMIT => sleep(PAUSE),
+                Err(error) => return Err(format!("no connection at {at}: {error}")),
+            }
+        }
+    }
+
+    fn arrivals_until(&self, wanted: Destination) -> Vec<Destination> {
+        let started = Instant::now();
+        let mut arrived = Vec::new();
+        loop {
+            arrived.extend(self.arrivals());
+            if arrived.contains(&wanted) || started.elapsed() > ARRIVAL_LIMIT {
+                return arrived;
+            }
+            sleep(PAUSE);
+        }
+    }
+
+    fn arrivals(&self) -> Vec<Destination> {
+        let mut arrived = Vec::new();
+        for (destination, listener) in &self.at {
+            while take_one(listener) {
+                arrived.push(*destination);
+            }
+        }
+        arrived
+    }
+}
+
+fn take_one(listener: &Listener) -> bool {
+    match listener {
+        Listener::Tcp(listener) => listener.accept().is_ok(),
+        Listener::Udp(socket) => socket.recv(&mut [0; 16]).is_ok(),
+    }
+}
+
+fn listen(at: Destination) -> io::Result<Listener> {
+    match at.protocol {
+        Protocol::Tcp => {
+            let listener = TcpListener::bind(at.socket_address())?;
+            listener.set_nonblocking(true)?;
+            Ok(Listener::Tcp(listener))
+        }
+        Protocol::Udp => {
+            let socket = UdpSocket::bind(at.socket_address())?;
+            socket.set_nonblocking(true)?;
+            match at.address {
+                IpAddr::V4(group) if group.is_multicast() => {
+                    socket.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST)?;
+                }
+                IpAddr::V6(group) if group.is_multicast() => {
+                    socket.join_multicast_v6(&group, LOOPBACK_INTERFACE)?;
+                }
+                _ => {}
+            }
+            Ok(Listener::Udp(socket))
+        }
+    }
+}

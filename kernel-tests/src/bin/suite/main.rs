@@ -1,0 +1,72 @@
+//! The checks that run inside the guest, as root, on a kernel without a network card. The harness
+//! puts there: /bin/bfp-enforcer, /bin/probe, /trust, and for every fixture
+//! /bundles/NAME/policy.bfpb with its verdicts.txt.
+//!
+//! What enters: these files. What leaves: one line a check (`ok  NAME`, `FAIL NAME: …`), then
+//! `N passed, N failed`, and exit status 1 when a check failed or none ran. What always holds: a
+//! refusal is seen twice, as EPERM in the program and as silence at the destination.
+//!
+//! ```text
+//! suite                  # everything
+//! suite --only PATTERN   # what has PATTERN in its name
+//! suite --list           # the names
+//! ```
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its report on stdout is what this program is for")]
+
+mod destination;
+mod enforcer;
+mod listeners;
+mod network;
+mod programs;
+mod report;
+mod scenarios;
+mod tables;
+mod verdicts;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use report::Report;
+
+const BUNDLES: &str = "/bundles";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let only = match words.as_slice() {
+        [] => None,
+        ["--only", pattern] => Some((*pattern).to_owned()),
+        ["--list"] => return list(),
+        _ => {
+            eprintln!("usage: suite [--only PATTERN | --list]");
+            return ExitCode::from(2);
+        }
+    };
+
+    let mut report = Report::new(only);
+    if let Err(complaint) = network::make_every_address_local() {
+        report.check("every address is local", Err(complaint));
+        return report.close();
+    }
+    match tables::bundles(Path::new(BUNDLES)) {
+        Ok(bundles) => bundles.iter().for_each(|bundle| tables::run(bundle, &mut report)),
+        Err(complaint) => report.check("bundles can be read", Err(complaint)),
+    }
+    scenarios::run(Path::new(BUNDLES), &mut report);
+    report.close()
+}
+
+fn list() -> ExitCode {
+    let bundles = tables::bundles(Path::new(BUNDLES));
+    for bundle in bundles.iter().flatten() {
+        println!("{}", tables::name(bundle));
+    }
+    scenarios::names().for_each(|name| println!("{name}"));
+    match bundles {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(complaint) => {
+            eprintln!("suite: {complaint}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Copies of the probe under the names a policy knows, and what they answer. What always holds:
+//! what was installed here is gone again when the owner is.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+const PROBE: &str = "/bin/probe";
+
+/// Copies of the probe at the paths of programs.
+#[derive(Default)]
+pub(crate) struct Programs {
+    paths: BTreeSet<PathBuf>,
+}
+
+impl Programs {
+    pub(crate) fn install<'a>(paths: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let mut programs = Programs::default();
+        for path in paths {
+            programs.add(path)?;
+        }
+        Ok(programs)
+    }
+
+    fn add(&mut self, path: &str) -> Result<(), String> {
+        let path = Path::new(path);
+        if self.paths.contains(path) {
+            return Ok(());
+        }
+        copy_probe_to(path)?;
+        self.paths.insert(path.to_owned());
+        Ok(())
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        for path in &self.paths {
+            // A check may have renamed or removed it already.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// A new file at `path`, whatever was there before.
+pub(crate) fn copy_probe_to(path: &Path) -> Result<(), String> {
+    let copy = || -> std::io::Result<()> {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        if fs::symlink_metadata(path).is_ok() {
+            fs::remove_file(path)?;
+        }
+        fs::copy(PROBE, path).map(|_| ())
+    };
+    copy().map_err(|error| format!("cannot copy {PROBE} to {}: {error}", path.display()))
+}
+
+/// Runs a copy of the probe to its end; its one line is the answer.
+pub(crate) fn answer_of(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cannot run {program}: {error}"))?;
+    let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    match (line.is_empty(), complaint.is_empty()) {
+        (false, _) => Ok(line),
+        (true, false) => Err(format!("{program} says: {complaint}")),
+        (true, true) => Err(format!("{program} said nothing, {}", output.status)),
+    }
+}
+
+/// A probe that waits for a line on its stdin between two steps.
+pub(crate) struct Running {
+    child: Child,
+    to: Option<ChildStdin>,
+    from: BufReader<ChildStdout>,
+}
+
+impl Running {
+    pub(crate) fn start(program: &str, arguments: &[&str]) -> Result<Self, String> {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("cannot start {program}: {error}"))?;
+        let to = child.stdin.take();
+        let from = child.stdout.take().map(BufReader::new).ok_or("the child has no stdout")?;
+        Ok(Running { child, to, from })
+    }
+
+    /// Starts a program and waits for its first line.
+    pub(crate) fn start_until(program: &str, arguments: &[&str], line: &str) -> Result<Self, String> {
+        let mut running = Running::start(program, arguments)?;
+        let seen = running.answer()?;
+        if seen == line { Ok(running) } else { Err(format!("expected `{line}` first, seen `{seen}`")) }
+    }
+
+    /// The answer to one more line.
+    pub(crate) fn go_on(&mut self) -> Result<String, String> {
+        let to = self.to.as_mut().ok_or("the child has no stdin")?;
+        to.write_all(b"\n").and_then(|()| to.flush()).map_err(|error| error.to_string())?;
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Result<String, String> {
+        let mut line = String::new();
+        match self.from.read_line(&mut line) {
+            Ok(0) => Err("the program ended without an answer".to_owned()),
+            Ok(_) => Ok(line.trim().to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The end of its input ends a probe; nothing to do about one that is gone.
+        self.to.take();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,46 @@
+//! What no table can say: when a process started, where its file came from, what became of the
+//! enforcer. Every scenario works on one policy, fixtures/accept/signer-kms (the demo's): only
+//! /usr/bin/signer reaches the KMS, and it reaches nothing else.
+//!
+//! What enters: the folder with the bundles. What leaves: one check for each scenario. A scenario
+//! begins with `host.enforced()` or `host.unenforced()`, so each one also runs alone.
+
+mod addresses;
+mod bundle;
+mod host;
+mod identity;
+mod lifetime;
+
+use std::path::Path;
+
+use crate::enforcer;
+use crate::report::Report;
+use host::Host;
+
+/// A sentence that the kernel must make true, and how that is tried.
+type Scenario = (&'static str, fn(&Host) -> Result<(), String>);
+
+fn all() -> impl Iterator<Item = &'static Scenario> {
+    [identity::SCENARIOS, addresses::SCENARIOS, lifetime::SCENARIOS, bundle::SCENARIOS].into_iter().flatten()
+}
+
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    all().map(|(name, _)| *name)
+}
+
+pub(crate) fn run(bundles: &Path, report: &mut Report) {
+    let wanted: Vec<&Scenario> = all().filter(|(name, _)| report.wants(name)).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let host = match Host::prepare(&bundles.join("signer-kms").join("policy.bfpb")) {
+        Ok(host) => host,
+        Err(complaint) => return report.check("scenarios: prepared", Err(complaint)),
+    };
+    for (name, scenario) in wanted {
+        report.check(name, scenario(&host));
+    }
+    if host.is_enforced() {
+        report.check("scenarios: remove", enforcer::remove());
+    }
+}

@@ -1,0 +1,93 @@
+//! The verdict tables on the real kernel: every row before the policy, during, and after. What
+//! enters: a folder with policy.bfpb and verdicts.txt. What leaves: a check for each row and
+//! phase. Before and after, every row must get through, which proves that a refusal during is the
+//! policy's doing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::enforcer;
+use crate::listeners::{Expected, Listeners};
+use crate::programs::{Programs, answer_of};
+use crate::report::Report;
+use crate::verdicts::{self, Row, Verdict};
+
+#[derive(Clone, Copy)]
+enum Phase {
+    Before,
+    During,
+    After,
+}
+
+/// The folders with bundles, in the order of their names.
+pub(crate) fn bundles(root: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries = fs::read_dir(root).map_err(|error| format!("{}: {error}", root.display()))?;
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    if folders.is_empty() { Err(format!("{} is empty", root.display())) } else { Ok(folders) }
+}
+
+pub(crate) fn name(folder: &Path) -> String {
+    format!("table {}", folder.file_name().unwrap_or_default().display())
+}
+
+pub(crate) fn run(folder: &Path, report: &mut Report) {
+    let name = name(folder);
+    if !report.wants(&name) {
+        return;
+    }
+    let (rows, listeners, _programs) = match prepare(folder) {
+        Ok(prepared) => prepared,
+        Err(complaint) => return report.check(&format!("{name}: prepared"), Err(complaint)),
+    };
+    try_rows(&name, Phase::Before, &rows, &listeners, report);
+    let applied = enforcer::apply(&folder.join("policy.bfpb"));
+    let enforced = applied.is_ok();
+    report.check(&format!("{name}: apply"), applied);
+    if enforced {
+        try_rows(&name, Phase::During, &rows, &listeners, report);
+        report.check(&format!("{name}: remove"), enforcer::remove());
+        try_rows(&name, Phase::After, &rows, &listeners, report);
+    }
+}
+
+fn prepare(folder: &Path) -> Result<(Vec<Row>, Listeners, Programs), String> {
+    let file = folder.join("verdicts.txt");
+    let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let rows = verdicts::parse(&text)?;
+    let listeners = Listeners::open(rows.iter().map(|row| row.destination))?;
+    let programs = Programs::install(rows.iter().map(|row| row.program.as_str()))?;
+    Ok((rows, listeners, programs))
+}
+
+fn try_rows(name: &str, phase: Phase, rows: &[Row], listeners: &Listeners, report: &mut Report) {
+    for row in rows {
+        let (phase_word, verdict) = match phase {
+            Phase::Before => ("before", Verdict::Allowed),
+            Phase::During => ("during", row.verdict),
+            Phase::After => ("after", Verdict::Allowed),
+        };
+        let verdict_word = match verdict {
+            Verdict::Allowed => "allowed",
+            Verdict::Denied => "denied",
+        };
+        let check = format!("{name}: {phase_word} {} {} {verdict_word}", row.program, row.destination);
+        report.check(&check, try_row(row, verdict, listeners));
+    }
+}
+
+/// One verdict covers every way to send to the destination.
+fn try_row(row: &Row, verdict: Verdict, listeners: &Listeners) -> Result<(), String> {
+    let (address, port) = (row.destination.address.to_string(), row.destination.port.to_string());
+    for way in row.destination.ways() {
+        let expected = match verdict {
+            Verdict::Allowed => Expected::Reaches(row.destination),
+            Verdict::Denied => Expected::Refused,
+        };
+        listeners.clear();
+        answer_of(&row.program, &[way, &address, &port])
+            .and_then(|answer| listeners.judge(&answer, expected))
+            .map_err(|difference| format!("by {way}: {difference}"))?;
+    }
+    Ok(())
+}
