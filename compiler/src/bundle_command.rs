@@ -144,7 +144,8 @@ fn public_keys(path: &Path) -> Result<Vec<PublicKey>, Failure> {
     let shown = || path.display().to_string();
     let mut files = Vec::new();
     if path.is_dir() {
-        let unreadable = |error: std::io::Error| source::SourceError::Unreadable { path: shown(), reason: error.to_string() };
+        let unreadable =
+            |error: std::io::Error| source::SourceError::Unreadable { path: shown(), reason: error.to_string() };
         for entry in fs::read_dir(path).map_err(unreadable)? {
             let file = entry.map_err(unreadable)?.path();
             if file.extension().is_some_and(|extension| extension == "pem") {

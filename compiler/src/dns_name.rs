@@ -19,8 +19,7 @@ const LONGEST_NAME: usize = 253;
 const LONGEST_LABEL: usize = 63;
 
 /// STD3's letters, digits and hyphens, and the underscore, which real names carry.
-const NOT_IN_A_NAME: AsciiDenyList =
-    AsciiDenyList::new(true, "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}~");
+const NOT_IN_A_NAME: AsciiDenyList = AsciiDenyList::new(true, "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}~");
 
 /// A fully qualified DNS name in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,18 +35,13 @@ pub enum NameError {
     Empty,
 
     #[error("`{written}` is an address, not a DNS name")]
-    #[diagnostic(
-        code(name::address),
-        help("write the address without quotes, in full: four decimal numbers, or IPv6")
-    )]
+    #[diagnostic(code(name::address), help("write the address without quotes, in full: four decimal numbers, or IPv6"))]
     Address { written: String },
 
     #[error("`{written}` is a wildcard name")]
     #[diagnostic(
         code(name::wildcard),
-        help(
-            "DNS cannot list what a wildcard stands for: name each host, or the range of addresses it uses"
-        )
+        help("DNS cannot list what a wildcard stands for: name each host, or the range of addresses it uses")
     )]
     Wildcard { written: String },
 
@@ -55,9 +49,7 @@ pub enum NameError {
     #[diagnostic(code(name::too_long), help("write a shorter name"))]
     TooLong { written: String, length: usize },
 
-    #[error(
-        "`{label}` is {length} bytes long, and a part of a DNS name holds at most {LONGEST_LABEL}"
-    )]
+    #[error("`{label}` is {length} bytes long, and a part of a DNS name holds at most {LONGEST_LABEL}")]
     #[diagnostic(code(name::label_too_long), help("shorten this part of the name"))]
     LabelTooLong { label: String, length: usize },
 
@@ -70,17 +62,11 @@ pub enum NameError {
     EdgeHyphen { written: String, label: String },
 
     #[error("`{}` cannot stand in a DNS name", .character.escape_debug())]
-    #[diagnostic(
-        code(name::bad_character),
-        help("a name is made of letters, digits, hyphens, underscores and dots")
-    )]
+    #[diagnostic(code(name::bad_character), help("a name is made of letters, digits, hyphens, underscores and dots"))]
     BadCharacter { written: String, character: char },
 
     #[error("`{written}` is not an internationalised name")]
-    #[diagnostic(
-        code(name::not_idna),
-        help("check the spelling: IDNA has no encoding for a part of this name")
-    )]
+    #[diagnostic(code(name::not_idna), help("check the spelling: IDNA has no encoding for a part of this name"))]
     NotIdna { written: String },
 }
 
@@ -108,62 +94,41 @@ fn canonical(bare: &str, written: &str) -> Result<String, NameError> {
     if bare.is_empty() {
         return Err(match written {
             "" => NameError::Empty,
-            _ => NameError::EmptyLabel {
-                written: written.to_owned(),
-            },
+            _ => NameError::EmptyLabel { written: written.to_owned() },
         });
+    }
+    // IDNA would take an empty last part for the root.
+    if bare.split('.').any(str::is_empty) {
+        return Err(NameError::EmptyLabel { written: written.to_owned() });
     }
     // Before IDNA, whose errors do not say which character it was.
     for label in bare.split('.') {
         if label.contains('*') {
-            return Err(NameError::Wildcard {
-                written: written.to_owned(),
-            });
+            return Err(NameError::Wildcard { written: written.to_owned() });
         }
     }
     if let Some(character) = bare.chars().find(|&character| is_forbidden(character)) {
-        return Err(NameError::BadCharacter {
-            written: written.to_owned(),
-            character,
-        });
+        return Err(NameError::BadCharacter { written: written.to_owned(), character });
     }
     let mapped = Uts46::new()
-        .to_ascii(
-            bare.as_bytes(),
-            NOT_IN_A_NAME,
-            Hyphens::Allow,
-            DnsLength::Ignore,
-        )
-        .map_err(|_| NameError::NotIdna {
-            written: written.to_owned(),
-        })?;
+        .to_ascii(bare.as_bytes(), NOT_IN_A_NAME, Hyphens::Allow, DnsLength::Ignore)
+        .map_err(|_| NameError::NotIdna { written: written.to_owned() })?;
     // The full stops of other scripts are mapped to dots, so a final one can appear only now.
     let mapped = mapped.strip_suffix('.').unwrap_or(&mapped);
 
     for label in mapped.split('.') {
         if label.is_empty() {
-            return Err(NameError::EmptyLabel {
-                written: written.to_owned(),
-            });
+            return Err(NameError::EmptyLabel { written: written.to_owned() });
         }
         if label.len() > LONGEST_LABEL {
-            return Err(NameError::LabelTooLong {
-                label: label.to_owned(),
-                length: label.len(),
-            });
+            return Err(NameError::LabelTooLong { label: label.to_owned(), length: label.len() });
         }
         if label.starts_with('-') || label.ends_with('-') {
-            return Err(NameError::EdgeHyphen {
-                written: written.to_owned(),
-                label: label.to_owned(),
-            });
+            return Err(NameError::EdgeHyphen { written: written.to_owned(), label: label.to_owned() });
         }
     }
     if mapped.len() > LONGEST_NAME {
-        return Err(NameError::TooLong {
-            written: written.to_owned(),
-            length: mapped.len(),
-        });
+        return Err(NameError::TooLong { written: written.to_owned(), length: mapped.len() });
     }
     Ok(mapped.to_owned())
 }
@@ -177,28 +142,16 @@ fn is_forbidden(character: char) -> bool {
 /// That is more than the usual forms: `127.1`, `2130706433` and `0x7f.1` all reach 127.0.0.1 through
 /// `inet_aton`. No top-level domain is a number, so nothing real is lost.
 fn refuse_address(candidate: &str, written: &str) -> Result<(), NameError> {
-    let bare = candidate
-        .strip_prefix('[')
-        .and_then(|inner| inner.strip_suffix(']'))
-        .unwrap_or(candidate);
-    let last = bare
-        .strip_suffix('.')
-        .unwrap_or(bare)
-        .rsplit('.')
-        .next()
-        .unwrap_or_default();
+    let bare = candidate.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(candidate);
+    let last = bare.strip_suffix('.').unwrap_or(bare).rsplit('.').next().unwrap_or_default();
     if IpAddr::from_str(bare).is_ok() || is_number(last) {
-        return Err(NameError::Address {
-            written: written.to_owned(),
-        });
+        return Err(NameError::Address { written: written.to_owned() });
     }
     Ok(())
 }
 
 fn is_number(label: &str) -> bool {
-    let hexadecimal = label
-        .strip_prefix("0x")
-        .or_else(|| label.strip_prefix("0X"));
+    let hexadecimal = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
     match hexadecimal {
         Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
         None => !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_digit()),
@@ -254,18 +207,11 @@ mod tests {
             ("faß.de", "xn--fa-hia.de"),
             ("例え。テスト", "xn--r8jz45g.xn--zckzah"),
             ("例え。テスト。", "xn--r8jz45g.xn--zckzah"),
-            (
-                "r3---sn-4g5e6nz7.example.com",
-                "r3---sn-4g5e6nz7.example.com",
-            ),
+            ("r3---sn-4g5e6nz7.example.com", "r3---sn-4g5e6nz7.example.com"),
             ("1.2.3.4.example", "1.2.3.4.example"),
             ("0xcafe.example", "0xcafe.example"),
         ] {
-            assert_eq!(
-                DnsName::parse(written).unwrap().as_str(),
-                canonical,
-                "{written}"
-            );
+            assert_eq!(DnsName::parse(written).unwrap().as_str(), canonical, "{written}");
         }
     }
 
@@ -330,10 +276,7 @@ mod tests {
         assert_eq!(name.len(), 253);
         assert_eq!(DnsName::parse(&name).unwrap().as_str(), name);
         assert!(DnsName::parse(&format!("{name}.")).is_ok());
-        assert!(matches!(
-            DnsName::parse(&format!("{name}a")),
-            Err(NameError::TooLong { length: 254, .. })
-        ));
+        assert!(matches!(DnsName::parse(&format!("{name}a")), Err(NameError::TooLong { length: 254, .. })));
     }
 
     proptest! {

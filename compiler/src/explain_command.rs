@@ -84,8 +84,7 @@ fn answer(image: &Image, debug: &Debug, program: &str, destination: &str) -> Res
 fn label_of(image: &Image, path: &str) -> Label {
     let mut label = Label::STRANGER;
     if let Some(executable) = image.executables.iter().find(|executable| executable.path == path) {
-        let restriction =
-            if executable.restricted { Restriction::Restricted } else { Restriction::Unrestricted };
+        let restriction = if executable.restricted { Restriction::Restricted } else { Restriction::Unrestricted };
         label.execute(lower::program_id(path), Proof::Proven, restriction);
     }
     label
@@ -114,7 +113,11 @@ fn parse(written: &str, debug: &Debug) -> Result<(Vec<IpAddr>, u16, Protocol), F
     }
     let known = debug.names.iter().filter(|(_, name)| name == host);
     let addresses: Vec<IpAddr> = known.filter_map(|(address, _)| address.parse().ok()).collect();
-    if addresses.is_empty() { Err(ExplainError::Name { name: host.to_owned() }.into()) } else { Ok((addresses, port, protocol)) }
+    if addresses.is_empty() {
+        Err(ExplainError::Name { name: host.to_owned() }.into())
+    } else {
+        Ok((addresses, port, protocol))
+    }
 }
 
 fn protocol_name(protocol: Protocol) -> &'static str {

@@ -1,18 +1,29 @@
 //! The compiler, one file for a stage, each a pure function of what the stage before it made:
 //!
 //! ```text
-//! source ─ bfp_grammar::parse ─▶ syntax tree ─ resolve ─▶ names replaced ─ check ─▶ free of contradiction
-//!        (+ lock, filled by dns)                                             ─ lower ─▶ image ─ sign ─▶ bundle
+//! source ─ parse ─▶ syntax tree ─ resolve (+ lock) ─▶ names replaced ─ check ─▶ no contradiction
+//!                                                         ─ lower ─▶ image ─ sign ─▶ bundle
 //! ```
 //!
-//! Files, sockets and the clock are touched in `dns` and in the program `bfpc` alone.
+//! [`pipeline`] shows them on one screen. Files, sockets and the clock are touched in [`source`], in
+//! [`dns`] and in the program `bfpc`, and nowhere else.
 #![forbid(unsafe_code)]
 
+pub mod pipeline;
+
+pub mod source;
+
 pub mod dns_name;
+
+pub mod dns;
 
 pub mod lock;
 
 pub mod policy;
+
+pub mod resolve;
+
+pub mod check;
 
 pub mod lower;
 

@@ -58,8 +58,7 @@ impl ResolvedAt {
 
     /// Reads the one form that is written: RFC 3339 in UTC, with seconds, ending in `Z`.
     pub fn parse(text: &str) -> Option<Self> {
-        let format =
-            format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+        let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
         let moment = PrimitiveDateTime::parse(text, &format).ok()?.assume_utc();
         let read = Self::new(moment);
         // The parser takes a signed year too, and years before 1970 were moved.
@@ -77,10 +76,7 @@ impl fmt::Display for ResolvedAt {
         let (year, month, day) = self.0.to_calendar_date();
         let (hour, minute, second) = self.0.to_hms();
         let month = u8::from(month);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
-        )
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 }
 

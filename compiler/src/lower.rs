@@ -7,9 +7,9 @@
 //! gives the same bytes.
 
 mod cells;
+mod table;
 #[cfg(test)]
 mod tests;
-mod table;
 mod tree;
 
 use std::collections::{BTreeMap, HashMap};

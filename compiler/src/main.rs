@@ -137,9 +137,9 @@ impl<D: Diagnostic + Send + Sync + 'static> From<D> for Failure {
 
 /// Shows findings in the text that they are about.
 fn in_source(findings: Findings, file: &str, text: &str) -> Failure {
-    let shown = findings.into_iter().map(|finding| {
-        Report::new_boxed(finding).with_source_code(NamedSource::new(file, text.to_owned()))
-    });
+    let shown = findings
+        .into_iter()
+        .map(|finding| Report::new_boxed(finding).with_source_code(NamedSource::new(file, text.to_owned())));
     Failure::Input(shown.collect())
 }
 

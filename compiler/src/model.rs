@@ -64,9 +64,7 @@ fn allows_address(policy: &CheckedPolicy, process: &Process, request: &Request) 
         Effect::Deny => covers(rule, request) && is_under(rule),
         Effect::Allow => false,
     });
-    let granted = || {
-        policy.rules.iter().any(|rule| rule.effect != Effect::Deny && covers(rule, request) && is(rule))
-    };
+    let granted = || policy.rules.iter().any(|rule| rule.effect != Effect::Deny && covers(rule, request) && is(rule));
     !refused && (policy.default == Default::Allow || granted())
 }
 

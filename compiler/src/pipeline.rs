@@ -92,9 +92,10 @@ pub fn debug(source: &Source<'_>, policy: &CheckedPolicy) -> Debug {
         text: one_line(rule.span.text_in(source.text)),
     });
     let address = |address: &IpAddr| address.to_string();
-    let names = policy.names.iter().flat_map(|(name, addresses)| {
-        addresses.iter().map(move |at| (address(at), name.as_str().to_owned()))
-    });
+    let names = policy
+        .names
+        .iter()
+        .flat_map(|(name, addresses)| addresses.iter().map(move |at| (address(at), name.as_str().to_owned())));
     Debug {
         rules: rules.collect(),
         names: names.collect(),

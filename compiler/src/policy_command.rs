@@ -91,11 +91,8 @@ pub(crate) fn lock(arguments: &LockArguments) -> Result<(), Failure> {
         .map_err(|errors| show(errors.into_iter().map(|error| Box::new(error) as _).collect()))?;
     let names = resolve::dns_names(&syntax)
         .map_err(|errors| show(errors.into_iter().map(|error| Box::new(error) as _).collect()))?;
-    let resolvers = if arguments.resolver.is_empty() {
-        Resolvers::system()?
-    } else {
-        Resolvers::parse(&arguments.resolver)?
-    };
+    let resolvers =
+        if arguments.resolver.is_empty() { Resolvers::system()? } else { Resolvers::parse(&arguments.resolver)? };
     let mut lock = Lock::default();
     let mut errors: Findings = Vec::new();
     for (name, answer) in dns::resolve(&names, &resolvers, OffsetDateTime::now_utc()) {
@@ -139,4 +136,3 @@ pub(crate) struct WriteError {
     pub(crate) path: String,
     pub(crate) reason: String,
 }
-

@@ -1,1 +1,34 @@
-//! Placeholder.
+//! The enforcer: a signed bundle enters, and the kernel enforces it.
+//!
+//! In reading order: what the host offers ([`host`]), the layout of its kernel ([`btf`], [`offsets`]),
+//! whom it trusts ([`trust`]), the programs and their tables ([`load`]), who the executables are
+//! ([`directory`]), whether the kernel asks at all ([`canary`]), what stays in force ([`pins`],
+//! [`about`]), all of it in order ([`apply`]), and what it says ([`status`]).
+//!
+//! **Invariant:** nothing here takes bytes that [`bfp_bundle::verify`] has not passed, and the programs
+//! for the kernel come as an argument, so that this library builds without them.
+
+/// System calls that neither std nor aya offers: the only file with unsafe code.
+mod syscall;
+
+pub mod host;
+
+pub mod btf;
+
+pub mod offsets;
+
+pub mod trust;
+
+pub mod load;
+
+pub mod directory;
+
+pub mod canary;
+
+pub mod pins;
+
+pub mod about;
+
+pub mod apply;
+
+pub mod status;

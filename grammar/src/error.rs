@@ -69,12 +69,12 @@ pub enum SyntaxError {
 
     /// `=>`, `→`, `-->`.
     #[error("`{written}` is not an arrow of this language")]
-    #[diagnostic(code(syntax::wrong_arrow), help("write `->`"))]
+    #[diagnostic(code(syntax::wrong_arrow), help("write `->` between the program and the destination"))]
     WrongArrow {
         /// What was written.
         written: String,
         /// Where.
-        #[label("write `->`")]
+        #[label("not an arrow here")]
         span: Span,
     },
 

@@ -90,7 +90,7 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::protocol | Rule::protocol_word => "`/tcp` or `/udp`",
         Rule::expected => "`allowed` or `denied`",
         Rule::default_effect => "`allow` or `deny`",
-        Rule::with_children => "`with children`",
+        Rule::with_children | Rule::with_kw => "`with children`",
         Rule::effect => "`only`, `allow` or `deny`",
         Rule::any => "`*`",
         Rule::arrow | Rule::wrong_arrow => "`->`",
@@ -154,14 +154,30 @@ fn found_at(place: Place<'_>, at: usize) -> (String, Span) {
 /// What to do about it: the likeliest slip, or how such a statement reads.
 fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
     let word = found.text_in(place.text);
-    let words: Vec<&str> = ["only", "allow", "deny", "except", "verity", "with", "children", "allowed", "denied"]
-        .into_iter()
-        .filter(|candidate| wanted.iter().any(|words| words.contains(&format!("`{candidate}"))))
+    // "`with children`" is two words that can be misspelt, "a destination" is none.
+    let words: Vec<&str> = wanted
+        .iter()
+        .filter(|words| words.starts_with('`'))
+        .flat_map(|words| words.split(|c: char| !c.is_ascii_alphabetic()))
+        .filter(|word| word.len() > 3)
         .collect();
     if let Some(meant) = keyword::nearest(word, &words) {
         return format!("did you mean `{meant}`?");
     }
-    if let Some(previous) = word_before(place, found.start)
+    let previous = word_before(place, found.start);
+    if place.rule == Rule::expectation_line
+        && let Some(previous) = previous.filter(|word| keyword::begins_statement(word))
+    {
+        return format!("a line of a test reads `signer -> kms allowed`, without `{previous}`");
+    }
+    if wanted.contains(&LINE_END) && keyword::begins_statement(word) {
+        return "begin a new line for the next statement".to_owned();
+    }
+    if wanted.contains(&"a port") {
+        return "write `443`, `8000-8010`, `{80, 443}`, or `*` for every port".to_owned();
+    }
+    if place.rule == Rule::rule_line
+        && let Some(previous) = previous.filter(|word| !keyword::is_reserved(word))
         && let Some(meant) = keyword::nearest(previous, &["only", "allow", "deny", "audit"])
     {
         return format!("did you mean `{meant}` instead of `{previous}`?");

@@ -17,7 +17,7 @@ use crate::syntax::{
 ///
 /// # Errors
 ///
-/// What [`crate::parse`] finds wrong: only a valid policy has a canonical form.
+/// What [`parse`](crate::parse()) finds wrong: only a valid policy has a canonical form.
 pub fn format(text: &str) -> Result<String, Vec<SyntaxError>> {
     let policy = parse(text)?;
     let comments = layout::comments(text);

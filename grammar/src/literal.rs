@@ -95,7 +95,11 @@ pub(crate) fn quoted_host(text: String, span: Span) -> Result<Host, SyntaxError>
 }
 
 fn dns_name(name: &str, span: Span) -> Result<Host, SyntaxError> {
-    let refuse = |help: &str| Err(SyntaxError::BadDnsName { name: name.to_owned(), span, help: help.to_owned() });
+    let refuse = |help: &str| {
+        // Empty backticks would look like a fault of ours.
+        let shown = if name.is_empty() { "\"\"" } else { name };
+        Err(SyntaxError::BadDnsName { name: shown.to_owned(), span, help: help.to_owned() })
+    };
     // What a character beyond ASCII becomes is for IDNA to say, when the name is resolved.
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || !c.is_ascii();
     if !name.chars().all(|c| fits(c) && !c.is_whitespace()) {

@@ -141,7 +141,11 @@ impl Cut<'_> {
                     self.forgiven -= 1;
                     return;
                 }
-                _ => Some(SyntaxError::StrayBracket { bracket, span, opener: opened.map(|(_, opener)| opener) }),
+                _ => {
+                    // The wrong bracket was meant to close this one; the right one may still come.
+                    self.forgiven += usize::from(self.open.pop().is_some());
+                    Some(SyntaxError::StrayBracket { bracket, span, opener: opened.map(|(_, opener)| opener) })
+                }
             },
             _ => None,
         };

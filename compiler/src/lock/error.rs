@@ -38,10 +38,7 @@ pub enum LockFault {
     },
 
     #[error("the lock file states no version")]
-    #[diagnostic(
-        code(lock::no_version),
-        help("the file must contain `version = {LOCK_VERSION}`")
-    )]
+    #[diagnostic(code(lock::no_version), help("the file must contain `version = {LOCK_VERSION}`"))]
     NoVersion,
 
     #[error("the lock file has version {found}, and this compiler reads version {LOCK_VERSION}")]
@@ -58,9 +55,7 @@ pub enum LockFault {
     #[error("{reason}")]
     #[diagnostic(
         code(lock::shape),
-        help(
-            "the lock file is written by `bfpc lock`: do not add to it by hand, resolve again"
-        )
+        help("the lock file is written by `bfpc lock`: do not add to it by hand, resolve again")
     )]
     Shape {
         reason: String,
@@ -102,10 +97,7 @@ pub enum LockFault {
     },
 
     #[error("`addresses` of `{name}` is empty")]
-    #[diagnostic(
-        code(lock::no_addresses),
-        help("resolve again with `bfpc lock --update {name}`, or remove the table")
-    )]
+    #[diagnostic(code(lock::no_addresses), help("resolve again with `bfpc lock --update {name}`, or remove the table"))]
     NoAddresses {
         name: String,
         #[label("no address")]
@@ -113,10 +105,7 @@ pub enum LockFault {
     },
 
     #[error("`{written}` in `addresses` of `{name}` is no address")]
-    #[diagnostic(
-        code(lock::invalid_address),
-        help("write an IPv4 or IPv6 address without port, prefix or zone")
-    )]
+    #[diagnostic(code(lock::invalid_address), help("write an IPv4 or IPv6 address without port, prefix or zone"))]
     InvalidAddress {
         name: String,
         written: String,
@@ -134,10 +123,7 @@ pub enum LockFault {
     },
 
     #[error("`cname` of `{name}` holds no DNS name: {reason}")]
-    #[diagnostic(
-        code(lock::invalid_cname),
-        help("resolve again with `bfpc lock --update {name}`")
-    )]
+    #[diagnostic(code(lock::invalid_cname), help("resolve again with `bfpc lock --update {name}`"))]
     InvalidCname {
         name: String,
         reason: NameError,
@@ -146,10 +132,7 @@ pub enum LockFault {
     },
 
     #[error("`resolved_at` of `{name}` is no moment: `{written}`")]
-    #[diagnostic(
-        code(lock::invalid_time),
-        help("write it in UTC to the second, such as `2026-07-14T09:30:00Z`")
-    )]
+    #[diagnostic(code(lock::invalid_time), help("write it in UTC to the second, such as `2026-07-14T09:30:00Z`"))]
     InvalidTime {
         name: String,
         written: String,

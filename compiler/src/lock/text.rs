@@ -1,7 +1,7 @@
 //! The text of a lock file, read and written. Both directions stand here, so that they stay equal.
 
-use std::collections::btree_map::{BTreeMap, Entry};
 use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -44,9 +44,7 @@ struct WrittenName {
 }
 
 pub(super) fn parse(text: &str) -> Result<Lock, LockError> {
-    let written = read_written(text).map_err(|fault| LockError {
-        faults: vec![fault],
-    })?;
+    let written = read_written(text).map_err(|fault| LockError { faults: vec![fault] })?;
 
     let mut faults = Vec::new();
     let mut names = BTreeMap::new();
@@ -57,11 +55,9 @@ pub(super) fn parse(text: &str) -> Result<Lock, LockError> {
         let Some(name) = name else { continue };
         let again = span(entry.name.span());
         match first_seen.entry(name.clone()) {
-            Entry::Occupied(first) => faults.push(LockFault::DuplicateName {
-                name: name.to_string(),
-                first: *first.get(),
-                again,
-            }),
+            Entry::Occupied(first) => {
+                faults.push(LockFault::DuplicateName { name: name.to_string(), first: *first.get(), again })
+            }
             Entry::Vacant(place) => {
                 place.insert(again);
             }
@@ -70,30 +66,18 @@ pub(super) fn parse(text: &str) -> Result<Lock, LockError> {
             names.insert(name, locked);
         }
     }
-    if faults.is_empty() {
-        Ok(Lock { names })
-    } else {
-        Err(LockError { faults })
-    }
+    if faults.is_empty() { Ok(Lock { names }) } else { Err(LockError { faults }) }
 }
 
 fn read_written(text: &str) -> Result<WrittenLock, LockFault> {
-    let WrittenVersion { version } =
-        toml::from_str(text).map_err(|error| LockFault::Syntax {
-            reason: error.message().to_owned(),
-            at: error.span().map(span),
-        })?;
+    let WrittenVersion { version } = toml::from_str(text)
+        .map_err(|error| LockFault::Syntax { reason: error.message().to_owned(), at: error.span().map(span) })?;
     let version = version.ok_or(LockFault::NoVersion)?;
     if version.get_ref().as_integer() != Some(i64::from(LOCK_VERSION)) {
-        return Err(LockFault::UnknownVersion {
-            found: version.get_ref().to_string(),
-            at: span(version.span()),
-        });
+        return Err(LockFault::UnknownVersion { found: version.get_ref().to_string(), at: span(version.span()) });
     }
-    toml::from_str(text).map_err(|error| LockFault::Shape {
-        reason: error.message().to_owned(),
-        at: error.span().map(span),
-    })
+    toml::from_str(text)
+        .map_err(|error| LockFault::Shape { reason: error.message().to_owned(), at: error.span().map(span) })
 }
 
 fn take_name(written: &Spanned<String>, faults: &mut Vec<LockFault>) -> Option<DnsName> {
@@ -120,23 +104,16 @@ fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<Locke
         let at = span(written.span());
         match written.get_ref().parse::<IpAddr>() {
             Ok(address) if addresses.insert(address) => {}
-            Ok(_) => faults.push(LockFault::DuplicateAddress {
-                name: name.clone(),
-                written: written.get_ref().clone(),
-                at,
-            }),
-            Err(_) => faults.push(LockFault::InvalidAddress {
-                name: name.clone(),
-                written: written.get_ref().clone(),
-                at,
-            }),
+            Ok(_) => {
+                faults.push(LockFault::DuplicateAddress { name: name.clone(), written: written.get_ref().clone(), at })
+            }
+            Err(_) => {
+                faults.push(LockFault::InvalidAddress { name: name.clone(), written: written.get_ref().clone(), at })
+            }
         }
     }
     if entry.addresses.get_ref().is_empty() {
-        faults.push(LockFault::NoAddresses {
-            name: name.clone(),
-            at: span(entry.addresses.span()),
-        });
+        faults.push(LockFault::NoAddresses { name: name.clone(), at: span(entry.addresses.span()) });
     }
 
     let mut cname = Vec::new();
@@ -169,11 +146,7 @@ fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<Locke
 }
 
 fn invalid_cname(name: &str, reason: NameError, written: &Spanned<String>) -> LockFault {
-    LockFault::InvalidCname {
-        name: name.to_owned(),
-        reason,
-        at: span(written.span()),
-    }
+    LockFault::InvalidCname { name: name.to_owned(), reason, at: span(written.span()) }
 }
 
 fn span(range: Range<usize>) -> SourceSpan {
@@ -185,25 +158,13 @@ pub(super) fn write(lock: &Lock) -> String {
     for (name, locked) in &lock.names {
         text.push_str("\n[[name]]\n");
         push_line(&mut text, "name", &quoted(name.as_str()));
-        push_line(
-            &mut text,
-            "addresses",
-            &list(locked.addresses.iter().map(ToString::to_string)),
-        );
+        push_line(&mut text, "addresses", &list(locked.addresses.iter().map(ToString::to_string)));
         if !locked.cname.is_empty() {
-            push_line(
-                &mut text,
-                "cname",
-                &list(locked.cname.iter().map(ToString::to_string)),
-            );
+            push_line(&mut text, "cname", &list(locked.cname.iter().map(ToString::to_string)));
         }
         push_line(&mut text, "ttl_seconds", &locked.ttl_seconds.to_string());
         push_line(&mut text, "resolvers", &list(locked.resolvers.iter().cloned()));
-        push_line(
-            &mut text,
-            "resolved_at",
-            &quoted(&locked.resolved_at.to_string()),
-        );
+        push_line(&mut text, "resolved_at", &quoted(&locked.resolved_at.to_string()));
     }
     text
 }

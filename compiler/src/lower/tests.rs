@@ -49,8 +49,7 @@ fn ports() -> impl Strategy<Value = Vec<PortRange>> {
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
-    let effect =
-        prop_oneof![Just(Effect::Exclusive), Just(Effect::Confined), Just(Effect::Deny), Just(Effect::Allow)];
+    let effect = prop_oneof![Just(Effect::Exclusive), Just(Effect::Confined), Just(Effect::Deny), Just(Effect::Allow)];
     let programs = prop::collection::btree_set(0usize..PATHS.len(), 1..3)
         .prop_map(|set| Subjects::Programs(set.into_iter().map(ProgramIndex).collect()));
     let subjects = prop_oneof![1 => Just(Subjects::Everyone), 4 => programs];
@@ -92,7 +91,8 @@ fn policy() -> impl Strategy<Value = CheckedPolicy> {
 
 /// Every address and port at an edge of the policy or beside one, with every protocol.
 fn requests(policy: &ResolvedPolicy) -> Vec<Request> {
-    let mut addresses = vec![Address::V4(0), Address::v6(0), Address::v6(0xffff_0a00_0001), Address::v6(0xffff_0000_0000)];
+    let mut addresses =
+        vec![Address::V4(0), Address::v6(0), Address::v6(0xffff_0a00_0001), Address::v6(0xffff_0000_0000)];
     let mut ports = vec![0, 443, u16::MAX];
     for destination in policy.rules.iter().flat_map(|rule| &rule.destinations) {
         match destination.addresses {
@@ -103,8 +103,9 @@ fn requests(policy: &ResolvedPolicy) -> Vec<Request> {
                     addresses.push(Address::v6((0x0064_ff9bu128 << 96) | u128::from(bits)));
                 }
             }
-            Addresses::V6(first, last) => addresses
-                .extend([first.wrapping_sub(1), first, last, last.wrapping_add(1)].map(Address::v6)),
+            Addresses::V6(first, last) => {
+                addresses.extend([first.wrapping_sub(1), first, last, last.wrapping_add(1)].map(Address::v6))
+            }
         }
         for range in &destination.ports {
             ports.extend([range.first.wrapping_sub(1), range.first, range.last, range.last.wrapping_add(1)]);

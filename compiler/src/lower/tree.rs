@@ -25,7 +25,7 @@ impl Trees {
     pub(super) fn ports(&mut self, ranges: &[(u32, u32)]) -> Result<Step, LowerError> {
         let steps: Vec<(u32, u32)> =
             ranges.iter().map(|(last, cell)| (*last, Step::ADDRESS_DONE | Step::PORT_DONE | cell)).collect();
-        let root = build(steps, PORT_LEVELS, "ports of one address", &mut |children| self.node32(children))?;
+        let root = build(steps, PORT_LEVELS, "ports of one address", |children| self.node32(children))?;
         // A node of ports is marked as what follows a decided address.
         Ok(Step(root | Step::ADDRESS_DONE))
     }
@@ -33,13 +33,13 @@ impl Trees {
     /// The root over IPv4 addresses: `ranges` is (last address, step that decides the port).
     pub(super) fn addresses_v4(&mut self, ranges: &[(u32, Step)]) -> Result<Step, LowerError> {
         let steps = ranges.iter().map(|(last, step)| (*last, step.0)).collect();
-        build(steps, ADDRESS_LEVELS, "IPv4 addresses", &mut |children| self.node32(children)).map(Step)
+        build(steps, ADDRESS_LEVELS, "IPv4 addresses", |children| self.node32(children)).map(Step)
     }
 
     /// The root over IPv6 addresses.
     pub(super) fn addresses_v6(&mut self, ranges: &[(u128, Step)]) -> Result<Step, LowerError> {
         let steps = ranges.iter().map(|(last, step)| (*last, step.0)).collect();
-        build(steps, ADDRESS_LEVELS, "IPv6 addresses", &mut |children| self.node128(children)).map(Step)
+        build(steps, ADDRESS_LEVELS, "IPv6 addresses", |children| self.node128(children)).map(Step)
     }
 
     fn node32(&mut self, children: &[(u32, u32)]) -> usize {
@@ -82,7 +82,7 @@ fn build<K: Copy>(
     mut level: Vec<(K, u32)>,
     levels: u32,
     what: &'static str,
-    node: &mut dyn FnMut(&[(K, u32)]) -> usize,
+    mut node: impl FnMut(&[(K, u32)]) -> usize,
 ) -> Result<u32, LowerError> {
     let limit = FANOUT.pow(levels);
     if level.len() > limit {

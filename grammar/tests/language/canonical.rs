@@ -94,3 +94,15 @@ fn an_empty_file_stays_empty() {
 fn the_example_is_almost_canonical() {
     check("example", include_str!("payments.bfp"));
 }
+
+#[test]
+fn the_policies_of_the_reference_are_canonical() {
+    let reference = include_str!("../../../docs/language.md");
+    let mut policies = 0;
+    for block in reference.split("```bfp\n").skip(1) {
+        let policy = block.split("```").next().unwrap();
+        assert_eq!(formatted(policy), policy);
+        policies += 1;
+    }
+    assert!(policies > 0, "the reference shows policies");
+}

@@ -81,9 +81,11 @@ struct Show<'a> {
 }
 
 impl Show<'_> {
-    /// The text that stands at a place.
+    /// The text that stands at a place, which neither begins nor ends with white space.
     fn at(&self, span: Span) -> String {
-        format!("⟨{}⟩", span.text_in(self.source))
+        let text = span.text_in(self.source);
+        assert_eq!(text, text.trim(), "a place is exact");
+        format!("⟨{text}⟩")
     }
 
     fn text(&self, text: &Spanned<String>) -> String {
@@ -108,6 +110,7 @@ impl Show<'_> {
     }
 
     fn programs(&self, programs: &Spanned<Programs>) -> String {
+        self.at(programs.span);
         match &programs.node {
             Programs::Any => format!("Any{}", self.at(programs.span)),
             Programs::Named(name) => format!("Named {name}{}", self.at(programs.span)),
@@ -131,6 +134,7 @@ impl Show<'_> {
     }
 
     fn destinations(&self, destinations: &Spanned<Destinations>) -> String {
+        self.at(destinations.span);
         match &destinations.node {
             Destinations::Any => format!("Any{}", self.at(destinations.span)),
             Destinations::Named { name, ports } => format!("Named {}{}", self.text(name), self.ports(ports)),

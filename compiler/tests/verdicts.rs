@@ -1,0 +1,98 @@
+//! Every policy of fixtures/accept compiles, and its verdict table holds on the plain model and on
+//! `decide` over the image. The kernel tests hold the same tables against real sockets.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use bfp_bundle::decide::decide;
+use bfp_bundle::label::{Label, Proof, Restriction};
+use bfp_bundle::request::{Address, Protocol, Request};
+use bfp_compiler::lock::Lock;
+use bfp_compiler::model::{self, Process};
+use bfp_compiler::pipeline::{self, Source};
+use bfp_compiler::policy::ProgramIndex;
+use bfp_compiler::{lower, source};
+
+fn fixtures() -> Vec<PathBuf> {
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/accept");
+    let mut folders: Vec<PathBuf> = fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    folders
+}
+
+#[test]
+fn every_verdict_table_holds_on_the_model_and_on_decide() {
+    let mut rows = 0;
+    for folder in fixtures() {
+        rows += check_table(&folder);
+    }
+    assert!(rows > 300, "only {rows} rows were checked");
+}
+
+fn check_table(folder: &Path) -> usize {
+    let text = source::read_text(&folder.join("policy.bfp")).unwrap();
+    let lock_path = folder.join("policy.bfp.lock");
+    let lock_text = if lock_path.exists() { source::read_text(&lock_path).unwrap() } else { String::new() };
+    let lock = if lock_text.is_empty() { Lock::default() } else { Lock::parse(&lock_text).unwrap() };
+    let source = Source { file: "policy.bfp", stem: "policy", text: &text, lock_text: &lock_text, lock: &lock };
+    let checked = match pipeline::check(&source) {
+        Ok(checked) => checked,
+        Err(findings) => {
+            panic!("{}: {}", folder.display(), findings.iter().map(ToString::to_string).collect::<String>())
+        }
+    };
+    let image = match pipeline::lower(&checked) {
+        Ok(image) => image,
+        Err(findings) => {
+            panic!("{}: {}", folder.display(), findings.iter().map(ToString::to_string).collect::<String>())
+        }
+    };
+
+    let mut rows = 0;
+    for row in source::read_text(&folder.join("verdicts.txt")).unwrap().lines() {
+        let row = row.split('#').next().unwrap_or_default();
+        let words: Vec<&str> = row.split_whitespace().collect();
+        let [program, destination, expected] = words.as_slice() else {
+            assert!(words.is_empty(), "{}: {row}", folder.display());
+            continue;
+        };
+        let request = request(destination);
+        let index = checked.policy().programs.iter().position(|known| known.path == *program).map(ProgramIndex);
+        let mut label = Label::STRANGER;
+        if let Some(executable) = image.executables.iter().find(|executable| executable.path == *program) {
+            let restriction = if executable.restricted { Restriction::Restricted } else { Restriction::Unrestricted };
+            label.execute(lower::program_id(program), Proof::Proven, restriction);
+        }
+        let expected = match *expected {
+            "allowed" => true,
+            "denied" => false,
+            other => panic!("{}: {other}", folder.display()),
+        };
+        let verdict = decide(&image, &label, &request);
+        assert_eq!(verdict.is_allowed(), expected, "{}: {row}: decide says {verdict:?}", folder.display());
+        let modelled = model::allows(&checked, &Process::of(index), &request);
+        assert_eq!(modelled, expected, "{}: {row}: the model disagrees", folder.display());
+        rows += 1;
+    }
+    assert!(rows > 0, "{}: the table is empty", folder.display());
+    rows
+}
+
+fn request(destination: &str) -> Request {
+    let (place, protocol) = destination.rsplit_once('/').unwrap();
+    let place: SocketAddr = place.parse().unwrap();
+    Request {
+        address: match place {
+            SocketAddr::V4(place) => Address::V4(place.ip().to_bits()),
+            SocketAddr::V6(place) => Address::v6(place.ip().to_bits()),
+        },
+        port: place.port(),
+        protocol: match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            other => panic!("{other}"),
+        },
+    }
+}

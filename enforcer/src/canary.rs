@@ -1,0 +1,119 @@
+//! The canary: an address that must be refused, which proves that the kernel asks the programs.
+//!
+//! Where `bpf` is not among the security modules, programs load and attach without an error and nothing
+//! asks them. So the enforcer makes up an abstract Unix address that the programs refuse to everyone,
+//! and tries it, and beside it one that they must let pass.
+
+use std::io::{self, Read};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// The length of an abstract name: the rest of the port's place and the place of an IPv4 address, then
+/// the sixteen bytes that are compared (enforcer-ebpf/src/socket.rs, `Name`).
+const NAME_LENGTH: usize = 5 + 16;
+
+/// Why the host is not believed to enforce.
+#[derive(Debug, thiserror::Error)]
+pub enum CanaryError {
+    /// Nothing refused.
+    #[error("the programs are attached, but the kernel does not ask them: a forbidden `{0}` was not refused")]
+    NotRefused(&'static str),
+    /// Everything refused, or the trial itself failed.
+    #[error("the trial address that nothing forbids cannot be tried by `{call}`: {error}")]
+    Trial {
+        /// Which call.
+        call: &'static str,
+        /// What it said.
+        error: io::Error,
+    },
+    /// No randomness, or no socket.
+    #[error("the trial cannot be made: {0}")]
+    Setup(io::Error),
+}
+
+impl CanaryError {
+    /// What the person who reads the message can do.
+    pub fn help(&self) -> &'static str {
+        match self {
+            CanaryError::NotRefused(_) => {
+                "check `lsm=` on the kernel's command line, and that `kernel.ftrace_enabled` is 1"
+            }
+            _ => "check that this process may use Unix sockets",
+        }
+    }
+}
+
+/// Sixteen random bytes, as the programs compare them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Canary {
+    /// The first eight.
+    pub high: u64,
+    /// The last eight.
+    pub low: u64,
+}
+
+impl Canary {
+    /// A canary that nobody can guess.
+    pub fn random() -> Result<Canary, CanaryError> {
+        let mut bytes = [0; 16];
+        let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
+        read.map_err(CanaryError::Setup)?;
+        let number = u128::from_ne_bytes(bytes);
+        // Zero means none.
+        Ok(Canary { high: (number >> 64) as u64 | 1, low: number as u64 })
+    }
+
+    fn name(&self) -> [u8; NAME_LENGTH] {
+        let mut name = [b'-'; NAME_LENGTH];
+        let words = [self.high >> 32, self.high, self.low >> 32, self.low].map(|word| (word as u32).to_ne_bytes());
+        for (place, byte) in name.iter_mut().skip(5).zip(words.as_flattened()) {
+            *place = *byte;
+        }
+        name
+    }
+}
+
+/// Tries the canary, and another address, by both calls that are judged.
+pub fn try_out(canary: &Canary) -> Result<(), CanaryError> {
+    let socket = UnixDatagram::unbound().map_err(CanaryError::Setup)?;
+    let forbidden = SocketAddr::from_abstract_name(canary.name()).map_err(CanaryError::Setup)?;
+    let harmless = SocketAddr::from_abstract_name(Canary::random()?.name()).map_err(CanaryError::Setup)?;
+    let connect = |address: &SocketAddr| socket.connect_addr(address);
+    let send = |address: &SocketAddr| socket.send_to_addr(&[], address).map(drop);
+    for (call, result) in [("connect", connect(&forbidden)), ("sendto", send(&forbidden))] {
+        if !matches!(&result, Err(error) if error.raw_os_error() == Some(libc::EPERM)) {
+            return Err(CanaryError::NotRefused(call));
+        }
+    }
+    for (call, result) in [("connect", connect(&harmless)), ("sendto", send(&harmless))] {
+        match result {
+            Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {}
+            Err(error) => return Err(CanaryError::Trial { call, error }),
+            Ok(()) => return Err(CanaryError::Trial { call, error: io::Error::other("somebody answers there") }),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+
+    #[test]
+    fn the_name_lies_where_the_programs_compare_it() {
+        let canary = Canary { high: 0x0001_0203_0405_0607, low: 0x0809_0a0b_0c0d_0e0f };
+        let name = canary.name();
+        let word = |index: usize| {
+            // `sun_path` begins two bytes into the address, with a zero; the compared words at byte 8.
+            let at = 8 + 4 * index - 2 - 1;
+            u64::from(u32::from_ne_bytes(*name.get(at..).unwrap().first_chunk().unwrap()))
+        };
+        assert_eq!((word(0) << 32 | word(1), word(2) << 32 | word(3)), (canary.high, canary.low));
+    }
+
+    #[test]
+    fn where_nothing_is_attached_the_canary_says_so() {
+        assert!(matches!(try_out(&Canary::random().unwrap()), Err(CanaryError::NotRefused("connect"))));
+    }
+}

@@ -1,0 +1,101 @@
+//! The offsets that the kernel programs read at, by the names of their globals.
+//!
+//! Enters: type information. Leaves: a number for every global of `enforcer-ebpf/src/kernel.rs`, checked
+//! to lead to what the programs read there: the verifier checks pointers, but no widths of numbers.
+
+use crate::btf::{Btf, Shape};
+
+/// A global, `STRUCT__MEMBER`, and what the programs take its member for.
+type Expectation = (&'static str, Shape);
+
+const EXPECTED: [Expectation; 26] = [
+    ("task_struct__mm", Shape::Pointer),
+    ("task_struct__cred", Shape::Pointer),
+    ("task_struct__ptrace", Shape::Number(4)),
+    ("cred__user_ns", Shape::Pointer),
+    ("user_namespace__level", Shape::Number(4)),
+    ("mm_struct__exe_file", Shape::Pointer),
+    ("linux_binprm__file", Shape::Pointer),
+    ("file__f_path", Shape::Inside(16)),
+    ("path__dentry", Shape::Pointer),
+    ("dentry__d_name", Shape::Inside(16)),
+    ("qstr__name", Shape::Pointer),
+    ("dentry__d_parent", Shape::Pointer),
+    ("dentry__d_inode", Shape::Pointer),
+    ("inode__i_ino", Shape::Number(8)),
+    ("inode__i_sb", Shape::Pointer),
+    ("inode__i_generation", Shape::Number(4)),
+    ("super_block__s_dev", Shape::Number(4)),
+    ("socket__sk", Shape::Pointer),
+    ("sock__sk_protocol", Shape::Number(2)),
+    ("sock_common__skc_family", Shape::Number(2)),
+    ("sock_common__skc_dport", Shape::Number(2)),
+    ("sock_common__skc_daddr", Shape::Number(4)),
+    ("sock_common__skc_rcv_saddr", Shape::Number(4)),
+    ("sock_common__skc_v6_daddr", Shape::Inside(16)),
+    ("msghdr__msg_name", Shape::Pointer),
+    ("msghdr__msg_namelen", Shape::Number(4)),
+];
+
+/// Why the programs cannot read this kernel's structures.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OffsetError {
+    /// No such member.
+    #[error("this kernel's type information has no member `{0}`")]
+    Missing(String),
+    /// The member is something else.
+    #[error("this kernel's member `{member}` is {found:?}, and the programs would read {expected:?}")]
+    Different {
+        /// Which.
+        member: String,
+        /// What the programs expect.
+        expected: Shape,
+        /// What the kernel has.
+        found: Shape,
+    },
+}
+
+impl OffsetError {
+    /// What the person who reads the message can do.
+    pub fn help(&self) -> &'static str {
+        "use an enforcer that knows this kernel: structures changed in it"
+    }
+}
+
+/// Finds every offset.
+pub fn find(btf: &Btf<'_>) -> Result<Vec<(&'static str, u32)>, OffsetError> {
+    EXPECTED.iter().map(|(global, expected)| Ok((*global, find_one(btf, global, *expected)?))).collect()
+}
+
+fn find_one(btf: &Btf<'_>, global: &str, expected: Shape) -> Result<u32, OffsetError> {
+    let member = global.replacen("__", ".", 1);
+    let found = global.split_once("__").and_then(|(structure, member)| btf.member(structure, member));
+    match found {
+        Some(found) if found.shape == expected => Ok(found.offset),
+        Some(found) => Err(OffsetError::Different { member, expected, found: found.shape }),
+        None => Err(OffsetError::Missing(member)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+
+    #[test]
+    fn every_global_of_the_programs_is_expected_and_no_other() {
+        let source = include_str!("../../enforcer-ebpf/src/kernel.rs");
+        let (_, list) = source.split_once("\noffsets!(").unwrap();
+        let (list, _) = list.split_once(");").unwrap();
+        let globals: Vec<&str> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        assert_eq!(globals, EXPECTED.map(|(global, _)| global));
+    }
+
+    #[test]
+    fn a_missing_member_is_refused_by_its_name() {
+        let mut empty = vec![0x9f, 0xeb, 1, 0];
+        empty.extend([24u32, 0, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()));
+        let error = find(&Btf::parse(&empty).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "this kernel's type information has no member `task_struct.mm`");
+    }
+}

@@ -1,0 +1,272 @@
+//! What stays in force when the enforcer ends: pins, one folder for a generation.
+//!
+//! `generation-N` holds the links of one policy; `new-N` is one that is being made. Everything is
+//! changed under a lock on the folder above, so two enforcers follow each other.
+//!
+//! **Invariant:** a generation is complete from the moment it has its name, and goes only after its
+//! successor has one.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use aya::programs::links::PinnedLink;
+
+/// The folder of everything.
+pub const ROOT: &str = "/sys/fs/bpf/bfp";
+
+const COMPLETE: &str = "generation-";
+/// The BPF filesystem takes no dots in names.
+const UNFINISHED: &str = "new-";
+
+/// A path, and what went wrong there.
+#[derive(Debug, thiserror::Error)]
+#[error("`{path}` cannot be {what}: {error}")]
+pub struct PinsError {
+    path: PathBuf,
+    what: &'static str,
+    error: io::Error,
+}
+
+impl PinsError {
+    /// What the person who reads the message can do.
+    pub fn help(&self) -> &'static str {
+        "check that this process runs as root and that a BPF filesystem is mounted at /sys/fs/bpf"
+    }
+}
+
+fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> PinsError {
+    let path = path.to_owned();
+    move |error| PinsError { path, what, error }
+}
+
+/// The folder of everything, locked.
+#[derive(Debug)]
+pub struct Pins {
+    root: PathBuf,
+    /// Holds the lock.
+    _folder: File,
+}
+
+impl Pins {
+    /// Makes the folder where it is missing, and locks it.
+    pub fn make() -> Result<Pins, PinsError> {
+        Pins::make_in(Path::new(ROOT))
+    }
+
+    /// Locks the folder; `None` where there is none, so that nothing is enforced.
+    pub fn find() -> Result<Option<Pins>, PinsError> {
+        Pins::find_in(Path::new(ROOT))
+    }
+
+    fn make_in(root: &Path) -> Result<Pins, PinsError> {
+        loop {
+            match DirBuilder::new().mode(0o700).create(root) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(root, "made")(error)),
+                _ => {}
+            }
+            // Another enforcer may remove it between the two.
+            if let Some(pins) = Pins::find_in(root)? {
+                return Ok(pins);
+            }
+        }
+    }
+
+    fn find_in(root: &Path) -> Result<Option<Pins>, PinsError> {
+        loop {
+            let folder = match File::open(root) {
+                Ok(folder) => folder,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(failed(root, "opened")(error)),
+            };
+            folder.lock().map_err(failed(root, "locked"))?;
+            let locked = folder.metadata().map_err(failed(root, "read"))?;
+            // The BPF filesystem can be open to everyone: a folder of somebody else is no place for links.
+            let foreign = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() != locked.uid());
+            if foreign || locked.mode() & 0o022 != 0 {
+                let error = io::Error::other("others may write to it");
+                return Err(failed(root, "trusted")(error));
+            }
+            match std::fs::metadata(root) {
+                Ok(there) if there.ino() == locked.ino() && there.dev() == locked.dev() => {
+                    return Ok(Some(Pins { root: root.to_owned(), _folder: folder }));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(root, "read")(error)),
+            }
+        }
+    }
+
+    /// Where the labels' map is pinned.
+    pub fn labels(&self) -> PathBuf {
+        self.root.join("labels")
+    }
+
+    /// The complete generations, the oldest first.
+    pub fn generations(&self) -> Result<Vec<u64>, PinsError> {
+        let mut numbers = Vec::new();
+        for name in self.names()? {
+            numbers.extend(name.strip_prefix(COMPLETE).and_then(|number| number.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The folder of a generation.
+    pub fn generation(&self, number: u64) -> PathBuf {
+        self.root.join(format!("{COMPLETE}{number}"))
+    }
+
+    /// Makes a folder for a generation that is not complete yet.
+    pub fn begin(&self, number: u64) -> Result<PathBuf, PinsError> {
+        let path = self.root.join(format!("{UNFINISHED}{number}"));
+        DirBuilder::new().mode(0o700).create(&path).map_err(failed(&path, "made"))?;
+        Ok(path)
+    }
+
+    /// Gives a generation its name, since it is complete.
+    pub fn complete(&self, number: u64) -> Result<(), PinsError> {
+        let path = self.root.join(format!("{UNFINISHED}{number}"));
+        std::fs::rename(&path, self.generation(number)).map_err(failed(&path, "renamed"))
+    }
+
+    /// Removes the generations before one.
+    pub fn remove_older(&self, number: u64) -> Result<(), PinsError> {
+        for older in self.generations()?.into_iter().filter(|older| *older < number) {
+            remove_generation(&self.generation(older))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what an enforcer left that failed or was killed, and everything where nothing is enforced.
+    pub fn tidy(&self) -> Result<(), PinsError> {
+        for name in self.names()?.into_iter().filter(|name| name.starts_with(UNFINISHED)) {
+            remove_generation(&self.root.join(name))?;
+        }
+        if self.generations()?.is_empty() { self.remove_root() } else { Ok(()) }
+    }
+
+    /// Removes everything: the generations first, then the labels.
+    pub fn remove_all(&self) -> Result<(), PinsError> {
+        for name in self.names()? {
+            let path = self.root.join(name);
+            if path.is_dir() {
+                remove_generation(&path)?;
+            }
+        }
+        self.remove_root()
+    }
+
+    fn remove_root(&self) -> Result<(), PinsError> {
+        for name in self.names()? {
+            let path = self.root.join(name);
+            std::fs::remove_file(&path).map_err(failed(&path, "removed"))?;
+        }
+        std::fs::remove_dir(&self.root).map_err(failed(&self.root, "removed"))
+    }
+
+    fn names(&self) -> Result<Vec<String>, PinsError> {
+        names(&self.root)
+    }
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, PinsError> {
+    let entries = std::fs::read_dir(folder).map_err(failed(folder, "read"))?;
+    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    names.collect::<io::Result<_>>().map_err(failed(folder, "read"))
+}
+
+/// Detaches a generation's links, and removes its folder.
+fn remove_generation(folder: &Path) -> Result<(), PinsError> {
+    for name in names(folder)? {
+        let path = folder.join(&name);
+        // The kernel detaches in the background when the pin is the last to hold a link, and at once
+        // when a descriptor is (kernel/bpf/syscall.c, `bpf_link_put` and `bpf_link_put_direct`).
+        let link = if name.starts_with("link_") { PinnedLink::from_pin(&path).ok() } else { None };
+        std::fs::remove_file(&path).map_err(failed(&path, "removed"))?;
+        drop(link);
+    }
+    std::fs::remove_dir(folder).map_err(failed(folder, "removed"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+
+    #[test]
+    fn a_generation_counts_once_it_is_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let pins = Pins::make_in(&folder.path().join("bfp")).unwrap();
+        assert_eq!(pins.generations().unwrap(), []);
+        pins.begin(1).unwrap();
+        assert_eq!(pins.generations().unwrap(), []);
+        pins.complete(1).unwrap();
+        assert_eq!(pins.generations().unwrap(), [1]);
+    }
+
+    #[test]
+    fn older_generations_go_by_number_not_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let pins = Pins::make_in(&folder.path().join("bfp")).unwrap();
+        for number in [2, 9, 10] {
+            pins.begin(number).unwrap();
+            pins.complete(number).unwrap();
+        }
+        assert_eq!(pins.generations().unwrap(), [2, 9, 10]);
+        pins.remove_older(10).unwrap();
+        assert_eq!(pins.generations().unwrap(), [10]);
+    }
+
+    #[test]
+    fn tidying_leaves_complete_generations_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("bfp");
+        let pins = Pins::make_in(&root).unwrap();
+        pins.begin(1).unwrap();
+        pins.complete(1).unwrap();
+        let unfinished = pins.begin(2).unwrap();
+        std::fs::write(unfinished.join("about"), "").unwrap();
+        std::fs::write(pins.labels(), "").unwrap();
+        pins.tidy().unwrap();
+        assert!(!unfinished.exists());
+        assert!(pins.labels().exists());
+        assert_eq!(pins.generations().unwrap(), [1]);
+    }
+
+    #[test]
+    fn tidying_removes_everything_where_nothing_is_enforced() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("bfp");
+        let pins = Pins::make_in(&root).unwrap();
+        std::fs::write(pins.labels(), "").unwrap();
+        pins.begin(1).unwrap();
+        pins.tidy().unwrap();
+        assert!(!root.exists());
+    }
+
+    #[test]
+    fn removing_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("bfp");
+        let pins = Pins::make_in(&root).unwrap();
+        pins.begin(1).unwrap();
+        pins.complete(1).unwrap();
+        std::fs::write(pins.labels(), "").unwrap();
+        pins.remove_all().unwrap();
+        assert!(!root.exists());
+        assert!(Pins::find_in(&root).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("bfp");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(Pins::make_in(&root).unwrap_err().to_string().contains("others may write to it"));
+    }
+}

@@ -1,0 +1,214 @@
+//! What is enforced, in words and as JSON.
+
+use std::fmt::Write;
+
+use aya::maps::{Map, MapData, MapError, PerCpuArray};
+
+use crate::about::{About, AboutError};
+use crate::pins::{Pins, PinsError};
+
+/// The reasons in the order of their numbers (`bfp_bundle::decide::Reason`), and what they say.
+const REASONS: [(&str, &str); 8] = [
+    ("default", "allowed: no rule refuses"),
+    ("granted", "allowed by a rule"),
+    ("denied", "refused by `deny`"),
+    ("exclusive", "refused: only other programs may"),
+    ("confined", "refused: outside of a program's confinement"),
+    ("not_granted", "refused: no rule grants it"),
+    ("overflow", "refused: started by too many restricted programs"),
+    ("fault", "refused: a table could not be read"),
+];
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// The pins.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    /// The record.
+    #[error(transparent)]
+    About(#[from] AboutError),
+    /// The counters.
+    #[error("the verdicts' counters cannot be read: {0}")]
+    Counters(#[from] MapError),
+}
+
+impl StatusError {
+    /// What the person who reads the message can do.
+    pub fn help(&self) -> &'static str {
+        match self {
+            StatusError::Pins(error) => error.help(),
+            StatusError::About(error) => error.help(),
+            StatusError::Counters(_) => "check that this process runs as root",
+        }
+    }
+}
+
+/// What is enforced now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The policy.
+    pub about: About,
+    /// Verdicts by reason.
+    pub verdicts: [u64; 8],
+    /// The time of the question, in seconds since 1970-01-01 UTC.
+    pub now: u64,
+}
+
+/// Asks the kernel; `None` where nothing is enforced.
+pub fn read(now: u64) -> Result<Option<Status>, StatusError> {
+    let Some(pins) = Pins::find()? else { return Ok(None) };
+    let Some(number) = pins.generations()?.last().copied() else { return Ok(None) };
+    let folder = pins.generation(number);
+    let about = About::read(&folder.join("about"))?;
+    let map = Map::from_map_data(MapData::from_pin(folder.join("verdicts"))?)?;
+    let counters = PerCpuArray::<MapData, u64>::try_from(map)?;
+    let mut verdicts = [0; 8];
+    for (index, sum) in (0..).zip(&mut verdicts) {
+        *sum = counters.get(&index, 0)?.iter().sum();
+    }
+    Ok(Some(Status { about, verdicts, now }))
+}
+
+/// As sentences.
+pub fn to_text(status: Option<&Status>) -> String {
+    let Some(Status { about, verdicts, now }) = status else {
+        return "nothing is enforced\n".to_owned();
+    };
+    let mut text = String::new();
+    let expiry = match about.expires {
+        None => "never".to_owned(),
+        Some(expires) if about.has_expired(*now) => format!("{}: it has expired, and stays enforced", utc(expires)),
+        Some(expires) => utc(expires),
+    };
+    for (name, value) in [
+        ("policy", about.policy.clone()),
+        ("revision", about.revision.to_string()),
+        ("manifest", format!("sha256:{}", hex(&about.manifest_digest))),
+        ("applied", utc(about.applied_at)),
+        ("expires", expiry),
+    ] {
+        let _ = writeln!(text, "{name:<10}{value}");
+    }
+    let _ = writeln!(text, "verdicts");
+    for ((name, meaning), count) in REASONS.iter().zip(verdicts) {
+        let _ = writeln!(text, "  {name:<13}{count:>12}  {meaning}");
+    }
+    text
+}
+
+/// As one line of JSON.
+pub fn to_json(status: Option<&Status>) -> String {
+    let Some(Status { about, verdicts, now }) = status else {
+        return "{\"enforced\":false,\"message\":\"nothing is enforced\"}\n".to_owned();
+    };
+    let mut text = String::from("{\"enforced\":true,\"policy\":");
+    quote(&mut text, &about.policy);
+    let expires = about.expires.map_or("null".to_owned(), |time| time.to_string());
+    let _ = write!(
+        text,
+        ",\"revision\":{},\"manifest_sha256\":\"{}\",\"applied_at\":{},\"expires\":{expires},\"expired\":{},\"verdicts\":{{",
+        about.revision,
+        hex(&about.manifest_digest),
+        about.applied_at,
+        about.has_expired(*now)
+    );
+    for (index, ((name, _), count)) in REASONS.iter().zip(verdicts).enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let _ = write!(text, "{comma}\"{name}\":{count}");
+    }
+    text.push_str("}}\n");
+    text
+}
+
+fn quote(text: &mut String, value: &str) {
+    text.push('"');
+    for character in value.chars() {
+        match character {
+            '"' | '\\' => {
+                text.push('\\');
+                text.push(character);
+            }
+            control if control < ' ' => {
+                let _ = write!(text, "\\u{:04x}", control as u32);
+            }
+            other => text.push(other),
+        }
+    }
+    text.push('"');
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// A time in seconds since 1970-01-01, as RFC 3339 writes it.
+fn utc(seconds: u64) -> String {
+    let (mut days, rest) = (seconds / 86_400, seconds % 86_400);
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    // The Gregorian calendar repeats after 146 097 days.
+    let mut year = 1970 + 400 * (days / 146_097);
+    days %= 146_097;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    for length in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    format!("{year:04}-{month:02}-{:02}T{:02}:{:02}:{:02}Z", days + 1, rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(expires: Option<u64>) -> Status {
+        let about =
+            About { policy: "we\"b".to_owned(), revision: 3, manifest_digest: [0xab; 32], applied_at: 0, expires };
+        Status { about, verdicts: [1, 2, 3, 4, 5, 6, 7, 8], now: 1000 }
+    }
+
+    #[test]
+    fn times_are_written_as_dates() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_798_761_599, "2026-12-31T23:59:59Z"),
+            (13_569_465_600, "2400-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn an_expired_policy_says_so() {
+        assert!(to_text(Some(&status(Some(1000)))).contains("it has expired, and stays enforced"));
+        assert!(!to_text(Some(&status(Some(1001)))).contains("expired,"));
+        assert!(to_json(Some(&status(Some(1000)))).contains("\"expired\":true"));
+        assert!(to_json(Some(&status(None))).contains("\"expires\":null,\"expired\":false"));
+    }
+
+    #[test]
+    fn nothing_enforced_is_said_in_both_formats() {
+        assert!(to_text(None).contains("nothing is enforced"));
+        assert!(to_json(None).contains("nothing is enforced"));
+    }
+
+    #[test]
+    fn json_quotes_names_and_counts_every_reason() {
+        let json = to_json(Some(&status(None)));
+        assert!(json.starts_with("{\"enforced\":true,\"policy\":\"we\\\"b\",\"revision\":3,"));
+        assert!(json.ends_with("\"overflow\":7,\"fault\":8}}\n"));
+    }
+}

@@ -1,0 +1,124 @@
+//! System calls that neither std nor aya offers.
+//!
+//! Each function is safe for every argument: sizes are compared with the map's own before the kernel is
+//! handed a pointer.
+#![expect(unsafe_code, reason = "bpf(2), mmap(2) and pidfd_open(2) take raw pointers; every use is in this file")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use aya::maps::MapData;
+
+/// `enum bpf_cmd`, include/uapi/linux/bpf.h.
+const MAP_LOOKUP_ELEM: libc::c_long = 1;
+const MAP_UPDATE_ELEM: libc::c_long = 2;
+const MAP_DELETE_ELEM: libc::c_long = 3;
+const MAP_FREEZE: libc::c_long = 22;
+
+/// The part of `union bpf_attr` for elements of maps.
+#[repr(C)]
+#[derive(Default)]
+struct Element {
+    map: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+fn bpf(command: libc::c_long, attributes: &Element) -> io::Result<()> {
+    // SAFETY: the attributes are alive, of the size that is passed, and zero where they are not used; what
+    // `key` and `value` point to is as large as the map's keys and values, which the callers check.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<Element>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().unsigned_abs()
+}
+
+/// Lets nobody write a map from outside any more.
+pub(crate) fn freeze(map: &MapData) -> io::Result<()> {
+    bpf(MAP_FREEZE, &Element { map: number(map.fd().as_fd()), ..Element::default() })
+}
+
+/// Copies bytes to the beginning of an array map that can be mapped.
+pub(crate) fn fill(map: &MapData, bytes: &[u8]) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let info = map.info().map_err(io::Error::other)?;
+    // An array rounds its values up to eight bytes; `mmap` refuses maps that are no such arrays.
+    let room = u64::from(info.value_size()) * u64::from(info.max_entries());
+    if info.value_size() % 8 != 0 || room != bytes.len() as u64 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the section and its map differ in size"));
+    }
+    let fd = map.fd().as_fd().as_raw_fd();
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping, where the kernel chooses.
+    let place = unsafe { libc::mmap(std::ptr::null_mut(), bytes.len(), protection, libc::MAP_SHARED, fd, 0) };
+    if place == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping is as long as the bytes, writable, new, and nothing else points into it.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place.cast(), bytes.len()) };
+    // SAFETY: the mapping that was made above; nothing points into it any more.
+    if unsafe { libc::munmap(place, bytes.len()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// A handle on the process that runs this.
+pub(crate) fn own_pidfd() -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) };
+    match i32::try_from(fd) {
+        // SAFETY: a new descriptor that nothing else owns.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// An element of a task storage, read for the task behind a handle; `None` where it has none.
+pub(crate) fn task_element<const SIZE: usize>(map: &MapData, task: &OwnedFd) -> io::Result<Option<[u8; SIZE]>> {
+    check_sizes(map, SIZE)?;
+    let key = task.as_raw_fd();
+    let mut value = [0u8; SIZE];
+    let attributes = Element {
+        map: number(map.fd().as_fd()),
+        key: (&raw const key).expose_provenance() as u64,
+        value: value.as_mut_ptr().expose_provenance() as u64,
+        ..Element::default()
+    };
+    match bpf(MAP_LOOKUP_ELEM, &attributes) {
+        Ok(()) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets an element of a task storage, or removes it.
+pub(crate) fn set_task_element<const SIZE: usize>(
+    map: &MapData,
+    task: &OwnedFd,
+    value: Option<&[u8; SIZE]>,
+) -> io::Result<()> {
+    check_sizes(map, SIZE)?;
+    let key = task.as_raw_fd();
+    let attributes = Element {
+        map: number(map.fd().as_fd()),
+        key: (&raw const key).expose_provenance() as u64,
+        value: value.map_or(0, |value| value.as_ptr().expose_provenance() as u64),
+        ..Element::default()
+    };
+    bpf(if value.is_some() { MAP_UPDATE_ELEM } else { MAP_DELETE_ELEM }, &attributes)
+}
+
+fn check_sizes(map: &MapData, value: usize) -> io::Result<()> {
+    let info = map.info().map_err(io::Error::other)?;
+    if info.key_size() as usize == size_of::<i32>() && info.value_size() as usize == value {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "the labels in the kernel have another layout"))
+}
