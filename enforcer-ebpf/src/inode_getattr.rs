@@ -3,7 +3,11 @@
 //! Attached while a policy is applied, and only then. The enforcer marks its own task, calls `fstat` on
 //! the directory and reads the answer from the map.
 
-use aya_ebpf::{btf_maps::Array, macros::{btf_map, lsm}, programs::LsmContext};
+use aya_ebpf::{
+    btf_maps::Array,
+    macros::{btf_map, lsm},
+    programs::LsmContext,
+};
 use bfp_bundle::{identity::Directory, label::Label};
 
 use crate::{

@@ -77,12 +77,15 @@ pub fn of(task: *mut task_struct, missing: Missing) -> *mut Label {
     unsafe { bpf_task_storage_get(map, task, core::ptr::null_mut(), flags).cast() }
 }
 
-/// A copy of the label of the task that runs now; a stranger's where there is none.
+/// The label of the task that runs now; a stranger's where there is none.
+///
+/// A reference, not a copy: a label is too large for the stack of a program that calls another.
 #[inline(always)]
-pub fn current_label() -> Label {
-    let label = of(current(), Missing::Leave);
-    // SAFETY: not null, so it points to a label in the map's memory.
-    if label.is_null() { Label::STRANGER } else { unsafe { *label } }
+pub fn current_label() -> &'static Label {
+    static STRANGER: Label = Label::STRANGER;
+    // SAFETY: where it is not null, it points to a label in the map's memory, which outlives the program's
+    // run; only the task itself changes it, at exec and not within a hook that reads it.
+    unsafe { of(current(), Missing::Leave).as_ref() }.unwrap_or(&STRANGER)
 }
 
 /// Notes that a task executes `file`.
@@ -158,8 +161,7 @@ unsafe fn look_up(file: Pointer) -> Option<Executable> {
         }
         let parent: Pointer = member(dentry, &kernel::dentry__d_parent);
         let mut key = ExecutableKey { directory: directory(parent)?, name: [0; NAME_SIZE] };
-        let name: Pointer =
-            member(kernel::member_address(dentry, &kernel::dentry__d_name), &kernel::qstr__name);
+        let name: Pointer = member(kernel::member_address(dentry, &kernel::dentry__d_name), &kernel::qstr__name);
         if bpf_probe_read_kernel_str(key.name.as_mut_ptr().cast(), NAME_SIZE as u32, name) < 0 {
             return None;
         }

@@ -23,6 +23,9 @@ const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
+/// The low half of ::ffff:0.0.0.0.
+const MAPPED_UNSPECIFIED: u64 = 0xffff_0000_0000;
+
 const EPERM: i32 = 1;
 const EINVAL: i32 = 22;
 
@@ -71,35 +74,56 @@ pub unsafe fn judge_name(call: Call, sk: Pointer, name: Pointer, length: i32) ->
     if length < 2 {
         return 0; // Too short for a family: the protocol refuses it.
     }
-    let (address, needed) = match name.family {
-        AF_INET => (Address::V4(u32::from_be(name.v4)), 16),
-        AF_INET6 => (v6(name.v6), 24),
-        AF_UNIX => return judge_canary(&name),
-        AF_UNSPEC if call == Call::Connect => return 0,
-        AF_UNSPEC if labels::current_label().is_governed() => return -EPERM,
-        AF_UNSPEC => (Address::V4(u32::from_be(name.v4)), 16),
-        _ => return 0,
-    };
-    if length < needed {
-        return -EINVAL;
+    let port = u16::from_be(name.port);
+    match name.family {
+        AF_UNIX => judge_canary(&name),
+        AF_UNSPEC if call == Call::Connect => 0,
+        AF_UNSPEC if labels::current_label().is_governed() => -EPERM,
+        AF_INET | AF_UNSPEC if length < 16 => -EINVAL,
+        // SAFETY: the caller's obligation.
+        AF_INET | AF_UNSPEC => unsafe { judge_named_v4(sk, u32::from_be(name.v4), port) },
+        AF_INET6 if length < 24 => -EINVAL,
+        AF_INET6 => {
+            let [a, b, c, d] = name.v6.map(|word| u64::from(u32::from_be(word)));
+            // SAFETY: the caller's obligation.
+            unsafe { judge_named_v6(sk, a << 32 | b, c << 32 | d, port) }
+        }
+        _ => 0,
     }
-    // SAFETY: the caller's obligation.
+}
+
+// IPv4 and IPv6 stay apart until the request is in memory: the register that only one of them uses would
+// be uninitialised where their paths meet, and the verifier refuses to see it copied.
+
+/// Judges an IPv4 address that a call named, and where the kernel sends what is for no address.
+#[inline(always)]
+unsafe fn judge_named_v4(sk: Pointer, bits: u32, port: u16) -> i32 {
+    // SAFETY: the callers' obligation.
     unsafe {
-        let port = u16::from_be(name.port);
-        let verdict = judge(sk, address, port);
-        if verdict != 0 || address.judged() == address {
-            return verdict;
-        }
-        // An unspecified address is the bound source where there is one (net/ipv4/route.c,
-        // `ip_route_output_key_hash_rcu`: a destination of zero becomes the source).
+        let verdict = judge_v4(sk, bits, port);
+        if verdict != 0 || bits != 0 { verdict } else { judge_source(sk, port) }
+    }
+}
+
+/// As [`judge_named_v4`].
+#[inline(always)]
+unsafe fn judge_named_v6(sk: Pointer, high: u64, low: u64, port: u16) -> i32 {
+    // SAFETY: the callers' obligation.
+    unsafe {
+        let verdict = judge_v6(sk, high, low, port);
+        let unspecified = high == 0 && (low == 0 || low == MAPPED_UNSPECIFIED);
+        if verdict != 0 || !unspecified { verdict } else { judge_source(sk, port) }
+    }
+}
+
+/// An unspecified address is the bound source where there is one (net/ipv4/route.c,
+/// `ip_route_output_key_hash_rcu`: a destination of zero becomes the source).
+#[inline(always)]
+unsafe fn judge_source(sk: Pointer, port: u16) -> i32 {
+    // SAFETY: the callers' obligation.
+    unsafe {
         let source: u32 = member(sk, &kernel::sock_common__skc_rcv_saddr);
-        match address {
-            Address::V4(0) if source != 0 => judge(sk, Address::V4(u32::from_be(source)), port),
-            Address::V6 { high: 0, low } if low as u32 == 0 && source != 0 => {
-                judge(sk, Address::V4(u32::from_be(source)), port)
-            }
-            _ => 0,
-        }
+        if source == 0 { 0 } else { judge_v4(sk, u32::from_be(source), port) }
     }
 }
 
@@ -117,32 +141,39 @@ pub unsafe fn judge_peer(sk: Pointer) -> i32 {
         match family {
             AF_INET => {
                 let address: u32 = member(sk, &kernel::sock_common__skc_daddr);
-                if address == 0 { 0 } else { judge(sk, Address::V4(u32::from_be(address)), port) }
+                if address == 0 { 0 } else { judge_v4(sk, u32::from_be(address), port) }
             }
             AF_INET6 => {
                 let address: [u64; 2] = member(sk, &kernel::sock_common__skc_v6_daddr);
                 let [high, low] = address.map(u64::from_be);
-                if high | low == 0 { 0 } else { judge(sk, Address::V6 { high, low }, port) }
+                if high | low == 0 { 0 } else { judge_v6(sk, high, low, port) }
             }
             _ => 0,
         }
     }
 }
 
-#[inline(always)]
-fn v6(words: [u32; 4]) -> Address {
-    let [a, b, c, d] = words.map(|word| u64::from(u32::from_be(word)));
-    Address::V6 { high: a << 32 | b, low: c << 32 | d }
+/// Judges one address; 0 or a negative errno.
+#[inline(never)]
+unsafe fn judge_v4(sk: Pointer, bits: u32, port: u16) -> i32 {
+    // SAFETY: the callers' obligation.
+    let protocol = unsafe { protocol(sk) };
+    decide_and_count(labels::current_label(), &Request { address: Address::V4(bits), port, protocol })
 }
 
-/// Judges one address; 0 or a negative errno.
+/// As [`judge_v4`].
+#[inline(never)]
+unsafe fn judge_v6(sk: Pointer, high: u64, low: u64, port: u16) -> i32 {
+    // SAFETY: the callers' obligation.
+    let protocol = unsafe { protocol(sk) };
+    decide_and_count(labels::current_label(), &Request { address: Address::V6 { high, low }, port, protocol })
+}
+
 #[inline(always)]
-unsafe fn judge(sk: Pointer, address: Address, port: u16) -> i32 {
+unsafe fn protocol(sk: Pointer) -> Protocol {
     // SAFETY: the callers' obligation.
     let number: u16 = unsafe { member(sk, &kernel::sock__sk_protocol) };
-    let request = Request { address, port, protocol: Protocol::from_ipproto(number) };
-    let label = labels::current_label();
-    decide_and_count(&label, &request)
+    Protocol::from_ipproto(number)
 }
 
 /// A program of its own within the program, so that the verifier's work is not repeated in the text.

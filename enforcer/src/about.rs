@@ -197,7 +197,9 @@ mod tests {
 
     #[test]
     fn decode_inverts_encode() {
-        for record in [about("web", 3, 1), About { expires: None, ..about("", 0, 0) }, about(&"n".repeat(NAME_MAX), 1, 1)] {
+        for record in
+            [about("web", 3, 1), About { expires: None, ..about("", 0, 0) }, about(&"n".repeat(NAME_MAX), 1, 1)]
+        {
             assert_eq!(About::decode(&record.encode().unwrap()).unwrap(), record);
         }
     }

@@ -267,7 +267,12 @@ mod tests {
         let constant = builder.add("", kind::CONST, 0, qstr, &[]);
         let union = builder.structure("", kind::UNION, 16, &[("__d_name", qstr, 0), ("d_name", constant, 0)]);
         let pointer = builder.add("", kind::PTR, 0, qstr, &[]);
-        builder.structure("dentry", kind::STRUCT, 32, &[("d_flags", alias, 0), ("", union, 64), ("d_inode", pointer, 192)]);
+        builder.structure(
+            "dentry",
+            kind::STRUCT,
+            32,
+            &[("d_flags", alias, 0), ("", union, 64), ("d_inode", pointer, 192)],
+        );
         builder.bytes()
     }
 

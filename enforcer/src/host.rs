@@ -80,11 +80,11 @@ fn may_load(status: &str) -> bool {
 
 fn is_bpffs_mounted(mounts: &str) -> bool {
     // The last mount over a place is the one that is seen.
-    let kinds = mounts.lines().filter_map(|line| {
+    let mut kinds = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
         (fields.next() == Some(BPFFS_PATH)).then(|| fields.next())
     });
-    kinds.last().flatten() == Some("bpf")
+    kinds.fold(None, |_, kind| kind) == Some("bpf")
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::{Map, MapData, MapError};
 use aya::pin::PinError;
-use aya::programs::lsm::LsmLinkId;
 use aya::programs::links::{FdLink, LinkError};
+use aya::programs::lsm::LsmLinkId;
 use aya::programs::{Iter, Lsm, Program, ProgramError};
 use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
 use bfp_bundle::manifest::SectionKind;

@@ -172,9 +172,10 @@ fn remove() -> Result<String, Failure> {
         return Ok("nothing is enforced, so nothing was removed\n".to_owned());
     };
     // What was enforced is said where it can be read; it goes either way.
-    let name = pins.generations()?.last().and_then(|number| {
-        bfp_enforcer::about::About::read(&pins.generation(*number).join("about")).ok()
-    });
+    let name = pins
+        .generations()?
+        .last()
+        .and_then(|number| bfp_enforcer::about::About::read(&pins.generation(*number).join("about")).ok());
     pins.remove_all()?;
     Ok(match name {
         Some(about) => format!("removed policy `{}` revision {} and all labels\n", about.policy, about.revision),

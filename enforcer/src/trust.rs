@@ -61,8 +61,8 @@ pub fn read(path: &Path) -> Result<Vec<PublicKey>, TrustError> {
 }
 
 fn read_key(path: &Path) -> Result<PublicKey, TrustError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| TrustError::Unreadable { path: path.to_owned(), error })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| TrustError::Unreadable { path: path.to_owned(), error })?;
     PublicKey::from_pem(&text).map_err(|error| TrustError::NoKey { path: path.to_owned(), error })
 }
 

@@ -82,7 +82,15 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
         fs::copy(folder.join("verdicts.txt"), target.join("verdicts.txt"))
             .map_err(|error| format!("{}: {error}", folder.display()))?;
         let bundle = target.join("policy.bfpb");
-        call(Command::new(&bfpc).arg("build").arg(folder.join("policy.bfp")).arg("-o").arg(bundle).arg("--key").arg(&key))?;
+        call(
+            Command::new(&bfpc)
+                .arg("build")
+                .arg(folder.join("policy.bfp"))
+                .arg("-o")
+                .arg(bundle)
+                .arg("--key")
+                .arg(&key),
+        )?;
     }
     Ok(())
 }
