@@ -100,8 +100,8 @@ fn apply_locked(
     let newest = pins.generations()?.last().copied();
     if let Some(number) = newest {
         about.may_follow(&About::read(&pins.generation(number).join("about"))?)?;
-        pins.tidy()?;
     }
+    pins.remove_unfinished()?;
 
     let canary = Canary::random()?;
     let labels = pins.labels();

@@ -73,6 +73,12 @@ impl DirectoryError {
             DirectoryError::NotFound { .. } => "install the program before the policy is applied, or correct its path",
             DirectoryError::NotAFile(_) => "name the program's file in the policy",
             DirectoryError::SameFile(..) => "name one of the two in the policy; symbolic links are followed",
+            DirectoryError::NoAnswer(_) => {
+                "check `lsm=` on the kernel's command line, and that `kernel.ftrace_enabled` is 1"
+            }
+            DirectoryError::Label(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                "run it on a processor with cmpxchg16b: newer kernels cannot keep labels without"
+            }
             DirectoryError::Load(error) => error.help(),
             _ => "check that the kernel is 6.1 or newer and that this process runs as root",
         }

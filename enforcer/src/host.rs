@@ -80,7 +80,7 @@ fn may_load(status: &str) -> bool {
 
 fn is_bpffs_mounted(mounts: &str) -> bool {
     // The last mount over a place is the one that is seen.
-    let mut kinds = mounts.lines().filter_map(|line| {
+    let kinds = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
         (fields.next() == Some(BPFFS_PATH)).then(|| fields.next())
     });

@@ -140,11 +140,17 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes what an enforcer left that failed or was killed, and everything where nothing is enforced.
-    pub fn tidy(&self) -> Result<(), PinsError> {
+    /// Removes what an enforcer left that failed or was killed.
+    pub fn remove_unfinished(&self) -> Result<(), PinsError> {
         for name in self.names()?.into_iter().filter(|name| name.starts_with(UNFINISHED)) {
             remove_generation(&self.root.join(name))?;
         }
+        Ok(())
+    }
+
+    /// Removes what is unfinished, and everything where nothing is enforced.
+    pub fn tidy(&self) -> Result<(), PinsError> {
+        self.remove_unfinished()?;
         if self.generations()?.is_empty() { self.remove_root() } else { Ok(()) }
     }
 
