@@ -4,20 +4,27 @@
 //! Restrictions only add up, so two rules that disagree do not override each other: their overlap is
 //! closed to everyone. That is never what an author means, unless one rule narrows the other.
 
+mod merged;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
 use bfp_grammar::syntax::Span;
 
-use crate::policy::{Addresses, CheckedPolicy, Destination, Effect, ResolvedPolicy, Rule, Subjects};
+use crate::policy::{CheckedPolicy, Effect, ProgramIndex, ResolvedPolicy, Rule, Subjects};
+use crate::resolve::coverage::{contains, overlaps};
 
 /// A contradiction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
 pub enum CheckError {
     /// Two exclusive rules with different programs.
-    #[error("two `only` rules reserve the same destination for different programs, so nobody reaches it")]
-    #[diagnostic(
-        code(check::exclusive_conflict),
-        help("merge them: `only {{ … }} -> …` with the programs of both on the left")
-    )]
+    #[error("two `only` rules reserve the same destination for different programs")]
+    #[diagnostic(code(check::exclusive_conflict))]
     Exclusive {
+        /// The line to write in place of both.
+        #[help]
+        help: String,
         /// The first rule.
         #[label("reserved here")]
         first: Span,
@@ -27,11 +34,11 @@ pub enum CheckError {
     },
     /// Two confinements of one program.
     #[error("`{program}` is confined twice, to destinations of which neither contains the other")]
-    #[diagnostic(
-        code(check::confinement_conflict),
-        help("merge them: `… -> only {{ … }}` with the destinations of both on the right")
-    )]
+    #[diagnostic(code(check::confinement_conflict))]
     Confined {
+        /// The line to write in place of both.
+        #[help]
+        help: String,
         /// Which program.
         program: String,
         /// The first rule.
@@ -60,7 +67,7 @@ pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Vec<CheckError>> {
         }
         for later in policy.rules.iter().skip(index + 1).filter(|later| later.effect == rule.effect) {
             let conflict = match rule.effect {
-                Effect::Exclusive => exclusive_conflict(rule, later),
+                Effect::Exclusive => exclusive_conflict(&policy, rule, later),
                 Effect::Confined => confinement_conflict(&policy, rule, later),
                 Effect::Deny | Effect::Allow => None,
             };
@@ -70,55 +77,42 @@ pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Vec<CheckError>> {
     if errors.is_empty() { Ok(CheckedPolicy { policy }) } else { Err(errors) }
 }
 
-fn exclusive_conflict(first: &Rule, second: &Rule) -> Option<CheckError> {
+fn exclusive_conflict(policy: &ResolvedPolicy, first: &Rule, second: &Rule) -> Option<CheckError> {
     let (Subjects::Programs(a), Subjects::Programs(b)) = (&first.subjects, &second.subjects) else { return None };
-    let nested = a.iter().all(|program| b.contains(program)) || b.iter().all(|program| a.contains(program));
-    let conflict = !nested
-        && overlaps(&first.destinations, &second.destinations)
-        && !contains(&first.destinations, &second.destinations)
-        && !contains(&second.destinations, &first.destinations);
-    // Even where one destination contains the other, programs with nothing in common leave nobody.
-    let nobody =
-        !nested && !a.iter().any(|program| b.contains(program)) && overlaps(&first.destinations, &second.destinations);
-    (conflict || nobody).then_some(CheckError::Exclusive { first: first.span, second: second.span })
+    let (a, b): (BTreeSet<ProgramIndex>, BTreeSet<_>) = (a.iter().copied().collect(), b.iter().copied().collect());
+    if a.is_subset(&b) || b.is_subset(&a) || !overlaps(&first.destinations, &second.destinations) {
+        return None;
+    }
+    // Programs with nothing in common leave nobody, even where one destination contains the other.
+    if !a.is_disjoint(&b) && nested(first, second) {
+        return None;
+    }
+    let help = merged::exclusive(policy, &(&a | &b), first, second);
+    Some(CheckError::Exclusive { help, first: first.span, second: second.span })
 }
 
 fn confinement_conflict(policy: &ResolvedPolicy, first: &Rule, second: &Rule) -> Option<CheckError> {
-    let shared = match (&first.subjects, &second.subjects) {
-        (Subjects::Everyone, Subjects::Everyone) => "*".to_owned(),
-        // Everyone's confinement bounds that of one program, as an outer fence does.
-        (Subjects::Everyone, _) | (_, Subjects::Everyone) => return None,
+    // `*` confines every program, so it meets each confinement of one.
+    let shared: Option<BTreeSet<ProgramIndex>> = match (&first.subjects, &second.subjects) {
+        (Subjects::Everyone, Subjects::Everyone) => None,
+        (Subjects::Everyone, Subjects::Programs(some)) | (Subjects::Programs(some), Subjects::Everyone) => {
+            Some(some.iter().copied().collect())
+        }
         (Subjects::Programs(a), Subjects::Programs(b)) => {
-            let program = a.iter().find(|program| b.contains(program))?;
-            policy.programs.get(program.0)?.name.clone()
+            Some(a.iter().filter(|program| b.contains(program)).copied().collect())
         }
     };
-    if contains(&first.destinations, &second.destinations) || contains(&second.destinations, &first.destinations) {
+    if nested(first, second) {
         return None;
     }
-    Some(CheckError::Confined { program: shared, first: first.span, second: second.span })
+    let program = match &shared {
+        None => "*".to_owned(),
+        Some(programs) => policy.programs.get(programs.first()?.0)?.name.clone(),
+    };
+    let help = merged::confinement(policy, shared.as_ref(), first, second);
+    Some(CheckError::Confined { help, program, first: first.span, second: second.span })
 }
 
-fn overlaps(a: &[Destination], b: &[Destination]) -> bool {
-    a.iter().any(|one| {
-        b.iter().any(|other| {
-            address_overlap(one.addresses, other.addresses)
-                && one.ports.iter().any(|x| {
-                    other.ports.iter().any(|y| x.protocol == y.protocol && x.first <= y.last && y.first <= x.last)
-                })
-        })
-    })
-}
-
-fn address_overlap(a: Addresses, b: Addresses) -> bool {
-    match (a, b) {
-        (Addresses::V4(a, b), Addresses::V4(c, d)) => a <= d && c <= b,
-        (Addresses::V6(a, b), Addresses::V6(c, d)) => a <= d && c <= b,
-        _ => false,
-    }
-}
-
-/// Whether everything in `inner` is in `outer`.
-fn contains(outer: &[Destination], inner: &[Destination]) -> bool {
-    crate::resolve::subtract(inner.to_vec(), outer).is_empty()
+fn nested(first: &Rule, second: &Rule) -> bool {
+    contains(&first.destinations, &second.destinations) || contains(&second.destinations, &first.destinations)
 }

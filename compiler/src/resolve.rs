@@ -1,11 +1,16 @@
 //! Names → what they stand for: (syntax tree, lock) → [`ResolvedPolicy`], or every error of this stage.
 //!
-//! Always: a destination is a list of disjoint address ranges with ports; a name without an address is
-//! an error at its place; what a later edition will understand is refused by name, never passed over.
+//! Always: the destinations of a rule are sorted, disjoint address ranges with ports; a name without an
+//! address is an error at its place; what a later edition will understand is refused by name, never
+//! passed over. All errors leave together, in the order of the text.
 
+pub(crate) mod coverage;
+mod error;
 mod ranges;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use self::ranges::subtract;
+pub use self::error::ResolveError;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,169 +18,13 @@ use std::net::IpAddr;
 
 use bfp_bundle::request::Protocol;
 use bfp_grammar::syntax::{self, Destinations, Host, Programs, Span, Spanned, Statement};
+use miette::Diagnostic;
 
 use crate::dns_name::{DnsName, NameError};
 use crate::lock::Lock;
 use crate::policy::{
     Addresses, Default, Destination, Effect, PortRange, Program, ProgramIndex, ResolvedPolicy, Rule, Subjects,
 };
-
-/// What is wrong with the names and literals of a policy.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
-pub enum ResolveError {
-    /// Part of the language that this release cannot enforce.
-    #[error("{feature} is not yet supported")]
-    #[diagnostic(code(resolve::not_yet_supported), help("leave it out: nothing weaker is put in its place"))]
-    NotYetSupported {
-        /// What was written.
-        feature: &'static str,
-        /// Where.
-        #[label("not yet supported")]
-        span: Span,
-    },
-    /// No such declaration.
-    #[error("no {kind} is called `{name}`")]
-    #[diagnostic(code(resolve::unknown_name))]
-    UnknownName {
-        /// Program or host.
-        kind: &'static str,
-        /// What was written.
-        name: String,
-        /// What may have been meant.
-        #[help]
-        help: String,
-        /// Where.
-        #[label("not declared")]
-        span: Span,
-    },
-    /// A name declared twice.
-    #[error("`{name}` is declared twice")]
-    #[diagnostic(code(resolve::duplicate_name), help("rename one of the two"))]
-    DuplicateName {
-        /// Which.
-        name: String,
-        /// The first declaration.
-        #[label("first declared here")]
-        first: Span,
-        /// The second declaration.
-        #[label("and again here")]
-        second: Span,
-    },
-    /// A statement that may stand once.
-    #[error("`{statement}` stands twice")]
-    #[diagnostic(code(resolve::repeated_statement), help("keep one of the two"))]
-    Repeated {
-        /// Which.
-        statement: &'static str,
-        /// The first one.
-        #[label("first here")]
-        first: Span,
-        /// The second one.
-        #[label("and again here")]
-        second: Span,
-    },
-    /// A declaration under a built-in name.
-    #[error("`{name}` is a built-in host")]
-    #[diagnostic(code(resolve::builtin_name), help("choose another name"))]
-    Builtin {
-        /// Which.
-        name: String,
-        /// Where.
-        #[label("already has a meaning")]
-        span: Span,
-    },
-    /// A declaration that nothing uses.
-    #[error("`{name}` is declared and never used")]
-    #[diagnostic(code(resolve::unused_name), help("use it in a rule, or remove it"))]
-    Unused {
-        /// Which.
-        name: String,
-        /// Where.
-        #[label("never used")]
-        span: Span,
-    },
-    /// Declarations that stand for each other.
-    #[error("`{name}` stands for itself")]
-    #[diagnostic(code(resolve::cycle), help("replace one of the names by what it should stand for"))]
-    Cycle {
-        /// Which.
-        name: String,
-        /// Where.
-        #[label("leads back here")]
-        span: Span,
-    },
-    /// Nothing is left.
-    #[error("this destination is empty: `except` removes all of it")]
-    #[diagnostic(code(resolve::nothing_left), help("remove less, or remove the rule"))]
-    NothingLeft {
-        /// Where.
-        #[label("nothing is left")]
-        span: Span,
-    },
-    /// An address where a network was meant, or the other way round.
-    #[error("`{written}` has host bits set")]
-    #[diagnostic(code(resolve::host_bits))]
-    HostBits {
-        /// What was written.
-        written: String,
-        /// What may have been meant.
-        #[help]
-        help: String,
-        /// Where.
-        #[label("not a network")]
-        span: Span,
-    },
-    /// A path that is no identity.
-    #[error("`{path}` is not the path of a program")]
-    #[diagnostic(
-        code(resolve::path),
-        help("write the absolute path of a file, without `.`, `..`, or a slash at its end")
-    )]
-    Path {
-        /// What was written.
-        path: String,
-        /// Where.
-        #[label("not an absolute path")]
-        span: Span,
-    },
-    /// Ports given twice.
-    #[error("`{name}` has its ports already")]
-    #[diagnostic(code(resolve::ports_twice), help("leave the ports out here, or in the declaration of the host"))]
-    PortsTwice {
-        /// The host.
-        name: String,
-        /// Where.
-        #[label("ports given again")]
-        span: Span,
-    },
-    /// A DNS name that cannot be one.
-    #[error("{reason}")]
-    #[diagnostic(code(resolve::dns_name), help("write a fully qualified name, such as `kms.internal`"))]
-    Name {
-        /// Why not.
-        reason: NameError,
-        /// Where.
-        #[label("not a DNS name")]
-        span: Span,
-    },
-    /// A DNS name that the lock does not know.
-    #[error("`{name}` is not in the lock file")]
-    #[diagnostic(code(resolve::not_locked), help("run `bfpc lock` on this policy, and review what it writes"))]
-    NotLocked {
-        /// Which.
-        name: DnsName,
-        /// Where.
-        #[label("has no address yet")]
-        span: Span,
-    },
-    /// Nothing to enforce.
-    #[error("the policy has no rule")]
-    #[diagnostic(
-        code(resolve::empty_policy),
-        help("write one, such as `only \"/usr/bin/signer\" -> kms.internal:443`")
-    )]
-    Empty,
-}
 
 /// Every DNS name that a policy uses.
 pub fn dns_names(policy: &syntax::Policy) -> Result<BTreeSet<DnsName>, Vec<ResolveError>> {
@@ -188,10 +37,15 @@ pub fn dns_names(policy: &syntax::Policy) -> Result<BTreeSet<DnsName>, Vec<Resol
         };
         collect_names(destinations, &mut |name, span| match DnsName::parse(name) {
             Ok(name) => drop(names.insert(name)),
-            Err(reason) => errors.push(ResolveError::Name { reason, span }),
+            Err(reason) => errors.push(not_a_name(reason, span)),
         });
     }
     if errors.is_empty() { Ok(names) } else { Err(errors) }
+}
+
+fn not_a_name(reason: NameError, span: Span) -> ResolveError {
+    let help = reason.help().map_or_else(String::new, |help| help.to_string());
+    ResolveError::Name { reason, help, span }
 }
 
 fn collect_names(destinations: &Spanned<Destinations>, found: &mut dyn FnMut(&str, Span)) {
@@ -224,7 +78,7 @@ pub fn resolve(policy: &syntax::Policy, stem: &str, lock: &Lock) -> Result<Resol
             Statement::Program(declaration) => resolver.declare_program(declaration),
             Statement::Host(declaration) => resolver.declare_host(declaration),
             Statement::Include(_) => resolver.unsupported("`include`", *span),
-            Statement::Test(_) => resolver.unsupported("a `test` block", *span),
+            Statement::Test(test) => resolver.unsupported("a `test` block", test.name.span),
             Statement::Rule(_) => {}
         }
     }
@@ -243,8 +97,12 @@ pub fn resolve(policy: &syntax::Policy, stem: &str, lock: &Lock) -> Result<Resol
             resolver.fail(ResolveError::Unused { name: name.to_owned(), span });
         }
     }
-    let errors = resolver.errors.take();
+    // A declaration that no rule uses is looked at all the same, so that one run tells everything.
+    resolver.programs.values().for_each(|unused| drop(resolver.programs(&unused.programs, None, &mut Vec::new())));
+    resolver.hosts.values().for_each(|unused| drop(resolver.destinations(&unused.destinations, &mut Vec::new())));
+    let mut errors = resolver.errors.take();
     if !errors.is_empty() {
+        errors.sort_by_key(|error| error.labels().and_then(|mut labels| labels.next()).map(|first| first.offset()));
         return Err(errors);
     }
     Ok(ResolvedPolicy {
@@ -267,7 +125,14 @@ struct Resolver<'a> {
     errors: RefCell<Vec<ResolveError>>,
     paths: RefCell<Vec<Program>>,
     names: RefCell<BTreeMap<DnsName, Vec<IpAddr>>>,
+    // What a declaration stands for is worked out once: chains of sets would double with each link.
+    known_programs: RefCell<BTreeMap<&'a str, BTreeSet<ProgramIndex>>>,
+    known_hosts: RefCell<BTreeMap<&'a str, Vec<Destination>>>,
+    cyclic: RefCell<BTreeSet<&'a str>>,
 }
+
+/// How many declarations may stand for each other in a row; bounds the recursion.
+const MAX_DEPTH: usize = 32;
 
 const BUILTIN: [&str; 6] = ["loopback", "link-local", "private", "multicast", "metadata", "raw"];
 
@@ -281,6 +146,9 @@ impl<'a> Resolver<'a> {
             errors: RefCell::default(),
             paths: RefCell::default(),
             names: RefCell::default(),
+            known_programs: RefCell::default(),
+            known_hosts: RefCell::default(),
+            cyclic: RefCell::default(),
         }
     }
 
@@ -340,7 +208,7 @@ impl<'a> Resolver<'a> {
             self.unsupported("`audit`", span);
         }
         let subjects = self.subjects(&rule.programs);
-        let destinations = self.destinations(&rule.destinations, &mut Vec::new());
+        let destinations = coverage::union(&self.destinations(&rule.destinations, &mut Vec::new()));
         let effects: &[Effect] = match rule.effect.node {
             syntax::Effect::Exclusive => &[Effect::Exclusive],
             syntax::Effect::Confined => &[Effect::Confined],
@@ -365,9 +233,7 @@ impl<'a> Resolver<'a> {
         if let Programs::Any = programs.node {
             return Subjects::Everyone;
         }
-        let mut found = BTreeSet::new();
-        self.programs(programs, None, &mut Vec::new(), &mut found);
-        Subjects::Programs(found.into_iter().collect())
+        Subjects::Programs(self.programs(programs, None, &mut Vec::new()).into_iter().collect())
     }
 
     fn programs(
@@ -375,41 +241,81 @@ impl<'a> Resolver<'a> {
         programs: &'a Spanned<Programs>,
         declared: Option<&'a str>,
         within: &mut Vec<&'a str>,
-        found: &mut BTreeSet<ProgramIndex>,
-    ) {
+    ) -> BTreeSet<ProgramIndex> {
         match &programs.node {
-            Programs::Any => self.unsupported("`*` within a set or a declaration", programs.span),
+            Programs::Any => {
+                self.unsupported("`*` within a set or a declaration", programs.span);
+                BTreeSet::new()
+            }
             Programs::Set(elements) => {
-                elements.iter().for_each(|element| self.programs(element, declared, within, found));
+                self.check_not_empty(elements, programs.span);
+                elements.iter().flat_map(|element| self.programs(element, declared, within)).collect()
             }
-            Programs::Named(name) => {
-                let Some((&name, declaration)) = self.programs.get_key_value(name.as_str()) else {
-                    return self.unknown("program", name, programs.span, self.programs.keys().copied().collect());
-                };
-                self.used.borrow_mut().insert(name.to_owned());
-                if within.contains(&name) {
-                    return self.fail(ResolveError::Cycle { name: name.to_owned(), span: programs.span });
-                }
-                within.push(name);
-                self.programs(&declaration.programs, Some(name), within, found);
-                within.pop();
-            }
+            Programs::Named(name) => self.named_programs(name, programs.span, within),
             Programs::Path { path, verity } => {
                 if let Some(pin) = verity.first() {
                     self.unsupported("`verity`", pin.span);
                 }
-                if !is_program_path(&path.node) {
-                    return self.fail(ResolveError::Path { path: path.node.clone(), span: path.span });
-                }
-                let mut paths = self.paths.borrow_mut();
-                let index = paths.iter().position(|program| program.path == path.node).unwrap_or_else(|| {
-                    let name = declared.unwrap_or(&path.node).to_owned();
-                    paths.push(Program { path: path.node.clone(), name, span: path.span });
-                    paths.len() - 1
-                });
-                found.insert(ProgramIndex(index));
+                self.program(path, declared).into_iter().collect()
             }
         }
+    }
+
+    fn named_programs(&self, written: &'a str, span: Span, within: &mut Vec<&'a str>) -> BTreeSet<ProgramIndex> {
+        let Some((&name, declaration)) = self.programs.get_key_value(written) else {
+            self.unknown_program(written, span);
+            return BTreeSet::new();
+        };
+        self.used.borrow_mut().insert(name.to_owned());
+        if let Some(known) = self.known_programs.borrow().get(name) {
+            return known.clone();
+        }
+        if !self.enter(name, span, within) {
+            return BTreeSet::new();
+        }
+        let found = self.programs(&declaration.programs, Some(name), within);
+        within.pop();
+        self.known_programs.borrow_mut().insert(name, found.clone());
+        found
+    }
+
+    fn program(&self, path: &syntax::Quoted, declared: Option<&str>) -> Option<ProgramIndex> {
+        if !is_program_path(&path.node) {
+            self.fail(ResolveError::Path { path: path.node.clone(), span: path.span });
+            return None;
+        }
+        let mut paths = self.paths.borrow_mut();
+        let index = paths.iter().position(|program| program.path == path.node).unwrap_or_else(|| {
+            let name = declared.unwrap_or(&path.node).to_owned();
+            paths.push(Program { path: path.node.clone(), name, span: path.span });
+            paths.len() - 1
+        });
+        Some(ProgramIndex(index))
+    }
+
+    fn check_not_empty<T>(&self, elements: &[T], span: Span) {
+        if elements.is_empty() {
+            self.fail(ResolveError::EmptySet { span });
+        }
+    }
+
+    /// Goes into the declaration of `name`, unless that leads in a circle or too deep.
+    fn enter(&self, name: &'a str, span: Span, within: &mut Vec<&'a str>) -> bool {
+        if let Some(start) = within.iter().position(|outer| *outer == name) {
+            let mut cyclic = self.cyclic.borrow_mut();
+            // One circle is one error, wherever it was entered.
+            if !cyclic.contains(name) {
+                cyclic.extend(within.iter().skip(start));
+                self.fail(ResolveError::Cycle { name: name.to_owned(), span });
+            }
+            return false;
+        }
+        if within.len() >= MAX_DEPTH {
+            self.fail(ResolveError::TooDeep { name: name.to_owned(), span });
+            return false;
+        }
+        within.push(name);
+        true
     }
 
     fn destinations(&self, destinations: &'a Spanned<Destinations>, within: &mut Vec<&'a str>) -> Vec<Destination> {
@@ -423,12 +329,14 @@ impl<'a> Resolver<'a> {
                 Vec::new()
             }
             Destinations::Set(elements) => {
-                elements.iter().flat_map(|element| self.destinations(element, within)).collect()
+                self.check_not_empty(elements, destinations.span);
+                let all: Vec<_> = elements.iter().flat_map(|element| self.destinations(element, within)).collect();
+                coverage::union(&all)
             }
             Destinations::Except { base, removed } => {
                 let (base, removed) = (self.destinations(base, within), self.destinations(removed, within));
                 let complete = !base.is_empty() && !removed.is_empty();
-                let left = subtract(base, &removed);
+                let left = coverage::without(&base, &removed);
                 if complete && left.is_empty() {
                     self.fail(ResolveError::NothingLeft { span: destinations.span });
                 }
@@ -449,52 +357,74 @@ impl<'a> Resolver<'a> {
         within: &mut Vec<&'a str>,
     ) -> Vec<Destination> {
         let written = name.node.as_str();
-        let mut found = if written == "raw" {
+        if written == "raw" {
             self.unsupported("the built-in host `raw`", name.span);
             return Vec::new();
-        } else if let Some(addresses) = ranges::builtin(written) {
-            addresses.into_iter().map(|addresses| Destination { addresses, ports: PortRange::all() }).collect()
-        } else if let Some(declaration) = self.hosts.get(written) {
-            self.used.borrow_mut().insert(written.to_owned());
-            if within.contains(&written) {
-                self.fail(ResolveError::Cycle { name: written.to_owned(), span: name.span });
-                return Vec::new();
-            }
-            within.push(written);
-            let found = self.destinations(&declaration.destinations, within);
-            within.pop();
-            found
-        } else {
-            let known = self.hosts.keys().copied().chain(BUILTIN).collect();
-            self.unknown("host", written, name.span, known);
+        }
+        let narrowed = ports.map(|ports| (port_ranges(&ports.node), ports.span));
+        if let Some(addresses) = ranges::builtin(written) {
+            let ports = narrowed.map_or_else(PortRange::all, |(ranges, _)| ranges);
+            return addresses.into_iter().map(|addresses| Destination { addresses, ports: ports.clone() }).collect();
+        }
+        let Some((&declared, declaration)) = self.hosts.get_key_value(written) else {
+            self.unknown_host(written, name.span);
             return Vec::new();
         };
-        if let Some(narrowed) = ports {
-            let ranges = port_ranges(&narrowed.node);
-            for destination in &mut found {
-                if destination.ports != PortRange::all() {
-                    self.fail(ResolveError::PortsTwice { name: written.to_owned(), span: narrowed.span });
-                }
-                destination.ports = ranges.clone();
+        let mut found = self.declared_host(declared, declaration, name.span, within);
+        if let Some((ranges, span)) = narrowed {
+            if found.iter().any(|destination| destination.ports != PortRange::all()) {
+                let declared = declaration.destinations.span;
+                self.fail(ResolveError::PortsTwice { name: written.to_owned(), declared, span });
             }
+            found.iter_mut().for_each(|destination| destination.ports.clone_from(&ranges));
         }
         found
     }
 
-    fn unknown(&self, kind: &'static str, name: &str, span: Span, known: Vec<&str>) {
-        let near =
-            known.into_iter().min_by_key(|known| distance(known, name)).filter(|known| distance(known, name) <= 2);
-        let other = if kind == "program" { self.hosts.contains_key(name) } else { self.programs.contains_key(name) };
-        let help = match near {
-            _ if other && kind == "program" => format!("`{name}` is a host, which stands on the right of an arrow"),
-            _ if other => format!("`{name}` is a program, which stands on the left of an arrow"),
-            Some(near) => format!("did you mean `{near}`?"),
-            None if kind == "program" => format!("declare it: `program {name} = \"/usr/bin/{name}\"`"),
-            None => format!("declare it: `host {name} = {name}.example.com:443`, or quote it if it is a DNS name"),
-        };
+    fn declared_host(
+        &self,
+        name: &'a str,
+        declaration: &'a syntax::HostDeclaration,
+        span: Span,
+        within: &mut Vec<&'a str>,
+    ) -> Vec<Destination> {
+        self.used.borrow_mut().insert(name.to_owned());
+        if let Some(known) = self.known_hosts.borrow().get(name) {
+            return known.clone();
+        }
+        if !self.enter(name, span, within) {
+            return Vec::new();
+        }
+        let found = self.destinations(&declaration.destinations, within);
+        within.pop();
+        self.known_hosts.borrow_mut().insert(name, found.clone());
+        found
+    }
+
+    fn unknown_program(&self, name: &str, span: Span) {
+        let declared = self.hosts.get(name).map(|declaration| declaration.name.span);
+        if declared.is_some() || BUILTIN.contains(&name) {
+            return self.wrong_kind(name, "host", "program", span, declared);
+        }
+        let near = nearest(name, self.programs.keys().copied());
+        let help = near.unwrap_or_else(|| format!("declare it: `program {name} = \"/usr/bin/{name}\"`"));
+        self.fail(ResolveError::UnknownName { kind: "program", name: name.to_owned(), help, span });
+    }
+
+    fn unknown_host(&self, name: &str, span: Span) {
+        if let Some(program) = self.programs.get(name) {
+            return self.wrong_kind(name, "program", "host", span, Some(program.name.span));
+        }
+        let help = nearest(name, self.hosts.keys().copied().chain(BUILTIN)).unwrap_or_else(|| {
+            format!("declare it: `host {name} = {name}.example.com:443`, or quote it if it is a DNS name")
+        });
+        self.fail(ResolveError::UnknownName { kind: "host", name: name.to_owned(), help, span });
+    }
+
+    fn wrong_kind(&self, name: &str, actual: &'static str, expected: &'static str, span: Span, declared: Option<Span>) {
         // A name used on the wrong side is not unused as well.
         self.used.borrow_mut().insert(name.to_owned());
-        self.fail(ResolveError::UnknownName { kind, name: name.to_owned(), help, span });
+        self.fail(ResolveError::WrongKind { name: name.to_owned(), actual, expected, span, declared });
     }
 
     fn host(&self, host: &Spanned<Host>) -> Vec<Addresses> {
@@ -519,11 +449,11 @@ impl<'a> Resolver<'a> {
                 let name = match DnsName::parse(written) {
                     Ok(name) => name,
                     Err(reason) => {
-                        self.fail(ResolveError::Name { reason, span: host.span });
+                        self.fail(not_a_name(reason, host.span));
                         return Vec::new();
                     }
                 };
-                let Some(locked) = self.lock.names.get(&name) else {
+                let Some(locked) = self.lock.names.get(&name).filter(|locked| !locked.addresses.is_empty()) else {
                     self.fail(ResolveError::NotLocked { name, span: host.span });
                     return Vec::new();
                 };
@@ -563,12 +493,18 @@ fn port_ranges(ports: &syntax::Ports) -> Vec<PortRange> {
     } else {
         ports.ranges.iter().map(|range| range.node).collect()
     };
-    ranges::merge_ports(
+    coverage::merge_ports(
         protocols
             .iter()
             .flat_map(|&protocol| written.iter().map(move |&(first, last)| PortRange { protocol, first, last }))
             .collect(),
     )
+}
+
+/// What may have been meant by a name that nobody declared.
+fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
+    let near = known.min_by_key(|known| distance(known, name))?;
+    (distance(near, name) <= (name.chars().count() / 3).max(1)).then(|| format!("did you mean `{near}`?"))
 }
 
 /// How many letters must change (Levenshtein).

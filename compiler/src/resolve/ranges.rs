@@ -1,8 +1,8 @@
-//! Ranges of addresses and ports: built-in hosts, prefixes, and what is left when some are removed.
+//! Literals and built-in hosts → ranges of addresses, as requests to them are judged.
+//!
+//! Always: no range of IPv6 holds a mapped address, which is judged as the IPv4 address it carries.
 
-use bfp_bundle::request::{Protocol, port_key};
-
-use crate::policy::{Addresses, Destination, PortRange};
+use crate::policy::Addresses;
 
 /// The first and last address of ::ffff:0:0/96, which are judged as IPv4.
 const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
@@ -53,8 +53,8 @@ pub(super) fn builtin(name: &str) -> Option<Vec<Addresses>> {
         "link-local" => &[(0xa9fe_0000, 16)],
         "private" => &[(0x0a00_0000, 8), (0xac10_0000, 12), (0xc0a8_0000, 16)],
         "multicast" => &[(0xe000_0000, 4)],
-        // AWS, Azure, Google Cloud and others share this one.
-        "metadata" => &[(0xa9fe_a9fe, 32)],
+        // AWS, Azure, Google Cloud and others share the first; the second is Alibaba Cloud's.
+        "metadata" => &[(0xa9fe_a9fe, 32), (0x6464_64c8, 32)],
         _ => return None,
     };
     let networks_v6: &[(u128, u8)] = match name {
@@ -67,88 +67,4 @@ pub(super) fn builtin(name: &str) -> Option<Vec<Addresses>> {
     };
     let v4 = networks_v4.iter().map(|(bits, length)| v4(*bits, *length).1);
     Some(v4.chain(networks_v6.iter().map(|(bits, length)| v6(*bits, *length).1)).collect())
-}
-
-/// Sorts ports and joins ranges that touch.
-pub(super) fn merge_ports(mut ports: Vec<PortRange>) -> Vec<PortRange> {
-    ports.sort();
-    let mut merged: Vec<PortRange> = Vec::new();
-    for range in ports {
-        match merged.last_mut() {
-            Some(last) if last.protocol == range.protocol && u32::from(range.first) <= u32::from(last.last) + 1 => {
-                last.last = last.last.max(range.last);
-            }
-            _ => merged.push(range),
-        }
-    }
-    merged
-}
-
-/// What is left of `base` without `removed`.
-pub(crate) fn subtract(base: Vec<Destination>, removed: &[Destination]) -> Vec<Destination> {
-    removed.iter().fold(base, |left, hole| left.into_iter().flat_map(|from| without(from, hole)).collect())
-}
-
-fn without(from: Destination, hole: &Destination) -> Vec<Destination> {
-    let (beside, inside): (Vec<Addresses>, Addresses) = match (from.addresses, hole.addresses) {
-        (Addresses::V4(first, last), Addresses::V4(start, end)) if start <= last && first <= end => {
-            let mut beside = Vec::new();
-            if first < start {
-                beside.push(Addresses::V4(first, start - 1));
-            }
-            if end < last {
-                beside.push(Addresses::V4(end + 1, last));
-            }
-            (beside, Addresses::V4(first.max(start), last.min(end)))
-        }
-        (Addresses::V6(first, last), Addresses::V6(start, end)) if start <= last && first <= end => {
-            let mut beside = Vec::new();
-            if first < start {
-                beside.push(Addresses::V6(first, start - 1));
-            }
-            if end < last {
-                beside.push(Addresses::V6(end + 1, last));
-            }
-            (beside, Addresses::V6(first.max(start), last.min(end)))
-        }
-        _ => return vec![from],
-    };
-    let mut left: Vec<Destination> =
-        beside.into_iter().map(|addresses| Destination { addresses, ports: from.ports.clone() }).collect();
-    let ports = ports_without(&from.ports, &hole.ports);
-    if !ports.is_empty() {
-        left.push(Destination { addresses: inside, ports });
-    }
-    left
-}
-
-fn ports_without(ports: &[PortRange], holes: &[PortRange]) -> Vec<PortRange> {
-    let key = |range: &PortRange| (port_key(range.protocol, range.first), port_key(range.protocol, range.last));
-    let mut left: Vec<PortRange> = ports.to_vec();
-    for hole in holes {
-        let (start, end) = key(hole);
-        left = left
-            .into_iter()
-            .flat_map(|range| {
-                let (first, last) = key(&range);
-                if end < first || last < start {
-                    return vec![range];
-                }
-                let part = |protocol: Protocol, first: u32, last: u32| PortRange {
-                    protocol,
-                    first: first as u16,
-                    last: last as u16,
-                };
-                let mut parts = Vec::new();
-                if first < start {
-                    parts.push(part(range.protocol, first, start - 1));
-                }
-                if end < last {
-                    parts.push(part(range.protocol, end + 1, last));
-                }
-                parts
-            })
-            .collect();
-    }
-    left
 }

@@ -1,0 +1,105 @@
+//! Policies as text → whether they contradict themselves, and what is said about it.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+
+use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
+
+use super::{CheckError, check};
+use crate::dns_name::DnsName;
+use crate::lock::{Lock, LockedName, ResolvedAt};
+use crate::policy::CheckedPolicy;
+use crate::resolve::resolve;
+
+fn checked(text: &str) -> Result<CheckedPolicy, Vec<CheckError>> {
+    let locked = LockedName {
+        addresses: ["203.0.113.7", "2001:db8::7"].iter().map(|address| address.parse().unwrap()).collect(),
+        cname: Vec::new(),
+        ttl_seconds: 60,
+        resolvers: vec!["192.0.2.53".to_owned()],
+        resolved_at: ResolvedAt::parse("2026-07-14T09:30:00Z").unwrap(),
+    };
+    let lock = Lock { names: [(DnsName::parse("kms.internal").unwrap(), locked)].into() };
+    check(resolve(&bfp_grammar::parse(text).unwrap(), "stem", &lock).unwrap())
+}
+
+fn rendered(text: &str) -> String {
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
+    let mut all = format!("{text}\n");
+    for error in checked(text).expect_err("the policy contradicts itself") {
+        let report = Report::new(error).with_source_code(NamedSource::new("policy.bfp", text.to_owned()));
+        all.push_str("\n----\n");
+        handler.render_report(&mut all, report.as_ref()).unwrap();
+    }
+    all
+}
+
+macro_rules! refused {
+    ($($name:ident: $text:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            insta::assert_snapshot!(rendered($text));
+        }
+    )*};
+}
+
+refused! {
+    exclusives_of_different_programs_are_refused: "only \"/a\" -> kms.internal:443\nonly \"/b\" -> kms.internal:443";
+    exclusive_within_that_of_another_program_is_refused: "only \"/a\" -> 10.0.0.0/8\nonly \"/b\" -> 10.1.0.0/16:80";
+    exclusives_that_share_a_program_and_overlap_are_refused:
+        "only { \"/a\", \"/b\" } -> { 10.0.0.1, 10.0.0.2:53/udp }\nonly { \"/b\", \"/c\" } -> { [2001:db8::/32], 10.0.0.1 }";
+    two_confinements_of_one_program_are_refused:
+        "program a = \"/a\"\na -> only kms.internal:443\n{ a, \"/b\" } -> only { 10.0.0.0/8, loopback:80-90/tcp }";
+    confinement_beside_that_of_everyone_is_refused: "* -> only 10.0.0.0/8\n\"/a\" -> only 192.0.2.0/24";
+    two_confinements_of_everyone_are_refused: "* -> only 10.0.0.0/8\n* -> only 192.0.2.0/24";
+    exclusive_of_everyone_is_refused: "only * -> 10.0.0.1\nonly * -> only 10.0.0.2";
+}
+
+#[test]
+fn rules_of_which_one_contains_the_other_are_accepted() {
+    for text in [
+        "only { \"/a\", \"/b\" } -> 10.0.0.0/8\nonly \"/a\" -> 10.1.0.0/16",
+        "only { \"/a\", \"/b\" } -> 10.0.0.0/8\nonly { \"/b\", \"/c\" } -> 10.1.0.0/16:443",
+        "only \"/a\" -> 10.0.0.1\nonly \"/a\" -> 10.0.0.0/8:443",
+        "\"/a\" -> only { 10.0.0.0/9, 10.128.0.0/9 }\n\"/a\" -> only 10.0.0.0/8:443",
+        "* -> only 10.0.0.0/8\n\"/a\" -> only 10.1.0.0/16",
+        "\"/a\" -> only *\n\"/a\" -> only 10.1.0.0/16",
+    ] {
+        assert_eq!(checked(text).map(drop), Ok(()), "{text}");
+    }
+}
+
+#[test]
+fn rules_that_do_not_meet_are_accepted() {
+    for text in [
+        "only \"/a\" -> 10.0.0.1:443\nonly \"/b\" -> 10.0.0.1:444",
+        "only \"/a\" -> 10.0.0.1/32:443/tcp\nonly \"/b\" -> 10.0.0.1:443/udp",
+        "only \"/a\" -> 10.0.0.0/9\nonly \"/b\" -> 10.128.0.0/9",
+        "only \"/a\" -> 0.0.0.0/0\nonly \"/b\" -> [2001:db8::/32]",
+        "\"/a\" -> only 10.0.0.1\n\"/b\" -> only 10.0.0.2",
+        "deny \"/a\" -> 10.0.0.1\nallow \"/a\" -> 10.0.0.1\nonly \"/b\" -> 10.0.0.1",
+    ] {
+        assert_eq!(checked(text).map(drop), Ok(()), "{text}");
+    }
+}
+
+#[test]
+fn large_sets_are_compared_quickly() {
+    let set = |second: u32| {
+        let all: Vec<String> = (0..4000).map(|at| format!("10.{second}.{}.{}", at / 128, at % 128 * 2)).collect();
+        all.join(", ")
+    };
+    let text = format!("\"/a\" -> only {{ {} }}\n\"/a\" -> only {{ {} }}", set(1), set(2));
+    assert_eq!(checked(&text).unwrap_err().len(), 1);
+}
+
+#[test]
+fn merged_line_resolves_the_contradiction() {
+    for text in [
+        "only { \"/a\", \"/b\" } -> { 10.0.0.1, 10.0.0.2:53/udp }\nonly { \"/b\", \"/c\" } -> { [2001:db8::/32], 10.0.0.1 }",
+        "\"/a\" -> only { kms.internal:{1, 3-4}, 10.0.0.3 }\n\"/a\" -> only { 10.0.0.0/31:5, 10.0.0.2:6/tcp }",
+    ] {
+        let error = checked(text).unwrap_err().remove(0);
+        let help = miette::Diagnostic::help(&error).unwrap().to_string();
+        let line = help.split('`').nth(1).expect("the help quotes a line");
+        assert!(checked(line).is_ok(), "{line}");
+    }
+}

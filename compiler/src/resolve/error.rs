@@ -1,0 +1,203 @@
+//! What is wrong with the names and literals of a policy, each with its place and the next step.
+
+use bfp_grammar::syntax::Span;
+
+use crate::dns_name::{DnsName, NameError};
+
+/// What is wrong with the names and literals of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
+pub enum ResolveError {
+    /// Part of the language that this release cannot enforce.
+    #[error("{feature} is not yet supported")]
+    #[diagnostic(code(resolve::not_yet_supported), help("leave it out: nothing weaker is put in its place"))]
+    NotYetSupported {
+        /// What was written.
+        feature: &'static str,
+        /// Where.
+        #[label("not yet supported")]
+        span: Span,
+    },
+    /// No such declaration.
+    #[error("no {kind} is called `{name}`")]
+    #[diagnostic(code(resolve::unknown_name))]
+    UnknownName {
+        /// Program or host.
+        kind: &'static str,
+        /// What was written.
+        name: String,
+        /// What may have been meant.
+        #[help]
+        help: String,
+        /// Where.
+        #[label("not declared")]
+        span: Span,
+    },
+    /// A program where a host belongs, or the other way round.
+    #[error("`{name}` is a {actual}, not a {expected}")]
+    #[diagnostic(code(resolve::wrong_kind), help("programs stand on the left of the arrow, hosts on the right"))]
+    WrongKind {
+        /// Which.
+        name: String,
+        /// What it is.
+        actual: &'static str,
+        /// What belongs here.
+        expected: &'static str,
+        /// Where it is used.
+        #[label("used as a {expected}")]
+        span: Span,
+        /// Where it is declared; built-in hosts are not.
+        #[label("declared as a {actual}")]
+        declared: Option<Span>,
+    },
+    /// A name declared twice.
+    #[error("`{name}` is declared twice")]
+    #[diagnostic(code(resolve::duplicate_name), help("rename one of the two"))]
+    DuplicateName {
+        /// Which.
+        name: String,
+        /// The first declaration.
+        #[label("first declared here")]
+        first: Span,
+        /// The second declaration.
+        #[label("and again here")]
+        second: Span,
+    },
+    /// A statement that may stand once.
+    #[error("`{statement}` stands twice")]
+    #[diagnostic(code(resolve::repeated_statement), help("keep one of the two"))]
+    Repeated {
+        /// Which.
+        statement: &'static str,
+        /// The first one.
+        #[label("first here")]
+        first: Span,
+        /// The second one.
+        #[label("and again here")]
+        second: Span,
+    },
+    /// A declaration under a built-in name.
+    #[error("`{name}` is a built-in host")]
+    #[diagnostic(code(resolve::builtin_name), help("choose another name"))]
+    Builtin {
+        /// Which.
+        name: String,
+        /// Where.
+        #[label("already has a meaning")]
+        span: Span,
+    },
+    /// A declaration that nothing uses.
+    #[error("`{name}` is declared and never used")]
+    #[diagnostic(code(resolve::unused_name), help("use it in a rule, or remove it"))]
+    Unused {
+        /// Which.
+        name: String,
+        /// Where.
+        #[label("never used")]
+        span: Span,
+    },
+    /// Declarations that stand for each other.
+    #[error("`{name}` stands for itself")]
+    #[diagnostic(code(resolve::cycle), help("replace one of the names by what it should stand for"))]
+    Cycle {
+        /// Which.
+        name: String,
+        /// Where.
+        #[label("leads back here")]
+        span: Span,
+    },
+    /// Declarations that stand for each other in a chain too long to follow.
+    #[error("`{name}` lies more than 32 declarations deep")]
+    #[diagnostic(code(resolve::too_deep), help("write what it stands for in place of a name on the way"))]
+    TooDeep {
+        /// Which.
+        name: String,
+        /// Where.
+        #[label("one name too many")]
+        span: Span,
+    },
+    /// `{ }`
+    #[error("the set is empty")]
+    #[diagnostic(code(resolve::empty_set), help("name at least one element, or remove the statement"))]
+    EmptySet {
+        /// Where.
+        #[label("nothing in it")]
+        span: Span,
+    },
+    /// Nothing is left.
+    #[error("this destination is empty: `except` removes all of it")]
+    #[diagnostic(code(resolve::nothing_left), help("remove less, or remove the rule"))]
+    NothingLeft {
+        /// Where.
+        #[label("nothing is left")]
+        span: Span,
+    },
+    /// An address where a network was meant, or the other way round.
+    #[error("`{written}` has host bits set")]
+    #[diagnostic(code(resolve::host_bits))]
+    HostBits {
+        /// What was written.
+        written: String,
+        /// What may have been meant.
+        #[help]
+        help: String,
+        /// Where.
+        #[label("not a network")]
+        span: Span,
+    },
+    /// A path that is no identity.
+    #[error("`{path}` is not the path of a program")]
+    #[diagnostic(
+        code(resolve::path),
+        help("write the absolute path of a file, without `.`, `..`, or a slash at its end")
+    )]
+    Path {
+        /// What was written.
+        path: String,
+        /// Where.
+        #[label("not an absolute path")]
+        span: Span,
+    },
+    /// Ports given twice.
+    #[error("`{name}` has its ports already")]
+    #[diagnostic(code(resolve::ports_twice), help("leave the ports out here, or in the declaration of the host"))]
+    PortsTwice {
+        /// The host.
+        name: String,
+        /// What it stands for.
+        #[label("has ports here")]
+        declared: Span,
+        /// The second time.
+        #[label("ports given again")]
+        span: Span,
+    },
+    /// A DNS name that cannot be one.
+    #[error("{reason}")]
+    #[diagnostic(code(resolve::dns_name))]
+    Name {
+        /// Why not.
+        reason: NameError,
+        /// What to write.
+        #[help]
+        help: String,
+        /// Where.
+        #[label("not a DNS name")]
+        span: Span,
+    },
+    /// A DNS name that the lock does not know.
+    #[error("`{name}` is not in the lock file")]
+    #[diagnostic(code(resolve::not_locked), help("run `bfpc lock FILE`, and review what it writes"))]
+    NotLocked {
+        /// Which.
+        name: DnsName,
+        /// Where.
+        #[label("has no address yet")]
+        span: Span,
+    },
+    /// Nothing to enforce.
+    #[error("the policy has no rule")]
+    #[diagnostic(
+        code(resolve::empty_policy),
+        help("write one, such as `only \"/usr/bin/signer\" -> kms.internal:443`")
+    )]
+    Empty,
+}

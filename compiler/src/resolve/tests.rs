@@ -1,0 +1,297 @@
+//! Policies as text → what they resolve to, or their rendered errors.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use bfp_bundle::request::Protocol;
+use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
+use proptest::prelude::*;
+
+use super::{ResolveError, coverage, dns_names, resolve};
+use crate::dns_name::DnsName;
+use crate::lock::{Lock, LockedName, ResolvedAt};
+use crate::policy::{Addresses, Default, Destination, PortRange, ProgramIndex, ResolvedPolicy, Subjects};
+
+fn lock() -> Lock {
+    let mut lock = Lock::default();
+    for (name, addresses) in [
+        ("kms.internal", &["203.0.113.7", "2001:db8::7"][..]),
+        ("mapped.example", &["::ffff:203.0.113.8"]),
+        ("empty.example", &[]),
+    ] {
+        let locked = LockedName {
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            cname: Vec::new(),
+            ttl_seconds: 60,
+            resolvers: vec!["192.0.2.53".to_owned()],
+            resolved_at: ResolvedAt::parse("2026-07-14T09:30:00Z").unwrap(),
+        };
+        lock.names.insert(DnsName::parse(name).unwrap(), locked);
+    }
+    lock
+}
+
+fn resolved(text: &str) -> ResolvedPolicy {
+    resolve(&bfp_grammar::parse(text).unwrap(), "stem", &lock()).unwrap()
+}
+
+fn errors(text: &str) -> Vec<ResolveError> {
+    resolve(&bfp_grammar::parse(text).unwrap(), "stem", &lock()).expect_err("the policy has an error")
+}
+
+/// The source, then what is said about it.
+fn rendered(text: &str) -> String {
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
+    let mut all = format!("{}\n", text.trim());
+    for error in errors(text.trim()) {
+        let report = Report::new(error).with_source_code(NamedSource::new("policy.bfp", text.trim().to_owned()));
+        all.push_str("\n----\n");
+        handler.render_report(&mut all, report.as_ref()).unwrap();
+    }
+    all
+}
+
+/// One rule whose right side is `right`.
+fn destinations(right: &str) -> Vec<Destination> {
+    resolved(&format!("deny * -> {right}")).rules[0].destinations.clone()
+}
+
+fn v4(first: &str, last: &str) -> Addresses {
+    let bits = |text: &str| text.parse::<std::net::Ipv4Addr>().unwrap().to_bits();
+    Addresses::V4(bits(first), bits(last))
+}
+
+fn v6(first: &str, last: &str) -> Addresses {
+    let bits = |text: &str| text.parse::<std::net::Ipv6Addr>().unwrap().to_bits();
+    Addresses::V6(bits(first), bits(last))
+}
+
+fn addresses(right: &str) -> Vec<Addresses> {
+    destinations(right).into_iter().map(|destination| destination.addresses).collect()
+}
+
+macro_rules! refused {
+    ($($name:ident: $text:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            insta::assert_snapshot!(rendered($text));
+        }
+    )*};
+}
+
+refused! {
+    unknown_program_is_refused: "program signer = \"/usr/bin/signer\"\nonly singer -> 10.0.0.0/8\ndeny signer -> *";
+    unknown_host_is_refused: "host kms = 10.0.0.1\ndeny * -> { kms, kns, bookkeeping }";
+    host_on_the_left_is_refused: "host kms = 10.0.0.1\nonly kms -> 10.0.0.0/8\nonly loopback -> 10.0.0.0/8";
+    program_on_the_right_is_refused: "program signer = \"/usr/bin/signer\"\ndeny * -> signer";
+    name_declared_twice_is_refused: "program kms = \"/usr/bin/kms\"\nhost kms = 10.0.0.1\nonly kms -> 10.0.0.1";
+    second_policy_name_is_refused: "policy one\npolicy two\ndeny * -> 10.0.0.1";
+    second_default_is_refused: "default allow\ndefault deny\ndeny * -> 10.0.0.1";
+    builtin_name_is_refused: "host private = 10.0.0.1\ndeny * -> private";
+    unused_declarations_are_refused_with_their_errors: "program a = \"a\"\nhost b = nowhere\ndeny * -> 10.0.0.1";
+    cycle_is_refused_once: "host a = { b, 10.0.0.1 }\nhost b = a\ndeny * -> a\ndeny * -> b";
+    cycle_of_programs_is_refused: "program a = a\ndeny a -> 10.0.0.1";
+    removing_everything_is_refused: "deny * -> 10.0.0.0/24 except 10.0.0.0/8";
+    host_bits_are_refused: "deny * -> { 10.1.2.3/8, [2001:db8::1/32]:443 }";
+    relative_path_is_refused: "deny { \"bin/x\", \"/usr/../x\", \"/usr/bin/\", \"/\" } -> 10.0.0.1";
+    ports_given_twice_are_refused: "host kms = kms.internal:443\ndeny * -> kms:80";
+    name_without_an_answer_is_refused: "deny * -> { other.internal:443, empty.example }";
+    name_that_is_none_is_refused: "deny * -> { \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example\", \"-a-.example\" }";
+    policy_without_a_rule_is_refused: "policy idle";
+    include_is_not_yet_supported: "include \"corp.bfp\"\ndeny * -> 10.0.0.1";
+    test_block_is_not_yet_supported: "deny * -> 10.0.0.1\ntest \"a\" {\n    \"/x\" -> 10.0.0.1 denied\n}";
+    children_are_not_yet_supported: "program a = \"/a\" with children\ndeny a -> 10.0.0.1";
+    verity_is_not_yet_supported: "deny \"/a\" verity file(\"dist/a\") -> 10.0.0.1";
+    audit_is_not_yet_supported: "audit deny * -> 10.0.0.1";
+    ranges_are_not_yet_supported: "deny * -> ranges(\"aws.json\", service = \"S3\"):443";
+    raw_is_not_yet_supported: "deny * -> raw";
+    everyone_within_a_set_is_not_yet_supported: "deny { *, \"/a\" } -> 10.0.0.1";
+}
+
+#[test]
+fn declarations_deeper_than_the_limit_are_refused() {
+    let mut text = "host h0 = 10.0.0.1\n".to_owned();
+    (1..200).for_each(|at| text.push_str(&format!("host h{at} = h{}\n", at - 1)));
+    text.push_str("deny * -> h199");
+    assert!(errors(&text).iter().any(|error| matches!(error, ResolveError::TooDeep { .. })));
+}
+
+#[test]
+fn doubling_declarations_are_worked_out_once() {
+    let mut text = "host h0 = 10.0.0.1\nprogram p0 = \"/p\"\n".to_owned();
+    for at in 1..30 {
+        text.push_str(&format!("host h{at} = {{ h{0}, h{0} }}\nprogram p{at} = {{ p{0}, p{0} }}\n", at - 1));
+    }
+    text.push_str("deny p29 -> h29");
+    let policy = resolved(&text);
+    assert_eq!(policy.rules[0].subjects, Subjects::Programs(vec![ProgramIndex(0)]));
+    assert_eq!(policy.rules[0].destinations.len(), 1);
+}
+
+#[test]
+fn programs_keep_the_name_and_order_of_their_first_mention() {
+    let policy = resolved(
+        "program tools = { \"/b\", \"/a\" }\nprogram all = { tools, \"/c\" }\ndeny { \"/d\", all } -> loopback\nonly all -> only kms.internal:443\ndefault deny",
+    );
+    let programs: Vec<_> =
+        policy.programs.iter().map(|program| (program.path.as_str(), program.name.as_str())).collect();
+    assert_eq!(programs, [("/d", "/d"), ("/b", "tools"), ("/a", "tools"), ("/c", "all")]);
+    assert_eq!(policy.rules.len(), 3, "`only P -> only D` is two rules");
+    assert_eq!(policy.rules[1].span, policy.rules[2].span);
+    assert_eq!(policy.name, "stem");
+    assert!(matches!(policy.default, Default::Deny(_)));
+    assert_eq!(policy.names.len(), 1);
+}
+
+#[test]
+fn star_covers_everything_beside_the_mapped_addresses() {
+    let rule = &resolved("deny * -> *").rules[0];
+    assert!(rule.covers_everything);
+    assert_eq!(rule.subjects, Subjects::Everyone);
+    let expected = [
+        v4("0.0.0.0", "255.255.255.255"),
+        v6("::", "::fffe:ffff:ffff"),
+        v6("::1:0:0:0", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ];
+    assert_eq!(addresses("*"), expected);
+    assert_eq!(addresses("[::/0]"), expected[1..]);
+    assert!(destinations("*").iter().all(|destination| destination.ports == PortRange::all()));
+}
+
+#[test]
+fn mapped_addresses_become_ipv4() {
+    assert_eq!(addresses("[::ffff:0:0/96]"), [v4("0.0.0.0", "255.255.255.255")]);
+    assert_eq!(addresses("[::ffff:10.0.0.0/104]"), [v4("10.0.0.0", "10.255.255.255")]);
+    assert_eq!(addresses("mapped.example"), [v4("203.0.113.8", "203.0.113.8")]);
+}
+
+#[test]
+fn except_subtracts_addresses_and_ports() {
+    assert_eq!(
+        addresses("10.0.0.0/8 except 10.9.0.0/16"),
+        [v4("10.0.0.0", "10.8.255.255"), v4("10.10.0.0", "10.255.255.255")]
+    );
+    let left = destinations("10.0.0.0/31:80-90/tcp except 10.0.0.1:{80, 85}");
+    let tcp = |first, last| PortRange { protocol: Protocol::Tcp, first, last };
+    assert_eq!(
+        left,
+        [
+            Destination { addresses: v4("10.0.0.0", "10.0.0.0"), ports: vec![tcp(80, 90)] },
+            Destination { addresses: v4("10.0.0.1", "10.0.0.1"), ports: vec![tcp(81, 84), tcp(86, 90)] },
+        ]
+    );
+    let rule = &resolved("deny * -> * except kms.internal").rules[0];
+    assert!(!rule.covers_everything);
+    assert_eq!(rule.destinations.len(), 5);
+}
+
+#[test]
+fn ports_without_a_protocol_are_those_of_every_protocol_with_ports() {
+    let protocols = |right| -> Vec<_> {
+        destinations(right)[0].ports.iter().map(|range| (range.protocol, range.first, range.last)).collect()
+    };
+    assert_eq!(
+        protocols("10.0.0.1:{80, 81, 443}"),
+        [Protocol::Tcp, Protocol::Udp, Protocol::Other]
+            .iter()
+            .flat_map(|&protocol| [(protocol, 80, 81), (protocol, 443, 443)])
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(protocols("10.0.0.1:443/udp"), [(Protocol::Udp, 443, 443)]);
+    assert_eq!(protocols("10.0.0.1:*/tcp"), [(Protocol::Tcp, 0, u16::MAX)]);
+    assert_eq!(destinations("10.0.0.1:*")[0].ports, PortRange::all());
+    assert_eq!(destinations("metadata:80"), destinations("{ metadata:80 }"));
+}
+
+#[test]
+fn named_host_is_narrowed_to_ports() {
+    let named = resolved("host kms = kms.internal\ndeny * -> kms:443");
+    assert_eq!(named.rules[0].destinations, destinations("kms.internal:443"));
+}
+
+#[test]
+fn builtin_hosts_are_the_documented_networks() {
+    assert_eq!(addresses("loopback"), [v4("127.0.0.0", "127.255.255.255"), v6("::1", "::1")]);
+    assert_eq!(addresses("link-local"), addresses("{ 169.254.0.0/16, [fe80::/10] }"));
+    assert_eq!(addresses("private"), addresses("{ 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, [fc00::/7] }"));
+    assert_eq!(addresses("multicast"), addresses("{ 224.0.0.0/4, [ff00::/8] }"));
+    assert_eq!(
+        addresses("metadata"),
+        addresses("{ 169.254.169.254, 100.100.100.200, [fd00:ec2::254], [fd20:ce::254] }")
+    );
+}
+
+#[test]
+fn dns_names_are_collected_everywhere_and_once() {
+    let text = "host a = { kms.internal:443, 10.0.0.0/8 except b.example }\ndeny * -> { KMS.internal, \"c\" }";
+    let names = dns_names(&bfp_grammar::parse(text).unwrap()).unwrap();
+    let texts: BTreeSet<_> = names.iter().map(DnsName::as_str).collect();
+    assert_eq!(texts, BTreeSet::from(["b.example", "c", "kms.internal"]));
+    let wrong = dns_names(&bfp_grammar::parse("deny * -> { \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example\", \"-a-.example\" }").unwrap());
+    assert_eq!(wrong.unwrap_err().len(), 2);
+}
+
+#[test]
+fn addresses_of_a_name_are_those_of_the_lock() {
+    let policy = resolved("deny * -> kms.internal");
+    let recorded = &policy.names[&DnsName::parse("kms.internal").unwrap()];
+    assert_eq!(recorded, &["203.0.113.7".parse::<IpAddr>().unwrap(), "2001:db8::7".parse().unwrap()]);
+}
+
+/// Few addresses and ports, so that ranges meet, at both ends of both families.
+fn some_destinations() -> impl Strategy<Value = Vec<Destination>> {
+    let range = (0_u32..8, 0_u32..8, prop::sample::select(vec![0_u32, 1, 2]));
+    let ports = prop::collection::vec((prop::sample::select(&Protocol::ALL[..]), 0_u16..4, 0_u16..4), 1..3);
+    let one = (range, ports).prop_map(|((a, b, place), ports)| Destination {
+        addresses: match place {
+            0 => Addresses::V4(a.min(b), a.max(b)),
+            1 => Addresses::V4(u32::MAX - a.max(b), u32::MAX - a.min(b)),
+            _ => Addresses::V6(u128::MAX - u128::from(a.max(b)), u128::MAX - u128::from(a.min(b))),
+        },
+        ports: coverage::merge_ports(
+            ports.into_iter().map(|(protocol, a, b)| PortRange { protocol, first: a.min(b), last: a.max(b) }).collect(),
+        ),
+    });
+    prop::collection::vec(one, 0..6)
+}
+
+fn covers(destinations: &[Destination], place: Addresses, protocol: Protocol, port: u16) -> bool {
+    destinations.iter().any(|destination| {
+        let inside = match (destination.addresses, place) {
+            (Addresses::V4(first, last), Addresses::V4(at, _)) => (first..=last).contains(&at),
+            (Addresses::V6(first, last), Addresses::V6(at, _)) => (first..=last).contains(&at),
+            _ => false,
+        };
+        inside
+            && destination
+                .ports
+                .iter()
+                .any(|range| range.protocol == protocol && (range.first..=range.last).contains(&port))
+    })
+}
+
+proptest! {
+    #[test]
+    fn arithmetic_agrees_with_asking_every_request(a in some_destinations(), b in some_destinations()) {
+        let (union, less) = (coverage::union(&a), coverage::without(&a, &b));
+        let (mut common, mut rest) = (false, false);
+        let low = (0_u32..9).map(|at| Addresses::V4(at, at));
+        let high = (0_u32..9).map(|at| Addresses::V4(u32::MAX - at, u32::MAX - at));
+        let v6 = (0_u128..9).map(|at| Addresses::V6(u128::MAX - at, u128::MAX - at));
+        for place in low.chain(high).chain(v6) {
+            for protocol in Protocol::ALL {
+                for port in 0..5 {
+                    let (in_a, in_b) = (covers(&a, place, protocol, port), covers(&b, place, protocol, port));
+                    prop_assert_eq!(covers(&union, place, protocol, port), in_a);
+                    prop_assert_eq!(covers(&less, place, protocol, port), in_a && !in_b);
+                    common |= in_a && in_b;
+                    rest |= in_a && !in_b;
+                }
+            }
+        }
+        prop_assert_eq!(coverage::overlaps(&a, &b), common);
+        prop_assert_eq!(coverage::contains(&b, &a), !rest);
+        prop_assert_eq!(coverage::union(&less), less);
+    }
+}
