@@ -39,6 +39,13 @@ enforcer: toolchain ebpf
 compiler:
     @cargo build --release -p bfp-compiler
 
+cache := env("BFP_CACHE", env("XDG_CACHE_HOME", env("HOME") / ".cache") / "bfp")
+
+# A policy's whole life: DNS, lock, build, verify, and a signer and a thief that really connect, in a VM
+demo: setup guest-programs
+    @cargo run --quiet -p bfp-kernel-tests --bin demo -- --programs {{ guest_programs }} \
+        --knotd {{ cache }}/knot/bin/knotd
+
 # --- tests ----------------------------------------------------------------------------------------
 
 # Everything that needs no kernel: format, lints, unit, snapshot and property tests

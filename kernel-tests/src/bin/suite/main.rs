@@ -10,9 +10,11 @@
 //! suite                  # everything
 //! suite --only PATTERN   # what has PATTERN in its name
 //! suite --list           # the names
+//! suite --demo           # the table of the demo
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its report on stdout is what this program is for")]
 
+mod demo;
 mod destination;
 mod enforcer;
 mod listeners;
@@ -37,8 +39,9 @@ fn main() -> ExitCode {
         [] => None,
         ["--only", pattern] => Some((*pattern).to_owned()),
         ["--list"] => return list(),
+        ["--demo"] => return demonstrate(),
         _ => {
-            eprintln!("usage: suite [--only PATTERN | --list]");
+            eprintln!("usage: suite [--only PATTERN | --list | --demo]");
             return ExitCode::from(2);
         }
     };
@@ -54,6 +57,24 @@ fn main() -> ExitCode {
     }
     scenarios::run(Path::new(BUNDLES), &mut report);
     report.close()
+}
+
+fn demonstrate() -> ExitCode {
+    let bundle = Path::new(BUNDLES).join("demo").join("policy.bfpb");
+    match network::make_every_address_local().and_then(|()| demo::run(&bundle)) {
+        Ok(true) => {
+            println!("\nevery row as expected");
+            ExitCode::SUCCESS
+        }
+        Ok(false) => {
+            println!("\nat least one row differs");
+            ExitCode::FAILURE
+        }
+        Err(complaint) => {
+            eprintln!("demo: {complaint}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn list() -> ExitCode {

@@ -7,7 +7,7 @@
 
 mod addresses;
 mod bundle;
-mod host;
+pub(crate) mod host;
 mod identity;
 mod lifetime;
 
