@@ -49,7 +49,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
         let kernel = Kernel::find(series).map_err(|error| error.to_string())?;
         say(&format!("== kernel {series} ({})", kernel.package()));
         let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(900)).tree(root, "/");
-        for name in ["bfp-enforcer", "probe", "suite"] {
+        for name in ["bfp-enforcer", "probe", "probe-dynamic", "suite"] {
             guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
         }
         let filter = arguments.only.as_ref().map_or_else(String::new, |only| format!(" --only '{only}'"));
