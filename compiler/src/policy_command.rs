@@ -1,14 +1,17 @@
 //! The commands over a policy's source: `check`, `fmt`, `lock`.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::Path;
 
 use bfp_compiler::dns::{self, Resolvers};
+use bfp_compiler::dns_name::DnsName;
 use bfp_compiler::lock::{Lock, LockedName};
 use bfp_compiler::pipeline::{self, Findings, Source};
 use bfp_compiler::resolve;
 use bfp_compiler::source;
-use miette::Diagnostic;
+use bfp_grammar::syntax::Span;
+use miette::{Diagnostic, LabeledSpan};
 use time::OffsetDateTime;
 
 use crate::{Failure, LockArguments, in_source};
@@ -76,12 +79,26 @@ pub(crate) fn format(policies: &[std::path::PathBuf], check: bool) -> Result<(),
     if differs { Err(Failure::Finding) } else { Ok(()) }
 }
 
-/// Some names could not be resolved.
-#[derive(Debug, thiserror::Error, Diagnostic)]
-#[error("`{name}`: {source}")]
+/// A name without an answer, at its place in the policy.
+#[derive(Debug, thiserror::Error)]
+#[error("`{name}` has no answer: {reason}")]
 struct Unresolved {
-    name: String,
-    source: dns::DnsError,
+    name: DnsName,
+    reason: dns::DnsError,
+    place: Span,
+}
+
+impl Diagnostic for Unresolved {
+    fn code(&self) -> Option<Box<dyn Display + '_>> {
+        self.reason.code()
+    }
+    fn help(&self) -> Option<Box<dyn Display + '_>> {
+        self.reason.help()
+    }
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let label = LabeledSpan::new_with_span(Some("cannot be resolved".to_owned()), self.place);
+        Some(Box::new(std::iter::once(label)))
+    }
 }
 
 pub(crate) fn lock(arguments: &LockArguments) -> Result<(), Failure> {
@@ -95,13 +112,17 @@ pub(crate) fn lock(arguments: &LockArguments) -> Result<(), Failure> {
         if arguments.resolver.is_empty() { Resolvers::system()? } else { Resolvers::parse(&arguments.resolver)? };
     let mut lock = Lock::default();
     let mut errors: Findings = Vec::new();
-    for (name, answer) in dns::resolve(&names, &resolvers, OffsetDateTime::now_utc()) {
+    let asked = names.keys().cloned().collect();
+    for (name, answer) in dns::resolve(&asked, &resolvers, OffsetDateTime::now_utc()) {
         match answer {
             Ok(answer) => {
                 report(name.as_str(), &answer);
                 lock.names.insert(name, answer);
             }
-            Err(source) => errors.push(Box::new(Unresolved { name: name.to_string(), source })),
+            Err(reason) => {
+                let place = names.get(&name).copied().unwrap_or_default();
+                errors.push(Box::new(Unresolved { name, reason, place }));
+            }
         }
     }
     if !errors.is_empty() {

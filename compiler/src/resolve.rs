@@ -27,8 +27,8 @@ use crate::policy::{
 };
 
 /// Every DNS name that a policy uses.
-pub fn dns_names(policy: &syntax::Policy) -> Result<BTreeSet<DnsName>, Vec<ResolveError>> {
-    let (mut names, mut errors) = (BTreeSet::new(), Vec::new());
+pub fn dns_names(policy: &syntax::Policy) -> Result<BTreeMap<DnsName, Span>, Vec<ResolveError>> {
+    let (mut names, mut errors) = (BTreeMap::new(), Vec::new());
     for statement in &policy.statements {
         let destinations = match &statement.node {
             Statement::Host(declaration) => &declaration.destinations,
@@ -36,7 +36,7 @@ pub fn dns_names(policy: &syntax::Policy) -> Result<BTreeSet<DnsName>, Vec<Resol
             _ => continue,
         };
         collect_names(destinations, &mut |name, span| match DnsName::parse(name) {
-            Ok(name) => drop(names.insert(name)),
+            Ok(name) => drop(names.entry(name).or_insert(span)),
             Err(reason) => errors.push(not_a_name(reason, span)),
         });
     }
