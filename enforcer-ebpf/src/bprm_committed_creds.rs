@@ -3,25 +3,32 @@
 //! `bprm_check_security` would be too early: an exec can still fail after it, and the old program would
 //! go on under the new label (fs/exec.c, `begin_new_exec` is the point of no return).
 
-use aya_ebpf::{macros::lsm, programs::LsmContext};
+use aya_ebpf::{helpers::generated::bpf_send_signal, macros::lsm, programs::LsmContext};
 
 use crate::{
     kernel::{self, Pointer, member},
     labels::{self, Missing},
 };
 
+const SIGKILL: u32 = 9;
+
 #[lsm(hook = "bprm_committed_creds")]
 pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let task = labels::current();
-    let label = labels::of(task, Missing::Create);
     // SAFETY: the first argument is `struct linux_binprm *` (include/linux/lsm_hook_defs.h), and the label
     // is the map's memory when it is not null.
     unsafe {
-        let Some(label) = label.as_mut() else { return 0 };
         let bprm: Pointer = ctx.arg(0);
         let file: Pointer = member(bprm, &kernel::linux_binprm__file);
-        if !file.is_null() {
-            labels::note_executed(label, task.cast_const().cast(), file);
+        if file.is_null() {
+            return 0;
+        }
+        match labels::of(task, Missing::Create).as_mut() {
+            Some(label) => labels::note_executed(label, task.cast_const().cast(), file),
+            // No memory for a label. This hook cannot refuse, but a program whose restrictions could not
+            // be noted must not run.
+            None if labels::is_restricted(file) => drop(bpf_send_signal(SIGKILL)),
+            None => {}
         }
     }
     0

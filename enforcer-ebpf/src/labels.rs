@@ -150,6 +150,16 @@ unsafe fn proof(task: Pointer) -> Proof {
     }
 }
 
+/// Whether the policy restricts whoever executes `file`.
+///
+/// # Safety
+/// `file` is a `struct file *` to the verifier.
+#[inline(always)]
+pub unsafe fn is_restricted(file: Pointer) -> bool {
+    // SAFETY: the caller's obligation.
+    unsafe { look_up(file) }.is_some_and(|executable| executable.restricted != 0)
+}
+
 /// What the policy says of a file, by the directory that holds it and its name there.
 #[inline(always)]
 unsafe fn look_up(file: Pointer) -> Option<Executable> {
