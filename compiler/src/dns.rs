@@ -1,241 +1,244 @@
 //! Asking DNS, once: names → addresses, by hickory-resolver.
 //!
-//! Always: a name is asked as it stands (no search domains, no hosts file), A and AAAA must both be
-//! answered (a partial set would leave an address unprotected), and several resolvers must agree.
+//! Always: a name is asked as it stands (no search domains, no hosts file, no cache, no name that is
+//! answered without asking); A and AAAA must both be answered (a partial set would leave an address
+//! unprotected); every resolver that was named must say the same; and there is an end to the waiting.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod error;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError as WireError, NetError};
-use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use hickory_resolver::{Resolver, TokioResolver};
 use time::OffsetDateTime;
+use tokio::task::JoinSet;
 
 use crate::dns_name::DnsName;
 use crate::lock::{LockedName, ResolvedAt};
 
-/// How long one question may take, and how often it is asked.
+pub use error::{DnsError, ResolversError};
+use server::{Answer, Server};
+
+/// How long one resolver may take for one name, with every alias, attempt and transport.
 const TIMEOUT: Duration = Duration::from_secs(5);
-const ATTEMPTS: usize = 2;
+/// How many names are being asked for at a time.
+const CONCURRENCY: usize = 16;
+const DNS_PORT: u16 = 53;
 
 /// Whom to ask.
 #[derive(Clone, Debug)]
 pub struct Resolvers {
-    groups: Vec<(String, Vec<NameServerConfig>)>,
+    /// Not empty, and nobody twice.
+    addresses: Vec<SocketAddr>,
+    ask: Ask,
     timeout: Duration,
 }
 
-/// Why there is nobody to ask.
-#[derive(Clone, Debug, thiserror::Error, miette::Diagnostic)]
-pub enum ResolversError {
-    /// Not an address.
-    #[error("`{written}` is not the address of a resolver")]
-    #[diagnostic(code(resolve::resolver_address), help("write `192.0.2.53`, `192.0.2.53:5353` or `[2001:db8::53]:53`"))]
-    Address {
-        /// What was written.
-        written: String,
-    },
-    /// The system's configuration cannot be used.
-    #[error("the system's DNS configuration cannot be used: {reason}")]
-    #[diagnostic(code(resolve::system_configuration), help("name a resolver with `--resolver IP[:PORT]`"))]
-    System {
-        /// Why not.
-        reason: String,
-    },
-}
-
-/// Why a name has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
-pub enum DnsError {
-    /// NXDOMAIN.
-    #[error("the name does not exist, says {resolver}")]
-    #[diagnostic(code(resolve::no_such_name), help("check the spelling, and that the resolver serves this zone"))]
-    NoSuchName {
-        /// Who said so.
-        resolver: String,
-    },
-    /// Neither A nor AAAA.
-    #[error("the name exists and has no address, says {resolver}")]
-    #[diagnostic(code(resolve::no_address), help("give the name an A or AAAA record, or write the address itself"))]
-    NoAddress {
-        /// Who said so.
-        resolver: String,
-    },
-    /// An error code.
-    #[error("{resolver} answers with {code}")]
-    #[diagnostic(code(resolve::refused), help("ask another resolver with `--resolver`, or try again later"))]
-    Refused {
-        /// Who said so.
-        resolver: String,
-        /// The response code.
-        code: String,
-    },
-    /// No answer, or none that can be read.
-    #[error("{resolver} gives no answer: {reason}")]
-    #[diagnostic(code(resolve::no_answer), help("check that the resolver can be reached, or name another one"))]
-    NoAnswer {
-        /// Who was asked.
-        resolver: String,
-        /// What happened.
-        reason: String,
-    },
-    /// Different addresses.
-    #[error("the resolvers disagree: {answers}")]
-    #[diagnostic(
-        code(resolve::resolvers_disagree),
-        help("name resolvers that see the same zone, or write the addresses")
-    )]
-    Disagree {
-        /// Who said what.
-        answers: String,
-    },
+#[derive(Clone, Copy, Debug)]
+enum Ask {
+    /// The system's: the first that answers, as the C library does.
+    UntilAnswered,
+    /// Those that were named: each, and they must agree.
+    Everyone,
 }
 
 impl Resolvers {
-    /// Those that the system is configured with.
+    /// Those that the system is configured with. Its search domains and options do not apply.
     pub fn system() -> Result<Resolvers, ResolversError> {
         let (config, _) = hickory_resolver::system_conf::read_system_conf()
             .map_err(|error| ResolversError::System { reason: error.to_string() })?;
-        let servers = config.name_servers().to_vec();
-        if servers.is_empty() {
+        let mut addresses = Vec::new();
+        for server in config.name_servers() {
+            let address = SocketAddr::new(server.ip, DNS_PORT);
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        if addresses.is_empty() {
             return Err(ResolversError::System { reason: "it names no resolver".to_owned() });
         }
-        Ok(Resolvers { groups: vec![("the system's resolver".to_owned(), servers)], timeout: TIMEOUT })
+        Ok(Resolvers { addresses, ask: Ask::UntilAnswered, timeout: TIMEOUT })
     }
 
     /// Those given as `IP[:PORT]`.
     pub fn parse(written: &[String]) -> Result<Resolvers, ResolversError> {
-        let server = |written: &String| {
-            let bare = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(written);
-            let address = match (bare.parse::<IpAddr>(), written.parse::<SocketAddr>()) {
-                (Ok(address), _) => SocketAddr::new(address, 53),
-                (_, Ok(address)) => address,
-                _ => return Err(ResolversError::Address { written: written.clone() }),
-            };
-            let port = |mut connection: ConnectionConfig| {
-                connection.port = address.port();
-                connection
-            };
-            let connections = vec![port(ConnectionConfig::udp()), port(ConnectionConfig::tcp())];
-            Ok((address.to_string(), vec![NameServerConfig::new(address.ip(), true, connections)]))
-        };
-        Ok(Resolvers { groups: written.iter().map(server).collect::<Result<_, _>>()?, timeout: TIMEOUT })
+        let mut addresses = Vec::new();
+        for written in written {
+            let address = parse_address(written)?;
+            // Its agreement with itself would look like a second witness.
+            if addresses.contains(&address) {
+                return Err(ResolversError::Twice { written: written.clone() });
+            }
+            addresses.push(address);
+        }
+        if addresses.is_empty() {
+            return Err(ResolversError::Nobody);
+        }
+        Ok(Resolvers { addresses, ask: Ask::Everyone, timeout: TIMEOUT })
     }
 
-    /// The same, with another limit for one question.
+    /// The same, with another limit for one name at one resolver.
     pub fn with_timeout(self, timeout: Duration) -> Resolvers {
         Resolvers { timeout, ..self }
     }
 }
 
+fn parse_address(written: &str) -> Result<SocketAddr, ResolversError> {
+    let bare = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(written);
+    let address = match (bare.parse::<IpAddr>(), written.parse::<SocketAddr>()) {
+        (Ok(address), _) => SocketAddr::new(address, DNS_PORT),
+        (_, Ok(address)) => address,
+        _ => return Err(ResolversError::Address { written: written.to_owned() }),
+    };
+    if address.port() == 0 || address.ip().is_unspecified() {
+        return Err(ResolversError::Address { written: written.to_owned() });
+    }
+    Ok(address)
+}
+
 /// Resolves every name, or says why not.
+///
+/// Blocks, so it must not be called from inside an async runtime.
 pub fn resolve(
     names: &BTreeSet<DnsName>,
     resolvers: &Resolvers,
     now: OffsetDateTime,
 ) -> BTreeMap<DnsName, Result<LockedName, DnsError>> {
+    resolve_with_progress(names, resolvers, now, &mut |_| {})
+}
+
+/// The same, and tells `progress` each name as it is done, in the order in which that happens.
+pub fn resolve_with_progress(
+    names: &BTreeSet<DnsName>,
+    resolvers: &Resolvers,
+    now: OffsetDateTime,
+    progress: &mut dyn FnMut(&DnsName),
+) -> BTreeMap<DnsName, Result<LockedName, DnsError>> {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let reason = error.to_string();
-            let failed = DnsError::NoAnswer { resolver: "the resolver".to_owned(), reason };
+            let failed = DnsError::NoAnswer { resolver: "nobody".to_owned(), reason: error.to_string() };
             return names.iter().map(|name| (name.clone(), Err(failed.clone()))).collect();
         }
     };
-    names.iter().map(|name| (name.clone(), runtime.block_on(resolve_name(name, resolvers, now)))).collect()
+    runtime.block_on(resolve_all(names, resolvers, ResolvedAt::new(now), progress))
 }
 
-async fn resolve_name(name: &DnsName, resolvers: &Resolvers, now: OffsetDateTime) -> Result<LockedName, DnsError> {
-    let mut agreed: Option<Answer> = None;
-    let mut told = Vec::new();
-    for (resolver, servers) in &resolvers.groups {
-        let answer = ask(name, resolver, servers, resolvers.timeout).await?;
-        let addresses: Vec<String> = answer.addresses.iter().map(ToString::to_string).collect();
-        told.push(format!("{resolver} says {}", addresses.join(", ")));
-        agreed = match agreed {
-            Some(earlier) if earlier.addresses != answer.addresses => {
-                return Err(DnsError::Disagree { answers: told.join("; ") });
-            }
-            Some(earlier) => Some(Answer { ttl_seconds: earlier.ttl_seconds.min(answer.ttl_seconds), ..earlier }),
-            None => Some(answer),
-        };
-    }
-    let nobody = || DnsError::NoAnswer { resolver: "nobody".to_owned(), reason: "no resolver is named".to_owned() };
-    let answer = agreed.ok_or_else(nobody)?;
-    Ok(LockedName {
-        addresses: answer.addresses,
-        cname: answer.cname,
-        ttl_seconds: answer.ttl_seconds,
-        resolvers: resolvers.groups.iter().map(|(resolver, _)| resolver.clone()).collect(),
-        resolved_at: ResolvedAt::new(now),
-    })
-}
+async fn resolve_all(
+    names: &BTreeSet<DnsName>,
+    resolvers: &Resolvers,
+    now: ResolvedAt,
+    progress: &mut dyn FnMut(&DnsName),
+) -> BTreeMap<DnsName, Result<LockedName, DnsError>> {
+    // One client for each server, shared by all names: it keeps a TCP connection, never an answer.
+    let servers: Vec<Server> =
+        resolvers.addresses.iter().map(|&address| Server::new(address, resolvers.timeout)).collect();
+    let servers = Arc::new(servers);
+    let ask = resolvers.ask;
 
-struct Answer {
-    addresses: BTreeSet<IpAddr>,
-    cname: Vec<DnsName>,
-    ttl_seconds: u32,
-}
-
-async fn ask(
-    name: &DnsName,
-    resolver: &str,
-    servers: &[NameServerConfig],
-    timeout: Duration,
-) -> Result<Answer, DnsError> {
-    let failed = |reason: String| DnsError::NoAnswer { resolver: resolver.to_owned(), reason };
-    let client = client(servers, timeout).map_err(|error| failed(error.to_string()))?;
-    let mut question = Name::from_ascii(name.as_str()).map_err(|error| failed(error.to_string()))?;
-    question.set_fqdn(true);
-
-    let mut answer = Answer { addresses: BTreeSet::new(), cname: Vec::new(), ttl_seconds: u32::MAX };
-    for kind in [RecordType::A, RecordType::AAAA] {
-        let found = match client.lookup(question.clone(), kind).await {
-            Ok(found) => found,
-            Err(NetError::Dns(WireError::NoRecordsFound(none))) => match none.response_code {
-                ResponseCode::NoError => continue,
-                ResponseCode::NXDomain => return Err(DnsError::NoSuchName { resolver: resolver.to_owned() }),
-                code => return Err(DnsError::Refused { resolver: resolver.to_owned(), code: code.to_string() }),
-            },
-            Err(NetError::Dns(WireError::ResponseCode(code))) => {
-                return Err(DnsError::Refused { resolver: resolver.to_owned(), code: code.to_string() });
-            }
-            Err(error) => return Err(failed(error.to_string())),
-        };
-        let mut chain = Vec::new();
-        for record in found.answers() {
-            answer.ttl_seconds = answer.ttl_seconds.min(record.ttl);
-            match &record.data {
-                RData::A(address) => drop(answer.addresses.insert(IpAddr::V4(address.0))),
-                RData::AAAA(address) => drop(answer.addresses.insert(IpAddr::V6(address.0))),
-                RData::CNAME(alias) => {
-                    let alias = alias.0.to_ascii();
-                    chain.push(DnsName::parse(&alias).map_err(|error| failed(format!("the alias {alias}: {error}")))?);
-                }
-                _ => {}
-            }
+    let mut waiting: VecDeque<DnsName> = names.iter().cloned().collect();
+    let mut running = JoinSet::new();
+    let mut answers = BTreeMap::new();
+    loop {
+        while running.len() < CONCURRENCY
+            && let Some(name) = waiting.pop_front()
+        {
+            let servers = Arc::clone(&servers);
+            running.spawn(async move {
+                let answer = match ask {
+                    Ask::UntilAnswered => first_answer(&name, &servers).await,
+                    Ask::Everyone => agreed_answer(&name, &servers).await,
+                };
+                (name, answer)
+            });
         }
-        if chain.len() > answer.cname.len() {
-            answer.cname = chain;
+        let Some(done) = running.join_next().await else { break };
+        if let Ok((name, answer)) = done {
+            progress(&name);
+            let locked = answer.map(|(answer, resolvers)| LockedName {
+                addresses: answer.addresses,
+                cname: answer.cname,
+                ttl_seconds: answer.ttl_seconds,
+                resolvers,
+                resolved_at: now,
+            });
+            answers.insert(name, locked);
         }
     }
-    if answer.addresses.is_empty() {
-        return Err(DnsError::NoAddress { resolver: resolver.to_owned() });
+    // A task that ended without a result must not make its name vanish from the lock.
+    for name in names {
+        answers.entry(name.clone()).or_insert_with(|| {
+            Err(DnsError::NoAnswer { resolver: "nobody".to_owned(), reason: "the question was dropped".to_owned() })
+        });
     }
-    Ok(answer)
+    answers
 }
 
-fn client(servers: &[NameServerConfig], timeout: Duration) -> Result<TokioResolver, NetError> {
-    let config = ResolverConfig::from_name_servers(servers.to_vec());
-    let mut options = ResolverOpts::default();
-    options.timeout = timeout;
-    options.attempts = ATTEMPTS;
-    options.cache_size = 0;
-    options.use_hosts_file = ResolveHosts::Never;
-    options.preserve_intermediates = true;
-    Resolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options).build()
+type Told = Result<(Answer, Vec<String>), DnsError>;
+
+/// The first server that knows anything decides, for both families. Only silence and failures are
+/// passed over: that a name does not exist is an answer.
+async fn first_answer(name: &DnsName, servers: &[Server]) -> Told {
+    let mut first_failure = None;
+    for server in servers {
+        match server.ask(name).await {
+            Ok(answer) => return Ok((answer, vec![server.to_string()])),
+            Err(error) if error.is_answer() => return Err(error),
+            Err(error) => {
+                first_failure.get_or_insert(error);
+            }
+        }
+    }
+    Err(first_failure.unwrap_or_else(nobody))
+}
+
+/// Every server is asked. A failure of one is a failure; different answers are one too.
+async fn agreed_answer(name: &DnsName, servers: &[Server]) -> Told {
+    let mut told: Vec<(String, Result<Answer, DnsError>)> = Vec::new();
+    for server in servers {
+        let answer = server.ask(name).await;
+        match answer {
+            Err(error) if !error.is_answer() => return Err(error),
+            answer => told.push((server.to_string(), answer)),
+        }
+    }
+    let agree = told.windows(2).all(|pair| match pair {
+        [(_, one), (_, other)] => says_the_same(one, other),
+        _ => true,
+    });
+    if !agree {
+        let answers = told.iter().map(|(server, answer)| format!("{server} says {}", in_words(answer)));
+        return Err(DnsError::Disagree { answers: answers.collect::<Vec<_>>().join("; ") });
+    }
+    let ttl_seconds = told.iter().filter_map(|(_, answer)| Some(answer.as_ref().ok()?.ttl_seconds)).min();
+    let asked = told.iter().map(|(server, _)| server.clone()).collect();
+    let Some((_, first)) = told.into_iter().next() else { return Err(nobody()) };
+    let mut answer = first?;
+    answer.ttl_seconds = ttl_seconds.unwrap_or(answer.ttl_seconds);
+    Ok((answer, asked))
+}
+
+/// Compares what a policy is made of. Aliases and times to live may differ between caches.
+fn says_the_same(one: &Result<Answer, DnsError>, other: &Result<Answer, DnsError>) -> bool {
+    match (one, other) {
+        (Ok(one), Ok(other)) => one.addresses == other.addresses,
+        (Err(one), Err(other)) => std::mem::discriminant(one) == std::mem::discriminant(other),
+        _ => false,
+    }
+}
+
+fn in_words(answer: &Result<Answer, DnsError>) -> String {
+    match answer {
+        Ok(answer) => answer.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        Err(DnsError::NoSuchName { .. }) => "that it does not exist".to_owned(),
+        Err(_) => "that it has no address".to_owned(),
+    }
+}
+
+fn nobody() -> DnsError {
+    DnsError::NoAnswer { resolver: "nobody".to_owned(), reason: "no resolver is named".to_owned() }
 }

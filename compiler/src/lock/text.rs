@@ -51,18 +51,19 @@ pub(super) fn parse(text: &str) -> Result<Lock, LockError> {
     let mut first_seen: BTreeMap<DnsName, SourceSpan> = BTreeMap::new();
     for entry in &written.name {
         let name = take_name(&entry.name, &mut faults);
-        let locked = take_locked(entry, &mut faults);
-        let Some(name) = name else { continue };
-        let again = span(entry.name.span());
-        match first_seen.entry(name.clone()) {
-            Entry::Occupied(first) => {
-                faults.push(LockFault::DuplicateName { name: name.to_string(), first: *first.get(), again })
-            }
-            Entry::Vacant(place) => {
-                place.insert(again);
+        if let Some(name) = &name {
+            let again = span(entry.name.span());
+            match first_seen.entry(name.clone()) {
+                Entry::Occupied(first) => {
+                    faults.push(LockFault::DuplicateName { name: name.to_string(), first: *first.get(), again });
+                }
+                Entry::Vacant(place) => {
+                    place.insert(again);
+                }
             }
         }
-        if let Some(locked) = locked {
+        let locked = take_locked(entry, &mut faults);
+        if let (Some(name), Some(locked)) = (name, locked) {
             names.insert(name, locked);
         }
     }

@@ -1,0 +1,236 @@
+//! One resolver: what enters is a name, what leaves is everything this resolver says about it.
+//!
+//! hickory's pool carries the questions (UDP, TCP when the answer is cut short, case randomisation,
+//! retries). Its stub resolver on top is left out on purpose: that answers `localhost` and `.invalid`
+//! by itself, takes records of any owner and from any section, and cannot tell a loop from a name
+//! without addresses. So the chain is followed here, from the answer section alone, by owner.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer, RetryDnsHandle};
+use hickory_resolver::net::{DnsError as WireError, NetError};
+use hickory_resolver::proto::op::{DnsRequestOptions, Query, ResponseCode};
+use hickory_resolver::proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
+
+use super::{DNS_PORT, DnsError};
+use crate::dns_name::DnsName;
+
+const ATTEMPTS: u32 = 2;
+/// As many as common resolvers follow.
+const LONGEST_CHAIN: usize = 16;
+
+pub(super) struct Server {
+    address: SocketAddr,
+    timeout: Duration,
+    client: Result<Client, NetError>,
+}
+
+type Client = RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>;
+
+/// What one resolver says about one name.
+pub(super) struct Answer {
+    /// Never empty.
+    pub(super) addresses: BTreeSet<IpAddr>,
+    pub(super) cname: Vec<DnsName>,
+    pub(super) ttl_seconds: u32,
+}
+
+impl Server {
+    pub(super) fn new(address: SocketAddr, timeout: Duration) -> Self {
+        Self { address, timeout, client: client(address, timeout / ATTEMPTS) }
+    }
+
+    /// A and AAAA, both, within the time for this name.
+    pub(super) async fn ask(&self, name: &DnsName) -> Result<Answer, DnsError> {
+        match tokio::time::timeout(self.timeout, self.ask_both(name)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.no_answer(&format!("it was silent for {} ms", self.timeout.as_millis()))),
+        }
+    }
+
+    async fn ask_both(&self, name: &DnsName) -> Result<Answer, DnsError> {
+        let v4 = self.follow(name, RecordType::A).await?;
+        let v6 = self.follow(name, RecordType::AAAA).await?;
+        let resolver = self.to_string();
+        let mut cname = v4.cname;
+        // One chain, as a rule. Where a server leads the families apart, both ways are on record.
+        for alias in v6.cname {
+            if !cname.contains(&alias) {
+                cname.push(alias);
+            }
+        }
+        let addresses: BTreeSet<IpAddr> = v4.addresses.into_iter().chain(v6.addresses).collect();
+        match (addresses.is_empty(), v4.missing, v6.missing) {
+            (false, None, None) => Ok(Answer { addresses, cname, ttl_seconds: v4.ttl_seconds.min(v6.ttl_seconds) }),
+            (false, _, _) => Err(DnsError::Contradiction { resolver }),
+            (true, Some(missing), Some(_)) if missing == name.as_str() => Err(DnsError::NoSuchName { resolver }),
+            (true, Some(target), Some(_)) => Err(DnsError::DanglingAlias { resolver, target }),
+            (true, _, _) => Err(DnsError::NoAddress { resolver }),
+        }
+    }
+
+    /// Follows the aliases of `name` to its addresses of one family.
+    async fn follow(&self, name: &DnsName, kind: RecordType) -> Result<Followed, DnsError> {
+        let mut followed =
+            Followed { addresses: BTreeSet::new(), cname: Vec::new(), ttl_seconds: u32::MAX, missing: None };
+        let mut current = name.clone();
+        loop {
+            let records = match self.question(&current, kind).await? {
+                Said::Records(records) => records,
+                Said::Nothing => return Ok(followed),
+                Said::NoSuchName => {
+                    followed.missing = Some(current.to_string());
+                    return Ok(followed);
+                }
+            };
+            let asked = current.clone();
+            // An answer may hold several links of the chain, in any order.
+            while let Some((target, ttl_seconds)) = self.alias_of(&current, &records)? {
+                followed.ttl_seconds = followed.ttl_seconds.min(ttl_seconds);
+                if target == *name || followed.cname.contains(&target) {
+                    return Err(DnsError::CnameLoop { resolver: self.to_string(), again: target.to_string() });
+                }
+                if followed.cname.len() == LONGEST_CHAIN {
+                    return Err(DnsError::CnameTooLong { resolver: self.to_string(), limit: LONGEST_CHAIN });
+                }
+                followed.cname.push(target.clone());
+                current = target;
+            }
+            for record in owned_by(&current, &records) {
+                let address = match &record.data {
+                    RData::A(address) if kind == RecordType::A => IpAddr::V4(address.0),
+                    RData::AAAA(address) if kind == RecordType::AAAA => IpAddr::V6(address.0),
+                    _ => continue,
+                };
+                followed.ttl_seconds = followed.ttl_seconds.min(record.ttl);
+                followed.addresses.insert(address);
+            }
+            // Without an address, the end of the chain is asked for by its own name: a server of one
+            // zone stops where the next begins, and does not say whether anything is there.
+            if !followed.addresses.is_empty() || current == asked {
+                return Ok(followed);
+            }
+        }
+    }
+
+    /// The one alias of `owner`, if it has one.
+    fn alias_of(&self, owner: &DnsName, records: &[Record]) -> Result<Option<(DnsName, u32)>, DnsError> {
+        let mut found: Option<(DnsName, u32)> = None;
+        for record in owned_by(owner, records) {
+            let RData::CNAME(target) = &record.data else { continue };
+            let target = target.0.to_ascii();
+            let target = DnsName::parse(&target)
+                .map_err(|error| self.malformed(format!("the alias of `{owner}` is no name: {error}")))?;
+            found = match found {
+                Some((earlier, _)) if earlier != target => {
+                    return Err(self.malformed(format!("`{owner}` is an alias of `{earlier}` and of `{target}`")));
+                }
+                Some((_, ttl_seconds)) => Some((target, ttl_seconds.min(record.ttl))),
+                None => Some((target, record.ttl)),
+            };
+        }
+        Ok(found)
+    }
+
+    async fn question(&self, name: &DnsName, kind: RecordType) -> Result<Said, DnsError> {
+        let client = self.client.as_ref().map_err(|error| self.no_answer(&error.to_string()))?;
+        let mut absolute =
+            Name::from_ascii(name.as_str()).map_err(|error| self.malformed(format!("`{name}`: {error}")))?;
+        absolute.set_fqdn(true);
+        let mut options = DnsRequestOptions::default();
+        options.case_randomization = true;
+
+        let response = match client.lookup(Query::query(absolute, kind), options).first_answer().await {
+            Ok(response) => response,
+            Err(NetError::Dns(WireError::NoRecordsFound(none))) => {
+                return match none.response_code {
+                    ResponseCode::NXDomain => Ok(Said::NoSuchName),
+                    ResponseCode::NoError if none.ns.is_some() && none.soa.is_none() => {
+                        Err(DnsError::Referral { resolver: self.to_string() })
+                    }
+                    ResponseCode::NoError => Ok(Said::Nothing),
+                    code => Err(self.refused(code)),
+                };
+            }
+            Err(NetError::Dns(WireError::ResponseCode(code))) => return Err(self.refused(code)),
+            Err(NetError::Timeout) => return Err(self.no_answer("it was silent")),
+            Err(error @ (NetError::Io(_) | NetError::NoConnections | NetError::Busy)) => {
+                return Err(self.no_answer(&error.to_string()));
+            }
+            Err(error) => return Err(self.malformed(error.to_string())),
+        };
+        match response.response_code {
+            // With records, NXDOMAIN is about the end of their chain, which is then asked for itself.
+            ResponseCode::NoError | ResponseCode::NXDomain => Ok(Said::Records(response.answers.clone())),
+            code => Err(self.refused(code)),
+        }
+    }
+
+    fn refused(&self, code: ResponseCode) -> DnsError {
+        DnsError::Refused { resolver: self.to_string(), code: code.to_string() }
+    }
+
+    fn no_answer(&self, reason: &str) -> DnsError {
+        DnsError::NoAnswer { resolver: self.to_string(), reason: reason.to_owned() }
+    }
+
+    fn malformed(&self, reason: String) -> DnsError {
+        DnsError::Malformed { resolver: self.to_string(), reason }
+    }
+}
+
+/// As it is written after `--resolver`, without the port where it is the usual one.
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address.port() {
+            DNS_PORT => self.address.ip().fmt(f),
+            _ => self.address.fmt(f),
+        }
+    }
+}
+
+struct Followed {
+    addresses: BTreeSet<IpAddr>,
+    cname: Vec<DnsName>,
+    ttl_seconds: u32,
+    /// The name that does not exist, at the end of the chain.
+    missing: Option<String>,
+}
+
+enum Said {
+    Records(Vec<Record>),
+    Nothing,
+    NoSuchName,
+}
+
+/// The records of this very name. Others are no answer to the question, whoever put them there.
+fn owned_by<'a>(owner: &'a DnsName, records: &'a [Record]) -> impl Iterator<Item = &'a Record> {
+    records.iter().filter(move |record| {
+        let written = record.name.to_ascii();
+        let bare = written.strip_suffix('.').unwrap_or(&written);
+        record.dns_class == DNSClass::IN && bare.eq_ignore_ascii_case(owner.as_str())
+    })
+}
+
+fn client(address: SocketAddr, attempt: Duration) -> Result<Client, NetError> {
+    let on_port = |mut connection: ConnectionConfig| {
+        connection.port = address.port();
+        connection
+    };
+    let connections = vec![on_port(ConnectionConfig::udp()), on_port(ConnectionConfig::tcp())];
+    let config = NameServerConfig::new(address.ip(), true, connections);
+    let mut options = ResolverOpts::default();
+    options.timeout = attempt;
+    options.case_randomization = true;
+    let context = Arc::new(PoolContext::new(options, TlsConfig::new()?));
+    let pool = NameServerPool::from_config([config], context, TokioRuntimeProvider::default());
+    let again = usize::try_from(ATTEMPTS.saturating_sub(1)).unwrap_or_default();
+    Ok(RetryDnsHandle::new(pool, again))
+}

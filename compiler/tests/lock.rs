@@ -1,0 +1,209 @@
+//! The text of a lock file: as a reviewer reads it, and as the compiler reads it back.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use bfp_compiler::dns_name::DnsName;
+use bfp_compiler::lock::{Lock, LockedName, ResolvedAt};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::*;
+use time::OffsetDateTime;
+use time::macros::datetime;
+
+fn name(written: &str) -> DnsName {
+    DnsName::parse(written).unwrap()
+}
+
+/// One name with everything, one with as little as there can be.
+fn lock() -> Lock {
+    let addresses = |written: &[&str]| written.iter().map(|address| address.parse().unwrap()).collect();
+    let resolved_at = ResolvedAt::new(datetime!(2026-07-14 09:30 UTC));
+    Lock {
+        names: BTreeMap::from([
+            (
+                name("kms.internal"),
+                LockedName {
+                    addresses: addresses(&["fd00::3", "10.1.2.30", "10.1.2.4"]),
+                    cname: vec![name("kms.eu.internal"), name("node-7.internal")],
+                    ttl_seconds: 300,
+                    resolvers: vec!["10.0.0.53".to_owned(), "[fd00::53]:5353".to_owned()],
+                    resolved_at,
+                },
+            ),
+            (
+                name("git.corp.example"),
+                LockedName {
+                    addresses: addresses(&["192.0.2.7"]),
+                    cname: Vec::new(),
+                    ttl_seconds: 0,
+                    resolvers: vec!["10.0.0.53".to_owned()],
+                    resolved_at,
+                },
+            ),
+        ]),
+    }
+}
+
+#[test]
+fn lock_text_is_made_for_review() {
+    insta::assert_snapshot!(lock().to_text(), @r#"
+    # The DNS answers this policy is compiled with. Review changes; `bfpc lock --update` makes them.
+    version = 1
+
+    [[name]]
+    name = "git.corp.example"
+    addresses = ["192.0.2.7"]
+    ttl_seconds = 0
+    resolvers = ["10.0.0.53"]
+    resolved_at = "2026-07-14T09:30:00Z"
+
+    [[name]]
+    name = "kms.internal"
+    addresses = [
+        "10.1.2.4",
+        "10.1.2.30",
+        "fd00::3",
+    ]
+    cname = [
+        "kms.eu.internal",
+        "node-7.internal",
+    ]
+    ttl_seconds = 300
+    resolvers = [
+        "10.0.0.53",
+        "[fd00::53]:5353",
+    ]
+    resolved_at = "2026-07-14T09:30:00Z"
+    "#);
+}
+
+#[test]
+fn another_order_is_read_and_sorted_when_written() {
+    let text = lock().to_text();
+    let (head, tables) = text.split_once("\n[[name]]\n").unwrap();
+    let (first, second) = tables.split_once("\n[[name]]\n").unwrap();
+    let swapped = format!("{head}\n[[name]]\n{second}\n[[name]]\n{first}")
+        .replace("    \"10.1.2.4\",\n    \"10.1.2.30\",\n", "    \"10.1.2.30\",\n    \"10.1.2.4\",\n");
+    assert_ne!(swapped, text);
+    assert_eq!(Lock::parse(&swapped).unwrap().to_text(), text);
+}
+
+#[test]
+fn lock_without_names_is_a_lock() {
+    let text = Lock::default().to_text();
+    assert_eq!(Lock::parse(&text).unwrap(), Lock::default());
+}
+
+/// The codes of the faults in `text`, in order.
+fn faults(text: &str) -> Vec<String> {
+    let error = Lock::parse(text).unwrap_err();
+    error.faults.iter().map(|fault| fault.code().unwrap().to_string()).collect()
+}
+
+#[test]
+fn every_fault_has_its_code() {
+    let text = lock().to_text();
+    let with = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1)
+    };
+    for (text, code) in [
+        (String::new(), "lock::no_version"),
+        ("version = ".to_owned(), "lock::syntax"),
+        (with("version = 1", "<<<<<<< HEAD\nversion = 1"), "lock::syntax"),
+        (with("ttl_seconds = 0", "ttl_seconds = 0\nttl_seconds = 1"), "lock::syntax"),
+        (with("version = 1", "version = 2\nfrom_the_future = true"), "lock::unknown_version"),
+        (with("version = 1", "version = \"1\""), "lock::unknown_version"),
+        (with("version = 1", "version = 1\nextra = 1"), "lock::shape"),
+        (with("ttl_seconds = 0", "ttl_seconds = 0\nverified = true"), "lock::shape"),
+        (with("ttl_seconds = 0", "ttl = 0"), "lock::shape"),
+        (with("ttl_seconds = 0", "ttl_seconds = -1"), "lock::shape"),
+        (with("ttl_seconds = 0", "ttl_seconds = 4294967296"), "lock::shape"),
+        (with("addresses = [\"192.0.2.7\"]\n", ""), "lock::shape"),
+        (with("[\"192.0.2.7\"]", "\"192.0.2.7\""), "lock::shape"),
+        (with("[\"192.0.2.7\"]", "[]"), "lock::no_addresses"),
+        (with("[\"192.0.2.7\"]", "[\"192.0.2.0/24\"]"), "lock::invalid_address"),
+        (with("[\"192.0.2.7\"]", "[\"192.0.2.07\"]"), "lock::invalid_address"),
+        (with("\"fd00::3\"", "\"fd00::3%eth0\""), "lock::invalid_address"),
+        (with("[\"192.0.2.7\"]", "[\"fd00::7\", \"fd00:0::7\"]"), "lock::duplicate_address"),
+        (with("\"git.corp.example\"", "\"*.corp.example\""), "lock::invalid_name"),
+        (with("\"git.corp.example\"", "\"192.0.2.7\""), "lock::invalid_name"),
+        (with("\"git.corp.example\"", "\"Git.corp.example\""), "lock::name_not_canonical"),
+        (with("\"git.corp.example\"", "\"kms.internal\""), "lock::duplicate_name"),
+        (with("\"kms.eu.internal\"", "\"kms..internal\""), "lock::invalid_cname"),
+        (with("09:30:00Z", "09:30:00+02:00"), "lock::invalid_time"),
+        (with("2026-07-14", "2026-02-30"), "lock::invalid_time"),
+    ] {
+        assert_eq!(faults(&text), [code], "{text}");
+    }
+}
+
+#[test]
+fn all_faults_are_reported_each_at_its_place() {
+    let text = lock()
+        .to_text()
+        .replace("\"git.corp.example\"", "\"kms.internal\"")
+        .replace("\"192.0.2.7\"", "\"192.0.2.7\", \"192.0.2.256\"")
+        .replace("\"kms.eu.internal\"", "\"kms eu.internal\"")
+        .replace("09:30:00Z", "9:30Z");
+    let error = Lock::parse(&text).unwrap_err();
+    let report = miette::Report::from(error).with_source_code(miette::NamedSource::new("policy.bfp.lock", text));
+    let mut shown = String::new();
+    GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
+        .render_report(&mut shown, report.as_ref())
+        .unwrap();
+    insta::assert_snapshot!(shown);
+}
+
+fn any_name() -> impl Strategy<Value = DnsName> {
+    "[a-z_][a-z0-9_]{0,8}(\\.[a-z][a-z0-9]{0,8}){0,3}".prop_map(|written| name(&written))
+}
+
+fn any_address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        any::<u32>().prop_map(|bits| IpAddr::V4(Ipv4Addr::from_bits(bits))),
+        any::<u128>().prop_map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits))),
+        // Mapped addresses are kept as they were answered.
+        any::<u32>().prop_map(|bits| IpAddr::V6(Ipv4Addr::from_bits(bits).to_ipv6_mapped())),
+    ]
+}
+
+prop_compose! {
+    fn any_locked()(
+        addresses in btree_set(any_address(), 1..6),
+        cname in vec(any_name(), 0..4),
+        ttl_seconds in any::<u32>(),
+        // Whatever the string: quotes, controls, line ends.
+        resolvers in vec("\\PC{0,12}|[\u{0}-\u{ff}]{0,12}", 0..3),
+        seconds in 0..253_402_300_799_i64,
+    ) -> LockedName {
+        let addresses: BTreeSet<IpAddr> = addresses;
+        let resolved_at = ResolvedAt::new(OffsetDateTime::from_unix_timestamp(seconds).unwrap());
+        LockedName { addresses, cname, ttl_seconds, resolvers, resolved_at }
+    }
+}
+
+proptest! {
+    #[test]
+    fn parse_inverts_to_text(names in btree_map(any_name(), any_locked(), 0..5)) {
+        let lock = Lock { names };
+        let text = lock.to_text();
+        let read = Lock::parse(&text).unwrap();
+        prop_assert_eq!(&read, &lock);
+        prop_assert_eq!(read.to_text(), text);
+    }
+
+    #[test]
+    fn damaged_lock_is_never_a_panic(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = lock().to_text().into_bytes();
+        let at = at.index(bytes.len());
+        if let Some(place) = bytes.get_mut(at) {
+            *place = byte;
+        }
+        if let Ok(text) = String::from_utf8(bytes) {
+            let _ = Lock::parse(&text);
+        }
+    }
+}
