@@ -160,9 +160,9 @@ fn qemu() -> String {
 fn fixed_arguments(parts: &Parts<'_>) -> Vec<String> {
     let memory = parts.memory_mib.to_string();
     let cpus = parts.cpus.to_string();
-    let append = format!("{KERNEL_ARGUMENTS} {}", parts.kernel_arguments);
+    let append = format!("{KERNEL_ARGUMENTS}{} {}", without_cmpxchg16b(parts.kernel), parts.kernel_arguments);
     let vmlinux = parts.kernel.vmlinux().to_string_lossy();
-    // Guests crash now and then on the cmpxchg16b of QEMU 7.2.
+    // Guests crash now and then on the cmpxchg16b of QEMU 7.2; see also `without_cmpxchg16b`.
     let cpu = "qemu64,-cx16";
     let fixed = [
         &["-M", "pc", "-accel", "tcg,thread=multi", "-cpu", cpu, "-m", &memory, "-smp", &cpus][..],
@@ -253,4 +253,9 @@ fn forget_old_states(dir: &Path) {
         // One that cannot be removed is tried again the next time.
         let _kept = fs::remove_file(path);
     }
+}
+/// Since 7.x, BPF storage comes from `kmalloc_nolock`, which on a processor without cmpxchg16b serves
+/// only slabs with debugging (mm/slub.c).
+fn without_cmpxchg16b(kernel: &Kernel) -> &'static str {
+    if kernel.series().starts_with("7.") { " slab_debug=F" } else { "" }
 }
