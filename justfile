@@ -71,5 +71,8 @@ guest-programs: compiler enforcer
 kernel *KERNELS="6.12": (setup KERNELS) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} {{ KERNELS }}
 
-# The same under every kernel that is supported
-kernel-all: (kernel "6.1 6.12 6.18 7.3")
+# All tests: those without a kernel, the demo (DNS by knot, end to end), and the kernel tests on two kernels
+test: check demo (kernel "6.1" "6.12")
+
+# The kernel tests under every kernel that is supported
+kernel-all: (kernel "6.1" "6.12" "6.18" "7.3")
