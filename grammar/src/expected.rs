@@ -8,7 +8,7 @@ use pest::error::{Error, ErrorVariant, InputLocation};
 
 use crate::error::SyntaxError;
 use crate::keyword;
-use crate::parse::pairs::Rule;
+use crate::matcher::Rule;
 use crate::scan::{self, Lexeme};
 use crate::syntax::Span;
 

@@ -11,19 +11,10 @@ use crate::error::SyntaxError;
 use crate::expected::{self, Place};
 use crate::keyword;
 use crate::literal;
+use crate::matcher::{Matcher, Rule};
 use crate::scan;
 use crate::syntax::{Expectation, Policy, Span, Spanned, Statement, Test};
 use crate::tree::Reader;
-
-/// What pest makes of `bfp.pest`; a module of its own for the sake of the generated names.
-pub(crate) mod pairs {
-    /// The parser that pest derives.
-    #[derive(pest_derive::Parser)]
-    #[grammar = "bfp.pest"]
-    pub(crate) struct Matcher;
-}
-
-use pairs::{Matcher, Rule};
 
 /// Parses the text of one file.
 ///

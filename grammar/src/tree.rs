@@ -8,7 +8,7 @@ use pest::iterators::Pair as PestPair;
 
 use crate::error::SyntaxError;
 use crate::literal::{self, HostWord};
-use crate::parse::pairs::Rule;
+use crate::matcher::Rule;
 use crate::scan::MAX_DEPTH;
 use crate::syntax::{
     Default, Destinations, Effect, Expectation, Expected, Host, HostDeclaration, Name, Ports, ProgramDeclaration,
