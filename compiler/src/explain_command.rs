@@ -1,7 +1,7 @@
 //! `explain`: the verdict for one program and one destination, by the function that the kernel uses.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::path::Path;
 
 use bfp_bundle::debug::Debug;
 use bfp_bundle::decide::{Reason, decide};
@@ -14,7 +14,7 @@ use bfp_compiler::{lower, pipeline, source};
 use miette::Diagnostic;
 
 use crate::policy_command::Files;
-use crate::{Failure, TrustArguments, bundle_command};
+use crate::{Answer, ExplainArguments, Failure, TrustArguments, bundle_command};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 enum ExplainError {
@@ -27,18 +27,26 @@ enum ExplainError {
     #[error("the policy has no address for the name `{name}`")]
     #[diagnostic(code(explain::name), help("name an address, or a DNS name that the policy uses"))]
     Name { name: String },
+    #[error("the policy declares no program `{name}`")]
+    #[diagnostic(
+        code(explain::program),
+        help("name a program that the policy declares, or any path, such as `/usr/bin/{name}`")
+    )]
+    Program { name: String },
     #[error("`{file}` is a bundle, and a bundle is read only when it is verified")]
     #[diagnostic(code(explain::trust), help("add `--trust KEY`"))]
     Trust { file: String },
 }
 
-pub(crate) fn explain(file: &Path, program: &str, destination: &str, trust: Option<&Path>) -> Result<(), Failure> {
+pub(crate) fn explain(arguments: &ExplainArguments) -> Answer {
+    let ExplainArguments { file, program, destination, trust, audience } = arguments;
     let bytes = source::read_bytes(file, MAX_BUNDLE_BYTES)?;
     if bytes.starts_with(&MAGIC) {
         let Some(trust) = trust else {
             return Err(ExplainError::Trust { file: file.display().to_string() }.into());
         };
-        let bundle = bundle_command::verified(&bytes, &TrustArguments { trust: trust.to_owned(), threshold: 1 })?;
+        let trust = TrustArguments { trust: trust.to_owned(), threshold: 1, audience: audience.clone() };
+        let bundle = bundle_command::verified(&bytes, &trust)?;
         return answer(bundle.image(), bundle.debug(), program, destination);
     }
     let files = Files::read(file)?;
@@ -47,12 +55,16 @@ pub(crate) fn explain(file: &Path, program: &str, destination: &str, trust: Opti
     answer(&image, &pipeline::debug(&files.source(), &checked), program, destination)
 }
 
-fn answer(image: &Image, debug: &Debug, program: &str, destination: &str) -> Result<(), Failure> {
+fn answer(image: &Image, debug: &Debug, program: &str, destination: &str) -> Answer {
     let paths: Vec<&str> = match program {
         path if path.starts_with('/') => vec![path],
         name => debug.programs.iter().filter(|(_, declared)| declared == name).map(|(path, _)| path.as_str()).collect(),
     };
-    let paths = if paths.is_empty() { vec![program] } else { paths };
+    if paths.is_empty() {
+        return Err(ExplainError::Program { name: program.to_owned() }.into());
+    }
+    // Writing to a string cannot fail.
+    let mut said = String::new();
     let (addresses, port, protocol) = parse(destination, debug)?;
     let mut all_allowed = true;
     for path in &paths {
@@ -66,18 +78,18 @@ fn answer(image: &Image, debug: &Debug, program: &str, destination: &str) -> Res
                 IpAddr::V4(address) => format!("{address}:{port}"),
                 IpAddr::V6(address) => format!("[{address}]:{port}"),
             };
-            println!("{word}  {path} -> {shown}/{}", protocol_name(protocol));
-            println!("  because {}", reason(verdict.reason));
+            let _ = writeln!(said, "{word}  {path} -> {shown}/{}", protocol_name(protocol));
+            let _ = writeln!(said, "  because {}", reason(verdict.reason));
             if let Some(rule) = debug.rules.get(verdict.rule as usize) {
-                println!("  {}:{}  {}", rule.file, rule.line, rule.text);
+                let _ = writeln!(said, "  {}:{}  {}", rule.file, rule.line, rule.text);
             }
             let text = address.to_string();
             for (_, name) in debug.names.iter().filter(|(at, _)| *at == text) {
-                println!("  {text} is {name} in the lock");
+                let _ = writeln!(said, "  {text} is {name} in the lock");
             }
         }
     }
-    if all_allowed { Ok(()) } else { Err(Failure::Finding) }
+    if all_allowed { Ok(said) } else { Err(Failure::Finding(said)) }
 }
 
 /// The label of a process of the executable at `path` that nothing restricted started.

@@ -1,17 +1,21 @@
 //! `bfpc`: the commands over the compiler's stages. Here are the files, the clock, the terminal and the
 //! exit codes: 0 yes, 1 a finding, 2 usage or input, 3 verification refused.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the program that speaks to people")]
+//!
+//! Always: an answer goes to the standard output, and only when the command is done, so that a command
+//! that fails says nothing there; what is wrong goes to the standard error, with its cure.
 
 mod bundle_command;
 mod explain_command;
 mod policy_command;
 
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bfp_compiler::pipeline::Findings;
+use bfp_compiler::source;
 use clap::{Args, Parser, Subcommand};
-use miette::{Diagnostic, NamedSource, Report};
+use miette::{Diagnostic, MietteHandlerOpts, NamedSource, Report};
 
 /// Compiles bfp policies: which executable may reach which destination.
 #[derive(Parser)]
@@ -57,18 +61,8 @@ enum Command {
         #[command(flatten)]
         trust: TrustArguments,
     },
-    /// Say whether a program may reach a destination, and which rule decides; exit 1 if it may not
-    Explain {
-        /// The policy, or the bundle (then `--trust` is needed)
-        file: PathBuf,
-        /// A path, or a name that the policy declares
-        program: String,
-        /// ADDRESS:PORT[/PROTOCOL] or NAME:PORT[/PROTOCOL]; the protocol is `tcp` unless it is given
-        destination: String,
-        /// The trusted public key, or a directory of them (*.pem), for a bundle
-        #[arg(long, value_name = "PATH")]
-        trust: Option<PathBuf>,
-    },
+    /// Say whether a program may reach a destination, and by which rule; exit 1 if not
+    Explain(ExplainArguments),
     /// Make a signing key: KEY (secret) and KEY.pub (public), both in PEM
     Keygen {
         /// Where the secret key is written
@@ -80,7 +74,7 @@ enum Command {
 struct LockArguments {
     /// The policy
     policy: PathBuf,
-    /// A DNS server; several must agree. Without it: those of this system
+    /// A DNS server; may be given several times, and all must agree. Without it: those of this system
     #[arg(long, value_name = "IP[:PORT]")]
     resolver: Vec<String>,
 }
@@ -92,19 +86,19 @@ struct BuildArguments {
     /// Where the bundle is written
     #[arg(short, long, value_name = "BUNDLE")]
     output: PathBuf,
-    /// A secret key to sign with
+    /// A secret key to sign with; may be given several times
     #[arg(long, required = true, value_name = "PEM")]
     key: Vec<PathBuf>,
     /// The revision: a host accepts no lower one
     #[arg(long, default_value_t = 1, value_name = "N")]
     revision: u64,
-    /// Hosts refuse the bundle before this time (RFC 3339)
+    /// Hosts refuse the bundle before this time, such as 2027-01-31T00:00:00Z
     #[arg(long, value_name = "TIME")]
     not_before: Option<String>,
-    /// Hosts refuse the bundle from this time on (RFC 3339)
+    /// Hosts refuse the bundle from this time on, such as 2028-01-31T00:00:00Z
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
-    /// A label of the hosts that the bundle is for
+    /// A label of the hosts that the bundle is for; may be given several times. Without it: every host
     #[arg(long, value_name = "LABEL")]
     audience: Vec<String>,
 }
@@ -117,56 +111,142 @@ struct TrustArguments {
     /// How many trusted keys must have signed
     #[arg(long, default_value_t = 1, value_name = "M")]
     threshold: usize,
+    /// A label of the host that it is verified for, where the bundle is not for every host
+    #[arg(long, value_name = "LABEL")]
+    audience: Vec<String>,
 }
+
+#[derive(Args)]
+struct ExplainArguments {
+    /// The policy, or the bundle (then `--trust` is needed)
+    file: PathBuf,
+    /// A path, or a name that the policy declares
+    program: String,
+    /// ADDRESS:PORT[/PROTOCOL] or NAME:PORT[/PROTOCOL]; the protocol is `tcp` unless it is given
+    destination: String,
+    /// For a bundle: the trusted public key, or a directory of them (*.pem)
+    #[arg(long, value_name = "PATH")]
+    trust: Option<PathBuf>,
+    /// For a bundle that is not for every host: a label of the host
+    #[arg(long, value_name = "LABEL")]
+    audience: Vec<String>,
+}
+
+/// What a command answers.
+type Answer = Result<String, Failure>;
 
 /// How a command ends when it does not end well.
 enum Failure {
-    /// The answer is no, and was printed.
-    Finding,
+    /// The answer is no, in these words.
+    Finding(String),
     /// What was given cannot be used.
-    Input(Vec<Report>),
+    Input(Complaints),
     /// A bundle is refused.
     Refused(Report),
 }
 
+/// What is wrong with the input, and how many errors that are in which file.
+#[derive(Default)]
+struct Complaints {
+    reports: Vec<Report>,
+    closing: String,
+}
+
 impl<D: Diagnostic + Send + Sync + 'static> From<D> for Failure {
     fn from(diagnostic: D) -> Failure {
-        Failure::Input(vec![Report::new(diagnostic)])
+        Failure::Input(Complaints { reports: vec![Report::new(diagnostic)], closing: String::new() })
     }
 }
 
 /// Shows findings in the text that they are about.
-fn in_source(findings: Findings, file: &str, text: &str) -> Failure {
+fn in_source(findings: Findings, file: &str, text: &str) -> Complaints {
+    // A lock file's faults stand under one heading.
+    let errors: usize = findings.iter().map(|finding| finding.related().map_or(1, Iterator::count)).sum();
+    let closing = format!("{errors} {} in {file}\n", if errors == 1 { "error" } else { "errors" });
     let shown = findings
         .into_iter()
-        .map(|finding| Report::new_boxed(finding).with_source_code(NamedSource::new(file, text.to_owned())));
-    Failure::Input(shown.collect())
+        .map(|finding| Report::new_boxed(finding).with_source_code(NamedSource::new(file, visible(text))));
+    Complaints { reports: shown.collect(), closing }
+}
+
+/// The text with everything that a terminal would obey, or not show, replaced by what it shows. Every place
+/// in it stays the same.
+fn visible(text: &str) -> String {
+    let invisible = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+            || matches!(
+                c,
+                '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
+            )
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.len_utf8() {
+            _ if !invisible(c) => shown.push(c),
+            1 => shown.push('?'),
+            2 => shown.push_str("??"),
+            3 => shown.push('\u{fffd}'),
+            _ => shown.push_str("\u{fffd}?"),
+        }
+    }
+    shown
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = match arguments.command {
+    // It fails only where it was done before.
+    let _ = miette::set_hook(Box::new(|_| Box::new(style().build())));
+    let answer = match arguments.command {
         Command::Check { policy } => policy_command::check(&policy),
         Command::Fmt { policies, check } => policy_command::format(&policies, check),
         Command::Lock(arguments) => policy_command::lock(&arguments),
         Command::Build(arguments) => bundle_command::build(&arguments),
         Command::Verify { bundle, trust } => bundle_command::verify(&bundle, &trust),
         Command::Inspect { bundle, trust } => bundle_command::inspect(&bundle, &trust),
-        Command::Explain { file, program, destination, trust } => {
-            explain_command::explain(&file, &program, &destination, trust.as_deref())
-        }
+        Command::Explain(arguments) => explain_command::explain(&arguments),
         Command::Keygen { key } => bundle_command::keygen(&key),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Finding) => ExitCode::from(1),
-        Err(Failure::Input(reports)) => {
-            reports.iter().for_each(|report| eprintln!("{report:?}"));
+    match answer {
+        Ok(text) => print(&text, 0),
+        Err(Failure::Finding(text)) => print(&text, 1),
+        Err(Failure::Input(Complaints { reports, closing })) => {
+            reports.iter().for_each(complain);
+            let _ = io::stderr().write_all(closing.as_bytes());
             ExitCode::from(2)
         }
         Err(Failure::Refused(report)) => {
-            eprintln!("{report:?}");
+            complain(&report);
             ExitCode::from(3)
         }
     }
+}
+
+/// How reports look: coloured only on a terminal and without `NO_COLOR`; as wide as the terminal.
+fn style() -> MietteHandlerOpts {
+    let set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+    let terminal = io::stderr().is_terminal();
+    let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    let style = MietteHandlerOpts::new().color(terminal && !dumb && !set("NO_COLOR")).terminal_links(false);
+    if terminal { style } else { style.width(100) }
+}
+
+/// Ends with `code` once all of the answer is written.
+fn print(text: &str, code: u8) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::from(code),
+        // Whoever reads has read enough: `bfpc inspect BUNDLE | head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(code),
+        Err(error) => {
+            let path = "the standard output".to_owned();
+            complain(&Report::new(policy_command::WriteError { path, reason: source::reason(&error) }));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Where the standard error is closed, the exit code says it alone.
+fn complain(report: &Report) {
+    let _ = writeln!(io::stderr(), "{report:?}");
 }

@@ -22,7 +22,8 @@ pub type Findings = Vec<Box<dyn Diagnostic + Send + Sync>>;
 /// What goes in.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
-    /// The name of the file, for messages and the debug section.
+    /// The name of the file, without its directory: it goes into the debug section, and the same policy
+    /// has the same bundle wherever it is compiled.
     pub file: &'a str,
     /// The name of the policy, where the text gives none.
     pub stem: &'a str,

@@ -1,12 +1,13 @@
 //! The commands over a policy's source: `check`, `fmt`, `lock`.
 
-use std::fmt::Display;
-use std::fs;
-use std::path::Path;
+use std::fmt::{Display, Write as _};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use bfp_compiler::dns::{self, Resolvers};
 use bfp_compiler::dns_name::DnsName;
-use bfp_compiler::lock::{Lock, LockedName};
+use bfp_compiler::lock::Lock;
 use bfp_compiler::pipeline::{self, Findings, Source};
 use bfp_compiler::resolve;
 use bfp_compiler::source;
@@ -14,69 +15,108 @@ use bfp_grammar::syntax::Span;
 use miette::{Diagnostic, LabeledSpan};
 use time::OffsetDateTime;
 
-use crate::{Failure, LockArguments, in_source};
+use crate::{Answer, Complaints, Failure, LockArguments, in_source};
 
 /// A policy and its lock, as read.
 pub(crate) struct Files {
+    /// The path as it was given, for messages.
     pub(crate) file: String,
-    pub(crate) stem: String,
-    pub(crate) text: String,
-    pub(crate) lock_text: String,
-    pub(crate) lock: Lock,
+    /// The file's name without its directory.
+    name: String,
+    stem: String,
+    text: String,
+    lock_text: String,
+    lock: Lock,
 }
 
 impl Files {
     /// Reads a policy, and the lock beside it where there is one.
     pub(crate) fn read(policy: &Path) -> Result<Files, Failure> {
-        let text = source::read_text(policy)?;
+        let mut files = Files::read_policy(policy)?;
         let lock_path = source::lock_path(policy);
-        let lock_text = if lock_path.exists() { source::read_text(&lock_path)? } else { String::new() };
-        let lock = if lock_text.is_empty() {
-            Lock::default()
-        } else {
-            Lock::parse(&lock_text)
-                .map_err(|error| in_source(vec![Box::new(error)], &lock_path.display().to_string(), &lock_text))?
+        // A link that leads nowhere is no absent lock: reading it says what is wrong.
+        if fs::symlink_metadata(&lock_path).is_ok() {
+            files.lock_text = source::read_text(&lock_path)?;
+            let shown = lock_path.display().to_string();
+            files.lock = Lock::parse(&files.lock_text)
+                .map_err(|error| Failure::Input(in_source(vec![Box::new(error)], &shown, &files.lock_text)))?;
+        }
+        Ok(files)
+    }
+
+    /// Reads a policy alone, whatever its lock says.
+    fn read_policy(policy: &Path) -> Result<Files, Failure> {
+        let text = source::read_text(policy)?;
+        let or_policy = |part: Option<&std::ffi::OsStr>| {
+            part.map_or_else(|| "policy".to_owned(), |part| part.to_string_lossy().into_owned())
         };
-        let stem = policy.file_stem().map_or_else(|| "policy".to_owned(), |stem| stem.to_string_lossy().into_owned());
-        Ok(Files { file: policy.display().to_string(), stem, text, lock_text, lock })
+        Ok(Files {
+            file: policy.display().to_string(),
+            name: or_policy(policy.file_name()),
+            stem: or_policy(policy.file_stem()),
+            text,
+            lock_text: String::new(),
+            lock: Lock::default(),
+        })
     }
 
     pub(crate) fn source(&self) -> Source<'_> {
-        Source { file: &self.file, stem: &self.stem, text: &self.text, lock_text: &self.lock_text, lock: &self.lock }
+        Source { file: &self.name, stem: &self.stem, text: &self.text, lock_text: &self.lock_text, lock: &self.lock }
     }
 
     pub(crate) fn show(&self, findings: Findings) -> Failure {
-        in_source(findings, &self.file, &self.text)
+        Failure::Input(in_source(findings, &self.file, &self.text))
     }
 }
 
-pub(crate) fn check(policy: &Path) -> Result<(), Failure> {
+pub(crate) fn check(policy: &Path) -> Answer {
     let files = Files::read(policy)?;
     let checked = pipeline::check(&files.source()).map_err(|findings| files.show(findings))?;
     let policy = checked.policy();
-    println!("{}: ok, {} rules over {} programs", files.file, policy.rules.len(), policy.programs.len());
-    Ok(())
+    // `only P -> only D` is one line with two effects.
+    let mut rules: Vec<Span> = policy.rules.iter().map(|rule| rule.span).collect();
+    rules.dedup();
+    Ok(format!("{}: ok, {}, {}\n", files.file, counted(rules.len(), "rule"), counted(policy.programs.len(), "program")))
 }
 
-pub(crate) fn format(policies: &[std::path::PathBuf], check: bool) -> Result<(), Failure> {
-    let mut differs = false;
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Reads all policies before it writes one, so that a broken one changes nothing.
+pub(crate) fn format(policies: &[PathBuf], check: bool) -> Answer {
+    let mut complaints = Complaints::default();
+    let mut changed: Vec<(&PathBuf, String)> = Vec::new();
     for policy in policies {
         let text = source::read_text(policy)?;
-        let file = policy.display().to_string();
-        let formatted = bfp_grammar::format(&text).map_err(|errors| {
-            in_source(errors.into_iter().map(|error| Box::new(error) as _).collect(), &file, &text)
-        })?;
-        if formatted == text {
-            continue;
+        match bfp_grammar::format(&text) {
+            Ok(formatted) if formatted == text => {}
+            Ok(formatted) => changed.push((policy, formatted)),
+            Err(errors) => {
+                let found = in_source(boxed(errors), &policy.display().to_string(), &text);
+                complaints.reports.extend(found.reports);
+                complaints.closing.push_str(&found.closing);
+            }
         }
+    }
+    if !complaints.reports.is_empty() {
+        return Err(Failure::Input(complaints));
+    }
+    let mut said = String::new();
+    for (policy, formatted) in &changed {
+        let file = policy.display();
         if check {
-            differs = true;
-            println!("{file}: not in the canonical form; `bfpc fmt {file}` rewrites it");
+            // Writing to a string cannot fail, here and below.
+            let _ = writeln!(said, "{file}: not in the canonical form; `bfpc fmt {file}` rewrites it");
         } else {
             write(policy, formatted.as_bytes())?;
         }
     }
-    if differs { Err(Failure::Finding) } else { Ok(()) }
+    if said.is_empty() { Ok(said) } else { Err(Failure::Finding(said)) }
+}
+
+fn boxed<D: Diagnostic + Send + Sync + 'static>(errors: Vec<D>) -> Findings {
+    errors.into_iter().map(|error| Box::new(error) as _).collect()
 }
 
 /// A name without an answer, at its place in the policy.
@@ -101,22 +141,21 @@ impl Diagnostic for Unresolved {
     }
 }
 
-pub(crate) fn lock(arguments: &LockArguments) -> Result<(), Failure> {
-    let files = Files::read(&arguments.policy)?;
-    let show = |errors: Findings| files.show(errors);
-    let syntax = bfp_grammar::parse(&files.text)
-        .map_err(|errors| show(errors.into_iter().map(|error| Box::new(error) as _).collect()))?;
-    let names = resolve::dns_names(&syntax)
-        .map_err(|errors| show(errors.into_iter().map(|error| Box::new(error) as _).collect()))?;
+pub(crate) fn lock(arguments: &LockArguments) -> Answer {
+    let files = Files::read_policy(&arguments.policy)?;
+    let syntax = bfp_grammar::parse(&files.text).map_err(|errors| files.show(boxed(errors)))?;
+    let names = resolve::dns_names(&syntax).map_err(|errors| files.show(boxed(errors)))?;
     let resolvers =
         if arguments.resolver.is_empty() { Resolvers::system()? } else { Resolvers::parse(&arguments.resolver)? };
     let mut lock = Lock::default();
     let mut errors: Findings = Vec::new();
+    let mut said = String::new();
     let asked = names.keys().cloned().collect();
     for (name, answer) in dns::resolve(&asked, &resolvers, OffsetDateTime::now_utc()) {
         match answer {
             Ok(answer) => {
-                report(name.as_str(), &answer);
+                let addresses: Vec<String> = answer.addresses.iter().map(ToString::to_string).collect();
+                let _ = writeln!(said, "{name}  {}", addresses.join(", "));
                 lock.names.insert(name, answer);
             }
             Err(reason) => {
@@ -126,33 +165,43 @@ pub(crate) fn lock(arguments: &LockArguments) -> Result<(), Failure> {
         }
     }
     if !errors.is_empty() {
-        return Err(show(errors));
+        return Err(files.show(errors));
     }
     let path = source::lock_path(&arguments.policy);
     write(&path, lock.to_text().as_bytes())?;
-    println!("{}: {} names locked", path.display(), lock.names.len());
-    Ok(())
-}
-
-fn report(name: &str, answer: &LockedName) {
-    let addresses: Vec<String> = answer.addresses.iter().map(ToString::to_string).collect();
-    println!("{name}  {}", addresses.join(", "));
+    let _ = writeln!(said, "{}: {} locked", path.display(), counted(lock.names.len(), "name"));
+    Ok(said)
 }
 
 /// Replaces a file as a whole, so that nobody ever reads half of it.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| WriteError { path: path.display().to_string(), reason: error.to_string() };
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    fs::write(&beside, bytes).map_err(failed)?;
-    fs::rename(&beside, path).map_err(failed)?;
-    Ok(())
+    let failed = |reason: String| WriteError { path: path.display().to_string(), reason };
+    // A link stays a link, and what is no file (a device, say) is never replaced by one.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mode = match fs::metadata(&target) {
+        Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
+        Ok(_) => return Err(failed("it is not a regular file".to_owned()).into()),
+        Err(_) => None,
+    };
+    let mut beside = target.as_os_str().to_owned();
+    beside.push(format!(".{}.new", std::process::id()));
+    let written = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&beside)?;
+        file.write_all(bytes)?;
+        mode.map_or(Ok(()), |mode| file.set_permissions(mode))?;
+        fs::rename(&beside, &target)
+    };
+    written().map_err(|error| {
+        // What is left of a failure is in nobody's way; the failure itself is what is told.
+        let _ = fs::remove_file(&beside);
+        failed(source::reason(&error)).into()
+    })
 }
 
 /// A file cannot be written.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[error("`{path}` cannot be written: {reason}")]
-#[diagnostic(code(source::unwritable), help("check the directory and its permissions"))]
+#[diagnostic(code(source::unwritable), help("name a file in a directory that exists and that you may write to"))]
 pub(crate) struct WriteError {
     pub(crate) path: String,
     pub(crate) reason: String,

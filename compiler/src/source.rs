@@ -22,7 +22,7 @@ pub enum SourceError {
     },
     /// A directory, a device, a pipe.
     #[error("`{path}` is not a regular file")]
-    #[diagnostic(code(source::not_a_file), help("name the file itself, such as `policy.bfp`"))]
+    #[diagnostic(code(source::not_a_file), help("name the file itself, not a directory, a pipe or a device"))]
     NotAFile {
         /// Which file.
         path: String,
@@ -39,20 +39,28 @@ pub enum SourceError {
         limit: u64,
     },
     /// Not text.
-    #[error("`{path}` is not UTF-8 text: byte {at} cannot be decoded")]
-    #[diagnostic(code(source::not_utf8), help("save the file as UTF-8"))]
+    #[error("`{path}` is not UTF-8 text: line {line} cannot be decoded")]
+    #[diagnostic(code(source::not_utf8), help("save it as UTF-8, and check that it is the right file"))]
     NotUtf8 {
         /// Which file.
         path: String,
-        /// The first byte that is wrong.
-        at: usize,
+        /// The first line that is wrong.
+        line: usize,
     },
+}
+
+/// What the system says, as the end of a sentence.
+pub fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.rsplit_once(" (os error ").map_or(text.as_str(), |(text, _)| text);
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 /// Reads a file of at most `limit` bytes.
 pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, SourceError> {
     let name = || path.display().to_string();
-    let unreadable = |error: std::io::Error| SourceError::Unreadable { path: name(), reason: error.to_string() };
+    let unreadable = |error: std::io::Error| SourceError::Unreadable { path: name(), reason: reason(&error) };
     // Asked before opening: opening a pipe or a device may wait or act.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(SourceError::NotAFile { path: name() });
@@ -73,9 +81,10 @@ pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, SourceError> {
 
 /// Reads a text file.
 pub fn read_text(path: &Path) -> Result<String, SourceError> {
-    String::from_utf8(read_bytes(path, MAX_SOURCE_BYTES)?).map_err(|error| SourceError::NotUtf8 {
-        path: path.display().to_string(),
-        at: error.utf8_error().valid_up_to(),
+    String::from_utf8(read_bytes(path, MAX_SOURCE_BYTES)?).map_err(|error| {
+        let before = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+        let line = before.filter(|&&byte| byte == b'\n').count() + 1;
+        SourceError::NotUtf8 { path: path.display().to_string(), line }
     })
 }
 

@@ -49,7 +49,7 @@ fn lock() -> Lock {
 #[test]
 fn lock_text_is_made_for_review() {
     insta::assert_snapshot!(lock().to_text(), @r#"
-    # The DNS answers this policy is compiled with. Review changes; `bfpc lock --update` makes them.
+    # The DNS answers this policy is compiled with. Review changes; `bfpc lock` makes them.
     version = 1
 
     [[name]]

@@ -12,10 +12,7 @@ use crate::lock::LOCK_VERSION;
 /// A lock file that cannot be used, and every reason that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Diagnostic)]
 #[error("the lock file cannot be used")]
-#[diagnostic(
-    code(lock::unusable),
-    help("take back the committed lock file, or resolve again with `bfpc lock --update`")
-)]
+#[diagnostic(code(lock::unusable), help("take back the committed lock file, or resolve again with `bfpc lock FILE`"))]
 pub struct LockError {
     /// In the order of the text; never empty.
     #[related]
@@ -29,7 +26,7 @@ pub enum LockFault {
     #[error("the lock file is not TOML: {reason}")]
     #[diagnostic(
         code(lock::syntax),
-        help("a merge may have left its markers here: resolve again with `bfpc lock --update`")
+        help("a merge may have left its markers here: resolve again with `bfpc lock FILE`")
     )]
     Syntax {
         reason: String,
@@ -38,13 +35,16 @@ pub enum LockFault {
     },
 
     #[error("the lock file states no version")]
-    #[diagnostic(code(lock::no_version), help("the file must contain `version = {LOCK_VERSION}`"))]
+    #[diagnostic(
+        code(lock::no_version),
+        help("take back the line `version = {LOCK_VERSION}`, or resolve again with `bfpc lock FILE`")
+    )]
     NoVersion,
 
     #[error("the lock file has version {found}, and this compiler reads version {LOCK_VERSION}")]
     #[diagnostic(
         code(lock::unknown_version),
-        help("use the version of bfpc that wrote it, or resolve again with `bfpc lock --update`")
+        help("use the version of bfpc that wrote it, or resolve again with `bfpc lock FILE`")
     )]
     UnknownVersion {
         found: String,
@@ -55,7 +55,7 @@ pub enum LockFault {
     #[error("{reason}")]
     #[diagnostic(
         code(lock::shape),
-        help("the lock file is written by `bfpc lock`: do not add to it by hand, resolve again")
+        help("the lock file is written by `bfpc lock FILE`: resolve again rather than edit it")
     )]
     Shape {
         reason: String,
@@ -86,7 +86,7 @@ pub enum LockFault {
     #[error("`{name}` is locked twice")]
     #[diagnostic(
         code(lock::duplicate_name),
-        help("keep one of the two tables, or resolve again with `bfpc lock --update {name}`")
+        help("keep one of the two tables, or resolve again with `bfpc lock FILE`")
     )]
     DuplicateName {
         name: String,
@@ -97,7 +97,7 @@ pub enum LockFault {
     },
 
     #[error("`addresses` of `{name}` is empty")]
-    #[diagnostic(code(lock::no_addresses), help("resolve again with `bfpc lock --update {name}`, or remove the table"))]
+    #[diagnostic(code(lock::no_addresses), help("resolve again with `bfpc lock FILE`, or remove the table"))]
     NoAddresses {
         name: String,
         #[label("no address")]
@@ -123,7 +123,7 @@ pub enum LockFault {
     },
 
     #[error("`cname` of `{name}` holds no DNS name: {reason}")]
-    #[diagnostic(code(lock::invalid_cname), help("resolve again with `bfpc lock --update {name}`"))]
+    #[diagnostic(code(lock::invalid_cname), help("resolve again with `bfpc lock FILE`"))]
     InvalidCname {
         name: String,
         reason: NameError,

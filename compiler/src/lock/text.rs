@@ -14,7 +14,7 @@ use crate::dns_name::{DnsName, NameError};
 use crate::lock::{LOCK_VERSION, Lock, LockError, LockFault, LockedName, ResolvedAt};
 
 const FIRST_LINE: &str = "# The DNS answers this policy is compiled with. \
-Review changes; `bfpc lock --update` makes them.";
+Review changes; `bfpc lock` makes them.";
 
 /// Only the version, so that a file of another version is told so, whatever else it holds.
 #[derive(Deserialize)]

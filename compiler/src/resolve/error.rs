@@ -9,7 +9,10 @@ use crate::dns_name::{DnsName, NameError};
 pub enum ResolveError {
     /// Part of the language that this release cannot enforce.
     #[error("{feature} is not yet supported")]
-    #[diagnostic(code(resolve::not_yet_supported), help("leave it out: nothing weaker is put in its place"))]
+    #[diagnostic(
+        code(resolve::not_yet_supported),
+        help("remove it, or wait for a release that enforces it: nothing weaker is put in its place")
+    )]
     NotYetSupported {
         /// What was written.
         feature: &'static str,
@@ -96,13 +99,13 @@ pub enum ResolveError {
         span: Span,
     },
     /// Declarations that stand for each other.
-    #[error("`{name}` stands for itself")]
-    #[diagnostic(code(resolve::cycle), help("replace one of the names by what it should stand for"))]
+    #[error("the declaration of `{name}` leads back to itself")]
+    #[diagnostic(code(resolve::cycle), help("put what `{name}` should stand for in place of its name here"))]
     Cycle {
         /// Which.
         name: String,
         /// Where.
-        #[label("leads back here")]
+        #[label("comes back to `{name}` here")]
         span: Span,
     },
     /// Declarations that stand for each other in a chain too long to follow.
@@ -141,7 +144,7 @@ pub enum ResolveError {
         #[help]
         help: String,
         /// Where.
-        #[label("not a network")]
+        #[label("not the first address of a network")]
         span: Span,
     },
     /// A path that is no identity.
@@ -154,12 +157,12 @@ pub enum ResolveError {
         /// What was written.
         path: String,
         /// Where.
-        #[label("not an absolute path")]
+        #[label("names no executable")]
         span: Span,
     },
     /// Ports given twice.
     #[error("`{name}` has its ports already")]
-    #[diagnostic(code(resolve::ports_twice), help("leave the ports out here, or in the declaration of the host"))]
+    #[diagnostic(code(resolve::ports_twice), help("leave the ports out here, or in the declaration of `{name}`"))]
     PortsTwice {
         /// The host.
         name: String,

@@ -1,0 +1,495 @@
+//! The program `bfpc` as it is run: what it answers, how it refuses, and with which exit code.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const POLICY: &str =
+    "policy payments\n\nprogram signer = \"/usr/bin/signer\"\n\nonly signer -> only kms.internal:443\n";
+
+const LOCK: &str = "version = 1
+
+[[name]]
+name = \"kms.internal\"
+addresses = [\"203.0.113.10\", \"2001:db8::10\"]
+ttl_seconds = 300
+resolvers = [\"192.0.2.53\"]
+resolved_at = \"2026-07-14T09:30:00Z\"
+";
+
+/// A directory with a policy, its lock and two keys.
+struct Place(TempDir);
+
+/// How a command ended.
+struct Ended {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Place {
+    fn new() -> Place {
+        let place = Place(TempDir::new().unwrap());
+        place.write("kms.bfp", POLICY);
+        place.write("kms.bfp.lock", LOCK);
+        for key in ["key", "other"] {
+            place.ok(&["keygen", key]);
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn bfpc(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bfpc"));
+        command.args(words).current_dir(self.0.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `bfpc`, and holds it to what every command promises.
+    fn run(&self, words: &[&str]) -> Ended {
+        let ended = Ended::of(self.bfpc(words).output().unwrap());
+        let all = format!("bfpc {}\n{}\n{}", words.join(" "), ended.stdout, ended.stderr);
+        assert!(!ended.stderr.contains("panicked"), "{all}");
+        assert!(!all.contains('\u{1b}'), "colour where there is no terminal: {all}");
+        match ended.code {
+            0 | 1 => assert_eq!(ended.stderr, "", "{all}"),
+            2 | 3 => {
+                assert_eq!(ended.stdout, "", "a command that fails answers nothing: {all}");
+                assert!(ended.stderr.contains("help: ") || ended.stderr.contains("try '--help'"), "{all}");
+            }
+            code => unreachable!("exit code {code}: {all}"),
+        }
+        ended
+    }
+
+    fn ok(&self, words: &[&str]) -> String {
+        let ended = self.run(words);
+        assert_eq!(ended.code, 0, "bfpc {}: {}{}", words.join(" "), ended.stdout, ended.stderr);
+        ended.stdout
+    }
+
+    /// Runs a command that must fail with this code, and say this.
+    fn refused(&self, code: i32, says: &str, words: &[&str]) -> Ended {
+        let ended = self.run(words);
+        let all = format!("bfpc {}: {}{}", words.join(" "), ended.stdout, ended.stderr);
+        assert_eq!(ended.code, code, "{all}");
+        assert!(all.contains(says), "`{says}` is not in: {all}");
+        ended
+    }
+
+    /// `kms.bfpb`, signed by `key`.
+    fn built(&self, more: &[&str]) -> Vec<u8> {
+        self.ok(&[&["build", "kms.bfp", "-o", "kms.bfpb", "--key", "key"], more].concat());
+        fs::read(self.path("kms.bfpb")).unwrap()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Ended {
+    fn of(output: Output) -> Ended {
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_policy_is_built_verified_inspected_and_explained() {
+    let place = Place::new();
+    assert_eq!(place.ok(&["check", "kms.bfp"]), "kms.bfp: ok, 1 rule, 1 program\n");
+    let bytes = place.built(&["--revision", "7"]);
+    let built = place.ok(&["build", "kms.bfp", "-o", "kms.bfpb", "--key", "key", "--revision", "7"]);
+    assert!(built.starts_with("kms.bfpb: policy payments, revision 7, "), "{built}");
+    assert_eq!(fs::read(place.path("kms.bfpb")).unwrap(), bytes, "built again, and different");
+
+    let verified = place.ok(&["verify", "kms.bfpb", "--trust", "key.pub"]);
+    assert!(verified.starts_with("kms.bfpb: verified, policy payments, revision 7\nsigned by "), "{verified}");
+    let inspected = place.ok(&["inspect", "kms.bfpb", "--trust", "key.pub"]);
+    for line in [
+        "policy      payments",
+        "revision    7",
+        "  /usr/bin/signer",
+        "  kms.bfp:5  only signer -> only kms.internal:443",
+    ] {
+        assert_eq!(inspected.lines().filter(|found| *found == line).count(), 1, "{line}: {inspected}");
+    }
+
+    // The policy and its bundle give one answer.
+    for file in [&["kms.bfp"][..], &["kms.bfpb", "--trust", "key.pub"]] {
+        let explain = |program, destination| place.run(&[&["explain"], file, &[program, destination]].concat());
+        let allowed = explain("signer", "kms.internal:443");
+        assert_eq!(allowed.code, 0, "{}", allowed.stdout);
+        assert!(allowed.stdout.contains("allowed  /usr/bin/signer -> 203.0.113.10:443/tcp"), "{}", allowed.stdout);
+        assert!(allowed.stdout.contains("allowed  /usr/bin/signer -> [2001:db8::10]:443/tcp"), "{}", allowed.stdout);
+        assert!(allowed.stdout.contains("203.0.113.10 is kms.internal in the lock"), "{}", allowed.stdout);
+        let denied = explain("/usr/bin/curl", "203.0.113.10:443/udp");
+        assert_eq!(denied.code, 1, "{}", denied.stdout);
+        assert!(denied.stdout.starts_with("denied  /usr/bin/curl"), "{}", denied.stdout);
+        assert!(denied.stdout.contains("kms.bfp:5  only signer -> only kms.internal:443"), "{}", denied.stdout);
+        assert_eq!(explain("/usr/bin/signer", "[2001:db8::11]:443").code, 1);
+        assert_eq!(explain("/usr/bin/curl", "192.0.2.1:443").code, 0);
+    }
+}
+
+#[test]
+fn keys_are_made_once_and_the_secret_half_is_for_its_owner_alone() {
+    let place = Place::new();
+    let mode = |name| fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("key"), 0o600);
+    let before = fs::read(place.path("key")).unwrap();
+    place.refused(2, "`key` exists", &["keygen", "key"]);
+    place.write("new.pub", "");
+    place.refused(2, "`new.pub` exists", &["keygen", "new"]);
+    assert!(!place.path("new").exists());
+    place.refused(2, "`nowhere/key` cannot be written", &["keygen", "nowhere/key"]);
+    assert_eq!(fs::read(place.path("key")).unwrap(), before);
+    assert_ne!(fs::read(place.path("key")).unwrap(), fs::read(place.path("other")).unwrap());
+}
+
+#[test]
+fn fmt_writes_the_canonical_form_and_check_only_tells() {
+    let place = Place::new();
+    let untidy = "only   \"/a\"->10.0.0.1 # why\n";
+    place.write("untidy.bfp", untidy);
+    place.refused(1, "untidy.bfp: not in the canonical form", &["fmt", "--check", "kms.bfp", "untidy.bfp"]);
+    assert_eq!(fs::read_to_string(place.path("untidy.bfp")).unwrap(), untidy);
+
+    place.write("broken.bfp", "only\n");
+    place.refused(2, "error in broken.bfp", &["fmt", "untidy.bfp", "broken.bfp"]);
+    assert_eq!(fs::read_to_string(place.path("untidy.bfp")).unwrap(), untidy, "all are written, or none");
+
+    fs::set_permissions(place.path("untidy.bfp"), fs::Permissions::from_mode(0o640)).unwrap();
+    symlink("untidy.bfp", place.path("link.bfp")).unwrap();
+    assert_eq!(place.ok(&["fmt", "link.bfp"]), "");
+    assert!(fs::symlink_metadata(place.path("link.bfp")).unwrap().is_symlink(), "a link stays a link");
+    assert_eq!(fs::metadata(place.path("untidy.bfp")).unwrap().permissions().mode() & 0o777, 0o640);
+    assert_eq!(fs::read_to_string(place.path("untidy.bfp")).unwrap(), "only \"/a\" -> 10.0.0.1  # why\n");
+    assert_eq!(place.ok(&["fmt", "--check", "untidy.bfp"]), "");
+}
+
+#[test]
+fn input_that_is_no_policy_gets_a_sentence() {
+    let place = Place::new();
+    fs::create_dir(place.path("directory")).unwrap();
+    place.write("latin1.bfp", b"# R\xe9sum\xe9\n");
+    place.write("empty.bfp", "");
+    place.write("zeros.bfp", [0; 4096]);
+    symlink("gone.bfp", place.path("dangling.bfp")).unwrap();
+    File::create(place.path("huge.bfp")).unwrap().set_len(1 << 30).unwrap();
+    assert!(Command::new("mkfifo").arg(place.path("pipe.bfp")).status().unwrap().success());
+    for (file, says) in [
+        ("missing.bfp", "`missing.bfp` cannot be read: no such file or directory"),
+        ("dangling.bfp", "`dangling.bfp` cannot be read: no such file or directory"),
+        ("kms.bfp/policy.bfp", "cannot be read: not a directory"),
+        ("directory", "`directory` is not a regular file"),
+        ("/dev/zero", "`/dev/zero` is not a regular file"),
+        ("pipe.bfp", "`pipe.bfp` is not a regular file"),
+        ("huge.bfp", "`huge.bfp` has 1073741824 bytes"),
+        ("latin1.bfp", "`latin1.bfp` is not UTF-8 text: line 1"),
+        ("zeros.bfp", "error in zeros.bfp"),
+        ("empty.bfp", "the policy has no rule"),
+    ] {
+        place.refused(2, says, &["check", file]);
+        place.refused(2, says, &["build", file, "-o", "out.bfpb", "--key", "key"]);
+        place.refused(2, says, &["explain", file, "/a", "10.0.0.1:1"]);
+        if file != "empty.bfp" {
+            place.refused(2, says, &["fmt", file]);
+            place.refused(2, says, &["lock", file, "--resolver", "127.0.0.1:9"]);
+        }
+    }
+    assert!(!place.path("out.bfpb").exists());
+}
+
+#[test]
+fn lock_beside_a_policy_is_read_with_the_same_care() {
+    let place = Place::new();
+    fs::remove_file(place.path("kms.bfp.lock")).unwrap();
+    place.refused(2, "`kms.internal` is not in the lock file", &["check", "kms.bfp"]);
+    symlink("gone.lock", place.path("kms.bfp.lock")).unwrap();
+    place.refused(2, "`kms.bfp.lock` cannot be read", &["check", "kms.bfp"]);
+    fs::remove_file(place.path("kms.bfp.lock")).unwrap();
+    place.write("kms.bfp.lock", LOCK.replace("203.0.113.10", "203.0.113"));
+    place.refused(2, "1 error in kms.bfp.lock", &["check", "kms.bfp"]);
+    // A broken lock does not stand in the way of a new one.
+    place.write("literal.bfp", "only \"/a\" -> 10.0.0.1\n");
+    place.write("literal.bfp.lock", "<<<<<<<\n");
+    place.refused(2, "`bfpc lock FILE`", &["check", "literal.bfp"]);
+    assert_eq!(place.ok(&["lock", "literal.bfp", "--resolver", "127.0.0.1:9"]), "literal.bfp.lock: 0 names locked\n");
+    place.ok(&["check", "literal.bfp"]);
+}
+
+#[test]
+fn name_without_an_answer_leaves_the_lock_as_it_was() {
+    let place = Place::new();
+    place.refused(2, "`kms.internal` has no answer", &["lock", "kms.bfp", "--resolver", "127.0.0.1:9"]);
+    assert_eq!(fs::read_to_string(place.path("kms.bfp.lock")).unwrap(), LOCK);
+    place.refused(2, "is not the address of a resolver", &["lock", "kms.bfp", "--resolver", "dns.example"]);
+}
+
+#[test]
+fn what_cannot_sign_is_named() {
+    let place = Place::new();
+    let build = |key: &str| ["build", "kms.bfp", "-o", "out.bfpb", "--key", key].map(str::to_owned);
+    place.write("text", "not a key");
+    for (key, says) in [
+        ("text", "`text` is not an unencrypted Ed25519 private key"),
+        ("key.pub", "`key.pub` is not an unencrypted Ed25519 private key"),
+        ("kms.bfp", "`kms.bfp` is not an unencrypted Ed25519 private key"),
+        ("missing", "`missing` cannot be read"),
+        ("/dev/zero", "`/dev/zero` is not a regular file"),
+    ] {
+        let words = build(key);
+        let ended = place.refused(2, says, &words.each_ref().map(String::as_str));
+        assert_eq!(ended.stderr.matches("Ed25519 private").count(), says.matches("Ed25519 private").count());
+    }
+    let twice = ["build", "kms.bfp", "-o", "out.bfpb", "--key", "key", "--key", "key"];
+    place.refused(2, "the keys `key` and `key` are the same", &twice);
+    place.refused(2, "--key", &["build", "kms.bfp", "-o", "out.bfpb"]);
+    assert!(!place.path("out.bfpb").exists());
+}
+
+#[test]
+fn times_and_revisions_are_checked_before_anything_is_signed() {
+    let place = Place::new();
+    let build = |more: &[&'static str]| [&["build", "kms.bfp", "-o", "out.bfpb", "--key", "key"], more].concat();
+    place.refused(2, "`tomorrow` is not a time", &build(&["--expires", "tomorrow"]));
+    place.refused(2, "`1969-12-31T23:59:59Z` is not a time", &build(&["--not-before", "1969-12-31T23:59:59Z"]));
+    let window = ["--not-before", "2027-01-01T00:00:00Z", "--expires", "2027-01-01T01:00:00+01:00"];
+    place.refused(2, "never valid", &build(&window));
+    place.refused(2, "--revision", &build(&["--revision", "-1"]));
+    place.refused(2, "--revision", &build(&["--revision", "18446744073709551616"]));
+    assert!(!place.path("out.bfpb").exists());
+}
+
+#[test]
+fn output_is_a_whole_file_or_nothing() {
+    let place = Place::new();
+    fs::create_dir(place.path("directory")).unwrap();
+    let names = place.names();
+    for output in ["nowhere/kms.bfpb", "directory", "/dev/full", "/dev/null", "/dev/stdout"] {
+        place.refused(2, "cannot be written", &["build", "kms.bfp", "-o", output, "--key", "key"]);
+    }
+    assert_eq!(place.names(), names, "nothing is left behind");
+    assert!(!fs::metadata("/dev/null").unwrap().is_file(), "a device was replaced by a file");
+    place.built(&[]);
+    assert_eq!(place.names().len(), names.len() + 1);
+}
+
+#[test]
+fn bundle_of_another_key_is_refused() {
+    let place = Place::new();
+    place.built(&[]);
+    for command in ["verify", "inspect"] {
+        place.refused(3, "unknown key", &[command, "kms.bfpb", "--trust", "other.pub"]);
+        place.refused(3, "1 valid signatures", &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "2"]);
+        place.refused(3, "demands no signature", &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "0"]);
+        place.refused(2, "--trust", &[command, "kms.bfpb"]);
+    }
+    let explain = ["explain", "kms.bfpb", "signer", "kms.internal:443"];
+    place.refused(3, "unknown key", &[&explain[..], &["--trust", "other.pub"]].concat());
+    place.refused(2, "add `--trust KEY`", &explain);
+}
+
+#[test]
+fn trust_is_a_public_key_or_a_directory_of_them() {
+    let place = Place::new();
+    place.built(&["--key", "other"]);
+    fs::create_dir(place.path("trust")).unwrap();
+    let verify = ["verify", "kms.bfpb", "--threshold", "2", "--trust", "trust"];
+    place.refused(2, "`trust` holds no public key", &verify);
+    for key in ["key", "other"] {
+        fs::copy(place.path(&format!("{key}.pub")), place.path(&format!("trust/{key}.pem"))).unwrap();
+    }
+    place.write("trust/README", "not a key, and not asked");
+    place.ok(&verify);
+    place.write("trust/broken.pem", "not a key");
+    place.refused(2, "`trust/broken.pem` is not an Ed25519 public key", &verify);
+    place.refused(2, "`key` is not an Ed25519 public key", &["verify", "kms.bfpb", "--trust", "key"]);
+    place.refused(2, "`nobody.pub` cannot be read", &["verify", "kms.bfpb", "--trust", "nobody.pub"]);
+}
+
+#[test]
+fn flipped_byte_is_refused() {
+    let place = Place::new();
+    let bytes = place.built(&[]);
+    for at in [0, 8, 12, 16, 20, 24, bytes.len() / 4, bytes.len() / 2, bytes.len() - 1] {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1;
+        place.write("flipped.bfpb", flipped);
+        let ended = place.refused(3, "verify::refused", &["verify", "flipped.bfpb", "--trust", "key.pub"]);
+        assert!(ended.stderr.contains("help: "), "byte {at}: {}", ended.stderr);
+    }
+    place.write("cut.bfpb", &bytes[..bytes.len() - 1]);
+    place.refused(3, "cut short", &["verify", "cut.bfpb", "--trust", "key.pub"]);
+    place.write("long.bfpb", [&bytes[..], b"\n"].concat());
+    place.refused(3, "after its last section", &["verify", "long.bfpb", "--trust", "key.pub"]);
+    place.write("empty.bfpb", "");
+    place.refused(3, "verify::refused", &["verify", "empty.bfpb", "--trust", "key.pub"]);
+    place.refused(3, "not a bfp bundle", &["verify", "kms.bfp", "--trust", "key.pub"]);
+}
+
+#[test]
+fn bundle_outside_its_time_or_for_others_is_refused() {
+    let place = Place::new();
+    let verify = ["verify", "kms.bfpb", "--trust", "key.pub"];
+    place.built(&["--expires", "2020-01-31T00:00:00Z"]);
+    place.refused(3, "expired", &verify);
+    place.built(&["--not-before", "9999-01-01T00:00:00Z"]);
+    place.refused(3, "not valid before", &verify);
+    place.built(&["--expires", "9999-01-01T00:00:00Z", "--audience", "payments", "--audience", "staging"]);
+    place.refused(3, "`--audience LABEL`", &verify);
+    place.refused(3, "labelled", &[&verify[..], &["--audience", "production"]].concat());
+    place.ok(&[&verify[..], &["--audience", "staging"]].concat());
+    let inspected = place.ok(&["inspect", "kms.bfpb", "--trust", "key.pub", "--audience", "payments"]);
+    assert!(inspected.contains("expires     9999-01-01T00:00:00Z"), "{inspected}");
+    let explain = ["explain", "kms.bfpb", "signer", "kms.internal:443", "--trust", "key.pub"];
+    place.refused(3, "labelled", &explain);
+    place.ok(&[&explain[..], &["--audience", "staging"]].concat());
+}
+
+#[test]
+fn file_that_is_no_bundle_gets_a_sentence() {
+    let place = Place::new();
+    File::create(place.path("huge.bfpb")).unwrap().set_len(1 << 30).unwrap();
+    for command in ["verify", "inspect"] {
+        place.refused(2, "1073741824 bytes", &[command, "huge.bfpb", "--trust", "key.pub"]);
+        place.refused(2, "`/dev/zero` is not a regular file", &[command, "/dev/zero", "--trust", "key.pub"]);
+        place.refused(2, "`gone` cannot be read", &[command, "gone", "--trust", "key.pub"]);
+    }
+}
+
+#[test]
+fn question_that_cannot_be_answered_is_no_denial() {
+    let place = Place::new();
+    let explain = |program: &'static str, destination: &'static str| ["explain", "kms.bfp", program, destination];
+    for destination in ["kms.internal", "kms.internal:https", "10.0.0.1:65536", "10.0.0.1:1/sctp", ":443", ""] {
+        place.refused(2, "explain::", &explain("signer", destination));
+    }
+    place.refused(2, "no address for the name `kms.example`", &explain("signer", "kms.example:443"));
+    place.refused(2, "the policy declares no program `sigher`", &explain("sigher", "kms.internal:443"));
+    place.ok(&explain("signer", "kms.internal:443/udp"));
+}
+
+#[test]
+fn same_source_lock_and_flags_give_the_same_bytes_anywhere() {
+    let (here, there) = (Place::new(), Place::new());
+    for key in ["key", "key.pub"] {
+        fs::copy(here.path(key), there.path(key)).unwrap();
+    }
+    fs::create_dir_all(there.path("deep/er")).unwrap();
+    let build = |directory: &Path, policy: &Path, output: &Path, key: &Path, umask: &str, zone: &str, lang: &str| {
+        let ended = Command::new("sh")
+            .args(["-c", "umask $0 && exec \"$@\"", umask, env!("CARGO_BIN_EXE_bfpc"), "build"])
+            .args([policy.as_os_str(), "-o".as_ref(), output.as_os_str(), "--key".as_ref(), key.as_os_str()])
+            .args(["--revision", "3", "--expires", "2031-01-31T00:00:00+01:00", "--audience", "payments"])
+            .current_dir(directory)
+            .env("TZ", zone)
+            .env("LANG", lang)
+            .env("LC_ALL", lang)
+            .output()
+            .unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    };
+    let (file, output, key) = (Path::new("kms.bfp"), Path::new("kms.bfpb"), Path::new("key"));
+    build(here.0.path(), file, output, key, "077", "Pacific/Kiritimati", "C");
+    let absolute = ["kms.bfp", "deep/other.bfpb", "key"].map(|name| there.path(name));
+    let [policy, other, secret] = absolute.each_ref().map(PathBuf::as_path);
+    build(&there.path("deep/er"), policy, other, secret, "000", "America/Los_Angeles", "tr_TR.UTF-8");
+    assert_eq!(fs::read(here.path("kms.bfpb")).unwrap(), fs::read(other).unwrap());
+}
+
+#[test]
+fn every_error_is_told_at_once_and_counted() {
+    let place = Place::new();
+    place.write("three.bfp", "only signer -> 10.0.0.1\nonly backup -> kms\ndeny * -> 10.0.0.1/8\n");
+    let ended = place.refused(2, "resolve::unknown_name", &["check", "three.bfp"]);
+    assert_eq!(ended.stderr.lines().last(), Some("4 errors in three.bfp"));
+    assert_eq!(ended.stderr.matches("help: ").count(), 4, "{}", ended.stderr);
+}
+
+#[test]
+fn reports_are_coloured_on_a_terminal_alone_and_as_wide_as_it_is() {
+    let place = Place::new();
+    place.write("wrong.bfp", "allow \"/usr/bin/curl\" -> *.example.com:443\n");
+    let on_terminal = |variable: &str, value: &str| {
+        let bfpc = env!("CARGO_BIN_EXE_bfpc");
+        let ended = Command::new("script")
+            .args(["--quiet", "--return", "--command"])
+            .arg(format!("stty rows 20 cols 60; '{bfpc}' check wrong.bfp"))
+            .arg("/dev/null")
+            .current_dir(place.0.path())
+            .env_remove("NO_COLOR")
+            .env("TERM", "xterm")
+            .env("LC_ALL", "C.UTF-8")
+            .env(variable, value)
+            .stdin(Stdio::null())
+            .output();
+        let ended = Ended::of(ended.unwrap_or_else(|error| unreachable!("this test needs `script`: {error}")));
+        assert_eq!(ended.code, 2, "{}", ended.stdout);
+        ended.stdout
+    };
+    assert!(on_terminal("LANG", "C").contains("\u{1b}["), "no colour on a terminal");
+    for (variable, value) in [("NO_COLOR", "1"), ("NO_COLOR", "0"), ("TERM", "dumb")] {
+        assert!(!on_terminal(variable, value).contains('\u{1b}'), "colour in spite of {variable}={value}");
+    }
+    let narrow = on_terminal("NO_COLOR", "1");
+    let widest = |text: &str| text.lines().map(|line| line.trim_end().chars().count()).max().unwrap_or(0);
+    assert!(widest(&narrow) <= 60, "{narrow}");
+    let piped = Ended::of(place.bfpc(&["check", "wrong.bfp"]).env("FORCE_COLOR", "1").output().unwrap());
+    assert!((61..=100).contains(&widest(&piped.stderr)), "{}", piped.stderr);
+    assert!(!piped.stderr.contains('\u{1b}'), "{}", piped.stderr);
+}
+
+#[test]
+fn reader_that_leaves_early_is_no_error() {
+    let place = Place::new();
+    place.built(&[]);
+    let mut child = place
+        .bfpc(&["inspect", "kms.bfpb", "--trust", "key.pub"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = Ended::of(child.wait_with_output().unwrap());
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let ended = place.bfpc(&["check", "kms.bfp"]).stdout(full).output().unwrap();
+    assert_eq!(ended.status.code(), Some(2), "an answer that could not be given is no yes");
+}
+
+#[test]
+fn words_that_make_no_command_are_usage_errors() {
+    let place = Place::new();
+    for words in [&[][..], &["chekc"], &["check"], &["check", "a", "b"], &["fmt"], &["build", "--colour"]] {
+        let ended = Ended::of(place.bfpc(words).output().unwrap());
+        assert_eq!(ended.code, 2, "{words:?}");
+        assert!(ended.stdout.is_empty() && ended.stderr.contains("Usage: bfpc"), "{words:?}: {}", ended.stderr);
+    }
+    let help = place.ok(&["--help"]);
+    for command in ["check", "fmt", "lock", "build", "verify", "inspect", "explain", "keygen"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{help}");
+        assert!(place.ok(&[command, "--help"]).contains(&format!("Usage: bfpc {command}")));
+    }
+    assert!(help.contains("Exit codes: 0 yes or ok"), "{help}");
+}

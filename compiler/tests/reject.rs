@@ -1,0 +1,125 @@
+//! Every folder of fixtures/reject is a policy that `bfpc check policy.bfp` refuses, with the whole report
+//! beside it. A new case is a new folder; `BFP_BLESS=1 cargo test -p bfp-compiler --test reject` writes the
+//! reports, which are then read as an author of policies would read them.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The files whose codes must each be seen in a report, or have a reason below.
+const SHOWN: [&str; 5] = ["resolve/error.rs", "check.rs", "lower.rs", "source.rs", "lock/error.rs"];
+
+/// Codes that no small policy leads to, and why.
+const NOT_SHOWN: [(&str, &str); 4] = [
+    ("lower::capacity", "wants a policy of gigabytes"),
+    ("lower::id_collision", "wants two paths whose SHA-256 begin with the same eight bytes"),
+    ("source::too_large", "wants a file of 64 MiB: tests/cli.rs makes a sparse one"),
+    ("resolve::empty_set", "the grammar refuses it first, as `syntax::empty_set`"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn folders() -> Vec<PathBuf> {
+    let entries = fs::read_dir(root().join("fixtures/reject")).unwrap();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    folders
+}
+
+#[test]
+fn every_policy_of_fixtures_reject_is_refused_with_its_report() {
+    // Whoever writes the reports reads them; in CI they are only ever compared.
+    let bless = std::env::var_os("BFP_BLESS").is_some() && std::env::var_os("CI").is_none();
+    let mut wrong = String::new();
+    let folders = folders();
+    for folder in &folders {
+        let ran = Command::new(env!("CARGO_BIN_EXE_bfpc"))
+            .args(["check", "policy.bfp"])
+            .current_dir(folder)
+            .env_clear()
+            .output()
+            .unwrap();
+        let report = String::from_utf8(ran.stderr).unwrap();
+        let name = folder.file_name().unwrap().to_string_lossy();
+        assert_eq!(ran.status.code(), Some(2), "{name}: {report}");
+        assert!(ran.stdout.is_empty(), "{name} writes to the standard output");
+        assert!(report.contains("  help: "), "{name} offers no help:\n{report}");
+        let file = folder.join("report.txt");
+        if bless {
+            fs::write(&file, &report).unwrap();
+        }
+        let expected = fs::read_to_string(&file).unwrap_or_default();
+        if report != expected {
+            wrong += &format!("== {name}, expected:\n{expected}\n== {name}, found:\n{report}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}`BFP_BLESS=1` writes what was found");
+    assert!(folders.len() >= 50, "only {} policies were tried", folders.len());
+}
+
+#[test]
+fn every_diagnostic_code_has_a_folder() {
+    let report = |folder: &PathBuf| fs::read_to_string(folder.join("report.txt")).unwrap_or_default();
+    let reports: String = folders().iter().map(report).collect();
+    let seen: BTreeSet<&str> = reports.lines().filter_map(code_of_line).collect();
+    for file in SHOWN {
+        let source = fs::read_to_string(root().join("compiler/src").join(file)).unwrap();
+        let codes = codes(&source);
+        assert!(!codes.is_empty(), "{file} no longer writes its codes as `code(stage::reason)`");
+        for code in codes {
+            let reason = NOT_SHOWN.iter().find(|(hidden, _)| *hidden == code);
+            assert_ne!(seen.contains(code), reason.is_some(), "`{code}` needs a folder in fixtures/reject");
+        }
+    }
+    let syntax = seen.iter().filter(|code| code.starts_with("syntax::")).count();
+    assert!(syntax >= 10, "only {syntax} mistakes of syntax are shown");
+}
+
+#[test]
+fn every_diagnostic_code_is_explained_in_docs_errors() {
+    let page = fs::read_to_string(root().join("docs/errors.md")).unwrap();
+    let mut files = vec![root().join("grammar/src/error.rs")];
+    let mut directories = vec![root().join("compiler/src")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension() {
+                Some(extension) if extension == "rs" => files.push(path),
+                _ if path.is_dir() => directories.push(path),
+                _ => {}
+            }
+        }
+    }
+    let mut explained = 0;
+    for file in files {
+        let source = fs::read_to_string(&file).unwrap();
+        // What is wrong with a name is told under the code of whoever names it.
+        for code in codes(&source).into_iter().filter(|code| !code.starts_with("name::")) {
+            assert!(page.contains(&format!("| `{code}` |")), "docs/errors.md does not explain `{code}`");
+            explained += 1;
+        }
+    }
+    assert!(explained > 90, "only {explained} codes were found");
+    let rows = page.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, explained, "docs/errors.md explains a code that is gone, or one of them twice");
+}
+
+/// `stage::reason`, alone on its line or behind `Error: `.
+fn code_of_line(line: &str) -> Option<&str> {
+    Some(line.strip_prefix("Error: ").unwrap_or(line)).filter(|code| is_code(code))
+}
+
+/// What stands within `code(…)`.
+fn codes(source: &str) -> Vec<&str> {
+    let arguments = source.split("code(").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+    arguments.filter(|argument| is_code(argument)).collect()
+}
+
+fn is_code(text: &str) -> bool {
+    let word = |text: &str| !text.is_empty() && text.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'));
+    text.split_once("::").is_some_and(|(stage, reason)| word(stage) && word(reason))
+}
