@@ -3,7 +3,7 @@
 //! In reading order: what the host offers ([`host`]), the layout of its kernel ([`btf`], [`offsets`]),
 //! whom it trusts ([`trust`]), the programs and their tables ([`load`]), who the executables are
 //! ([`directory`]), whether the kernel asks at all ([`canary`]), what stays in force ([`pins`],
-//! [`about`]), all of it in order ([`apply`]), and what it says ([`status`]).
+//! [`about`]), all of it in order ([`apply`]), and what it says ([`status`], [`doctor`]).
 //!
 //! **Invariant:** nothing here takes bytes that [`bfp_bundle::verify`] has not passed, and the programs
 //! for the kernel come as an argument, so that this library builds without them.
@@ -31,4 +31,8 @@ pub mod about;
 
 pub mod apply;
 
+pub mod json;
+
 pub mod status;
+
+pub mod doctor;

@@ -142,13 +142,8 @@ pub struct Constants<'a> {
 /// Loads the programs and fills their tables from the bundle; attaches nothing.
 pub fn load(object: &[u8], bundle: &VerifiedBundle<'_>, constants: &Constants<'_>) -> Result<Programs, LoadError> {
     let btf = Btf::from_sys_fs()?;
-    let mut loader = EbpfLoader::new();
-    loader.btf(Some(&btf)).allow_unsupported_maps().map_pin_path(LABELS, constants.labels);
-    for (name, offset) in constants.offsets {
-        loader.override_global(name, offset, true);
-    }
-    loader.override_global("CANARY_HIGH", &constants.canary.high, true);
-    loader.override_global("CANARY_LOW", &constants.canary.low, true);
+    let mut loader = loader(&btf, constants.offsets, constants.canary);
+    loader.map_pin_path(LABELS, constants.labels);
     for (table, kind) in TABLES {
         let count = bundle.section(kind).len() / kind.record_size().unwrap_or(1).max(1);
         loader.map_max_entries(table, entries(table, count)?);
@@ -161,11 +156,26 @@ pub fn load(object: &[u8], bundle: &VerifiedBundle<'_>, constants: &Constants<'_
         let filled = syscall::fill(map, bundle.section(kind)).and_then(|()| syscall::freeze(map));
         filled.map_err(|error| LoadError::Table { table, error })?;
     }
-    for hook in [LEARNING_HOOK].into_iter().chain(LABELLING_HOOKS).chain(DECIDING_HOOKS) {
-        programs.hook(hook)?.load(hook, &btf).map_err(|error| refused(hook, error))?;
-    }
-    programs.iterator()?.load("task", &btf).map_err(|error| refused(ITERATOR, error))?;
+    programs.load_all(&btf)?;
     Ok(programs)
+}
+
+/// Loads the programs over empty tables and lets go of them again: whether the kernel would take them.
+pub fn probe(object: &[u8], offsets: &[(&'static str, u32)]) -> Result<(), LoadError> {
+    let btf = Btf::from_sys_fs()?;
+    let ebpf = loader(&btf, offsets, &Canary { high: 0, low: 0 }).load(object)?;
+    Programs { ebpf, links: Vec::new() }.load_all(&btf)
+}
+
+fn loader<'a>(btf: &'a Btf, offsets: &'a [(&'static str, u32)], canary: &'a Canary) -> EbpfLoader<'a> {
+    let mut loader = EbpfLoader::new();
+    loader.btf(Some(btf)).allow_unsupported_maps();
+    for (name, offset) in offsets {
+        loader.override_global(name, offset, true);
+    }
+    loader.override_global("CANARY_HIGH", &canary.high, true);
+    loader.override_global("CANARY_LOW", &canary.low, true);
+    loader
 }
 
 /// A map has at least one entry.
@@ -187,6 +197,14 @@ fn refused(program: &'static str, error: ProgramError) -> LoadError {
 }
 
 impl Programs {
+    /// Has the verifier check every program.
+    fn load_all(&mut self, btf: &Btf) -> Result<(), LoadError> {
+        for hook in [LEARNING_HOOK].into_iter().chain(LABELLING_HOOKS).chain(DECIDING_HOOKS) {
+            self.hook(hook)?.load(hook, btf).map_err(|error| refused(hook, error))?;
+        }
+        self.iterator()?.load("task", btf).map_err(|error| refused(ITERATOR, error))
+    }
+
     /// A map of the programs.
     pub fn map(&self, name: &'static str) -> Result<&MapData, LoadError> {
         match self.ebpf.map(name) {

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Refusal, Trust, VerifiedBundle, verify};
 use bfp_enforcer::apply::{ApplyError, apply};
+use bfp_enforcer::doctor;
 use bfp_enforcer::pins::{Pins, PinsError, ROOT};
 use bfp_enforcer::status::{self, StatusError};
 use bfp_enforcer::trust::{self, TrustError};
@@ -34,6 +35,12 @@ enum Command {
     Apply(BundleArguments),
     /// Say what is enforced, and count its verdicts
     Status {
+        /// For people or for programs
+        #[arg(long, value_enum, default_value_t = Format::Human)]
+        format: Format,
+    },
+    /// Say whether this host can enforce, and what to change; attaches nothing
+    Doctor {
         /// For people or for programs
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
@@ -122,6 +129,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Apply(arguments) => apply_bundle(&arguments),
         Command::Status { format } => show_status(format),
+        Command::Doctor { format } => return examine(format),
         Command::Remove => remove(),
         Command::Verify(arguments) => verify_bundle(&arguments),
     };
@@ -164,6 +172,20 @@ fn show_status(format: Format) -> Result<String, Failure> {
     Ok(match format {
         Format::Human => status::to_text(status.as_ref()),
         Format::Json => status::to_json(status.as_ref()),
+    })
+}
+
+fn examine(format: Format) -> ExitCode {
+    let checks = doctor::examine(PROGRAMS);
+    let text = match format {
+        Format::Human => doctor::to_text(&checks),
+        Format::Json => doctor::to_json(&checks),
+    };
+    let written = io::stdout().write_all(text.as_bytes()).is_ok();
+    ExitCode::from(match (written, doctor::can_enforce(&checks)) {
+        (true, true) => 0,
+        (true, false) => 4,
+        (false, _) => 2,
     })
 }
 

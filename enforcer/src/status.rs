@@ -5,6 +5,7 @@ use std::fmt::Write;
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 
 use crate::about::{About, AboutError};
+use crate::json::quote;
 use crate::pins::{Pins, PinsError};
 
 /// The reasons in the order of their numbers (`bfp_bundle::decide::Reason`), and what they say.
@@ -97,12 +98,12 @@ pub fn to_text(status: Option<&Status>) -> String {
     text
 }
 
-/// As one line of JSON.
+/// As one line of JSON. `version` rises when a field changes its meaning or goes.
 pub fn to_json(status: Option<&Status>) -> String {
     let Some(Status { about, verdicts, now }) = status else {
-        return "{\"enforced\":false,\"message\":\"nothing is enforced\"}\n".to_owned();
+        return "{\"version\":1,\"enforced\":false,\"message\":\"nothing is enforced\"}\n".to_owned();
     };
-    let mut text = String::from("{\"enforced\":true,\"policy\":");
+    let mut text = String::from("{\"version\":1,\"enforced\":true,\"policy\":");
     quote(&mut text, &about.policy);
     let expires = about.expires.map_or("null".to_owned(), |time| time.to_string());
     let _ = write!(
@@ -119,23 +120,6 @@ pub fn to_json(status: Option<&Status>) -> String {
     }
     text.push_str("}}\n");
     text
-}
-
-fn quote(text: &mut String, value: &str) {
-    text.push('"');
-    for character in value.chars() {
-        match character {
-            '"' | '\\' => {
-                text.push('\\');
-                text.push(character);
-            }
-            control if control < ' ' => {
-                let _ = write!(text, "\\u{:04x}", control as u32);
-            }
-            other => text.push(other),
-        }
-    }
-    text.push('"');
 }
 
 /// Bytes in hexadecimal.
@@ -208,7 +192,7 @@ mod tests {
     #[test]
     fn json_quotes_names_and_counts_every_reason() {
         let json = to_json(Some(&status(None)));
-        assert!(json.starts_with("{\"enforced\":true,\"policy\":\"we\\\"b\",\"revision\":3,"));
+        assert!(json.starts_with("{\"version\":1,\"enforced\":true,\"policy\":\"we\\\"b\",\"revision\":3,"));
         assert!(json.ends_with("\"overflow\":7,\"fault\":8}}\n"));
     }
 }
