@@ -15,10 +15,14 @@ setup *KERNELS: toolchain
     enforcer-ebpf/toolchain.sh
 
 # `-Z build-std` is what the bootstrap variable is for: the target has no compiled `core`.
-# Build the programs for the kernel: target/bpfel-unknown-none/bpf/bfp-enforcer-ebpf
+# The debug sections are for people: the kernel reads .BTF and .BTF.ext, which stay.
+# Build the programs for the kernel: target/bpfel-unknown-none/bpf/programs.o
 ebpf:
     @PATH="$(enforcer-ebpf/toolchain.sh --path):$PATH" RUSTC_BOOTSTRAP=1 \
         cargo build -p bfp-enforcer-ebpf --profile bpf --target bpfel-unknown-none -Z build-std=core
+    @LD_LIBRARY_PATH="$(rustc --print sysroot)/lib" \
+        "$(rustc --print sysroot)"/lib/rustlib/*/bin/rust-objcopy --strip-debug \
+        target/bpfel-unknown-none/bpf/bfp-enforcer-ebpf {{ object }}
 
 # Run a command as root under a stock Debian kernel: just vm --kernel 6.1 -- uname -r
 [no-exit-message]
@@ -29,7 +33,7 @@ ebpf:
 
 # --- build ----------------------------------------------------------------------------------------
 
-object := justfile_directory() / "target/bpfel-unknown-none/bpf/bfp-enforcer-ebpf"
+object := justfile_directory() / "target/bpfel-unknown-none/bpf/programs.o"
 
 # Build bfp-enforcer with the kernel programs in it: target/enforcer/bfp-enforcer
 enforcer: toolchain ebpf
@@ -39,12 +43,22 @@ enforcer: toolchain ebpf
 compiler:
     @cargo build --release -p bfp-compiler
 
+knot := cache / "knot/root"
 cache := env("BFP_CACHE", env("XDG_CACHE_HOME", env("HOME") / ".cache") / "bfp")
 
 # A policy's whole life: DNS, lock, build, verify, and a signer and a thief that really connect, in a VM
 demo: setup guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin demo -- --programs {{ guest_programs }} \
         --knotd {{ cache }}/knot/bin/knotd
+
+# The demo's direct way, for a machine that cannot enforce: in a guest that can, as if it were the host
+demo-direct: setup guest-programs
+    @cargo build --quiet -p bfp-kernel-tests --bin demo
+    @LD_LIBRARY_PATH={{ knot }}/usr/lib/x86_64-linux-gnu:{{ knot }}/lib/x86_64-linux-gnu \
+        cargo run --quiet -p bfp-kernel-tests --bin vm -- --memory 768 --timeout 300 \
+        --tree {{ knot }}:/knot --file {{ knot }}/usr/sbin/knotd:/bin/knotd --tree fixtures/demo:/repo/fixtures/demo \
+        --file target/guest/bfpc --file target/guest/bfp-enforcer --tree {{ guest_programs }}:/programs \
+        --file target/debug/demo -- 'cd /repo && demo --programs /programs --knotd /bin/knotd'
 
 # --- tests ----------------------------------------------------------------------------------------
 

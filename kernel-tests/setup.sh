@@ -45,6 +45,7 @@ qemu-system-x86_64 qemu-system-x86
 busybox busybox-static
 mke2fs e2fsprogs
 fsverity fsverity
+strace strace
 openssl openssl
 setpriv util-linux
 ldd libc-bin

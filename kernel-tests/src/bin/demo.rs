@@ -1,6 +1,7 @@
 //! The demo, from the host's side: a policy's whole life. A local DNS server answers for `kms.internal`;
-//! the compiler locks the answers, builds and verifies the bundle; a stock Debian kernel in QEMU enforces
-//! it while a signer and a thief really connect.
+//! the compiler locks the answers, builds and verifies the bundle; then a kernel enforces it while a signer
+//! and a thief really connect: this machine's own where `bfp-enforcer doctor` says that it can, else a
+//! stock Debian kernel in QEMU.
 //!
 //! Status: 0 when every row of the table was as expected.
 
@@ -25,10 +26,38 @@ struct Arguments {
     /// The DNS server
     #[arg(long, value_name = "KNOTD")]
     knotd: PathBuf,
-    /// Series of the kernel
+    /// Series of the kernel in QEMU
     #[arg(long, default_value = "6.12")]
     kernel: String,
+    /// Where to enforce, instead of asking `bfp-enforcer doctor`
+    #[arg(long = "where", value_enum)]
+    place: Option<Place>,
 }
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Place {
+    /// On this machine's kernel, in namespaces of its own
+    Direct,
+    /// On a stock Debian kernel in QEMU
+    Qemu,
+}
+
+/// Builds a root of its own around the staged files and shows the demo in it. The network, the mounts and
+/// the BPF filesystem are those of this process alone: when it ends, or is killed, nothing is left
+/// attached. sysfs is mounted anew because it shows the network interfaces of who mounts it.
+const DIRECT: &str = r#"set -e
+root=$1
+for folder in lib lib64 usr/lib usr/lib64; do
+    [ ! -d /$folder ] || { mkdir -p $root/$folder; mount --bind -o ro /$folder $root/$folder; }
+done
+mkdir -p $root/proc $root/sys $root/dev $root/tmp
+mount -t proc proc $root/proc
+mount -t sysfs sysfs $root/sys
+mount -t securityfs securityfs $root/sys/kernel/security
+mount -t bpf bpf $root/sys/fs/bpf
+mount --rbind /dev $root/dev
+PATH=/bin exec chroot $root /bin/suite --demo
+"#;
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -59,10 +88,52 @@ fn run(arguments: &Arguments) -> Result<u8, String> {
     step(&["verify", "guest/bundles/demo/policy.bfpb", "--trust", "demo-key.pub"])?;
     fs::copy(at.join("demo-key.pub"), at.join("guest/trust/demo.pem")).map_err(|error| error.to_string())?;
 
+    let staged = at.join("guest");
+    match place(arguments)? {
+        Place::Direct => direct(arguments, &staged),
+        Place::Qemu => in_qemu(arguments, &staged),
+    }
+}
+
+/// Decides where to enforce, and says why.
+fn place(arguments: &Arguments) -> Result<Place, String> {
+    if let Some(place) = arguments.place {
+        return Ok(place);
+    }
+    let doctor = Command::new(arguments.programs.join("bfp-enforcer")).arg("doctor").output();
+    let doctor = doctor.map_err(|error| format!("bfp-enforcer: {error}"))?;
+    if doctor.status.success() {
+        say("\n== directly: `bfp-enforcer doctor` says that this kernel can enforce");
+        return Ok(Place::Direct);
+    }
+    let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    let why = told.lines().find_map(|line| line.strip_prefix("no  ")).unwrap_or("bfp-enforcer doctor failed");
+    say(&format!("\n== not directly, because this machine cannot enforce: {why}"));
+    Ok(Place::Qemu)
+}
+
+fn direct(arguments: &Arguments, staged: &Path) -> Result<u8, String> {
+    let bin = staged.join("bin");
+    fs::create_dir_all(&bin).map_err(|error| error.to_string())?;
+    let busybox = Path::new("/bin/busybox").to_owned();
+    let programs = ["bfp-enforcer", "probe", "suite"].map(|name| arguments.programs.join(name));
+    for program in programs.iter().chain([&busybox]) {
+        let name = program.file_name().unwrap_or_default();
+        fs::copy(program, bin.join(name)).map_err(|error| format!("{}: {error}", program.display()))?;
+    }
+    let status = Command::new("unshare")
+        .args(["--net", "--mount", "--"])
+        .args(["sh", "-c", DIRECT, "demo"])
+        .arg(staged)
+        .status();
+    let status = status.map_err(|error| format!("unshare: {error}"))?;
+    status.code().and_then(|code| u8::try_from(code).ok()).ok_or_else(|| format!("the demo ended by {status}"))
+}
+
+fn in_qemu(arguments: &Arguments, staged: &Path) -> Result<u8, String> {
     let kernel = Kernel::find(&arguments.kernel).map_err(|error| error.to_string())?;
-    say(&format!("\n== in QEMU, on {}: so that nothing of this machine is touched", kernel.package()));
-    let mut guest =
-        Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(300)).tree(at.join("guest"), "/");
+    say(&format!("== in QEMU, on {}", kernel.package()));
+    let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(300)).tree(staged, "/");
     for name in ["bfp-enforcer", "probe", "suite"] {
         guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
     }

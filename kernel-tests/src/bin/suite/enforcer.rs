@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
-const ENFORCER: &str = "/bin/bfp-enforcer";
-const TRUST: &str = "/trust";
+pub(crate) const ENFORCER: &str = "/bin/bfp-enforcer";
+pub(crate) const TRUST: &str = "/trust";
 /// Everything the enforcer pins lives below this directory.
 pub(crate) const PINS: &str = "/sys/fs/bpf/bfp";
 /// The exit status for a bundle that did not verify.
@@ -15,7 +15,7 @@ pub(crate) const VERIFICATION_REFUSED: i32 = 3;
 pub(crate) struct Ended {
     code: Option<i32>,
     pub(crate) stdout: String,
-    stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl Ended {

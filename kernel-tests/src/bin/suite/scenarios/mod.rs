@@ -6,6 +6,7 @@
 //! begins with `host.enforced()` or `host.unenforced()`, so each one also runs alone.
 
 mod addresses;
+mod apply;
 mod bundle;
 pub(crate) mod host;
 mod identity;
@@ -21,7 +22,9 @@ use host::Host;
 type Scenario = (&'static str, fn(&Host) -> Result<(), String>);
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    [identity::SCENARIOS, addresses::SCENARIOS, lifetime::SCENARIOS, bundle::SCENARIOS].into_iter().flatten()
+    [identity::SCENARIOS, addresses::SCENARIOS, lifetime::SCENARIOS, bundle::SCENARIOS, apply::SCENARIOS]
+        .into_iter()
+        .flatten()
 }
 
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
