@@ -53,22 +53,35 @@ pub struct Verdict {
     pub reason: Reason,
     /// The number of the rule that decided, or [`NO_RULE`].
     pub rule: u32,
+    /// The number of an `audit` rule that would have refused what is allowed, or [`NO_RULE`].
+    pub audited: u32,
 }
 
 impl Verdict {
+    #[inline(always)]
+    const fn new(reason: Reason, rule: u32) -> Verdict {
+        Verdict { reason, rule, audited: NO_RULE }
+    }
+
     /// Whether the request may go on.
     #[inline(always)]
     pub const fn is_allowed(self) -> bool {
         matches!(self.reason, Reason::Default | Reason::Granted)
     }
 
-    /// The stricter of two verdicts: the first one that refuses.
+    /// The stricter of two verdicts: the first one that refuses, or would if it were not for audit.
     #[inline(always)]
     pub const fn and(self, other: Verdict) -> Verdict {
-        if self.is_allowed() { other } else { self }
+        if !self.is_allowed() {
+            self
+        } else if other.is_allowed() && other.audited == NO_RULE {
+            Verdict { audited: self.audited, ..other }
+        } else {
+            other
+        }
     }
 
-    const FAULT: Verdict = Verdict { reason: Reason::Fault, rule: NO_RULE };
+    const FAULT: Verdict = Verdict::new(Reason::Fault, NO_RULE);
 }
 
 /// Why a request is allowed or refused.
@@ -126,22 +139,29 @@ pub fn find_cell<T: Tables>(tables: &T, request: &Request) -> Option<u32> {
     cell_number(tables, step, request.port_key())
 }
 
+/// Decides whether the task labelled `label` may use raw and packet sockets, which carry no destination
+/// that could be checked.
+#[inline(always)]
+pub fn decide_raw<T: Tables>(tables: &T, label: &Label) -> Verdict {
+    match tables.policy() {
+        Some(policy) => judge(tables, policy, label, policy.raw_cell),
+        None => Verdict::FAULT,
+    }
+}
+
 /// The verdict for one cell.
 #[inline(always)]
 fn judge<T: Tables>(tables: &T, policy: &Policy, label: &Label, number: u32) -> Verdict {
     if label.flags & Label::OVERFLOW != 0 {
-        return Verdict { reason: Reason::Overflow, rule: NO_RULE };
+        return Verdict::new(Reason::Overflow, NO_RULE);
     }
     let Some(cell) = tables.cell(number) else { return Verdict::FAULT };
     if cell.flags & Cell::DENIED != 0 {
-        return Verdict { reason: Reason::Denied, rule: cell.rule };
+        return Verdict::new(Reason::Denied, cell.rule);
     }
-
-    // Grants: what the program itself holds, if it is proven to be that program.
-    let identity = if label.flags & Label::PROVEN != 0 { label.program } else { 0 };
-    let Some(own) = pair(tables, policy, number, identity) else { return Verdict::FAULT };
-    if cell.flags & Cell::EXCLUSIVE != 0 && own.flags & Pair::MEMBER == 0 {
-        return Verdict { reason: Reason::Exclusive, rule: cell.rule };
+    let mut audited = NO_RULE;
+    if cell.flags & Cell::AUDIT_DENIED != 0 {
+        audited = cell.audit_rule;
     }
 
     // Restrictions: of every program that the task is or was started by.
@@ -151,23 +171,51 @@ fn judge<T: Tables>(tables: &T, policy: &Policy, label: &Label, number: u32) -> 
         }
         let Some(held) = pair(tables, policy, number, *program) else { return Verdict::FAULT };
         if held.flags & Pair::DENIED != 0 {
-            return Verdict { reason: Reason::Denied, rule: held.rule };
+            return Verdict::new(Reason::Denied, held.rule);
         }
         if held.flags & Pair::INSIDE == 0 {
-            return Verdict { reason: Reason::Confined, rule: held.rule };
+            return Verdict::new(Reason::Confined, held.rule);
+        }
+        if held.flags & (Pair::AUDIT_DENIED | Pair::AUDIT_INSIDE) != Pair::AUDIT_INSIDE {
+            audited = held.audit_rule;
         }
     }
 
-    if own.flags & Pair::GRANTED != 0 {
-        return Verdict { reason: Reason::Granted, rule: own.rule };
+    // Grants: what the program itself holds, if it is proven to be that program; else what one of those
+    // holds that it inherits from. One identity must satisfy everything: grants do not combine.
+    let identity = if label.flags & Label::PROVEN != 0 { label.program } else { 0 };
+    let Some(own) = pair(tables, policy, number, identity) else { return Verdict::FAULT };
+    let mut verdict = grant(policy, cell, own, audited);
+    for heritage in label.heir_of {
+        if verdict.is_allowed() || heritage == 0 {
+            break;
+        }
+        let Some(held) = pair(tables, policy, number, heritage) else { return Verdict::FAULT };
+        let inherited = grant(policy, cell, held, audited);
+        if inherited.is_allowed() {
+            verdict = inherited;
+        }
     }
-    if cell.flags & Cell::GRANTED != 0 {
-        return Verdict { reason: Reason::Granted, rule: cell.rule };
+    verdict
+}
+
+/// What an identity that holds `own` is granted in a cell where nothing else refuses.
+#[inline(always)]
+fn grant(policy: &Policy, cell: &Cell, own: Pair, audited: u32) -> Verdict {
+    if cell.flags & Cell::EXCLUSIVE != 0 && own.flags & Pair::MEMBER == 0 {
+        return Verdict::new(Reason::Exclusive, cell.rule);
     }
-    if policy.flags & Policy::DEFAULT_DENY != 0 {
-        return Verdict { reason: Reason::NotGranted, rule: policy.default_rule };
-    }
-    Verdict { reason: Reason::Default, rule: policy.default_rule }
+    let allowed = if own.flags & Pair::GRANTED != 0 {
+        Verdict::new(Reason::Granted, own.rule)
+    } else if cell.flags & Cell::GRANTED != 0 {
+        Verdict::new(Reason::Granted, cell.rule)
+    } else if policy.flags & Policy::DEFAULT_DENY != 0 {
+        return Verdict::new(Reason::NotGranted, policy.default_rule);
+    } else {
+        Verdict::new(Reason::Default, policy.default_rule)
+    };
+    let excluded = cell.flags & Cell::AUDIT_EXCLUSIVE != 0 && own.flags & Pair::AUDIT_MEMBER == 0;
+    Verdict { audited: if excluded { cell.audit_rule } else { audited }, ..allowed }
 }
 
 /// What holds for a program in a cell; a program that the policy does not name is a stranger.
@@ -184,13 +232,19 @@ fn pair<T: Tables>(tables: &T, policy: &Policy, cell: u32, id: ProgramId) -> Opt
         for slot in 0..BUCKET {
             let mask = all_ones_if_zero::<T>(entry(&bucket.ids, slot) ^ id);
             let number = index.wrapping_mul(BUCKET as u32).wrapping_add(slot as u32 + 1);
-            found.merge(mask, number, entry(&bucket.flags, slot), entry(&bucket.rules, slot));
+            found.merge(
+                mask,
+                number,
+                entry(&bucket.flags, slot),
+                entry(&bucket.rules, slot),
+                entry(&bucket.audit_rules, slot),
+            );
         }
     }
     if found.number == 0 {
         return Some(Pair::STRANGER);
     }
-    let elsewhere = Pair { flags: found.flags, rule: found.rule };
+    let elsewhere = Pair { flags: found.flags, rule: found.rule, audit_rule: found.audit_rule };
 
     let program = found.number;
     let (first, second) = bucket_hashes(pair_key(cell, program));
@@ -200,13 +254,19 @@ fn pair<T: Tables>(tables: &T, policy: &Policy, cell: u32, id: ProgramId) -> Opt
         for slot in 0..BUCKET {
             let different = (entry(&bucket.cells, slot) ^ cell) | (entry(&bucket.programs, slot) ^ program);
             let mask = all_ones_if_zero::<T>(different as u64);
-            found.merge(mask, program, entry(&bucket.flags, slot), entry(&bucket.rules, slot));
+            found.merge(
+                mask,
+                program,
+                entry(&bucket.flags, slot),
+                entry(&bucket.rules, slot),
+                entry(&bucket.audit_rules, slot),
+            );
         }
     }
     if found.number == 0 {
         return Some(elsewhere);
     }
-    Some(Pair { flags: found.flags, rule: found.rule })
+    Some(Pair { flags: found.flags, rule: found.rule, audit_rule: found.audit_rule })
 }
 
 /// An entry of a bucket, merged in by masks: an entry stands in one place at most, though its two
@@ -215,16 +275,18 @@ struct Found {
     number: u32,
     flags: u32,
     rule: u32,
+    audit_rule: u32,
 }
 
 impl Found {
-    const NOTHING: Found = Found { number: 0, flags: 0, rule: 0 };
+    const NOTHING: Found = Found { number: 0, flags: 0, rule: 0, audit_rule: 0 };
 
     #[inline(always)]
-    fn merge(&mut self, mask: u32, number: u32, flags: u32, rule: u32) {
+    fn merge(&mut self, mask: u32, number: u32, flags: u32, rule: u32, audit_rule: u32) {
         self.number |= mask & number;
         self.flags |= mask & flags;
         self.rule |= mask & rule;
+        self.audit_rule |= mask & audit_rule;
     }
 }
 

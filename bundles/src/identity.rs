@@ -39,10 +39,17 @@ pub struct ExecutableKey {
 pub struct Executable {
     /// The program.
     pub program: ProgramId,
-    /// 1 where the policy restricts it.
-    pub restricted: u32,
+    /// A set of the constants below.
+    pub flags: u32,
     /// Zero.
     pub reserved: u32,
+}
+
+impl Executable {
+    /// The policy restricts it, and with it what it starts.
+    pub const RESTRICTED: u32 = 1;
+    /// What it starts inherits its grants.
+    pub const WITH_CHILDREN: u32 = 2;
 }
 
 const _: () = assert!(size_of::<Directory>() == 16 && size_of::<ExecutableKey>() == 272);

@@ -10,7 +10,8 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{ADDRESS_LEVELS, PORT_LEVELS, Tables};
-use crate::label::ProgramId;
+use crate::identity::Executable;
+use crate::label::{Label, ProgramId, Proof};
 use crate::manifest::SectionKind;
 use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record, Step};
 
@@ -40,8 +41,17 @@ pub struct NamedExecutable {
     pub path: String,
     /// The program that a process of this file is.
     pub program: ProgramId,
-    /// Whether a rule restricts it, so that what it starts is restricted too.
-    pub restricted: bool,
+    /// Constants of [`Executable`]: whether a rule restricts it, and whether it has heirs.
+    pub flags: u32,
+    /// The fs-verity digests (SHA-256) of which a grant needs one; empty where the path is enough.
+    pub pins: Vec<[u8; 32]>,
+}
+
+impl NamedExecutable {
+    /// What the kernel notes when a process executes it.
+    pub fn executable(&self) -> Executable {
+        Executable { program: self.program, flags: self.flags, reserved: 0 }
+    }
 }
 
 /// What is wrong with a section.
@@ -96,6 +106,15 @@ impl Image {
         Ok(image)
     }
 
+    /// The label of a process that executes the file at `path` on its host, with proof, and that nothing
+    /// the policy names has started.
+    pub fn label_of(&self, path: &str) -> Label {
+        let mut label = Label::STRANGER;
+        let named = self.executables.iter().find(|executable| executable.path == path);
+        label.execute(named.map(NamedExecutable::executable).as_ref(), Proof::Proven);
+        label
+    }
+
     fn check_structure(&self) -> Result<(), ImageError> {
         let buckets =
             |mask: u32, count: usize| (mask as usize).checked_add(1) == Some(count) && count.is_power_of_two();
@@ -104,6 +123,10 @@ impl Image {
         }
         if !buckets(self.policy.pair_mask, self.pairs.len()) {
             return Err(ImageError::Count(SectionKind::Pairs));
+        }
+
+        if self.policy.raw_cell as usize >= self.cells.len() {
+            return Err(ImageError::Structure(SectionKind::Policy));
         }
 
         // A node is a node of ports when its steps lead to cells, of addresses when they lead to ports.

@@ -3,6 +3,8 @@
 //! A label is written at exec, copied at fork, and never re-read from the process, which could lie
 //! about its executable by then. Labels outlive a policy: they hold stable ids, not indexes.
 
+use crate::identity::Executable;
+
 /// The stable id of a program: derived from its path by the compiler, the same in every policy.
 /// 0 is no program.
 pub type ProgramId = u64;
@@ -10,6 +12,10 @@ pub type ProgramId = u64;
 /// How many restricted programs a label can remember among those that led to a process. A ninth is
 /// answered by refusing everything ([`Label::OVERFLOW`]).
 pub const UNDER_MAX: usize = 8;
+
+/// How many programs `with children` a label can remember among those that led to a process. A fifth
+/// passes nothing on: its grants are lost, which is the safe side.
+pub const HEIRS_MAX: usize = 4;
 
 /// What is known about a task.
 #[repr(C)]
@@ -23,6 +29,8 @@ pub struct Label {
     pub depth: u32,
     /// The restricted programs that it is, or was started by.
     pub under: [ProgramId; UNDER_MAX],
+    /// The programs `with children` whose grants it inherits; 0 ends the list.
+    pub heir_of: [ProgramId; HEIRS_MAX],
 }
 
 impl Label {
@@ -35,10 +43,11 @@ impl Label {
     pub const LEARNER: u32 = 4;
 
     /// Its size in the kernel's task storage.
-    pub const SIZE: usize = 80;
+    pub const SIZE: usize = 112;
 
     /// A process that the policy says nothing about.
-    pub const STRANGER: Label = Label { program: 0, flags: 0, depth: 0, under: [0; UNDER_MAX] };
+    pub const STRANGER: Label =
+        Label { program: 0, flags: 0, depth: 0, under: [0; UNDER_MAX], heir_of: [0; HEIRS_MAX] };
 
     /// Whether the policy has something to say about this very process: then what cannot be judged is
     /// refused.
@@ -47,17 +56,38 @@ impl Label {
         self.program != 0 || self.depth != 0 || self.flags & Label::OVERFLOW != 0
     }
 
-    /// Executes `program` (0: one without a name in the policy), which the policy restricts or not.
-    /// What restricted the task so far goes on to restrict it.
+    /// Executes an executable that the policy names, or another one. What restricted the task so far goes
+    /// on to restrict it, and what it inherited it keeps.
     #[inline(always)]
-    pub fn execute(&mut self, program: ProgramId, proof: Proof, restriction: Restriction) {
-        self.program = program;
+    pub fn execute(&mut self, executable: Option<&Executable>, proof: Proof) {
         self.flags &= Label::OVERFLOW;
         if let Proof::Proven = proof {
             self.flags |= Label::PROVEN;
         }
-        if let Restriction::Restricted = restriction {
-            self.restrict(program);
+        let Some(executable) = executable else {
+            self.program = 0;
+            return;
+        };
+        self.program = executable.program;
+        if executable.flags & Executable::RESTRICTED != 0 {
+            self.restrict(executable.program);
+        }
+        if executable.flags & Executable::WITH_CHILDREN != 0 && self.flags & Label::PROVEN != 0 {
+            self.inherit(executable.program);
+        }
+    }
+
+    /// Adds `program` to those whose grants this task and its children hold.
+    #[inline(always)]
+    fn inherit(&mut self, program: ProgramId) {
+        for slot in &mut self.heir_of {
+            if *slot == program {
+                return;
+            }
+            if *slot == 0 {
+                *slot = program;
+                return;
+            }
         }
     }
 
@@ -94,26 +124,21 @@ pub enum Proof {
     NameOnly,
 }
 
-/// Whether a policy restricts a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restriction {
-    /// What it starts is restricted too.
-    Restricted,
-    /// It holds grants at most.
-    Unrestricted,
-}
-
 const _: () = assert!(size_of::<Label>() == Label::SIZE);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn executable(program: ProgramId, flags: u32) -> Executable {
+        Executable { program, flags, reserved: 0 }
+    }
+
     #[test]
     fn a_confinement_survives_every_exec() {
         let mut label = Label::STRANGER;
-        label.execute(7, Proof::Proven, Restriction::Restricted);
-        label.execute(0, Proof::Proven, Restriction::Unrestricted);
+        label.execute(Some(&executable(7, Executable::RESTRICTED)), Proof::Proven);
+        label.execute(None, Proof::Proven);
         assert_eq!((label.program, label.depth, label.under[0]), (0, 1, 7));
     }
 
@@ -121,22 +146,41 @@ mod tests {
     fn executing_the_same_program_again_takes_no_room() {
         let mut label = Label::STRANGER;
         for _ in 0..100 {
-            label.execute(7, Proof::Proven, Restriction::Restricted);
-            label.execute(8, Proof::Proven, Restriction::Restricted);
+            label.execute(Some(&executable(7, Executable::RESTRICTED | Executable::WITH_CHILDREN)), Proof::Proven);
+            label.execute(Some(&executable(8, Executable::RESTRICTED)), Proof::Proven);
         }
-        assert_eq!((label.depth, label.flags), (2, Label::PROVEN));
+        assert_eq!((label.depth, label.flags, label.heir_of), (2, Label::PROVEN, [7, 0, 0, 0]));
     }
 
     #[test]
     fn a_ninth_restriction_overflows_and_stays_so() {
         let mut label = Label::STRANGER;
         for program in 1..=8 {
-            label.execute(program, Proof::Proven, Restriction::Restricted);
+            label.execute(Some(&executable(program, Executable::RESTRICTED)), Proof::Proven);
         }
         assert_eq!((label.depth, label.flags & Label::OVERFLOW), (8, 0));
-        label.execute(9, Proof::Proven, Restriction::Restricted);
-        label.execute(0, Proof::Proven, Restriction::Unrestricted);
+        label.execute(Some(&executable(9, Executable::RESTRICTED)), Proof::Proven);
+        label.execute(None, Proof::Proven);
         assert_eq!(label.flags & Label::OVERFLOW, Label::OVERFLOW);
         assert!(label.is_governed());
+    }
+
+    #[test]
+    fn grants_are_inherited_from_proven_programs_with_children_alone() {
+        let mut label = Label::STRANGER;
+        label.execute(Some(&executable(7, 0)), Proof::Proven);
+        label.execute(Some(&executable(8, Executable::WITH_CHILDREN)), Proof::NameOnly);
+        label.execute(Some(&executable(9, Executable::WITH_CHILDREN)), Proof::Proven);
+        label.execute(None, Proof::Proven);
+        assert_eq!(label.heir_of, [9, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_fifth_heritage_is_lost() {
+        let mut label = Label::STRANGER;
+        for program in 1..=5 {
+            label.execute(Some(&executable(program, Executable::WITH_CHILDREN)), Proof::Proven);
+        }
+        assert_eq!(label.heir_of, [1, 2, 3, 4]);
     }
 }

@@ -130,4 +130,28 @@ impl fmt::Display for SectionKind {
 pub enum Need {
     /// BPF LSM programs are called and can refuse.
     BpfLsm = 1,
+    /// The content of executables is measured by fs-verity.
+    Verity = 2,
+    /// Raw and packet sockets are decided on.
+    RawSockets = 3,
+}
+
+impl Need {
+    /// Everything that a policy of this format can need.
+    pub const ALL: [Need; 3] = [Need::BpfLsm, Need::Verity, Need::RawSockets];
+
+    /// From its number.
+    pub fn from_number(number: u16) -> Option<Need> {
+        Need::ALL.into_iter().find(|need| *need as u16 == number)
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Need::BpfLsm => "BPF LSM",
+            Need::Verity => "fs-verity digests of executables",
+            Need::RawSockets => "verdicts on raw and packet sockets",
+        })
+    }
 }

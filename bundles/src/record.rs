@@ -134,11 +134,15 @@ impl Step {
 record! {
     /// What holds for everyone who asks for the (address, port, protocol) of one cell. Two requests lie
     /// in the same cell when exactly the same rules cover them.
-    Cell: 8 {
+    Cell: 16 {
         /// A set of the constants below.
         flags: u32,
         /// The rule behind the strongest flag: deny, then exclusive, then grant.
         rule: u32,
+        /// The `audit` rule behind the strongest of the audited flags.
+        audit_rule: u32,
+        /// Zero.
+        reserved: u32,
     }
 }
 
@@ -151,25 +155,31 @@ impl Cell {
     pub const GRANTED: u32 = 4;
     /// A rule names this destination, by something narrower than `*`.
     pub const NAMED: u32 = 8;
+    /// `audit deny * -> D`
+    pub const AUDIT_DENIED: u32 = 16;
+    /// `audit only P -> D`
+    pub const AUDIT_EXCLUSIVE: u32 = 32;
 }
 
 record! {
     /// The programs of the policy, by a hash of their id. The number of a program is its place in the
     /// table plus one.
-    ProgramBucket: 64 {
+    ProgramBucket: 80 {
         /// The ids; 0 is an empty entry.
         ids: [u64; BUCKET],
         /// What holds in cells for which [`PairBucket`] has no entry: constants of [`Pair`].
         flags: [u32; BUCKET],
         /// The rule behind them.
         rules: [u32; BUCKET],
+        /// The `audit` rule behind them.
+        audit_rules: [u32; BUCKET],
     }
 }
 
 record! {
     /// What holds for one program in one cell, where that differs from what holds for the program
     /// elsewhere, by a hash of both.
-    PairBucket: 64 {
+    PairBucket: 80 {
         /// The cells.
         cells: [u32; BUCKET],
         /// The numbers of the programs; 0 is an empty entry.
@@ -178,6 +188,8 @@ record! {
         flags: [u32; BUCKET],
         /// The rule behind it.
         rules: [u32; BUCKET],
+        /// The `audit` rule behind it.
+        audit_rules: [u32; BUCKET],
     }
 }
 
@@ -188,6 +200,8 @@ pub struct Pair {
     pub flags: u32,
     /// The rule behind the strongest flag: deny, then a confinement that is left, then a grant.
     pub rule: u32,
+    /// The `audit` rule behind the strongest of the audited flags.
+    pub audit_rule: u32,
 }
 
 impl Pair {
@@ -199,9 +213,15 @@ impl Pair {
     pub const DENIED: u32 = 4;
     /// An `allow P -> D`, `only P -> D` or `P -> only D` of the program covers the cell.
     pub const GRANTED: u32 = 8;
+    /// As [`Pair::MEMBER`], for `audit only P -> D`.
+    pub const AUDIT_MEMBER: u32 = 16;
+    /// As [`Pair::INSIDE`], for `audit P -> only D`.
+    pub const AUDIT_INSIDE: u32 = 32;
+    /// As [`Pair::DENIED`], for `audit deny P -> D`.
+    pub const AUDIT_DENIED: u32 = 64;
 
     /// What holds for a program that the policy does not name.
-    pub const STRANGER: Pair = Pair { flags: Pair::INSIDE, rule: NO_RULE };
+    pub const STRANGER: Pair = Pair { flags: Pair::INSIDE | Pair::AUDIT_INSIDE, rule: NO_RULE, audit_rule: NO_RULE };
 }
 
 /// In place of a rule's number: nothing that was written decided.
@@ -222,8 +242,10 @@ record! {
         pair_mask: u32,
         /// The rule `default …`, or [`NO_RULE`].
         default_rule: u32,
+        /// The cell of raw and packet sockets, which carry no destination that can be checked.
+        raw_cell: u32,
         /// Zero.
-        reserved: [u32; 2],
+        reserved: u32,
     }
 }
 
@@ -276,13 +298,16 @@ mod tests {
         ) {
             survives(Node32 { ends: words, next: more });
             survives(Node128 { ends_high: high, ends_low: low, next: words });
-            survives(Cell { flags: words[0], rule: words[1] });
+            survives(Cell { flags: words[0], rule: words[1], audit_rule: words[2], reserved: words[3] });
             let take = |from: usize| core::array::from_fn(|i| words[from + i]);
-            survives(ProgramBucket { ids: four, flags: take(0), rules: take(4) });
-            survives(PairBucket { cells: take(0), programs: take(4), flags: take(8), rules: take(12) });
+            survives(ProgramBucket { ids: four, flags: take(0), rules: take(4), audit_rules: take(8) });
+            survives(PairBucket {
+                cells: take(0), programs: take(4), flags: take(8), rules: take(12), audit_rules: take(3),
+            });
             survives(Policy {
                 root_v4: words[0], root_v6: words[1], flags: words[2], program_mask: words[3],
-                pair_mask: words[4], default_rule: words[5], reserved: [words[6], words[7]],
+                pair_mask: words[4], default_rule: words[5], raw_cell: words[6],
+                reserved: words[7],
             });
         }
     }
@@ -290,7 +315,7 @@ mod tests {
     #[test]
     fn numbers_are_little_endian() {
         let mut bytes = [0; Cell::SIZE];
-        Cell { flags: 1, rule: 0x0203_0405 }.write_to(&mut bytes);
-        assert_eq!(bytes, [1, 0, 0, 0, 5, 4, 3, 2]);
+        Cell { flags: 1, rule: 0x0203_0405, audit_rule: 0, reserved: 0 }.write_to(&mut bytes);
+        assert_eq!(bytes, [1, 0, 0, 0, 5, 4, 3, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

@@ -40,6 +40,8 @@ pub struct Host {
     pub now: u64,
     /// The labels of this host.
     pub audience: Vec<String>,
+    /// What its enforcer can do. A policy that needs more is refused, never weakened.
+    pub offers: Vec<Need>,
 }
 
 /// A bundle that passed every check: the only kind that can be loaded.
@@ -158,6 +160,9 @@ pub enum Refusal {
     /// A need that this program does not know.
     #[error("the bundle needs a kernel feature that this program does not know (number {0})")]
     UnknownNeed(u16),
+    /// A need that this host does not meet.
+    #[error("the policy needs what this host's enforcer does not offer: {0}")]
+    UnmetNeed(Need),
     /// A section that this program does not know.
     #[error("the bundle has a section of the unknown kind {0}")]
     UnknownSection(u16),
@@ -194,7 +199,9 @@ impl Refusal {
             Refusal::NotYetValid { .. } => "check this host's clock, or wait",
             Refusal::Expired { .. } => "build and sign the policy again under a higher revision",
             Refusal::WrongAudience(_) => "ship the bundle that was built for this host",
-            Refusal::UnknownNeed(_) | Refusal::UnknownSection(_) => "update the enforcer on this host",
+            Refusal::UnknownNeed(_) | Refusal::UnmetNeed(_) | Refusal::UnknownSection(_) => {
+                "update the enforcer on this host, or leave the feature out of the policy"
+            }
             _ => "the file was damaged or tampered with on its way: fetch it again from where it was built",
         }
     }
@@ -294,10 +301,13 @@ fn check_claims(manifest: &Manifest, host: &Host) -> Result<(), Refusal> {
     if !manifest.audience.is_empty() && !manifest.audience.iter().any(|label| host.audience.contains(label)) {
         return Err(Refusal::WrongAudience(manifest.audience.clone()));
     }
-    match manifest.needs.iter().find(|&&need| need != Need::BpfLsm as u16) {
-        Some(&need) => Err(Refusal::UnknownNeed(need)),
-        None => Ok(()),
+    for &number in &manifest.needs {
+        let need = Need::from_number(number).ok_or(Refusal::UnknownNeed(number))?;
+        if !host.offers.contains(&need) {
+            return Err(Refusal::UnmetNeed(need));
+        }
     }
+    Ok(())
 }
 
 fn cut_sections<'a>(entries: &[SectionEntry], mut rest: &'a [u8]) -> Result<Vec<(SectionKind, &'a [u8])>, Refusal> {

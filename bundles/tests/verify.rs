@@ -20,19 +20,31 @@ fn image() -> Image {
             program_mask: 0,
             pair_mask: 0,
             default_rule: NO_RULE,
-            reserved: [0; 2],
+            raw_cell: 0,
+            reserved: 0,
         },
         nodes32: vec![Node32 { ends: [u32::MAX; FANOUT], next: [done; FANOUT] }],
         nodes128: vec![],
-        cells: vec![Cell { flags: 0, rule: NO_RULE }],
-        programs: vec![ProgramBucket { ids: [0; BUCKET], flags: [0; BUCKET], rules: [NO_RULE; BUCKET] }],
+        cells: vec![Cell { flags: 0, rule: NO_RULE, audit_rule: NO_RULE, reserved: 0 }],
+        programs: vec![ProgramBucket {
+            ids: [0; BUCKET],
+            flags: [0; BUCKET],
+            rules: [NO_RULE; BUCKET],
+            audit_rules: [NO_RULE; BUCKET],
+        }],
         pairs: vec![PairBucket {
             cells: [0; BUCKET],
             programs: [0; BUCKET],
             flags: [0; BUCKET],
             rules: [NO_RULE; BUCKET],
+            audit_rules: [NO_RULE; BUCKET],
         }],
-        executables: vec![NamedExecutable { path: "/usr/bin/signer".to_owned(), program: 1, restricted: true }],
+        executables: vec![NamedExecutable {
+            path: "/usr/bin/signer".to_owned(),
+            program: 1,
+            flags: 1,
+            pins: vec![[3; 32]],
+        }],
     }
 }
 
@@ -59,21 +71,23 @@ fn trust(seeds: &[u8], threshold: usize) -> Trust {
     Trust { keys: seeds.iter().map(|seed| key(*seed).public()).collect(), threshold }
 }
 
-const HOST: Host = Host { now: 1_000, audience: Vec::new() };
+fn host() -> Host {
+    Host { now: 1_000, audience: Vec::new(), offers: vec![Need::BpfLsm] }
+}
 
 fn sealed(manifest: Manifest, keys: &[SecretKey]) -> Vec<u8> {
     seal(manifest, &image(), &Debug::default(), keys).unwrap()
 }
 
 fn refusal(bytes: &[u8]) -> Refusal {
-    verify(bytes, &trust(&[1, 2], 1), &HOST).unwrap_err()
+    verify(bytes, &trust(&[1, 2], 1), &host()).unwrap_err()
 }
 
 #[test]
 fn what_was_sealed_is_accepted_and_holds_what_was_put_in() {
     let bytes = sealed(manifest(), &[key(1)]);
     let trusted = trust(&[1], 1);
-    let bundle = verify(&bytes, &trusted, &HOST).unwrap();
+    let bundle = verify(&bytes, &trusted, &host()).unwrap();
     assert_eq!(bundle.image(), &image());
     assert_eq!((bundle.manifest().policy.as_str(), bundle.manifest().revision), ("payments-kms", 7));
     assert_eq!(bundle.section(SectionKind::Policy).len(), 32);
@@ -91,7 +105,7 @@ fn every_flipped_bit_is_refused() {
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        assert!(verify(&flipped, &trust(&[1], 1), &HOST).is_err(), "bit {bit} of {}", bytes.len() * 8);
+        assert!(verify(&flipped, &trust(&[1], 1), &host()).is_err(), "bit {bit} of {}", bytes.len() * 8);
     }
 }
 
@@ -99,7 +113,7 @@ fn every_flipped_bit_is_refused() {
 fn every_truncation_and_every_addition_is_refused() {
     let bytes = sealed(manifest(), &[key(1)]);
     for length in 0..bytes.len() {
-        assert!(verify(&bytes[..length], &trust(&[1], 1), &HOST).is_err(), "length {length}");
+        assert!(verify(&bytes[..length], &trust(&[1], 1), &host()).is_err(), "length {length}");
     }
     let longer = [bytes.as_slice(), &[0]].concat();
     assert_eq!(refusal(&longer), Refusal::TrailingBytes(1));
@@ -112,7 +126,7 @@ fn two_bundles_cannot_be_spliced() {
     for cut in HEADER_LENGTH..first.len().min(second.len()) {
         let spliced = [&first[..cut], &second[cut..]].concat();
         if spliced != first && spliced != second {
-            assert!(verify(&spliced, &trust(&[1], 1), &HOST).is_err(), "cut at {cut}");
+            assert!(verify(&spliced, &trust(&[1], 1), &host()).is_err(), "cut at {cut}");
         }
     }
 }
@@ -132,9 +146,9 @@ fn each_refusal_has_its_own_reason() {
     assert_eq!(refusal(&sealed(manifest(), &[key(1), key(1)])), Refusal::DuplicateKey(key(1).public().id()));
     assert_eq!(refusal(&sealed(manifest(), &[])), Refusal::Threshold { found: 0, threshold: 1 });
     let one = sealed(manifest(), &[key(1)]);
-    let two = verify(&one, &trust(&[1, 2], 2), &HOST).unwrap_err();
+    let two = verify(&one, &trust(&[1, 2], 2), &host()).unwrap_err();
     assert_eq!(two, Refusal::Threshold { found: 1, threshold: 2 });
-    assert_eq!(verify(&one, &trust(&[], 0), &HOST).unwrap_err(), Refusal::NoTrust);
+    assert_eq!(verify(&one, &trust(&[], 0), &host()).unwrap_err(), Refusal::NoTrust);
 
     let early = Manifest { not_before: Some(1_001), ..manifest() };
     assert_eq!(refusal(&sealed(early, &[key(1)])), Refusal::NotYetValid { not_before: 1_001, now: 1_000 });
@@ -144,6 +158,8 @@ fn each_refusal_has_its_own_reason() {
     assert_eq!(refusal(&sealed(others, &[key(1)])), Refusal::WrongAudience(vec!["web".to_owned()]));
     let future = Manifest { needs: vec![Need::BpfLsm as u16, 99], ..manifest() };
     assert_eq!(refusal(&sealed(future, &[key(1)])), Refusal::UnknownNeed(99));
+    let pinned = Manifest { needs: vec![Need::BpfLsm as u16, Need::Verity as u16], ..manifest() };
+    assert_eq!(refusal(&sealed(pinned, &[key(1)])), Refusal::UnmetNeed(Need::Verity));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bfp_bundle::key::{KeyError, KeyId, PublicKey, SecretKey};
-use bfp_bundle::manifest::SectionKind;
+use bfp_bundle::manifest::{Need, SectionKind};
 use bfp_bundle::verify::{self as verification, Host, MAX_BUNDLE_BYTES, Refusal, Trust, VerifiedBundle};
 use bfp_compiler::pipeline::{self, Release};
 use bfp_compiler::source;
@@ -172,7 +172,7 @@ pub(crate) fn keygen(path: &Path) -> Answer {
 pub(crate) fn verified<'a>(bytes: &'a [u8], arguments: &TrustArguments) -> Result<VerifiedBundle<'a>, Failure> {
     let trust = Trust { keys: public_keys(&arguments.trust)?, threshold: arguments.threshold };
     let now = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or(0);
-    let host = Host { now, audience: arguments.audience.clone() };
+    let host = Host { now, audience: arguments.audience.clone(), offers: Need::ALL.to_vec() };
     verification::verify(bytes, &trust, &host).map_err(|refusal| {
         let help = match &refusal {
             Refusal::WrongAudience(_) => "name the host's label with `--audience LABEL`",

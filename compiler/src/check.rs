@@ -65,7 +65,12 @@ pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Vec<CheckError>> {
         if rule.effect == Effect::Exclusive && rule.subjects == Subjects::Everyone {
             errors.push(CheckError::OnlyEveryone { span: rule.subjects_span });
         }
-        for later in policy.rules.iter().skip(index + 1).filter(|later| later.effect == rule.effect) {
+        for later in policy
+            .rules
+            .iter()
+            .skip(index + 1)
+            .filter(|later| (later.effect, later.enforcement) == (rule.effect, rule.enforcement))
+        {
             let conflict = match rule.effect {
                 Effect::Exclusive => exclusive_conflict(&policy, rule, later),
                 Effect::Confined => confinement_conflict(&policy, rule, later),

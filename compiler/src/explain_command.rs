@@ -7,10 +7,9 @@ use bfp_bundle::debug::Debug;
 use bfp_bundle::decide::{Reason, decide};
 use bfp_bundle::envelope::MAGIC;
 use bfp_bundle::image::Image;
-use bfp_bundle::label::{Label, Proof, Restriction};
 use bfp_bundle::request::{Address, Protocol, Request};
 use bfp_bundle::verify::MAX_BUNDLE_BYTES;
-use bfp_compiler::{lower, pipeline, source};
+use bfp_compiler::{pipeline, source};
 use miette::Diagnostic;
 
 use crate::policy_command::Files;
@@ -68,7 +67,7 @@ fn answer(image: &Image, debug: &Debug, program: &str, destination: &str) -> Ans
     let (addresses, port, protocol) = parse(destination, debug)?;
     let mut all_allowed = true;
     for path in &paths {
-        let label = label_of(image, path);
+        let label = image.label_of(path);
         for address in &addresses {
             let request = Request { address: to_address(*address), port, protocol };
             let verdict = decide(image, &label, &request);
@@ -90,16 +89,6 @@ fn answer(image: &Image, debug: &Debug, program: &str, destination: &str) -> Ans
         }
     }
     if all_allowed { Ok(said) } else { Err(Failure::Finding(said)) }
-}
-
-/// The label of a process of the executable at `path` that nothing restricted started.
-fn label_of(image: &Image, path: &str) -> Label {
-    let mut label = Label::STRANGER;
-    if let Some(executable) = image.executables.iter().find(|executable| executable.path == path) {
-        let restriction = if executable.restricted { Restriction::Restricted } else { Restriction::Unrestricted };
-        label.execute(lower::program_id(path), Proof::Proven, restriction);
-    }
-    label
 }
 
 fn to_address(address: IpAddr) -> Address {

@@ -16,13 +16,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use bfp_bundle::image::{Image, NamedExecutable};
 use bfp_bundle::label::ProgramId;
+use bfp_bundle::manifest::Need;
 use bfp_bundle::record::{NO_RULE, Policy, Step};
 use bfp_bundle::request::{LAST_PORT_KEY, port_key};
 use sha2::{Digest, Sha256};
 
 use self::cells::Cells;
 use self::tree::Trees;
-use crate::policy::{Addresses, CheckedPolicy, Default, PortRange};
+use crate::policy::{Addresses, CheckedPolicy, Default, PortRange, Rule};
 
 /// Why a checked policy has no image.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -56,6 +57,21 @@ pub fn program_id(path: &str) -> ProgramId {
     first.iter().rev().fold(0, |id, byte| id << 8 | u64::from(*byte)).max(1)
 }
 
+/// What the kernel must offer for a policy to be enforced.
+pub fn needs(checked: &CheckedPolicy) -> Vec<Need> {
+    let policy = checked.policy();
+    let names_raw =
+        |rule: &Rule| !rule.covers_everything && rule.destinations.iter().any(|to| to.addresses == Addresses::Raw);
+    let mut needs = vec![Need::BpfLsm];
+    if policy.programs.iter().any(|program| !program.pins.is_empty()) {
+        needs.push(Need::Verity);
+    }
+    if policy.rules.iter().any(names_raw) {
+        needs.push(Need::RawSockets);
+    }
+    needs
+}
+
 /// Which ports a rule covers at an address.
 type Covering = Vec<(usize, Vec<PortRange>)>;
 
@@ -68,12 +84,14 @@ pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
 
     let mut edges_v4: Vec<Edge<u32>> = Vec::new();
     let mut edges_v6: Vec<Edge<u128>> = Vec::new();
+    let mut raw: Vec<usize> = Vec::new();
     for (rule, written) in policy.rules.iter().enumerate() {
         for destination in &written.destinations {
             let ports = &destination.ports;
             match destination.addresses {
                 Addresses::V4(first, last) => edges_v4.push(Edge { first, last, rule, ports }),
                 Addresses::V6(first, last) => edges_v6.push(Edge { first, last, rule, ports }),
+                Addresses::Raw => raw.push(rule),
             }
         }
     }
@@ -94,6 +112,7 @@ pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
     for (last, covering) in sweep(edges_v6, u128::MAX) {
         tree::push(&mut ranges_v6, last, by_port(covering, &mut trees)?);
     }
+    let raw_cell = cells.number(raw)?;
     let root_v4 = trees.addresses_v4(&ranges_v4)?;
     let root_v6 = trees.addresses_v6(&ranges_v6)?;
 
@@ -109,7 +128,8 @@ pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
     let executables = policy.programs.iter().zip(&ids).enumerate().map(|(index, (program, &id))| NamedExecutable {
         path: program.path.clone(),
         program: id,
-        restricted: cells.is_restricted(index),
+        flags: cells.executable_flags(index),
+        pins: program.pins.clone(),
     });
 
     Ok(Image {
@@ -120,7 +140,8 @@ pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
             program_mask: programs.len() as u32 - 1,
             pair_mask: pairs.len() as u32 - 1,
             default_rule: NO_RULE,
-            reserved: [0; 2],
+            raw_cell,
+            reserved: 0,
         },
         executables: executables.collect(),
         nodes32: trees.nodes32,

@@ -8,7 +8,7 @@ use bfp_bundle::debug::{Debug, DebugRule};
 use bfp_bundle::envelope;
 use bfp_bundle::image::Image;
 use bfp_bundle::key::SecretKey;
-use bfp_bundle::manifest::{Manifest, Need};
+use bfp_bundle::manifest::Manifest;
 use miette::Diagnostic;
 use sha2::{Digest, Sha256};
 
@@ -77,7 +77,7 @@ pub fn sign(
         source_sha256: Sha256::digest(source.text).into(),
         lock_sha256: Sha256::digest(source.lock_text).into(),
         compiler: concat!("bfpc ", env!("CARGO_PKG_VERSION")).to_owned(),
-        needs: vec![Need::BpfLsm as u16],
+        needs: lower::needs(policy).into_iter().map(|need| need as u16).collect(),
         sections: Vec::new(),
     };
     envelope::seal(manifest, image, &debug(source, policy), keys)

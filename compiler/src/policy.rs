@@ -49,6 +49,10 @@ pub struct Program {
     pub name: String,
     /// Where it is first mentioned.
     pub span: Span,
+    /// The fs-verity digests (SHA-256) of which a grant needs one; empty where the path is enough.
+    pub pins: Vec<[u8; 32]>,
+    /// What it starts inherits its grants.
+    pub with_children: bool,
 }
 
 /// The number of a program in [`ResolvedPolicy::programs`].
@@ -69,11 +73,13 @@ pub enum Subjects {
 pub struct Rule {
     /// What it does.
     pub effect: Effect,
+    /// Whether it is enforced or only reported.
+    pub enforcement: Enforcement,
     /// Whose requests it concerns.
     pub subjects: Subjects,
     /// Where they go: a request is covered when one of these covers it.
     pub destinations: Vec<Destination>,
-    /// The right side is `*`, which covers everything and names nothing.
+    /// The right side is everything, which names nothing.
     pub covers_everything: bool,
     /// The whole rule in the source.
     pub span: Span,
@@ -96,6 +102,15 @@ pub enum Effect {
     Allow,
 }
 
+/// Whether a rule is enforced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Enforcement {
+    /// It is.
+    Enforced,
+    /// `audit`: it is judged and reported.
+    Audited,
+}
+
 /// A range of addresses with the ports that are meant there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Destination {
@@ -112,6 +127,8 @@ pub enum Addresses {
     V4(u32, u32),
     /// IPv6. The mapped range is not in it: `resolve` writes IPv4-mapped ranges as [`Addresses::V4`].
     V6(u128, u128),
+    /// Raw and packet sockets, which carry no destination that can be checked. Their ports are all ports.
+    Raw,
 }
 
 /// A range of ports of one protocol, both ends included.

@@ -23,7 +23,8 @@ use miette::Diagnostic;
 use crate::dns_name::{DnsName, NameError};
 use crate::lock::Lock;
 use crate::policy::{
-    Addresses, Default, Destination, Effect, PortRange, Program, ProgramIndex, ResolvedPolicy, Rule, Subjects,
+    Addresses, Default, Destination, Effect, Enforcement, PortRange, Program, ProgramIndex, ResolvedPolicy, Rule,
+    Subjects,
 };
 
 /// Every DNS name that a policy uses.
@@ -98,7 +99,9 @@ pub fn resolve(policy: &syntax::Policy, stem: &str, lock: &Lock) -> Result<Resol
         }
     }
     // A declaration that no rule uses is looked at all the same, so that one run tells everything.
-    resolver.programs.values().for_each(|unused| drop(resolver.programs(&unused.programs, None, &mut Vec::new())));
+    for (&name, declaration) in &resolver.programs {
+        resolver.programs(&declaration.programs, Some(name), &mut Vec::new());
+    }
     resolver.hosts.values().for_each(|unused| drop(resolver.destinations(&unused.destinations, &mut Vec::new())));
     let mut errors = resolver.errors.take();
     if !errors.is_empty() {
@@ -124,11 +127,13 @@ struct Resolver<'a> {
     used: RefCell<BTreeSet<String>>,
     errors: RefCell<Vec<ResolveError>>,
     paths: RefCell<Vec<Program>>,
+    path_numbers: RefCell<BTreeMap<String, ProgramIndex>>,
     names: RefCell<BTreeMap<DnsName, Vec<IpAddr>>>,
     // What a declaration stands for is worked out once: chains of sets would double with each link.
     known_programs: RefCell<BTreeMap<&'a str, BTreeSet<ProgramIndex>>>,
     known_hosts: RefCell<BTreeMap<&'a str, Vec<Destination>>>,
     cyclic: RefCell<BTreeSet<&'a str>>,
+    everything: Vec<Destination>,
 }
 
 /// How many declarations may stand for each other in a row; bounds the recursion.
@@ -145,10 +150,12 @@ impl<'a> Resolver<'a> {
             used: RefCell::default(),
             errors: RefCell::default(),
             paths: RefCell::default(),
+            path_numbers: RefCell::default(),
             names: RefCell::default(),
             known_programs: RefCell::default(),
             known_hosts: RefCell::default(),
             cyclic: RefCell::default(),
+            everything: coverage::union(&everywhere(ranges::everything(), &PortRange::all())),
         }
     }
 
@@ -189,9 +196,6 @@ impl<'a> Resolver<'a> {
     }
 
     fn declare_program(&mut self, declaration: &'a syntax::ProgramDeclaration) {
-        if let Some(span) = declaration.with_children {
-            self.unsupported("`with children`", span);
-        }
         if self.check_declared(&declaration.name) {
             self.programs.insert(&declaration.name.node, declaration);
         }
@@ -204,9 +208,14 @@ impl<'a> Resolver<'a> {
     }
 
     fn rule(&self, rule: &'a syntax::Rule, span: Span, rules: &mut Vec<Rule>) {
-        if let Some(span) = rule.audit {
-            self.unsupported("`audit`", span);
-        }
+        let enforcement = match rule.audit {
+            Some(span) if rule.effect.node == syntax::Effect::Allow => {
+                self.fail(ResolveError::AuditAllow { span });
+                Enforcement::Audited
+            }
+            Some(_) => Enforcement::Audited,
+            None => Enforcement::Enforced,
+        };
         let subjects = self.subjects(&rule.programs);
         let destinations = coverage::union(&self.destinations(&rule.destinations, &mut Vec::new()));
         let effects: &[Effect] = match rule.effect.node {
@@ -219,9 +228,10 @@ impl<'a> Resolver<'a> {
         for &effect in effects {
             rules.push(Rule {
                 effect,
+                enforcement,
                 subjects: subjects.clone(),
                 destinations: destinations.clone(),
-                covers_everything: matches!(rule.destinations.node, Destinations::Any),
+                covers_everything: destinations == *self.everything,
                 span,
                 subjects_span: rule.programs.span,
                 destinations_span: rule.destinations.span,
@@ -251,12 +261,23 @@ impl<'a> Resolver<'a> {
                 self.check_not_empty(elements, programs.span);
                 elements.iter().flat_map(|element| self.programs(element, declared, within)).collect()
             }
-            Programs::Named(name) => self.named_programs(name, programs.span, within),
-            Programs::Path { path, verity } => {
-                if let Some(pin) = verity.first() {
-                    self.unsupported("`verity`", pin.span);
+            Programs::Named(name) => {
+                let declaration = declared.and_then(|name| self.programs.get(name));
+                if let Some(heirs) = declaration.and_then(|declaration| declaration.with_children) {
+                    self.fail(ResolveError::HeirsOfName { name: name.clone(), span: programs.span, heirs });
                 }
-                self.program(path, declared).into_iter().collect()
+                self.named_programs(name, programs.span, within)
+            }
+            Programs::Path { path, verity } => {
+                let pins = verity.iter().filter_map(|pin| match &pin.node {
+                    syntax::Verity::Sha256(digest) => Some(*digest),
+                    syntax::Verity::File(_) => {
+                        self.unsupported("`verity file(…)`", pin.span);
+                        None
+                    }
+                });
+                let pins = pins.collect();
+                self.program(path, declared, pins).into_iter().collect()
             }
         }
     }
@@ -279,18 +300,32 @@ impl<'a> Resolver<'a> {
         found
     }
 
-    fn program(&self, path: &syntax::Quoted, declared: Option<&str>) -> Option<ProgramIndex> {
+    fn program(&self, path: &syntax::Quoted, declared: Option<&str>, pins: Vec<[u8; 32]>) -> Option<ProgramIndex> {
         if !is_program_path(&path.node) {
             self.fail(ResolveError::Path { path: path.node.clone(), span: path.span });
             return None;
         }
+        let declaration = declared.and_then(|name| self.programs.get(name));
+        let with_children = declaration.is_some_and(|declaration| declaration.with_children.is_some());
         let mut paths = self.paths.borrow_mut();
-        let index = paths.iter().position(|program| program.path == path.node).unwrap_or_else(|| {
-            let name = declared.unwrap_or(&path.node).to_owned();
-            paths.push(Program { path: path.node.clone(), name, span: path.span });
-            paths.len() - 1
-        });
-        Some(ProgramIndex(index))
+        let next = ProgramIndex(paths.len());
+        let index = *self.path_numbers.borrow_mut().entry(path.node.clone()).or_insert(next);
+        match paths.get(index.0) {
+            // One file is one program: its grants cannot depend on the name by which a rule calls it.
+            Some(known) if known.pins != pins || known.with_children != with_children => {
+                self.fail(ResolveError::TwoIdentities {
+                    path: path.node.clone(),
+                    first: known.span,
+                    second: path.span,
+                });
+            }
+            Some(_) => {}
+            None => {
+                let name = declared.unwrap_or(&path.node).to_owned();
+                paths.push(Program { path: path.node.clone(), name, span: path.span, pins, with_children });
+            }
+        }
+        Some(index)
     }
 
     fn check_not_empty<T>(&self, elements: &[T], span: Span) {
@@ -319,11 +354,8 @@ impl<'a> Resolver<'a> {
     }
 
     fn destinations(&self, destinations: &'a Spanned<Destinations>, within: &mut Vec<&'a str>) -> Vec<Destination> {
-        let everywhere = |ranges: Vec<Addresses>, ports: Vec<PortRange>| -> Vec<Destination> {
-            ranges.into_iter().map(|addresses| Destination { addresses, ports: ports.clone() }).collect()
-        };
         match &destinations.node {
-            Destinations::Any => everywhere(ranges::everything(), PortRange::all()),
+            Destinations::Any => self.everything.clone(),
             Destinations::Ranges { .. } => {
                 self.unsupported("`ranges`", destinations.span);
                 Vec::new()
@@ -344,7 +376,7 @@ impl<'a> Resolver<'a> {
             }
             Destinations::Endpoint { host, ports } => {
                 let ports = ports.as_ref().map_or_else(PortRange::all, |ports| port_ranges(&ports.node));
-                everywhere(self.host(host), ports)
+                everywhere(self.host(host), &ports)
             }
             Destinations::Named { name, ports } => self.named(name, ports.as_ref(), within),
         }
@@ -358,8 +390,10 @@ impl<'a> Resolver<'a> {
     ) -> Vec<Destination> {
         let written = name.node.as_str();
         if written == "raw" {
-            self.unsupported("the built-in host `raw`", name.span);
-            return Vec::new();
+            if let Some(ports) = ports {
+                self.fail(ResolveError::RawPorts { span: ports.span });
+            }
+            return vec![Destination { addresses: Addresses::Raw, ports: PortRange::all() }];
         }
         let narrowed = ports.map(|ports| (port_ranges(&ports.node), ports.span));
         if let Some(addresses) = ranges::builtin(written) {
@@ -471,6 +505,10 @@ impl<'a> Resolver<'a> {
     fn host_bits(&self, written: String, right: String, span: Span) {
         self.fail(ResolveError::HostBits { written, help: format!("write `{right}`"), span });
     }
+}
+
+fn everywhere(ranges: Vec<Addresses>, ports: &[PortRange]) -> Vec<Destination> {
+    ranges.into_iter().map(|addresses| Destination { addresses, ports: ports.to_vec() }).collect()
 }
 
 fn is_program_path(path: &str) -> bool {

@@ -6,6 +6,7 @@ use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
+use bfp_bundle::identity::Executable;
 use bfp_bundle::image::Image;
 use bfp_bundle::record::{Cell, NO_RULE, Node32, Pair, Policy, Step};
 use bfp_bundle::request::LAST_PORT_KEY;
@@ -45,10 +46,10 @@ fn source_and_image(fixture: &str) -> String {
 }
 
 fn dump(image: &Image, out: &mut String) {
-    let Policy { root_v4, root_v6, flags, program_mask, pair_mask, default_rule, reserved } = image.policy;
+    let Policy { root_v4, root_v6, flags, program_mask, pair_mask, default_rule, raw_cell, reserved } = image.policy;
     let default = names(flags, &[(Policy::DEFAULT_DENY, "deny")]).replace("nothing", "allow");
     writeln!(out, "\n---- policy").unwrap();
-    writeln!(out, "IPv4 begins at {}, IPv6 at {}", step(root_v4), step(root_v6)).unwrap();
+    writeln!(out, "IPv4 begins at {}, IPv6 at {}, raw is cell {raw_cell}", step(root_v4), step(root_v6)).unwrap();
     writeln!(out, "default: {default}, by {}", rule(default_rule)).unwrap();
     writeln!(out, "masks: programs {program_mask}, pairs {pair_mask}; reserved {reserved:?}").unwrap();
 
@@ -78,19 +79,29 @@ fn dump(image: &Image, out: &mut String) {
             (Cell::EXCLUSIVE, "exclusive"),
             (Cell::GRANTED, "granted"),
             (Cell::NAMED, "named"),
+            (Cell::AUDIT_DENIED, "audit-denied"),
+            (Cell::AUDIT_EXCLUSIVE, "audit-exclusive"),
         ];
         writeln!(out, "cell {number}  {}, by {}", names(cell.flags, &flags), rule(cell.rule)).unwrap();
     }
 
-    let pair_flags =
-        [(Pair::MEMBER, "member"), (Pair::INSIDE, "inside"), (Pair::DENIED, "denied"), (Pair::GRANTED, "granted")];
+    let pair_flags = [
+        (Pair::MEMBER, "member"),
+        (Pair::INSIDE, "inside"),
+        (Pair::DENIED, "denied"),
+        (Pair::GRANTED, "granted"),
+        (Pair::AUDIT_MEMBER, "audit-member"),
+        (Pair::AUDIT_INSIDE, "audit-inside"),
+        (Pair::AUDIT_DENIED, "audit-denied"),
+    ];
     writeln!(out, "\n---- programs").unwrap();
     for (index, bucket) in image.programs.iter().enumerate() {
         let entries = bucket.ids.iter().zip(&bucket.flags).zip(&bucket.rules);
         for (slot, ((&id, &flags), &by)) in entries.enumerate().filter(|(_, ((id, _), _))| **id != 0) {
             let number = index * bucket.ids.len() + slot + 1;
             let executable = image.executables.iter().find(|executable| executable.program == id).unwrap();
-            let restricted = if executable.restricted { "restricted" } else { "unrestricted" };
+            let held = [(Executable::RESTRICTED, "restricted"), (Executable::WITH_CHILDREN, "with children")];
+            let restricted = names(executable.flags, &held).replace("nothing", "unrestricted");
             writeln!(out, "program {number}  {}  id {id:016x}, {restricted}", executable.path).unwrap();
             writeln!(out, "  elsewhere: {}, by {}", names(flags, &pair_flags), rule(by)).unwrap();
         }

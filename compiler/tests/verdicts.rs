@@ -7,13 +7,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use bfp_bundle::decide::decide;
-use bfp_bundle::label::{Label, Proof, Restriction};
 use bfp_bundle::request::{Address, Protocol, Request};
 use bfp_compiler::lock::Lock;
-use bfp_compiler::model::{self, Process};
+use bfp_compiler::model::{self, Asked, Process};
 use bfp_compiler::pipeline::{self, Source};
 use bfp_compiler::policy::ProgramIndex;
-use bfp_compiler::{lower, source};
+use bfp_compiler::source;
 
 fn fixtures() -> Vec<PathBuf> {
     let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/accept");
@@ -60,11 +59,7 @@ fn check_table(folder: &Path) -> usize {
         };
         let request = request(destination);
         let index = checked.policy().programs.iter().position(|known| known.path == *program).map(ProgramIndex);
-        let mut label = Label::STRANGER;
-        if let Some(executable) = image.executables.iter().find(|executable| executable.path == *program) {
-            let restriction = if executable.restricted { Restriction::Restricted } else { Restriction::Unrestricted };
-            label.execute(lower::program_id(program), Proof::Proven, restriction);
-        }
+        let label = image.label_of(program);
         let expected = match *expected {
             "allowed" => true,
             "denied" => false,
@@ -72,7 +67,7 @@ fn check_table(folder: &Path) -> usize {
         };
         let verdict = decide(&image, &label, &request);
         assert_eq!(verdict.is_allowed(), expected, "{}: {row}: decide says {verdict:?}", folder.display());
-        let modelled = model::allows(&checked, &Process::of(index), &request);
+        let modelled = model::answer(&checked, &Process::of(index), Asked::Request(request)).allowed;
         assert_eq!(modelled, expected, "{}: {row}: the model disagrees", folder.display());
         rows += 1;
     }

@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use bfp_bundle::{
     identity::{Directory, Executable, ExecutableKey, NAME_SIZE},
-    label::{Label, Proof, Restriction},
+    label::{Label, Proof},
 };
 
 use crate::kernel::{self, Pointer, member};
@@ -96,14 +96,7 @@ pub fn current_label() -> &'static Label {
 pub unsafe fn note_executed(label: &mut Label, task: Pointer, file: Pointer) {
     // SAFETY: the caller's obligation.
     let (found, proof) = unsafe { (look_up(file), proof(task)) };
-    match found {
-        Some(executable) => {
-            let restriction =
-                if executable.restricted != 0 { Restriction::Restricted } else { Restriction::Unrestricted };
-            label.execute(executable.program, proof, restriction);
-        }
-        None => label.execute(0, proof, Restriction::Unrestricted),
-    }
+    label.execute(found.as_ref(), proof);
 }
 
 /// Labels a task that was not seen executing its program, from what its memory map says it executes.
@@ -157,7 +150,7 @@ unsafe fn proof(task: Pointer) -> Proof {
 #[inline(always)]
 pub unsafe fn is_restricted(file: Pointer) -> bool {
     // SAFETY: the caller's obligation.
-    unsafe { look_up(file) }.is_some_and(|executable| executable.restricted != 0)
+    unsafe { look_up(file) }.is_some_and(|executable| executable.flags & Executable::RESTRICTED != 0)
 }
 
 /// What the policy says of a file, by the directory that holds it and its name there.

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use bfp_bundle::{
     decide::{Tables, Verdict},
-    record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket},
+    record::{Cell, NO_RULE, Node32, Node128, PairBucket, Policy, ProgramBucket},
 };
 
 /// So that a section is copied in with one `memcpy`.
@@ -29,9 +29,12 @@ static PROGRAMS: Array<ProgramBucket, 1, MMAPABLE> = Array::new();
 #[btf_map]
 static PAIRS: Array<PairBucket, 1, MMAPABLE> = Array::new();
 
-/// How many requests got each reason, indexed by its number.
+/// The index in [`VERDICTS`] of requests that are allowed, and that an `audit` rule would refuse.
+const AUDITED: u32 = 8;
+
+/// How many requests got each reason, indexed by its number, and the audited ones.
 #[btf_map]
-static VERDICTS: PerCpuArray<u64, 8> = PerCpuArray::new();
+static VERDICTS: PerCpuArray<u64, 9> = PerCpuArray::new();
 
 /// The maps as tables.
 pub struct Maps;
@@ -76,7 +79,15 @@ impl Tables for Maps {
 /// Counts a verdict.
 #[inline(always)]
 pub fn count(verdict: Verdict) {
-    if let Some(counter) = VERDICTS.get_ptr_mut(verdict.reason as u32) {
+    count_one(verdict.reason as u32);
+    if verdict.is_allowed() && verdict.audited != NO_RULE {
+        count_one(AUDITED);
+    }
+}
+
+#[inline(always)]
+fn count_one(index: u32) {
+    if let Some(counter) = VERDICTS.get_ptr_mut(index) {
         // SAFETY: the map's own memory, of this processor; a program is not preempted by itself here.
         unsafe { *counter += 1 };
     }

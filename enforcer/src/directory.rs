@@ -175,8 +175,8 @@ fn value(executable: &NamedExecutable) -> [u8; VALUE_SIZE] {
     let mut value = [0; VALUE_SIZE];
     let (program, rest) = value.split_at_mut(8);
     program.copy_from_slice(&executable.program.to_ne_bytes());
-    if let Some(restricted) = rest.first_chunk_mut() {
-        *restricted = u32::from(executable.restricted).to_ne_bytes();
+    if let Some(flags) = rest.first_chunk_mut() {
+        *flags = executable.flags.to_ne_bytes();
     }
     value
 }
@@ -187,7 +187,12 @@ mod tests {
     use super::*;
 
     fn named(path: &Path) -> NamedExecutable {
-        NamedExecutable { path: path.to_str().unwrap().to_owned(), program: 0x0102_0304_0506_0708, restricted: true }
+        NamedExecutable {
+            path: path.to_str().unwrap().to_owned(),
+            program: 0x0102_0304_0506_0708,
+            flags: 3,
+            pins: Vec::new(),
+        }
     }
 
     #[test]
@@ -219,6 +224,6 @@ mod tests {
     fn values_have_the_kernels_layout() {
         let value = value(&named(Path::new("/bin/true")));
         assert_eq!(value.first_chunk(), Some(&0x0102_0304_0506_0708u64.to_ne_bytes()));
-        assert_eq!(value.get(8..), Some(&[1, 0, 0, 0, 0, 0, 0, 0][..]));
+        assert_eq!(value.get(8..), Some(&[3, 0, 0, 0, 0, 0, 0, 0][..]));
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use bfp_bundle::manifest::Need;
 use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Refusal, Trust, VerifiedBundle, verify};
 use bfp_enforcer::apply::{ApplyError, apply};
 use bfp_enforcer::doctor;
@@ -17,6 +18,10 @@ use bfp_enforcer::pins::{Pins, PinsError, ROOT};
 use bfp_enforcer::status::{self, StatusError};
 use bfp_enforcer::trust::{self, TrustError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What these programs enforce. Pins and raw sockets are not yet among it: a policy that needs them is
+/// refused, never weakened.
+const OFFERS: [Need; 1] = [Need::BpfLsm];
 
 /// The programs for the kernel.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(env!("BFP_EBPF_OBJECT"));
@@ -216,7 +221,7 @@ fn with_bundle(
     }
     let now = now()?;
     let bytes = read_bundle(&arguments.bundle)?;
-    then(&verify(&bytes, &trust, &Host { now, audience })?, now)
+    then(&verify(&bytes, &trust, &Host { now, audience, offers: OFFERS.to_vec() })?, now)
 }
 
 fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -8,8 +8,9 @@ use crate::about::{About, AboutError};
 use crate::json::quote;
 use crate::pins::{Pins, PinsError};
 
-/// The reasons in the order of their numbers (`bfp_bundle::decide::Reason`), and what they say.
-const REASONS: [(&str, &str); 8] = [
+/// The reasons in the order of their numbers (`bfp_bundle::decide::Reason`), and what they say. The last
+/// one is no reason: see enforcer-ebpf/src/tables.rs, `AUDITED`.
+const REASONS: [(&str, &str); 9] = [
     ("default", "allowed: no rule refuses"),
     ("granted", "allowed by a rule"),
     ("denied", "refused by `deny`"),
@@ -18,6 +19,7 @@ const REASONS: [(&str, &str); 8] = [
     ("not_granted", "refused: no rule grants it"),
     ("overflow", "refused: started by too many restricted programs"),
     ("fault", "refused: a table could not be read"),
+    ("audited", "allowed, and an `audit` rule would refuse it (counted above too)"),
 ];
 
 /// Why there is no answer.
@@ -51,7 +53,7 @@ pub struct Status {
     /// The policy.
     pub about: About,
     /// Verdicts by reason.
-    pub verdicts: [u64; 8],
+    pub verdicts: [u64; REASONS.len()],
     /// The time of the question, in seconds since 1970-01-01 UTC.
     pub now: u64,
 }
@@ -64,7 +66,7 @@ pub fn read(now: u64) -> Result<Option<Status>, StatusError> {
     let about = About::read(&folder.join("about"))?;
     let map = Map::from_map_data(MapData::from_pin(folder.join("verdicts"))?)?;
     let counters = PerCpuArray::<MapData, u64>::try_from(map)?;
-    let mut verdicts = [0; 8];
+    let mut verdicts = [0; REASONS.len()];
     for (index, sum) in (0..).zip(&mut verdicts) {
         *sum = counters.get(&index, 0)?.iter().sum();
     }
@@ -159,7 +161,7 @@ mod tests {
     fn status(expires: Option<u64>) -> Status {
         let about =
             About { policy: "we\"b".to_owned(), revision: 3, manifest_digest: [0xab; 32], applied_at: 0, expires };
-        Status { about, verdicts: [1, 2, 3, 4, 5, 6, 7, 8], now: 1000 }
+        Status { about, verdicts: [1, 2, 3, 4, 5, 6, 7, 8, 9], now: 1000 }
     }
 
     #[test]
@@ -193,6 +195,6 @@ mod tests {
     fn json_quotes_names_and_counts_every_reason() {
         let json = to_json(Some(&status(None)));
         assert!(json.starts_with("{\"version\":1,\"enforced\":true,\"policy\":\"we\\\"b\",\"revision\":3,"));
-        assert!(json.ends_with("\"overflow\":7,\"fault\":8}}\n"));
+        assert!(json.ends_with("\"fault\":8,\"audited\":9}}\n"));
     }
 }

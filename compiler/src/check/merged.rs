@@ -102,6 +102,10 @@ fn networks(range: Addresses, hosts: &mut Vec<String>) -> Option<()> {
     let (mut first, last, width) = match range {
         Addresses::V4(first, last) => (u128::from(first), u128::from(last), 32),
         Addresses::V6(first, last) => (first, last, 128),
+        Addresses::Raw => {
+            hosts.push("raw".to_owned());
+            return Some(());
+        }
     };
     loop {
         if hosts.len() > LONGEST_SET {
@@ -115,7 +119,7 @@ fn networks(range: Addresses, hosts: &mut Vec<String>) -> Option<()> {
             Addresses::V4(..) if free == 0 => Ipv4Addr::from_bits(first as u32).to_string(),
             Addresses::V4(..) => format!("{}/{length}", Ipv4Addr::from_bits(first as u32)),
             Addresses::V6(..) if free == 0 => format!("[{}]", Ipv6Addr::from_bits(first)),
-            Addresses::V6(..) => format!("[{}/{length}]", Ipv6Addr::from_bits(first)),
+            Addresses::V6(..) | Addresses::Raw => format!("[{}/{length}]", Ipv6Addr::from_bits(first)),
         });
         match (first | mask(free)).checked_add(1) {
             Some(next) if next <= last => first = next,

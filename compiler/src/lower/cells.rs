@@ -2,19 +2,22 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use bfp_bundle::identity::Executable;
 use bfp_bundle::record::{Cell, NO_RULE, Pair, Step};
 
 use super::LowerError;
-use crate::policy::{Effect, ProgramIndex, ResolvedPolicy, Rule, Subjects};
+use crate::policy::{Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 
 /// The cells found so far.
 pub(super) struct Cells<'a> {
     policy: &'a ResolvedPolicy,
+    /// The rules that cover everything.
+    everywhere: Vec<usize>,
     /// The confinements of each program, by number of the rule.
     confinements: Vec<Vec<usize>>,
     /// Whether a deny or a confinement is about each program.
     restricted: Vec<bool>,
-    /// The confinements and denials of everyone.
+    /// The confinements of everyone.
     confinements_of_all: Vec<usize>,
     numbers: HashMap<Vec<usize>, u32>,
     rules: Vec<Vec<usize>>,
@@ -22,8 +25,10 @@ pub(super) struct Cells<'a> {
 
 impl<'a> Cells<'a> {
     pub(super) fn new(policy: &'a ResolvedPolicy) -> Cells<'a> {
+        let everywhere = |(_, rule): &(usize, &Rule)| rule.covers_everything;
         let mut cells = Cells {
             policy,
+            everywhere: policy.rules.iter().enumerate().filter(everywhere).map(|(number, _)| number).collect(),
             confinements: vec![Vec::new(); policy.programs.len()],
             restricted: vec![false; policy.programs.len()],
             confinements_of_all: Vec::new(),
@@ -53,14 +58,16 @@ impl<'a> Cells<'a> {
 
     /// The number of the cell that exactly `rules` cover.
     pub(super) fn number(&mut self, rules: Vec<usize>) -> Result<u32, LowerError> {
+        if let Some(number) = self.numbers.get(&rules) {
+            return Ok(*number);
+        }
         let next = self.rules.len();
         if next > Step::INDEX_MAX as usize {
             return Err(LowerError::Capacity { what: "cells", found: next, limit: Step::INDEX_MAX as usize });
         }
-        Ok(*self.numbers.entry(rules.clone()).or_insert_with(|| {
-            self.rules.push(rules);
-            next as u32
-        }))
+        self.numbers.insert(rules.clone(), next as u32);
+        self.rules.push(rules);
+        Ok(next as u32)
     }
 
     /// What each cell holds for everyone.
@@ -68,21 +75,21 @@ impl<'a> Cells<'a> {
         self.rules.iter().map(|rules| self.record(rules)).collect()
     }
 
-    /// Whether a deny or a confinement is about a program.
-    pub(super) fn is_restricted(&self, program: usize) -> bool {
-        self.restricted.get(program).copied().unwrap_or(false)
+    /// What the kernel must note of a process that executes the program.
+    pub(super) fn executable_flags(&self, program: usize) -> u32 {
+        let restricted = self.restricted.get(program).copied().unwrap_or(false);
+        let with_children = self.policy.programs.get(program).is_some_and(|program| program.with_children);
+        flag(restricted, Executable::RESTRICTED) | flag(with_children, Executable::WITH_CHILDREN)
     }
 
     /// What holds for a program wherever [`Self::pairs`] says nothing else: what it is outside of every
     /// destination that a rule of its own names.
     pub(super) fn elsewhere(&self, program: usize) -> Pair {
-        let everywhere = |(_, rule): &(usize, &Rule)| rule.covers_everything;
-        let rules: Vec<usize> =
-            self.policy.rules.iter().enumerate().filter(everywhere).map(|(number, _)| number).collect();
-        self.pair(program, &rules)
+        self.pair(program, &self.everywhere)
     }
 
-    /// What holds for which program in which cell, where it differs from elsewhere.
+    /// What holds for which program in which cell, where it differs from elsewhere. Only a program that a
+    /// covering rule names can differ.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (u32, usize, Pair)> + '_ {
         let elsewhere: Vec<Pair> = (0..self.policy.programs.len()).map(|program| self.elsewhere(program)).collect();
         self.rules.iter().enumerate().flat_map(move |(cell, rules)| {
@@ -92,8 +99,6 @@ impl<'a> Cells<'a> {
                     programs.extend(subjects.iter().map(|ProgramIndex(program)| *program));
                 }
             }
-            // Where `only * …` rules nothing out, being a member of all of no exclusive rules counts for
-            // nothing either: only programs that a covering rule names can differ.
             let differing: Vec<_> = programs
                 .into_iter()
                 .map(|program| (cell as u32, program, self.pair(program, rules)))
@@ -103,52 +108,102 @@ impl<'a> Cells<'a> {
         })
     }
 
-    fn covering<'s>(&'s self, rules: &'s [usize]) -> impl Iterator<Item = (u32, &'s Rule)> + 's {
-        rules.iter().filter_map(|number| Some((*number as u32, self.policy.rules.get(*number)?)))
+    /// The rules of a cell that are enforced, or audited, with their numbers.
+    fn covering<'s>(
+        &'s self,
+        rules: &'s [usize],
+        enforcement: Enforcement,
+    ) -> impl Iterator<Item = (u32, &'s Rule)> + 's {
+        let covering = rules.iter().filter_map(|number| Some((*number as u32, self.policy.rules.get(*number)?)));
+        covering.filter(move |(_, rule)| rule.enforcement == enforcement)
+    }
+
+    /// The first of some confinements that does not cover a cell.
+    fn left(&self, confinements: &[usize], rules: &[usize], enforcement: Enforcement) -> Option<u32> {
+        let left = |number: &&usize| {
+            rules.binary_search(number).is_err()
+                && self.policy.rules.get(**number).is_some_and(|rule| rule.enforcement == enforcement)
+        };
+        confinements.iter().find(left).map(|number| *number as u32)
     }
 
     fn record(&self, rules: &[usize]) -> Cell {
-        let first = |wanted: &dyn Fn(&Rule) -> bool| {
-            self.covering(rules).find(|(_, rule)| wanted(rule)).map(|(number, _)| number)
+        let first = |enforcement, wanted: &dyn Fn(&Rule) -> bool| {
+            self.covering(rules, enforcement).find(|(_, rule)| wanted(rule)).map(|(number, _)| number)
         };
         let everyone = |rule: &Rule| rule.subjects == Subjects::Everyone;
-        let outside = self.confinements_of_all.iter().find(|number| !rules.contains(number)).map(|n| *n as u32);
-        let denied = first(&|rule| rule.effect == Effect::Deny && everyone(rule)).or(outside);
-        let exclusive = first(&|rule| rule.effect == Effect::Exclusive && !everyone(rule));
-        let granted = first(&|rule| rule.effect != Effect::Deny && everyone(rule));
-        let named = first(&|rule| !rule.covers_everything);
-        let flag = |rule: Option<u32>, flag: u32| if rule.is_some() { flag } else { 0 };
+        let denied = |enforcement| {
+            let outside = self.left(&self.confinements_of_all, rules, enforcement);
+            first(enforcement, &|rule| rule.effect == Effect::Deny && everyone(rule)).or(outside)
+        };
+        let exclusive = |enforcement| first(enforcement, &|rule| rule.effect == Effect::Exclusive && !everyone(rule));
+        let granted = first(Enforcement::Enforced, &|rule| rule.effect != Effect::Deny && everyone(rule));
+        let named =
+            rules.iter().filter_map(|number| self.policy.rules.get(*number)).any(|rule| !rule.covers_everything);
+        let (denied, audit_denied) = (denied(Enforcement::Enforced), denied(Enforcement::Audited));
+        let (exclusive, audit_exclusive) = (exclusive(Enforcement::Enforced), exclusive(Enforcement::Audited));
         Cell {
-            flags: flag(denied, Cell::DENIED)
-                | flag(exclusive, Cell::EXCLUSIVE)
-                | flag(granted, Cell::GRANTED)
-                | flag(named, Cell::NAMED),
+            flags: flag(denied.is_some(), Cell::DENIED)
+                | flag(exclusive.is_some(), Cell::EXCLUSIVE)
+                | flag(granted.is_some(), Cell::GRANTED)
+                | flag(named, Cell::NAMED)
+                | flag(audit_denied.is_some(), Cell::AUDIT_DENIED)
+                | flag(audit_exclusive.is_some(), Cell::AUDIT_EXCLUSIVE),
             rule: denied.or(exclusive).or(granted).unwrap_or(NO_RULE),
+            audit_rule: audit_denied.or(audit_exclusive).unwrap_or(NO_RULE),
+            reserved: 0,
         }
     }
 
     fn pair(&self, program: usize, rules: &[usize]) -> Pair {
-        let is = |rule: &Rule| match &rule.subjects {
-            Subjects::Everyone => true,
-            Subjects::Programs(programs) => programs.contains(&ProgramIndex(program)),
-        };
-        let own = |rule: &Rule| rule.subjects != Subjects::Everyone && is(rule);
-        let mut exclusive = self.covering(rules).filter(|(_, rule)| rule.effect == Effect::Exclusive).peekable();
-        let member = exclusive.peek().is_some() && exclusive.all(|(_, rule)| is(rule));
-        let outside = self
-            .confinements
-            .get(program)
-            .and_then(|confinements| confinements.iter().find(|number| !rules.contains(number)))
-            .map(|number| *number as u32);
-        let denied = self.covering(rules).find(|(_, rule)| rule.effect == Effect::Deny && own(rule));
-        let granted = self.covering(rules).find(|(_, rule)| rule.effect != Effect::Deny && own(rule));
-        let rule_of = |found: Option<(u32, &Rule)>| found.map(|(number, _)| number);
+        let enforced = self.own(program, rules, Enforcement::Enforced);
+        let audited = self.own(program, rules, Enforcement::Audited);
         Pair {
-            flags: if member { Pair::MEMBER } else { 0 }
-                | if outside.is_none() { Pair::INSIDE } else { 0 }
-                | if denied.is_some() { Pair::DENIED } else { 0 }
-                | if granted.is_some() { Pair::GRANTED } else { 0 },
-            rule: rule_of(denied).or(outside).or(rule_of(granted)).unwrap_or(NO_RULE),
+            flags: flag(enforced.member, Pair::MEMBER)
+                | flag(enforced.outside.is_none(), Pair::INSIDE)
+                | flag(enforced.denied.is_some(), Pair::DENIED)
+                | flag(enforced.granted.is_some(), Pair::GRANTED)
+                | flag(audited.member, Pair::AUDIT_MEMBER)
+                | flag(audited.outside.is_none(), Pair::AUDIT_INSIDE)
+                | flag(audited.denied.is_some(), Pair::AUDIT_DENIED),
+            rule: enforced.denied.or(enforced.outside).or(enforced.granted).unwrap_or(NO_RULE),
+            audit_rule: audited.denied.or(audited.outside).unwrap_or(NO_RULE),
         }
     }
+
+    /// What the rules of a cell that are enforced, or audited, say of a program.
+    fn own(&self, program: usize, rules: &[usize], enforcement: Enforcement) -> Own {
+        let is = |rule: &Rule| match &rule.subjects {
+            Subjects::Everyone => true,
+            Subjects::Programs(programs) => programs.binary_search(&ProgramIndex(program)).is_ok(),
+        };
+        let own = |rule: &Rule| rule.subjects != Subjects::Everyone && is(rule);
+        let exclusive = |(_, rule): &(u32, &Rule)| rule.effect == Effect::Exclusive;
+        let mut exclusive = self.covering(rules, enforcement).filter(exclusive).peekable();
+        let first = |wanted: &dyn Fn(&Rule) -> bool| {
+            self.covering(rules, enforcement).find(|(_, rule)| wanted(rule)).map(|(number, _)| number)
+        };
+        Own {
+            member: exclusive.peek().is_some() && exclusive.all(|(_, rule)| is(rule)),
+            outside: self.confinements.get(program).and_then(|all| self.left(all, rules, enforcement)),
+            denied: first(&|rule| rule.effect == Effect::Deny && own(rule)),
+            granted: first(&|rule| rule.effect != Effect::Deny && own(rule)),
+        }
+    }
+}
+
+/// What the rules of a cell say of one program.
+struct Own {
+    /// It is one of P for every `only P -> D`, and there is one.
+    member: bool,
+    /// A `P -> only D` of its own that does not cover the cell.
+    outside: Option<u32>,
+    /// A `deny P -> D` of its own.
+    denied: Option<u32>,
+    /// A grant of its own.
+    granted: Option<u32>,
+}
+
+fn flag(is: bool, flag: u32) -> u32 {
+    if is { flag } else { 0 }
 }

@@ -12,15 +12,18 @@ pub(super) fn programs(ids: &[ProgramId], cells: &Cells<'_>) -> (Vec<ProgramBuck
     let mut numbers = vec![0; ids.len()];
     let mut buckets = Vec::with_capacity(table.len());
     for (index, entries) in table.iter().enumerate() {
-        let empty = ProgramBucket { ids: [0; BUCKET], flags: [0; BUCKET], rules: [NO_RULE; BUCKET] };
-        let mut bucket = empty;
+        let mut bucket = ProgramBucket {
+            ids: [0; BUCKET],
+            flags: [0; BUCKET],
+            rules: [NO_RULE; BUCKET],
+            audit_rules: [NO_RULE; BUCKET],
+        };
         for (slot, program) in entries.iter().enumerate() {
             let held = cells.elsewhere(*program);
-            if let (Some(id), Some(flags), Some(rule)) =
-                (bucket.ids.get_mut(slot), bucket.flags.get_mut(slot), bucket.rules.get_mut(slot))
-            {
-                (*id, *flags, *rule) = (ids.get(*program).copied().unwrap_or(0), held.flags, held.rule);
-            }
+            put(&mut bucket.ids, slot, ids.get(*program).copied().unwrap_or(0));
+            put(&mut bucket.flags, slot, held.flags);
+            put(&mut bucket.rules, slot, held.rule);
+            put(&mut bucket.audit_rules, slot, held.audit_rule);
             if let Some(number) = numbers.get_mut(*program) {
                 *number = (index * BUCKET + slot + 1) as u32;
             }
@@ -36,22 +39,29 @@ pub(super) fn pairs(numbers: &[u32], cells: &Cells<'_>) -> Vec<PairBucket> {
     let found: Vec<_> = cells.pairs().map(|(cell, program, pair)| (cell, number(program), pair)).collect();
     let keys: Vec<u64> = found.iter().map(|(cell, program, _)| pair_key(*cell, *program)).collect();
     let bucket = |entries: &Vec<usize>| {
-        let mut bucket =
-            PairBucket { cells: [0; BUCKET], programs: [0; BUCKET], flags: [0; BUCKET], rules: [NO_RULE; BUCKET] };
-        for (slot, entry) in entries.iter().enumerate() {
-            if let (Some((cell, program, pair)), Some(c), Some(p), Some(f), Some(r)) = (
-                found.get(*entry),
-                bucket.cells.get_mut(slot),
-                bucket.programs.get_mut(slot),
-                bucket.flags.get_mut(slot),
-                bucket.rules.get_mut(slot),
-            ) {
-                (*c, *p, *f, *r) = (*cell, *program, pair.flags, pair.rule);
-            }
+        let mut bucket = PairBucket {
+            cells: [0; BUCKET],
+            programs: [0; BUCKET],
+            flags: [0; BUCKET],
+            rules: [NO_RULE; BUCKET],
+            audit_rules: [NO_RULE; BUCKET],
+        };
+        for (slot, (cell, program, pair)) in entries.iter().filter_map(|entry| found.get(*entry)).enumerate() {
+            put(&mut bucket.cells, slot, *cell);
+            put(&mut bucket.programs, slot, *program);
+            put(&mut bucket.flags, slot, pair.flags);
+            put(&mut bucket.rules, slot, pair.rule);
+            put(&mut bucket.audit_rules, slot, pair.audit_rule);
         }
         bucket
     };
     place(&keys).iter().map(bucket).collect()
+}
+
+fn put<W>(entries: &mut [W; BUCKET], slot: usize, value: W) {
+    if let Some(entry) = entries.get_mut(slot) {
+        *entry = value;
+    }
 }
 
 /// Distributes keys, which differ, over as few buckets as will do; the result holds their indexes.

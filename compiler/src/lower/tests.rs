@@ -2,16 +2,17 @@
 //! beside an edge.
 #![expect(clippy::indexing_slicing, clippy::expect_used, reason = "a test may fail loudly")]
 
-use bfp_bundle::decide::{Reason, decide};
+use bfp_bundle::decide::{Reason, Verdict, decide, decide_raw};
 use bfp_bundle::image::Image;
-use bfp_bundle::label::{Label, Proof, Restriction};
+use bfp_bundle::label::{Label, Proof};
 use bfp_bundle::manifest::SectionKind;
+use bfp_bundle::record::NO_RULE;
 use bfp_bundle::request::{Address, Protocol, Request};
 use bfp_grammar::syntax::Span;
 use proptest::prelude::*;
 
-use super::{lower, program_id};
-use crate::model::{self, Process};
+use super::lower;
+use crate::model::{self, Answer, Asked, Process};
 use crate::policy::*;
 
 const PATHS: [&str; 4] = ["/usr/bin/a", "/usr/bin/b", "/usr/bin/c", "/usr/bin/d"];
@@ -35,6 +36,7 @@ fn addresses() -> impl Strategy<Value = Addresses> {
         (address_v4(), address_v4()).prop_map(|(a, b)| Addresses::V4(a.min(b), a.max(b))),
         (address_v6(), address_v6()).prop_map(|(a, b)| Addresses::V6(a.min(b), a.max(b))),
         address_v4().prop_map(|a| Addresses::V4(a, a)),
+        Just(Addresses::Raw),
     ]
 }
 
@@ -56,36 +58,51 @@ fn rule() -> impl Strategy<Value = Rule> {
     let everything = Just(vec![
         Destination { addresses: Addresses::V4(0, u32::MAX), ports: PortRange::all() },
         Destination { addresses: Addresses::V6(0, u128::MAX), ports: PortRange::all() },
+        Destination { addresses: Addresses::Raw, ports: PortRange::all() },
     ]);
     let some = prop::collection::vec(
         (addresses(), ports()).prop_map(|(addresses, ports)| Destination { addresses, ports }),
         1..4,
     );
     let destinations = prop_oneof![1 => everything.prop_map(|d| (d, true)), 6 => some.prop_map(|d| (d, false))];
-    (effect, subjects, destinations).prop_map(|(effect, subjects, (destinations, covers_everything))| Rule {
-        // `only * -> D` excludes nobody, and the checker refuses it.
-        effect: if effect == Effect::Exclusive && subjects == Subjects::Everyone { Effect::Deny } else { effect },
-        subjects,
-        destinations,
-        covers_everything,
-        span: Span::default(),
-        subjects_span: Span::default(),
-        destinations_span: Span::default(),
-    })
+    let enforcement = prop_oneof![3 => Just(Enforcement::Enforced), 1 => Just(Enforcement::Audited)];
+    (effect, enforcement, subjects, destinations).prop_map(
+        |(effect, enforcement, subjects, (destinations, covers_everything))| Rule {
+            // `only * -> D` excludes nobody, and the checker refuses it.
+            effect: if effect == Effect::Exclusive && subjects == Subjects::Everyone { Effect::Deny } else { effect },
+            // A grant cannot be audited, and the resolver refuses it.
+            enforcement: if effect == Effect::Allow { Enforcement::Enforced } else { enforcement },
+            subjects,
+            destinations,
+            covers_everything,
+            span: Span::default(),
+            subjects_span: Span::default(),
+            destinations_span: Span::default(),
+        },
+    )
 }
 
 fn policy() -> impl Strategy<Value = CheckedPolicy> {
-    (prop::collection::vec(rule(), 0..6), any::<bool>()).prop_map(|(rules, deny)| CheckedPolicy {
-        policy: ResolvedPolicy {
-            name: "p".to_owned(),
-            programs: PATHS
-                .iter()
-                .map(|path| Program { path: (*path).to_owned(), name: (*path).to_owned(), span: Span::default() })
-                .collect(),
-            rules,
-            default: if deny { Default::Deny(Span::default()) } else { Default::Allow },
-            names: std::collections::BTreeMap::new(),
-        },
+    (prop::collection::vec(rule(), 0..6), any::<bool>(), any::<[bool; 4]>()).prop_map(|(rules, deny, heirs)| {
+        CheckedPolicy {
+            policy: ResolvedPolicy {
+                name: "p".to_owned(),
+                programs: PATHS
+                    .iter()
+                    .zip(heirs)
+                    .map(|(path, with_children)| Program {
+                        path: (*path).to_owned(),
+                        name: (*path).to_owned(),
+                        span: Span::default(),
+                        pins: Vec::new(),
+                        with_children,
+                    })
+                    .collect(),
+                rules,
+                default: if deny { Default::Deny(Span::default()) } else { Default::Allow },
+                names: std::collections::BTreeMap::new(),
+            },
+        }
     })
 }
 
@@ -103,6 +120,7 @@ fn requests(policy: &ResolvedPolicy) -> Vec<Request> {
                     addresses.push(Address::v6((0x0064_ff9bu128 << 96) | u128::from(bits)));
                 }
             }
+            Addresses::Raw => {}
             Addresses::V6(first, last) => {
                 addresses.extend([first.wrapping_sub(1), first, last, last.wrapping_add(1)].map(Address::v6))
             }
@@ -124,28 +142,42 @@ fn requests(policy: &ResolvedPolicy) -> Vec<Request> {
     requests
 }
 
-/// Strangers, each program, and each program started by each other one.
-fn processes(image: &Image) -> Vec<(Process, Label)> {
-    let restriction = |index: usize| {
-        if image.executables[index].restricted { Restriction::Restricted } else { Restriction::Unrestricted }
-    };
+/// Strangers, each program with proof and without, and each program started by each other one, itself
+/// proven or not.
+fn processes(policy: &ResolvedPolicy, image: &Image) -> Vec<(Process, Label)> {
     let mut found = vec![(Process::default(), Label::STRANGER)];
-    for (parent, path) in PATHS.iter().enumerate() {
-        let mut label = Label::STRANGER;
-        label.execute(program_id(path), Proof::Proven, restriction(parent));
-        found.push((Process::of(Some(ProgramIndex(parent))), label));
-        let mut unproven = Label::STRANGER;
-        unproven.execute(program_id(path), Proof::NameOnly, restriction(parent));
-        found.push((Process { program: None, under: vec![ProgramIndex(parent)] }, unproven));
-        for (child, path) in PATHS.iter().enumerate() {
-            let mut label = label;
-            label.execute(program_id(path), Proof::Proven, restriction(child));
-            let process =
-                Process { program: Some(ProgramIndex(child)), under: vec![ProgramIndex(parent), ProgramIndex(child)] };
-            found.push((process, label));
+    for parent in 0..PATHS.len() {
+        for proof in [Proof::Proven, Proof::NameOnly] {
+            let started = execute(policy, image, (Process::default(), Label::STRANGER), parent, proof);
+            for child in 0..PATHS.len() {
+                found.push(execute(policy, image, started.clone(), child, Proof::Proven));
+            }
+            found.push(started);
         }
     }
     found
+}
+
+/// What a process becomes by executing a program, told twice: plainly, and as the kernel notes it.
+fn execute(
+    policy: &ResolvedPolicy,
+    image: &Image,
+    (before, mut label): (Process, Label),
+    program: usize,
+    proof: Proof,
+) -> (Process, Label) {
+    let proven = proof == Proof::Proven;
+    let mut process = Process { program: proven.then_some(ProgramIndex(program)), ..before };
+    process.under.push(ProgramIndex(program));
+    if proven && policy.programs[program].with_children {
+        process.heir_of.push(ProgramIndex(program));
+    }
+    label.execute(Some(&image.executables[program].executable()), proof);
+    (process, label)
+}
+
+fn answer(verdict: Verdict) -> Answer {
+    Answer { allowed: verdict.is_allowed(), audited: verdict.is_allowed() && verdict.audited != NO_RULE }
 }
 
 proptest! {
@@ -154,12 +186,14 @@ proptest! {
     #[test]
     fn the_image_means_what_the_model_means(checked in policy()) {
         let image = lower(&checked).expect("a small policy has an image");
-        for (process, label) in processes(&image) {
+        for (process, label) in processes(checked.policy(), &image) {
+            let verdict = decide_raw(&image, &label);
+            prop_assert_eq!(answer(verdict), model::answer(&checked, &process, Asked::Raw), "{:?} raw", process);
             for request in requests(checked.policy()) {
                 let verdict = decide(&image, &label, &request);
                 prop_assert!(verdict.reason != Reason::Fault, "{:?} {:?}", process, request);
                 prop_assert_eq!(
-                    verdict.is_allowed(), model::allows(&checked, &process, &request),
+                    answer(verdict), model::answer(&checked, &process, Asked::Request(request)),
                     "{:?} {:?} {:?}", verdict, process, request
                 );
             }
@@ -168,11 +202,11 @@ proptest! {
 
     #[test]
     fn adding_a_restriction_never_widens_access(checked in policy(), added in rule()) {
-        prop_assume!(added.effect == Effect::Deny);
+        prop_assume!(added.effect == Effect::Deny && added.enforcement == Enforcement::Enforced);
         let mut more = checked.clone();
         more.policy.rules.push(added);
         let (before, after) = (lower(&checked).expect("an image"), lower(&more).expect("an image"));
-        for ((_, label), (_, label_after)) in processes(&before).into_iter().zip(processes(&after)) {
+        for ((_, label), (_, label_after)) in processes(checked.policy(), &before).into_iter().zip(processes(more.policy(), &after)) {
             for request in requests(more.policy()) {
                 if decide(&after, &label_after, &request).is_allowed() {
                     prop_assert!(decide(&before, &label, &request).is_allowed());

@@ -47,12 +47,13 @@ fn sweep(
     right: &[Destination],
     keep: impl Fn(&[PortRange], &[PortRange]) -> Vec<PortRange>,
 ) -> Vec<Destination> {
-    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    let (mut v4, mut v6, mut raw) = (Vec::new(), Vec::new(), Vec::new());
     let left = left.iter().map(|destination| (Side::Left, destination));
     for (side, Destination { addresses, ports }) in left.chain(right.iter().map(|hole| (Side::Right, hole))) {
         match *addresses {
             Addresses::V4(first, last) => v4.push(Interval { first: first.into(), last: last.into(), side, ports }),
             Addresses::V6(first, last) => v6.push(Interval { first, last, side, ports }),
+            Addresses::Raw => raw.push(Interval { first: 0, last: 0, side, ports }),
         }
     }
     let v4 = segments(v4, &keep)
@@ -61,7 +62,8 @@ fn sweep(
     let v6 = segments(v6, &keep)
         .into_iter()
         .map(|(first, last, ports)| Destination { addresses: Addresses::V6(first, last), ports });
-    v4.chain(v6).collect()
+    let raw = segments(raw, &keep).into_iter().map(|(_, _, ports)| Destination { addresses: Addresses::Raw, ports });
+    v4.chain(v6).chain(raw).collect()
 }
 
 /// Cuts the addresses wherever a range begins or ends; between two cuts the same ranges cover all.

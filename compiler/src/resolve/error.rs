@@ -196,6 +196,54 @@ pub enum ResolveError {
         #[label("has no address yet")]
         span: Span,
     },
+    /// One file, two identities.
+    #[error("`{path}` is named twice, with different pins or heirs")]
+    #[diagnostic(
+        code(resolve::two_identities),
+        help("declare the program once, with its `verity` and `with children`, and use that name everywhere")
+    )]
+    TwoIdentities {
+        /// The path.
+        path: String,
+        /// Where it was named first.
+        #[label("named here")]
+        first: Span,
+        /// Where it is named otherwise.
+        #[label("and otherwise here")]
+        second: Span,
+    },
+    /// `program b = a with children`
+    #[error("`with children` cannot be added to `{name}` under another name")]
+    #[diagnostic(code(resolve::heirs_of_name), help("write `with children` where the path of `{name}` stands"))]
+    HeirsOfName {
+        /// The program that is named.
+        name: String,
+        /// Where.
+        #[label("a program of its own")]
+        span: Span,
+        /// The words.
+        #[label("cannot be added")]
+        heirs: Span,
+    },
+    /// `audit allow`
+    #[error("a grant cannot be audited")]
+    #[diagnostic(
+        code(resolve::audit_allow),
+        help("remove the rule: `audit` reports what a restriction would refuse, and a grant refuses nothing")
+    )]
+    AuditAllow {
+        /// The word.
+        #[label("reports nothing")]
+        span: Span,
+    },
+    /// `raw:443`
+    #[error("`raw` has no ports")]
+    #[diagnostic(code(resolve::raw_ports), help("write `raw`: it stands for every raw and packet socket"))]
+    RawPorts {
+        /// The ports.
+        #[label("no port can be checked")]
+        span: Span,
+    },
     /// Nothing to enforce.
     #[error("the policy has no rule")]
     #[diagnostic(

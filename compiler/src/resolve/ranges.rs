@@ -7,10 +7,11 @@ use crate::policy::Addresses;
 /// The first and last address of ::ffff:0:0/96, which are judged as IPv4.
 const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
 
-/// Every address that is judged as what it is.
+/// Every address that is judged as what it is, and what has none.
 pub(super) fn everything() -> Vec<Addresses> {
     let mut all = vec![Addresses::V4(0, u32::MAX)];
     all.extend(unmapped(Addresses::V6(0, u128::MAX)));
+    all.push(Addresses::Raw);
     all
 }
 

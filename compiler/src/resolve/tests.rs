@@ -101,11 +101,11 @@ refused! {
     policy_without_a_rule_is_refused: "policy idle";
     include_is_not_yet_supported: "include \"corp.bfp\"\ndeny * -> 10.0.0.1";
     test_block_is_not_yet_supported: "deny * -> 10.0.0.1\ntest \"a\" {\n    \"/x\" -> 10.0.0.1 denied\n}";
-    children_are_not_yet_supported: "program a = \"/a\" with children\ndeny a -> 10.0.0.1";
+    one_file_with_two_identities: "program a = \"/a\" with children\ndeny { a, \"/a\" } -> 10.0.0.1";
     verity_is_not_yet_supported: "deny \"/a\" verity file(\"dist/a\") -> 10.0.0.1";
-    audit_is_not_yet_supported: "audit deny * -> 10.0.0.1";
+    audit_of_a_grant: "audit allow \"/a\" -> 10.0.0.1";
     ranges_are_not_yet_supported: "deny * -> ranges(\"aws.json\", service = \"S3\"):443";
-    raw_is_not_yet_supported: "deny * -> raw";
+    ports_of_raw: "deny * -> raw:443";
     everyone_within_a_set_is_not_yet_supported: "deny { *, \"/a\" } -> 10.0.0.1";
 }
 
@@ -153,9 +153,10 @@ fn star_covers_everything_beside_the_mapped_addresses() {
         v4("0.0.0.0", "255.255.255.255"),
         v6("::", "::fffe:ffff:ffff"),
         v6("::1:0:0:0", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        Addresses::Raw,
     ];
     assert_eq!(addresses("*"), expected);
-    assert_eq!(addresses("[::/0]"), expected[1..]);
+    assert_eq!(addresses("[::/0]"), expected[1..3]);
     assert!(destinations("*").iter().all(|destination| destination.ports == PortRange::all()));
 }
 
@@ -183,7 +184,7 @@ fn except_subtracts_addresses_and_ports() {
     );
     let rule = &resolved("deny * -> * except kms.internal").rules[0];
     assert!(!rule.covers_everything);
-    assert_eq!(rule.destinations.len(), 5);
+    assert_eq!(rule.destinations.len(), 6);
 }
 
 #[test]
