@@ -1,11 +1,16 @@
-//! Asking DNS, once: names → addresses, by hickory-resolver.
+//! Asking DNS, in several rounds: names → addresses, by hickory-resolver.
 //!
 //! Always: a name is asked as it stands (no search domains, no hosts file, no cache, no name that is
 //! answered without asking); A and AAAA must both be answered (a partial set would leave an address
-//! unprotected); every resolver that was named must say the same; and there is an end to the waiting.
+//! unprotected); every resolver that was named has its say; what DNSSEC finds forged is never used; and
+//! there is an end to the waiting.
 
+mod agreement;
+mod anchor;
 mod error;
 mod server;
+mod validator;
+
 #[cfg(test)]
 mod tests;
 
@@ -20,8 +25,10 @@ use tokio::task::JoinSet;
 use crate::dns_name::DnsName;
 use crate::lock::{LockedName, ResolvedAt};
 
+use agreement::{agreed_answer, first_answer};
+pub use anchor::{TrustAnchorError, TrustAnchors};
 pub use error::{DnsError, ResolversError};
-use server::{Answer, Server};
+use server::Server;
 
 /// How long one resolver may take for one name, with every alias, attempt and transport.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,14 +43,17 @@ pub struct Resolvers {
     addresses: Vec<SocketAddr>,
     ask: Ask,
     timeout: Duration,
+    anchors: TrustAnchors,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Ask {
     /// The system's: the first that answers, as the C library does.
     UntilAnswered,
-    /// Those that were named: each, and they must agree.
+    /// Those that were named: each must have an answer.
     Everyone,
+    /// Each, and so many must name the same addresses.
+    Quorum(usize),
 }
 
 impl Resolvers {
@@ -61,7 +71,7 @@ impl Resolvers {
         if addresses.is_empty() {
             return Err(ResolversError::System { reason: "it names no resolver".to_owned() });
         }
-        Ok(Resolvers { addresses, ask: Ask::UntilAnswered, timeout: TIMEOUT })
+        Ok(Resolvers { addresses, ask: Ask::UntilAnswered, timeout: TIMEOUT, anchors: TrustAnchors::default() })
     }
 
     /// Those given as `IP[:PORT]`.
@@ -78,12 +88,27 @@ impl Resolvers {
         if addresses.is_empty() {
             return Err(ResolversError::Nobody);
         }
-        Ok(Resolvers { addresses, ask: Ask::Everyone, timeout: TIMEOUT })
+        Ok(Resolvers { addresses, ask: Ask::Everyone, timeout: TIMEOUT, anchors: TrustAnchors::default() })
     }
 
     /// The same, with another limit for one name at one resolver.
     pub fn with_timeout(self, timeout: Duration) -> Resolvers {
         Resolvers { timeout, ..self }
+    }
+
+    /// The same, of whom `quorum` must name the same addresses; the others are outvoted.
+    pub fn with_quorum(self, quorum: usize) -> Result<Resolvers, ResolversError> {
+        let known = self.addresses.len();
+        if quorum == 0 || quorum > known {
+            let resolvers = format!("{known} resolver{}", if known == 1 { "" } else { "s" });
+            return Err(ResolversError::Quorum { quorum, resolvers });
+        }
+        Ok(Resolvers { ask: Ask::Quorum(quorum), ..self })
+    }
+
+    /// The same, with more places where a chain of DNSSEC may start than the public root.
+    pub fn with_trust_anchors(self, anchors: TrustAnchors) -> Resolvers {
+        Resolvers { anchors, ..self }
     }
 }
 
@@ -135,8 +160,10 @@ async fn resolve_all(
     progress: &mut dyn FnMut(&DnsName),
 ) -> BTreeMap<DnsName, Result<LockedName, DnsError>> {
     // One client for each server, shared by all names: it keeps a TCP connection, never an answer.
-    let servers: Vec<Server> =
-        resolvers.addresses.iter().map(|&address| Server::new(address, resolvers.timeout)).collect();
+    let mut servers = Vec::new();
+    for &address in &resolvers.addresses {
+        servers.push(Server::new(address, resolvers.timeout, &resolvers.anchors).await);
+    }
     let servers = Arc::new(servers);
     let ask = resolvers.ask;
 
@@ -151,7 +178,8 @@ async fn resolve_all(
             running.spawn(async move {
                 let answer = match ask {
                     Ask::UntilAnswered => first_answer(&name, &servers).await,
-                    Ask::Everyone => agreed_answer(&name, &servers).await,
+                    Ask::Everyone => agreed_answer(&name, &servers, None).await,
+                    Ask::Quorum(quorum) => agreed_answer(&name, &servers, Some(quorum)).await,
                 };
                 (name, answer)
             });
@@ -159,11 +187,13 @@ async fn resolve_all(
         let Some(done) = running.join_next().await else { break };
         if let Ok((name, answer)) = done {
             progress(&name);
-            let locked = answer.map(|(answer, resolvers)| LockedName {
-                addresses: answer.addresses,
-                cname: answer.cname,
-                ttl_seconds: answer.ttl_seconds,
-                resolvers,
+            let locked = answer.map(|told| LockedName {
+                addresses: told.addresses,
+                cname: told.cname,
+                ttl_seconds: told.ttl_seconds,
+                stability: told.stability,
+                dnssec: told.dnssec,
+                resolvers: told.resolvers,
                 resolved_at: now,
             });
             answers.insert(name, locked);
@@ -176,69 +206,4 @@ async fn resolve_all(
         });
     }
     answers
-}
-
-type Told = Result<(Answer, Vec<String>), DnsError>;
-
-/// The first server that knows anything decides, for both families. Only silence and failures are
-/// passed over: that a name does not exist is an answer.
-async fn first_answer(name: &DnsName, servers: &[Server]) -> Told {
-    let mut first_failure = None;
-    for server in servers {
-        match server.ask(name).await {
-            Ok(answer) => return Ok((answer, vec![server.to_string()])),
-            Err(error) if error.is_answer() => return Err(error),
-            Err(error) => {
-                first_failure.get_or_insert(error);
-            }
-        }
-    }
-    Err(first_failure.unwrap_or_else(nobody))
-}
-
-/// Every server is asked. A failure of one is a failure; different answers are one too.
-async fn agreed_answer(name: &DnsName, servers: &[Server]) -> Told {
-    let mut told: Vec<(String, Result<Answer, DnsError>)> = Vec::new();
-    for server in servers {
-        let answer = server.ask(name).await;
-        match answer {
-            Err(error) if !error.is_answer() => return Err(error),
-            answer => told.push((server.to_string(), answer)),
-        }
-    }
-    let agree = told.windows(2).all(|pair| match pair {
-        [(_, one), (_, other)] => says_the_same(one, other),
-        _ => true,
-    });
-    if !agree {
-        let answers = told.iter().map(|(server, answer)| format!("{server} says {}", in_words(answer)));
-        return Err(DnsError::Disagree { answers: answers.collect::<Vec<_>>().join("; ") });
-    }
-    let ttl_seconds = told.iter().filter_map(|(_, answer)| Some(answer.as_ref().ok()?.ttl_seconds)).min();
-    let asked = told.iter().map(|(server, _)| server.clone()).collect();
-    let Some((_, first)) = told.into_iter().next() else { return Err(nobody()) };
-    let mut answer = first?;
-    answer.ttl_seconds = ttl_seconds.unwrap_or(answer.ttl_seconds);
-    Ok((answer, asked))
-}
-
-/// Compares what a policy is made of. Aliases and times to live may differ between caches.
-fn says_the_same(one: &Result<Answer, DnsError>, other: &Result<Answer, DnsError>) -> bool {
-    match (one, other) {
-        (Ok(one), Ok(other)) => one.addresses == other.addresses,
-        (Err(one), Err(other)) => std::mem::discriminant(one) == std::mem::discriminant(other),
-        _ => false,
-    }
-}
-
-fn in_words(answer: &Result<Answer, DnsError>) -> String {
-    match answer {
-        Ok(answer) => answer.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-        Err(DnsError::NoSuchName { .. }) => "that it does not exist".to_owned(),
-        Err(_) => "that it has no address".to_owned(),
-    }
-}
-
-fn nobody() -> DnsError {
-    DnsError::NoAnswer { resolver: "nobody".to_owned(), reason: "no resolver is named".to_owned() }
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use miette::SourceSpan;
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
@@ -20,7 +21,7 @@ use crate::dns_name::DnsName;
 pub use error::{LockError, LockFault};
 
 /// The version of the lock file this compiler writes, and the only one it reads.
-pub const LOCK_VERSION: u32 = 1;
+pub const LOCK_VERSION: u32 = 2;
 
 /// The DNS answers a policy is compiled with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,16 +33,41 @@ pub struct Lock {
 /// The answer for one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockedName {
-    /// Every address of the name, IPv4 before IPv6. Never empty in a lock that was read or resolved.
+    /// Every address that was observed, in any round at any resolver, IPv4 before IPv6. Never empty in a
+    /// lock that was read or resolved.
     pub addresses: BTreeSet<IpAddr>,
     /// The aliases that were followed, in order, the last of which has the addresses.
     pub cname: Vec<DnsName>,
     /// The shortest time to live of the records that were used.
     pub ttl_seconds: u32,
+    /// Whether every answer was the same.
+    pub stability: Stability,
+    /// Whether every answer was signed, and proven.
+    pub dnssec: Dnssec,
     /// Who was asked, as `IP` or `IP:PORT`, in the order given.
     pub resolvers: Vec<String>,
     /// When.
     pub resolved_at: ResolvedAt,
+}
+
+/// Whether a name has the same addresses whenever and wherever it is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stability {
+    /// Every resolver gave the same addresses in every round.
+    #[default]
+    Stable,
+    /// The addresses changed between rounds, or between resolvers: there may be more than were seen.
+    Rotating,
+}
+
+/// Whether DNSSEC proves what a lock says about a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dnssec {
+    /// Every record of every answer is signed, by a chain that starts at a trust anchor.
+    Secure,
+    /// Nothing was proven: the zone is not signed, or the resolver hides it. No key is written.
+    #[default]
+    Unproven,
 }
 
 /// A moment in UTC, to the second, from the year 1970 to 9999.
@@ -84,6 +110,11 @@ impl Lock {
     /// Reads a lock file. Reports every fault it can find, not only the first.
     pub fn parse(text: &str) -> Result<Self, LockError> {
         text::parse(text)
+    }
+
+    /// Where the name of each table stands in the text of a lock file; empty where that cannot be read.
+    pub fn places(text: &str) -> BTreeMap<DnsName, SourceSpan> {
+        text::places(text)
     }
 
     /// Writes the lock file: sorted by name, one fact a line, ready for review.

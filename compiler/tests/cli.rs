@@ -11,12 +11,13 @@ use tempfile::TempDir;
 const POLICY: &str =
     "policy payments\n\nprogram signer = \"/usr/bin/signer\"\n\nonly signer -> only kms.internal:443\n";
 
-const LOCK: &str = "version = 1
+const LOCK: &str = "version = 2
 
 [[name]]
 name = \"kms.internal\"
 addresses = [\"203.0.113.10\", \"2001:db8::10\"]
 ttl_seconds = 300
+stability = \"stable\"
 resolvers = [\"192.0.2.53\"]
 resolved_at = \"2026-07-14T09:30:00Z\"
 ";

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bfp_compiler::dns::{DnsError, Resolvers, resolve};
 use bfp_compiler::dns_name::DnsName;
-use bfp_compiler::lock::{Lock, LockedName};
+use bfp_compiler::lock::{Lock, LockedName, Stability};
 use hickory_server::Server;
 use hickory_server::net::runtime::TokioRuntimeProvider;
 use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, SOA, TXT};
@@ -43,7 +43,7 @@ fn serve(extra: Option<Ipv4Addr>) -> SocketAddr {
 
 fn zone(extra: Option<Ipv4Addr>) -> InMemoryZoneHandler<TokioRuntimeProvider> {
     let origin = Name::from_str("corp.test.").unwrap();
-    let mut zone = InMemoryZoneHandler::empty(origin.clone(), ZoneType::Primary, AxfrPolicy::Deny);
+    let mut zone = InMemoryZoneHandler::empty(origin.clone(), ZoneType::Primary, AxfrPolicy::Deny, None);
     let mut add = |name: &str, data: RData| {
         let name = Name::from_str(name).unwrap().append_domain(&origin).unwrap();
         assert!(zone.upsert_mut(Record::from_rdata(name, 300, data), 1));
@@ -68,8 +68,12 @@ fn zone(extra: Option<Ipv4Addr>) -> InMemoryZoneHandler<TokioRuntimeProvider> {
 }
 
 fn ask(servers: &[SocketAddr], name: &str) -> Result<LockedName, DnsError> {
+    ask_with(servers, name, |resolvers| resolvers.with_timeout(Duration::from_millis(500)))
+}
+
+fn ask_with(servers: &[SocketAddr], name: &str, options: fn(Resolvers) -> Resolvers) -> Result<LockedName, DnsError> {
     let written: Vec<String> = servers.iter().map(ToString::to_string).collect();
-    let resolvers = Resolvers::parse(&written).unwrap().with_timeout(Duration::from_millis(500));
+    let resolvers = options(Resolvers::parse(&written).unwrap());
     let names = BTreeSet::from([DnsName::parse(name).unwrap()]);
     resolve(&names, &resolvers, datetime!(2026-11-24 00:00 UTC)).into_values().next().unwrap()
 }
@@ -116,12 +120,24 @@ fn silence_is_an_error_and_bounded() {
 }
 
 #[test]
-fn resolvers_that_disagree_are_an_error_that_says_who_said_what() {
+fn resolvers_that_disagree_make_a_rotating_name_or_with_a_quorum_an_error_that_says_who_said_what() {
     let servers = [serve(None), serve(Some(Ipv4Addr::new(203, 0, 113, 66)))];
-    assert_eq!(ask(&servers, "v4.corp.test").unwrap().resolvers.len(), 2);
-    match ask(&servers, "shared.corp.test") {
-        Err(DnsError::Disagree { answers }) => assert!(answers.contains("203.0.113.66"), "{answers}"),
+    let agreed = ask(&servers, "v4.corp.test").unwrap();
+    assert_eq!((agreed.resolvers.len(), agreed.stability), (2, Stability::Stable));
+    let shared = ask(&servers, "shared.corp.test").unwrap();
+    assert_eq!(addresses(&shared), ["192.0.2.9", "203.0.113.66"]);
+    assert_eq!(shared.stability, Stability::Rotating);
+    match ask_with(&servers, "shared.corp.test", |resolvers| resolvers.with_quorum(2).unwrap()) {
+        Err(DnsError::NoQuorum { quorum: 2, answers }) => assert!(answers.contains("203.0.113.66"), "{answers}"),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn quorum_is_no_larger_than_the_number_of_resolvers() {
+    for quorum in [0, 2] {
+        let resolvers = Resolvers::parse(&["192.0.2.53".to_owned()]).unwrap();
+        assert!(resolvers.with_quorum(quorum).is_err(), "{quorum}");
     }
 }
 

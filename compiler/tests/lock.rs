@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bfp_compiler::dns_name::DnsName;
-use bfp_compiler::lock::{Lock, LockedName, ResolvedAt};
+use bfp_compiler::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -28,6 +28,8 @@ fn lock() -> Lock {
                     addresses: addresses(&["fd00::3", "10.1.2.30", "10.1.2.4"]),
                     cname: vec![name("kms.eu.internal"), name("node-7.internal")],
                     ttl_seconds: 300,
+                    stability: Stability::Rotating,
+                    dnssec: Dnssec::Secure,
                     resolvers: vec!["10.0.0.53".to_owned(), "[fd00::53]:5353".to_owned()],
                     resolved_at,
                 },
@@ -38,6 +40,8 @@ fn lock() -> Lock {
                     addresses: addresses(&["192.0.2.7"]),
                     cname: Vec::new(),
                     ttl_seconds: 0,
+                    stability: Stability::Stable,
+                    dnssec: Dnssec::Unproven,
                     resolvers: vec!["10.0.0.53".to_owned()],
                     resolved_at,
                 },
@@ -50,12 +54,13 @@ fn lock() -> Lock {
 fn lock_text_is_made_for_review() {
     insta::assert_snapshot!(lock().to_text(), @r#"
     # The DNS answers this policy is compiled with. Review changes; `bfpc lock` makes them.
-    version = 1
+    version = 2
 
     [[name]]
     name = "git.corp.example"
     addresses = ["192.0.2.7"]
     ttl_seconds = 0
+    stability = "stable"
     resolvers = ["10.0.0.53"]
     resolved_at = "2026-07-14T09:30:00Z"
 
@@ -71,6 +76,8 @@ fn lock_text_is_made_for_review() {
         "node-7.internal",
     ]
     ttl_seconds = 300
+    stability = "rotating"
+    dnssec = "secure"
     resolvers = [
         "10.0.0.53",
         "[fd00::53]:5353",
@@ -112,11 +119,16 @@ fn every_fault_has_its_code() {
     for (text, code) in [
         (String::new(), "lock::no_version"),
         ("version = ".to_owned(), "lock::syntax"),
-        (with("version = 1", "<<<<<<< HEAD\nversion = 1"), "lock::syntax"),
+        (with("version = 2", "<<<<<<< HEAD\nversion = 2"), "lock::syntax"),
         (with("ttl_seconds = 0", "ttl_seconds = 0\nttl_seconds = 1"), "lock::syntax"),
-        (with("version = 1", "version = 2\nfrom_the_future = true"), "lock::unknown_version"),
-        (with("version = 1", "version = \"1\""), "lock::unknown_version"),
-        (with("version = 1", "version = 1\nextra = 1"), "lock::shape"),
+        (with("version = 2", "version = 3\nfrom_the_future = true"), "lock::unknown_version"),
+        (with("version = 2", "version = \"2\""), "lock::unknown_version"),
+        (with("version = 2", "version = 1"), "lock::old_version"),
+        (with("stability = \"stable\"\n", ""), "lock::shape"),
+        (with("\"stable\"", "\"Stable\""), "lock::unknown_word"),
+        (with("\"stable\"", "true"), "lock::shape"),
+        (with("\"secure\"", "\"insecure\""), "lock::unknown_word"),
+        (with("version = 2", "version = 2\nextra = 1"), "lock::shape"),
         (with("ttl_seconds = 0", "ttl_seconds = 0\nverified = true"), "lock::shape"),
         (with("ttl_seconds = 0", "ttl = 0"), "lock::shape"),
         (with("ttl_seconds = 0", "ttl_seconds = -1"), "lock::shape"),
@@ -177,11 +189,13 @@ prop_compose! {
         ttl_seconds in any::<u32>(),
         // Whatever the string: quotes, controls, line ends.
         resolvers in vec("\\PC{0,12}|[\u{0}-\u{ff}]{0,12}", 0..3),
+        stability in prop_oneof![Just(Stability::Stable), Just(Stability::Rotating)],
+        dnssec in prop_oneof![Just(Dnssec::Secure), Just(Dnssec::Unproven)],
         seconds in 0..253_402_300_799_i64,
     ) -> LockedName {
         let addresses: BTreeSet<IpAddr> = addresses;
         let resolved_at = ResolvedAt::new(OffsetDateTime::from_unix_timestamp(seconds).unwrap());
-        LockedName { addresses, cname, ttl_seconds, resolvers, resolved_at }
+        LockedName { addresses, cname, ttl_seconds, stability, dnssec, resolvers, resolved_at }
     }
 }
 

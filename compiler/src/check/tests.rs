@@ -5,7 +5,7 @@ use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
 
 use super::{CheckError, check};
 use crate::dns_name::DnsName;
-use crate::lock::{Lock, LockedName, ResolvedAt};
+use crate::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
 use crate::policy::CheckedPolicy;
 use crate::resolve::resolve;
 
@@ -14,6 +14,8 @@ fn checked(text: &str) -> Result<CheckedPolicy, Vec<CheckError>> {
         addresses: ["203.0.113.7", "2001:db8::7"].iter().map(|address| address.parse().unwrap()).collect(),
         cname: Vec::new(),
         ttl_seconds: 60,
+        stability: Stability::Stable,
+        dnssec: Dnssec::Unproven,
         resolvers: vec!["192.0.2.53".to_owned()],
         resolved_at: ResolvedAt::parse("2026-07-14T09:30:00Z").unwrap(),
     };

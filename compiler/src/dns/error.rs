@@ -25,6 +25,15 @@ pub enum ResolversError {
     #[error("no resolver is named")]
     #[diagnostic(code(resolve::no_resolver), help("name one with `--resolver IP[:PORT]`"))]
     Nobody,
+    /// `--quorum`
+    #[error("a quorum of {quorum} cannot be met by {resolvers}")]
+    #[diagnostic(code(resolve::quorum), help("name as many resolvers with `--resolver`, or ask for a smaller quorum"))]
+    Quorum {
+        /// How many must agree.
+        quorum: usize,
+        /// How many there are, in words.
+        resolvers: String,
+    },
     /// The system's configuration cannot be used.
     #[error("the system's DNS configuration cannot be used: {reason}")]
     #[diagnostic(code(resolve::system_configuration), help("name a resolver with `--resolver IP[:PORT]`"))]
@@ -122,7 +131,19 @@ pub enum DnsError {
         /// What happened.
         reason: String,
     },
-    /// Different addresses.
+    /// DNSSEC says that it is wrong.
+    #[error("the answer of {resolver} is forged, or its zone is broken: {reason}")]
+    #[diagnostic(
+        code(resolve::bogus),
+        help("it is never used: ask another resolver, check the clock, or have the zone signed anew")
+    )]
+    Bogus {
+        /// Who gave it.
+        resolver: String,
+        /// What DNSSEC found.
+        reason: String,
+    },
+    /// Addresses, and none.
     #[error("the resolvers disagree: {answers}")]
     #[diagnostic(
         code(resolve::resolvers_disagree),
@@ -132,13 +153,27 @@ pub enum DnsError {
         /// Who said what.
         answers: String,
     },
+    /// `--quorum`
+    #[error("no {quorum} resolvers give the same addresses: {answers}")]
+    #[diagnostic(
+        code(resolve::no_quorum),
+        help(
+            "find out who is wrong, and name resolvers that see the same zone; a name whose addresses rotate has no quorum"
+        )
+    )]
+    NoQuorum {
+        /// How many must agree.
+        quorum: usize,
+        /// Who said what.
+        answers: String,
+    },
 }
 
 impl DnsError {
     /// Whether the resolver answered the question, and the answer is that there is no address.
     ///
     /// Everything else means that nothing is known.
-    pub(super) fn is_answer(&self) -> bool {
+    pub fn is_answer(&self) -> bool {
         matches!(self, Self::NoSuchName { .. } | Self::DanglingAlias { .. } | Self::NoAddress { .. })
     }
 }

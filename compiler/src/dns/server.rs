@@ -19,8 +19,11 @@ use hickory_resolver::proto::op::{DnsRequestOptions, Query, ResponseCode};
 use hickory_resolver::proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 
+use super::anchor::TrustAnchors;
+use super::validator::{Invalid, Validator};
 use super::{DNS_PORT, DnsError};
 use crate::dns_name::DnsName;
+use crate::lock::Dnssec;
 
 const ATTEMPTS: u32 = 2;
 /// As many as common resolvers follow.
@@ -29,10 +32,10 @@ const LONGEST_CHAIN: usize = 16;
 pub(super) struct Server {
     address: SocketAddr,
     timeout: Duration,
-    client: Result<Client, NetError>,
+    client: Result<(Client, Validator), NetError>,
 }
 
-type Client = RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>;
+pub(super) type Client = RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>;
 
 /// What one resolver says about one name.
 pub(super) struct Answer {
@@ -40,11 +43,17 @@ pub(super) struct Answer {
     pub(super) addresses: BTreeSet<IpAddr>,
     pub(super) cname: Vec<DnsName>,
     pub(super) ttl_seconds: u32,
+    pub(super) dnssec: Dnssec,
 }
 
 impl Server {
-    pub(super) fn new(address: SocketAddr, timeout: Duration) -> Self {
-        Self { address, timeout, client: client(address, timeout / ATTEMPTS) }
+    /// Asks for the keys of the zones that have a trust anchor, and for nothing where there is none.
+    pub(super) async fn new(address: SocketAddr, timeout: Duration, anchors: &TrustAnchors) -> Self {
+        let client = match client(address, timeout / ATTEMPTS) {
+            Ok(client) => Ok((client.clone(), Validator::new(client, anchors).await)),
+            Err(error) => Err(error),
+        };
+        Self { address, timeout, client }
     }
 
     /// A and AAAA, both, within the time for this name.
@@ -68,7 +77,12 @@ impl Server {
         }
         let addresses: BTreeSet<IpAddr> = v4.addresses.into_iter().chain(v6.addresses).collect();
         match (addresses.is_empty(), v4.missing, v6.missing) {
-            (false, None, None) => Ok(Answer { addresses, cname, ttl_seconds: v4.ttl_seconds.min(v6.ttl_seconds) }),
+            (false, None, None) => Ok(Answer {
+                addresses,
+                cname,
+                ttl_seconds: v4.ttl_seconds.min(v6.ttl_seconds),
+                dnssec: if v4.proven && v6.proven { Dnssec::Secure } else { Dnssec::Unproven },
+            }),
             (false, _, _) => Err(DnsError::Contradiction { resolver }),
             (true, Some(missing), Some(_)) if missing == name.as_str() => Err(DnsError::NoSuchName { resolver }),
             (true, Some(target), Some(_)) => Err(DnsError::DanglingAlias { resolver, target }),
@@ -78,13 +92,21 @@ impl Server {
 
     /// Follows the aliases of `name` to its addresses of one family.
     async fn follow(&self, name: &DnsName, kind: RecordType) -> Result<Followed, DnsError> {
-        let mut followed =
-            Followed { addresses: BTreeSet::new(), cname: Vec::new(), ttl_seconds: u32::MAX, missing: None };
+        let mut followed = Followed {
+            addresses: BTreeSet::new(),
+            cname: Vec::new(),
+            ttl_seconds: u32::MAX,
+            missing: None,
+            proven: true,
+        };
         let mut current = name.clone();
         loop {
             let records = match self.question(&current, kind).await? {
                 Said::Records(records) => records,
-                Said::Nothing => return Ok(followed),
+                Said::Nothing { proven } => {
+                    followed.proven &= proven;
+                    return Ok(followed);
+                }
                 Said::NoSuchName => {
                     followed.missing = Some(current.to_string());
                     return Ok(followed);
@@ -92,8 +114,8 @@ impl Server {
             };
             let asked = current.clone();
             // An answer may hold several links of the chain, in any order.
-            while let Some((target, ttl_seconds)) = self.alias_of(&current, &records)? {
-                followed.ttl_seconds = followed.ttl_seconds.min(ttl_seconds);
+            while let Some((target, alias)) = self.alias_of(&current, &records)? {
+                followed.take(alias);
                 if target == *name || followed.cname.contains(&target) {
                     return Err(DnsError::CnameLoop { resolver: self.to_string(), again: target.to_string() });
                 }
@@ -109,7 +131,7 @@ impl Server {
                     RData::AAAA(address) if kind == RecordType::AAAA => IpAddr::V6(address.0),
                     _ => continue,
                 };
-                followed.ttl_seconds = followed.ttl_seconds.min(record.ttl);
+                followed.take(record);
                 followed.addresses.insert(address);
             }
             // Without an address, the end of the chain is asked for by its own name: a server of one
@@ -121,8 +143,12 @@ impl Server {
     }
 
     /// The one alias of `owner`, if it has one.
-    fn alias_of(&self, owner: &DnsName, records: &[Record]) -> Result<Option<(DnsName, u32)>, DnsError> {
-        let mut found: Option<(DnsName, u32)> = None;
+    fn alias_of<'r>(
+        &self,
+        owner: &'r DnsName,
+        records: &'r [Record],
+    ) -> Result<Option<(DnsName, &'r Record)>, DnsError> {
+        let mut found: Option<(DnsName, &Record)> = None;
         for record in owned_by(owner, records) {
             let RData::CNAME(target) = &record.data else { continue };
             let target = target.0.to_ascii();
@@ -132,44 +158,72 @@ impl Server {
                 Some((earlier, _)) if earlier != target => {
                     return Err(self.malformed(format!("`{owner}` is an alias of `{earlier}` and of `{target}`")));
                 }
-                Some((_, ttl_seconds)) => Some((target, ttl_seconds.min(record.ttl))),
-                None => Some((target, record.ttl)),
+                Some((_, earlier)) if earlier.ttl <= record.ttl => Some((target, earlier)),
+                Some(_) | None => Some((target, record)),
             };
         }
         Ok(found)
     }
 
     async fn question(&self, name: &DnsName, kind: RecordType) -> Result<Said, DnsError> {
-        let client = self.client.as_ref().map_err(|error| self.no_answer(&error.to_string()))?;
+        let (client, validator) = self.client.as_ref().map_err(|error| self.no_answer(&error.to_string()))?;
         let mut absolute =
             Name::from_ascii(name.as_str()).map_err(|error| self.malformed(format!("`{name}`: {error}")))?;
         absolute.set_fqdn(true);
         let mut options = DnsRequestOptions::default();
         options.case_randomization = true;
+        // Signatures come along where there are any.
+        options.edns_set_dnssec_ok = true;
 
-        let response = match client.lookup(Query::query(absolute, kind), options).first_answer().await {
-            Ok(response) => response,
+        let query = Query::query(absolute, kind);
+        let (code, answers, authorities) = match client.lookup(query.clone(), options).first_answer().await {
+            Ok(response) => (response.response_code, response.answers.clone(), response.authorities.clone()),
             Err(NetError::Dns(WireError::NoRecordsFound(none))) => {
-                return match none.response_code {
-                    ResponseCode::NXDomain => Ok(Said::NoSuchName),
-                    ResponseCode::NoError if none.ns.is_some() && none.soa.is_none() => {
-                        Err(DnsError::Referral { resolver: self.to_string() })
-                    }
-                    ResponseCode::NoError => Ok(Said::Nothing),
-                    code => Err(self.refused(code)),
-                };
+                (none.response_code, Vec::new(), none.authorities.map_or_else(Vec::new, |records| records.to_vec()))
             }
-            Err(NetError::Dns(WireError::ResponseCode(code))) => return Err(self.refused(code)),
-            Err(NetError::Timeout) => return Err(self.no_answer("it was silent")),
-            Err(error @ (NetError::Io(_) | NetError::NoConnections | NetError::Busy)) => {
-                return Err(self.no_answer(&error.to_string()));
-            }
-            Err(error) => return Err(self.malformed(error.to_string())),
+            Err(error) => return Err(self.failed(error)),
         };
-        match response.response_code {
+        let signed = if answers.is_empty() { &authorities } else { &answers };
+        if !validator.must_validate(query.name(), signed) {
+            return self.said(code, answers, &authorities, Proven::No);
+        }
+        match validator.ask(query, options).await {
+            Ok(valid) => {
+                let absence = if valid.absence_is_proven { Proven::Yes } else { Proven::No };
+                self.said(valid.code, valid.answers, &valid.authorities, absence)
+            }
+            Err(Invalid::Bogus(reason)) => Err(DnsError::Bogus { resolver: self.to_string(), reason }),
+            Err(Invalid::Wire(error)) => Err(self.failed(error)),
+        }
+    }
+
+    /// What an answer means. `absence`: that what is not in it is nowhere.
+    fn said(
+        &self,
+        code: ResponseCode,
+        answers: Vec<Record>,
+        authorities: &[Record],
+        absence: Proven,
+    ) -> Result<Said, DnsError> {
+        let has = |kind| authorities.iter().any(|record| record.record_type() == kind);
+        match code {
             // With records, NXDOMAIN is about the end of their chain, which is then asked for itself.
-            ResponseCode::NoError | ResponseCode::NXDomain => Ok(Said::Records(response.answers.clone())),
+            ResponseCode::NoError | ResponseCode::NXDomain if !answers.is_empty() => Ok(Said::Records(answers)),
+            ResponseCode::NXDomain => Ok(Said::NoSuchName),
+            ResponseCode::NoError if has(RecordType::NS) && !has(RecordType::SOA) => {
+                Err(DnsError::Referral { resolver: self.to_string() })
+            }
+            ResponseCode::NoError => Ok(Said::Nothing { proven: matches!(absence, Proven::Yes) }),
             code => Err(self.refused(code)),
+        }
+    }
+
+    fn failed(&self, error: NetError) -> DnsError {
+        match error {
+            NetError::Dns(WireError::ResponseCode(code)) => self.refused(code),
+            NetError::Timeout => self.no_answer("it was silent"),
+            NetError::Io(_) | NetError::NoConnections | NetError::Busy => self.no_answer(&error.to_string()),
+            error => self.malformed(error.to_string()),
         }
     }
 
@@ -202,12 +256,26 @@ struct Followed {
     ttl_seconds: u32,
     /// The name that does not exist, at the end of the chain.
     missing: Option<String>,
+    /// Everything that was used is, with what is not there.
+    proven: bool,
+}
+
+impl Followed {
+    fn take(&mut self, record: &Record) {
+        self.ttl_seconds = self.ttl_seconds.min(record.ttl);
+        self.proven &= record.proof.is_secure();
+    }
 }
 
 enum Said {
     Records(Vec<Record>),
-    Nothing,
+    Nothing { proven: bool },
     NoSuchName,
+}
+
+enum Proven {
+    Yes,
+    No,
 }
 
 /// The records of this very name. Others are no answer to the question, whoever put them there.

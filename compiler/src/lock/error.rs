@@ -52,6 +52,16 @@ pub enum LockFault {
         at: SourceSpan,
     },
 
+    #[error("the lock file has version 1, which does not say whose addresses rotate")]
+    #[diagnostic(
+        code(lock::old_version),
+        help("run `bfpc lock FILE` again: it asks for every name anew, and writes version {LOCK_VERSION}")
+    )]
+    OldVersion {
+        #[label("an old version")]
+        at: SourceSpan,
+    },
+
     #[error("{reason}")]
     #[diagnostic(
         code(lock::shape),
@@ -128,6 +138,17 @@ pub enum LockFault {
         name: String,
         reason: NameError,
         #[label("not a name")]
+        at: SourceSpan,
+    },
+
+    #[error("`{key}` of `{name}` is `{written}`, which means nothing")]
+    #[diagnostic(code(lock::unknown_word), help("write {expected}; `bfpc lock FILE --update {name}` asks again"))]
+    UnknownWord {
+        key: &'static str,
+        name: String,
+        written: String,
+        expected: String,
+        #[label("unknown word")]
         at: SourceSpan,
     },
 

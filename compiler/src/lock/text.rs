@@ -11,10 +11,17 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::dns_name::{DnsName, NameError};
-use crate::lock::{LOCK_VERSION, Lock, LockError, LockFault, LockedName, ResolvedAt};
+use crate::lock::{Dnssec, LOCK_VERSION, Lock, LockError, LockFault, LockedName, ResolvedAt, Stability};
+
+const STABLE: &str = "stable";
+const ROTATING: &str = "rotating";
+const SECURE: &str = "secure";
 
 const FIRST_LINE: &str = "# The DNS answers this policy is compiled with. \
 Review changes; `bfpc lock` makes them.";
+
+/// The version without `stability`: what it says may be half of what a name has.
+const OLD_VERSION: i64 = 1;
 
 /// Only the version, so that a file of another version is told so, whatever else it holds.
 #[derive(Deserialize)]
@@ -39,6 +46,8 @@ struct WrittenName {
     #[serde(default)]
     cname: Vec<Spanned<String>>,
     ttl_seconds: u32,
+    stability: Spanned<String>,
+    dnssec: Option<Spanned<String>>,
     resolvers: Vec<String>,
     resolved_at: Spanned<String>,
 }
@@ -70,10 +79,19 @@ pub(super) fn parse(text: &str) -> Result<Lock, LockError> {
     if faults.is_empty() { Ok(Lock { names }) } else { Err(LockError { faults }) }
 }
 
+pub(super) fn places(text: &str) -> BTreeMap<DnsName, SourceSpan> {
+    let entries = read_written(text).map(|written| written.name).unwrap_or_default();
+    let place = |entry: &WrittenName| Some((DnsName::parse(entry.name.get_ref()).ok()?, span(entry.name.span())));
+    entries.iter().filter_map(place).collect()
+}
+
 fn read_written(text: &str) -> Result<WrittenLock, LockFault> {
     let WrittenVersion { version } = toml::from_str(text)
         .map_err(|error| LockFault::Syntax { reason: error.message().to_owned(), at: error.span().map(span) })?;
     let version = version.ok_or(LockFault::NoVersion)?;
+    if version.get_ref().as_integer() == Some(OLD_VERSION) {
+        return Err(LockFault::OldVersion { at: span(version.span()) });
+    }
     if version.get_ref().as_integer() != Some(i64::from(LOCK_VERSION)) {
         return Err(LockFault::UnknownVersion { found: version.get_ref().to_string(), at: span(version.span()) });
     }
@@ -125,6 +143,24 @@ fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<Locke
         }
     }
 
+    let stability = match entry.stability.get_ref().as_str() {
+        STABLE => Stability::Stable,
+        ROTATING => Stability::Rotating,
+        _ => {
+            let expected = format!("`{STABLE}` or `{ROTATING}`");
+            faults.push(unknown_word("stability", name, expected, &entry.stability));
+            Stability::default()
+        }
+    };
+    let dnssec = match &entry.dnssec {
+        None => Dnssec::Unproven,
+        Some(written) if written.get_ref() == SECURE => Dnssec::Secure,
+        Some(written) => {
+            faults.push(unknown_word("dnssec", name, format!("`{SECURE}`, or leave the line out"), written));
+            Dnssec::default()
+        }
+    };
+
     let resolved_at = ResolvedAt::parse(entry.resolved_at.get_ref());
     if resolved_at.is_none() {
         faults.push(LockFault::InvalidTime {
@@ -141,6 +177,8 @@ fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<Locke
         addresses,
         cname,
         ttl_seconds: entry.ttl_seconds,
+        stability,
+        dnssec,
         resolvers: entry.resolvers.clone(),
         resolved_at: resolved_at?,
     })
@@ -148,6 +186,11 @@ fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<Locke
 
 fn invalid_cname(name: &str, reason: NameError, written: &Spanned<String>) -> LockFault {
     LockFault::InvalidCname { name: name.to_owned(), reason, at: span(written.span()) }
+}
+
+fn unknown_word(key: &'static str, name: &str, expected: String, written: &Spanned<String>) -> LockFault {
+    let (name, at) = (name.to_owned(), span(written.span()));
+    LockFault::UnknownWord { key, name, written: written.get_ref().clone(), expected, at }
 }
 
 fn span(range: Range<usize>) -> SourceSpan {
@@ -164,6 +207,14 @@ pub(super) fn write(lock: &Lock) -> String {
             push_line(&mut text, "cname", &list(locked.cname.iter().map(ToString::to_string)));
         }
         push_line(&mut text, "ttl_seconds", &locked.ttl_seconds.to_string());
+        let stability = match locked.stability {
+            Stability::Stable => STABLE,
+            Stability::Rotating => ROTATING,
+        };
+        push_line(&mut text, "stability", &quoted(stability));
+        if locked.dnssec == Dnssec::Secure {
+            push_line(&mut text, "dnssec", &quoted(SECURE));
+        }
         push_line(&mut text, "resolvers", &list(locked.resolvers.iter().cloned()));
         push_line(&mut text, "resolved_at", &quoted(&locked.resolved_at.to_string()));
     }

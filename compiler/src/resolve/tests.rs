@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::{ResolveError, coverage, dns_names, resolve};
 use crate::dns_name::DnsName;
-use crate::lock::{Lock, LockedName, ResolvedAt};
+use crate::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
 use crate::policy::{Addresses, Default, Destination, PortRange, ProgramIndex, ResolvedPolicy, Subjects};
 
 fn lock() -> Lock {
@@ -24,6 +24,8 @@ fn lock() -> Lock {
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
             cname: Vec::new(),
             ttl_seconds: 60,
+            stability: Stability::Stable,
+            dnssec: Dnssec::Unproven,
             resolvers: vec!["192.0.2.53".to_owned()],
             resolved_at: ResolvedAt::parse("2026-07-14T09:30:00Z").unwrap(),
         };

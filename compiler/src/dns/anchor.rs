@@ -1,0 +1,98 @@
+//! Trust anchors: DNSKEY and DS lines as `dnssec-keygen`, `keymgr` and `dig` write them → the keys that a
+//! chain of signatures may start at.
+//!
+//! Always: a line that is not understood is an error at its place, because an anchor that is passed over
+//! would leave its zone unproven.
+
+use hickory_resolver::proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS};
+use hickory_resolver::proto::rr::{DNSClass, LowerName, Name, RData, RecordType};
+use miette::{Diagnostic, SourceSpan};
+use thiserror::Error;
+
+/// The anchors beside, or in place of, those of the public root.
+#[derive(Clone, Debug, Default)]
+pub struct TrustAnchors {
+    pub(super) anchors: Vec<(Name, Anchor)>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Anchor {
+    /// The key itself.
+    Key(DNSKEY),
+    /// The digest of the key.
+    Digest(DS),
+}
+
+/// A line of a file of trust anchors that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Diagnostic)]
+#[error("this is no trust anchor: {reason}")]
+#[diagnostic(
+    code(resolve::trust_anchor),
+    help("write one DS or DNSKEY record a line, such as `corp.example. IN DS 2371 13 2 1F98…`")
+)]
+pub struct TrustAnchorError {
+    /// What is wrong with it.
+    pub reason: String,
+    /// The line.
+    #[label("not understood")]
+    pub at: SourceSpan,
+}
+
+impl TrustAnchors {
+    /// Reads a file of anchors: one record a line, with or without class and time to live; `;` begins a
+    /// comment.
+    pub fn parse(text: &str) -> Result<TrustAnchors, Vec<TrustAnchorError>> {
+        let (mut anchors, mut errors) = (Vec::new(), Vec::new());
+        let mut offset = 0;
+        for line in text.split_inclusive('\n') {
+            let record = line.split(';').next().unwrap_or_default().trim();
+            if !record.is_empty() {
+                let start = offset + (line.len() - line.trim_start().len());
+                match anchor(record) {
+                    Ok(anchor) => anchors.push(anchor),
+                    Err(reason) => errors.push(TrustAnchorError { reason, at: (start, record.len()).into() }),
+                }
+            }
+            offset += line.len();
+        }
+        if errors.is_empty() && anchors.is_empty() {
+            errors.push(TrustAnchorError { reason: "the file holds none".to_owned(), at: (0, text.len()).into() });
+        }
+        if errors.is_empty() { Ok(TrustAnchors { anchors }) } else { Err(errors) }
+    }
+
+    /// The zones that have an anchor here, each once.
+    pub(super) fn zones(&self) -> Vec<LowerName> {
+        let mut zones: Vec<LowerName> = self.anchors.iter().map(|(zone, _)| LowerName::new(zone)).collect();
+        zones.sort();
+        zones.dedup();
+        zones
+    }
+}
+
+fn anchor(record: &str) -> Result<(Name, Anchor), String> {
+    let mut words = record.split_whitespace();
+    let mut owner =
+        words.next().and_then(|name| Name::from_ascii(name).ok()).ok_or("it begins with no name of a zone")?;
+    owner.set_fqdn(true);
+    let mut kind = words.next().unwrap_or_default();
+    if kind.bytes().all(|byte| byte.is_ascii_digit()) {
+        kind = words.next().unwrap_or_default();
+    }
+    if kind.eq_ignore_ascii_case(DNSClass::IN.into()) {
+        kind = words.next().unwrap_or_default();
+    }
+    let kind = match kind.to_ascii_uppercase().as_str() {
+        "DNSKEY" => RecordType::DNSKEY,
+        "DS" => RecordType::DS,
+        _ => return Err("its record is neither DS nor DNSKEY".to_owned()),
+    };
+    let rest: Vec<&str> = words.collect();
+    match RData::try_from_str(kind, &rest.join(" ")) {
+        Ok(RData::DNSSEC(DNSSECRData::DNSKEY(key))) if key.zone_key() && !key.revoke() => Ok((owner, Anchor::Key(key))),
+        Ok(RData::DNSSEC(DNSSECRData::DNSKEY(_))) => Err("the key signs no zone, or is revoked".to_owned()),
+        Ok(RData::DNSSEC(DNSSECRData::DS(digest))) => Ok((owner, Anchor::Digest(digest))),
+        Ok(_) => Err("its record is neither DS nor DNSKEY".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
