@@ -1,17 +1,18 @@
-//! Resolution against servers that answer wrongly, partly, in circles or elsewhere: hickory-server
+//! Resolution against servers that answer wrongly, partly, in circles, late, elsewhere or each time anew: hickory-server
 //! in this process, on loopback, with its answers written out per question.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bfp_compiler::dns::{DnsError, Resolvers, resolve};
 use bfp_compiler::dns_name::DnsName;
-use bfp_compiler::lock::LockedName;
+use bfp_compiler::lock::{LockedName, Stability};
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
 use hickory_server::proto::op::{Metadata, ResponseCode};
@@ -57,8 +58,9 @@ fn code(code: ResponseCode) -> Script {
     Script { code, answers: Vec::new(), authorities: Vec::new() }
 }
 
-/// The server's whole behaviour, one name a line. All names end in `.test.`.
-fn script(name: &str, kind: RecordType) -> Script {
+/// The server's whole behaviour, one name a line. All names end in `.test.`; `turn` counts the questions
+/// for addresses of IPv4.
+fn script(name: &str, kind: RecordType, turn: u8) -> Script {
     let v4 = kind == RecordType::A;
     match (name.trim_end_matches(".test."), v4) {
         ("half", true) => answer(vec![a("half.test.", 300, 1)]),
@@ -92,19 +94,39 @@ fn script(name: &str, kind: RecordType) -> Script {
             let next: u32 = hop.trim_start_matches("hop").parse::<u32>().unwrap() + 1;
             answer(vec![alias(name, &format!("hop{next}.test."))])
         }
+        ("servfail", _) => code(ResponseCode::ServFail),
+        // Two of three, the next two each time.
+        ("robin", true) => answer(vec![a("robin.test.", 60, turn % 3), a("robin.test.", 60, (turn + 1) % 3)]),
+        ("shuffled", true) => {
+            let one_first = turn.is_multiple_of(2);
+            answer(if one_first { vec![a(name, 60, 1), a(name, 60, 2)] } else { vec![a(name, 60, 2), a(name, 60, 1)] })
+        }
+        ("moving", true) => answer(vec![alias("moving.test.", &format!("node{turn}.test.")), a(name, 60, 9)]),
+        (node, true) if node.starts_with("node") => answer(vec![a(name, 60, 7)]),
+        ("slow", true) => answer(vec![a("slow.test.", 300, 1)]),
+        // Records of everybody but the one who was asked for.
+        ("liar", true) => answer(vec![a("elsewhere.test.", 300, 66), a("test.", 300, 67)]),
         ("refused", _) => code(ResponseCode::Refused),
         ("localhost.", true) => answer(vec![a("localhost.", 300, 5)]),
         _ => answer(Vec::new()),
     }
 }
 
-struct Scripted;
+#[derive(Default)]
+struct Scripted {
+    turn: AtomicU8,
+}
 
 #[async_trait]
 impl RequestHandler for Scripted {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut reply: R) -> ResponseInfo {
         let question = request.request_info().unwrap().query;
-        let script = script(&question.name().to_string(), question.query_type());
+        let name = question.name().to_string();
+        let v4 = u8::from(question.query_type() == RecordType::A);
+        let script = script(&name, question.query_type(), self.turn.fetch_add(v4, Ordering::Relaxed));
+        if name.starts_with("slow") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.response_code = script.code;
         let response = MessageResponseBuilder::from_message_request(request).build(
@@ -123,7 +145,7 @@ fn serve() -> SocketAddr {
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut server = Server::new(Scripted);
+            let mut server = Server::new(Scripted::default());
             let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
             let address = udp.local_addr().unwrap();
             let tcp = tokio::net::TcpListener::bind(address).await.unwrap();
@@ -154,6 +176,42 @@ fn addresses(answer: &LockedName) -> Vec<String> {
 
 fn chain(answer: &LockedName) -> Vec<&str> {
     answer.cname.iter().map(DnsName::as_str).collect()
+}
+
+#[test]
+fn subset_that_changes_with_each_round_is_locked_whole_and_called_rotating() {
+    let answer = ask(&[serve()], "robin.test").unwrap();
+    assert_eq!(addresses(&answer), ["192.0.2.0", "192.0.2.1", "192.0.2.2"]);
+    assert_eq!(answer.stability, Stability::Rotating);
+}
+
+#[test]
+fn another_order_or_another_alias_is_no_rotation() {
+    for (name, found) in [("shuffled.test", &["192.0.2.1", "192.0.2.2"][..]), ("moving.test", &["192.0.2.7"])] {
+        let answer = ask(&[serve()], name).unwrap();
+        assert_eq!(
+            (addresses(&answer), answer.stability),
+            (found.iter().map(ToString::to_string).collect(), Stability::Stable)
+        );
+    }
+}
+
+#[test]
+fn slow_resolver_is_waited_for() {
+    let answer = ask(&[serve(), serve()], "slow.test").unwrap();
+    assert_eq!((answer.resolvers.len(), answer.stability), (2, Stability::Stable));
+}
+
+#[test]
+fn records_of_others_are_no_answer() {
+    assert_eq!(failure("liar.test").0, "resolve::no_address");
+}
+
+#[test]
+fn server_that_fails_is_named_with_its_code() {
+    let (code, message) = failure("servfail.test");
+    assert_eq!(code, "resolve::refused");
+    assert!(message.ends_with("answers with Server Failure"), "{message}");
 }
 
 #[test]

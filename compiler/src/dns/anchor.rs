@@ -6,6 +6,7 @@
 
 use hickory_resolver::proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS};
 use hickory_resolver::proto::rr::{DNSClass, LowerName, Name, RData, RecordType};
+use hickory_resolver::proto::serialize::txt::trust_anchor::{Entry, Parser};
 use miette::{Diagnostic, SourceSpan};
 use thiserror::Error;
 
@@ -82,17 +83,24 @@ fn anchor(record: &str) -> Result<(Name, Anchor), String> {
     if kind.eq_ignore_ascii_case(DNSClass::IN.into()) {
         kind = words.next().unwrap_or_default();
     }
-    let kind = match kind.to_ascii_uppercase().as_str() {
-        "DNSKEY" => RecordType::DNSKEY,
-        "DS" => RecordType::DS,
+    let rest = words.collect::<Vec<_>>().join(" ");
+    let anchor = match kind.to_ascii_uppercase().as_str() {
+        "DNSKEY" => Anchor::Key(dnskey(&rest)?),
+        "DS" => match RData::try_from_str(RecordType::DS, &rest) {
+            Ok(RData::DNSSEC(DNSSECRData::DS(digest))) => Anchor::Digest(digest),
+            Ok(_) => return Err("its record is no DS".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        },
         _ => return Err("its record is neither DS nor DNSKEY".to_owned()),
     };
-    let rest: Vec<&str> = words.collect();
-    match RData::try_from_str(kind, &rest.join(" ")) {
-        Ok(RData::DNSSEC(DNSSECRData::DNSKEY(key))) if key.zone_key() && !key.revoke() => Ok((owner, Anchor::Key(key))),
-        Ok(RData::DNSSEC(DNSSECRData::DNSKEY(_))) => Err("the key signs no zone, or is revoked".to_owned()),
-        Ok(RData::DNSSEC(DNSSECRData::DS(digest))) => Ok((owner, Anchor::Digest(digest))),
-        Ok(_) => Err("its record is neither DS nor DNSKEY".to_owned()),
-        Err(error) => Err(error.to_string()),
+    Ok((owner, anchor))
+}
+
+/// hickory reads a DNSKEY in a file of anchors alone; the owner is read before.
+fn dnskey(written: &str) -> Result<DNSKEY, String> {
+    let entries = Parser::new(format!(". IN DNSKEY {written}")).parse().map_err(|error| error.to_string())?;
+    match entries.into_iter().next() {
+        Some(Entry::DNSKEY(record)) if record.data().zone_key() && !record.data().revoke() => Ok(record.data().clone()),
+        _ => Err("the key signs no zone, or is revoked".to_owned()),
     }
 }

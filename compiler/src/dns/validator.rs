@@ -84,12 +84,15 @@ impl Validator {
             authorities: message.authorities.clone(),
         };
         let records = || answer.answers.iter().chain(&answer.authorities);
-        let bogus = records().any(|record| record.record_type() != RecordType::RRSIG && record.proof.is_bogus());
+        let bogus = records().any(is_unproven);
         if bogus || absence.is_bogus() {
             if let Some(zone) = self.strict_zone(query.name()) {
                 return Err(Invalid::Bogus(format!("nothing proves it, although `{zone}` has a trust anchor")));
             }
             self.refuse_forged(&records().cloned().collect::<Vec<_>>(), options).await?;
+            if !bogus && records().any(|record| record.proof.is_secure()) {
+                return Err(Invalid::Bogus("its zone is signed, and does not prove that there is no more".to_owned()));
+            }
         }
         Ok(answer)
     }
@@ -98,7 +101,7 @@ impl Validator {
     /// does have a chain.
     async fn refuse_forged(&self, records: &[Record], options: DnsRequestOptions) -> Result<(), Invalid> {
         let bogus = |reason: String| Err(Invalid::Bogus(reason));
-        for signed in records.iter().filter(|record| record.record_type() != RecordType::RRSIG) {
+        for signed in records.iter().filter(|record| is_unproven(record)) {
             let (owner, kind) = (&signed.name, signed.record_type());
             let signatures: Vec<&RRSIG> = signatures_of(records, owner, kind).collect();
             let Some(first) = signatures.first() else { continue };
@@ -124,6 +127,11 @@ impl Validator {
         }
         Ok(())
     }
+}
+
+/// Whether hickory finds that this should be proven, and is not.
+fn is_unproven(record: &Record) -> bool {
+    record.record_type() != RecordType::RRSIG && record.proof.is_bogus()
 }
 
 fn is_proven(record: &Record, kind: RecordType) -> bool {
