@@ -2,9 +2,11 @@
 //! or nothing.
 //!
 //! Restrictions only add up, so two rules that disagree do not override each other: their overlap is
-//! closed to everyone. That is never what an author means, unless one rule narrows the other.
+//! closed to everyone. That is never what an author means, unless one rule narrows the other. And a
+//! restriction must know its addresses: a name whose addresses rotate leaves some of them free.
 
 mod merged;
+mod rotating;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +16,8 @@ use bfp_grammar::syntax::Span;
 
 use crate::policy::{CheckedPolicy, Effect, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 use crate::resolve::coverage::{contains, overlaps};
+
+pub use self::rotating::{RotatingGrant, rotating_grants};
 
 /// A contradiction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
@@ -56,11 +60,32 @@ pub enum CheckError {
         #[label("everyone")]
         span: Span,
     },
+    /// A name whose addresses rotate, where those that were not seen would be free.
+    #[error("`{name}` has rotating addresses, and {what} would miss those that were not seen when it was locked")]
+    #[diagnostic(
+        code(check::rotating_exclusive),
+        help(
+            "put its addresses in a `host` set (the lock holds those that were observed), take the provider's list \
+             with `ranges(…)`, or use a private endpoint, whose addresses stay"
+        )
+    )]
+    RotatingExclusive {
+        /// Which.
+        name: String,
+        /// What would fail.
+        what: &'static str,
+        /// Where it is written.
+        #[label("not all of its addresses are known")]
+        span: Span,
+        /// The rule, where that is elsewhere.
+        #[label("would not hold for all of them")]
+        rule: Option<Span>,
+    },
 }
 
 /// Checks a policy.
 pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Vec<CheckError>> {
-    let mut errors = Vec::new();
+    let mut errors = rotating::left_open(&policy);
     for (index, rule) in policy.rules.iter().enumerate() {
         if rule.effect == Effect::Exclusive && rule.subjects == Subjects::Everyone {
             errors.push(CheckError::OnlyEveryone { span: rule.subjects_span });

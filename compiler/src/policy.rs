@@ -24,6 +24,40 @@ pub struct ResolvedPolicy {
     pub default: Default,
     /// Every DNS name that was used, with its addresses.
     pub names: BTreeMap<DnsName, Vec<IpAddr>>,
+    /// Where rules use names whose addresses rotate.
+    pub rotating: Vec<RotatingUse>,
+}
+
+/// A name whose addresses rotate, in a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RotatingUse {
+    /// The name.
+    pub name: DnsName,
+    /// Where it is written: in the rule, or in a declaration that the rule uses.
+    pub span: Span,
+    /// The number of the rule in [`ResolvedPolicy::rules`].
+    pub rule: usize,
+    /// How.
+    pub part: Part,
+}
+
+/// Whether something is in a destination or taken out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// In it.
+    Covered,
+    /// Behind `except`.
+    Excepted,
+}
+
+impl Part {
+    /// What it is behind one more `except`.
+    pub fn opposite(self) -> Part {
+        match self {
+            Part::Covered => Part::Excepted,
+            Part::Excepted => Part::Covered,
+        }
+    }
 }
 
 /// A policy that passed every check: the only kind that can be lowered.

@@ -7,6 +7,7 @@
 pub(crate) mod coverage;
 mod error;
 mod ranges;
+mod rotating;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +24,8 @@ use miette::Diagnostic;
 use crate::dns_name::{DnsName, NameError};
 use crate::lock::Lock;
 use crate::policy::{
-    Addresses, Default, Destination, Effect, Enforcement, PortRange, Program, ProgramIndex, ResolvedPolicy, Rule,
-    Subjects,
+    Addresses, Default, Destination, Effect, Enforcement, PortRange, Program, ProgramIndex, ResolvedPolicy,
+    RotatingUse, Rule, Subjects,
 };
 
 /// Every DNS name that a policy uses.
@@ -117,6 +118,7 @@ pub fn resolve(policy: &syntax::Policy, stem: &str, lock: &Lock) -> Result<Resol
             _ => Default::Allow,
         },
         names: resolver.names.take(),
+        rotating: resolver.rotating.take(),
     })
 }
 
@@ -129,6 +131,7 @@ struct Resolver<'a> {
     paths: RefCell<Vec<Program>>,
     path_numbers: RefCell<BTreeMap<String, ProgramIndex>>,
     names: RefCell<BTreeMap<DnsName, Vec<IpAddr>>>,
+    rotating: RefCell<Vec<RotatingUse>>,
     // What a declaration stands for is worked out once: chains of sets would double with each link.
     known_programs: RefCell<BTreeMap<&'a str, BTreeSet<ProgramIndex>>>,
     known_hosts: RefCell<BTreeMap<&'a str, Vec<Destination>>>,
@@ -152,6 +155,7 @@ impl<'a> Resolver<'a> {
             paths: RefCell::default(),
             path_numbers: RefCell::default(),
             names: RefCell::default(),
+            rotating: RefCell::default(),
             known_programs: RefCell::default(),
             known_hosts: RefCell::default(),
             cyclic: RefCell::default(),
@@ -225,7 +229,15 @@ impl<'a> Resolver<'a> {
             syntax::Effect::Deny => &[Effect::Deny],
             syntax::Effect::Allow => &[Effect::Allow],
         };
+        let rotating = rotating::names(&rule.destinations, &self.hosts, self.lock);
         for &effect in effects {
+            let number = rules.len();
+            self.rotating.borrow_mut().extend(rotating.iter().map(|found| RotatingUse {
+                name: found.name.clone(),
+                span: found.span,
+                rule: number,
+                part: found.part,
+            }));
             rules.push(Rule {
                 effect,
                 enforcement,

@@ -1,32 +1,39 @@
 //! Policies as text → whether they contradict themselves, and what is said about it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
 
-use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
 
-use super::{CheckError, check};
+use super::{CheckError, RotatingGrant, check, rotating_grants};
 use crate::dns_name::DnsName;
 use crate::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
 use crate::policy::CheckedPolicy;
 use crate::resolve::resolve;
 
 fn checked(text: &str) -> Result<CheckedPolicy, Vec<CheckError>> {
-    let locked = LockedName {
+    let locked = |stability| LockedName {
         addresses: ["203.0.113.7", "2001:db8::7"].iter().map(|address| address.parse().unwrap()).collect(),
         cname: Vec::new(),
         ttl_seconds: 60,
-        stability: Stability::Stable,
+        stability,
         dnssec: Dnssec::Unproven,
         resolvers: vec!["192.0.2.53".to_owned()],
         resolved_at: ResolvedAt::parse("2026-07-14T09:30:00Z").unwrap(),
     };
-    let lock = Lock { names: [(DnsName::parse("kms.internal").unwrap(), locked)].into() };
+    let name = |name| DnsName::parse(name).unwrap();
+    let names =
+        [(name("kms.internal"), locked(Stability::Stable)), (name("cdn.example.com"), locked(Stability::Rotating))];
+    let lock = Lock { names: names.into() };
     check(resolve(&bfp_grammar::parse(text).unwrap(), "stem", &lock).unwrap())
 }
 
 fn rendered(text: &str) -> String {
+    shown(text, checked(text).expect_err("the policy contradicts itself"))
+}
+
+fn shown<D: Diagnostic + Send + Sync + 'static>(text: &str, findings: Vec<D>) -> String {
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
     let mut all = format!("{text}\n");
-    for error in checked(text).expect_err("the policy contradicts itself") {
+    for error in findings {
         let report = Report::new(error).with_source_code(NamedSource::new("policy.bfp", text.to_owned()));
         all.push_str("\n----\n");
         handler.render_report(&mut all, report.as_ref()).unwrap();
@@ -52,6 +59,10 @@ refused! {
         "program a = \"/a\"\na -> only kms.internal:443\n{ a, \"/b\" } -> only { 10.0.0.0/8, loopback:80-90/tcp }";
     confinement_beside_that_of_everyone_is_refused: "* -> only 10.0.0.0/8\n\"/a\" -> only 192.0.2.0/24";
     two_confinements_of_everyone_are_refused: "* -> only 10.0.0.0/8\n* -> only 192.0.2.0/24";
+    restrictions_on_rotating_names_are_refused:
+        "host cdn = { cdn.example.com:443, kms.internal }\nonly \"/a\" -> cdn\ndeny * -> \"cdn.example.com\":80\nonly \"/a\" -> only cdn";
+    grants_that_leave_rotating_names_out_are_refused:
+        "host cdn = cdn.example.com\nallow \"/a\" -> 203.0.113.0/24 except cdn\n\"/b\" -> only 203.0.113.0/24 except { cdn.example.com }";
     exclusive_of_everyone_is_refused: "only * -> 10.0.0.1\nonly * -> only 10.0.0.2";
 }
 
@@ -100,8 +111,27 @@ fn merged_line_resolves_the_contradiction() {
         "\"/a\" -> only { kms.internal:{1, 3-4}, 10.0.0.3 }\n\"/a\" -> only { 10.0.0.0/31:5, 10.0.0.2:6/tcp }",
     ] {
         let error = checked(text).unwrap_err().remove(0);
-        let help = miette::Diagnostic::help(&error).unwrap().to_string();
+        let help = Diagnostic::help(&error).unwrap().to_string();
         let line = help.split('`').nth(1).expect("the help quotes a line");
         assert!(checked(line).is_ok(), "{line}");
     }
+}
+
+#[test]
+fn grants_of_rotating_names_are_warned_of_once_a_place() {
+    let text = "program a = \"/a\"\nhost cdn = cdn.example.com:443\nallow a -> { cdn, cdn.example.com:80 }\na -> only cdn\n\
+                deny * -> 203.0.113.0/24 except cdn.example.com\nallow a -> kms.internal";
+    let warnings = rotating_grants(&checked(text).unwrap());
+    assert!(warnings.iter().all(|warning| warning.severity() == Some(miette::Severity::Warning)));
+    insta::assert_snapshot!(shown(text, warnings));
+}
+
+#[test]
+fn stable_names_give_no_warning_and_what_is_left_out_twice_is_in() {
+    let policy = |text| rotating_grants(&checked(text).unwrap());
+    assert_eq!(policy("only \"/a\" -> only kms.internal\nallow \"/b\" -> 192.0.2.1"), []);
+    let twice = "deny * -> 203.0.113.0/24 except { 203.0.113.0/28 except cdn.example.com }";
+    assert!(matches!(checked(twice).unwrap_err().as_slice(), [CheckError::RotatingExclusive { .. }]));
+    let grant = "allow \"/a\" -> 203.0.113.0/24 except { 203.0.113.0/28 except cdn.example.com }";
+    assert!(matches!(policy(grant).as_slice(), [RotatingGrant::Granted { .. }]));
 }

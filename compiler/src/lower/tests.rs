@@ -86,6 +86,7 @@ fn policy() -> impl Strategy<Value = CheckedPolicy> {
     (prop::collection::vec(rule(), 0..6), any::<bool>(), any::<[bool; 4]>()).prop_map(|(rules, deny, heirs)| {
         CheckedPolicy {
             policy: ResolvedPolicy {
+                rotating: Vec::new(),
                 name: "p".to_owned(),
                 programs: PATHS
                     .iter()

@@ -1,0 +1,102 @@
+//! Names whose addresses rotate: where that opens something it is an error, and elsewhere a warning.
+//!
+//! The lock holds the addresses that were seen. A restriction on them leaves the others free, so it fails
+//! open and cannot be compiled; a grant of them refuses the others, which its author notices.
+
+use bfp_grammar::syntax::Span;
+
+use super::CheckError;
+use crate::policy::{CheckedPolicy, Effect, Part, ResolvedPolicy, RotatingUse, Rule};
+
+/// A name whose addresses rotate, where that refuses too much.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
+pub enum RotatingGrant {
+    /// In what a rule grants, or confines to.
+    #[error("`{name}` has rotating addresses, and those that were not seen when it was locked are refused")]
+    #[diagnostic(
+        severity(Warning),
+        code(check::rotating_grant),
+        help("follow it with `bfpc drift` and `bfpc lock FILE --update {name}`, or take its range of addresses")
+    )]
+    Granted {
+        /// Which.
+        name: String,
+        /// Where it is written.
+        #[label("not all of its addresses are known")]
+        span: Span,
+        /// The rule, where that is elsewhere.
+        #[label("granted here")]
+        rule: Option<Span>,
+    },
+    /// In what an `only` or a `deny` leaves out.
+    #[error("`{name}` has rotating addresses, and those that were not seen when it was locked are not excepted")]
+    #[diagnostic(
+        severity(Warning),
+        code(check::rotating_except),
+        help("follow it with `bfpc drift` and `bfpc lock FILE --update {name}`, or take its range of addresses")
+    )]
+    Excepted {
+        /// Which.
+        name: String,
+        /// Where it is written.
+        #[label("not all of its addresses are known")]
+        span: Span,
+        /// The rule, where that is elsewhere.
+        #[label("left out of this")]
+        rule: Option<Span>,
+    },
+}
+
+/// The rotating names that a checked policy uses, each place once. None of them opens anything.
+pub fn rotating_grants(policy: &CheckedPolicy) -> Vec<RotatingGrant> {
+    let uses = places(policy.policy(), |_, _| true);
+    let warning = |(used, rule): (&RotatingUse, &Rule)| {
+        let (name, span, rule) = (used.name.to_string(), used.span, elsewhere(used, rule));
+        match used.part {
+            Part::Covered => RotatingGrant::Granted { name, span, rule },
+            Part::Excepted => RotatingGrant::Excepted { name, span, rule },
+        }
+    };
+    uses.into_iter().map(warning).collect()
+}
+
+/// The rotating names whose unseen addresses a policy would leave open.
+pub(super) fn left_open(policy: &ResolvedPolicy) -> Vec<CheckError> {
+    let uses = places(policy, fails_open);
+    let error = |(used, rule): (&RotatingUse, &Rule)| CheckError::RotatingExclusive {
+        name: used.name.to_string(),
+        what: match (rule.effect, used.part) {
+            (_, Part::Excepted) => "this `except`",
+            (Effect::Exclusive, Part::Covered) => "this `only` rule",
+            (_, Part::Covered) => "this `deny` rule",
+        },
+        span: used.span,
+        rule: elsewhere(used, rule),
+    };
+    uses.into_iter().map(error).collect()
+}
+
+fn fails_open(used: &RotatingUse, rule: &Rule) -> bool {
+    match rule.effect {
+        Effect::Exclusive | Effect::Deny => used.part == Part::Covered,
+        Effect::Confined | Effect::Allow => used.part == Part::Excepted,
+    }
+}
+
+fn places(policy: &ResolvedPolicy, wanted: impl Fn(&RotatingUse, &Rule) -> bool) -> Vec<(&RotatingUse, &Rule)> {
+    let mut found: Vec<(&RotatingUse, &Rule)> = Vec::new();
+    for used in &policy.rotating {
+        let Some(rule) = policy.rules.get(used.rule).filter(|rule| wanted(used, rule)) else { continue };
+        // A declaration that several rules use is told of once.
+        if !found.iter().any(|(earlier, _)| earlier.span == used.span) {
+            found.push((used, rule));
+        }
+    }
+    found
+}
+
+/// The rule's place, unless the name stands in it.
+fn elsewhere(used: &RotatingUse, rule: &Rule) -> Option<Span> {
+    let within = rule.span.start <= used.span.start && used.span.end <= rule.span.end;
+    (!within).then_some(rule.span)
+}
