@@ -14,6 +14,7 @@ use miette::{Diagnostic, Report};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::lock_command::{self, Locked};
 use crate::policy_command::{Files, WriteError, write};
 use crate::{Answer, BuildArguments, Failure, TrustArguments};
 
@@ -48,6 +49,7 @@ enum BundleError {
 
 pub(crate) fn build(arguments: &BuildArguments) -> Answer {
     let files = Files::read(&arguments.policy)?;
+    lock_command::refuse_stale(&files, &arguments.policy, Locked::of(arguments.locked))?;
     let keys = arguments.key.iter().map(|path| secret_key(path)).collect::<Result<Vec<_>, Failure>>()?;
     let mut seen: Vec<(KeyId, &PathBuf)> = Vec::new();
     for (key, path) in keys.iter().zip(&arguments.key) {

@@ -16,7 +16,7 @@ use crate::policy_command::Files;
 use crate::{Answer, ExplainArguments, Failure, TrustArguments, bundle_command};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
-enum ExplainError {
+pub(crate) enum ExplainError {
     #[error("`{written}` is not a destination")]
     #[diagnostic(
         code(explain::destination),

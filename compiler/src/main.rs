@@ -5,7 +5,9 @@
 //! that fails says nothing there; what is wrong goes to the standard error, with its cure.
 
 mod bundle_command;
+mod drift_command;
 mod explain_command;
+mod lock_command;
 mod policy_command;
 
 use std::io::{self, IsTerminal, Write};
@@ -14,7 +16,8 @@ use std::process::ExitCode;
 
 use bfp_compiler::pipeline::Findings;
 use bfp_compiler::source;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lock_command::Locked;
 use miette::{Diagnostic, MietteHandlerOpts, NamedSource, Report};
 
 /// Compiles bfp policies: which executable may reach which destination.
@@ -33,6 +36,9 @@ enum Command {
     Check {
         /// The policy
         policy: PathBuf,
+        /// Fail where `bfpc lock` would change the lock file: a name is missing in it, or no longer used
+        #[arg(long)]
+        locked: bool,
     },
     /// Write policies in the canonical form
     Fmt {
@@ -43,8 +49,10 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
-    /// Resolve the DNS names of a policy once, and write the answers to its lock file
+    /// Resolve the DNS names that a policy's lock file lacks, and drop those that are not used any more
     Lock(LockArguments),
+    /// Ask DNS whether names still have the addresses that were locked; exit 1 if not
+    Drift(DriftArguments),
     /// Compile and sign a policy
     Build(BuildArguments),
     /// Check the signatures and the integrity of a bundle
@@ -74,9 +82,55 @@ enum Command {
 struct LockArguments {
     /// The policy
     policy: PathBuf,
-    /// A DNS server; may be given several times, and all must agree. Without it: those of this system
+    /// Ask again for every name, or for those that are given
+    #[arg(long, value_name = "NAME", num_args = 0..)]
+    update: Option<Vec<String>>,
+    /// Fail unless DNSSEC proves what is locked for this name; may be given several times
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    require_dnssec: Vec<String>,
+    #[command(flatten)]
+    resolvers: ResolverArguments,
+}
+
+#[derive(Args)]
+struct DriftArguments {
+    /// The policy, or the bundle (then `--trust` is needed)
+    file: PathBuf,
+    /// What the answer looks like
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
+    /// For a bundle: the trusted public key, or a directory of them (*.pem)
+    #[arg(long, value_name = "PATH")]
+    trust: Option<PathBuf>,
+    /// For a bundle that is not for every host: a label of the host
+    #[arg(long, value_name = "LABEL")]
+    audience: Vec<String>,
+    #[command(flatten)]
+    resolvers: ResolverArguments,
+}
+
+/// For whom an answer is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Human,
+    /// For machines; the object has a `version`
+    Json,
+}
+
+#[derive(Args)]
+struct ResolverArguments {
+    /// A DNS server; may be given several times, and each must have an answer. Without it: those of this
+    /// system
     #[arg(long, value_name = "IP[:PORT]")]
     resolver: Vec<String>,
+    /// So many of the servers must give the same addresses; who gives others, or none, is outvoted
+    #[arg(long, value_name = "N")]
+    quorum: Option<usize>,
+    /// A file of DS or DNSKEY records, one a line: what DNSSEC does not prove below their zones is refused
+    #[arg(long, value_name = "FILE")]
+    trust_anchor: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -89,6 +143,9 @@ struct BuildArguments {
     /// A secret key to sign with; may be given several times
     #[arg(long, required = true, value_name = "PEM")]
     key: Vec<PathBuf>,
+    /// Fail where `bfpc lock` would change the lock file: a name is missing in it, or no longer used
+    #[arg(long)]
+    locked: bool,
     /// The revision: a host accepts no lower one
     #[arg(long, default_value_t = 1, value_name = "N")]
     revision: u64,
@@ -198,9 +255,10 @@ fn main() -> ExitCode {
     // It fails only where it was done before.
     let _ = miette::set_hook(Box::new(|_| Box::new(style().build())));
     let answer = match arguments.command {
-        Command::Check { policy } => policy_command::check(&policy),
+        Command::Check { policy, locked } => policy_command::check(&policy, Locked::of(locked)),
         Command::Fmt { policies, check } => policy_command::format(&policies, check),
-        Command::Lock(arguments) => policy_command::lock(&arguments),
+        Command::Lock(arguments) => lock_command::lock(&arguments),
+        Command::Drift(arguments) => drift_command::drift(&arguments),
         Command::Build(arguments) => bundle_command::build(&arguments),
         Command::Verify { bundle, trust } => bundle_command::verify(&bundle, &trust),
         Command::Inspect { bundle, trust } => bundle_command::inspect(&bundle, &trust),

@@ -1,21 +1,18 @@
-//! The commands over a policy's source: `check`, `fmt`, `lock`.
+//! The commands over a policy's source: `check` and `fmt`, and how a policy is read with its lock.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use bfp_compiler::dns::{self, Resolvers};
-use bfp_compiler::dns_name::DnsName;
 use bfp_compiler::lock::Lock;
 use bfp_compiler::pipeline::{self, Findings, Source};
-use bfp_compiler::resolve;
 use bfp_compiler::source;
 use bfp_grammar::syntax::Span;
-use miette::{Diagnostic, LabeledSpan};
-use time::OffsetDateTime;
+use miette::Diagnostic;
 
-use crate::{Answer, Complaints, Failure, LockArguments, in_source};
+use crate::lock_command::{self, Locked};
+use crate::{Answer, Complaints, Failure, in_source};
 
 /// A policy and its lock, as read.
 pub(crate) struct Files {
@@ -24,9 +21,9 @@ pub(crate) struct Files {
     /// The file's name without its directory.
     name: String,
     stem: String,
-    text: String,
-    lock_text: String,
-    lock: Lock,
+    pub(crate) text: String,
+    pub(crate) lock_text: String,
+    pub(crate) lock: Lock,
 }
 
 impl Files {
@@ -45,7 +42,7 @@ impl Files {
     }
 
     /// Reads a policy alone, whatever its lock says.
-    fn read_policy(policy: &Path) -> Result<Files, Failure> {
+    pub(crate) fn read_policy(policy: &Path) -> Result<Files, Failure> {
         let text = source::read_text(policy)?;
         let or_policy = |part: Option<&std::ffi::OsStr>| {
             part.map_or_else(|| "policy".to_owned(), |part| part.to_string_lossy().into_owned())
@@ -69,8 +66,9 @@ impl Files {
     }
 }
 
-pub(crate) fn check(policy: &Path) -> Answer {
+pub(crate) fn check(policy: &Path, locked: Locked) -> Answer {
     let files = Files::read(policy)?;
+    lock_command::refuse_stale(&files, policy, locked)?;
     let checked = pipeline::check(&files.source()).map_err(|findings| files.show(findings))?;
     let policy = checked.policy();
     // `only P -> only D` is one line with two effects.
@@ -79,7 +77,7 @@ pub(crate) fn check(policy: &Path) -> Answer {
     Ok(format!("{}: ok, {}, {}\n", files.file, counted(rules.len(), "rule"), counted(policy.programs.len(), "program")))
 }
 
-fn counted(number: usize, what: &str) -> String {
+pub(crate) fn counted(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
@@ -115,62 +113,8 @@ pub(crate) fn format(policies: &[PathBuf], check: bool) -> Answer {
     if said.is_empty() { Ok(said) } else { Err(Failure::Finding(said)) }
 }
 
-fn boxed<D: Diagnostic + Send + Sync + 'static>(errors: Vec<D>) -> Findings {
+pub(crate) fn boxed<D: Diagnostic + Send + Sync + 'static>(errors: Vec<D>) -> Findings {
     errors.into_iter().map(|error| Box::new(error) as _).collect()
-}
-
-/// A name without an answer, at its place in the policy.
-#[derive(Debug, thiserror::Error)]
-#[error("`{name}` has no answer: {reason}")]
-struct Unresolved {
-    name: DnsName,
-    reason: dns::DnsError,
-    place: Span,
-}
-
-impl Diagnostic for Unresolved {
-    fn code(&self) -> Option<Box<dyn Display + '_>> {
-        self.reason.code()
-    }
-    fn help(&self) -> Option<Box<dyn Display + '_>> {
-        self.reason.help()
-    }
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let label = LabeledSpan::new_with_span(Some("cannot be resolved".to_owned()), self.place);
-        Some(Box::new(std::iter::once(label)))
-    }
-}
-
-pub(crate) fn lock(arguments: &LockArguments) -> Answer {
-    let files = Files::read_policy(&arguments.policy)?;
-    let syntax = bfp_grammar::parse(&files.text).map_err(|errors| files.show(boxed(errors)))?;
-    let names = resolve::dns_names(&syntax).map_err(|errors| files.show(boxed(errors)))?;
-    let resolvers =
-        if arguments.resolver.is_empty() { Resolvers::system()? } else { Resolvers::parse(&arguments.resolver)? };
-    let mut lock = Lock::default();
-    let mut errors: Findings = Vec::new();
-    let mut said = String::new();
-    let asked = names.keys().cloned().collect();
-    for (name, answer) in dns::resolve(&asked, &resolvers, OffsetDateTime::now_utc()) {
-        match answer {
-            Ok(answer) => {
-                let addresses: Vec<String> = answer.addresses.iter().map(ToString::to_string).collect();
-                let _ = writeln!(said, "{name}  {}", addresses.join(", "));
-                lock.names.insert(name, answer);
-            }
-            Err(reason) => {
-                let place = names.get(&name).copied().unwrap_or_default();
-                errors.push(Box::new(Unresolved { name, reason, place }));
-            }
-        }
-    }
-    if !errors.is_empty() {
-        return Err(files.show(errors));
-    }
-    let path = source::lock_path(&arguments.policy);
-    write(&path, lock.to_text().as_bytes())?;
-    let _ = writeln!(said, "{}: {} locked", path.display(), counted(lock.names.len(), "name"));
-    Ok(said)
 }
 
 /// Replaces a file as a whole, so that nobody ever reads half of it.

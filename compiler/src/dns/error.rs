@@ -154,7 +154,7 @@ pub enum DnsError {
         answers: String,
     },
     /// `--quorum`
-    #[error("no {quorum} resolvers give the same addresses: {answers}")]
+    #[error("fewer than {quorum} resolvers give the same addresses: {answers}")]
     #[diagnostic(
         code(resolve::no_quorum),
         help(

@@ -142,7 +142,7 @@ pub enum LockFault {
     },
 
     #[error("`{key}` of `{name}` is `{written}`, which means nothing")]
-    #[diagnostic(code(lock::unknown_word), help("write {expected}; `bfpc lock FILE --update {name}` asks again"))]
+    #[diagnostic(code(lock::unknown_word), help("write {expected}, or resolve again with `bfpc lock FILE`"))]
     UnknownWord {
         key: &'static str,
         name: String,

@@ -1,0 +1,256 @@
+//! `lock`: asks for the names that a lock file lacks, and drops those that no rule uses; and what
+//! `--locked` refuses.
+//!
+//! Always: an entry that is not asked for stays as it is; nothing is written unless every name that was
+//! asked for has an answer, and every name that must be proven is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{Display, Write as _};
+use std::path::Path;
+
+use bfp_compiler::dns::{self, DnsError, Resolvers, TrustAnchors};
+use bfp_compiler::dns_name::DnsName;
+use bfp_compiler::lock::{Dnssec, Lock, LockedName, Stability};
+use bfp_compiler::pipeline::Findings;
+use bfp_compiler::resolve;
+use bfp_compiler::source;
+use bfp_grammar::syntax::Span;
+use miette::{Diagnostic, LabeledSpan, SourceSpan};
+use time::OffsetDateTime;
+
+use crate::policy_command::{Files, boxed, counted, write};
+use crate::{Answer, Failure, LockArguments, ResolverArguments, in_source};
+
+#[derive(Debug, thiserror::Error, Diagnostic)]
+enum LockCommandError {
+    #[error("the policy does not use the name `{name}`")]
+    #[diagnostic(code(lock::name_not_used))]
+    NotUsed {
+        name: String,
+        #[help]
+        help: String,
+    },
+    #[error("DNSSEC does not prove the addresses of `{name}`")]
+    #[diagnostic(
+        code(lock::not_secure),
+        help("ask a resolver that passes signatures on; for a zone of your own, name its keys with `--trust-anchor`")
+    )]
+    NotSecure {
+        name: DnsName,
+        #[label("must be proven")]
+        place: Span,
+    },
+    #[error("the policy does not use `{name}`, which the lock file holds")]
+    #[diagnostic(code(lock::stale), help("run `bfpc lock FILE`, and commit what it writes"))]
+    Stale {
+        name: DnsName,
+        #[label("not used")]
+        place: Option<SourceSpan>,
+    },
+}
+
+/// A name without an answer, at its place in the policy where there is one.
+#[derive(Debug, thiserror::Error)]
+#[error("`{name}` has no answer: {reason}")]
+pub(crate) struct Unresolved {
+    pub(crate) name: DnsName,
+    pub(crate) reason: DnsError,
+    pub(crate) place: Option<Span>,
+}
+
+impl Diagnostic for Unresolved {
+    fn code(&self) -> Option<Box<dyn Display + '_>> {
+        self.reason.code()
+    }
+    fn help(&self) -> Option<Box<dyn Display + '_>> {
+        self.reason.help()
+    }
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let label = LabeledSpan::new_with_span(Some("cannot be resolved".to_owned()), self.place?);
+        Some(Box::new(std::iter::once(label)))
+    }
+}
+
+/// Which names are asked for, of those that the policy uses.
+enum Wanted {
+    /// Those that the lock lacks.
+    Missing,
+    /// All.
+    All,
+    /// Those that the lock lacks, and these.
+    These(BTreeSet<DnsName>),
+}
+
+pub(crate) fn lock(arguments: &LockArguments) -> Answer {
+    let files = Files::read_policy(&arguments.policy)?;
+    let names = names_of(&files)?;
+    let wanted = match &arguments.update {
+        None => Wanted::Missing,
+        Some(some) if some.is_empty() => Wanted::All,
+        Some(some) => Wanted::These(used(some, &names)?),
+    };
+    let proven = used(&arguments.require_dnssec, &names)?;
+    let path = source::lock_path(&arguments.policy);
+    let mut said = String::new();
+    let readable = earlier(&path, &wanted, &mut said)?;
+    let before = readable.clone().unwrap_or_default();
+
+    let asked: BTreeSet<DnsName> = names
+        .keys()
+        .filter(|name| match &wanted {
+            Wanted::All => true,
+            Wanted::Missing => !before.names.contains_key(name),
+            Wanted::These(these) => these.contains(name) || !before.names.contains_key(name),
+        })
+        .cloned()
+        .collect();
+    let kept = before.names.iter().filter(|(name, _)| names.contains_key(name) && !asked.contains(name));
+    let mut lock = Lock { names: kept.map(|(name, locked)| (name.clone(), locked.clone())).collect() };
+    let kept = lock.names.len();
+
+    let mut errors: Findings = Vec::new();
+    for (name, answer) in ask(&asked, &arguments.resolvers)? {
+        match answer {
+            Ok(answer) => {
+                // Writing to a string cannot fail, here and below.
+                let _ = writeln!(said, "{name}  {}", in_words(&answer));
+                lock.names.insert(name, answer);
+            }
+            Err(reason) => {
+                let place = names.get(&name).copied();
+                errors.push(Box::new(Unresolved { name, reason, place }));
+            }
+        }
+    }
+    for name in proven {
+        let place = names.get(&name).copied().unwrap_or_default();
+        if lock.names.get(&name).is_some_and(|locked| locked.dnssec != Dnssec::Secure) {
+            errors.push(Box::new(LockCommandError::NotSecure { name, place }));
+        }
+    }
+    if !errors.is_empty() {
+        return Err(files.show(errors));
+    }
+    for dropped in before.names.keys().filter(|name| !names.contains_key(name)) {
+        let _ = writeln!(said, "{dropped}  no longer used");
+    }
+    // What did not change keeps its very bytes.
+    if readable.as_ref() != Some(&lock) {
+        write(&path, lock.to_text().as_bytes())?;
+    }
+    let as_before = if kept == 0 { String::new() } else { format!(", {kept} of them as before") };
+    let _ = writeln!(said, "{}: {} locked{as_before}", path.display(), counted(lock.names.len(), "name"));
+    Ok(said)
+}
+
+/// The names that the policy uses, each with a place.
+pub(crate) fn names_of(files: &Files) -> Result<BTreeMap<DnsName, Span>, Failure> {
+    let syntax = bfp_grammar::parse(&files.text).map_err(|errors| files.show(boxed(errors)))?;
+    resolve::dns_names(&syntax).map_err(|errors| files.show(boxed(errors)))
+}
+
+/// Names that were given as options; each must be one of the policy's.
+fn used(written: &[String], names: &BTreeMap<DnsName, Span>) -> Result<BTreeSet<DnsName>, Failure> {
+    let mut found = BTreeSet::new();
+    for written in written {
+        let name = DnsName::parse(written)?;
+        if !names.contains_key(&name) {
+            let known: Vec<String> = names.keys().map(|name| format!("`{name}`")).collect();
+            let help = if known.is_empty() {
+                "the policy uses no DNS name".to_owned()
+            } else {
+                format!("name one that it uses: {}", known.join(", "))
+            };
+            return Err(LockCommandError::NotUsed { name: name.to_string(), help }.into());
+        }
+        found.insert(name);
+    }
+    Ok(found)
+}
+
+/// The lock as it is. One that cannot be read is replaced, unless part of it was to stay.
+fn earlier(path: &Path, wanted: &Wanted, said: &mut String) -> Result<Option<Lock>, Failure> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = source::read_text(path)?;
+    let shown = path.display().to_string();
+    match (Lock::parse(&text), wanted) {
+        (Ok(lock), _) => Ok(Some(lock)),
+        (Err(error), Wanted::These(_)) => Err(Failure::Input(in_source(vec![Box::new(error)], &shown, &text))),
+        (Err(_), Wanted::All | Wanted::Missing) => {
+            if !text.is_empty() {
+                let _ = writeln!(said, "{shown}: it could not be used, and every name is asked for anew");
+            }
+            Ok(None)
+        }
+    }
+}
+
+type Told = BTreeMap<DnsName, Result<LockedName, DnsError>>;
+
+/// Asks whom the options name. What is wrong with them is told even where there is nothing to ask.
+pub(crate) fn ask(names: &BTreeSet<DnsName>, options: &ResolverArguments) -> Result<Told, Failure> {
+    let anchors = options.trust_anchor.as_deref().map(trust_anchors).transpose()?;
+    if names.is_empty() && options.resolver.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut resolvers =
+        if options.resolver.is_empty() { Resolvers::system()? } else { Resolvers::parse(&options.resolver)? };
+    if let Some(quorum) = options.quorum {
+        resolvers = resolvers.with_quorum(quorum)?;
+    }
+    if let Some(anchors) = anchors {
+        resolvers = resolvers.with_trust_anchors(anchors);
+    }
+    Ok(dns::resolve(names, &resolvers, OffsetDateTime::now_utc()))
+}
+
+fn trust_anchors(path: &Path) -> Result<TrustAnchors, Failure> {
+    let text = source::read_text(path)?;
+    let file = path.display().to_string();
+    TrustAnchors::parse(&text).map_err(|errors| Failure::Input(in_source(boxed(errors), &file, &text)))
+}
+
+fn in_words(locked: &LockedName) -> String {
+    let mut words = locked.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if locked.stability == Stability::Rotating {
+        words.push_str("  rotating");
+    }
+    if locked.dnssec == Dnssec::Secure {
+        words.push_str("  secure");
+    }
+    words
+}
+
+/// Whether the lock must be exactly what the policy needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Locked {
+    /// `--locked`
+    Exactly,
+    /// It may hold more.
+    AtLeast,
+}
+
+impl Locked {
+    pub(crate) fn of(flag: bool) -> Locked {
+        if flag { Locked::Exactly } else { Locked::AtLeast }
+    }
+}
+
+/// Refuses a lock with a name that the policy does not use. One that is missing is told when it is resolved.
+pub(crate) fn refuse_stale(files: &Files, policy: &Path, locked: Locked) -> Result<(), Failure> {
+    if locked == Locked::AtLeast {
+        return Ok(());
+    }
+    let names = names_of(files)?;
+    let places = Lock::places(&files.lock_text);
+    let unused = files.lock.names.keys().filter(|name| !names.contains_key(name));
+    let stale: Vec<LockCommandError> =
+        unused.map(|name| LockCommandError::Stale { name: name.clone(), place: places.get(name).copied() }).collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let lock = source::lock_path(policy).display().to_string();
+    Err(Failure::Input(in_source(boxed(stale), &lock, &files.lock_text)))
+}

@@ -1,0 +1,302 @@
+//! `bfpc lock`, `bfpc drift` and `--locked` as they are run, against a server of this process whose zone
+//! each test changes as it goes.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hickory_server::Server;
+use hickory_server::net::runtime::Time;
+use hickory_server::proto::op::{Metadata, ResponseCode};
+use hickory_server::proto::rr::rdata::{A, AAAA};
+use hickory_server::proto::rr::{Name, RData, Record, RecordType};
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::MessageResponseBuilder;
+use tempfile::TempDir;
+
+const POLICY: &str = "program signer = \"/usr/bin/signer\"
+allow signer -> { kms.test:443, cdn.test:443 }
+";
+
+/// What each name answers, one set after the other, round and round.
+#[derive(Clone, Default)]
+struct Zone(Arc<Mutex<BTreeMap<String, (usize, Vec<Vec<IpAddr>>)>>>);
+
+impl Zone {
+    fn set(&self, name: &str, sets: &[&[&str]]) {
+        let sets = sets.iter().map(|set| set.iter().map(|address| address.parse().unwrap()).collect()).collect();
+        self.0.lock().unwrap().insert(format!("{name}."), (0, sets));
+    }
+
+    fn remove(&self, name: &str) {
+        self.0.lock().unwrap().remove(&format!("{name}.")).unwrap();
+    }
+
+    fn answer(&self, name: &Name, kind: RecordType) -> Option<Vec<Record>> {
+        let mut zone = self.0.lock().unwrap();
+        let (turn, sets) = zone.get_mut(&name.to_string().to_lowercase())?;
+        let set = sets.get(*turn % sets.len()).unwrap();
+        // Both families belong to one turn.
+        *turn += usize::from(kind == RecordType::AAAA);
+        let data = set.iter().filter_map(|address| match (address, kind) {
+            (IpAddr::V4(address), RecordType::A) => Some(RData::A(A(*address))),
+            (IpAddr::V6(address), RecordType::AAAA) => Some(RData::AAAA(AAAA(*address))),
+            _ => None,
+        });
+        Some(data.map(|data| Record::from_rdata(name.clone(), 60, data)).collect())
+    }
+}
+
+#[async_trait]
+impl RequestHandler for Zone {
+    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut reply: R) -> ResponseInfo {
+        let question = request.request_info().unwrap().query;
+        let name = Name::from(question.name().clone());
+        let answer = self.answer(&name, question.query_type());
+        let mut metadata = Metadata::response_from_request(&request.metadata);
+        metadata.response_code = if answer.is_some() { ResponseCode::NoError } else { ResponseCode::NXDomain };
+        let answers = answer.unwrap_or_default();
+        let response = MessageResponseBuilder::from_message_request(request).build(metadata, &answers, [], [], []);
+        reply.send_response(response).await.unwrap()
+    }
+}
+
+fn serve(zone: Zone) -> SocketAddr {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut server = Server::new(zone);
+            let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let address = udp.local_addr().unwrap();
+            let tcp = tokio::net::TcpListener::bind(address).await.unwrap();
+            server.register_socket(udp);
+            server.register_listener(tcp, Duration::from_secs(5), 4096);
+            tell.send(address).unwrap();
+            server.block_until_done().await.unwrap();
+        });
+    });
+    told.recv().unwrap()
+}
+
+/// A policy, a zone for it, and the server of that zone.
+struct Place {
+    directory: TempDir,
+    zone: Zone,
+    server: String,
+}
+
+impl Place {
+    fn new() -> Place {
+        let zone = Zone::default();
+        zone.set("kms.test", &[&["203.0.113.10", "2001:db8::10"]]);
+        zone.set("cdn.test", &[&["198.51.100.1"]]);
+        let server = serve(zone.clone()).to_string();
+        let place = Place { directory: TempDir::new().unwrap(), zone, server };
+        place.write("p.bfp", POLICY);
+        place
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.directory.path().join(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.directory.path().join(name)).unwrap()
+    }
+
+    fn run(&self, code: i32, words: &[&str]) -> String {
+        let ran = Command::new(env!("CARGO_BIN_EXE_bfpc")).args(words).current_dir(self.directory.path()).output();
+        let ran = ran.unwrap();
+        let said = String::from_utf8(ran.stdout).unwrap() + &String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(code), "bfpc {}: {said}", words.join(" "));
+        said
+    }
+
+    fn ask(&self, code: i32, words: &[&str]) -> String {
+        self.run(code, &[words, &["--resolver", &self.server]].concat())
+    }
+
+    /// One table of the lock, with everything that does not depend on the hour.
+    fn entry(&self, name: &str) -> String {
+        let lock = self.read("p.bfp.lock");
+        lock.split("[[name]]\n")
+            .find(|entry| entry.starts_with(&format!("name = \"{name}\"")))
+            .unwrap()
+            .trim_end()
+            .to_owned()
+    }
+}
+
+#[test]
+fn names_that_are_locked_stay_new_ones_are_asked_for_and_unused_ones_leave() {
+    let place = Place::new();
+    place.write("p.bfp", "allow \"/a\" -> { kms.test:443, old.test }\n");
+    place.zone.set("old.test", &[&["192.0.2.1"]]);
+    assert_eq!(
+        place.ask(0, &["lock", "p.bfp"]),
+        "kms.test  203.0.113.10, 2001:db8::10\nold.test  192.0.2.1\np.bfp.lock: 2 names locked\n"
+    );
+    let kms = place.entry("kms.test");
+
+    place.zone.set("kms.test", &[&["203.0.113.99"]]);
+    place.write("p.bfp", POLICY);
+    assert_eq!(
+        place.ask(0, &["lock", "p.bfp"]),
+        "cdn.test  198.51.100.1\nold.test  no longer used\np.bfp.lock: 2 names locked, 1 of them as before\n"
+    );
+    assert_eq!(place.entry("kms.test"), kms);
+    assert!(!place.read("p.bfp.lock").contains("old.test"));
+
+    // Nothing to ask: whoever would be asked does not matter, and the file keeps its very bytes.
+    let edited = place.read("p.bfp.lock").replace("version = 2\n", "version = 2 # reviewed\n");
+    place.write("p.bfp.lock", &edited);
+    place.run(0, &["lock", "p.bfp", "--resolver", "127.0.0.1:9"]);
+    assert_eq!(place.read("p.bfp.lock"), edited);
+}
+
+#[test]
+fn update_asks_for_all_or_for_one_and_leaves_the_rest_byte_for_byte() {
+    let place = Place::new();
+    place.ask(0, &["lock", "p.bfp"]);
+    let cdn = place.entry("cdn.test");
+    place.zone.set("kms.test", &[&["203.0.113.11"]]);
+    place.zone.set("cdn.test", &[&["198.51.100.2"]]);
+    place.ask(0, &["lock", "p.bfp", "--update", "kms.test"]);
+    assert_eq!(place.entry("cdn.test"), cdn);
+    assert!(place.entry("kms.test").contains("addresses = [\"203.0.113.11\"]"));
+    place.ask(0, &["lock", "p.bfp", "--update"]);
+    assert!(place.entry("cdn.test").contains("addresses = [\"198.51.100.2\"]"));
+
+    let said = place.ask(2, &["lock", "p.bfp", "--update", "other.test"]);
+    assert!(said.contains("lock::name_not_used") && said.contains("`cdn.test`, `kms.test`"), "{said}");
+}
+
+#[test]
+fn lock_of_an_earlier_version_is_asked_for_anew_unless_part_of_it_was_to_stay() {
+    let place = Place::new();
+    let old = "version = 1\n";
+    place.write("p.bfp.lock", old);
+    assert!(place.run(2, &["check", "p.bfp"]).contains("lock::old_version"));
+    assert!(place.ask(2, &["lock", "p.bfp", "--update", "kms.test"]).contains("lock::old_version"));
+    assert_eq!(place.read("p.bfp.lock"), old);
+    let said = place.ask(0, &["lock", "p.bfp"]);
+    assert!(said.starts_with("p.bfp.lock: it could not be used, and every name is asked for anew\n"), "{said}");
+    place.run(0, &["check", "p.bfp"]);
+}
+
+#[test]
+fn rotating_name_is_locked_as_such_and_refused_where_it_would_leave_something_open() {
+    let place = Place::new();
+    place.zone.set("cdn.test", &[&["198.51.100.1"], &["198.51.100.2", "198.51.100.3"]]);
+    let said = place.ask(0, &["lock", "p.bfp"]);
+    assert!(said.starts_with("cdn.test  198.51.100.1, 198.51.100.2, 198.51.100.3  rotating\n"), "{said}");
+    assert!(place.entry("cdn.test").contains("stability = \"rotating\""));
+    place.run(0, &["check", "p.bfp"]);
+    place.write("p.bfp", &POLICY.replace("allow signer", "only signer"));
+    assert!(place.run(2, &["check", "p.bfp"]).contains("check::rotating_exclusive"));
+}
+
+#[test]
+fn quorum_is_demanded_and_proof_too() {
+    let place = Place::new();
+    let other = Zone::default();
+    other.set("kms.test", &[&["203.0.113.66"]]);
+    other.set("cdn.test", &[&["198.51.100.1"]]);
+    let liar = serve(other).to_string();
+    let said = place.ask(2, &["lock", "p.bfp", "--resolver", &liar, "--quorum", "2"]);
+    assert!(said.contains("resolve::no_quorum") && said.contains(&liar) && said.contains("203.0.113.66"), "{said}");
+    assert!(place.ask(2, &["lock", "p.bfp", "--quorum", "2"]).contains("resolve::quorum"));
+    let said = place.ask(2, &["lock", "p.bfp", "--require-dnssec", "kms.test"]);
+    assert!(said.contains("lock::not_secure") && said.contains("must be proven"), "{said}");
+    place.write("anchors", "kms.test. IN MX 10 mail.test.\n");
+    let said = place.ask(2, &["lock", "p.bfp", "--trust-anchor", "anchors"]);
+    assert!(said.contains("resolve::trust_anchor") && said.contains("1 error in anchors"), "{said}");
+    place.write("anchors", "test. IN DS 1 15 2 0000000000000000000000000000000000000000000000000000000000000000\n");
+    assert!(place.ask(2, &["lock", "p.bfp", "--trust-anchor", "anchors"]).contains("resolve::bogus"));
+    assert!(!place.directory.path().join("p.bfp.lock").exists());
+}
+
+#[test]
+fn locked_refuses_a_lock_that_would_change() {
+    let place = Place::new();
+    let build = ["build", "p.bfp", "-o", "p.bfpb", "--key", "key"];
+    let locked = [&build[..], &["--locked"]].concat();
+    place.run(0, &["keygen", "key"]);
+    place.ask(0, &["lock", "p.bfp"]);
+    place.run(0, &locked);
+    place.run(0, &["check", "p.bfp", "--locked"]);
+
+    place.write("p.bfp", "allow \"/a\" -> kms.test:443\n");
+    place.run(0, &build);
+    for words in [&locked[..], &["check", "p.bfp", "--locked"]] {
+        let said = place.run(2, words);
+        assert!(said.contains("lock::stale") && said.contains("1 error in p.bfp.lock"), "{said}");
+    }
+    insta::assert_snapshot!(place.run(2, &locked).replace(&place.server, "SERVER"));
+    place.write("p.bfp", "allow \"/a\" -> { kms.test:443, cdn.test, new.test }\n");
+    assert!(place.run(2, &locked).contains("resolve::not_locked"));
+}
+
+#[test]
+fn drift_compares_the_lock_with_what_dns_says_now() {
+    let place = Place::new();
+    place.ask(0, &["lock", "p.bfp"]);
+    assert_eq!(place.ask(0, &["drift", "p.bfp"]), "p.bfp: 2 names, as locked\n");
+    place.zone.set("kms.test", &[&["203.0.113.11", "2001:db8::10"]]);
+    place.zone.remove("cdn.test");
+    insta::assert_snapshot!(place.ask(1, &["drift", "p.bfp"]), @"
+    name      locked        live
+    cdn.test  198.51.100.1  -             removed
+                                          it has no address any more
+    kms.test  203.0.113.10  -             removed
+              -             203.0.113.11  added
+              2001:db8::10  2001:db8::10
+
+    p.bfp: 2 of 2 names drifted
+    ");
+    place.zone.set("cdn.test", &[&["198.51.100.1"]]);
+    insta::assert_snapshot!(place.ask(1, &["drift", "p.bfp", "--format", "json"]));
+    // Whoever cannot be asked has not agreed.
+    let said = place.run(2, &["drift", "p.bfp", "--resolver", "127.0.0.1:9"]);
+    assert!(said.contains("resolve::no_answer"), "{said}");
+    place.write("p.bfp.lock", "version = 2\n");
+    assert!(place.ask(2, &["drift", "p.bfp"]).contains("resolve::not_locked"));
+}
+
+#[test]
+fn part_of_a_rotating_name_is_no_drift_and_a_name_that_begins_to_rotate_is() {
+    let place = Place::new();
+    place.zone.set("cdn.test", &[&["198.51.100.1"], &["198.51.100.2"]]);
+    place.ask(0, &["lock", "p.bfp"]);
+    place.zone.set("cdn.test", &[&["198.51.100.2"]]);
+    place.ask(0, &["drift", "p.bfp"]);
+    place.zone.set("cdn.test", &[&["198.51.100.3"]]);
+    assert!(place.ask(1, &["drift", "p.bfp"]).contains("198.51.100.3  added"));
+
+    place.zone.set("cdn.test", &[&["198.51.100.1"], &["198.51.100.2"]]);
+    place.zone.set("kms.test", &[&["203.0.113.10", "2001:db8::10"], &["203.0.113.10"]]);
+    let said = place.ask(1, &["drift", "p.bfp"]);
+    assert!(said.contains("its addresses rotate now") && said.ends_with("1 of 2 names drifted\n"), "{said}");
+}
+
+#[test]
+fn drift_reads_the_addresses_of_a_bundle_that_it_can_verify() {
+    let place = Place::new();
+    place.run(0, &["keygen", "key"]);
+    place.ask(0, &["lock", "p.bfp"]);
+    place.run(0, &["build", "p.bfp", "-o", "p.bfpb", "--key", "key"]);
+    assert!(place.ask(2, &["drift", "p.bfpb"]).contains("--trust KEY"));
+    let drift = ["drift", "p.bfpb", "--trust", "key.pub"];
+    assert_eq!(place.ask(0, &drift), "p.bfpb: 2 names, as locked\n");
+    place.zone.set("kms.test", &[&["203.0.113.10", "2001:db8::11"]]);
+    assert!(place.ask(1, &drift).contains("2001:db8::11  added"));
+    place.run(0, &["keygen", "other"]);
+    place.ask(3, &["drift", "p.bfpb", "--trust", "other.pub"]);
+    assert!(place.run(2, &[&drift[..], &["--resolver", "127.0.0.1:9"]].concat()).contains("resolve::no_answer"));
+}
