@@ -23,14 +23,20 @@ const POLICY: &str = "program signer = \"/usr/bin/signer\"
 allow signer -> { kms.test:443, cdn.test:443 }
 ";
 
-/// What each name answers, one set after the other, round and round.
+/// A name's answers, one set after the other, round and round.
+struct Turns {
+    turn: usize,
+    sets: Vec<Vec<IpAddr>>,
+}
+
+/// What each name answers.
 #[derive(Clone, Default)]
-struct Zone(Arc<Mutex<BTreeMap<String, (usize, Vec<Vec<IpAddr>>)>>>);
+struct Zone(Arc<Mutex<BTreeMap<String, Turns>>>);
 
 impl Zone {
     fn set(&self, name: &str, sets: &[&[&str]]) {
         let sets = sets.iter().map(|set| set.iter().map(|address| address.parse().unwrap()).collect()).collect();
-        self.0.lock().unwrap().insert(format!("{name}."), (0, sets));
+        self.0.lock().unwrap().insert(format!("{name}."), Turns { turn: 0, sets });
     }
 
     fn remove(&self, name: &str) {
@@ -39,7 +45,7 @@ impl Zone {
 
     fn answer(&self, name: &Name, kind: RecordType) -> Option<Vec<Record>> {
         let mut zone = self.0.lock().unwrap();
-        let (turn, sets) = zone.get_mut(&name.to_string().to_lowercase())?;
+        let Turns { turn, sets } = zone.get_mut(&name.to_string().to_lowercase())?;
         let set = sets.get(*turn % sets.len()).unwrap();
         // Both families belong to one turn.
         *turn += usize::from(kind == RecordType::AAAA);
