@@ -4,6 +4,7 @@
 //! Restrictions only add up, so two rules that disagree do not override each other: their overlap is
 //! closed to everyone. That is never what an author means, unless one rule narrows the other.
 
+mod concern;
 mod merged;
 #[cfg(test)]
 mod tests;
@@ -12,8 +13,11 @@ use std::collections::BTreeSet;
 
 use bfp_grammar::syntax::Span;
 
+use crate::pipeline::Findings;
 use crate::policy::{CheckedPolicy, Effect, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 use crate::resolve::coverage::{contains, overlaps};
+
+pub use self::concern::Concern;
 
 /// A contradiction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
@@ -58,8 +62,20 @@ pub enum CheckError {
     },
 }
 
-/// Checks a policy.
-pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Vec<CheckError>> {
+/// Checks a policy. Where it is refused, its concerns come along, after the contradictions.
+pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Findings> {
+    let mut errors = contradictions(&policy);
+    let concerns = concern::concerns(&policy);
+    let refused = !errors.is_empty() || concerns.iter().any(Concern::is_error);
+    if !refused {
+        return Ok(CheckedPolicy { policy, warnings: concerns });
+    }
+    let mut findings: Findings = errors.drain(..).map(|error| Box::new(error) as _).collect();
+    findings.extend(concerns.into_iter().map(|concern| Box::new(concern) as _));
+    Err(findings)
+}
+
+fn contradictions(policy: &ResolvedPolicy) -> Vec<CheckError> {
     let mut errors = Vec::new();
     for (index, rule) in policy.rules.iter().enumerate() {
         if rule.effect == Effect::Exclusive && rule.subjects == Subjects::Everyone {
@@ -72,14 +88,14 @@ pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Vec<CheckError>> {
             .filter(|later| (later.effect, later.enforcement) == (rule.effect, rule.enforcement))
         {
             let conflict = match rule.effect {
-                Effect::Exclusive => exclusive_conflict(&policy, rule, later),
-                Effect::Confined => confinement_conflict(&policy, rule, later),
+                Effect::Exclusive => exclusive_conflict(policy, rule, later),
+                Effect::Confined => confinement_conflict(policy, rule, later),
                 Effect::Deny | Effect::Allow => None,
             };
             errors.extend(conflict);
         }
     }
-    if errors.is_empty() { Ok(CheckedPolicy { policy }) } else { Err(errors) }
+    errors
 }
 
 fn exclusive_conflict(policy: &ResolvedPolicy, first: &Rule, second: &Rule) -> Option<CheckError> {

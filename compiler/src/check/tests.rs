@@ -1,15 +1,20 @@
 //! Policies as text → whether they contradict themselves, and what is said about it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
 
+use std::path::Path;
+
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
 
-use super::{CheckError, check};
+use super::check;
 use crate::dns_name::DnsName;
+use crate::load::load_text;
 use crate::lock::{Lock, LockedName, ResolvedAt};
+use crate::pipeline::Findings;
 use crate::policy::CheckedPolicy;
 use crate::resolve::resolve;
+use crate::source::Disk;
 
-fn checked(text: &str) -> Result<CheckedPolicy, Vec<CheckError>> {
+fn checked(text: &str) -> Result<CheckedPolicy, Findings> {
     let locked = LockedName {
         addresses: ["203.0.113.7", "2001:db8::7"].iter().map(|address| address.parse().unwrap()).collect(),
         cname: Vec::new(),
@@ -18,14 +23,22 @@ fn checked(text: &str) -> Result<CheckedPolicy, Vec<CheckError>> {
         resolved_at: ResolvedAt::parse("2026-07-14T09:30:00Z").unwrap(),
     };
     let lock = Lock { names: [(DnsName::parse("kms.internal").unwrap(), locked)].into() };
-    check(resolve(&bfp_grammar::parse(text).unwrap(), "stem", &lock).unwrap())
+    check(
+        resolve(
+            &load_text("policy.bfp", "policy.bfp", text, Path::new("."), &Disk)
+                .unwrap_or_else(|(errors, _)| panic!("{errors:?}")),
+            "stem",
+            &lock,
+        )
+        .unwrap(),
+    )
 }
 
 fn rendered(text: &str) -> String {
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
     let mut all = format!("{text}\n");
     for error in checked(text).expect_err("the policy contradicts itself") {
-        let report = Report::new(error).with_source_code(NamedSource::new("policy.bfp", text.to_owned()));
+        let report = Report::new_boxed(error).with_source_code(NamedSource::new("policy.bfp", text.to_owned()));
         all.push_str("\n----\n");
         handler.render_report(&mut all, report.as_ref()).unwrap();
     }
