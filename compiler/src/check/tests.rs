@@ -76,7 +76,7 @@ fn rules_of_which_one_contains_the_other_are_accepted() {
         "* -> only 10.0.0.0/8\n\"/a\" -> only 10.1.0.0/16",
         "\"/a\" -> only *\n\"/a\" -> only 10.1.0.0/16",
     ] {
-        assert_eq!(checked(text).map(drop), Ok(()), "{text}");
+        assert!(checked(text).is_ok(), "{text}");
     }
 }
 
@@ -90,7 +90,7 @@ fn rules_that_do_not_meet_are_accepted() {
         "\"/a\" -> only 10.0.0.1\n\"/b\" -> only 10.0.0.2",
         "deny \"/a\" -> 10.0.0.1\nallow \"/a\" -> 10.0.0.1\nonly \"/b\" -> 10.0.0.1",
     ] {
-        assert_eq!(checked(text).map(drop), Ok(()), "{text}");
+        assert!(checked(text).is_ok(), "{text}");
     }
 }
 
@@ -111,7 +111,7 @@ fn merged_line_resolves_the_contradiction() {
         "\"/a\" -> only { kms.internal:{1, 3-4}, 10.0.0.3 }\n\"/a\" -> only { 10.0.0.0/31:5, 10.0.0.2:6/tcp }",
     ] {
         let error = checked(text).unwrap_err().remove(0);
-        let help = miette::Diagnostic::help(&error).unwrap().to_string();
+        let help = error.help().unwrap().to_string();
         let line = help.split('`').nth(1).expect("the help quotes a line");
         assert!(checked(line).is_ok(), "{line}");
     }
