@@ -5,7 +5,9 @@
 //! closed to everyone. That is never what an author means, unless one rule narrows the other.
 
 mod concern;
+mod grants;
 mod merged;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -62,7 +64,7 @@ pub enum CheckError {
     },
 }
 
-/// Checks a policy. Where it is refused, its concerns come along, after the contradictions.
+/// Checks a policy. Where it is refused, what it is refused for leaves alone: warnings can wait.
 pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Findings> {
     let mut errors = contradictions(&policy);
     let concerns = concern::concerns(&policy);
@@ -71,7 +73,7 @@ pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Findings> {
         return Ok(CheckedPolicy { policy, warnings: concerns });
     }
     let mut findings: Findings = errors.drain(..).map(|error| Box::new(error) as _).collect();
-    findings.extend(concerns.into_iter().map(|concern| Box::new(concern) as _));
+    findings.extend(concerns.into_iter().filter(Concern::is_error).map(|concern| Box::new(concern) as _));
     Err(findings)
 }
 

@@ -126,6 +126,22 @@ mod tests {
     }
 
     #[test]
+    fn digests_are_those_of_the_fsverity_tool() {
+        // Printed by `fsverity digest` of Debian's package; kernel-tests/tests/fs_verity.rs asks it anew.
+        for (length, expected) in [
+            (0, "3d248ca542a24fc62d1c43b916eae5016878e2533c88238480b26128a1f1af95"),
+            (1, "b803429503d95915829b29fdbc8bbad142f3abfd11b1cadf5526582e685c0551"),
+            (4096, "45ae5f86c09d795aa900797076c32952709aa6a72246714701c9001e4b7747c4"),
+            (4097, "f4103bed91e3a54a5d303e6770d72a0550eb68d1c4ccee6ed0630959c7e67df4"),
+            (10 << 20, "bcb490e5deeab7912e67194073fe9952811a736560e299d50503acb6d2f69211"),
+        ] {
+            let found = digest(content(length).as_slice()).unwrap();
+            let found: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(found, expected, "{length} bytes");
+        }
+    }
+
+    #[test]
     fn tree_of_every_shape_has_the_plain_root() {
         let blocks = [0, 1, 2, 127, 128, 129, 255, 256, 257, 128 * 128, 128 * 128 + 1, 129 * 128 + 5];
         for length in blocks.iter().flat_map(|blocks| [blocks * BLOCK, blocks * BLOCK + 1, blocks * BLOCK + 4095]) {

@@ -7,11 +7,158 @@
 use bfp_grammar::syntax::Span;
 use miette::{Diagnostic, Severity};
 
+use super::{grants, reach};
 use crate::policy::{Accepted, ResolvedPolicy};
 
 /// Something that the author of a policy should look at once more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Diagnostic)]
 pub enum Concern {
+    /// `only "/usr/bin/python3" -> D`
+    #[error("`{program}` runs whatever it is given, and every script of it would hold this exclusive grant")]
+    #[diagnostic(
+        code(check::interpreter),
+        help("give the script a program of its own (a compiled launcher), and name that instead")
+    )]
+    ExclusiveInterpreter {
+        /// The path.
+        program: String,
+        /// The left side of the rule.
+        #[label("granted here")]
+        rule: Span,
+        /// Where the path stands, if elsewhere.
+        #[label("an interpreter")]
+        program_span: Option<Span>,
+    },
+    /// `allow "/bin/bash" -> D`
+    #[error("`{program}` runs whatever it is given, and every script of it would hold this grant")]
+    #[diagnostic(
+        code(check::interpreter),
+        severity(Warning),
+        help("name the program that needs the destination, instead of what it is run by")
+    )]
+    Interpreter {
+        /// The path.
+        program: String,
+        /// The left side of the rule.
+        #[label("granted here")]
+        rule: Span,
+        /// Where the path stands, if elsewhere.
+        #[label("an interpreter")]
+        program_span: Option<Span>,
+    },
+    /// `only "/lib64/ld-linux-x86-64.so.2" -> D`
+    #[error("`{program}` is the dynamic loader: a grant to it is a grant to every executable that it can run")]
+    #[diagnostic(
+        code(check::loader),
+        help("name the executable itself: a program that is started by its path is that program")
+    )]
+    Loader {
+        /// The path.
+        program: String,
+        /// The left side of the rule.
+        #[label("granted here")]
+        rule: Span,
+        /// Where the path stands, if elsewhere.
+        #[label("the loader")]
+        program_span: Option<Span>,
+    },
+    /// An exclusive grant by path alone.
+    #[error("{programs} an exclusive grant by {pronoun} path alone")]
+    #[diagnostic(
+        code(check::path_grant),
+        severity(Warning),
+        help("pin the build: `{path} verity file(\"…\")`, or `verity sha256:…` as `fsverity digest` prints it")
+    )]
+    PathGrant {
+        /// Which, with the verb.
+        programs: String,
+        /// Its or their.
+        pronoun: &'static str,
+        /// The path of the first, as it is written.
+        path: String,
+        /// The left side of the rule.
+        #[label("whoever can write the file has the grant")]
+        rule: Span,
+        /// Where the path stands, if elsewhere.
+        #[label("no `verity` here")]
+        program_span: Option<Span>,
+    },
+    /// A grant of a large part of the internet.
+    #[error("this grants {what}")]
+    #[diagnostic(
+        code(check::wide_grant),
+        severity(Warning),
+        help("name what the program needs: a stolen secret can be sent to every address of this destination")
+    )]
+    WideGrant {
+        /// How much.
+        what: String,
+        /// The right side of the rule.
+        #[label("{what}")]
+        span: Span,
+    },
+    /// A grant of a name under which anybody can have a name.
+    #[error("`{name}` is a public suffix: anybody can register a name below it")]
+    #[diagnostic(code(check::public_suffix), severity(Warning), help("name the host itself, such as `api.{name}`"))]
+    PublicSuffix {
+        /// The name.
+        name: String,
+        /// The right side of the rule.
+        #[label("granted here")]
+        span: Span,
+    },
+    /// Exclusive destinations, and raw sockets for everyone.
+    #[error("an exclusive destination can be reached by raw sockets, which carry no destination that is checked")]
+    #[diagnostic(
+        code(check::raw_open),
+        severity(Warning),
+        help("add `deny * -> raw`, or `only P -> raw` where P needs them (ping does not)")
+    )]
+    RawOpen {
+        /// The first exclusive rule.
+        #[label("exclusive, but for raw sockets")]
+        rule: Span,
+    },
+    /// `default deny` without loopback.
+    #[error("`default deny` leaves no program that is not named the loopback addresses")]
+    #[diagnostic(
+        code(check::no_loopback),
+        severity(Warning),
+        help("add `allow * -> loopback`, or name who needs it: local databases, resolvers and test suites use it")
+    )]
+    NoLoopback {
+        /// The default.
+        #[label("denies `127.0.0.1` and `::1` too")]
+        span: Span,
+    },
+    /// `default deny` without a resolver.
+    #[error("`default deny` leaves no program a resolver")]
+    #[diagnostic(
+        code(check::no_resolver),
+        severity(Warning),
+        help("add `allow * -> 127.0.0.53:53` (or your resolver), or put what `bfpc hosts` prints into /etc/hosts")
+    )]
+    NoResolver {
+        /// The default.
+        #[label("nothing grants port 53")]
+        span: Span,
+    },
+    /// A confined program that cannot look up the names that it may reach.
+    #[error("{programs} may reach `{name}`, and cannot look it up")]
+    #[diagnostic(
+        code(check::cannot_resolve),
+        severity(Warning),
+        help("add the resolver to the rule, such as `127.0.0.53:53`, or put what `bfpc hosts` prints into /etc/hosts")
+    )]
+    CannotResolve {
+        /// Which.
+        programs: String,
+        /// A name of the rule.
+        name: String,
+        /// The right side of the rule.
+        #[label("no resolver in it")]
+        span: Span,
+    },
     /// An `accept` for nothing.
     #[error("`{code}` is accepted, and nothing of the kind is found in the next statement")]
     #[diagnostic(
@@ -42,9 +189,9 @@ impl Concern {
 
 /// Every concern that is not accepted, in the order of the text.
 pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
-    let mut found: Vec<Concern> = Vec::new();
+    let mut found = grants::concerns(policy);
+    found.extend(reach::concerns(policy));
     let mut used = vec![false; policy.accepted.len()];
-    // Each file beside this one adds what it finds.
     found.retain(|concern| {
         let code = concern.code().map(|code| code.to_string()).unwrap_or_default();
         let takes_back = |accepted: &Accepted| {
