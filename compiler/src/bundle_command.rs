@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::lock_command::{self, Locked};
-use crate::policy_command::{Files, WriteError, write};
+use crate::policy_command::{Files, WriteError, warn, write};
 use crate::{Answer, BuildArguments, Failure, TrustArguments};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -74,6 +74,7 @@ pub(crate) fn build(arguments: &BuildArguments) -> Answer {
     }
     let show = |findings| files.show(findings);
     let checked = pipeline::check(&files.source()).map_err(show)?;
+    warn(&checked, &files);
     let image = pipeline::lower(&checked).map_err(show)?;
     let bundle = pipeline::sign(&files.source(), &checked, &image, release, &keys).map_err(show)?;
     write(&arguments.output, &bundle)?;

@@ -5,7 +5,10 @@
 //! closed to everyone. That is never what an author means, unless one rule narrows the other. And a
 //! restriction must know its addresses: a name whose addresses rotate leaves some of them free.
 
+mod concern;
+mod grants;
 mod merged;
+mod reach;
 mod rotating;
 #[cfg(test)]
 mod tests;
@@ -14,10 +17,12 @@ use std::collections::BTreeSet;
 
 use bfp_grammar::syntax::Span;
 
+use crate::pipeline::Findings;
 use crate::policy::{CheckedPolicy, Effect, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 use crate::resolve::coverage::{contains, overlaps};
 
-pub use self::rotating::{RotatingGrant, rotating_grants};
+pub use self::concern::Concern;
+pub use self::rotating::RotatingGrant;
 
 /// A contradiction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
@@ -83,9 +88,22 @@ pub enum CheckError {
     },
 }
 
-/// Checks a policy.
-pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Vec<CheckError>> {
+/// Checks a policy. Where it is refused, what it is refused for leaves alone: warnings can wait.
+pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Findings> {
     let mut errors = rotating::left_open(&policy);
+    errors.extend(contradictions(&policy));
+    let concerns = concern::concerns(&policy);
+    let refused = !errors.is_empty() || concerns.iter().any(Concern::is_error);
+    if !refused {
+        return Ok(CheckedPolicy { policy, warnings: concerns });
+    }
+    let mut findings: Findings = errors.drain(..).map(|error| Box::new(error) as _).collect();
+    findings.extend(concerns.into_iter().filter(Concern::is_error).map(|concern| Box::new(concern) as _));
+    Err(findings)
+}
+
+fn contradictions(policy: &ResolvedPolicy) -> Vec<CheckError> {
+    let mut errors = Vec::new();
     for (index, rule) in policy.rules.iter().enumerate() {
         if rule.effect == Effect::Exclusive && rule.subjects == Subjects::Everyone {
             errors.push(CheckError::OnlyEveryone { span: rule.subjects_span });
@@ -97,14 +115,14 @@ pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Vec<CheckError>> {
             .filter(|later| (later.effect, later.enforcement) == (rule.effect, rule.enforcement))
         {
             let conflict = match rule.effect {
-                Effect::Exclusive => exclusive_conflict(&policy, rule, later),
-                Effect::Confined => confinement_conflict(&policy, rule, later),
+                Effect::Exclusive => exclusive_conflict(policy, rule, later),
+                Effect::Confined => confinement_conflict(policy, rule, later),
                 Effect::Deny | Effect::Allow => None,
             };
             errors.extend(conflict);
         }
     }
-    if errors.is_empty() { Ok(CheckedPolicy { policy }) } else { Err(errors) }
+    errors
 }
 
 fn exclusive_conflict(policy: &ResolvedPolicy, first: &Rule, second: &Rule) -> Option<CheckError> {

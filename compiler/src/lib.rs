@@ -1,17 +1,23 @@
 //! The compiler, one file for a stage, each a pure function of what the stage before it made:
 //!
 //! ```text
-//! source ─ parse ─▶ syntax tree ─ resolve (+ lock) ─▶ names replaced ─ check ─▶ no contradiction
+//! source ─ load, parse ─▶ syntax tree ─ resolve (+ lock) ─▶ names replaced ─ check ─▶ no contradiction
 //!                                                         ─ lower ─▶ image ─ sign ─▶ bundle
 //! ```
 //!
-//! [`pipeline`] shows them on one screen. Files, sockets and the clock are touched in [`source`], in
+//! [`pipeline`] shows them on one screen. Files, sockets and the clock are touched in [`source`] for [`load`], in
 //! [`dns`] and in the program `bfpc`, and nowhere else.
 #![forbid(unsafe_code)]
 
 pub mod pipeline;
 
 pub mod source;
+
+pub mod source_map;
+
+pub mod fs_verity;
+
+pub mod load;
 
 pub mod dns_name;
 

@@ -19,7 +19,7 @@ use miette::{Diagnostic, LabeledSpan, SourceSpan};
 use time::OffsetDateTime;
 
 use crate::policy_command::{Files, boxed, counted, write};
-use crate::{Answer, Failure, LockArguments, ResolverArguments, in_source};
+use crate::{Answer, Failure, LockArguments, ResolverArguments, in_file};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 enum LockCommandError {
@@ -145,8 +145,7 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
 
 /// The names that the policy uses, each with a place.
 pub(crate) fn names_of(files: &Files) -> Result<BTreeMap<DnsName, Span>, Failure> {
-    let syntax = bfp_grammar::parse(&files.text).map_err(|errors| files.show(boxed(errors)))?;
-    resolve::dns_names(&syntax).map_err(|errors| files.show(boxed(errors)))
+    resolve::dns_names(&files.loaded.syntax).map_err(|errors| files.show(boxed(errors)))
 }
 
 /// Names that were given as options; each must be one of the policy's.
@@ -177,7 +176,7 @@ fn earlier(path: &Path, wanted: &Wanted, said: &mut String) -> Result<Option<Loc
     let shown = path.display().to_string();
     match (Lock::parse(&text), wanted) {
         (Ok(lock), _) => Ok(Some(lock)),
-        (Err(error), Wanted::These(_)) => Err(Failure::Input(in_source(vec![Box::new(error)], &shown, &text))),
+        (Err(error), Wanted::These(_)) => Err(Failure::Input(in_file(vec![Box::new(error)], &shown, &text))),
         (Err(_), Wanted::All | Wanted::Missing) => {
             if !text.is_empty() {
                 let _ = writeln!(said, "{shown}: it could not be used, and every name is asked for anew");
@@ -209,7 +208,7 @@ pub(crate) fn ask(names: &BTreeSet<DnsName>, options: &ResolverArguments) -> Res
 fn trust_anchors(path: &Path) -> Result<TrustAnchors, Failure> {
     let text = source::read_text(path)?;
     let file = path.display().to_string();
-    TrustAnchors::parse(&text).map_err(|errors| Failure::Input(in_source(boxed(errors), &file, &text)))
+    TrustAnchors::parse(&text).map_err(|errors| Failure::Input(in_file(boxed(errors), &file, &text)))
 }
 
 fn in_words(locked: &LockedName) -> String {
@@ -252,5 +251,5 @@ pub(crate) fn refuse_stale(files: &Files, policy: &Path, locked: Locked) -> Resu
         return Ok(());
     }
     let lock = source::lock_path(policy).display().to_string();
-    Err(Failure::Input(in_source(boxed(stale), &lock, &files.lock_text)))
+    Err(Failure::Input(in_file(boxed(stale), &lock, &files.lock_text)))
 }

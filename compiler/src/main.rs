@@ -13,12 +13,14 @@ mod policy_command;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use bfp_compiler::pipeline::Findings;
 use bfp_compiler::source;
+use bfp_compiler::source_map::SourceMap;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lock_command::Locked;
-use miette::{Diagnostic, MietteHandlerOpts, NamedSource, Report};
+use miette::{Diagnostic, MietteHandlerOpts, Report, Severity};
 
 /// Compiles bfp policies: which executable may reach which destination.
 #[derive(Parser)]
@@ -215,14 +217,30 @@ impl<D: Diagnostic + Send + Sync + 'static> From<D> for Failure {
     }
 }
 
-/// Shows findings in the text that they are about.
-fn in_source(findings: Findings, file: &str, text: &str) -> Complaints {
+/// Shows findings in the one file that they are about.
+fn in_file(findings: Findings, file: &str, text: &str) -> Complaints {
+    let mut sources = SourceMap::default();
+    sources.add(file.to_owned(), file.to_owned(), text);
+    in_sources(findings, file, &sources)
+}
+
+/// Shows findings in the texts that they are about.
+fn in_sources(findings: Findings, file: &str, sources: &SourceMap) -> Complaints {
     // A lock file's faults stand under one heading.
-    let errors: usize = findings.iter().map(|finding| finding.related().map_or(1, Iterator::count)).sum();
-    let closing = format!("{errors} {} in {file}\n", if errors == 1 { "error" } else { "errors" });
-    let shown = findings
-        .into_iter()
-        .map(|finding| Report::new_boxed(finding).with_source_code(NamedSource::new(file, visible(text))));
+    let count = |wanted: bool| -> usize {
+        let of = findings.iter().filter(|finding| (finding.severity() == Some(Severity::Warning)) == wanted);
+        of.map(|finding| finding.related().map_or(1, Iterator::count)).sum()
+    };
+    let counted = |number: usize, what: &str| match number {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        _ => Some(format!("{number} {what}s")),
+    };
+    let both: Vec<String> =
+        [counted(count(false), "error"), counted(count(true), "warning")].into_iter().flatten().collect();
+    let closing = format!("{} in {file}\n", both.join(" and "));
+    let sources = Arc::new(sources.shown_as(visible));
+    let shown = findings.into_iter().map(|finding| Report::new_boxed(finding).with_source_code(Arc::clone(&sources)));
     Complaints { reports: shown.collect(), closing }
 }
 

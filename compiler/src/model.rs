@@ -71,7 +71,8 @@ pub fn answer(policy: &CheckedPolicy, process: &Process, asked: Asked) -> Answer
     Answer { allowed, audited: allowed && (first.audited || second.audited) }
 }
 
-fn judge(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Answer {
+/// The same, of a request whose address stands for itself.
+pub(crate) fn judge(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Answer {
     let is = |rule: &Rule, identity: Option<ProgramIndex>| match &rule.subjects {
         Subjects::Everyone => true,
         Subjects::Programs(programs) => identity.is_some_and(|program| programs.contains(&program)),

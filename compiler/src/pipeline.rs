@@ -1,4 +1,4 @@
-//! All stages on one screen: source and lock → bundle.
+//! All stages on one screen: loaded policy and lock → bundle.
 //!
 //! Nothing here reads a file, a socket or the clock: the same arguments give the same bytes.
 
@@ -12,6 +12,7 @@ use bfp_bundle::manifest::Manifest;
 use miette::Diagnostic;
 use sha2::{Digest, Sha256};
 
+use crate::load::Loaded;
 use crate::lock::Lock;
 use crate::policy::CheckedPolicy;
 use crate::{check, lower, resolve};
@@ -22,24 +23,20 @@ pub type Findings = Vec<Box<dyn Diagnostic + Send + Sync>>;
 /// What goes in.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
-    /// The name of the file, without its directory: it goes into the debug section, and the same policy
-    /// has the same bundle wherever it is compiled.
-    pub file: &'a str,
+    /// The policy, as read.
+    pub loaded: &'a Loaded,
     /// The name of the policy, where the text gives none.
     pub stem: &'a str,
-    /// The policy's text.
-    pub text: &'a str,
     /// The text of its lock file; empty where there is none.
     pub lock_text: &'a str,
     /// The answers in it.
     pub lock: &'a Lock,
 }
 
-/// Text → policy without contradiction.
+/// Syntax tree → policy without contradiction.
 pub fn check(source: &Source<'_>) -> Result<CheckedPolicy, Findings> {
-    let syntax = bfp_grammar::parse(source.text).map_err(boxed)?;
-    let resolved = resolve::resolve(&syntax, source.stem, source.lock).map_err(boxed)?;
-    check::check(resolved).map_err(boxed)
+    let resolved = resolve::resolve(source.loaded, source.stem, source.lock).map_err(boxed)?;
+    check::check(resolved)
 }
 
 /// Policy → tables.
@@ -74,7 +71,7 @@ pub fn sign(
         not_before: release.not_before,
         expires: release.expires,
         audience: release.audience,
-        source_sha256: Sha256::digest(source.text).into(),
+        source_sha256: source.loaded.sources.digest(),
         lock_sha256: Sha256::digest(source.lock_text).into(),
         compiler: concat!("bfpc ", env!("CARGO_PKG_VERSION")).to_owned(),
         needs: lower::needs(policy).into_iter().map(|need| need as u16).collect(),
@@ -87,10 +84,11 @@ pub fn sign(
 /// Where the rules and addresses of a policy came from.
 pub fn debug(source: &Source<'_>, policy: &CheckedPolicy) -> Debug {
     let policy = policy.policy();
+    let sources = &source.loaded.sources;
     let rules = policy.rules.iter().map(|rule| DebugRule {
-        file: source.file.to_owned(),
-        line: line_of(source.text, rule.span.start),
-        text: one_line(rule.span.text_in(source.text)),
+        file: sources.file_at(rule.span.start).map_or_else(String::new, |file| file.name.clone()),
+        line: sources.line_at(rule.span.start),
+        text: one_line(rule.span.text_in(sources.text())),
     });
     let address = |address: &IpAddr| address.to_string();
     let names = policy
@@ -114,10 +112,6 @@ struct SealError {
 
 fn boxed<E: Diagnostic + Send + Sync + 'static>(errors: Vec<E>) -> Findings {
     errors.into_iter().map(|error| Box::new(error) as Box<dyn Diagnostic + Send + Sync>).collect()
-}
-
-fn line_of(text: &str, at: usize) -> u32 {
-    text.bytes().take(at).filter(|&byte| byte == b'\n').count() as u32 + 1
 }
 
 /// A rule on one line, without comments.

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bfp_bundle::request::Protocol;
-use bfp_grammar::syntax::Span;
+use bfp_grammar::syntax::{self, Span};
 
+use crate::check::Concern;
 use crate::dns_name::DnsName;
 
 /// A policy whose names are resolved and whose rules may still contradict each other.
@@ -26,6 +27,10 @@ pub struct ResolvedPolicy {
     pub names: BTreeMap<DnsName, Vec<IpAddr>>,
     /// Where rules use names whose addresses rotate.
     pub rotating: Vec<RotatingUse>,
+    /// What the policy expects of itself.
+    pub tests: Vec<Test>,
+    /// The findings that are intended.
+    pub accepted: Vec<Accepted>,
 }
 
 /// A name whose addresses rotate, in a rule.
@@ -60,17 +65,60 @@ impl Part {
     }
 }
 
+/// A `test` block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Test {
+    /// The sentence that names it.
+    pub name: String,
+    /// Where it stands.
+    pub span: Span,
+    /// Its lines.
+    pub expectations: Vec<Expectation>,
+}
+
+/// A line of a `test` block: every request of these programs to these destinations has this verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// Who asks; everyone is every program that the policy names, and a stranger.
+    pub subjects: Subjects,
+    /// For what.
+    pub destinations: Vec<Destination>,
+    /// The answer that is expected.
+    pub expected: syntax::Expected,
+    /// The whole line.
+    pub span: Span,
+}
+
+/// `accept CODE because "REASON"`, before the statement that it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The code of a finding.
+    pub code: String,
+    /// Where the code stands.
+    pub code_span: Span,
+    /// Why it is intended.
+    pub reason: String,
+    /// The statement that it is about.
+    pub about: Span,
+}
+
 /// A policy that passed every check: the only kind that can be lowered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedPolicy {
     // INVARIANT: made by `check::check` alone.
     pub(crate) policy: ResolvedPolicy,
+    pub(crate) warnings: Vec<Concern>,
 }
 
 impl CheckedPolicy {
     /// The policy.
     pub fn policy(&self) -> &ResolvedPolicy {
         &self.policy
+    }
+
+    /// What its author should look at once more, in the order of the text.
+    pub fn warnings(&self) -> &[Concern] {
+        &self.warnings
     }
 }
 

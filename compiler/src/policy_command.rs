@@ -5,23 +5,23 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use bfp_compiler::load::{self, Loaded};
 use bfp_compiler::lock::Lock;
 use bfp_compiler::pipeline::{self, Findings, Source};
-use bfp_compiler::source;
+use bfp_compiler::policy::CheckedPolicy;
+use bfp_compiler::source::{self, Disk};
 use bfp_grammar::syntax::Span;
 use miette::Diagnostic;
 
 use crate::lock_command::{self, Locked};
-use crate::{Answer, Complaints, Failure, in_source};
+use crate::{Answer, Complaints, Failure, complain, in_file, in_sources};
 
 /// A policy and its lock, as read.
 pub(crate) struct Files {
     /// The path as it was given, for messages.
     pub(crate) file: String,
-    /// The file's name without its directory.
-    name: String,
     stem: String,
-    pub(crate) text: String,
+    pub(crate) loaded: Loaded,
     pub(crate) lock_text: String,
     pub(crate) lock: Lock,
 }
@@ -36,33 +36,26 @@ impl Files {
             files.lock_text = source::read_text(&lock_path)?;
             let shown = lock_path.display().to_string();
             files.lock = Lock::parse(&files.lock_text)
-                .map_err(|error| Failure::Input(in_source(vec![Box::new(error)], &shown, &files.lock_text)))?;
+                .map_err(|error| Failure::Input(in_file(vec![Box::new(error)], &shown, &files.lock_text)))?;
         }
         Ok(files)
     }
 
     /// Reads a policy alone, whatever its lock says.
     pub(crate) fn read_policy(policy: &Path) -> Result<Files, Failure> {
-        let text = source::read_text(policy)?;
-        let or_policy = |part: Option<&std::ffi::OsStr>| {
-            part.map_or_else(|| "policy".to_owned(), |part| part.to_string_lossy().into_owned())
-        };
-        Ok(Files {
-            file: policy.display().to_string(),
-            name: or_policy(policy.file_name()),
-            stem: or_policy(policy.file_stem()),
-            text,
-            lock_text: String::new(),
-            lock: Lock::default(),
-        })
+        let file = policy.display().to_string();
+        let loaded = load::load(policy, &Disk)?
+            .map_err(|(findings, sources)| Failure::Input(in_sources(findings, &file, &sources)))?;
+        let stem = policy.file_stem().map_or_else(|| "policy".to_owned(), |stem| stem.to_string_lossy().into_owned());
+        Ok(Files { file, stem, loaded, lock_text: String::new(), lock: Lock::default() })
     }
 
     pub(crate) fn source(&self) -> Source<'_> {
-        Source { file: &self.name, stem: &self.stem, text: &self.text, lock_text: &self.lock_text, lock: &self.lock }
+        Source { loaded: &self.loaded, stem: &self.stem, lock_text: &self.lock_text, lock: &self.lock }
     }
 
     pub(crate) fn show(&self, findings: Findings) -> Failure {
-        Failure::Input(in_source(findings, &self.file, &self.text))
+        Failure::Input(in_sources(findings, &self.file, &self.loaded.sources))
     }
 }
 
@@ -70,11 +63,22 @@ pub(crate) fn check(policy: &Path, locked: Locked) -> Answer {
     let files = Files::read(policy)?;
     lock_command::refuse_stale(&files, policy, locked)?;
     let checked = pipeline::check(&files.source()).map_err(|findings| files.show(findings))?;
+    warn(&checked, &files);
     let policy = checked.policy();
     // `only P -> only D` is one line with two effects.
     let mut rules: Vec<Span> = policy.rules.iter().map(|rule| rule.span).collect();
     rules.dedup();
     Ok(format!("{}: ok, {}, {}\n", files.file, counted(rules.len(), "rule"), counted(policy.programs.len(), "program")))
+}
+
+/// Tells what the author should look at once more.
+pub(crate) fn warn(checked: &CheckedPolicy, files: &Files) {
+    let warnings: Findings = checked.warnings().iter().map(|warning| Box::new(warning.clone()) as _).collect();
+    if !warnings.is_empty() {
+        let Complaints { reports, closing } = in_sources(warnings, &files.file, &files.loaded.sources);
+        reports.iter().for_each(complain);
+        let _ = io::stderr().write_all(closing.as_bytes());
+    }
 }
 
 pub(crate) fn counted(number: usize, what: &str) -> String {
@@ -91,7 +95,7 @@ pub(crate) fn format(policies: &[PathBuf], check: bool) -> Answer {
             Ok(formatted) if formatted == text => {}
             Ok(formatted) => changed.push((policy, formatted)),
             Err(errors) => {
-                let found = in_source(boxed(errors), &policy.display().to_string(), &text);
+                let found = in_file(boxed(errors), &policy.display().to_string(), &text);
                 complaints.reports.extend(found.reports);
                 complaints.closing.push_str(&found.closing);
             }

@@ -6,12 +6,14 @@
 
 pub(crate) mod coverage;
 mod error;
+pub(crate) mod network_list;
 mod ranges;
 mod rotating;
 #[cfg(test)]
 mod tests;
 
 pub use self::error::ResolveError;
+use self::network_list::ListFault;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,10 +24,11 @@ use bfp_grammar::syntax::{self, Destinations, Host, Programs, Span, Spanned, Sta
 use miette::Diagnostic;
 
 use crate::dns_name::{DnsName, NameError};
+use crate::load::Loaded;
 use crate::lock::Lock;
 use crate::policy::{
-    Addresses, Default, Destination, Effect, Enforcement, PortRange, Program, ProgramIndex, ResolvedPolicy,
-    RotatingUse, Rule, Subjects,
+    Accepted, Addresses, Default, Destination, Effect, Enforcement, Expectation, PortRange, Program, ProgramIndex,
+    ResolvedPolicy, RotatingUse, Rule, Subjects, Test,
 };
 
 /// Every DNS name that a policy uses.
@@ -63,8 +66,9 @@ fn collect_names(destinations: &Spanned<Destinations>, found: &mut dyn FnMut(&st
 }
 
 /// Resolves a policy. `stem` names it where the text does not.
-pub fn resolve(policy: &syntax::Policy, stem: &str, lock: &Lock) -> Result<ResolvedPolicy, Vec<ResolveError>> {
-    let mut resolver = Resolver::new(lock);
+pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolicy, Vec<ResolveError>> {
+    let policy = &loaded.syntax;
+    let mut resolver = Resolver::new(loaded, lock);
     let mut name: Option<&syntax::Name> = None;
     let mut default: Option<Spanned<syntax::Default>> = None;
     for Spanned { node, span } in &policy.statements {
@@ -79,15 +83,36 @@ pub fn resolve(policy: &syntax::Policy, stem: &str, lock: &Lock) -> Result<Resol
             },
             Statement::Program(declaration) => resolver.declare_program(declaration),
             Statement::Host(declaration) => resolver.declare_host(declaration),
-            Statement::Include(_) => resolver.unsupported("`include`", *span),
-            Statement::Test(test) => resolver.unsupported("a `test` block", test.name.span),
-            Statement::Rule(_) => {}
+            // `load` has put the statements of the file in its place.
+            Statement::Include(_) => {}
+            Statement::Rule(_) | Statement::Test(_) | Statement::Accept(_) => {}
         }
     }
     let mut rules = Vec::new();
     for Spanned { node, span } in &policy.statements {
         if let Statement::Rule(rule) = node {
             resolver.rule(rule, *span, &mut rules);
+        }
+    }
+    let (mut tests, mut accepted) = (Vec::new(), Vec::new());
+    for (index, Spanned { node, span }) in policy.statements.iter().enumerate() {
+        match node {
+            Statement::Test(test) => tests.push(resolver.test(test, *span)),
+            Statement::Accept(accept) => {
+                let file = |span: Span| loaded.sources.file_at(span.start);
+                let mut behind = policy.statements.iter().skip(index + 1);
+                let next = behind.find(|next| !matches!(next.node, Statement::Accept(_)));
+                match next.filter(|next| file(next.span) == file(*span)) {
+                    Some(next) => accepted.push(Accepted {
+                        code: accept.code.node.clone(),
+                        code_span: accept.code.span,
+                        reason: accept.reason.node.clone(),
+                        about: next.span,
+                    }),
+                    None => resolver.fail(ResolveError::NothingAccepted { span: *span }),
+                }
+            }
+            _ => {}
         }
     }
     if !policy.statements.iter().any(|statement| matches!(statement.node, Statement::Rule(_))) {
@@ -119,10 +144,13 @@ pub fn resolve(policy: &syntax::Policy, stem: &str, lock: &Lock) -> Result<Resol
         },
         names: resolver.names.take(),
         rotating: resolver.rotating.take(),
+        tests,
+        accepted,
     })
 }
 
 struct Resolver<'a> {
+    loaded: &'a Loaded,
     lock: &'a Lock,
     programs: BTreeMap<&'a str, &'a syntax::ProgramDeclaration>,
     hosts: BTreeMap<&'a str, &'a syntax::HostDeclaration>,
@@ -145,8 +173,9 @@ const MAX_DEPTH: usize = 32;
 const BUILTIN: [&str; 6] = ["loopback", "link-local", "private", "multicast", "metadata", "raw"];
 
 impl<'a> Resolver<'a> {
-    fn new(lock: &'a Lock) -> Resolver<'a> {
+    fn new(loaded: &'a Loaded, lock: &'a Lock) -> Resolver<'a> {
         Resolver {
+            loaded,
             lock,
             programs: BTreeMap::new(),
             hosts: BTreeMap::new(),
@@ -169,10 +198,6 @@ impl<'a> Resolver<'a> {
         if !errors.contains(&error) {
             errors.push(error);
         }
-    }
-
-    fn unsupported(&self, feature: &'static str, span: Span) {
-        self.fail(ResolveError::NotYetSupported { feature, span });
     }
 
     fn repeated(&self, statement: &'static str, first: Span, second: Span) {
@@ -251,6 +276,19 @@ impl<'a> Resolver<'a> {
         }
     }
 
+    fn test(&self, test: &'a syntax::Test, span: Span) -> Test {
+        let expectation = |Spanned { node, span }: &'a Spanned<syntax::Expectation>| Expectation {
+            subjects: self.subjects(&node.programs),
+            destinations: coverage::union(&self.destinations(&node.destinations, &mut Vec::new())),
+            expected: node.expected.node,
+            span: *span,
+        };
+        if test.expectations.is_empty() {
+            self.fail(ResolveError::EmptyTest { span: test.name.span });
+        }
+        Test { name: test.name.node.clone(), span, expectations: test.expectations.iter().map(expectation).collect() }
+    }
+
     fn subjects(&self, programs: &'a Spanned<Programs>) -> Subjects {
         if let Programs::Any = programs.node {
             return Subjects::Everyone;
@@ -266,7 +304,7 @@ impl<'a> Resolver<'a> {
     ) -> BTreeSet<ProgramIndex> {
         match &programs.node {
             Programs::Any => {
-                self.unsupported("`*` within a set or a declaration", programs.span);
+                self.fail(ResolveError::EveryoneInSet { span: programs.span });
                 BTreeSet::new()
             }
             Programs::Set(elements) => {
@@ -283,12 +321,11 @@ impl<'a> Resolver<'a> {
             Programs::Path { path, verity } => {
                 let pins = verity.iter().filter_map(|pin| match &pin.node {
                     syntax::Verity::Sha256(digest) => Some(*digest),
-                    syntax::Verity::File(_) => {
-                        self.unsupported("`verity file(…)`", pin.span);
-                        None
-                    }
+                    syntax::Verity::File(file) => self.loaded.digests.get(&file.span).copied(),
                 });
-                let pins = pins.collect();
+                let mut pins: Vec<[u8; 32]> = pins.collect();
+                pins.sort_unstable();
+                pins.dedup();
                 self.program(path, declared, pins).into_iter().collect()
             }
         }
@@ -368,9 +405,9 @@ impl<'a> Resolver<'a> {
     fn destinations(&self, destinations: &'a Spanned<Destinations>, within: &mut Vec<&'a str>) -> Vec<Destination> {
         match &destinations.node {
             Destinations::Any => self.everything.clone(),
-            Destinations::Ranges { .. } => {
-                self.unsupported("`ranges`", destinations.span);
-                Vec::new()
+            Destinations::Ranges { file, filters, ports } => {
+                let ports = ports.as_ref().map_or_else(PortRange::all, |ports| port_ranges(&ports.node));
+                everywhere(self.listed(file, filters), &ports)
             }
             Destinations::Set(elements) => {
                 self.check_not_empty(elements, destinations.span);
@@ -510,6 +547,31 @@ impl<'a> Resolver<'a> {
                 let found = found.collect();
                 self.names.borrow_mut().insert(name, locked.addresses.iter().copied().collect());
                 found
+            }
+        }
+    }
+
+    /// The networks of a list, by its filters.
+    fn listed(&self, file: &'a syntax::Quoted, filters: &'a [(syntax::Name, syntax::Quoted)]) -> Vec<Addresses> {
+        let Some(list) = self.loaded.lists.get(&file.span) else { return Vec::new() };
+        let wanted: Vec<(&str, &str)> =
+            filters.iter().map(|(key, value)| (key.node.as_str(), value.node.as_str())).collect();
+        match network_list::networks(&list.text, &wanted) {
+            Ok(networks) => networks.into_iter().flat_map(ranges::of_network).collect(),
+            Err(fault) => {
+                let at = |index: usize, value: bool| match filters.get(index) {
+                    Some((_, of)) if value => of.span,
+                    Some((key, _)) => key.span,
+                    None => file.span,
+                };
+                let span = match &fault {
+                    ListFault::UnknownKey { filter, .. } => at(*filter, false),
+                    ListFault::UnknownValue { filter, .. } => at(*filter, true),
+                    _ => file.span,
+                };
+                let help = fault.help();
+                self.fail(ResolveError::List { name: list.name.clone(), fault, help, span });
+                Vec::new()
             }
         }
     }

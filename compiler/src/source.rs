@@ -5,11 +5,13 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::{fs_verity, load};
+
 /// The largest policy or lock that is read.
 pub const MAX_SOURCE_BYTES: u64 = 64 << 20;
 
 /// Why a file cannot be used.
-#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
 pub enum SourceError {
     /// It cannot be opened or read.
     #[error("`{path}` cannot be read: {reason}")]
@@ -86,6 +88,27 @@ pub fn read_text(path: &Path) -> Result<String, SourceError> {
         let line = before.filter(|&&byte| byte == b'\n').count() + 1;
         SourceError::NotUtf8 { path: path.display().to_string(), line }
     })
+}
+
+/// The files of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Disk;
+
+impl load::Read for Disk {
+    fn text(&self, path: &Path) -> Result<String, SourceError> {
+        read_text(path)
+    }
+
+    fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError> {
+        let unreadable = |error: std::io::Error| SourceError::Unreadable {
+            path: path.display().to_string(),
+            reason: reason(&error),
+        };
+        if !fs::metadata(path).map_err(unreadable)?.is_file() {
+            return Err(SourceError::NotAFile { path: path.display().to_string() });
+        }
+        fs_verity::digest(File::open(path).map_err(unreadable)?).map_err(unreadable)
+    }
 }
 
 /// Where the lock of a policy stands: beside it, with `.lock` added to its name.

@@ -8,8 +8,16 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-const POLICY: &str =
-    "policy payments\n\nprogram signer = \"/usr/bin/signer\"\n\nonly signer -> only kms.internal:443\n";
+/// What it warns of is accepted, so that nothing but what a test is about is said.
+const POLICY: &str = r#"policy payments
+
+program signer = "/usr/bin/signer"
+
+accept check::path_grant because "the image is read-only"
+accept check::raw_open because "no service has CAP_NET_RAW"
+accept check::cannot_resolve because "the name is in /etc/hosts"
+only signer -> only kms.internal:443
+"#;
 
 const LOCK: &str = "version = 2
 
@@ -130,7 +138,7 @@ fn a_policy_is_built_verified_inspected_and_explained() {
         "policy      payments",
         "revision    7",
         "  /usr/bin/signer",
-        "  kms.bfp:5  only signer -> only kms.internal:443",
+        "  kms.bfp:8  only signer -> only kms.internal:443",
     ] {
         assert_eq!(inspected.lines().filter(|found| *found == line).count(), 1, "{line}: {inspected}");
     }
@@ -146,7 +154,7 @@ fn a_policy_is_built_verified_inspected_and_explained() {
         let denied = explain("/usr/bin/curl", "203.0.113.10:443/udp");
         assert_eq!(denied.code, 1, "{}", denied.stdout);
         assert!(denied.stdout.starts_with("denied  /usr/bin/curl"), "{}", denied.stdout);
-        assert!(denied.stdout.contains("kms.bfp:5  only signer -> only kms.internal:443"), "{}", denied.stdout);
+        assert!(denied.stdout.contains("kms.bfp:8  only signer -> only kms.internal:443"), "{}", denied.stdout);
         assert_eq!(explain("/usr/bin/signer", "[2001:db8::11]:443").code, 1);
         assert_eq!(explain("/usr/bin/curl", "192.0.2.1:443").code, 0);
     }
@@ -232,7 +240,7 @@ fn lock_beside_a_policy_is_read_with_the_same_care() {
     place.write("kms.bfp.lock", LOCK.replace("203.0.113.10", "203.0.113"));
     place.refused(2, "1 error in kms.bfp.lock", &["check", "kms.bfp"]);
     // A broken lock does not stand in the way of a new one.
-    place.write("literal.bfp", "only \"/a\" -> 10.0.0.1\n");
+    place.write("literal.bfp", "deny \"/a\" -> 10.0.0.1\n");
     place.write("literal.bfp.lock", "<<<<<<<\n");
     place.refused(2, "`bfpc lock FILE`", &["check", "literal.bfp"]);
     let said = place.ok(&["lock", "literal.bfp", "--resolver", "127.0.0.1:9"]);

@@ -10,8 +10,10 @@ use bfp_bundle::identity::Executable;
 use bfp_bundle::image::Image;
 use bfp_bundle::record::{Cell, NO_RULE, Node32, Pair, Policy, Step};
 use bfp_bundle::request::LAST_PORT_KEY;
+use bfp_compiler::load;
 use bfp_compiler::lock::Lock;
 use bfp_compiler::pipeline::{self, Source};
+use bfp_compiler::source::Disk;
 
 #[test]
 fn image_of_signer_kms() {
@@ -30,10 +32,11 @@ fn image_of_ports() {
 
 fn source_and_image(fixture: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/accept").join(fixture);
-    let text = fs::read_to_string(folder.join("policy.bfp")).unwrap();
+    let Ok(loaded) = load::load(&folder.join("policy.bfp"), &Disk).unwrap() else { panic!("{fixture} is refused") };
+    let text = loaded.sources.text();
     let lock_text = fs::read_to_string(folder.join("policy.bfp.lock")).unwrap_or_default();
     let lock = if lock_text.is_empty() { Lock::default() } else { Lock::parse(&lock_text).unwrap() };
-    let source = Source { file: "policy.bfp", stem: "policy", text: &text, lock_text: &lock_text, lock: &lock };
+    let source = Source { loaded: &loaded, stem: "policy", lock_text: &lock_text, lock: &lock };
     let Ok(checked) = pipeline::check(&source) else { panic!("{fixture} is refused") };
     let Ok(image) = pipeline::lower(&checked) else { panic!("{fixture} has no image") };
     let rules = pipeline::debug(&source, &checked).rules;

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 use bfp_bundle::decide::decide;
 use bfp_bundle::request::{Address, Protocol, Request};
+use bfp_compiler::load;
 use bfp_compiler::lock::Lock;
 use bfp_compiler::model::{self, Asked, Process};
 use bfp_compiler::pipeline::{self, Source};
 use bfp_compiler::policy::ProgramIndex;
-use bfp_compiler::source;
+use bfp_compiler::source::{self, Disk};
 
 fn fixtures() -> Vec<PathBuf> {
     let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/accept");
@@ -31,11 +32,12 @@ fn every_verdict_table_holds_on_the_model_and_on_decide() {
 }
 
 fn check_table(folder: &Path) -> usize {
-    let text = source::read_text(&folder.join("policy.bfp")).unwrap();
+    let loaded = load::load(&folder.join("policy.bfp"), &Disk).unwrap();
+    let loaded = loaded.unwrap_or_else(|(errors, _)| panic!("{}: {errors:?}", folder.display()));
     let lock_path = folder.join("policy.bfp.lock");
     let lock_text = if lock_path.exists() { source::read_text(&lock_path).unwrap() } else { String::new() };
     let lock = if lock_text.is_empty() { Lock::default() } else { Lock::parse(&lock_text).unwrap() };
-    let source = Source { file: "policy.bfp", stem: "policy", text: &text, lock_text: &lock_text, lock: &lock };
+    let source = Source { loaded: &loaded, stem: "policy", lock_text: &lock_text, lock: &lock };
     let checked = match pipeline::check(&source) {
         Ok(checked) => checked,
         Err(findings) => {

@@ -367,6 +367,15 @@ pub enum SyntaxError {
         span: Span,
     },
 
+    /// `accept check::path_grant because ""`
+    #[error("the reason is empty")]
+    #[diagnostic(code(syntax::no_reason), help("say why it is intended, for whoever reviews the policy"))]
+    NoReason {
+        /// The quotes.
+        #[label("no reason")]
+        span: Span,
+    },
+
     /// `:8010-8000`
     #[error("the port range {first}-{last} ends before it begins")]
     #[diagnostic(code(syntax::reversed_ports), help("write the lower port first: `{last}-{first}`"))]

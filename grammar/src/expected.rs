@@ -73,6 +73,8 @@ fn described(rule: Rule) -> Option<&'static str> {
     Some(match rule {
         Rule::EOI => LINE_END,
         Rule::name => "a name",
+        Rule::code => "the code of a finding, such as `check::path_grant`",
+        Rule::because_kw => "`because`",
         Rule::programs | Rule::program_set | Rule::path | Rule::program_word => "a program",
         Rule::destinations
         | Rule::element
@@ -202,6 +204,7 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
         Rule::host_line => "write `host kms = kms.internal:443`, or a `{ set }` of destinations",
         Rule::default_line => "write `default allow` or `default deny`",
         Rule::include_line => "write `include \"common/corp.bfp\"`",
+        Rule::accept_line => "write `accept check::path_grant because \"why it is intended\"`, on the line before",
         Rule::test_head => "write `test \"what it shows\" {`, and `}` on a line of its own after the last line",
         Rule::expectation_line => "write a line of a test as `signer -> kms allowed` or `… denied`",
         _ => "write a rule as `only P -> D`, `P -> only D`, `allow P -> D` or `deny P -> D`, one on each line",

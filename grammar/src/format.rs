@@ -62,6 +62,9 @@ impl Speller<'_> {
             })],
             Statement::Include(file) => vec![text(format!("include {}", quote(&file.node)))],
             Statement::Test(test) => self.test(test, statement.span),
+            Statement::Accept(accept) => {
+                vec![text(format!("accept {} because {}", accept.code.node, quote(&accept.reason.node)))]
+            }
         }
     }
 

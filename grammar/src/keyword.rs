@@ -2,7 +2,7 @@
 
 /// The words that begin a statement.
 pub(crate) const STATEMENT_WORDS: &[&str] =
-    &["policy", "program", "host", "only", "deny", "allow", "audit", "default", "include", "test"];
+    &["policy", "program", "host", "only", "deny", "allow", "audit", "default", "include", "test", "accept"];
 
 /// The words that have a meaning inside a statement and can therefore not be declared either.
 const INNER_WORDS: &[&str] = &["except", "with", "verity", "ranges", "allowed", "denied"];

@@ -22,11 +22,19 @@ use crate::tree::Reader;
 ///
 /// Every mistake that could be told apart, in the order of the text.
 pub fn parse(text: &str) -> Result<Policy, Vec<SyntaxError>> {
+    parse_within(text, Span { start: 0, end: text.len() })
+}
+
+/// Parses one of several files that stand in one text, so that a place in the tree names its file too.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_within(text: &str, file: Span) -> Result<Policy, Vec<SyntaxError>> {
     let mut errors = Vec::new();
     // Windows editors begin a file with a byte order mark; it is no part of the text.
-    let start = if text.starts_with('\u{FEFF}') { '\u{FEFF}'.len_utf8() } else { 0 };
-    let whole = Span { start, end: text.len() };
-    let cut = scan::statements(text, whole, &mut errors);
+    let mark = if file.text_in(text).starts_with('\u{FEFF}') { '\u{FEFF}'.len_utf8() } else { 0 };
+    let cut = scan::statements(text, Span { start: file.start + mark, ..file }, &mut errors);
     let mut policy = Policy::default();
     for span in cut {
         let before = errors.len();
@@ -68,6 +76,7 @@ fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<St
         "host" => Rule::host_line,
         "default" => Rule::default_line,
         "include" => Rule::include_line,
+        "accept" => Rule::accept_line,
         "test" => return test(text, span, errors).map(Statement::Test),
         "only" | "deny" | "allow" | "audit" => Rule::rule_line,
         _ => {
@@ -87,6 +96,7 @@ fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<St
         Rule::host_line => reader.host(line).map(Statement::Host),
         Rule::default_line => reader.default(line).map(Statement::Default),
         Rule::include_line => reader.include(line).map(Statement::Include),
+        Rule::accept_line => reader.accept(line).map(Statement::Accept),
         _ => reader.rule(line).map(Statement::Rule),
     }
 }

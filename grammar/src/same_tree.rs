@@ -1,8 +1,8 @@
 //! Whether two trees say the same, wherever it was written.
 
 use crate::syntax::{
-    Destinations, Expectation, HostDeclaration, Policy, Ports, ProgramDeclaration, Programs, Rule, Span, Spanned,
-    Statement, Test, Verity,
+    Accept, Destinations, Expectation, HostDeclaration, Policy, Ports, ProgramDeclaration, Programs, Rule, Span,
+    Spanned, Statement, Test, Verity,
 };
 
 /// Whether two trees are equal but for the places of their nodes.
@@ -78,6 +78,7 @@ impl ForgetPlaces for Statement {
             Self::Default(default) => default.forget_places(),
             Self::Include(file) => file.forget_places(),
             Self::Test(test) => test.forget_places(),
+            Self::Accept(accept) => accept.forget_places(),
         }
     }
 }
@@ -165,6 +166,14 @@ impl ForgetPlaces for Rule {
         effect.forget_places();
         programs.forget_places();
         destinations.forget_places();
+    }
+}
+
+impl ForgetPlaces for Accept {
+    fn forget_places(&mut self) {
+        let Self { code, reason } = self;
+        code.forget_places();
+        reason.forget_places();
     }
 }
 

@@ -59,6 +59,8 @@ pub enum Statement {
     Include(Quoted),
     /// `test "…" { … }`
     Test(Test),
+    /// `accept check::path_grant because "…"`
+    Accept(Accept),
 }
 
 /// A declared (or yet undeclared) name.
@@ -217,6 +219,15 @@ pub enum Default {
     Allow,
     /// `default deny`
     Deny,
+}
+
+/// `accept CODE because "REASON"`: what the check of this code finds in the next statement is intended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accept {
+    /// The code of the finding, `check::path_grant`.
+    pub code: Spanned<String>,
+    /// Why it is intended, for those who review the policy.
+    pub reason: Quoted,
 }
 
 /// `test "name" { … }`

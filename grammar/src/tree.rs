@@ -11,8 +11,8 @@ use crate::literal::{self, HostWord};
 use crate::matcher::Rule;
 use crate::scan::MAX_DEPTH;
 use crate::syntax::{
-    Default, Destinations, Effect, Expectation, Expected, Host, HostDeclaration, Name, Ports, ProgramDeclaration,
-    Programs, Protocol, Quoted, Rule as PolicyRule, Span, Spanned, Verity,
+    Accept, Default, Destinations, Effect, Expectation, Expected, Host, HostDeclaration, Name, Ports,
+    ProgramDeclaration, Programs, Protocol, Quoted, Rule as PolicyRule, Span, Spanned, Verity,
 };
 
 type Pair<'a> = PestPair<'a, Rule>;
@@ -72,6 +72,25 @@ impl Reader<'_> {
     pub(crate) fn include(&mut self, line: Pair<'_>) -> Option<Quoted> {
         let file = line.into_inner().find(|part| part.as_rule() == Rule::quoted)?;
         self.quoted(file)
+    }
+
+    pub(crate) fn accept(&mut self, line: Pair<'_>) -> Option<Accept> {
+        let (mut code, mut reason) = (None, None);
+        for part in line.into_inner() {
+            match part.as_rule() {
+                Rule::code => {
+                    let (node, span) = (part.as_str().to_owned(), self.span(&part));
+                    code = Some(Spanned { node, span });
+                }
+                Rule::quoted => reason = self.quoted(part),
+                _ => {}
+            }
+        }
+        let (code, reason) = (code?, reason?);
+        if reason.node.trim().is_empty() {
+            return self.refuse(SyntaxError::NoReason { span: reason.span });
+        }
+        Some(Accept { code, reason })
     }
 
     pub(crate) fn test_name(&mut self, head: Pair<'_>) -> Option<Quoted> {

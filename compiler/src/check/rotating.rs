@@ -6,7 +6,7 @@
 use bfp_grammar::syntax::Span;
 
 use super::CheckError;
-use crate::policy::{CheckedPolicy, Effect, Part, ResolvedPolicy, RotatingUse, Rule};
+use crate::policy::{Effect, Part, ResolvedPolicy, RotatingUse, Rule};
 
 /// A name whose addresses rotate, where that refuses too much.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
@@ -47,9 +47,9 @@ pub enum RotatingGrant {
     },
 }
 
-/// The rotating names that a checked policy uses, each place once. None of them opens anything.
-pub fn rotating_grants(policy: &CheckedPolicy) -> Vec<RotatingGrant> {
-    let uses = places(policy.policy(), |_, _| true);
+/// The rotating names that a policy uses without opening anything, each place once.
+pub(super) fn grants(policy: &ResolvedPolicy) -> Vec<RotatingGrant> {
+    let uses = places(policy, |used, rule| !fails_open(used, rule));
     let warning = |(used, rule): (&RotatingUse, &Rule)| {
         let (name, span, rule) = (used.name.to_string(), used.span, elsewhere(used, rule));
         match used.part {

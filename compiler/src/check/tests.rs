@@ -1,15 +1,20 @@
 //! Policies as text → whether they contradict themselves, and what is said about it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
+use std::path::Path;
 
-use super::{CheckError, RotatingGrant, check, rotating_grants};
+use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
+
+use super::{Concern, RotatingGrant, check};
 use crate::dns_name::DnsName;
+use crate::load::load_text;
 use crate::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
+use crate::pipeline::Findings;
 use crate::policy::CheckedPolicy;
 use crate::resolve::resolve;
+use crate::source::Disk;
 
-fn checked(text: &str) -> Result<CheckedPolicy, Vec<CheckError>> {
+fn checked(text: &str) -> Result<CheckedPolicy, Findings> {
     let locked = |stability| LockedName {
         addresses: ["203.0.113.7", "2001:db8::7"].iter().map(|address| address.parse().unwrap()).collect(),
         cname: Vec::new(),
@@ -23,18 +28,26 @@ fn checked(text: &str) -> Result<CheckedPolicy, Vec<CheckError>> {
     let names =
         [(name("kms.internal"), locked(Stability::Stable)), (name("cdn.example.com"), locked(Stability::Rotating))];
     let lock = Lock { names: names.into() };
-    check(resolve(&bfp_grammar::parse(text).unwrap(), "stem", &lock).unwrap())
+    check(
+        resolve(
+            &load_text("policy.bfp", "policy.bfp", text, Path::new("."), &Disk)
+                .unwrap_or_else(|(errors, _)| panic!("{errors:?}")),
+            "stem",
+            &lock,
+        )
+        .unwrap(),
+    )
 }
 
 fn rendered(text: &str) -> String {
     shown(text, checked(text).expect_err("the policy contradicts itself"))
 }
 
-fn shown<D: Diagnostic + Send + Sync + 'static>(text: &str, findings: Vec<D>) -> String {
+fn shown(text: &str, findings: Findings) -> String {
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
     let mut all = format!("{text}\n");
     for error in findings {
-        let report = Report::new(error).with_source_code(NamedSource::new("policy.bfp", text.to_owned()));
+        let report = Report::new_boxed(error).with_source_code(NamedSource::new("policy.bfp", text.to_owned()));
         all.push_str("\n----\n");
         handler.render_report(&mut all, report.as_ref()).unwrap();
     }
@@ -76,7 +89,7 @@ fn rules_of_which_one_contains_the_other_are_accepted() {
         "* -> only 10.0.0.0/8\n\"/a\" -> only 10.1.0.0/16",
         "\"/a\" -> only *\n\"/a\" -> only 10.1.0.0/16",
     ] {
-        assert_eq!(checked(text).map(drop), Ok(()), "{text}");
+        assert!(checked(text).is_ok(), "{text}");
     }
 }
 
@@ -90,7 +103,7 @@ fn rules_that_do_not_meet_are_accepted() {
         "\"/a\" -> only 10.0.0.1\n\"/b\" -> only 10.0.0.2",
         "deny \"/a\" -> 10.0.0.1\nallow \"/a\" -> 10.0.0.1\nonly \"/b\" -> 10.0.0.1",
     ] {
-        assert_eq!(checked(text).map(drop), Ok(()), "{text}");
+        assert!(checked(text).is_ok(), "{text}");
     }
 }
 
@@ -111,27 +124,46 @@ fn merged_line_resolves_the_contradiction() {
         "\"/a\" -> only { kms.internal:{1, 3-4}, 10.0.0.3 }\n\"/a\" -> only { 10.0.0.0/31:5, 10.0.0.2:6/tcp }",
     ] {
         let error = checked(text).unwrap_err().remove(0);
-        let help = Diagnostic::help(&error).unwrap().to_string();
+        let help = error.help().unwrap().to_string();
         let line = help.split('`').nth(1).expect("the help quotes a line");
         assert!(checked(line).is_ok(), "{line}");
     }
+}
+
+/// What is said about names whose addresses rotate, of a policy that is accepted.
+fn rotating(text: &str) -> Vec<RotatingGrant> {
+    let policy = checked(text).unwrap();
+    let rotating = policy.warnings().iter().filter_map(|warning| match warning {
+        Concern::Rotating(grant) => Some(grant.clone()),
+        _ => None,
+    });
+    rotating.collect()
 }
 
 #[test]
 fn grants_of_rotating_names_are_warned_of_once_a_place() {
     let text = "program a = \"/a\"\nhost cdn = cdn.example.com:443\nallow a -> { cdn, cdn.example.com:80 }\na -> only cdn\n\
                 deny * -> 203.0.113.0/24 except cdn.example.com\nallow a -> kms.internal";
-    let warnings = rotating_grants(&checked(text).unwrap());
+    let warnings: Findings = rotating(text).into_iter().map(|warning| Box::new(warning) as _).collect();
     assert!(warnings.iter().all(|warning| warning.severity() == Some(miette::Severity::Warning)));
     insta::assert_snapshot!(shown(text, warnings));
 }
 
 #[test]
 fn stable_names_give_no_warning_and_what_is_left_out_twice_is_in() {
-    let policy = |text| rotating_grants(&checked(text).unwrap());
-    assert_eq!(policy("only \"/a\" -> only kms.internal\nallow \"/b\" -> 192.0.2.1"), []);
+    assert_eq!(rotating("only \"/a\" -> only kms.internal\nallow \"/b\" -> 192.0.2.1"), []);
     let twice = "deny * -> 203.0.113.0/24 except { 203.0.113.0/28 except cdn.example.com }";
-    assert!(matches!(checked(twice).unwrap_err().as_slice(), [CheckError::RotatingExclusive { .. }]));
+    let codes: Vec<String> =
+        checked(twice).unwrap_err().iter().map(|found| found.code().unwrap().to_string()).collect();
+    assert_eq!(codes, ["check::rotating_exclusive"]);
     let grant = "allow \"/a\" -> 203.0.113.0/24 except { 203.0.113.0/28 except cdn.example.com }";
-    assert!(matches!(policy(grant).as_slice(), [RotatingGrant::Granted { .. }]));
+    assert!(matches!(rotating(grant).as_slice(), [RotatingGrant::Granted { .. }]));
+}
+
+#[test]
+fn grant_of_a_rotating_name_can_be_accepted_and_a_restriction_cannot() {
+    let accepted = "accept check::rotating_grant because \"a mirror is a mirror\"\nallow \"/a\" -> cdn.example.com:443";
+    assert_eq!(rotating(accepted), []);
+    let restricted = "accept check::rotating_exclusive because \"never mind\"\nonly \"/a\" -> cdn.example.com:443";
+    assert!(checked(restricted).is_err());
 }

@@ -85,6 +85,7 @@ fn rule() -> impl Strategy<Value = Rule> {
 fn policy() -> impl Strategy<Value = CheckedPolicy> {
     (prop::collection::vec(rule(), 0..6), any::<bool>(), any::<[bool; 4]>()).prop_map(|(rules, deny, heirs)| {
         CheckedPolicy {
+            warnings: Vec::new(),
             policy: ResolvedPolicy {
                 rotating: Vec::new(),
                 name: "p".to_owned(),
@@ -102,6 +103,8 @@ fn policy() -> impl Strategy<Value = CheckedPolicy> {
                 rules,
                 default: if deny { Default::Deny(Span::default()) } else { Default::Allow },
                 names: std::collections::BTreeMap::new(),
+                tests: Vec::new(),
+                accepted: Vec::new(),
             },
         }
     })

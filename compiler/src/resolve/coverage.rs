@@ -4,6 +4,8 @@
 //! lists cover the same requests exactly when they are equal. The work is one sweep over the ends of
 //! the ranges, not a comparison of every range with every other.
 
+use std::net::IpAddr;
+
 use bfp_bundle::request::{Protocol, port_key};
 
 use crate::policy::{Addresses, Destination, PortRange};
@@ -21,6 +23,16 @@ pub(crate) fn without(base: &[Destination], removed: &[Destination]) -> Vec<Dest
 /// Whether some request is covered by both.
 pub(crate) fn overlaps(a: &[Destination], b: &[Destination]) -> bool {
     !sweep(a, b, |left, right| ports_without(left, &ports_without(left, right))).is_empty()
+}
+
+/// Whether an address is covered, on some port.
+pub(crate) fn covers_address(of: &[Destination], address: IpAddr) -> bool {
+    let covers = |destination: &Destination| match (destination.addresses, address.to_canonical()) {
+        (Addresses::V4(first, last), IpAddr::V4(address)) => (first..=last).contains(&address.to_bits()),
+        (Addresses::V6(first, last), IpAddr::V6(address)) => (first..=last).contains(&address.to_bits()),
+        _ => false,
+    };
+    of.iter().any(covers)
 }
 
 /// Whether `outer` covers everything that `inner` covers.

@@ -2,22 +2,36 @@
 
 use bfp_grammar::syntax::Span;
 
+use super::network_list::ListFault;
 use crate::dns_name::{DnsName, NameError};
 
 /// What is wrong with the names and literals of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
 pub enum ResolveError {
-    /// Part of the language that this release cannot enforce.
-    #[error("{feature} is not yet supported")]
+    /// `{ *, signer }`
+    #[error("`*` stands alone: it is every program already")]
     #[diagnostic(
-        code(resolve::not_yet_supported),
-        help("remove it, or wait for a release that enforces it: nothing weaker is put in its place")
+        code(resolve::everyone_in_set),
+        help("write `*` in the rule, without a set and without a declaration")
     )]
-    NotYetSupported {
-        /// What was written.
-        feature: &'static str,
+    EveryoneInSet {
         /// Where.
-        #[label("not yet supported")]
+        #[label("every program")]
+        span: Span,
+    },
+    /// A list of networks that cannot be used.
+    #[error("`{name}` {fault}")]
+    #[diagnostic(code(resolve::network_list))]
+    List {
+        /// The file.
+        name: String,
+        /// Why.
+        fault: ListFault,
+        /// What to do.
+        #[help]
+        help: String,
+        /// Where: the file, or the filter.
+        #[label("asked for here")]
         span: Span,
     },
     /// No such declaration.
@@ -242,6 +256,22 @@ pub enum ResolveError {
     RawPorts {
         /// The ports.
         #[label("no port can be checked")]
+        span: Span,
+    },
+    /// `test "…" { }`
+    #[error("the test expects nothing")]
+    #[diagnostic(code(resolve::empty_test), help("write a line such as `signer -> kms allowed`, or remove the test"))]
+    EmptyTest {
+        /// Its name.
+        #[label("no line in it")]
+        span: Span,
+    },
+    /// `accept …` at the end of the policy.
+    #[error("no statement follows that this could be about")]
+    #[diagnostic(code(resolve::nothing_accepted), help("write `accept …` on the line before the rule or declaration"))]
+    NothingAccepted {
+        /// The statement.
+        #[label("about nothing")]
         span: Span,
     },
     /// Nothing to enforce.

@@ -2,6 +2,8 @@
 //!
 //! Always: no range of IPv6 holds a mapped address, which is judged as the IPv4 address it carries.
 
+use std::net::IpAddr;
+
 use crate::policy::Addresses;
 
 /// The first and last address of ::ffff:0:0/96, which are judged as IPv4.
@@ -45,6 +47,14 @@ pub(super) fn unmapped(range: Addresses) -> Vec<Addresses> {
         beside.push(Addresses::V6(MAPPED.1 + 1, last));
     }
     beside
+}
+
+/// The addresses of a network without host bits.
+pub(super) fn of_network((address, length): (IpAddr, u8)) -> Vec<Addresses> {
+    match address {
+        IpAddr::V4(address) => vec![v4(address.to_bits(), length).1],
+        IpAddr::V6(address) => unmapped(v6(address.to_bits(), length).1),
+    }
 }
 
 /// The addresses of a built-in host.

@@ -29,6 +29,11 @@ fn mistakes() -> Vec<Mistake> {
             "prgram signer = \"/s\"\nonyl signer -> kms",
         ),
         mistake("unknown_statement", &["unknown_statement"], "permit signer -> kms"),
+        mistake(
+            "acceptance_without_a_reason",
+            &["no_reason", "unexpected"],
+            "accept check::x because \"\"\naccept check::x",
+        ),
         mistake("lone_word", &["unknown_statement"], "signer"),
         mistake(
             "misspelt_inner_words",

@@ -55,6 +55,9 @@ pub(crate) fn tree(source: &str, policy: &Policy) -> String {
                 };
                 lines.push(format!("default {word}{}", show.at(default.span)));
             }
+            Statement::Accept(accept) => {
+                lines.push(format!("accept {} because {}", show.text(&accept.code), show.text(&accept.reason)));
+            }
             Statement::Include(file) => lines.push(format!("include {}", show.text(file))),
             Statement::Test(test) => {
                 lines.push(format!("test {}", show.text(&test.name)));

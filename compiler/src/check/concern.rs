@@ -1,0 +1,217 @@
+//! What may well be a mistake, and can be meant: policy → concerns, each with a code under which
+//! `accept CODE because "…"` takes it back.
+//!
+//! A concern is an error where access could be wider than it reads, or where a rule cannot work; else it
+//! is a warning. An `accept` that takes nothing back is a concern of its own: it would hide the next one.
+
+use bfp_grammar::syntax::Span;
+use miette::{Diagnostic, Severity};
+
+use super::{RotatingGrant, grants, reach, rotating};
+use crate::policy::{Accepted, ResolvedPolicy};
+
+/// Something that the author of a policy should look at once more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Diagnostic)]
+pub enum Concern {
+    /// `only "/usr/bin/python3" -> D`
+    #[error("`{program}` runs whatever it is given, and every script of it would hold this exclusive grant")]
+    #[diagnostic(
+        code(check::interpreter),
+        help("give the script a program of its own (a compiled launcher), and name that instead")
+    )]
+    ExclusiveInterpreter {
+        /// The path.
+        program: String,
+        /// The left side of the rule.
+        #[label("granted here")]
+        rule: Span,
+        /// Where the path stands, if elsewhere.
+        #[label("an interpreter")]
+        program_span: Option<Span>,
+    },
+    /// `allow "/bin/bash" -> D`
+    #[error("`{program}` runs whatever it is given, and every script of it would hold this grant")]
+    #[diagnostic(
+        code(check::interpreter),
+        severity(Warning),
+        help("name the program that needs the destination, instead of what it is run by")
+    )]
+    Interpreter {
+        /// The path.
+        program: String,
+        /// The left side of the rule.
+        #[label("granted here")]
+        rule: Span,
+        /// Where the path stands, if elsewhere.
+        #[label("an interpreter")]
+        program_span: Option<Span>,
+    },
+    /// `only "/lib64/ld-linux-x86-64.so.2" -> D`
+    #[error("`{program}` is the dynamic loader: a grant to it is a grant to every executable that it can run")]
+    #[diagnostic(
+        code(check::loader),
+        help("name the executable itself: a program that is started by its path is that program")
+    )]
+    Loader {
+        /// The path.
+        program: String,
+        /// The left side of the rule.
+        #[label("granted here")]
+        rule: Span,
+        /// Where the path stands, if elsewhere.
+        #[label("the loader")]
+        program_span: Option<Span>,
+    },
+    /// An exclusive grant by path alone.
+    #[error("{programs} an exclusive grant by {pronoun} path alone")]
+    #[diagnostic(
+        code(check::path_grant),
+        severity(Warning),
+        help("pin the build: `{path} verity file(\"…\")`, or `verity sha256:…` as `fsverity digest` prints it")
+    )]
+    PathGrant {
+        /// Which, with the verb.
+        programs: String,
+        /// Its or their.
+        pronoun: &'static str,
+        /// The path of the first, as it is written.
+        path: String,
+        /// The left side of the rule.
+        #[label("whoever can write the file has the grant")]
+        rule: Span,
+        /// Where the path stands, if elsewhere.
+        #[label("no `verity` here")]
+        program_span: Option<Span>,
+    },
+    /// A grant of a large part of the internet.
+    #[error("this grants {what}")]
+    #[diagnostic(
+        code(check::wide_grant),
+        severity(Warning),
+        help("name what the program needs: a stolen secret can be sent to every address of this destination")
+    )]
+    WideGrant {
+        /// How much.
+        what: String,
+        /// The right side of the rule.
+        #[label("{what}")]
+        span: Span,
+    },
+    /// A grant of a name under which anybody can have a name.
+    #[error("`{name}` is a public suffix: anybody can register a name below it")]
+    #[diagnostic(code(check::public_suffix), severity(Warning), help("name the host itself, such as `api.{name}`"))]
+    PublicSuffix {
+        /// The name.
+        name: String,
+        /// The right side of the rule.
+        #[label("granted here")]
+        span: Span,
+    },
+    /// Exclusive destinations, and raw sockets for everyone.
+    #[error("an exclusive destination can be reached by raw sockets, which carry no destination that is checked")]
+    #[diagnostic(
+        code(check::raw_open),
+        severity(Warning),
+        help("add `deny * -> raw`, or `only P -> raw` where P needs them (ping does not)")
+    )]
+    RawOpen {
+        /// The first exclusive rule.
+        #[label("exclusive, but for raw sockets")]
+        rule: Span,
+    },
+    /// `default deny` without loopback.
+    #[error("`default deny` leaves no program that is not named the loopback addresses")]
+    #[diagnostic(
+        code(check::no_loopback),
+        severity(Warning),
+        help("add `allow * -> loopback`, or name who needs it: local databases, resolvers and test suites use it")
+    )]
+    NoLoopback {
+        /// The default.
+        #[label("denies `127.0.0.1` and `::1` too")]
+        span: Span,
+    },
+    /// `default deny` without a resolver.
+    #[error("`default deny` leaves no program a resolver")]
+    #[diagnostic(
+        code(check::no_resolver),
+        severity(Warning),
+        help("add `allow * -> 127.0.0.53:53` (or your resolver), or put what `bfpc hosts` prints into /etc/hosts")
+    )]
+    NoResolver {
+        /// The default.
+        #[label("nothing grants port 53")]
+        span: Span,
+    },
+    /// A confined program that cannot look up the names that it may reach.
+    #[error("{programs} may reach `{name}`, and cannot look it up")]
+    #[diagnostic(
+        code(check::cannot_resolve),
+        severity(Warning),
+        help("add the resolver to the rule, such as `127.0.0.53:53`, or put what `bfpc hosts` prints into /etc/hosts")
+    )]
+    CannotResolve {
+        /// Which.
+        programs: String,
+        /// A name of the rule.
+        name: String,
+        /// The right side of the rule.
+        #[label("no resolver in it")]
+        span: Span,
+    },
+    /// A name whose addresses rotate, where that refuses too much.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Rotating(RotatingGrant),
+    /// An `accept` for nothing.
+    #[error("`{code}` is accepted, and nothing of the kind is found in the next statement")]
+    #[diagnostic(
+        code(check::nothing_to_accept),
+        severity(Warning),
+        help("remove it: it would hide a finding that comes later")
+    )]
+    NothingToAccept {
+        /// The code.
+        code: String,
+        /// Where.
+        #[label("takes nothing back")]
+        span: Span,
+    },
+}
+
+impl Concern {
+    /// Whether the policy is refused for it.
+    pub fn is_error(&self) -> bool {
+        self.severity() != Some(Severity::Warning)
+    }
+
+    /// Where it begins: the first of its labels.
+    fn start(&self) -> usize {
+        self.labels().and_then(|mut labels| labels.next()).map_or(0, |label| label.offset())
+    }
+}
+
+/// Every concern that is not accepted, in the order of the text.
+pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
+    let mut found = grants::concerns(policy);
+    found.extend(reach::concerns(policy));
+    found.extend(rotating::grants(policy).into_iter().map(Concern::Rotating));
+    let mut used = vec![false; policy.accepted.len()];
+    found.retain(|concern| {
+        let code = concern.code().map(|code| code.to_string()).unwrap_or_default();
+        let takes_back = |accepted: &Accepted| {
+            accepted.code == code && (accepted.about.start..accepted.about.end).contains(&concern.start())
+        };
+        let mut kept = true;
+        for (_, used) in policy.accepted.iter().zip(&mut used).filter(|(accepted, _)| takes_back(accepted)) {
+            *used = true;
+            kept = false;
+        }
+        kept
+    });
+    for (accepted, _) in policy.accepted.iter().zip(used).filter(|(_, used)| !used) {
+        found.push(Concern::NothingToAccept { code: accepted.code.clone(), span: accepted.code_span });
+    }
+    found.sort_by_key(Concern::start);
+    found
+}

@@ -1,0 +1,296 @@
+//! Everything that a policy is compiled from: path → texts, syntax tree, and what the files say that it
+//! names (included policies, lists of networks, build artifacts).
+//!
+//! This stage alone reads files, through [`Read`], so that the later ones are pure. All errors of all
+//! files leave together. A file that is included twice is read once; a circle is an error.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+use bfp_grammar::syntax::{self, Destinations, Programs, Quoted, Span, Spanned, Statement, Verity};
+use miette::Diagnostic;
+
+use crate::pipeline::Findings;
+use crate::source::SourceError;
+use crate::source_map::SourceMap;
+
+/// Where files are read from: a disk, a revision of a repository, or a test.
+pub trait Read {
+    /// A text.
+    fn text(&self, path: &Path) -> Result<String, SourceError>;
+    /// The fs-verity digest of a file's content.
+    fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError>;
+}
+
+/// A policy, as read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// The texts.
+    pub sources: SourceMap,
+    /// The statements of all files, those of an included one in place of the statement that includes it.
+    pub syntax: syntax::Policy,
+    /// The fs-verity digests of the files that stand in `verity file(…)`, by the place of the file's name.
+    pub digests: BTreeMap<Span, [u8; 32]>,
+    /// The files that stand in `ranges(…)`, by the place of the file's name.
+    pub lists: BTreeMap<Span, ListFile>,
+}
+
+/// A list of networks, as read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListFile {
+    /// Its path from the policy's own directory.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// The most files that a policy may be written in.
+pub const MAX_FILES: usize = 256;
+
+/// The most bytes that all of them may have.
+pub const MAX_BYTES: usize = 64 << 20;
+
+/// Why a file that a policy names cannot be used.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub enum LoadError {
+    /// It cannot be read.
+    #[error("{reason}")]
+    #[diagnostic(code(load::unreadable), help("paths are relative to the file that they stand in"))]
+    Unreadable {
+        /// Why.
+        reason: SourceError,
+        /// Where it is named.
+        #[label("named here")]
+        span: Span,
+    },
+    /// A policy that includes itself.
+    #[error("`{name}` includes itself")]
+    #[diagnostic(code(load::cycle), help("move what both files need into a third one, and include that in both"))]
+    Cycle {
+        /// Which file.
+        name: String,
+        /// The statement that closes the circle.
+        #[label("closes the circle")]
+        span: Span,
+    },
+    /// An absolute path.
+    #[error("`{written}` is not a path beside the policy")]
+    #[diagnostic(
+        code(load::path),
+        help("write it relative to this file, such as `common/corp.bfp`: a policy compiles alike on every machine")
+    )]
+    Path {
+        /// What was written.
+        written: String,
+        /// Where.
+        #[label("not relative")]
+        span: Span,
+    },
+    /// Files without end.
+    #[error("the policy is written in more than {MAX_FILES} files, or in more than {} MiB", MAX_BYTES >> 20)]
+    #[diagnostic(code(load::too_large), help("check that no link leads back to a file that includes this one"))]
+    TooLarge {
+        /// Where the limit was reached.
+        #[label("too much")]
+        span: Span,
+    },
+}
+
+/// Reads a policy and all that it names. Errors come with the texts that they are about.
+pub fn load(path: &Path, read: &dyn Read) -> Result<Result<Loaded, (Findings, SourceMap)>, SourceError> {
+    let text = read.text(path)?;
+    let name = path.file_name().map_or_else(|| "policy".to_owned(), |name| name.to_string_lossy().into_owned());
+    let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+    Ok(load_text(&name, &path.display().to_string(), &text, &directory, read))
+}
+
+/// Reads a policy that has its text already. `directory` is where it stands.
+pub fn load_text(
+    name: &str,
+    shown: &str,
+    text: &str,
+    directory: &Path,
+    read: &dyn Read,
+) -> Result<Loaded, (Findings, SourceMap)> {
+    let mut loader = Loader { directory, read, loaded: Loaded::default(), errors: Vec::new(), within: Vec::new() };
+    let statements = loader.file(shown.to_owned(), name.to_owned(), text);
+    loader.loaded.syntax.statements = statements;
+    if loader.errors.is_empty() {
+        return Ok(loader.loaded);
+    }
+    let first = |finding: &Box<dyn Diagnostic + Send + Sync>| {
+        finding.labels().and_then(|labels| labels.map(|label| label.offset()).min())
+    };
+    loader.errors.sort_by_key(first);
+    Err((loader.errors, loader.loaded.sources))
+}
+
+struct Loader<'a> {
+    directory: &'a Path,
+    read: &'a dyn Read,
+    loaded: Loaded,
+    errors: Findings,
+    /// The files that are being read, from the policy inwards.
+    within: Vec<String>,
+}
+
+impl Loader<'_> {
+    fn fail(&mut self, error: LoadError) {
+        self.errors.push(Box::new(error));
+    }
+
+    fn file(&mut self, shown: String, name: String, text: &str) -> Vec<Spanned<Statement>> {
+        let span = self.loaded.sources.add(shown, name.clone(), text);
+        let parsed = match bfp_grammar::parse_within(self.loaded.sources.text(), span) {
+            Ok(parsed) => parsed,
+            Err(errors) => {
+                self.errors.extend(errors.into_iter().map(|error| Box::new(error) as _));
+                return Vec::new();
+            }
+        };
+        self.within.push(name.clone());
+        let mut statements = Vec::with_capacity(parsed.statements.len());
+        for statement in parsed.statements {
+            self.named_files(&statement.node, &name);
+            match &statement.node {
+                Statement::Include(file) => statements.extend(self.include(file, &name)),
+                _ => statements.push(statement),
+            }
+        }
+        self.within.pop();
+        statements
+    }
+
+    fn include(&mut self, file: &Quoted, from: &str) -> Vec<Spanned<Statement>> {
+        let Some(name) = self.beside(file, from) else { return Vec::new() };
+        if self.within.contains(&name) {
+            self.fail(LoadError::Cycle { name, span: file.span });
+            return Vec::new();
+        }
+        let files = self.loaded.sources.files();
+        if files.iter().any(|known| known.name == name) {
+            return Vec::new();
+        }
+        if files.len() >= MAX_FILES {
+            self.fail(LoadError::TooLarge { span: file.span });
+            return Vec::new();
+        }
+        let path = self.directory.join(&name);
+        match self.read.text(&path) {
+            Ok(text) if self.loaded.sources.text().len().saturating_add(text.len()) > MAX_BYTES => {
+                self.fail(LoadError::TooLarge { span: file.span });
+            }
+            Ok(text) => return self.file(path.display().to_string(), name, &text),
+            Err(reason) => self.fail(LoadError::Unreadable { reason, span: file.span }),
+        }
+        Vec::new()
+    }
+
+    /// The path from the policy's directory of a file that is named in the file `from`.
+    fn beside(&mut self, file: &Quoted, from: &str) -> Option<String> {
+        let written = Path::new(&file.node);
+        let is_relative = written.components().all(|part| !matches!(part, Component::RootDir | Component::Prefix(_)));
+        let name = normal(&Path::new(from).parent().unwrap_or(Path::new("")).join(written));
+        match name.file_name() {
+            Some(_) if is_relative && !file.node.ends_with('/') => Some(name.to_string_lossy().into_owned()),
+            _ => {
+                self.fail(LoadError::Path { written: file.node.clone(), span: file.span });
+                None
+            }
+        }
+    }
+
+    /// Reads the lists and artifacts that a statement names.
+    fn named_files(&mut self, statement: &Statement, from: &str) {
+        let mut walk = Named::default();
+        match statement {
+            Statement::Program(declaration) => walk.programs(&declaration.programs),
+            Statement::Host(declaration) => walk.destinations(&declaration.destinations),
+            Statement::Rule(rule) => {
+                walk.programs(&rule.programs);
+                walk.destinations(&rule.destinations);
+            }
+            Statement::Test(test) => {
+                for Spanned { node, .. } in &test.expectations {
+                    walk.programs(&node.programs);
+                    walk.destinations(&node.destinations);
+                }
+            }
+            Statement::Name(_) | Statement::Default(_) | Statement::Include(_) | Statement::Accept(_) => {}
+        }
+        for file in walk.artifacts {
+            let Some(name) = self.beside(file, from) else { continue };
+            match self.read.verity_digest(&self.directory.join(name)) {
+                Ok(digest) => drop(self.loaded.digests.insert(file.span, digest)),
+                Err(reason) => self.fail(LoadError::Unreadable { reason, span: file.span }),
+            }
+        }
+        for file in walk.lists {
+            let Some(name) = self.beside(file, from) else { continue };
+            // One list serves many hosts, by different filters.
+            let known = self.loaded.lists.values().find(|known| known.name == name).cloned();
+            let found = match known {
+                Some(known) => Ok(known),
+                None => self.read.text(&self.directory.join(&name)).map(|text| ListFile { name, text }),
+            };
+            match found {
+                Ok(list) => drop(self.loaded.lists.insert(file.span, list)),
+                Err(reason) => self.fail(LoadError::Unreadable { reason, span: file.span }),
+            }
+        }
+    }
+}
+
+/// The files that a statement names.
+#[derive(Default)]
+struct Named<'a> {
+    artifacts: Vec<&'a Quoted>,
+    lists: Vec<&'a Quoted>,
+}
+
+impl<'a> Named<'a> {
+    fn programs(&mut self, programs: &'a Spanned<Programs>) {
+        match &programs.node {
+            Programs::Any | Programs::Named(_) => {}
+            Programs::Path { verity, .. } => {
+                for pin in verity {
+                    if let Verity::File(file) = &pin.node {
+                        self.artifacts.push(file);
+                    }
+                }
+            }
+            Programs::Set(elements) => elements.iter().for_each(|element| self.programs(element)),
+        }
+    }
+
+    fn destinations(&mut self, destinations: &'a Spanned<Destinations>) {
+        match &destinations.node {
+            Destinations::Any | Destinations::Named { .. } | Destinations::Endpoint { .. } => {}
+            Destinations::Ranges { file, .. } => self.lists.push(file),
+            Destinations::Set(elements) => elements.iter().for_each(|element| self.destinations(element)),
+            Destinations::Except { base, removed } => {
+                self.destinations(base);
+                self.destinations(removed);
+            }
+        }
+    }
+}
+
+/// A path without `.`, and without `..` but at its begin. Links are not followed: the same policy has the
+/// same names wherever it is compiled.
+fn normal(path: &Path) -> PathBuf {
+    let mut found = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(found.components().next_back(), Some(Component::Normal(_))) => {
+                found.pop();
+            }
+            part => found.push(part),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

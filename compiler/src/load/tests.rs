@@ -1,0 +1,97 @@
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::collections::BTreeMap;
+
+use miette::{GraphicalReportHandler, GraphicalTheme, Report};
+
+use super::*;
+
+/// Files in memory.
+struct Memory(BTreeMap<PathBuf, String>);
+
+impl Memory {
+    fn new(files: &[(&str, &str)]) -> Memory {
+        Memory(files.iter().map(|(path, text)| (PathBuf::from(path), (*text).to_owned())).collect())
+    }
+}
+
+impl Read for Memory {
+    fn text(&self, path: &Path) -> Result<String, SourceError> {
+        let missing =
+            || SourceError::Unreadable { path: path.display().to_string(), reason: "no such file".to_owned() };
+        self.0.get(path).cloned().ok_or_else(missing)
+    }
+
+    fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError> {
+        Ok(crate::fs_verity::digest(self.text(path)?.as_bytes()).unwrap())
+    }
+}
+
+fn loaded(files: &[(&str, &str)]) -> Loaded {
+    load(Path::new("repo/policy.bfp"), &Memory::new(files)).unwrap().map_err(|(errors, _)| errors).unwrap()
+}
+
+fn reports(files: &[(&str, &str)]) -> String {
+    let (errors, sources) = load(Path::new("repo/policy.bfp"), &Memory::new(files)).unwrap().unwrap_err();
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
+    let mut all = String::new();
+    for error in errors {
+        handler.render_report(&mut all, Report::new_boxed(error).with_source_code(sources.clone()).as_ref()).unwrap();
+    }
+    all
+}
+
+#[test]
+fn included_statements_stand_in_place_of_the_include() {
+    let loaded = loaded(&[
+        ("repo/policy.bfp", "policy p\ninclude \"common/hosts.bfp\"\ndeny * -> kms\n"),
+        ("repo/common/hosts.bfp", "include \"../more.bfp\"\nhost kms = 192.0.2.1\n"),
+        ("repo/more.bfp", "host more = 192.0.2.2"),
+    ]);
+    let names: Vec<&str> = loaded.sources.files().iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(names, ["policy.bfp", "common/hosts.bfp", "more.bfp"]);
+    let texts: Vec<&str> =
+        loaded.syntax.statements.iter().map(|statement| statement.span.text_in(loaded.sources.text())).collect();
+    assert_eq!(texts, ["policy p", "host more = 192.0.2.2", "host kms = 192.0.2.1", "deny * -> kms"]);
+}
+
+#[test]
+fn file_that_is_included_twice_is_read_once() {
+    let loaded = loaded(&[
+        ("repo/policy.bfp", "include \"a.bfp\"\ninclude \"./b/../b.bfp\"\n"),
+        ("repo/a.bfp", "include \"b.bfp\"\n"),
+        ("repo/b.bfp", "host b = 192.0.2.1\n"),
+    ]);
+    assert_eq!(loaded.syntax.statements.len(), 1);
+}
+
+#[test]
+fn faults_of_all_files_are_told_in_their_files() {
+    insta::assert_snapshot!(reports(&[
+        ("repo/policy.bfp", "include \"common/a.bfp\"\ninclude \"/etc/b.bfp\"\ninclude \"gone.bfp\"\nonyl x -> y\n"),
+        ("repo/common/a.bfp", "host a = 10.0.0.1:99999\n\ninclude \"../policy.bfp\"\n"),
+    ]));
+}
+
+#[test]
+fn files_without_end_are_refused() {
+    let mut files: Vec<(String, String)> =
+        (0..400).map(|at| (format!("repo/{at}.bfp"), format!("include \"{}.bfp\"\n", at + 1))).collect();
+    files.push(("repo/policy.bfp".to_owned(), "include \"0.bfp\"\n".to_owned()));
+    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    assert!(reports(&files).contains("more than 256 files"));
+}
+
+#[test]
+fn artifacts_and_lists_are_read_beside_the_file_that_names_them() {
+    let loaded = loaded(&[
+        ("repo/policy.bfp", "include \"common/a.bfp\"\ndeny \"/a\" verity file(\"dist/a\") -> 192.0.2.1\n"),
+        ("repo/common/a.bfp", "host s3 = { ranges(\"s3.txt\"):443, ranges(\"s3.txt\"):80 }\n"),
+        ("repo/common/s3.txt", "192.0.2.0/24\n"),
+        ("repo/dist/a", "content"),
+    ]);
+    let digests: Vec<[u8; 32]> = loaded.digests.values().copied().collect();
+    assert_eq!(digests, [crate::fs_verity::digest(b"content".as_slice()).unwrap()]);
+    let lists: Vec<&str> = loaded.lists.values().map(|list| list.name.as_str()).collect();
+    assert_eq!(lists, ["common/s3.txt"; 2]);
+}

@@ -1,0 +1,153 @@
+//! The texts of a policy, end to end: one file after the other in one text, so that a place in it names
+//! its file too.
+//!
+//! Always: a file's text stands in the whole unchanged; no place lies in two files; a report about a
+//! place shows the file that it lies in, and never runs into the next one.
+
+use bfp_grammar::syntax::Span;
+use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
+use sha2::{Digest, Sha256};
+
+/// All files that a policy is written in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceMap {
+    text: String,
+    // INVARIANT: in the order of the text, and each begins behind the end of the one before it.
+    files: Vec<SourceFile>,
+}
+
+/// One of the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Its path as its reader knows it, for messages.
+    pub shown: String,
+    /// Its path from the policy's own directory. The same policy has the same names wherever it is
+    /// compiled.
+    pub name: String,
+    /// Where its text stands.
+    pub span: Span,
+}
+
+impl SourceMap {
+    /// Adds a file behind the others.
+    pub fn add(&mut self, shown: String, name: String, text: &str) -> Span {
+        let start = self.text.len();
+        let span = Span { start, end: start + text.len() };
+        self.text.push_str(text);
+        // Between two files lies a place that belongs to neither.
+        self.text.push('\n');
+        self.files.push(SourceFile { shown, name, span });
+        span
+    }
+
+    /// The text of all files.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The files, the policy itself first.
+    pub fn files(&self) -> &[SourceFile] {
+        &self.files
+    }
+
+    /// The file that a place lies in.
+    pub fn file_at(&self, at: usize) -> Option<&SourceFile> {
+        let behind = self.files.partition_point(|file| file.span.start <= at);
+        self.files.get(behind.checked_sub(1)?)
+    }
+
+    /// The line of a place in its file, from 1.
+    pub fn line_at(&self, at: usize) -> u32 {
+        let start = self.file_at(at).map_or(0, |file| file.span.start);
+        let before = self.text.get(start..at).unwrap_or_default();
+        before.bytes().filter(|&byte| byte == b'\n').count() as u32 + 1
+    }
+
+    /// What a bundle says of its source: the SHA-256 of the text; of several files, that of the list which
+    /// `sha256sum` prints for them, the policy first and the others in the order of their inclusion.
+    pub fn digest(&self) -> [u8; 32] {
+        let of = |file: &SourceFile| Sha256::digest(file.span.text_in(&self.text));
+        if let [only] = self.files.as_slice() {
+            return of(only).into();
+        }
+        let mut list = Sha256::new();
+        for file in &self.files {
+            let digest: String = of(file).iter().map(|byte| format!("{byte:02x}")).collect();
+            list.update(format!("{digest}  {}\n", file.name));
+        }
+        list.finalize().into()
+    }
+
+    /// The same places with another text, which shows what must not be shown as it is.
+    #[must_use]
+    pub fn shown_as(&self, show: impl Fn(&str) -> String) -> SourceMap {
+        SourceMap { text: show(&self.text), files: self.files.clone() }
+    }
+}
+
+impl SourceCode for SourceMap {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        context_lines_before: usize,
+        context_lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let file = self.file_at(span.offset()).ok_or(MietteError::OutOfBounds)?;
+        let text = file.span.text_in(&self.text);
+        let inside = SourceSpan::from((span.offset() - file.span.start, span.len()));
+        // A span that ends in another file is refused here, so that two files are never shown as one.
+        let found = text.read_span(&inside, context_lines_before, context_lines_after)?;
+        let place = SourceSpan::from((found.span().offset() + file.span.start, found.span().len()));
+        Ok(Box::new(MietteSpanContents::new_named(
+            file.shown.clone(),
+            found.data(),
+            place,
+            found.line(),
+            found.column(),
+            found.line_count(),
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+    use super::*;
+
+    fn two_files() -> (SourceMap, Span, Span) {
+        let mut map = SourceMap::default();
+        let first = map.add("dir/a.bfp".to_owned(), "a.bfp".to_owned(), "one\ntwo");
+        let second = map.add("dir/b.bfp".to_owned(), "b.bfp".to_owned(), "three\nfour\n");
+        (map, first, second)
+    }
+
+    #[test]
+    fn place_is_told_by_file_and_line() {
+        let (map, first, second) = two_files();
+        assert_eq!(map.file_at(first.start).unwrap().name, "a.bfp");
+        assert_eq!(map.file_at(first.end).unwrap().name, "a.bfp");
+        assert_eq!(map.file_at(second.start).unwrap().name, "b.bfp");
+        assert_eq!((map.line_at(first.start + 4), map.line_at(second.start), map.line_at(second.start + 6)), (2, 1, 2));
+        assert_eq!(second.text_in(map.text()), "three\nfour\n");
+    }
+
+    #[test]
+    fn span_over_two_files_is_not_shown() {
+        let (map, first, second) = two_files();
+        let both = SourceSpan::from((first.start, second.end - first.start));
+        assert!(map.read_span(&both, 1, 1).is_err());
+        let contents = map.read_span(&SourceSpan::from((second.start + 6, 4)), 0, 0).unwrap();
+        assert_eq!((contents.name(), contents.data(), contents.line()), (Some("dir/b.bfp"), b"four".as_slice(), 1));
+    }
+
+    #[test]
+    fn digest_of_one_file_is_that_of_its_text() {
+        let mut map = SourceMap::default();
+        map.add("x".to_owned(), "x".to_owned(), "abc");
+        let expected: [u8; 32] = Sha256::digest("abc").into();
+        assert_eq!(map.digest(), expected);
+        map.add("y".to_owned(), "y".to_owned(), "");
+        assert_ne!(map.digest(), expected);
+    }
+}
