@@ -8,6 +8,7 @@ mod concern;
 mod grants;
 mod merged;
 mod reach;
+mod shadow;
 #[cfg(test)]
 mod tests;
 
