@@ -10,6 +10,7 @@ mod grants;
 mod merged;
 mod reach;
 mod rotating;
+mod shadow;
 #[cfg(test)]
 mod tests;
 

@@ -142,7 +142,7 @@ pub struct Program {
 pub struct ProgramIndex(pub usize);
 
 /// The left side of a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subjects {
     /// `*`
     Everyone,

@@ -7,7 +7,7 @@
 use bfp_grammar::syntax::Span;
 use miette::{Diagnostic, Severity};
 
-use super::{RotatingGrant, grants, reach, rotating};
+use super::{RotatingGrant, grants, reach, rotating, shadow};
 use crate::policy::{Accepted, ResolvedPolicy};
 
 /// Something that the author of a policy should look at once more.
@@ -82,6 +82,47 @@ pub enum Concern {
         /// Where the path stands, if elsewhere.
         #[label("no `verity` here")]
         program_span: Option<Span>,
+    },
+    /// A rule that another one says already.
+    #[error("this rule changes nothing: another one {why}")]
+    #[diagnostic(code(check::redundant), severity(Warning), help("remove it, or let it say what the other does not"))]
+    Redundant {
+        /// What the other one does.
+        why: &'static str,
+        /// The rule.
+        #[label("changes nothing")]
+        rule: Span,
+        /// The other one.
+        #[label("because of this")]
+        other: Span,
+    },
+    /// A grant that another rule refuses as a whole.
+    #[error("this grant never holds: {why}")]
+    #[diagnostic(
+        code(check::shadowed),
+        help("restrictions always win: remove the grant, or take it out of the other rule with `except`")
+    )]
+    Shadowed {
+        /// Why not.
+        why: &'static str,
+        /// The grant.
+        #[label("grants nothing")]
+        rule: Span,
+        /// What refuses.
+        #[label("because of this")]
+        other: Span,
+    },
+    /// `allow` under `default allow`.
+    #[error("`allow` changes nothing under `default allow`")]
+    #[diagnostic(
+        code(check::no_effect),
+        severity(Warning),
+        help("write `P -> only D` to keep the program in, `only P -> D` to keep others out, or `default deny`")
+    )]
+    NoEffect {
+        /// The rule.
+        #[label("grants what nothing refuses")]
+        rule: Span,
     },
     /// A grant of a large part of the internet.
     #[error("this grants {what}")]
@@ -196,6 +237,7 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
     let mut found = grants::concerns(policy);
     found.extend(reach::concerns(policy));
     found.extend(rotating::grants(policy).into_iter().map(Concern::Rotating));
+    found.extend(shadow::concerns(policy));
     let mut used = vec![false; policy.accepted.len()];
     found.retain(|concern| {
         let code = concern.code().map(|code| code.to_string()).unwrap_or_default();

@@ -1,0 +1,223 @@
+//! Concerns about rules that change nothing: what another rule says already, and grants that another rule
+//! refuses as a whole.
+//!
+//! Always: what is told of is true, and not all that is true is told of. Only single rules are held
+//! against each other, each against those that cover the first address of its destination, and of these
+//! against a few: the work grows with the policy, not with its square.
+
+use std::collections::HashMap;
+
+use super::Concern;
+use crate::policy::{
+    Addresses, Default, Destination, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects,
+};
+use crate::resolve::coverage::{contains, overlaps};
+
+/// How many rules one rule is held against.
+const CANDIDATES: usize = 16;
+
+pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
+    let mut found = Vec::new();
+    let index = Index::of(policy);
+    for (number, rule) in policy.rules.iter().enumerate() {
+        if rule.effect == Effect::Allow && policy.default == Default::Allow {
+            found.push(Concern::NoEffect { rule: rule.span });
+        } else if let Some(concern) = shadowed(policy, &index, number, rule) {
+            found.push(concern);
+        } else {
+            found.extend(redundant(policy, &index, number, rule));
+        }
+    }
+    found
+}
+
+/// A rule that says what this one says, and more.
+fn redundant(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Rule) -> Option<Concern> {
+    let says_it = |(other_number, other): (usize, &Rule)| {
+        if other.span == rule.span {
+            return None;
+        }
+        let (wide, narrow, why) = match rule.effect {
+            Effect::Confined => (rule, other, "confines the program further"),
+            Effect::Exclusive => (other, rule, "reserves all of it for the same programs"),
+            Effect::Deny => (other, rule, "denies all of it"),
+            Effect::Allow => (other, rule, "grants all of it"),
+        };
+        let covers = contains(&wide.destinations, &narrow.destinations);
+        // Of two that say the same, the later one is too much.
+        let same = covers && rule.subjects == other.subjects && contains(&narrow.destinations, &wide.destinations);
+        (covers && (!same || other_number < number)).then_some(Concern::Redundant {
+            why,
+            rule: rule.span,
+            other: other.span,
+        })
+    };
+    if rule.effect == Effect::Confined {
+        return index.same_confinements(policy, rule).find_map(says_it);
+    }
+    let everyone = (rule.subjects != Subjects::Everyone).then_some(&Subjects::Everyone);
+    let by = |subjects| index.covering(policy, (rule.effect, rule.enforcement, subjects), rule);
+    let same = by(&rule.subjects).find_map(says_it);
+    // An exclusive rule for everyone is none.
+    let of_everyone = || match rule.effect {
+        Effect::Exclusive => None,
+        _ => everyone.and_then(|everyone| by(everyone).find_map(says_it)),
+    };
+    same.or_else(of_everyone)
+}
+
+/// A rule that refuses all that this one grants.
+fn shadowed(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Rule) -> Option<Concern> {
+    if rule.enforcement != Enforcement::Enforced || !matches!(rule.effect, Effect::Allow | Effect::Exclusive) {
+        return None;
+    }
+    let shadow = |why, other: &Rule| Concern::Shadowed { why, rule: rule.span, other: other.span };
+    let denied = |subjects| {
+        let mut by = index.covering(policy, (Effect::Deny, Enforcement::Enforced, subjects), rule);
+        by.find(|(_, other)| contains(&other.destinations, &rule.destinations))
+    };
+    if let Some((_, other)) = denied(&Subjects::Everyone).or_else(|| denied(&rule.subjects)) {
+        return Some(shadow("all of it is denied", other));
+    }
+    let Subjects::Programs(programs) = &rule.subjects else { return None };
+    let reserved = index.exclusive(policy, rule).find(|(other_number, other)| match &other.subjects {
+        Subjects::Programs(others) => {
+            *other_number != number
+                && rule.effect == Effect::Allow
+                && programs.iter().all(|program| others.binary_search(program).is_err())
+                && contains(&other.destinations, &rule.destinations)
+        }
+        Subjects::Everyone => false,
+    });
+    if let Some((_, other)) = reserved {
+        return Some(shadow("all of it is reserved for others", other));
+    }
+    // All of its programs are kept out by a confinement of their own.
+    let mut confined =
+        programs.iter().map(|program| {
+            index.confinements.get(program)?.iter().find(|at| {
+                policy.rules.get(**at).is_some_and(|other| !overlaps(&other.destinations, &rule.destinations))
+            })
+        });
+    let first = confined.next()??;
+    let all = confined.all(|found| found.is_some());
+    all.then(|| policy.rules.get(*first))
+        .flatten()
+        .map(|other| shadow("all of it lies outside of a confinement", other))
+}
+
+type Kind<'a> = (Effect, Enforcement, &'a Subjects);
+
+/// The rules of each kind, by what they cover.
+struct Index<'a> {
+    /// For each kind, the rules of it that cover the first address of a rule: (rule, those) sorted.
+    by_kind: HashMap<Kind<'a>, Spans>,
+    exclusive: Spans,
+    confinements: HashMap<ProgramIndex, Vec<usize>>,
+}
+
+/// Address ranges with the rules that they belong to, sorted by their begin, and the furthest end so far.
+#[derive(Default)]
+struct Spans {
+    ranges: Vec<(Key, Key, usize)>,
+    furthest: Vec<Key>,
+}
+
+/// Family and address.
+type Key = (u8, u128);
+
+fn ends(destination: &Destination) -> (Key, Key) {
+    match destination.addresses {
+        Addresses::V4(first, last) => ((0, first.into()), (0, last.into())),
+        Addresses::V6(first, last) => ((1, first), (1, last)),
+        Addresses::Raw => ((2, 0), (2, 0)),
+    }
+}
+
+impl Spans {
+    fn add(&mut self, number: usize, rule: &Rule) {
+        self.ranges.extend(rule.destinations.iter().map(ends).map(|(first, last)| (first, last, number)));
+    }
+
+    fn finish(&mut self) {
+        self.ranges.sort_unstable();
+        let mut furthest = (0, 0);
+        self.furthest = self
+            .ranges
+            .iter()
+            .map(|(_, last, _)| {
+                furthest = furthest.max(*last);
+                furthest
+            })
+            .collect();
+    }
+
+    /// Some of the rules that cover an address, the last begun first.
+    fn at(&self, address: Key) -> impl Iterator<Item = usize> + '_ {
+        let begun = self.ranges.partition_point(|(first, _, _)| *first <= address);
+        let begun = self.ranges.iter().zip(&self.furthest).take(begun).rev();
+        // Where nothing before reaches this far, nothing more is found.
+        let near = begun.take_while(move |(_, furthest)| **furthest >= address).take(4 * CANDIDATES);
+        near.filter(move |((_, last, _), _)| *last >= address).map(|((_, _, rule), _)| *rule).take(CANDIDATES)
+    }
+}
+
+impl<'a> Index<'a> {
+    fn of(policy: &'a ResolvedPolicy) -> Index<'a> {
+        let mut index = Index { by_kind: HashMap::new(), exclusive: Spans::default(), confinements: HashMap::new() };
+        for (number, rule) in policy.rules.iter().enumerate() {
+            index.by_kind.entry((rule.effect, rule.enforcement, &rule.subjects)).or_default().add(number, rule);
+            if rule.enforcement == Enforcement::Audited {
+                continue;
+            }
+            match (&rule.subjects, rule.effect) {
+                (_, Effect::Exclusive) => index.exclusive.add(number, rule),
+                (Subjects::Programs(programs), Effect::Confined) => {
+                    programs.iter().for_each(|program| index.confinements.entry(*program).or_default().push(number));
+                }
+                _ => {}
+            }
+        }
+        index.by_kind.values_mut().for_each(Spans::finish);
+        index.exclusive.finish();
+        index
+    }
+
+    /// Some of the rules of a kind that cover the first address of a rule, but for that rule.
+    fn covering<'p>(
+        &'p self,
+        policy: &'p ResolvedPolicy,
+        kind: Kind<'p>,
+        rule: &'p Rule,
+    ) -> impl Iterator<Item = (usize, &'p Rule)> + 'p {
+        let found = rule.destinations.first().and_then(|first| Some(self.by_kind.get(&kind)?.at(ends(first).0)));
+        let rules = found.into_iter().flatten().filter_map(|number| Some((number, policy.rules.get(number)?)));
+        rules.filter(move |(_, other)| !std::ptr::eq(*other, rule))
+    }
+
+    /// Some of the confinements of the same programs, but for this one.
+    fn same_confinements<'p>(
+        &'p self,
+        policy: &'p ResolvedPolicy,
+        rule: &'p Rule,
+    ) -> impl Iterator<Item = (usize, &'p Rule)> + 'p {
+        let first = match &rule.subjects {
+            Subjects::Programs(programs) => programs.first(),
+            Subjects::Everyone => None,
+        };
+        let found = first.and_then(|first| self.confinements.get(first)).into_iter().flatten().take(CANDIDATES);
+        let rules = found.filter_map(|number| Some((*number, policy.rules.get(*number)?)));
+        rules.filter(move |(_, other)| {
+            !std::ptr::eq(*other, rule) && (other.enforcement, &other.subjects) == (rule.enforcement, &rule.subjects)
+        })
+    }
+
+    fn exclusive<'p>(
+        &'p self,
+        policy: &'p ResolvedPolicy,
+        rule: &'p Rule,
+    ) -> impl Iterator<Item = (usize, &'p Rule)> + 'p {
+        let found = rule.destinations.first().map(|first| self.exclusive.at(ends(first).0));
+        found.into_iter().flatten().filter_map(|number| Some((number, policy.rules.get(number)?)))
+    }
+}
