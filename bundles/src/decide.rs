@@ -186,11 +186,11 @@ fn judge<T: Tables>(tables: &T, policy: &Policy, label: &Label, number: u32) -> 
     let identity = if label.flags & Label::PROVEN != 0 { label.program } else { 0 };
     let Some(own) = pair(tables, policy, number, identity) else { return Verdict::FAULT };
     let mut verdict = grant(policy, cell, own, audited);
-    for heritage in label.heir_of {
-        if verdict.is_allowed() || heritage == 0 {
+    for heritage in &label.heir_of {
+        if verdict.is_allowed() || *heritage == 0 {
             break;
         }
-        let Some(held) = pair(tables, policy, number, heritage) else { return Verdict::FAULT };
+        let Some(held) = pair(tables, policy, number, *heritage) else { return Verdict::FAULT };
         let inherited = grant(policy, cell, held, audited);
         if inherited.is_allowed() {
             verdict = inherited;

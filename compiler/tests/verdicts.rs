@@ -1,16 +1,19 @@
 //! Every policy of fixtures/accept compiles, and its verdict table holds on the plain model and on
 //! `decide` over the image. The kernel tests hold the same tables against real sockets.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail loudly")]
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use bfp_bundle::decide::decide;
+use bfp_bundle::image::NamedExecutable;
+use bfp_bundle::label::{Label, Proof};
+use bfp_bundle::record::NO_RULE;
 use bfp_bundle::request::{Address, Protocol, Request};
 use bfp_compiler::load;
 use bfp_compiler::lock::Lock;
-use bfp_compiler::model::{self, Asked, Process};
+use bfp_compiler::model::{self, Answer, Asked, Process};
 use bfp_compiler::pipeline::{self, Source};
 use bfp_compiler::policy::ProgramIndex;
 use bfp_compiler::source::{self, Disk};
@@ -60,16 +63,26 @@ fn check_table(folder: &Path) -> usize {
             continue;
         };
         let request = request(destination);
-        let index = checked.policy().programs.iter().position(|known| known.path == *program).map(ProgramIndex);
-        let label = image.label_of(program);
+        let (mut process, mut label) = (Process::default(), Label::STRANGER);
+        for path in program.split('>') {
+            let index = checked.policy().programs.iter().position(|known| known.path == path).map(ProgramIndex);
+            let with_children = index.is_some_and(|index| checked.policy().programs[index.0].with_children);
+            process.program = index;
+            process.under.extend(index);
+            process.heir_of.extend(index.filter(|_| with_children));
+            let named = image.executables.iter().find(|executable| executable.path == path);
+            label.execute(named.map(NamedExecutable::executable).as_ref(), Proof::Proven);
+        }
         let expected = match *expected {
-            "allowed" => true,
-            "denied" => false,
+            "allowed" => Answer { allowed: true, audited: false },
+            "audited" => Answer { allowed: true, audited: true },
+            "denied" => Answer { allowed: false, audited: false },
             other => panic!("{}: {other}", folder.display()),
         };
         let verdict = decide(&image, &label, &request);
-        assert_eq!(verdict.is_allowed(), expected, "{}: {row}: decide says {verdict:?}", folder.display());
-        let modelled = model::answer(&checked, &Process::of(index), Asked::Request(request)).allowed;
+        let decided = Answer { allowed: verdict.is_allowed(), audited: verdict.audited != NO_RULE };
+        assert_eq!(decided, expected, "{}: {row}: decide says {verdict:?}", folder.display());
+        let modelled = model::answer(&checked, &process, Asked::Request(request));
         assert_eq!(modelled, expected, "{}: {row}: the model disagrees", folder.display());
         rows += 1;
     }

@@ -44,6 +44,15 @@ pub(crate) fn status() -> Result<Ended, String> {
     run(&["status"])
 }
 
+/// How many requests the enforcer has counted that an `audit` rule would refuse.
+pub(crate) fn audited() -> Result<u64, String> {
+    let ended = run(&["status", "--format", "json"])?;
+    ended.expect_code(0)?;
+    let told = ended.stdout.split_once("\"audited\":").map(|(_, rest)| rest.trim_end().trim_end_matches('}'));
+    let count = told.and_then(|count| count.parse().ok());
+    count.ok_or_else(|| format!("`status` tells no count of audited requests: {}", ended.stdout))
+}
+
 fn run(arguments: &[&str]) -> Result<Ended, String> {
     let output =
         Command::new(ENFORCER).args(arguments).output().map_err(|error| format!("cannot run {ENFORCER}: {error}"))?;

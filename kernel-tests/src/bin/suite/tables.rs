@@ -56,7 +56,7 @@ fn prepare(folder: &Path) -> Result<(Vec<Row>, Listeners, Programs), String> {
     let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
     let rows = verdicts::parse(&text)?;
     let listeners = Listeners::open(rows.iter().map(|row| row.destination))?;
-    let programs = Programs::install(rows.iter().map(|row| row.program.as_str()))?;
+    let programs = Programs::install(rows.iter().flat_map(Row::programs))?;
     Ok((rows, listeners, programs))
 }
 
@@ -64,13 +64,14 @@ fn try_rows(name: &str, phase: Phase, rows: &[Row], listeners: &Listeners, repor
     for row in rows {
         let (phase_word, verdict) = match (phase, row.verdict) {
             // What is allowed during says nothing before and after.
-            (Phase::Before | Phase::After, Verdict::Allowed) => continue,
+            (Phase::Before | Phase::After, Verdict::Allowed | Verdict::Audited) => continue,
             (Phase::Before, Verdict::Denied) => ("before", Verdict::Allowed),
             (Phase::During, verdict) => ("during", verdict),
             (Phase::After, Verdict::Denied) => ("after", Verdict::Allowed),
         };
         let verdict_word = match verdict {
             Verdict::Allowed => "allowed",
+            Verdict::Audited => "audited",
             Verdict::Denied => "denied",
         };
         let all = row.destination.ways();
@@ -86,13 +87,20 @@ fn try_row(row: &Row, verdict: Verdict, ways: &[&str], listeners: &Listeners) ->
     let (address, port) = (row.destination.address.to_string(), row.destination.port.to_string());
     for &way in ways {
         let expected = match verdict {
-            Verdict::Allowed => Expected::Reaches(row.destination),
+            Verdict::Allowed | Verdict::Audited => Expected::Reaches(row.destination),
             Verdict::Denied => Expected::Refused,
         };
         listeners.clear();
-        answer_of(&row.program, &[way, &address, &port])
+        let audited = if verdict == Verdict::Audited { enforcer::audited()? } else { 0 };
+        let mut programs = row.programs();
+        let first = programs.next().unwrap_or_default();
+        let words: Vec<&str> = programs.flat_map(|program| ["spawn", program]).chain([way, &address, &port]).collect();
+        answer_of(first, &words)
             .and_then(|answer| listeners.judge(&answer, expected))
             .map_err(|difference| format!("by {way}: {difference}"))?;
+        if verdict == Verdict::Audited && enforcer::audited()? == audited {
+            return Err(format!("by {way}: `status` counts no audited request"));
+        }
     }
     Ok(())
 }

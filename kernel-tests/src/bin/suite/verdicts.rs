@@ -4,6 +4,9 @@
 //! # PROGRAM        ADDRESS:PORT/PROTOCOL  VERDICT
 //! /usr/bin/signer  192.0.2.10:443/tcp     allowed
 //! ```
+//!
+//! `/usr/bin/runner>/usr/bin/tool` is the tool, started by the runner. `audited` is allowed, and counted as
+//! what an `audit` rule would refuse.
 
 use std::collections::BTreeSet;
 
@@ -13,15 +16,24 @@ use crate::destination::Destination;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Allowed,
+    Audited,
     Denied,
 }
 
 /// One request and its verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
+    /// The program that asks, behind those that led to it.
     pub(crate) program: String,
     pub(crate) destination: Destination,
     pub(crate) verdict: Verdict,
+}
+
+impl Row {
+    /// The programs, each of which starts the next one.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = &str> {
+        self.program.split('>')
+    }
 }
 
 pub(crate) fn parse(text: &str) -> Result<Vec<Row>, String> {
@@ -46,13 +58,14 @@ fn parse_row(line: &str) -> Result<Row, String> {
     let [program, destination, verdict] = fields.as_slice() else {
         return Err("not three fields".to_owned());
     };
-    if !program.starts_with('/') {
+    if !program.split('>').all(|path| path.starts_with('/')) {
         return Err(format!("not an absolute path: `{program}`"));
     }
     let verdict = match *verdict {
         "allowed" => Verdict::Allowed,
+        "audited" => Verdict::Audited,
         "denied" => Verdict::Denied,
-        other => return Err(format!("neither allowed nor denied: `{other}`")),
+        other => return Err(format!("neither allowed, audited nor denied: `{other}`")),
     };
     Ok(Row { program: (*program).to_owned(), destination: destination.parse()?, verdict })
 }
@@ -77,7 +90,7 @@ mod tests {
         assert_eq!(complaint("a 192.0.2.1:1/tcp allowed"), "line 1: not an absolute path: `a`");
         assert_eq!(complaint("/a 192.0.2.1/tcp allowed"), "line 1: no address with a port: `192.0.2.1`");
         assert_eq!(complaint("/a 192.0.2.1:1/icmp allowed"), "line 1: neither tcp nor udp: `icmp`");
-        assert_eq!(complaint("/a 192.0.2.1:1/tcp maybe"), "line 1: neither allowed nor denied: `maybe`");
+        assert_eq!(complaint("/a 192.0.2.1:1/tcp maybe"), "line 1: neither allowed, audited nor denied: `maybe`");
         let twice = "/a 192.0.2.1:1/tcp allowed\n/a 192.0.2.1:1/tcp denied";
         assert_eq!(complaint(twice), "line 2: this request has a verdict already");
         assert_eq!(complaint("# nothing"), "the table has no rows");
