@@ -11,6 +11,7 @@ mod merged;
 mod reach;
 mod rotating;
 mod shadow;
+mod shared_address;
 #[cfg(test)]
 mod tests;
 

@@ -3,7 +3,7 @@
 //!
 //! Addresses are in host byte order; ranges include both ends. Each rule keeps its place in the source.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bfp_bundle::request::Protocol;
@@ -25,17 +25,19 @@ pub struct ResolvedPolicy {
     pub default: Default,
     /// Every DNS name that was used, with its addresses.
     pub names: BTreeMap<DnsName, Vec<IpAddr>>,
-    /// Where rules use names whose addresses rotate.
-    pub rotating: Vec<RotatingUse>,
+    /// Where rules use names whose addresses rotate, or are those of another name too.
+    pub name_uses: Vec<NameUse>,
+    /// The names whose addresses rotate.
+    pub rotating: BTreeSet<DnsName>,
     /// What the policy expects of itself.
     pub tests: Vec<Test>,
     /// The findings that are intended.
     pub accepted: Vec<Accepted>,
 }
 
-/// A name whose addresses rotate, in a rule.
+/// A name in a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RotatingUse {
+pub struct NameUse {
     /// The name.
     pub name: DnsName,
     /// Where it is written: in the rule, or in a declaration that the rule uses.

@@ -6,9 +6,9 @@
 
 pub(crate) mod coverage;
 mod error;
+mod name_use;
 pub(crate) mod network_list;
 mod ranges;
-mod rotating;
 #[cfg(test)]
 mod tests;
 
@@ -25,10 +25,10 @@ use miette::Diagnostic;
 
 use crate::dns_name::{DnsName, NameError};
 use crate::load::Loaded;
-use crate::lock::Lock;
+use crate::lock::{Lock, Stability};
 use crate::policy::{
-    Accepted, Addresses, Default, Destination, Effect, Enforcement, Expectation, PortRange, Program, ProgramIndex,
-    ResolvedPolicy, RotatingUse, Rule, Subjects, Test,
+    Accepted, Addresses, Default, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program,
+    ProgramIndex, ResolvedPolicy, Rule, Subjects, Test,
 };
 
 /// Every DNS name that a policy uses.
@@ -143,7 +143,13 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
             _ => Default::Allow,
         },
         names: resolver.names.take(),
-        rotating: resolver.rotating.take(),
+        name_uses: resolver.name_uses.take(),
+        rotating: lock
+            .names
+            .iter()
+            .filter(|(_, locked)| locked.stability == Stability::Rotating)
+            .map(|(name, _)| name.clone())
+            .collect(),
         tests,
         accepted,
     })
@@ -159,7 +165,9 @@ struct Resolver<'a> {
     paths: RefCell<Vec<Program>>,
     path_numbers: RefCell<BTreeMap<String, ProgramIndex>>,
     names: RefCell<BTreeMap<DnsName, Vec<IpAddr>>>,
-    rotating: RefCell<Vec<RotatingUse>>,
+    name_uses: RefCell<Vec<NameUse>>,
+    /// The names whose uses are noted.
+    noted: BTreeSet<&'a DnsName>,
     // What a declaration stands for is worked out once: chains of sets would double with each link.
     known_programs: RefCell<BTreeMap<&'a str, BTreeSet<ProgramIndex>>>,
     known_hosts: RefCell<BTreeMap<&'a str, Vec<Destination>>>,
@@ -184,7 +192,8 @@ impl<'a> Resolver<'a> {
             paths: RefCell::default(),
             path_numbers: RefCell::default(),
             names: RefCell::default(),
-            rotating: RefCell::default(),
+            name_uses: RefCell::default(),
+            noted: name_use::noted(lock),
             known_programs: RefCell::default(),
             known_hosts: RefCell::default(),
             cyclic: RefCell::default(),
@@ -254,10 +263,10 @@ impl<'a> Resolver<'a> {
             syntax::Effect::Deny => &[Effect::Deny],
             syntax::Effect::Allow => &[Effect::Allow],
         };
-        let rotating = rotating::names(&rule.destinations, &self.hosts, self.lock);
+        let names = name_use::names(&rule.destinations, &self.hosts, &self.noted);
         for &effect in effects {
             let number = rules.len();
-            self.rotating.borrow_mut().extend(rotating.iter().map(|found| RotatingUse {
+            self.name_uses.borrow_mut().extend(names.iter().map(|found| NameUse {
                 name: found.name.clone(),
                 span: found.span,
                 rule: number,

@@ -7,7 +7,7 @@
 use bfp_grammar::syntax::Span;
 use miette::{Diagnostic, Severity};
 
-use super::{RotatingGrant, grants, reach, rotating, shadow};
+use super::{RotatingGrant, grants, reach, rotating, shadow, shared_address};
 use crate::policy::{Accepted, ResolvedPolicy};
 
 /// Something that the author of a policy should look at once more.
@@ -82,6 +82,30 @@ pub enum Concern {
         /// Where the path stands, if elsewhere.
         #[label("no `verity` here")]
         program_span: Option<Span>,
+    },
+    /// One address, two names, and different rights.
+    #[error("`{closed}` and `{open}` share the address {address}")]
+    #[diagnostic(
+        code(check::shared_address),
+        help("give `{closed}` an address of its own: what is refused for one name is refused for the other")
+    )]
+    SharedAddress {
+        /// The name that a restriction is about.
+        closed: String,
+        /// The name that is granted.
+        open: String,
+        /// What they share.
+        address: String,
+        /// Where the first is written.
+        #[label("{rights}")]
+        closing: Span,
+        /// Where the second is written.
+        #[label("{granted}")]
+        opening: Span,
+        /// The restriction, in words.
+        rights: String,
+        /// The grant, in words.
+        granted: String,
     },
     /// A rule that another one says already.
     #[error("this rule changes nothing: another one {why}")]
@@ -238,6 +262,7 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
     found.extend(reach::concerns(policy));
     found.extend(rotating::grants(policy).into_iter().map(Concern::Rotating));
     found.extend(shadow::concerns(policy));
+    found.extend(shared_address::concerns(policy));
     let mut used = vec![false; policy.accepted.len()];
     found.retain(|concern| {
         let code = concern.code().map(|code| code.to_string()).unwrap_or_default();

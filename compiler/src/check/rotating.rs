@@ -6,7 +6,7 @@
 use bfp_grammar::syntax::Span;
 
 use super::CheckError;
-use crate::policy::{Effect, Part, ResolvedPolicy, RotatingUse, Rule};
+use crate::policy::{Effect, NameUse, Part, ResolvedPolicy, Rule};
 
 /// A name whose addresses rotate, where that refuses too much.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
@@ -50,7 +50,7 @@ pub enum RotatingGrant {
 /// The rotating names that a policy uses without opening anything, each place once.
 pub(super) fn grants(policy: &ResolvedPolicy) -> Vec<RotatingGrant> {
     let uses = places(policy, |used, rule| !fails_open(used, rule));
-    let warning = |(used, rule): (&RotatingUse, &Rule)| {
+    let warning = |(used, rule): (&NameUse, &Rule)| {
         let (name, span, rule) = (used.name.to_string(), used.span, elsewhere(used, rule));
         match used.part {
             Part::Covered => RotatingGrant::Granted { name, span, rule },
@@ -63,7 +63,7 @@ pub(super) fn grants(policy: &ResolvedPolicy) -> Vec<RotatingGrant> {
 /// The rotating names whose unseen addresses a policy would leave open.
 pub(super) fn left_open(policy: &ResolvedPolicy) -> Vec<CheckError> {
     let uses = places(policy, fails_open);
-    let error = |(used, rule): (&RotatingUse, &Rule)| CheckError::RotatingExclusive {
+    let error = |(used, rule): (&NameUse, &Rule)| CheckError::RotatingExclusive {
         name: used.name.to_string(),
         what: match (rule.effect, used.part) {
             (_, Part::Excepted) => "this `except`",
@@ -76,16 +76,16 @@ pub(super) fn left_open(policy: &ResolvedPolicy) -> Vec<CheckError> {
     uses.into_iter().map(error).collect()
 }
 
-fn fails_open(used: &RotatingUse, rule: &Rule) -> bool {
+fn fails_open(used: &NameUse, rule: &Rule) -> bool {
     match rule.effect {
         Effect::Exclusive | Effect::Deny => used.part == Part::Covered,
         Effect::Confined | Effect::Allow => used.part == Part::Excepted,
     }
 }
 
-fn places(policy: &ResolvedPolicy, wanted: impl Fn(&RotatingUse, &Rule) -> bool) -> Vec<(&RotatingUse, &Rule)> {
-    let mut found: Vec<(&RotatingUse, &Rule)> = Vec::new();
-    for used in &policy.rotating {
+fn places(policy: &ResolvedPolicy, wanted: impl Fn(&NameUse, &Rule) -> bool) -> Vec<(&NameUse, &Rule)> {
+    let mut found: Vec<(&NameUse, &Rule)> = Vec::new();
+    for used in policy.name_uses.iter().filter(|used| policy.rotating.contains(&used.name)) {
         let Some(rule) = policy.rules.get(used.rule).filter(|rule| wanted(used, rule)) else { continue };
         // A declaration that several rules use is told of once.
         if !found.iter().any(|(earlier, _)| earlier.span == used.span) {
@@ -96,7 +96,7 @@ fn places(policy: &ResolvedPolicy, wanted: impl Fn(&RotatingUse, &Rule) -> bool)
 }
 
 /// The rule's place, unless the name stands in it.
-fn elsewhere(used: &RotatingUse, rule: &Rule) -> Option<Span> {
+fn elsewhere(used: &NameUse, rule: &Rule) -> Option<Span> {
     let within = rule.span.start <= used.span.start && used.span.end <= rule.span.end;
     (!within).then_some(rule.span)
 }

@@ -87,7 +87,8 @@ fn policy() -> impl Strategy<Value = CheckedPolicy> {
         CheckedPolicy {
             warnings: Vec::new(),
             policy: ResolvedPolicy {
-                rotating: Vec::new(),
+                name_uses: Vec::new(),
+                rotating: std::collections::BTreeSet::new(),
                 name: "p".to_owned(),
                 programs: PATHS
                     .iter()

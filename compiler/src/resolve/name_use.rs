@@ -1,9 +1,10 @@
-//! Where a rule uses a name whose addresses rotate: (right side, declarations, lock) → the places.
+//! Where a rule uses DNS names: (right side, declarations) → the places.
 //!
 //! Always: a name is found however many declarations lie between it and the rule, and once for each way of
 //! use; a circle of declarations, which is an error elsewhere, ends here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use bfp_grammar::syntax::{Destinations, Host, HostDeclaration, Span, Spanned};
 
@@ -17,13 +18,33 @@ pub(super) struct Found {
     pub(super) part: Part,
 }
 
+/// The names that checks ask about: those whose addresses rotate, and those that share an address.
+pub(super) fn noted(lock: &Lock) -> BTreeSet<&DnsName> {
+    let mut owners: BTreeMap<IpAddr, &DnsName> = BTreeMap::new();
+    let mut noted = BTreeSet::new();
+    for (name, locked) in &lock.names {
+        if locked.stability == Stability::Rotating {
+            noted.insert(name);
+        }
+        for address in &locked.addresses {
+            if let Some(other) = owners.insert(address.to_canonical(), name)
+                && other != name
+            {
+                noted.extend([name, other]);
+            }
+        }
+    }
+    noted
+}
+
 pub(super) fn names(
     destinations: &Spanned<Destinations>,
     hosts: &BTreeMap<&str, &HostDeclaration>,
-    lock: &Lock,
+    noted: &BTreeSet<&DnsName>,
 ) -> Vec<Found> {
-    let mut search = Search { hosts, lock, seen: BTreeSet::new(), found: Vec::new() };
-    if lock.names.values().any(|locked| locked.stability == Stability::Rotating) {
+    let mut search = Search { hosts, noted, seen: BTreeSet::new(), found: Vec::new() };
+    // Most locks have none, and a set may be long.
+    if !noted.is_empty() {
         search.look(destinations, Part::Covered);
     }
     search.found
@@ -31,7 +52,7 @@ pub(super) fn names(
 
 struct Search<'a> {
     hosts: &'a BTreeMap<&'a str, &'a HostDeclaration>,
-    lock: &'a Lock,
+    noted: &'a BTreeSet<&'a DnsName>,
     /// The declarations that were looked into, each way.
     seen: BTreeSet<(&'a str, Part)>,
     found: Vec<Found>,
@@ -41,8 +62,8 @@ impl<'a> Search<'a> {
     fn look(&mut self, destinations: &'a Spanned<Destinations>, part: Part) {
         match &destinations.node {
             Destinations::Endpoint { host: Spanned { node: Host::Dns(written), span }, .. } => {
-                let Ok(name) = DnsName::parse(written) else { return };
-                if self.lock.names.get(&name).is_some_and(|locked| locked.stability == Stability::Rotating) {
+                // What is no name is told of where it is resolved.
+                if let Some(name) = DnsName::parse(written).ok().filter(|name| self.noted.contains(name)) {
                     self.found.push(Found { name, span: *span, part });
                 }
             }
