@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use bfp_grammar::syntax::{self, Destinations, Programs, Quoted, Span, Spanned, Statement, Verity};
 use miette::Diagnostic;
+use sha2::{Digest, Sha256};
 
 use crate::pipeline::Findings;
 use crate::source::SourceError;
@@ -42,6 +43,13 @@ pub struct ListFile {
     pub name: String,
     /// What it says.
     pub text: String,
+}
+
+impl ListFile {
+    /// What the lock remembers it by.
+    pub fn sha256(&self) -> [u8; 32] {
+        Sha256::digest(&self.text).into()
+    }
 }
 
 /// The most files that a policy may be written in.

@@ -28,6 +28,8 @@ pub const LOCK_VERSION: u32 = 2;
 pub struct Lock {
     /// What each name resolved to.
     pub names: BTreeMap<DnsName, LockedName>,
+    /// The SHA-256 of each file that stands in a `ranges(…)`, by its path from the policy's directory.
+    pub files: BTreeMap<String, [u8; 32]>,
 }
 
 /// The answer for one name.

@@ -43,7 +43,7 @@ enum LockCommandError {
     #[error("the policy does not use `{name}`, which the lock file holds")]
     #[diagnostic(code(lock::stale), help("run `bfpc lock FILE`, and commit what it writes"))]
     Stale {
-        name: DnsName,
+        name: String,
         #[label("not used")]
         place: Option<SourceSpan>,
     },
@@ -105,7 +105,12 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
         .cloned()
         .collect();
     let kept = before.names.iter().filter(|(name, _)| names.contains_key(name) && !asked.contains(name));
-    let mut lock = Lock { names: kept.map(|(name, locked)| (name.clone(), locked.clone())).collect() };
+    let lists = files.loaded.lists.values();
+    let mut lock = Lock {
+        names: kept.map(|(name, locked)| (name.clone(), locked.clone())).collect(),
+        // What is read costs nothing to lock again, and what changed shows in the lock's review.
+        files: lists.map(|list| (list.name.clone(), list.sha256())).collect(),
+    };
     let kept = lock.names.len();
 
     let mut errors: Findings = Vec::new();
@@ -134,12 +139,21 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
     for dropped in before.names.keys().filter(|name| !names.contains_key(name)) {
         let _ = writeln!(said, "{dropped}  no longer used");
     }
+    for (path, digest) in &lock.files {
+        if before.files.get(path) != Some(digest) {
+            let _ = writeln!(said, "{path}  {}", if before.files.contains_key(path) { "changed" } else { "new" });
+        }
+    }
     // What did not change keeps its very bytes.
     if readable.as_ref() != Some(&lock) {
         write(&path, lock.to_text().as_bytes())?;
     }
     let as_before = if kept == 0 { String::new() } else { format!(", {kept} of them as before") };
-    let _ = writeln!(said, "{}: {} locked{as_before}", path.display(), counted(lock.names.len(), "name"));
+    let lists = match lock.files.len() {
+        0 => String::new(),
+        number => format!(" and {}", counted(number, "list")),
+    };
+    let _ = writeln!(said, "{}: {}{lists} locked{as_before}", path.display(), counted(lock.names.len(), "name"));
     Ok(said)
 }
 
@@ -245,8 +259,12 @@ pub(crate) fn refuse_stale(files: &Files, policy: &Path, locked: Locked) -> Resu
     let names = names_of(files)?;
     let places = Lock::places(&files.lock_text);
     let unused = files.lock.names.keys().filter(|name| !names.contains_key(name));
-    let stale: Vec<LockCommandError> =
-        unused.map(|name| LockCommandError::Stale { name: name.clone(), place: places.get(name).copied() }).collect();
+    let stale_name =
+        |name: &DnsName| LockCommandError::Stale { name: name.to_string(), place: places.get(name).copied() };
+    let mut stale: Vec<LockCommandError> = unused.map(stale_name).collect();
+    let listed = |path: &String| files.loaded.lists.values().any(|list| list.name == *path);
+    let unlisted = files.lock.files.keys().filter(|path| !listed(path));
+    stale.extend(unlisted.map(|path| LockCommandError::Stale { name: path.clone(), place: None }));
     if stale.is_empty() {
         return Ok(());
     }

@@ -563,6 +563,11 @@ impl<'a> Resolver<'a> {
     /// The networks of a list, by its filters.
     fn listed(&self, file: &'a syntax::Quoted, filters: &'a [(syntax::Name, syntax::Quoted)]) -> Vec<Addresses> {
         let Some(list) = self.loaded.lists.get(&file.span) else { return Vec::new() };
+        match self.lock.files.get(&list.name) {
+            Some(locked) if *locked == list.sha256() => {}
+            Some(_) => self.fail(ResolveError::ListChanged { name: list.name.clone(), span: file.span }),
+            None => self.fail(ResolveError::ListNotLocked { name: list.name.clone(), span: file.span }),
+        }
         let wanted: Vec<(&str, &str)> =
             filters.iter().map(|(key, value)| (key.node.as_str(), value.node.as_str())).collect();
         match network_list::networks(&list.text, &wanted) {

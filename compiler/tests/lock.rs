@@ -47,13 +47,14 @@ fn lock() -> Lock {
                 },
             ),
         ]),
+        files: BTreeMap::from([("lists/office.txt".to_owned(), [0xab; 32])]),
     }
 }
 
 #[test]
 fn lock_text_is_made_for_review() {
     insta::assert_snapshot!(lock().to_text(), @r#"
-    # The DNS answers this policy is compiled with. Review changes; `bfpc lock` makes them.
+    # What this policy is compiled with. Review changes; `bfpc lock` makes them.
     version = 2
 
     [[name]]
@@ -83,6 +84,10 @@ fn lock_text_is_made_for_review() {
         "[fd00::53]:5353",
     ]
     resolved_at = "2026-07-14T09:30:00Z"
+
+    [[file]]
+    path = "lists/office.txt"
+    sha256 = "abababababababababababababababababababababababababababababababab"
     "#);
 }
 
@@ -201,8 +206,11 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn parse_inverts_to_text(names in btree_map(any_name(), any_locked(), 0..5)) {
-        let lock = Lock { names };
+    fn parse_inverts_to_text(
+        names in btree_map(any_name(), any_locked(), 0..5),
+        files in btree_map("\\PC{0,12}", any::<[u8; 32]>(), 0..3),
+    ) {
+        let lock = Lock { names, files };
         let text = lock.to_text();
         let read = Lock::parse(&text).unwrap();
         prop_assert_eq!(&read, &lock);

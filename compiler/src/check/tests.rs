@@ -27,7 +27,7 @@ fn checked(text: &str) -> Result<CheckedPolicy, Findings> {
     let name = |name| DnsName::parse(name).unwrap();
     let names =
         [(name("kms.internal"), locked(Stability::Stable)), (name("cdn.example.com"), locked(Stability::Rotating))];
-    let lock = Lock { names: names.into() };
+    let lock = Lock { names: names.into(), ..Lock::default() };
     check(
         resolve(
             &load_text("policy.bfp", "policy.bfp", text, Path::new("."), &Disk)

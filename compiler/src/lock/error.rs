@@ -34,6 +34,22 @@ pub enum LockFault {
         at: Option<SourceSpan>,
     },
 
+    #[error("the digest of `{path}` is not a SHA-256")]
+    #[diagnostic(code(lock::invalid_digest), help("resolve again with `bfpc lock FILE`"))]
+    InvalidDigest {
+        path: String,
+        #[label("not 64 hexadecimal digits in lower case")]
+        at: SourceSpan,
+    },
+
+    #[error("the file `{path}` stands twice in the lock file")]
+    #[diagnostic(code(lock::duplicate_file), help("resolve again with `bfpc lock FILE`"))]
+    DuplicateFile {
+        path: String,
+        #[label("the second time")]
+        at: SourceSpan,
+    },
+
     #[error("the lock file states no version")]
     #[diagnostic(
         code(lock::no_version),

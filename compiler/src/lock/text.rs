@@ -17,7 +17,7 @@ const STABLE: &str = "stable";
 const ROTATING: &str = "rotating";
 const SECURE: &str = "secure";
 
-const FIRST_LINE: &str = "# The DNS answers this policy is compiled with. \
+const FIRST_LINE: &str = "# What this policy is compiled with. \
 Review changes; `bfpc lock` makes them.";
 
 /// The version without `stability`: what it says may be half of what a name has.
@@ -36,6 +36,15 @@ struct WrittenLock {
     version: u32,
     #[serde(default)]
     name: Vec<WrittenName>,
+    #[serde(default)]
+    file: Vec<WrittenFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenFile {
+    path: Spanned<String>,
+    sha256: Spanned<String>,
 }
 
 #[derive(Deserialize)]
@@ -76,7 +85,19 @@ pub(super) fn parse(text: &str) -> Result<Lock, LockError> {
             names.insert(name, locked);
         }
     }
-    if faults.is_empty() { Ok(Lock { names }) } else { Err(LockError { faults }) }
+    let mut files = BTreeMap::new();
+    for file in &written.file {
+        let (path, digest) = (file.path.get_ref().clone(), digest(file.sha256.get_ref()));
+        match digest {
+            None => faults.push(LockFault::InvalidDigest { path, at: span(file.sha256.span()) }),
+            Some(digest) => {
+                if files.insert(path.clone(), digest).is_some() {
+                    faults.push(LockFault::DuplicateFile { path, at: span(file.path.span()) });
+                }
+            }
+        }
+    }
+    if faults.is_empty() { Ok(Lock { names, files }) } else { Err(LockError { faults }) }
 }
 
 pub(super) fn places(text: &str) -> BTreeMap<DnsName, SourceSpan> {
@@ -197,6 +218,18 @@ fn span(range: Range<usize>) -> SourceSpan {
     SourceSpan::from(range)
 }
 
+/// Sixty-four hexadecimal digits in lower case: the one way that is written.
+fn digest(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    for (at, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(digest)
+}
+
 pub(super) fn write(lock: &Lock) -> String {
     let mut text = format!("{FIRST_LINE}\nversion = {LOCK_VERSION}\n");
     for (name, locked) in &lock.names {
@@ -217,6 +250,12 @@ pub(super) fn write(lock: &Lock) -> String {
         }
         push_line(&mut text, "resolvers", &list(locked.resolvers.iter().cloned()));
         push_line(&mut text, "resolved_at", &quoted(&locked.resolved_at.to_string()));
+    }
+    for (path, digest) in &lock.files {
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        text.push_str("\n[[file]]\n");
+        push_line(&mut text, "path", &quoted(path));
+        push_line(&mut text, "sha256", &quoted(&digest));
     }
     text
 }

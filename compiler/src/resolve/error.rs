@@ -210,6 +210,29 @@ pub enum ResolveError {
         #[label("has no address yet")]
         span: Span,
     },
+    /// A list that the lock does not know.
+    #[error("the list `{name}` is not in the lock file")]
+    #[diagnostic(code(resolve::list_not_locked), help("run `bfpc lock FILE`, and review what it writes"))]
+    ListNotLocked {
+        /// The file.
+        name: String,
+        /// Where.
+        #[label("not locked yet")]
+        span: Span,
+    },
+    /// A list that is not what was locked.
+    #[error("the list `{name}` has changed since it was locked")]
+    #[diagnostic(
+        code(resolve::list_changed),
+        help("review the list's changes, then run `bfpc lock FILE`: a longer list may grant more")
+    )]
+    ListChanged {
+        /// The file.
+        name: String,
+        /// Where.
+        #[label("not what the lock holds")]
+        span: Span,
+    },
     /// One file, two identities.
     #[error("`{path}` is named twice, with different pins or heirs")]
     #[diagnostic(
