@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::lock::Lock;
 use crate::policy::CheckedPolicy;
-use crate::{check, lower, resolve};
+use crate::prove::ProvenImage;
+use crate::{check, lower, prove, resolve};
 
 /// The errors of the stage that failed: all of them.
 pub type Findings = Vec<Box<dyn Diagnostic + Send + Sync>>;
@@ -47,6 +48,11 @@ pub fn lower(policy: &CheckedPolicy) -> Result<Image, Findings> {
     lower::lower(policy).map_err(|error| boxed(vec![error]))
 }
 
+/// Tables → tables that are proven to mean what the policy means.
+pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Findings> {
+    prove::prove(policy, image).map_err(|error| boxed(vec![error]))
+}
+
 /// What a release says about itself, beside what the source says.
 #[derive(Clone, Debug, Default)]
 pub struct Release {
@@ -60,14 +66,14 @@ pub struct Release {
     pub audience: Vec<String>,
 }
 
-/// Tables → signed bundle.
+/// Proven tables → signed bundle.
 pub fn sign(
     source: &Source<'_>,
-    policy: &CheckedPolicy,
-    image: &Image,
+    proven: &ProvenImage<'_>,
     release: Release,
     keys: &[SecretKey],
 ) -> Result<Vec<u8>, Findings> {
+    let policy = proven.policy();
     let manifest = Manifest {
         policy: policy.policy().name.clone(),
         revision: release.revision,
@@ -80,16 +86,17 @@ pub fn sign(
         needs: lower::needs(policy).into_iter().map(|need| need as u16).collect(),
         sections: Vec::new(),
     };
-    envelope::seal(manifest, image, &debug(source, policy), keys)
+    envelope::seal(manifest, proven.image(), &debug(source, policy), keys)
         .map_err(|error| boxed(vec![SealError { reason: error.to_string() }]))
 }
 
 /// Where the rules and addresses of a policy came from.
 pub fn debug(source: &Source<'_>, policy: &CheckedPolicy) -> Debug {
     let policy = policy.policy();
+    let lines: Vec<usize> = source.text.match_indices('\n').map(|(at, _)| at).collect();
     let rules = policy.rules.iter().map(|rule| DebugRule {
         file: source.file.to_owned(),
-        line: line_of(source.text, rule.span.start),
+        line: lines.partition_point(|end| *end < rule.span.start) as u32 + 1,
         text: one_line(rule.span.text_in(source.text)),
     });
     let address = |address: &IpAddr| address.to_string();
@@ -114,10 +121,6 @@ struct SealError {
 
 fn boxed<E: Diagnostic + Send + Sync + 'static>(errors: Vec<E>) -> Findings {
     errors.into_iter().map(|error| Box::new(error) as Box<dyn Diagnostic + Send + Sync>).collect()
-}
-
-fn line_of(text: &str, at: usize) -> u32 {
-    text.bytes().take(at).filter(|&byte| byte == b'\n').count() as u32 + 1
 }
 
 /// A rule on one line, without comments.

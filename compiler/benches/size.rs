@@ -1,0 +1,113 @@
+//! How the time of a build divides among its stages, for policies of growing size.
+//!
+//! `just bench-compiler` runs 1 000, 10 000 and 100 000 rules over one million addresses;
+//! `just bench-compiler 100000 1000000` one such policy. What is compared is the share of each stage
+//! in one run on one machine: the seconds say nothing about another one.
+#![expect(clippy::print_stdout, clippy::expect_used, reason = "a bench talks to the person who started it")]
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use bfp_bundle::key::SecretKey;
+use bfp_compiler::lock::Lock;
+use bfp_compiler::pipeline::{self, Release, Source};
+use bfp_compiler::{check, lower, prove, resolve};
+
+fn main() {
+    // Cargo hands over `--bench`.
+    let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
+    match sizes.as_slice() {
+        [rules, addresses] => run(*rules, *addresses),
+        _ => [1_000, 10_000, 100_000].iter().for_each(|rules| run(*rules, 1_000_000)),
+    }
+}
+
+fn run(rules: usize, addresses: usize) {
+    let text = policy(rules, addresses);
+    let lock = Lock::default();
+    let source = Source { file: "size.bfp", stem: "size", text: &text, lock_text: "", lock: &lock };
+    println!("{rules} rules, {addresses} addresses, {} bytes of text", text.len());
+    let mut clock = Clock { last: Instant::now(), stages: Vec::new() };
+    let syntax = bfp_grammar::parse(&text).expect("a policy made here parses");
+    clock.note("parse");
+    let resolved = resolve::resolve(&syntax, "size", &lock).expect("and resolves");
+    drop(syntax);
+    clock.note("resolve");
+    let checked = check::check(resolved).expect("and does not contradict itself");
+    clock.note("check");
+    let image = lower::lower(&checked).expect("and has an image");
+    clock.note("lower");
+    let proven = prove::prove(&checked, image).expect("which means the same");
+    clock.note("prove");
+    let key = SecretKey::from_seed(&[1; 32]);
+    let Ok(bundle) = pipeline::sign(&source, &proven, Release::default(), &[key]) else {
+        panic!("and is signed")
+    };
+    clock.note("sign");
+    println!("  {} verdicts proven, a bundle of {} bytes", proven.proof(), bundle.len());
+    let total: Duration = clock.stages.iter().map(|(_, took)| *took).sum();
+    for (stage, took) in &clock.stages {
+        let share = 100.0 * took.as_secs_f64() / total.as_secs_f64();
+        println!("  {stage:<8} {share:>5.1} %  {:>8.3} s", took.as_secs_f64());
+    }
+    println!("  {:<8}          {:>8.3} s", "total", total.as_secs_f64());
+}
+
+struct Clock {
+    last: Instant,
+    stages: Vec<(&'static str, Duration)>,
+}
+
+impl Clock {
+    fn note(&mut self, stage: &'static str) {
+        let now = Instant::now();
+        self.stages.push((stage, now - self.last));
+        self.last = now;
+    }
+}
+
+/// A policy with this many rules, over this many addresses: every kind of rule, one and several programs,
+/// with and without ports; three quarters IPv4, most of it single addresses, the rest networks that
+/// overlap with others.
+fn policy(rules: usize, addresses: usize) -> String {
+    let mut text = String::new();
+    let each = (addresses / rules.max(1)).max(1);
+    let mut made = 0_u32;
+    for rule in 0..rules {
+        let mut elements = Vec::with_capacity(each);
+        for _ in 0..each {
+            elements.push(element(made, rule % 4));
+            made += 1;
+        }
+        let (set, own) = (elements.join(", "), format!("\"/opt/{rule}/bin/run\""));
+        let other = format!("\"/opt/{}/bin/run\"", rule / 2);
+        // Writing to a string cannot fail.
+        let _ = match rule % 4 {
+            0 => writeln!(text, "only {own} -> {{ {set} }}"),
+            1 => writeln!(text, "{own} -> only {{ {set} }}"),
+            2 => writeln!(text, "deny {{ {own}, {other} }} -> {{ {set} }}"),
+            _ => writeln!(text, "allow {{ {own}, {other} }} -> {{ {set} }}"),
+        };
+    }
+    text
+}
+
+fn element(number: u32, kind: usize) -> String {
+    // An odd factor permutes the numbers: no address comes twice, and none beside the one before.
+    let spread = number.wrapping_mul(0x9e37_79b1);
+    let ports = match number % 3 {
+        0 => "",
+        1 => ":443",
+        _ => ":{80, 8000-8080}/tcp",
+    };
+    if number % 4 == 3 {
+        let bits = 0x2001_0db8_u128 << 96 | u128::from(spread) << 32 | u128::from(number);
+        return format!("[{}]{ports}", Ipv6Addr::from_bits(bits));
+    }
+    // Rules that exclude nobody may overlap: some of their elements are networks.
+    if kind >= 2 && number % 16 == 0 {
+        return format!("{}/20{ports}", Ipv4Addr::from_bits(spread & !0xfff));
+    }
+    format!("{}{ports}", Ipv4Addr::from_bits(spread))
+}
