@@ -33,15 +33,15 @@ mod walk;
 
 pub use self::ask::Witness;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::{self, Display};
 
 use bfp_bundle::decide::find_cell;
 use bfp_bundle::identity::Executable;
 use bfp_bundle::image::Image;
 use bfp_bundle::label::{ProgramId, Proof as Identity};
-use bfp_bundle::record::{BUCKET, Step};
-use bfp_bundle::request::{Address, LOOPBACK_V4, Protocol, Request};
+use bfp_bundle::record::{BUCKET, Cell, Step};
+use bfp_bundle::request::{Address, LAST_PORT_KEY, LOOPBACK_V4, Protocol, Request};
 
 use self::ask::{Asker, Asking, same};
 use self::meaning::{Index, Meaning};
@@ -128,14 +128,12 @@ pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Pr
     let meaning = Meaning::new(policy.policy(), &classes.everywhere);
     let asking = Asking { policy, image: &image, meaning: &meaning };
 
-    let v4 = refine(&classes.v4, walk::v4(&image));
-    let v6 = refine(&classes.v6, walk::v6(&image));
     let mut planes = Planes::default();
-    planes.extend(&classes, &image, v4.iter().chain(&v6));
-    let strangers: Vec<Answer> =
-        classes.sets.iter().map(|rules| meaning.answer(&meaning.index(rules), &Process::default())).collect();
-    let sets = Sets { classes: &classes, strangers: &strangers };
-
+    let mut v4 = planes.areas(&classes.v4, &walk::v4(&image), &classes, &image);
+    let mut v6 = planes.areas(&classes.v6, &walk::v6(&image), &classes, &image);
+    planes.find_first(&mut v4, |area| askable_v4(area).is_some());
+    planes.find_first(&mut v6, |area| askable_v6(area).next().is_some());
+    let sets = Sets::new(&classes, &meaning);
     let edges = Edges { asking: &asking, planes: &planes, sets: &sets };
     let mut verdicts = in_parallel(&v4, |area| edges.of_v4(area))?;
     verdicts += in_parallel(&v6, |area| edges.of_v6(area))?;
@@ -150,18 +148,18 @@ pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Pr
 
     let mut visits = Visits::default();
     visits.seen(&[(image.policy.raw_cell, classes.raw)], Asked::Raw);
-    for (area, address) in v4.iter().filter_map(|area| Some((area, askable_v4(area)?))) {
-        visits.area(&planes, area, Address::V4(address.0));
+    for area in v4.iter().filter(|area| area.is_first) {
+        askable_v4(area).into_iter().for_each(|(first, _)| visits.area(&planes, area, Address::V4(first)));
     }
-    for (area, (first, _)) in v6.iter().flat_map(|area| askable_v6(area).map(move |part| (area, part))) {
-        visits.area(&planes, area, Address::v6(first));
+    for area in v6.iter().filter(|area| area.is_first) {
+        askable_v6(area).take(1).for_each(|(first, _)| visits.area(&planes, area, Address::v6(first)));
     }
     let translated = translated(&v4, &v6);
     verdicts += in_parallel(&translated, |both| edges.of_nat64(both))?;
     for both in &translated {
         visits.nat64(&planes, both);
     }
-    let jobs = jobs(&visits.list, &asking, &classes);
+    let jobs = jobs(&visits.list, &asking, &classes, &sets);
     let descendant = asking.descendant();
     verdicts += in_parallel(&jobs, |job| job.ask(&asking, &classes, &descendant))?;
     Ok(ProvenImage { policy, image, proof: Proof { verdicts } })
@@ -216,20 +214,10 @@ fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Result<(), Pro
 struct Area {
     first: u128,
     last: u128,
-    covering: u32,
-    step: Option<Step>,
-}
-
-/// Cuts the policy's classes by those of the tables.
-fn refine(policy: &[Class<u32>], tables: Vec<Class<Option<Step>>>) -> Vec<Area> {
-    let joined = join(policy, &tables);
-    let area = |(first, last, covering, step): (u128, u128, &u32, &Option<Step>)| Area {
-        first,
-        last,
-        covering: *covering,
-        step: *step,
-    };
-    joined.map(area).collect()
+    /// What lies at each of these addresses: the number of a plane.
+    plane: usize,
+    /// No area before this one has this plane, of those that can be asked about.
+    is_first: bool,
 }
 
 /// Two divisions of the same keys, each cut by the other: (first, last, one value, other value).
@@ -272,25 +260,47 @@ struct Ports {
 /// For each covering and way into the tables, the ports.
 #[derive(Default)]
 struct Planes {
-    of: HashMap<(u32, Option<Step>), Vec<Ports>>,
+    numbers: HashMap<(u32, Option<Step>), usize>,
+    list: Vec<Vec<Ports>>,
+    found: HashSet<usize>,
 }
 
 impl Planes {
-    fn extend<'a>(&mut self, classes: &Classes, image: &Image, areas: impl Iterator<Item = &'a Area>) {
-        for area in areas {
-            self.of.entry((area.covering, area.step)).or_insert_with(|| {
-                let by_policy = classes.ports.get(area.covering as usize).map_or(&[][..], Vec::as_slice);
-                let by_tables = walk::ports(image, area.step);
-                let joined = join(by_policy, &by_tables);
-                joined
-                    .map(|(first, last, set, cell)| Ports { first: first as u32, last: last as u32, set: *set, cell: *cell })
-                    .collect()
-            });
+    /// Cuts the policy's classes by those of the tables.
+    fn areas(
+        &mut self,
+        by_policy: &[Class<u32>],
+        by_tables: &[Class<Option<Step>>],
+        classes: &Classes,
+        image: &Image,
+    ) -> Vec<Area> {
+        let area = |(first, last, covering, step): (u128, u128, &u32, &Option<Step>)| {
+            let next = self.list.len();
+            let plane = *self.numbers.entry((*covering, *step)).or_insert(next);
+            if plane == next {
+                let by_policy = classes.ports.get(*covering as usize).map_or(&[][..], Vec::as_slice);
+                let by_tables = walk::ports(image, *step);
+                let ports = join(by_policy, &by_tables).map(|(first, last, set, cell)| Ports {
+                    first: first as u32,
+                    last: last as u32,
+                    set: *set,
+                    cell: *cell,
+                });
+                self.list.push(ports.collect());
+            }
+            Area { first, last, plane, is_first: false }
+        };
+        join(by_policy, by_tables).map(area).collect()
+    }
+
+    fn find_first(&mut self, areas: &mut [Area], is_askable: impl Fn(&Area) -> bool) {
+        for area in areas.iter_mut().filter(|area| is_askable(area)) {
+            area.is_first = self.found.insert(area.plane);
         }
     }
 
     fn of(&self, area: &Area) -> &[Ports] {
-        self.of.get(&(area.covering, area.step)).map_or(&[], Vec::as_slice)
+        self.list.get(area.plane).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -305,15 +315,41 @@ fn request(address: Address, key: u32) -> Asked {
     Asked::Request(Request { address, port: key as u16, protocol })
 }
 
-struct Sets<'a> {
-    classes: &'a Classes,
-    /// What a stranger is answered where exactly these rules cover.
-    strangers: &'a [Answer],
+/// The first and the last of a plane's ranges, as two of one port each.
+fn ends(ports: &[Ports]) -> Vec<Ports> {
+    let first = ports.first().map(|ports| Ports { last: ports.first, ..*ports });
+    let last = ports.last().map(|ports| Ports { first: ports.last, ..*ports });
+    first.into_iter().chain(last).collect()
 }
 
-impl Sets<'_> {
-    fn stranger(&self, set: u32) -> Answer {
-        self.strangers.get(set as usize).copied().unwrap_or(Answer { allowed: false, audited: false })
+/// What is known of each set of rules.
+struct Sets {
+    facts: Vec<Facts>,
+}
+
+#[derive(Clone, Copy)]
+struct Facts {
+    /// What a stranger is answered where exactly these rules cover.
+    stranger: Answer,
+    /// See [`Meaning::profile`].
+    profile: u32,
+    /// See [`Meaning::names`].
+    names: bool,
+}
+
+impl Sets {
+    fn new(classes: &Classes, meaning: &Meaning<'_>) -> Sets {
+        let facts = classes.sets.iter().map(|rules| {
+            let rules = meaning.index(rules);
+            let stranger = meaning.answer(&rules, &Process::default());
+            Facts { stranger, profile: meaning.profile(&rules), names: meaning.names(&rules) }
+        });
+        Sets { facts: facts.collect() }
+    }
+
+    fn of(&self, set: u32) -> Facts {
+        let refused = Answer { allowed: false, audited: false };
+        self.facts.get(set as usize).copied().unwrap_or(Facts { stranger: refused, profile: 0, names: true })
     }
 }
 
@@ -321,7 +357,7 @@ impl Sets<'_> {
 struct Edges<'a> {
     asking: &'a Asking<'a>,
     planes: &'a Planes,
-    sets: &'a Sets<'a>,
+    sets: &'a Sets,
 }
 
 impl Edges<'_> {
@@ -331,9 +367,8 @@ impl Edges<'_> {
         if first != last {
             asked += self.at(area, Address::V4(last))?;
         }
-        for end in [first, last] {
-            let mapped = Address::v6(MAPPED.0 | u128::from(end));
-            asked += self.once(self.planes.of(area).iter().take(1), mapped)?;
+        for (end, ports) in [first, last].into_iter().zip(ends(self.planes.of(area))) {
+            asked += self.about(&[ports], Address::v6(MAPPED.0 | u128::from(end)))?;
         }
         Ok(asked)
     }
@@ -349,12 +384,14 @@ impl Edges<'_> {
         Ok(asked)
     }
 
-    /// At both ends of all ports.
+    /// At both ends of each range of ports; where the same ones were asked about elsewhere, of the first and
+    /// the last range.
     fn at(&self, area: &Area, address: Address) -> Result<u64, ProveError> {
-        self.once(self.planes.of(area).iter(), address)
+        let ports = self.planes.of(area);
+        if area.is_first { self.about(ports, address) } else { self.about(&ends(ports), address) }
     }
 
-    fn once<'p>(&self, ports: impl Iterator<Item = &'p Ports>, address: Address) -> Result<u64, ProveError> {
+    fn about(&self, ports: &[Ports], address: Address) -> Result<u64, ProveError> {
         let stranger = self.asking.stranger();
         // What lies behind a NAT64 gateway adds to the answer: there, the cell alone is compared.
         let translated = address.judged().behind_nat64().is_some();
@@ -363,7 +400,7 @@ impl Edges<'_> {
             let keys = [ports.first, ports.last];
             for key in keys.into_iter().take(if ports.first == ports.last { 1 } else { 2 }) {
                 let request = request(address, key);
-                let model = self.sets.stranger(ports.set);
+                let model = self.sets.of(ports.set).stranger;
                 let image = self.asking.verdict(&stranger, request);
                 let found = match request {
                     Asked::Request(request) => find_cell(self.asking.image, &request),
@@ -379,45 +416,36 @@ impl Edges<'_> {
         Ok(asked)
     }
 
-    /// At both ends of a translated range, at the first and the last port.
-    fn of_nat64(&self, both: &Translated) -> Result<u64, ProveError> {
+    /// At both ends of a translated range.
+    fn of_nat64(&self, both: &Translated<'_>) -> Result<u64, ProveError> {
         let stranger = self.asking.stranger();
-        let (v4, v6) = (self.planes.of(&both.v4), self.planes.of(&both.v6));
+        let (v4, v6) = (self.planes.of(both.v4), self.planes.of(both.v6));
         let mut asked = 0;
-        for (v4, v6, last) in [(v4.first(), v6.first(), false), (v4.last(), v6.last(), true)] {
+        let corners = [(both.first, v4.first(), v6.first(), 0), (both.last, v4.last(), v6.last(), LAST_PORT_KEY)];
+        for (address, v4, v6, key) in corners {
             let (Some(v4), Some(v6)) = (v4, v6) else { continue };
-            let mut model = self.sets.stranger(v6.set);
-            // No rule, or only such as cover everything, name nothing.
-            if self.names(v4.set) {
-                model = model.and(self.sets.stranger(v4.set));
+            let (v4, v6) = (self.sets.of(v4.set), self.sets.of(v6.set));
+            let model = if v4.names { v6.stranger.and(v4.stranger) } else { v6.stranger };
+            let request = request(Address::v6(address), key);
+            let image = self.asking.verdict(&stranger, request);
+            if !same(model, image) {
+                return Err(self.asking.witness(&stranger.process, request, model, image).into());
             }
-            for address in [both.first, both.last] {
-                let request = request(Address::v6(address), if last { v4.last } else { v4.first });
-                let image = self.asking.verdict(&stranger, request);
-                if !same(model, image) {
-                    return Err(self.asking.witness(&stranger.process, request, model, image).into());
-                }
-                asked += 1;
-            }
+            asked += 1;
         }
         Ok(asked)
-    }
-
-    fn names(&self, set: u32) -> bool {
-        let mut rules = self.sets.classes.sets.list(set).iter().filter_map(|rule| self.asking.meaning.rule(*rule));
-        rules.any(|rule| !rule.covers_everything)
     }
 }
 
 /// A range within 64:ff9b::/96, with the area that it lies in and the one behind the gateway.
-struct Translated {
+struct Translated<'a> {
     first: u128,
     last: u128,
-    v4: Area,
-    v6: Area,
+    v4: &'a Area,
+    v6: &'a Area,
 }
 
-fn translated(v4: &[Area], v6: &[Area]) -> Vec<Translated> {
+fn translated<'a>(v4: &'a [Area], v6: &'a [Area]) -> Vec<Translated<'a>> {
     let mut found = Vec::new();
     let mut behind = v4.iter().peekable();
     let within = v6.iter().skip(v6.partition_point(|area| area.last < NAT64.0));
@@ -426,7 +454,7 @@ fn translated(v4: &[Area], v6: &[Area]) -> Vec<Translated> {
         let end = area.last.min(NAT64.1);
         while let Some(carried) = behind.peek() {
             let last = (NAT64.0 | carried.last).min(end);
-            found.push(Translated { first, last, v4: **carried, v6: *area });
+            found.push(Translated { first, last, v4: carried, v6: area });
             behind.next_if(|carried| NAT64.0 | carried.last == last);
             first = last + 1;
             if last == end {
@@ -446,8 +474,9 @@ struct Visit {
 /// Every cell with every set of rules that leads to it, in the order in which they were found.
 #[derive(Default)]
 struct Visits {
-    known: BTreeSet<Vec<(u32, u32)>>,
-    planes: BTreeSet<Vec<(u32, Option<u32>)>>,
+    known: HashSet<Vec<(u32, u32)>>,
+    /// The pairs of planes that were seen on both sides of a gateway.
+    planes: HashSet<(usize, usize)>,
     list: Vec<Visit>,
 }
 
@@ -459,28 +488,22 @@ impl Visits {
         }
     }
 
-    fn is_new(&mut self, areas: &[&Area]) -> bool {
-        self.planes.insert(areas.iter().map(|area| (area.covering, area.step.map(|step| step.0))).collect())
-    }
-
     fn area(&mut self, planes: &Planes, area: &Area, address: Address) {
-        if self.is_new(&[area]) {
-            for ports in planes.of(area) {
-                if let Some(cell) = ports.cell {
-                    self.seen(&[(cell, ports.set)], request(address, ports.first));
-                }
+        for ports in planes.of(area) {
+            if let Some(cell) = ports.cell {
+                self.seen(&[(cell, ports.set)], request(address, ports.first));
             }
         }
     }
 
-    fn nat64(&mut self, planes: &Planes, both: &Translated) {
-        if !self.is_new(&[&both.v6, &both.v4]) {
+    fn nat64(&mut self, planes: &Planes, both: &Translated<'_>) {
+        if !self.planes.insert((both.v6.plane, both.v4.plane)) {
             return;
         }
         let ends = |ports: &[Ports]| -> Vec<Class<Ports>> {
             ports.iter().map(|ports| Class { last: ports.last.into(), value: *ports }).collect()
         };
-        for (first, _, v6, v4) in join(&ends(planes.of(&both.v6)), &ends(planes.of(&both.v4))) {
+        for (first, _, v6, v4) in join(&ends(planes.of(both.v6)), &ends(planes.of(both.v4))) {
             if let (Some(cell6), Some(cell4)) = (v6.cell, v4.cell) {
                 let asked = request(Address::v6(both.first), first as u32);
                 self.seen(&[(cell6, v6.set), (cell4, v4.set)], asked);
@@ -497,23 +520,28 @@ struct Job<'a> {
     opens_profile: bool,
 }
 
-fn jobs<'a>(visits: &'a [Visit], asking: &Asking<'_>, classes: &Classes) -> Vec<Job<'a>> {
+fn jobs<'a>(visits: &'a [Visit], asking: &Asking<'_>, classes: &Classes, sets: &Sets) -> Vec<Job<'a>> {
     let all: BTreeSet<usize> = (0..asking.policy.policy().programs.len()).collect();
     let own = treated_alone(asking.image);
     // Which programs have still to be asked about in a cell of each profile: (profile, flags of the cell).
     let mut waiting: BTreeMap<Vec<(u32, u32)>, BTreeSet<usize>> = BTreeMap::new();
     let mut jobs = Vec::with_capacity(visits.len());
     for visit in visits {
-        let mut programs = BTreeSet::new();
-        let mut profile = Vec::with_capacity(visit.places.len());
-        for (cell, set) in &visit.places {
-            let rules = asking.meaning.index(classes.sets.list(*set));
-            programs.extend(asking.meaning.named(&rules));
-            programs.extend(own.get(cell).into_iter().flatten());
-            let flags = asking.image.cells.get(*cell as usize).map_or(0, |cell| cell.flags);
-            profile.push((asking.meaning.profile(&rules), flags));
-        }
+        let flags = |cell: u32| asking.image.cells.get(cell as usize).map_or(0, |cell| cell.flags);
+        let profile: Vec<(u32, u32)> =
+            visit.places.iter().map(|(cell, set)| (sets.of(*set).profile, flags(*cell))).collect();
         let opens_profile = !waiting.contains_key(&profile);
+        // Both verdicts behind a gateway are asked about where they are the only one. What is left is how
+        // they meet: once for each profile, and wherever the tables differ on whether a rule names the place.
+        let agrees = |(cell, set): &(u32, u32)| (flags(*cell) & Cell::NAMED != 0) == sets.of(*set).names;
+        if !opens_profile && visit.places.len() == 2 && visit.places.iter().skip(1).all(agrees) {
+            continue;
+        }
+        let mut programs = BTreeSet::new();
+        for (cell, set) in &visit.places {
+            programs.extend(asking.meaning.named(&asking.meaning.index(classes.sets.list(*set))));
+            programs.extend(own.get(cell).into_iter().flatten());
+        }
         let waiting = waiting.entry(profile).or_insert_with(|| all.clone());
         // Those that are named here wait for another cell of this profile.
         let named: BTreeSet<usize> = waiting.intersection(&programs).copied().collect();

@@ -4,7 +4,7 @@
 //! rules that cover and are about everyone, about the process or exclusive, and the confinements that
 //! do not cover.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use crate::model::{Answer, Process, Weighed, identities, weigh};
 use crate::policy::{Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
@@ -29,8 +29,8 @@ pub(super) struct Index {
     rules: Vec<u32>,
     /// Those about everyone, and the exclusive ones, which are about everyone but their programs.
     common: Vec<u32>,
-    /// Those about a program.
-    of: HashMap<usize, Vec<u32>>,
+    /// Those about a program, sorted: (program, rule).
+    of: Vec<(ProgramIndex, u32)>,
     /// Whether there is an exclusive one.
     exclusive: bool,
 }
@@ -53,7 +53,7 @@ impl<'a> Meaning<'a> {
             }
         }
         meaning.everywhere = meaning.index(everywhere);
-        let granted: BTreeSet<usize> = meaning.everywhere.of.keys().copied().collect();
+        let granted: BTreeSet<usize> = meaning.everywhere.of.iter().map(|(program, _)| program.0).collect();
         let process = |program: &usize| Process::of(Some(ProgramIndex(*program)));
         let nothing = Index::default();
         let is = |audited: bool| {
@@ -73,9 +73,10 @@ impl<'a> Meaning<'a> {
                 index.common.push(*number);
             }
             if let Subjects::Programs(programs) = &rule.subjects {
-                programs.iter().for_each(|ProgramIndex(of)| index.of.entry(*of).or_default().push(*number));
+                index.of.extend(programs.iter().map(|program| (*program, *number)));
             }
         }
+        index.of.sort_unstable();
         index
     }
 
@@ -86,7 +87,7 @@ impl<'a> Meaning<'a> {
     /// The programs that these rules tell apart from others of their kind. Every other program is treated as
     /// it is in each class of the same [`Self::profile`].
     pub(super) fn named(&self, rules: &Index) -> BTreeSet<usize> {
-        let mut named: BTreeSet<usize> = rules.of.keys().copied().collect();
+        let mut named: BTreeSet<usize> = rules.of.iter().map(|(program, _)| program.0).collect();
         named.extend(&self.granted_everywhere);
         // Who is one of P everywhere may be none of P here.
         if rules.exclusive {
@@ -134,12 +135,13 @@ impl<'a> Meaning<'a> {
             let rules = numbers.iter().filter_map(|number| self.rule(*number));
             weighed.extend(rules.map(|rule| Weighed { rule, covers }));
         };
-        let concerned: BTreeSet<ProgramIndex> =
-            identities(process).flatten().chain(process.under.iter().copied()).collect();
         for index in [rules, &self.everywhere] {
             put(&index.common, true);
-            for ProgramIndex(program) in &concerned {
-                index.of.get(program).into_iter().for_each(|of| put(of, true));
+            // Who is named twice here weighs no more than once.
+            for program in identities(process).flatten().chain(process.under.iter().copied()) {
+                let own = index.of.partition_point(|(of, _)| *of < program);
+                let own = index.of.iter().skip(own).take_while(|(of, _)| *of == program);
+                own.for_each(|(_, number)| put(&[*number], true));
             }
         }
         let of_all = std::iter::once(&self.confinements_of_all);
