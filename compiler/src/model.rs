@@ -94,18 +94,14 @@ impl Weighed<'_> {
     fn is(&self, identity: Option<ProgramIndex>) -> bool {
         match &self.rule.subjects {
             Subjects::Everyone => true,
-            Subjects::Programs(programs) => {
-                identity.is_some_and(|program| programs.binary_search(&program).is_ok())
-            }
+            Subjects::Programs(programs) => identity.is_some_and(|program| programs.binary_search(&program).is_ok()),
         }
     }
 
     fn is_under(&self, process: &Process) -> bool {
         match &self.rule.subjects {
             Subjects::Everyone => true,
-            Subjects::Programs(programs) => {
-                process.under.iter().any(|program| programs.binary_search(program).is_ok())
-            }
+            Subjects::Programs(programs) => process.under.iter().any(|program| programs.binary_search(program).is_ok()),
         }
     }
 

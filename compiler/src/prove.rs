@@ -40,7 +40,7 @@ use bfp_bundle::decide::find_cell;
 use bfp_bundle::identity::Executable;
 use bfp_bundle::image::Image;
 use bfp_bundle::label::{ProgramId, Proof as Identity};
-use bfp_bundle::record::{BUCKET, Cell, Step};
+use bfp_bundle::record::{BUCKET, Cell, NO_RULE, Pair, Step};
 use bfp_bundle::request::{Address, LAST_PORT_KEY, LOOPBACK_V4, Protocol, Request};
 
 use self::ask::{Asker, Asking, same};
@@ -65,6 +65,13 @@ pub enum ProveError {
         path: String,
         /// What is wrong.
         what: &'static str,
+    },
+    /// A record says that `audit` has something to report, and not which rule.
+    #[error("the tables are wrong: a record of {table} is audited by no rule")]
+    #[diagnostic(code(prove::record), help("this is a defect of the compiler: report it with the policy"))]
+    Record {
+        /// Where it stands.
+        table: &'static str,
     },
 }
 
@@ -124,6 +131,7 @@ impl ProvenImage<'_> {
 /// Proves an image.
 pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, ProveError> {
     identities_are_right(policy, &image)?;
+    audit_names_its_rules(&image)?;
     let classes = sweep::classes(policy.policy());
     let meaning = Meaning::new(policy.policy(), &classes.everywhere);
     let asking = Asking { policy, image: &image, meaning: &meaning };
@@ -148,18 +156,20 @@ pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Pr
 
     let mut visits = Visits::default();
     visits.seen(&[(image.policy.raw_cell, classes.raw)], Asked::Raw);
-    for area in v4.iter().filter(|area| area.is_first) {
+    for area in &v4 {
         askable_v4(area).into_iter().for_each(|(first, _)| visits.area(&planes, area, Address::V4(first)));
     }
-    for area in v6.iter().filter(|area| area.is_first) {
-        askable_v6(area).take(1).for_each(|(first, _)| visits.area(&planes, area, Address::v6(first)));
+    for area in &v6 {
+        // Behind a gateway the IPv4 address has its say too: no answer there is this area's alone.
+        let mut alone = askable_v6(area).filter(|(first, _)| !(NAT64.0..=NAT64.1).contains(first));
+        alone.next().into_iter().for_each(|(first, _)| visits.area(&planes, area, Address::v6(first)));
     }
     let translated = translated(&v4, &v6);
     verdicts += in_parallel(&translated, |both| edges.of_nat64(both))?;
     for both in &translated {
         visits.nat64(&planes, both);
     }
-    let jobs = jobs(&visits.list, &asking, &classes, &sets);
+    let jobs = jobs(&visits, &asking, &classes, &sets);
     let descendant = asking.descendant();
     verdicts += in_parallel(&jobs, |job| job.ask(&asking, &classes, &descendant))?;
     Ok(ProvenImage { policy, image, proof: Proof { verdicts } })
@@ -209,6 +219,31 @@ fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Result<(), Pro
     Ok(())
 }
 
+/// What is audited says by which rule: `decide` keeps the last rule it meets, so that a record without
+/// one would silence another one's.
+fn audit_names_its_rules(image: &Image) -> Result<(), ProveError> {
+    let silent = |flags: u32, rule: u32| {
+        flags & (Pair::AUDIT_DENIED | Pair::AUDIT_INSIDE) != Pair::AUDIT_INSIDE && rule == NO_RULE
+    };
+    let cells = image
+        .cells
+        .iter()
+        .any(|cell| cell.flags & (Cell::AUDIT_DENIED | Cell::AUDIT_EXCLUSIVE) != 0 && cell.audit_rule == NO_RULE);
+    let programs = image.programs.iter().any(|bucket| {
+        let entries = bucket.ids.iter().zip(bucket.flags).zip(bucket.audit_rules);
+        entries.filter(|((id, _), _)| **id != 0).any(|((_, flags), rule)| silent(flags, rule))
+    });
+    let pairs = image.pairs.iter().any(|bucket| {
+        let entries = bucket.programs.iter().zip(bucket.flags).zip(bucket.audit_rules);
+        entries.filter(|((number, _), _)| **number != 0).any(|((_, flags), rule)| silent(flags, rule))
+    });
+    let tables = [(cells, "the cells"), (programs, "the programs"), (pairs, "the pairs")];
+    match tables.into_iter().find(|(is_silent, _)| *is_silent) {
+        Some((_, table)) => Err(ProveError::Record { table }),
+        None => Ok(()),
+    }
+}
+
 /// Addresses that the same rules cover, and from which a search in the tables goes on in the same way.
 #[derive(Clone, Copy)]
 struct Area {
@@ -241,11 +276,11 @@ fn askable_v4(area: &Area) -> Option<(u32, u32)> {
     (first <= last).then_some((first, last))
 }
 
-/// As [`askable_v4`]: what lies before the mapped addresses, and what lies behind them.
+/// As [`askable_v4`]: what lies before, between and behind mapped and translated addresses, and the latter.
 fn askable_v6(area: &Area) -> impl Iterator<Item = (u128, u128)> + use<> {
-    let before = (area.first.max(1), area.last.min(MAPPED.0 - 1));
-    let behind = (area.first.max(MAPPED.1 + 1), area.last);
-    [before, behind].into_iter().filter(|(first, last)| first <= last)
+    let parts = [(1, MAPPED.0 - 1), (MAPPED.1 + 1, NAT64.0 - 1), NAT64, (NAT64.1 + 1, u128::MAX)];
+    let (first, last) = (area.first, area.last);
+    parts.into_iter().map(move |part| (first.max(part.0), last.min(part.1))).filter(|(first, last)| first <= last)
 }
 
 /// Ports that the same rules cover, and that lead to the same cell.
@@ -475,6 +510,8 @@ struct Visit {
 #[derive(Default)]
 struct Visits {
     known: HashSet<Vec<(u32, u32)>>,
+    /// The planes that were seen.
+    alone: HashSet<usize>,
     /// The pairs of planes that were seen on both sides of a gateway.
     planes: HashSet<(usize, usize)>,
     list: Vec<Visit>,
@@ -489,6 +526,9 @@ impl Visits {
     }
 
     fn area(&mut self, planes: &Planes, area: &Area, address: Address) {
+        if !self.alone.insert(area.plane) {
+            return;
+        }
         for ports in planes.of(area) {
             if let Some(cell) = ports.cell {
                 self.seen(&[(cell, ports.set)], request(address, ports.first));
@@ -520,21 +560,23 @@ struct Job<'a> {
     opens_profile: bool,
 }
 
-fn jobs<'a>(visits: &'a [Visit], asking: &Asking<'_>, classes: &Classes, sets: &Sets) -> Vec<Job<'a>> {
+fn jobs<'a>(visits: &'a Visits, asking: &Asking<'_>, classes: &Classes, sets: &Sets) -> Vec<Job<'a>> {
     let all: BTreeSet<usize> = (0..asking.policy.policy().programs.len()).collect();
     let own = treated_alone(asking.image);
     // Which programs have still to be asked about in a cell of each profile: (profile, flags of the cell).
     let mut waiting: BTreeMap<Vec<(u32, u32)>, BTreeSet<usize>> = BTreeMap::new();
-    let mut jobs = Vec::with_capacity(visits.len());
-    for visit in visits {
+    let mut jobs = Vec::with_capacity(visits.list.len());
+    for visit in &visits.list {
         let flags = |cell: u32| asking.image.cells.get(cell as usize).map_or(0, |cell| cell.flags);
         let profile: Vec<(u32, u32)> =
             visit.places.iter().map(|(cell, set)| (sets.of(*set).profile, flags(*cell))).collect();
         let opens_profile = !waiting.contains_key(&profile);
-        // Both verdicts behind a gateway are asked about where they are the only one. What is left is how
-        // they meet: once for each profile, and wherever the tables differ on whether a rule names the place.
+        // Where both verdicts behind a gateway are asked about alone as well, what is left is how they meet:
+        // once for each profile, and wherever the tables err on whether a rule names the place.
         let agrees = |(cell, set): &(u32, u32)| (flags(*cell) & Cell::NAMED != 0) == sets.of(*set).names;
-        if !opens_profile && visit.places.len() == 2 && visit.places.iter().skip(1).all(agrees) {
+        let alone = |place: &(u32, u32)| visits.known.contains([*place].as_slice());
+        let meets = visit.places.len() == 2 && visit.places.iter().all(|place| agrees(place) && alone(place));
+        if meets && !opens_profile {
             continue;
         }
         let mut programs = BTreeSet::new();
@@ -603,10 +645,7 @@ impl Job<'_> {
 }
 
 /// Does the work on as many threads as the machine runs at once; of several errors, the first one counts.
-fn in_parallel<T: Sync>(
-    items: &[T],
-    work: impl Fn(&T) -> Result<u64, ProveError> + Sync,
-) -> Result<u64, ProveError> {
+fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<u64, ProveError> + Sync) -> Result<u64, ProveError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let all = |part: &[T]| part.iter().try_fold(0, |sum, item| work(item).map(|verdicts| sum + verdicts));
     std::thread::scope(|scope| {

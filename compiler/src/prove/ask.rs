@@ -5,9 +5,9 @@ use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bfp_bundle::decide::{Reason, Verdict, decide, decide_raw};
+use bfp_bundle::identity::Executable;
 use bfp_bundle::image::{Image, NamedExecutable};
 use bfp_bundle::label::{Label, Proof, UNDER_MAX};
-use bfp_bundle::identity::Executable;
 use bfp_bundle::record::NO_RULE;
 use bfp_bundle::request::{Address, Request};
 
@@ -80,9 +80,9 @@ impl Asking<'_> {
     pub(super) fn descendant(&self) -> Asker {
         let restricted = |executable: &&NamedExecutable| executable.flags & Executable::RESTRICTED != 0;
         let first = self.image.executables.iter().enumerate().filter(|(_, executable)| restricted(executable));
-        let last = first.take(UNDER_MAX).fold(self.stranger(), |asker, (program, _)| {
-            self.execute(&asker, Some(program), Proof::NameOnly)
-        });
+        let last = first
+            .take(UNDER_MAX)
+            .fold(self.stranger(), |asker, (program, _)| self.execute(&asker, Some(program), Proof::NameOnly));
         self.execute(&last, None, Proof::Proven)
     }
 
@@ -137,7 +137,9 @@ impl Asking<'_> {
         let decided = match verdict.reason {
             Reason::Default => verdict.rule == NO_RULE && policy.default == Default::Allow,
             Reason::NotGranted => verdict.rule == NO_RULE && policy.default != Default::Allow,
-            Reason::Granted => any(verdict.rule, &|weighed| identities(process).any(|identity| weighed.grants(identity))),
+            Reason::Granted => {
+                any(verdict.rule, &|weighed| identities(process).any(|identity| weighed.grants(identity)))
+            }
             Reason::Denied => enforced(&[Effect::Deny, Effect::Confined]),
             Reason::Exclusive => enforced(&[Effect::Exclusive]),
             Reason::Confined => enforced(&[Effect::Confined]),

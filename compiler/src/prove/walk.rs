@@ -22,7 +22,8 @@ pub(super) fn v6(image: &Image) -> Vec<Class<Option<Step>>> {
     let root = Step(image.policy.root_v6);
     walk(root, ADDRESS_LEVELS, Step::ADDRESS_DONE, u128::MAX, &|step| {
         let node = image.nodes128.get(step.index() as usize)?;
-        let ends = node.ends_high.iter().zip(&node.ends_low).map(|(high, low)| u128::from(*high) << 64 | u128::from(*low));
+        let ends =
+            node.ends_high.iter().zip(&node.ends_low).map(|(high, low)| u128::from(*high) << 64 | u128::from(*low));
         Some(ends.zip(node.next).collect())
     })
 }
