@@ -85,6 +85,10 @@ guest-programs: compiler enforcer
 kernel *KERNELS="6.12": (setup KERNELS) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} {{ KERNELS }}
 
+# How a build's time divides among its stages, for policies of 1 000 to 100 000 rules over a million addresses
+bench-compiler *SIZE:
+    @cargo bench -p bfp-compiler --bench size -- {{ SIZE }}
+
 # All tests: those without a kernel, the demo (DNS by knot, end to end), and the kernel tests on two kernels
 test: check demo (kernel "6.1" "6.12")
 

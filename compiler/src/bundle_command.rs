@@ -76,10 +76,12 @@ pub(crate) fn build(arguments: &BuildArguments) -> Answer {
     let checked = pipeline::check(&files.source()).map_err(show)?;
     warn(&checked, &files);
     let image = pipeline::lower(&checked).map_err(show)?;
-    let bundle = pipeline::sign(&files.source(), &checked, &image, release, &keys).map_err(show)?;
+    let proven = pipeline::prove(&checked, image).map_err(show)?;
+    let bundle = pipeline::sign(&files.source(), &proven, release, &keys).map_err(show)?;
     write(&arguments.output, &bundle)?;
     Ok(format!(
-        "{}: policy {}, revision {}, {} bytes, signed by {}\n",
+        "verdicts proven: {}\n{}: policy {}, revision {}, {} bytes, signed by {}\n",
+        proven.proof(),
         arguments.output.display(),
         checked.policy().name,
         arguments.revision,

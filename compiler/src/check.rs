@@ -8,6 +8,7 @@
 mod concern;
 mod grants;
 mod merged;
+mod overlap;
 mod reach;
 mod rotating;
 mod shadow;
@@ -106,16 +107,12 @@ pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Findings> {
 
 fn contradictions(policy: &ResolvedPolicy) -> Vec<CheckError> {
     let mut errors = Vec::new();
+    let pairs = overlap::Pairs::of(&policy);
     for (index, rule) in policy.rules.iter().enumerate() {
         if rule.effect == Effect::Exclusive && rule.subjects == Subjects::Everyone {
             errors.push(CheckError::OnlyEveryone { span: rule.subjects_span });
         }
-        for later in policy
-            .rules
-            .iter()
-            .skip(index + 1)
-            .filter(|later| (later.effect, later.enforcement) == (rule.effect, rule.enforcement))
-        {
+        for later in pairs.later(index).filter_map(|later| policy.rules.get(later)) {
             let conflict = match rule.effect {
                 Effect::Exclusive => exclusive_conflict(policy, rule, later),
                 Effect::Confined => confinement_conflict(policy, rule, later),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! source ─ load, parse ─▶ syntax tree ─ resolve (+ lock) ─▶ names replaced ─ check ─▶ no contradiction
-//!                                                         ─ lower ─▶ image ─ sign ─▶ bundle
+//!                      ─ lower ─▶ image ─ prove ─▶ image that means the policy ─ sign ─▶ bundle
 //! ```
 //!
 //! [`pipeline`] shows them on one screen. Files, sockets and the clock are touched in [`source`] for [`load`], in
@@ -32,5 +32,7 @@ pub mod resolve;
 pub mod check;
 
 pub mod lower;
+
+pub mod prove;
 
 pub mod model;

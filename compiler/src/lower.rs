@@ -9,7 +9,7 @@
 mod cells;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 
 use std::collections::{BTreeMap, HashMap};

@@ -45,6 +45,14 @@ pub struct Answer {
     pub audited: bool,
 }
 
+impl Answer {
+    /// Both hold.
+    pub(crate) fn and(self, other: Answer) -> Answer {
+        let allowed = self.allowed && other.allowed;
+        Answer { allowed, audited: allowed && (self.audited || other.audited) }
+    }
+}
+
 /// Whether `process` may do what it asks for.
 pub fn answer(policy: &CheckedPolicy, process: &Process, asked: Asked) -> Answer {
     let Asked::Request(request) = asked else { return judge(policy.policy(), process, asked) };
@@ -66,46 +74,76 @@ pub fn answer(policy: &CheckedPolicy, process: &Process, asked: Asked) -> Answer
     if !policy.policy().rules.iter().any(|rule| !rule.covers_everything && covers(rule, second)) {
         return first;
     }
-    let second = judge(policy.policy(), process, second);
-    let allowed = first.allowed && second.allowed;
-    Answer { allowed, audited: allowed && (first.audited || second.audited) }
+    first.and(judge(policy.policy(), process, second))
 }
 
 /// The same, of a request whose address stands for itself.
 pub(crate) fn judge(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Answer {
-    let is = |rule: &Rule, identity: Option<ProgramIndex>| match &rule.subjects {
-        Subjects::Everyone => true,
-        Subjects::Programs(programs) => identity.is_some_and(|program| programs.contains(&program)),
-    };
-    let is_under = |rule: &Rule| match &rule.subjects {
-        Subjects::Everyone => true,
-        Subjects::Programs(programs) => process.under.iter().any(|program| programs.contains(program)),
-    };
-    let refuses = |rule: &Rule, identity: Option<ProgramIndex>| match rule.effect {
-        Effect::Exclusive => covers(rule, asked) && !is(rule, identity),
-        Effect::Confined => !covers(rule, asked) && is_under(rule),
-        Effect::Deny => covers(rule, asked) && is_under(rule),
-        Effect::Allow => false,
-    };
-    let grants = |rule: &Rule, identity: Option<ProgramIndex>| {
-        rule.enforcement == Enforcement::Enforced
-            && rule.effect != Effect::Deny
-            && covers(rule, asked)
-            && is(rule, identity)
-    };
-    // One identity must satisfy everything: its own, or one that it inherits.
-    let identities = std::iter::once(process.program).chain(process.heir_of.iter().copied().map(Some));
+    let weighed: Vec<Weighed<'_>> =
+        policy.rules.iter().map(|rule| Weighed { rule, covers: covers(rule, asked) }).collect();
+    weigh(policy.default, &weighed, process)
+}
+
+/// A rule, and whether its right side covers what is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weighed<'a> {
+    pub(crate) rule: &'a Rule,
+    pub(crate) covers: bool,
+}
+
+impl Weighed<'_> {
+    fn is(&self, identity: Option<ProgramIndex>) -> bool {
+        match &self.rule.subjects {
+            Subjects::Everyone => true,
+            Subjects::Programs(programs) => identity.is_some_and(|program| programs.binary_search(&program).is_ok()),
+        }
+    }
+
+    fn is_under(&self, process: &Process) -> bool {
+        match &self.rule.subjects {
+            Subjects::Everyone => true,
+            Subjects::Programs(programs) => process.under.iter().any(|program| programs.binary_search(program).is_ok()),
+        }
+    }
+
+    /// Whether the rule refuses, or would if it were enforced.
+    pub(crate) fn refuses(&self, process: &Process, identity: Option<ProgramIndex>) -> bool {
+        match self.rule.effect {
+            Effect::Exclusive => self.covers && !self.is(identity),
+            Effect::Confined => !self.covers && self.is_under(process),
+            Effect::Deny => self.covers && self.is_under(process),
+            Effect::Allow => false,
+        }
+    }
+
+    /// Whether the rule is a grant to this identity.
+    pub(crate) fn grants(&self, identity: Option<ProgramIndex>) -> bool {
+        self.rule.enforcement == Enforcement::Enforced
+            && self.rule.effect != Effect::Deny
+            && self.covers
+            && self.is(identity)
+    }
+}
+
+/// The identities that may satisfy a policy: its own, and those that it inherits.
+pub(crate) fn identities(process: &Process) -> impl Iterator<Item = Option<ProgramIndex>> + '_ {
+    std::iter::once(process.program).chain(process.heir_of.iter().copied().map(Some))
+}
+
+/// What the rules answer together. A rule that neither covers nor confines may be left out.
+pub(crate) fn weigh(default: Default, rules: &[Weighed<'_>], process: &Process) -> Answer {
+    // One identity must satisfy everything.
     let allowing = |identity: &Option<ProgramIndex>| {
-        let enforced = |rule: &&Rule| rule.enforcement == Enforcement::Enforced;
-        !policy.rules.iter().filter(enforced).any(|rule| refuses(rule, *identity))
-            && (policy.default == Default::Allow || policy.rules.iter().any(|rule| grants(rule, *identity)))
+        let enforced = |weighed: &&Weighed<'_>| weighed.rule.enforcement == Enforcement::Enforced;
+        !rules.iter().filter(enforced).any(|weighed| weighed.refuses(process, *identity))
+            && (default == Default::Allow || rules.iter().any(|weighed| weighed.grants(*identity)))
     };
     // The first identity that is allowed is the one that audit judges.
-    let Some(identity) = identities.into_iter().find(allowing) else {
+    let Some(identity) = identities(process).find(allowing) else {
         return Answer { allowed: false, audited: false };
     };
-    let audited = |rule: &&Rule| rule.enforcement == Enforcement::Audited;
-    Answer { allowed: true, audited: policy.rules.iter().filter(audited).any(|rule| refuses(rule, identity)) }
+    let audited = |weighed: &&Weighed<'_>| weighed.rule.enforcement == Enforcement::Audited;
+    Answer { allowed: true, audited: rules.iter().filter(audited).any(|weighed| weighed.refuses(process, identity)) }
 }
 
 /// Whether a rule's right side covers what is asked for.

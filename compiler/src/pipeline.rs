@@ -15,7 +15,8 @@ use sha2::{Digest, Sha256};
 use crate::load::Loaded;
 use crate::lock::Lock;
 use crate::policy::CheckedPolicy;
-use crate::{check, lower, resolve};
+use crate::prove::ProvenImage;
+use crate::{check, lower, prove, resolve};
 
 /// The errors of the stage that failed: all of them.
 pub type Findings = Vec<Box<dyn Diagnostic + Send + Sync>>;
@@ -44,6 +45,11 @@ pub fn lower(policy: &CheckedPolicy) -> Result<Image, Findings> {
     lower::lower(policy).map_err(|error| boxed(vec![error]))
 }
 
+/// Tables → tables that are proven to mean what the policy means.
+pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Findings> {
+    prove::prove(policy, image).map_err(|error| boxed(vec![error]))
+}
+
 /// What a release says about itself, beside what the source says.
 #[derive(Clone, Debug, Default)]
 pub struct Release {
@@ -57,14 +63,14 @@ pub struct Release {
     pub audience: Vec<String>,
 }
 
-/// Tables → signed bundle.
+/// Proven tables → signed bundle.
 pub fn sign(
     source: &Source<'_>,
-    policy: &CheckedPolicy,
-    image: &Image,
+    proven: &ProvenImage<'_>,
     release: Release,
     keys: &[SecretKey],
 ) -> Result<Vec<u8>, Findings> {
+    let policy = proven.policy();
     let manifest = Manifest {
         policy: policy.policy().name.clone(),
         revision: release.revision,
@@ -77,7 +83,7 @@ pub fn sign(
         needs: lower::needs(policy).into_iter().map(|need| need as u16).collect(),
         sections: Vec::new(),
     };
-    envelope::seal(manifest, image, &debug(source, policy), keys)
+    envelope::seal(manifest, proven.image(), &debug(source, policy), keys)
         .map_err(|error| boxed(vec![SealError { reason: error.to_string() }]))
 }
 

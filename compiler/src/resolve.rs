@@ -129,10 +129,9 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
         resolver.programs(&declaration.programs, Some(name), &mut Vec::new());
     }
     resolver.hosts.values().for_each(|unused| drop(resolver.destinations(&unused.destinations, &mut Vec::new())));
-    let mut errors = resolver.errors.take();
+    let errors = resolver.errors.take();
     if !errors.is_empty() {
-        errors.sort_by_key(|error| error.labels().and_then(|mut labels| labels.next()).map(|first| first.offset()));
-        return Err(errors);
+        return Err(errors.into_values().flatten().collect());
     }
     Ok(ResolvedPolicy {
         name: name.map_or_else(|| stem.to_owned(), |name| name.node.clone()),
@@ -161,7 +160,8 @@ struct Resolver<'a> {
     programs: BTreeMap<&'a str, &'a syntax::ProgramDeclaration>,
     hosts: BTreeMap<&'a str, &'a syntax::HostDeclaration>,
     used: RefCell<BTreeSet<String>>,
-    errors: RefCell<Vec<ResolveError>>,
+    /// By the first place that each shows.
+    errors: RefCell<BTreeMap<Option<usize>, Vec<ResolveError>>>,
     paths: RefCell<Vec<Program>>,
     path_numbers: RefCell<BTreeMap<String, ProgramIndex>>,
     names: RefCell<BTreeMap<DnsName, Vec<IpAddr>>>,
@@ -202,10 +202,12 @@ impl<'a> Resolver<'a> {
     }
 
     fn fail(&self, error: ResolveError) {
+        // A declaration that is used twice is wrong once, and is so at the same place.
+        let place = error.labels().and_then(|mut labels| labels.next()).map(|first| first.offset());
         let mut errors = self.errors.borrow_mut();
-        // A declaration that is used twice is wrong once.
-        if !errors.contains(&error) {
-            errors.push(error);
+        let at_place = errors.entry(place).or_default();
+        if !at_place.contains(&error) {
+            at_place.push(error);
         }
     }
 
@@ -222,8 +224,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn check_declared(&self, name: &syntax::Name) -> bool {
-        let earlier = self.declared().into_iter().find(|(declared, _)| *declared == name.node);
-        if let Some((_, first)) = earlier {
+        let written = name.node.as_str();
+        let program = self.programs.get(written).map(|declaration| declaration.name.span);
+        if let Some(first) = program.or_else(|| self.hosts.get(written).map(|declaration| declaration.name.span)) {
             self.fail(ResolveError::DuplicateName { name: name.node.clone(), first, second: name.span });
         } else if BUILTIN.contains(&name.node.as_str()) {
             self.fail(ResolveError::Builtin { name: name.node.clone(), span: name.span });

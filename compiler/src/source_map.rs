@@ -14,6 +14,8 @@ pub struct SourceMap {
     text: String,
     // INVARIANT: in the order of the text, and each begins behind the end of the one before it.
     files: Vec<SourceFile>,
+    /// Where the lines end, in order.
+    line_ends: Vec<usize>,
 }
 
 /// One of the files.
@@ -33,6 +35,7 @@ impl SourceMap {
     pub fn add(&mut self, shown: String, name: String, text: &str) -> Span {
         let start = self.text.len();
         let span = Span { start, end: start + text.len() };
+        self.line_ends.extend(text.match_indices('\n').map(|(at, _)| start + at));
         self.text.push_str(text);
         // Between two files lies a place that belongs to neither.
         self.text.push('\n');
@@ -59,8 +62,8 @@ impl SourceMap {
     /// The line of a place in its file, from 1.
     pub fn line_at(&self, at: usize) -> u32 {
         let start = self.file_at(at).map_or(0, |file| file.span.start);
-        let before = self.text.get(start..at).unwrap_or_default();
-        before.bytes().filter(|&byte| byte == b'\n').count() as u32 + 1
+        let ends_before = |place: usize| self.line_ends.partition_point(|end| *end < place);
+        (ends_before(at) - ends_before(start)) as u32 + 1
     }
 
     /// What a bundle says of its source: the SHA-256 of the text; of several files, that of the list which
@@ -81,7 +84,7 @@ impl SourceMap {
     /// The same places with another text, which shows what must not be shown as it is.
     #[must_use]
     pub fn shown_as(&self, show: impl Fn(&str) -> String) -> SourceMap {
-        SourceMap { text: show(&self.text), files: self.files.clone() }
+        SourceMap { text: show(&self.text), files: self.files.clone(), line_ends: self.line_ends.clone() }
     }
 }
 

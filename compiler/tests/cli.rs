@@ -128,6 +128,9 @@ fn a_policy_is_built_verified_inspected_and_explained() {
     assert_eq!(place.ok(&["check", "kms.bfp"]), "kms.bfp: ok, 1 rule, 1 program\n");
     let bytes = place.built(&["--revision", "7"]);
     let built = place.ok(&["build", "kms.bfp", "-o", "kms.bfpb", "--key", "key", "--revision", "7"]);
+    let (proven, built) = built.split_once('\n').unwrap();
+    let (asked, held) = proven.strip_prefix("verdicts proven: ").unwrap().split_once(" of ").unwrap();
+    assert_eq!(asked, held);
     assert!(built.starts_with("kms.bfpb: policy payments, revision 7, "), "{built}");
     assert_eq!(fs::read(place.path("kms.bfpb")).unwrap(), bytes, "built again, and different");
 

@@ -1,6 +1,6 @@
 //! Cells: a set of rules that cover a request → what holds for everyone, and for each program.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use bfp_bundle::identity::Executable;
 use bfp_bundle::record::{Cell, NO_RULE, Pair, Step};
@@ -93,15 +93,27 @@ impl<'a> Cells<'a> {
     pub(super) fn pairs(&self) -> impl Iterator<Item = (u32, usize, Pair)> + '_ {
         let elsewhere: Vec<Pair> = (0..self.policy.programs.len()).map(|program| self.elsewhere(program)).collect();
         self.rules.iter().enumerate().flat_map(move |(cell, rules)| {
-            let mut programs = BTreeSet::new();
-            for rule in rules.iter().filter_map(|rule| self.policy.rules.get(*rule)) {
+            // Each program with the rules that can matter to it: a cell of ten thousand rules for as many
+            // programs is not ten thousand times ten thousand rules.
+            let mut shared: Vec<usize> = Vec::new();
+            let mut own: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+            for number in rules {
+                let Some(rule) = self.policy.rules.get(*number) else { continue };
+                if rule.effect == Effect::Exclusive || rule.subjects == Subjects::Everyone {
+                    shared.push(*number);
+                }
                 if let Subjects::Programs(subjects) = &rule.subjects {
-                    programs.extend(subjects.iter().map(|ProgramIndex(program)| *program));
+                    subjects.iter().for_each(|program| own.entry(program.0).or_default().push(*number));
                 }
             }
-            let differing: Vec<_> = programs
+            let differing: Vec<_> = own
                 .into_iter()
-                .map(|program| (cell as u32, program, self.pair(program, rules)))
+                .map(|(program, mut rules)| {
+                    rules.extend(&shared);
+                    rules.sort_unstable();
+                    rules.dedup();
+                    (cell as u32, program, self.pair(program, &rules))
+                })
                 .filter(|(_, program, pair)| elsewhere.get(*program).is_none_or(|base| base != pair))
                 .collect();
             differing

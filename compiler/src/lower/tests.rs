@@ -82,7 +82,7 @@ fn rule() -> impl Strategy<Value = Rule> {
     )
 }
 
-fn policy() -> impl Strategy<Value = CheckedPolicy> {
+pub(crate) fn policy() -> impl Strategy<Value = CheckedPolicy> {
     (prop::collection::vec(rule(), 0..6), any::<bool>(), any::<[bool; 4]>()).prop_map(|(rules, deny, heirs)| {
         CheckedPolicy {
             warnings: Vec::new(),
@@ -112,7 +112,7 @@ fn policy() -> impl Strategy<Value = CheckedPolicy> {
 }
 
 /// Every address and port at an edge of the policy or beside one, with every protocol.
-fn requests(policy: &ResolvedPolicy) -> Vec<Request> {
+pub(crate) fn requests(policy: &ResolvedPolicy) -> Vec<Request> {
     let mut addresses =
         vec![Address::V4(0), Address::v6(0), Address::v6(0xffff_0a00_0001), Address::v6(0xffff_0000_0000)];
     let mut ports = vec![0, 443, u16::MAX];
@@ -149,12 +149,13 @@ fn requests(policy: &ResolvedPolicy) -> Vec<Request> {
 
 /// Strangers, each program with proof and without, and each program started by each other one, itself
 /// proven or not.
-fn processes(policy: &ResolvedPolicy, image: &Image) -> Vec<(Process, Label)> {
+pub(crate) fn processes(policy: &ResolvedPolicy, image: &Image) -> Vec<(Process, Label)> {
     let mut found = vec![(Process::default(), Label::STRANGER)];
-    for parent in 0..PATHS.len() {
+    let programs = policy.programs.len();
+    for parent in 0..programs {
         for proof in [Proof::Proven, Proof::NameOnly] {
             let started = execute(policy, image, (Process::default(), Label::STRANGER), parent, proof);
-            for child in 0..PATHS.len() {
+            for child in 0..programs {
                 found.push(execute(policy, image, started.clone(), child, Proof::Proven));
             }
             found.push(started);
@@ -181,7 +182,7 @@ fn execute(
     (process, label)
 }
 
-fn answer(verdict: Verdict) -> Answer {
+pub(crate) fn answer(verdict: Verdict) -> Answer {
     Answer { allowed: verdict.is_allowed(), audited: verdict.is_allowed() && verdict.audited != NO_RULE }
 }
 

@@ -105,3 +105,25 @@ fn build<K: Copy>(
         level = above;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::expect_used, reason = "a test may fail loudly")]
+    use super::*;
+
+    #[test]
+    fn more_ranges_than_the_levels_can_search_are_refused_with_both_numbers() {
+        let ranges = |count: u32| (0..count).map(|key| (key, Step::PORT_DONE | key)).collect::<Vec<_>>();
+        let full = build(ranges(16), 1, "keys", |children| children.len());
+        assert!(full.is_ok());
+        let error = build(ranges(17), 1, "keys", |_| 0).expect_err("one level holds sixteen ranges");
+        assert_eq!(error.to_string(), "the policy is too large: its keys would need 17 entries, and 16 is the limit");
+    }
+
+    #[test]
+    fn a_node_that_cannot_be_numbered_is_refused() {
+        let ranges = vec![(0_u32, 0), (1, 1)];
+        let error = build(ranges, 1, "keys", |_| Step::INDEX_MAX as usize + 1).expect_err("it has no number");
+        assert!(matches!(error, LowerError::Capacity { what: "nodes", .. }));
+    }
+}

@@ -20,9 +20,11 @@ pub(crate) fn without(base: &[Destination], removed: &[Destination]) -> Vec<Dest
     sweep(base, removed, ports_without)
 }
 
-/// Whether some request is covered by both.
+/// Whether some request is covered by both, which are unions: the shorter one is looked up in the longer.
 pub(crate) fn overlaps(a: &[Destination], b: &[Destination]) -> bool {
-    !sweep(a, b, |left, right| ports_without(left, &ports_without(left, right))).is_empty()
+    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    let shared = |ports: &[PortRange], other: &[PortRange]| ports_without(ports, other) != ports;
+    short.iter().any(|one| meeting(long, one.addresses).iter().any(|other| shared(&one.ports, &other.ports)))
 }
 
 /// Whether an address is covered, on some port.
@@ -35,9 +37,23 @@ pub(crate) fn covers_address(of: &[Destination], address: IpAddr) -> bool {
     of.iter().any(covers)
 }
 
-/// Whether `outer` covers everything that `inner` covers.
+/// Whether `outer` covers everything that `inner` covers; both are unions.
 pub(crate) fn contains(outer: &[Destination], inner: &[Destination]) -> bool {
-    without(inner, outer).is_empty()
+    inner.iter().all(|one| without(std::slice::from_ref(one), meeting(outer, one.addresses)).is_empty())
+}
+
+/// The part of a union that shares an address with a range.
+fn meeting(union: &[Destination], range: Addresses) -> &[Destination] {
+    let ends = |addresses: Addresses| match addresses {
+        Addresses::V4(first, last) => (0, u128::from(first), u128::from(last)),
+        Addresses::V6(first, last) => (1, first, last),
+        Addresses::Raw => (2, 0, 0),
+    };
+    let (family, first, last) = ends(range);
+    let place = |destination: &Destination| ends(destination.addresses);
+    let start = union.partition_point(|one| (place(one).0, place(one).2) < (family, first));
+    let end = union.partition_point(|one| (place(one).0, place(one).1) <= (family, last));
+    union.get(start..end).unwrap_or_default()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

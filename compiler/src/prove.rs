@@ -1,0 +1,659 @@
+//! Translation validation: (checked policy, image) → an image that is proven to mean what the policy
+//! means, or the request of which it does not.
+//!
+//! No bundle is made of an image that lowering made wrongly, whatever the reason: [`ProvenImage`] is made
+//! here alone, and only that can be signed. This is no test of some policies, but a proof for the policy
+//! at hand, in every build.
+//!
+//! **Requests.** They fall into finitely many classes, within which neither the policy nor the tables can
+//! change their answer. The policy's own edges come from its destinations ([`sweep`]), the tables' from
+//! their nodes ([`walk`]), and both cut. Each class is asked about at both ends of its addresses and of its
+//! ports; an IPv4 class also as mapped, unspecified and NAT64 addresses.
+//!
+//! **Processes.** A verdict is `no(cell) ∨ ∃ u in under: no(cell, u) ∨ ¬∃ identity: grant(cell, identity)`, in
+//! `decide` as in the model, and the same with `audit` in the place of `no`. Each term needs one program,
+//! so programs are asked about one at a time: proven, by name alone, as what started a stranger, and as
+//! what started somebody who is allowed (where a refusal of its own shows). A chain of as many
+//! restricted programs as a label holds is asked about too.
+//!
+//! **Programs.** `decide` knows a request by its cell only. So once the way of each class to its cell is
+//! known, each pair of a cell and the rules that cover it is asked about once, for the programs that these
+//! rules name, and for those that the tables treat in a way of their own there. All others are treated
+//! as they are elsewhere: each is asked about in one cell of each profile, a profile being what the rules say
+//! of somebody whom they do not name.
+//!
+//! Nothing of this is shared with lowering, except the plain model of what a rule means.
+
+mod ask;
+mod meaning;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use self::ask::Witness;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt::{self, Display};
+
+use bfp_bundle::decide::find_cell;
+use bfp_bundle::identity::Executable;
+use bfp_bundle::image::Image;
+use bfp_bundle::label::{ProgramId, Proof as Identity};
+use bfp_bundle::record::{BUCKET, Cell, NO_RULE, Pair, Step};
+use bfp_bundle::request::{Address, LAST_PORT_KEY, LOOPBACK_V4, Protocol, Request};
+
+use self::ask::{Asker, Asking, same};
+use self::meaning::{Index, Meaning};
+use self::sweep::{Class, Classes};
+use crate::lower::program_id;
+use crate::model::{Answer, Asked, Process};
+use crate::policy::{CheckedPolicy, Effect, ProgramIndex, Subjects};
+
+/// The tables do not mean what the policy means.
+#[derive(Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
+pub enum ProveError {
+    /// They answer otherwise.
+    #[error("the tables are wrong: {0}")]
+    #[diagnostic(code(prove::mismatch), help("this is a defect of the compiler: report it with the policy"))]
+    Mismatch(Box<Witness>),
+    /// They take a program for another one.
+    #[error("the tables are wrong about the program `{path}`: {what}")]
+    #[diagnostic(code(prove::identity), help("this is a defect of the compiler: report it with the policy"))]
+    Identity {
+        /// The program.
+        path: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A record says that `audit` has something to report, and not which rule.
+    #[error("the tables are wrong: a record of {table} is audited by no rule")]
+    #[diagnostic(code(prove::record), help("this is a defect of the compiler: report it with the policy"))]
+    Record {
+        /// Where it stands.
+        table: &'static str,
+    },
+}
+
+impl From<Box<Witness>> for ProveError {
+    fn from(witness: Box<Witness>) -> ProveError {
+        ProveError::Mismatch(witness)
+    }
+}
+
+/// How much was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Verdicts of the tables that are those of the policy: all that were compared.
+    verdicts: u64,
+}
+
+impl Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.verdicts.to_string();
+        let mut grouped = String::new();
+        for (at, digit) in digits.char_indices() {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
+                grouped.push(' ');
+            }
+            grouped.push(digit);
+        }
+        write!(f, "{grouped} of {grouped}")
+    }
+}
+
+/// An image of which every verdict is its policy's: the only kind that can be signed.
+#[derive(Debug)]
+pub struct ProvenImage<'a> {
+    // INVARIANT: made by `prove` alone.
+    policy: &'a CheckedPolicy,
+    image: Image,
+    proof: Proof,
+}
+
+impl ProvenImage<'_> {
+    /// The policy.
+    pub fn policy(&self) -> &CheckedPolicy {
+        self.policy
+    }
+
+    /// Its tables.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// How much was asked.
+    pub fn proof(&self) -> Proof {
+        self.proof
+    }
+}
+
+/// Proves an image.
+pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, ProveError> {
+    identities_are_right(policy, &image)?;
+    audit_names_its_rules(&image)?;
+    let classes = sweep::classes(policy.policy());
+    let meaning = Meaning::new(policy.policy(), &classes.everywhere);
+    let asking = Asking { policy, image: &image, meaning: &meaning };
+
+    let mut planes = Planes::default();
+    let mut v4 = planes.areas(&classes.v4, &walk::v4(&image), &classes, &image);
+    let mut v6 = planes.areas(&classes.v6, &walk::v6(&image), &classes, &image);
+    planes.find_first(&mut v4, |area| askable_v4(area).is_some());
+    planes.find_first(&mut v6, |area| askable_v6(area).next().is_some());
+    let sets = Sets::new(&classes, &meaning);
+    let edges = Edges { asking: &asking, planes: &planes, sets: &sets };
+    let mut verdicts = in_parallel(&v4, |area| edges.of_v4(area))?;
+    verdicts += in_parallel(&v6, |area| edges.of_v6(area))?;
+    // Who asks for the unspecified address asks for loopback.
+    let of = |areas: &[Area], address: u128| areas.get(areas.partition_point(|area| area.last < address)).copied();
+    if let Some(area) = of(&v4, LOOPBACK_V4.into()) {
+        verdicts += edges.at(&area, Address::V4(0))? + edges.at(&area, Address::v6(MAPPED.0))?;
+    }
+    if let Some(area) = of(&v6, 1) {
+        verdicts += edges.at(&area, Address::v6(0))?;
+    }
+
+    let mut visits = Visits::default();
+    visits.seen(&[(image.policy.raw_cell, classes.raw)], Asked::Raw);
+    for area in &v4 {
+        askable_v4(area).into_iter().for_each(|(first, _)| visits.area(&planes, area, Address::V4(first)));
+    }
+    for area in &v6 {
+        // Behind a gateway the IPv4 address has its say too: no answer there is this area's alone.
+        let mut alone = askable_v6(area).filter(|(first, _)| !(NAT64.0..=NAT64.1).contains(first));
+        alone.next().into_iter().for_each(|(first, _)| visits.area(&planes, area, Address::v6(first)));
+    }
+    let translated = translated(&v4, &v6);
+    verdicts += in_parallel(&translated, |both| edges.of_nat64(both))?;
+    for both in &translated {
+        visits.nat64(&planes, both);
+    }
+    let jobs = jobs(&visits, &asking, &classes, &sets);
+    let descendant = asking.descendant();
+    verdicts += in_parallel(&jobs, |job| job.ask(&asking, &classes, &descendant))?;
+    Ok(ProvenImage { policy, image, proof: Proof { verdicts } })
+}
+
+/// The first and last address of ::ffff:0:0/96, which are judged as IPv4.
+const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
+
+/// The first and last address of 64:ff9b::/96, behind which lies an IPv4 address.
+const NAT64: (u128, u128) = (0x0064_ff9b << 96, 0x0064_ff9b << 96 | 0xffff_ffff);
+
+/// The executables are the policy's programs, and the table of programs knows each once.
+fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Result<(), ProveError> {
+    let policy = policy.policy();
+    let wrong = |path: &str, what| Err(ProveError::Identity { path: path.to_owned(), what });
+    let mut restricted = BTreeSet::new();
+    for rule in policy.rules.iter().filter(|rule| matches!(rule.effect, Effect::Confined | Effect::Deny)) {
+        if let Subjects::Programs(programs) = &rule.subjects {
+            restricted.extend(programs.iter().copied());
+        }
+    }
+    let mut known: HashMap<ProgramId, u32> = HashMap::new();
+    for id in image.programs.iter().flat_map(|bucket| bucket.ids).filter(|id| *id != 0) {
+        *known.entry(id).or_default() += 1;
+    }
+    for (index, program) in policy.programs.iter().enumerate() {
+        let Some(executable) = image.executables.get(index) else {
+            return wrong(&program.path, "it is missing among the executables");
+        };
+        let flags = if restricted.contains(&ProgramIndex(index)) { Executable::RESTRICTED } else { 0 }
+            | if program.with_children { Executable::WITH_CHILDREN } else { 0 };
+        let id = program_id(&program.path);
+        let checks = [
+            (executable.path == program.path, "another path stands in its place"),
+            (executable.program == id, "its id is not the one of its path"),
+            (executable.flags == flags, "what it passes on to what it starts"),
+            (executable.pins == program.pins, "its fs-verity digests"),
+            (known.get(&id) == Some(&1), "it does not stand once in the table of programs"),
+        ];
+        if let Some((_, what)) = checks.into_iter().find(|(right, _)| !right) {
+            return wrong(&program.path, what);
+        }
+    }
+    if let Some(more) = image.executables.get(policy.programs.len()) {
+        return wrong(&more.path, "the policy does not name it");
+    }
+    Ok(())
+}
+
+/// What is audited says by which rule: `decide` keeps the last rule it meets, so that a record without
+/// one would silence another one's.
+fn audit_names_its_rules(image: &Image) -> Result<(), ProveError> {
+    let silent = |flags: u32, rule: u32| {
+        flags & (Pair::AUDIT_DENIED | Pair::AUDIT_INSIDE) != Pair::AUDIT_INSIDE && rule == NO_RULE
+    };
+    let cells = image
+        .cells
+        .iter()
+        .any(|cell| cell.flags & (Cell::AUDIT_DENIED | Cell::AUDIT_EXCLUSIVE) != 0 && cell.audit_rule == NO_RULE);
+    let programs = image.programs.iter().any(|bucket| {
+        let entries = bucket.ids.iter().zip(bucket.flags).zip(bucket.audit_rules);
+        entries.filter(|((id, _), _)| **id != 0).any(|((_, flags), rule)| silent(flags, rule))
+    });
+    let pairs = image.pairs.iter().any(|bucket| {
+        let entries = bucket.programs.iter().zip(bucket.flags).zip(bucket.audit_rules);
+        entries.filter(|((number, _), _)| **number != 0).any(|((_, flags), rule)| silent(flags, rule))
+    });
+    let tables = [(cells, "the cells"), (programs, "the programs"), (pairs, "the pairs")];
+    match tables.into_iter().find(|(is_silent, _)| *is_silent) {
+        Some((_, table)) => Err(ProveError::Record { table }),
+        None => Ok(()),
+    }
+}
+
+/// Addresses that the same rules cover, and from which a search in the tables goes on in the same way.
+#[derive(Clone, Copy)]
+struct Area {
+    first: u128,
+    last: u128,
+    /// What lies at each of these addresses: the number of a plane.
+    plane: usize,
+    /// No area before this one has this plane, of those that can be asked about.
+    is_first: bool,
+}
+
+/// Two divisions of the same keys, each cut by the other: (first, last, one value, other value).
+fn join<'a, A, B>(a: &'a [Class<A>], b: &'a [Class<B>]) -> impl Iterator<Item = (u128, u128, &'a A, &'a B)> {
+    let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
+    let mut first = 0;
+    std::iter::from_fn(move || {
+        let (one, other) = (a.peek()?, b.peek()?);
+        let last = one.last.min(other.last);
+        let found = (first, last, &one.value, &other.value);
+        a.next_if(|one| one.last == last);
+        b.next_if(|other| other.last == last);
+        first = last.wrapping_add(1);
+        Some(found)
+    })
+}
+
+/// The ends of an area that are judged as what they are: the unspecified address is not.
+fn askable_v4(area: &Area) -> Option<(u32, u32)> {
+    let (first, last) = (u32::try_from(area.first.max(1)).ok()?, u32::try_from(area.last).ok()?);
+    (first <= last).then_some((first, last))
+}
+
+/// As [`askable_v4`]: what lies before, between and behind mapped and translated addresses, and the latter.
+fn askable_v6(area: &Area) -> impl Iterator<Item = (u128, u128)> + use<> {
+    let parts = [(1, MAPPED.0 - 1), (MAPPED.1 + 1, NAT64.0 - 1), NAT64, (NAT64.1 + 1, u128::MAX)];
+    let (first, last) = (area.first, area.last);
+    parts.into_iter().map(move |part| (first.max(part.0), last.min(part.1))).filter(|(first, last)| first <= last)
+}
+
+/// Ports that the same rules cover, and that lead to the same cell.
+#[derive(Clone, Copy)]
+struct Ports {
+    first: u32,
+    last: u32,
+    set: u32,
+    cell: Option<u32>,
+}
+
+/// For each covering and way into the tables, the ports.
+#[derive(Default)]
+struct Planes {
+    numbers: HashMap<(u32, Option<Step>), usize>,
+    list: Vec<Vec<Ports>>,
+    found: HashSet<usize>,
+}
+
+impl Planes {
+    /// Cuts the policy's classes by those of the tables.
+    fn areas(
+        &mut self,
+        by_policy: &[Class<u32>],
+        by_tables: &[Class<Option<Step>>],
+        classes: &Classes,
+        image: &Image,
+    ) -> Vec<Area> {
+        let area = |(first, last, covering, step): (u128, u128, &u32, &Option<Step>)| {
+            let next = self.list.len();
+            let plane = *self.numbers.entry((*covering, *step)).or_insert(next);
+            if plane == next {
+                let by_policy = classes.ports.get(*covering as usize).map_or(&[][..], Vec::as_slice);
+                let by_tables = walk::ports(image, *step);
+                let ports = join(by_policy, &by_tables).map(|(first, last, set, cell)| Ports {
+                    first: first as u32,
+                    last: last as u32,
+                    set: *set,
+                    cell: *cell,
+                });
+                self.list.push(ports.collect());
+            }
+            Area { first, last, plane, is_first: false }
+        };
+        join(by_policy, by_tables).map(area).collect()
+    }
+
+    fn find_first(&mut self, areas: &mut [Area], is_askable: impl Fn(&Area) -> bool) {
+        for area in areas.iter_mut().filter(|area| is_askable(area)) {
+            area.is_first = self.found.insert(area.plane);
+        }
+    }
+
+    fn of(&self, area: &Area) -> &[Ports] {
+        self.list.get(area.plane).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The request at an address for what a port key stands for.
+fn request(address: Address, key: u32) -> Asked {
+    let protocol = match key >> 16 {
+        0 => Protocol::Tcp,
+        1 => Protocol::Udp,
+        2 => Protocol::Icmp,
+        _ => Protocol::Other,
+    };
+    Asked::Request(Request { address, port: key as u16, protocol })
+}
+
+/// The first and the last of a plane's ranges, as two of one port each.
+fn ends(ports: &[Ports]) -> Vec<Ports> {
+    let first = ports.first().map(|ports| Ports { last: ports.first, ..*ports });
+    let last = ports.last().map(|ports| Ports { first: ports.last, ..*ports });
+    first.into_iter().chain(last).collect()
+}
+
+/// What is known of each set of rules.
+struct Sets {
+    facts: Vec<Facts>,
+}
+
+#[derive(Clone, Copy)]
+struct Facts {
+    /// What a stranger is answered where exactly these rules cover.
+    stranger: Answer,
+    /// See [`Meaning::profile`].
+    profile: u32,
+    /// See [`Meaning::names`].
+    names: bool,
+}
+
+impl Sets {
+    fn new(classes: &Classes, meaning: &Meaning<'_>) -> Sets {
+        let facts = classes.sets.iter().map(|rules| {
+            let rules = meaning.index(rules);
+            let stranger = meaning.answer(&rules, &Process::default());
+            Facts { stranger, profile: meaning.profile(&rules), names: meaning.names(&rules) }
+        });
+        Sets { facts: facts.collect() }
+    }
+
+    fn of(&self, set: u32) -> Facts {
+        let refused = Answer { allowed: false, audited: false };
+        self.facts.get(set as usize).copied().unwrap_or(Facts { stranger: refused, profile: 0, names: true })
+    }
+}
+
+/// The questions of a stranger at the edges of every class: whether it leads to its cell.
+struct Edges<'a> {
+    asking: &'a Asking<'a>,
+    planes: &'a Planes,
+    sets: &'a Sets,
+}
+
+impl Edges<'_> {
+    fn of_v4(&self, area: &Area) -> Result<u64, ProveError> {
+        let Some((first, last)) = askable_v4(area) else { return Ok(0) };
+        let mut asked = self.at(area, Address::V4(first))?;
+        if first != last {
+            asked += self.at(area, Address::V4(last))?;
+        }
+        for (end, ports) in [first, last].into_iter().zip(ends(self.planes.of(area))) {
+            asked += self.about(&[ports], Address::v6(MAPPED.0 | u128::from(end)))?;
+        }
+        Ok(asked)
+    }
+
+    fn of_v6(&self, area: &Area) -> Result<u64, ProveError> {
+        let mut asked = 0;
+        for (first, last) in askable_v6(area) {
+            asked += self.at(area, Address::v6(first))?;
+            if first != last {
+                asked += self.at(area, Address::v6(last))?;
+            }
+        }
+        Ok(asked)
+    }
+
+    /// At both ends of each range of ports; where the same ones were asked about elsewhere, of the first and
+    /// the last range.
+    fn at(&self, area: &Area, address: Address) -> Result<u64, ProveError> {
+        let ports = self.planes.of(area);
+        if area.is_first { self.about(ports, address) } else { self.about(&ends(ports), address) }
+    }
+
+    fn about(&self, ports: &[Ports], address: Address) -> Result<u64, ProveError> {
+        let stranger = self.asking.stranger();
+        // What lies behind a NAT64 gateway adds to the answer: there, the cell alone is compared.
+        let translated = address.judged().behind_nat64().is_some();
+        let mut asked = 0;
+        for ports in ports {
+            let keys = [ports.first, ports.last];
+            for key in keys.into_iter().take(if ports.first == ports.last { 1 } else { 2 }) {
+                let request = request(address, key);
+                let model = self.sets.of(ports.set).stranger;
+                let image = self.asking.verdict(&stranger, request);
+                let found = match request {
+                    Asked::Request(request) => find_cell(self.asking.image, &request),
+                    Asked::Raw => None,
+                };
+                let leads = found.is_some() && found == ports.cell;
+                if !leads || !(translated || same(model, image)) {
+                    return Err(self.asking.witness(&stranger.process, request, model, image).into());
+                }
+                asked += 1;
+            }
+        }
+        Ok(asked)
+    }
+
+    /// At both ends of a translated range.
+    fn of_nat64(&self, both: &Translated<'_>) -> Result<u64, ProveError> {
+        let stranger = self.asking.stranger();
+        let (v4, v6) = (self.planes.of(both.v4), self.planes.of(both.v6));
+        let mut asked = 0;
+        let corners = [(both.first, v4.first(), v6.first(), 0), (both.last, v4.last(), v6.last(), LAST_PORT_KEY)];
+        for (address, v4, v6, key) in corners {
+            let (Some(v4), Some(v6)) = (v4, v6) else { continue };
+            let (v4, v6) = (self.sets.of(v4.set), self.sets.of(v6.set));
+            let model = if v4.names { v6.stranger.and(v4.stranger) } else { v6.stranger };
+            let request = request(Address::v6(address), key);
+            let image = self.asking.verdict(&stranger, request);
+            if !same(model, image) {
+                return Err(self.asking.witness(&stranger.process, request, model, image).into());
+            }
+            asked += 1;
+        }
+        Ok(asked)
+    }
+}
+
+/// A range within 64:ff9b::/96, with the area that it lies in and the one behind the gateway.
+struct Translated<'a> {
+    first: u128,
+    last: u128,
+    v4: &'a Area,
+    v6: &'a Area,
+}
+
+fn translated<'a>(v4: &'a [Area], v6: &'a [Area]) -> Vec<Translated<'a>> {
+    let mut found = Vec::new();
+    let mut behind = v4.iter().peekable();
+    let within = v6.iter().skip(v6.partition_point(|area| area.last < NAT64.0));
+    for area in within.take_while(|area| area.first <= NAT64.1) {
+        let mut first = area.first.max(NAT64.0);
+        let end = area.last.min(NAT64.1);
+        while let Some(carried) = behind.peek() {
+            let last = (NAT64.0 | carried.last).min(end);
+            found.push(Translated { first, last, v4: carried, v6: area });
+            behind.next_if(|carried| NAT64.0 | carried.last == last);
+            first = last + 1;
+            if last == end {
+                break;
+            }
+        }
+    }
+    found
+}
+
+/// A cell, the rules that cover it, and a request that lies in it; two of each behind a NAT64 gateway.
+struct Visit {
+    places: Vec<(u32, u32)>,
+    asked: Asked,
+}
+
+/// Every cell with every set of rules that leads to it, in the order in which they were found.
+#[derive(Default)]
+struct Visits {
+    known: HashSet<Vec<(u32, u32)>>,
+    /// The planes that were seen.
+    alone: HashSet<usize>,
+    /// The pairs of planes that were seen on both sides of a gateway.
+    planes: HashSet<(usize, usize)>,
+    list: Vec<Visit>,
+}
+
+impl Visits {
+    fn seen(&mut self, places: &[(u32, u32)], asked: Asked) {
+        if !self.known.contains(places) {
+            self.known.insert(places.to_vec());
+            self.list.push(Visit { places: places.to_vec(), asked });
+        }
+    }
+
+    fn area(&mut self, planes: &Planes, area: &Area, address: Address) {
+        if !self.alone.insert(area.plane) {
+            return;
+        }
+        for ports in planes.of(area) {
+            if let Some(cell) = ports.cell {
+                self.seen(&[(cell, ports.set)], request(address, ports.first));
+            }
+        }
+    }
+
+    fn nat64(&mut self, planes: &Planes, both: &Translated<'_>) {
+        if !self.planes.insert((both.v6.plane, both.v4.plane)) {
+            return;
+        }
+        let ends = |ports: &[Ports]| -> Vec<Class<Ports>> {
+            ports.iter().map(|ports| Class { last: ports.last.into(), value: *ports }).collect()
+        };
+        for (first, _, v6, v4) in join(&ends(planes.of(both.v6)), &ends(planes.of(both.v4))) {
+            if let (Some(cell6), Some(cell4)) = (v6.cell, v4.cell) {
+                let asked = request(Address::v6(both.first), first as u32);
+                self.seen(&[(cell6, v6.set), (cell4, v4.set)], asked);
+            }
+        }
+    }
+}
+
+/// A visit with the programs that are asked about there.
+struct Job<'a> {
+    visit: &'a Visit,
+    programs: BTreeSet<usize>,
+    /// No visit before this one had its profile.
+    opens_profile: bool,
+}
+
+fn jobs<'a>(visits: &'a Visits, asking: &Asking<'_>, classes: &Classes, sets: &Sets) -> Vec<Job<'a>> {
+    let all: BTreeSet<usize> = (0..asking.policy.policy().programs.len()).collect();
+    let own = treated_alone(asking.image);
+    // Which programs have still to be asked about in a cell of each profile: (profile, flags of the cell).
+    let mut waiting: BTreeMap<Vec<(u32, u32)>, BTreeSet<usize>> = BTreeMap::new();
+    let mut jobs = Vec::with_capacity(visits.list.len());
+    for visit in &visits.list {
+        let flags = |cell: u32| asking.image.cells.get(cell as usize).map_or(0, |cell| cell.flags);
+        let profile: Vec<(u32, u32)> =
+            visit.places.iter().map(|(cell, set)| (sets.of(*set).profile, flags(*cell))).collect();
+        let opens_profile = !waiting.contains_key(&profile);
+        // Where both verdicts behind a gateway are asked about alone as well, what is left is how they meet:
+        // once for each profile, and wherever the tables err on whether a rule names the place.
+        let agrees = |(cell, set): &(u32, u32)| (flags(*cell) & Cell::NAMED != 0) == sets.of(*set).names;
+        let alone = |place: &(u32, u32)| visits.known.contains([*place].as_slice());
+        let meets = visit.places.len() == 2 && visit.places.iter().all(|place| agrees(place) && alone(place));
+        if meets && !opens_profile {
+            continue;
+        }
+        let mut programs = BTreeSet::new();
+        for (cell, set) in &visit.places {
+            programs.extend(asking.meaning.named(&asking.meaning.index(classes.sets.list(*set))));
+            programs.extend(own.get(cell).into_iter().flatten());
+        }
+        let waiting = waiting.entry(profile).or_insert_with(|| all.clone());
+        // Those that are named here wait for another cell of this profile.
+        let named: BTreeSet<usize> = waiting.intersection(&programs).copied().collect();
+        programs.append(waiting);
+        *waiting = named;
+        jobs.push(Job { visit, programs, opens_profile });
+    }
+    jobs
+}
+
+/// The programs of which the tables hold something of their own, by cell.
+fn treated_alone(image: &Image) -> HashMap<u32, Vec<usize>> {
+    let by_id: HashMap<ProgramId, usize> =
+        image.executables.iter().enumerate().map(|(index, executable)| (executable.program, index)).collect();
+    let ids: Vec<ProgramId> = image.programs.iter().flat_map(|bucket| bucket.ids).collect();
+    let mut found: HashMap<u32, Vec<usize>> = HashMap::new();
+    for bucket in &image.pairs {
+        for (cell, number) in bucket.cells.iter().zip(bucket.programs).take(BUCKET) {
+            let id = number.checked_sub(1).and_then(|at| ids.get(at as usize));
+            if let Some(program) = id.and_then(|id| by_id.get(id)) {
+                found.entry(*cell).or_default().push(*program);
+            }
+        }
+    }
+    found
+}
+
+impl Job<'_> {
+    fn ask(&self, asking: &Asking<'_>, classes: &Classes, descendant: &Asker) -> Result<u64, ProveError> {
+        let indexes: Vec<Index> =
+            self.visit.places.iter().map(|(_, set)| asking.meaning.index(classes.sets.list(*set))).collect();
+        let places: Vec<&Index> = indexes.iter().collect();
+        let mut verdicts = 0;
+        let mut ask = |asker: &Asker| -> Result<Answer, ProveError> {
+            verdicts += 1;
+            Ok(asking.ask(&places, asker, self.visit.asked)?)
+        };
+        let stranger = asking.stranger();
+        let mut answers = vec![(None, ask(&stranger)?)];
+        for program in &self.programs {
+            let proven = asking.execute(&stranger, Some(*program), Identity::Proven);
+            answers.push((Some(*program), ask(&proven)?));
+            ask(&asking.execute(&proven, None, Identity::Proven))?;
+            ask(&asking.execute(&stranger, Some(*program), Identity::NameOnly))?;
+        }
+        // Whoever is allowed shows what refuses those who started it, best if audit has nothing to say of it.
+        let is = |audited| answers.iter().find(move |(_, answer)| answer.allowed && answer.audited == audited);
+        if let Some((allowed, _)) = is(false).or_else(|| is(true)) {
+            for program in &self.programs {
+                let parent = asking.execute(&stranger, Some(*program), Identity::NameOnly);
+                ask(&asking.execute(&parent, *allowed, Identity::Proven))?;
+            }
+        }
+        if self.opens_profile {
+            ask(descendant)?;
+        }
+        Ok(verdicts)
+    }
+}
+
+/// Does the work on as many threads as the machine runs at once; of several errors, the first one counts.
+fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<u64, ProveError> + Sync) -> Result<u64, ProveError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let all = |part: &[T]| part.iter().try_fold(0, |sum, item| work(item).map(|verdicts| sum + verdicts));
+    std::thread::scope(|scope| {
+        let chunks = items.chunks(items.len().div_ceil(threads).max(1));
+        let running: Vec<_> = chunks.map(|part| scope.spawn(move || all(part))).collect();
+        running.into_iter().try_fold(0, |sum, thread| match thread.join() {
+            Ok(verdicts) => verdicts.map(|verdicts| sum + verdicts),
+            Err(panicked) => std::panic::resume_unwind(panicked),
+        })
+    })
+}

@@ -1,0 +1,181 @@
+//! One question, asked of the tables and of the policy: do both answer the same, and does the rule that is
+//! blamed apply?
+
+use std::fmt::{self, Display};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use bfp_bundle::decide::{Reason, Verdict, decide, decide_raw};
+use bfp_bundle::identity::Executable;
+use bfp_bundle::image::{Image, NamedExecutable};
+use bfp_bundle::label::{Label, Proof, UNDER_MAX};
+use bfp_bundle::record::NO_RULE;
+use bfp_bundle::request::{Address, Request};
+
+use super::meaning::{Index, Meaning};
+use crate::model::{Answer, Asked, Process, Weighed, identities};
+use crate::policy::{CheckedPolicy, Default, Effect, Enforcement, ProgramIndex};
+
+/// A process, told twice: as the policy sees it, and as the kernel notes it.
+#[derive(Clone)]
+pub(super) struct Asker {
+    pub(super) process: Process,
+    label: Label,
+}
+
+/// What a mistake looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Witness {
+    /// Who asks.
+    pub process: String,
+    /// For what.
+    pub asked: String,
+    /// What the policy answers.
+    pub model: Answer,
+    /// What the tables answer.
+    pub image: Verdict,
+}
+
+impl Display for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Witness { process, asked, model, image } = self;
+        let say = |allowed| if allowed { "allows" } else { "refuses" };
+        let audited = |audited| if audited { ", and `audit` reports it" } else { "" };
+        write!(f, "{process} asks for {asked}: the policy {} it{}; ", say(model.allowed), audited(model.audited))?;
+        let is_audited = image.is_allowed() && image.audited != NO_RULE;
+        write!(f, "the tables {} it{}", &say(image.is_allowed()).trim_end_matches('s'), audited(is_audited))?;
+        match image.rule {
+            NO_RULE => write!(f, " ({:?})", image.reason),
+            rule => write!(f, " ({:?} by rule {rule})", image.reason),
+        }
+    }
+}
+
+pub(super) struct Asking<'a> {
+    pub(super) policy: &'a CheckedPolicy,
+    pub(super) image: &'a Image,
+    pub(super) meaning: &'a Meaning<'a>,
+}
+
+impl Asking<'_> {
+    pub(super) fn stranger(&self) -> Asker {
+        Asker { process: Process::default(), label: Label::STRANGER }
+    }
+
+    /// What `before` becomes by executing a program, or another executable.
+    pub(super) fn execute(&self, before: &Asker, program: Option<usize>, proof: Proof) -> Asker {
+        let mut asker = before.clone();
+        let executable = program.and_then(|program| self.image.executables.get(program));
+        asker.label.execute(executable.map(NamedExecutable::executable).as_ref(), proof);
+        let proven = proof == Proof::Proven;
+        asker.process.program = program.filter(|_| proven).map(ProgramIndex);
+        asker.process.under.extend(program.map(ProgramIndex));
+        let declared = program.and_then(|program| self.policy.policy().programs.get(program));
+        if proven && declared.is_some_and(|program| program.with_children) {
+            asker.process.heir_of.extend(program.map(ProgramIndex));
+        }
+        asker
+    }
+
+    /// A process that as many restricted programs led to as a label can hold.
+    pub(super) fn descendant(&self) -> Asker {
+        let restricted = |executable: &&NamedExecutable| executable.flags & Executable::RESTRICTED != 0;
+        let first = self.image.executables.iter().enumerate().filter(|(_, executable)| restricted(executable));
+        let last = first
+            .take(UNDER_MAX)
+            .fold(self.stranger(), |asker, (program, _)| self.execute(&asker, Some(program), Proof::NameOnly));
+        self.execute(&last, None, Proof::Proven)
+    }
+
+    /// What the policy answers where these places hold: of the second one, where a rule names it.
+    pub(super) fn expected(&self, places: &[&Index], process: &Process) -> Answer {
+        let mut answers = places.iter().enumerate().filter(|(at, place)| *at == 0 || self.meaning.names(place));
+        let first = Answer { allowed: true, audited: false };
+        let answers = answers.by_ref().map(|(_, place)| self.meaning.answer(place, process));
+        answers.fold(first, Answer::and)
+    }
+
+    /// Asks the tables.
+    pub(super) fn verdict(&self, asker: &Asker, asked: Asked) -> Verdict {
+        match asked {
+            Asked::Request(request) => decide(self.image, &asker.label, &request),
+            Asked::Raw => decide_raw(self.image, &asker.label),
+        }
+    }
+
+    /// Asks both.
+    pub(super) fn ask(&self, places: &[&Index], asker: &Asker, asked: Asked) -> Result<Answer, Box<Witness>> {
+        let model = self.expected(places, &asker.process);
+        let image = self.verdict(asker, asked);
+        if same(model, image) && self.applies(places, &asker.process, image) {
+            return Ok(model);
+        }
+        Err(self.witness(&asker.process, asked, model, image))
+    }
+
+    pub(super) fn witness(&self, process: &Process, asked: Asked, model: Answer, image: Verdict) -> Box<Witness> {
+        Box::new(Witness { process: self.told(process), asked: told(asked), model, image })
+    }
+
+    /// Whether the rules that a verdict names are ones that lead to it.
+    fn applies(&self, places: &[&Index], process: &Process, verdict: Verdict) -> bool {
+        let (policy, meaning) = (self.policy.policy(), self.meaning);
+        let any = |number: u32, wanted: &dyn Fn(Weighed<'_>) -> bool| {
+            meaning.rule(number).is_some_and(|rule| {
+                places.iter().any(|place| wanted(Weighed { rule, covers: meaning.covers(place, number) }))
+            })
+        };
+        let refuses = |enforcement: Enforcement, effects: &[Effect], number: u32| {
+            any(number, &|weighed: Weighed<'_>| {
+                // Several exclusive rules of one class stand behind one flag: the first of them is named.
+                let exclusive = weighed.rule.effect == Effect::Exclusive && weighed.covers;
+                weighed.rule.enforcement == enforcement
+                    && effects.contains(&weighed.rule.effect)
+                    && (exclusive || identities(process).any(|identity| weighed.refuses(process, identity)))
+            })
+        };
+        let enforced = |effects: &[Effect]| refuses(Enforcement::Enforced, effects, verdict.rule);
+        let decided = match verdict.reason {
+            Reason::Default => verdict.rule == NO_RULE && policy.default == Default::Allow,
+            Reason::NotGranted => verdict.rule == NO_RULE && policy.default != Default::Allow,
+            Reason::Granted => {
+                any(verdict.rule, &|weighed| identities(process).any(|identity| weighed.grants(identity)))
+            }
+            Reason::Denied => enforced(&[Effect::Deny, Effect::Confined]),
+            Reason::Exclusive => enforced(&[Effect::Exclusive]),
+            Reason::Confined => enforced(&[Effect::Confined]),
+            Reason::Overflow | Reason::Fault => false,
+        };
+        let every = [Effect::Exclusive, Effect::Confined, Effect::Deny];
+        let audited = verdict.is_allowed() && verdict.audited != NO_RULE;
+        decided && (!audited || refuses(Enforcement::Audited, &every, verdict.audited))
+    }
+
+    fn told(&self, process: &Process) -> String {
+        let path = |ProgramIndex(program): &ProgramIndex| {
+            let program = self.policy.policy().programs.get(*program);
+            format!("`{}`", program.map_or("?", |program| program.path.as_str()))
+        };
+        let started: Vec<String> = process.under.iter().map(path).collect();
+        let started = if started.is_empty() { String::new() } else { format!(" under {}", started.join(", ")) };
+        match &process.program {
+            Some(program) => format!("{}{started}", path(program)),
+            None => format!("an unknown program{started}"),
+        }
+    }
+}
+
+pub(super) fn same(model: Answer, image: Verdict) -> bool {
+    let allowed = image.is_allowed();
+    model == Answer { allowed, audited: allowed && image.audited != NO_RULE }
+}
+
+fn told(asked: Asked) -> String {
+    let Asked::Request(Request { address, port, protocol }) = asked else { return "a raw socket".to_owned() };
+    let address = match address {
+        Address::V4(bits) => Ipv4Addr::from_bits(bits).to_string(),
+        Address::V6 { high, low } => {
+            format!("[{}]", Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)))
+        }
+    };
+    format!("{address}:{port}/{}", format!("{protocol:?}").to_lowercase())
+}

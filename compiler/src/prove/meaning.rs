@@ -1,0 +1,154 @@
+//! What the policy says of a class: the rules that cover it, handed to the plain model.
+//!
+//! The model weighs every rule of a policy; here it gets only those that can matter to a process: the
+//! rules that cover and are about everyone, about the process or exclusive, and the confinements that
+//! do not cover.
+
+use std::collections::BTreeSet;
+
+use crate::model::{Answer, Process, Weighed, identities, weigh};
+use crate::policy::{Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
+
+pub(super) struct Meaning<'a> {
+    policy: &'a ResolvedPolicy,
+    /// The rules that cover everything, which cover every class too.
+    everywhere: Index,
+    /// The confinements of each program.
+    confinements: Vec<Vec<u32>>,
+    /// The confinements of everyone.
+    confinements_of_all: Vec<u32>,
+    /// Programs that a rule which covers everything grants it: one that is audited by nothing of its own, and
+    /// the first one, where they differ.
+    granted_everywhere: Vec<usize>,
+}
+
+/// Rules by whom they are about.
+#[derive(Default)]
+pub(super) struct Index {
+    /// All of them, ascending.
+    rules: Vec<u32>,
+    /// Those about everyone, and the exclusive ones, which are about everyone but their programs.
+    common: Vec<u32>,
+    /// Those about a program, sorted: (program, rule).
+    of: Vec<(ProgramIndex, u32)>,
+    /// Whether there is an exclusive one.
+    exclusive: bool,
+}
+
+impl<'a> Meaning<'a> {
+    pub(super) fn new(policy: &'a ResolvedPolicy, everywhere: &[u32]) -> Meaning<'a> {
+        let mut meaning = Meaning {
+            policy,
+            everywhere: Index::default(),
+            confinements: vec![Vec::new(); policy.programs.len()],
+            confinements_of_all: Vec::new(),
+            granted_everywhere: Vec::new(),
+        };
+        for (number, rule) in policy.rules.iter().enumerate().filter(|(_, rule)| rule.effect == Effect::Confined) {
+            match &rule.subjects {
+                Subjects::Everyone => meaning.confinements_of_all.push(number as u32),
+                Subjects::Programs(programs) => programs.iter().for_each(|ProgramIndex(program)| {
+                    meaning.confinements.get_mut(*program).into_iter().for_each(|of| of.push(number as u32));
+                }),
+            }
+        }
+        meaning.everywhere = meaning.index(everywhere);
+        let granted: BTreeSet<usize> = meaning.everywhere.of.iter().map(|(program, _)| program.0).collect();
+        let process = |program: &usize| Process::of(Some(ProgramIndex(*program)));
+        let nothing = Index::default();
+        let is = |audited: bool| {
+            let mut answers = granted.iter().map(|program| (*program, meaning.answer(&nothing, &process(program))));
+            answers.find(|(_, answer)| answer.allowed && answer.audited == audited).map(|(program, _)| program)
+        };
+        meaning.granted_everywhere = is(false).into_iter().chain(is(true)).collect();
+        meaning
+    }
+
+    pub(super) fn index(&self, rules: &[u32]) -> Index {
+        let mut index = Index { rules: rules.to_vec(), ..Index::default() };
+        for number in rules {
+            let Some(rule) = self.rule(*number) else { continue };
+            index.exclusive |= rule.effect == Effect::Exclusive;
+            if rule.effect == Effect::Exclusive || rule.subjects == Subjects::Everyone {
+                index.common.push(*number);
+            }
+            if let Subjects::Programs(programs) = &rule.subjects {
+                index.of.extend(programs.iter().map(|program| (*program, *number)));
+            }
+        }
+        index.of.sort_unstable();
+        index
+    }
+
+    pub(super) fn rule(&self, number: u32) -> Option<&'a Rule> {
+        self.policy.rules.get(number as usize)
+    }
+
+    /// The programs that these rules tell apart from others of their kind. Every other program is treated as
+    /// it is in each class of the same [`Self::profile`].
+    pub(super) fn named(&self, rules: &Index) -> BTreeSet<usize> {
+        let mut named: BTreeSet<usize> = rules.of.iter().map(|(program, _)| program.0).collect();
+        named.extend(&self.granted_everywhere);
+        // Who is one of P everywhere may be none of P here.
+        if rules.exclusive {
+            let exclusive = self.everywhere.common.iter().filter_map(|number| self.rule(*number));
+            for rule in exclusive.filter(|rule| rule.effect == Effect::Exclusive) {
+                if let Subjects::Programs(programs) = &rule.subjects {
+                    named.extend(programs.iter().map(|ProgramIndex(program)| *program));
+                }
+            }
+        }
+        named
+    }
+
+    /// What these rules say of a program that none of them names: nothing else can matter to it.
+    pub(super) fn profile(&self, rules: &Index) -> u32 {
+        let outside = self.confinements_of_all.iter().filter(|number| !self.covers(rules, **number));
+        let outside = outside.filter_map(|number| self.rule(*number));
+        let common = rules.common.iter().filter_map(|number| self.rule(*number));
+        let about = |rule: &Rule| {
+            let kind = match (rule.effect, &rule.subjects) {
+                (Effect::Exclusive, Subjects::Programs(_)) => 0,
+                (Effect::Deny, _) => 1,
+                _ => 2,
+            };
+            1 << (2 * kind + u32::from(rule.enforcement == Enforcement::Audited))
+        };
+        let outside = outside.fold(0, |all, rule| all | 1 << (6 + u32::from(rule.enforcement == Enforcement::Audited)));
+        common.fold(outside, |all, rule| all | about(rule)) | u32::from(self.names(rules)) << 8
+    }
+
+    /// Whether one of these rules names what it covers, by something narrower than `*`.
+    pub(super) fn names(&self, rules: &Index) -> bool {
+        rules.rules.iter().filter_map(|number| self.rule(*number)).any(|rule| !rule.covers_everything)
+    }
+
+    /// Whether a rule covers the class that exactly these rules cover, and those that cover everything.
+    pub(super) fn covers(&self, rules: &Index, number: u32) -> bool {
+        rules.rules.binary_search(&number).is_ok() || self.everywhere.rules.binary_search(&number).is_ok()
+    }
+
+    /// What the policy answers a process in the class that exactly these rules cover.
+    pub(super) fn answer(&self, rules: &Index, process: &Process) -> Answer {
+        let mut weighed: Vec<Weighed<'_>> = Vec::new();
+        let mut put = |numbers: &[u32], covers: bool| {
+            let rules = numbers.iter().filter_map(|number| self.rule(*number));
+            weighed.extend(rules.map(|rule| Weighed { rule, covers }));
+        };
+        for index in [rules, &self.everywhere] {
+            put(&index.common, true);
+            // Who is named twice here weighs no more than once.
+            for program in identities(process).flatten().chain(process.under.iter().copied()) {
+                let own = index.of.partition_point(|(of, _)| *of < program);
+                let own = index.of.iter().skip(own).take_while(|(of, _)| *of == program);
+                own.for_each(|(_, number)| put(&[*number], true));
+            }
+        }
+        let of_all = std::iter::once(&self.confinements_of_all);
+        let own = process.under.iter().filter_map(|program| self.confinements.get(program.0));
+        for number in of_all.chain(own).flatten().filter(|number| !self.covers(rules, **number)) {
+            put(&[*number], false);
+        }
+        weigh(self.policy.default, &weighed, process)
+    }
+}

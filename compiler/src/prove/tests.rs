@@ -1,0 +1,322 @@
+//! Images made wrong on purpose: each is caught, or means the same after all.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, reason = "a test may fail loudly")]
+
+use std::path::Path;
+
+use bfp_bundle::decide::{decide, decide_raw};
+use bfp_bundle::image::Image;
+use bfp_bundle::record::{BUCKET, Cell, FANOUT, NO_RULE, Pair, Policy, Step};
+use proptest::prelude::*;
+
+use super::{ProveError, prove};
+use crate::check::check;
+use crate::load::load_text;
+use crate::lock::Lock;
+use crate::lower::lower;
+use crate::lower::tests::{answer, policy, processes, requests};
+use crate::model::{self, Asked, Process};
+use crate::policy::CheckedPolicy;
+use crate::resolve::resolve;
+use crate::source::Disk;
+
+fn checked(text: &str) -> CheckedPolicy {
+    check(
+        resolve(&load_text("p.bfp", "p.bfp", text, Path::new("."), &Disk).ok().unwrap(), "stem", &Lock::default())
+            .unwrap(),
+    )
+    .unwrap()
+}
+
+/// Every kind of rule; nodes over IPv4, IPv6 and ports; edges at both ends of an address space.
+const POLICY: &str = r#"
+program signer = "/usr/bin/signer"
+program backup = "/usr/bin/restic" with children
+program ci = { "/usr/bin/cargo", "/usr/bin/rustc" }
+only signer -> { 10.0.0.5:443, 10.0.0.9, [fd00::5]:{22, 443}/tcp }
+backup -> only { 10.1.0.0/16, 255.255.255.255 }
+audit ci -> only { 10.0.0.0/8, [2001:db8::/32] }
+deny ci -> { metadata, 10.2.0.7:8000-8010 }
+deny * -> { 192.0.2.0/24:25, [2001:db8::25] }
+allow ci -> { 10.2.0.0/16:{80, 443, 8000-8010}, [2001:db8::/32] }
+allow * -> 198.51.100.0/24
+audit only signer -> 10.3.0.1
+audit deny ci -> 10.3.0.0/24
+audit deny * -> 10.3.0.128/25
+deny "/usr/bin/tool" -> raw
+allow { signer, "/usr/bin/tool" } -> *
+"#;
+
+/// Who is answered otherwise than the policy says, of all processes and requests at an edge.
+fn difference(policy: &CheckedPolicy, image: &Image) -> Option<(Process, Asked)> {
+    let asked = requests(policy.policy());
+    processes(policy.policy(), image).into_iter().find_map(|(process, label)| {
+        let differs = |asked: &Asked| {
+            let verdict = match asked {
+                Asked::Raw => decide_raw(image, &label),
+                Asked::Request(request) => decide(image, &label, request),
+            };
+            answer(verdict) != model::answer(policy, &process, *asked)
+        };
+        let asked = asked.iter().map(|request| Asked::Request(*request)).chain([Asked::Raw]).find(differs)?;
+        Some((process, asked))
+    })
+}
+
+/// Makes each mistake on an image of its own; all are caught but those that mean the same. Returns how
+/// many were caught.
+fn caught<T: std::fmt::Debug>(
+    policy: &CheckedPolicy,
+    mistakes: impl IntoIterator<Item = T>,
+    make: impl Fn(&mut Image, &T),
+) -> usize {
+    let right = lower(policy).unwrap();
+    let mut caught = 0;
+    for mistake in mistakes {
+        let mut wrong = right.clone();
+        make(&mut wrong, &mistake);
+        if wrong == right {
+            continue;
+        }
+        match prove(policy, wrong.clone()) {
+            Ok(_) => assert_eq!(difference(policy, &wrong), None, "{mistake:?} is not caught"),
+            Err(ProveError::Mismatch(witness)) => {
+                caught += 1;
+                assert!(!witness.process.is_empty() && !witness.asked.is_empty());
+            }
+            Err(ProveError::Identity { .. } | ProveError::Record { .. }) => caught += 1,
+        }
+    }
+    caught
+}
+
+fn both_defaults() -> [CheckedPolicy; 2] {
+    [checked(POLICY), checked(&format!("{POLICY}\ndefault deny\n"))]
+}
+
+fn bits(count: usize, flags: u32) -> impl Iterator<Item = (usize, u32)> {
+    (0..count).flat_map(move |at| (0..flags).map(move |bit| (at, 1 << bit)))
+}
+
+#[test]
+fn the_policy_itself_is_proven() {
+    for policy in both_defaults() {
+        let proven = prove(&policy, lower(&policy).unwrap()).expect("what lowering makes is right");
+        assert!(proven.proof().to_string().contains(" of "));
+    }
+}
+
+#[test]
+fn a_wrong_flag_of_a_cell_is_caught() {
+    for policy in both_defaults() {
+        let image = lower(&policy).unwrap();
+        let found = caught(&policy, bits(image.cells.len(), 6), |image, (at, flag)| image.cells[*at].flags ^= flag);
+        assert!(found > image.cells.len(), "{found}");
+        let named = caught(&policy, 0..image.cells.len(), |image, at| image.cells[*at].flags ^= Cell::NAMED);
+        assert!(named > 0);
+    }
+}
+
+#[test]
+fn a_wrong_rule_is_caught() {
+    let policy = checked(POLICY);
+    let image = lower(&policy).unwrap();
+    let other = |rule: &mut u32| *rule = if *rule == 0 { NO_RULE } else { 0 };
+    assert!(caught(&policy, 0..image.cells.len(), |image, at| other(&mut image.cells[*at].rule)) > 0);
+    assert!(caught(&policy, 0..image.cells.len(), |image, at| other(&mut image.cells[*at].audit_rule)) > 0);
+    assert!(caught(&policy, [0], |image, _| other(&mut image.policy.default_rule)) == 1);
+}
+
+#[test]
+fn a_wrong_pair_is_caught() {
+    for policy in both_defaults() {
+        let entries = lower(&policy).unwrap().pairs.len() * BUCKET;
+        let dropped = caught(&policy, 0..entries, |image, at| image.pairs[at / BUCKET].programs[at % BUCKET] = 0);
+        assert!(dropped > 10, "{dropped}");
+        let flipped = caught(&policy, bits(entries, 7), |image, (at, flag)| {
+            image.pairs[at / BUCKET].flags[at % BUCKET] ^= flag;
+        });
+        assert!(flipped > dropped, "{flipped}");
+        let moved = caught(&policy, 0..entries, |image, at| image.pairs[at / BUCKET].cells[at % BUCKET] ^= 1);
+        assert!(moved > 10, "{moved}");
+        let renamed = caught(&policy, 0..entries, |image, at| image.pairs[at / BUCKET].programs[at % BUCKET] ^= 1);
+        assert!(renamed > 10, "{renamed}");
+    }
+}
+
+#[test]
+fn a_pair_that_does_not_belong_is_caught() {
+    let policy = checked(POLICY);
+    let right = lower(&policy).unwrap();
+    let cells = right.cells.len() as u32;
+    let numbers = (0..right.programs.len() * BUCKET).filter(|at| right.programs[at / BUCKET].ids[at % BUCKET] != 0);
+    let added: Vec<(u32, u32)> = numbers.flat_map(|at| (0..cells).map(move |cell| (cell, at as u32 + 1))).collect();
+    let mut found = 0;
+    for (cell, number) in added {
+        // Room is made in a table of a single, wide bucket's reach: any free entry of its two buckets.
+        found += caught(&policy, [(cell, number)], |image, (cell, number)| {
+            let (first, second) = bfp_bundle::record::bucket_hashes(bfp_bundle::record::pair_key(*cell, *number));
+            for at in [first & image.policy.pair_mask, second & image.policy.pair_mask] {
+                let bucket = &mut image.pairs[at as usize];
+                let held = (0..BUCKET).any(|slot| (bucket.cells[slot], bucket.programs[slot]) == (*cell, *number));
+                if let Some(free) = (0..BUCKET).find(|slot| bucket.programs[*slot] == 0)
+                    && !held
+                {
+                    bucket.cells[free] = *cell;
+                    bucket.programs[free] = *number;
+                    bucket.flags[free] = Pair::DENIED;
+                    return;
+                }
+            }
+        });
+    }
+    assert!(found > 50, "{found}");
+}
+
+#[test]
+fn a_wrong_program_is_caught() {
+    for policy in both_defaults() {
+        let entries = lower(&policy).unwrap().programs.len() * BUCKET;
+        let flipped = caught(&policy, bits(entries, 7), |image, (at, flag)| {
+            image.programs[at / BUCKET].flags[at % BUCKET] ^= flag;
+        });
+        assert!(flipped > 10, "{flipped}");
+        let missing = caught(&policy, 0..entries, |image, at| image.programs[at / BUCKET].ids[at % BUCKET] = 0);
+        assert_eq!(missing, policy.policy().programs.len());
+        let twice = caught(&policy, 0..entries, |image, at| {
+            let known = image.executables[0].program;
+            image.programs[at / BUCKET].ids[at % BUCKET] = known;
+        });
+        assert!(twice > 0);
+    }
+}
+
+/// Every end one less and one more; every child exchanged for its neighbour.
+#[test]
+fn a_wrong_node_is_caught() {
+    let policy = checked(POLICY);
+    let image = lower(&policy).unwrap();
+    let places = |nodes: usize| (0..nodes).flat_map(|node| (0..FANOUT).map(move |child| (node, child)));
+    let ends32: usize = [1, u32::MAX]
+        .map(|by| {
+            caught(&policy, places(image.nodes32.len()), |image, (node, child)| {
+                let end = &mut image.nodes32[*node].ends[*child];
+                *end = end.wrapping_add(by);
+            })
+        })
+        .iter()
+        .sum();
+    assert!(ends32 > 2 * image.nodes32.len(), "{ends32}");
+    let ends128 = caught(&policy, places(image.nodes128.len()), |image, (node, child)| {
+        let node = &mut image.nodes128[*node];
+        let (high, low) = (&mut node.ends_high[*child], &mut node.ends_low[*child]);
+        (*high, *low) = if *low == 0 { (high.wrapping_sub(1), u64::MAX) } else { (*high, *low - 1) };
+    });
+    assert!(ends128 > 2, "{ends128}");
+    let swapped = caught(&policy, places(image.nodes32.len()), |image, (node, child)| {
+        image.nodes32[*node].next.swap(*child, (child + 1) % FANOUT);
+    });
+    assert!(swapped > image.nodes32.len(), "{swapped}");
+    let swapped = caught(&policy, places(image.nodes128.len()), |image, (node, child)| {
+        image.nodes128[*node].next.swap(*child, (child + 1) % FANOUT);
+    });
+    assert!(swapped > 2, "{swapped}");
+}
+
+/// In the midst of a class, where the policy has no edge that could be asked about.
+#[test]
+fn a_hole_within_a_class_is_caught() {
+    let policy = checked("deny \"/a\" -> { 10.0.0.0/8, [fd00::/8] }");
+    let right = lower(&policy).unwrap();
+    let (outside, inside) = (right.nodes32[0].next[0], right.nodes32[0].next[1]);
+    let found = caught(&policy, [outside, inside], |image, other| {
+        // 10.0.0.0/8 in three parts, the one in the middle of them as `other`.
+        let ends = [0x09ff_ffff, 0x0a12_3456, 0x0a12_3457, 0x0aff_ffff];
+        let node = &mut image.nodes32[0];
+        node.ends = [u32::MAX; FANOUT];
+        node.ends[..4].copy_from_slice(&ends);
+        node.next = [outside; FANOUT];
+        node.next[1..4].copy_from_slice(&[inside, *other, inside]);
+    });
+    assert_eq!(found, 1, "the hole is caught, and the cut alone means the same");
+}
+
+#[test]
+fn a_wrong_beginning_is_caught() {
+    for policy in both_defaults() {
+        let image = lower(&policy).unwrap();
+        let cells = image.cells.len() as u32;
+        assert_eq!(caught(&policy, [Policy::DEFAULT_DENY], |image, flag| image.policy.flags ^= flag), 1);
+        assert!(caught(&policy, 0..cells, |image, cell| image.policy.raw_cell = *cell) > 1);
+        assert_eq!(caught(&policy, [cells, u32::MAX], |image, cell| image.policy.raw_cell = *cell), 2);
+        // To a cell without looking at the address, to the wrong kind of node, and nowhere.
+        let ports = Step::ADDRESS_DONE | (image.nodes32.len() as u32 - 1);
+        let roots = [Step::ADDRESS_DONE | Step::PORT_DONE, ports, u32::MAX];
+        assert_eq!(caught(&policy, roots, |image, root| image.policy.root_v4 = *root), 3);
+        assert_eq!(caught(&policy, roots, |image, root| image.policy.root_v6 = *root), 3);
+    }
+}
+
+#[test]
+fn a_wrong_executable_is_caught() {
+    let policy = checked(POLICY);
+    let programs = policy.policy().programs.len();
+    assert_eq!(
+        caught(&policy, bits(programs, 2), |image, (at, flag)| image.executables[*at].flags ^= flag),
+        programs * 2
+    );
+    assert_eq!(caught(&policy, 0..programs, |image, at| image.executables[*at].program ^= 1), programs);
+    assert_eq!(caught(&policy, 0..programs, |image, at| image.executables[*at].path.push('2')), programs);
+    assert_eq!(caught(&policy, 0..programs, |image, at| image.executables[*at].pins.push([0; 32])), programs);
+    assert_eq!(caught(&policy, 0..programs, |image, at| drop(image.executables.remove(*at))), programs);
+    assert_eq!(caught(&policy, [0], |image, at| image.executables.push(image.executables[*at].clone())), 1);
+}
+
+#[test]
+fn a_witness_tells_who_asks_for_what_and_both_answers() {
+    let policy = checked("only \"/usr/bin/signer\" -> 10.0.0.5:443/tcp");
+    let mut image = lower(&policy).unwrap();
+    image.cells.iter_mut().for_each(|cell| cell.flags &= !Cell::EXCLUSIVE);
+    let error = prove(&policy, image).expect_err("nobody is excluded");
+    assert_eq!(
+        error.to_string(),
+        "the tables are wrong: an unknown program asks for 10.0.0.5:443/tcp: the policy refuses it; the tables allow it \
+         (Default)"
+    );
+}
+
+/// One word of an image, changed.
+fn mistake() -> impl Strategy<Value = (u8, prop::sample::Index, prop::sample::Index, u32)> {
+    let word = prop_oneof![(0u32..8).prop_map(|bit| 1 << bit), Just(u32::MAX), Just(Step::PORT_DONE)];
+    (0u8..9, any::<prop::sample::Index>(), any::<prop::sample::Index>(), word)
+}
+
+fn make(image: &mut Image, (what, at, child, by): &(u8, prop::sample::Index, prop::sample::Index, u32)) {
+    let child16 = child.index(FANOUT);
+    let slot = child.index(BUCKET);
+    match what {
+        0 if !image.nodes32.is_empty() => at.get_mut(&mut image.nodes32).ends[child16] ^= by,
+        1 if !image.nodes32.is_empty() => at.get_mut(&mut image.nodes32).next[child16] ^= by,
+        2 if !image.nodes128.is_empty() => at.get_mut(&mut image.nodes128).ends_low[child16] ^= u64::from(*by),
+        3 if !image.nodes128.is_empty() => at.get_mut(&mut image.nodes128).next[child16] ^= by,
+        4 => at.get_mut(&mut image.cells).flags ^= by,
+        5 => at.get_mut(&mut image.programs).flags[slot] ^= by,
+        6 => at.get_mut(&mut image.pairs).flags[slot] ^= by,
+        7 => at.get_mut(&mut image.pairs).cells[slot] ^= by,
+        _ => at.get_mut(&mut image.pairs).programs[slot] ^= by,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 64 } else { 300 }))]
+
+    #[test]
+    fn what_lowering_makes_of_any_policy_is_proven(policy in policy()) {
+        let proven = prove(&policy, lower(&policy).unwrap());
+        prop_assert!(proven.is_ok(), "{}", proven.expect_err("it is not"));
+    }
+
+    #[test]
+    fn what_is_proven_means_the_same(policy in policy(), mistake in mistake()) {
+        caught(&policy, [mistake], make);
+    }
+}
