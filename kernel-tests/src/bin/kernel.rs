@@ -104,6 +104,11 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
         fs::create_dir_all(&target).map_err(|error| error.to_string())?;
         fs::copy(folder.join("verdicts.txt"), target.join("verdicts.txt"))
             .map_err(|error| format!("{}: {error}", folder.display()))?;
+        // Where it is, the policy is one that the enforcer must refuse with this sentence.
+        let unmet = folder.join("unmet.txt");
+        if unmet.exists() {
+            fs::copy(&unmet, target.join("unmet.txt")).map_err(|error| format!("{}: {error}", unmet.display()))?;
+        }
         let bundle = target.join("policy.bfpb");
         call(
             Command::new(&bfpc)
