@@ -73,7 +73,7 @@ const AT_ONCE: usize = 2;
 
 fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, String> {
     let kernel = Kernel::find(series).map_err(|error| error.to_string())?;
-    let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(900)).tree(root, "/");
+    let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(1800)).tree(root, "/");
     for name in ["bfp-enforcer", "probe", "probe-dynamic", "suite"] {
         guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
     }
