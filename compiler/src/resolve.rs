@@ -34,16 +34,19 @@ use crate::policy::{
 /// Every DNS name that a policy uses.
 pub fn dns_names(policy: &syntax::Policy) -> Result<BTreeMap<DnsName, Span>, Vec<ResolveError>> {
     let (mut names, mut errors) = (BTreeMap::new(), Vec::new());
+    let mut found = |name: &str, span| match DnsName::parse(name) {
+        Ok(name) => drop(names.entry(name).or_insert(span)),
+        Err(reason) => errors.push(not_a_name(reason, span)),
+    };
     for statement in &policy.statements {
-        let destinations = match &statement.node {
-            Statement::Host(declaration) => &declaration.destinations,
-            Statement::Rule(rule) => &rule.destinations,
-            _ => continue,
-        };
-        collect_names(destinations, &mut |name, span| match DnsName::parse(name) {
-            Ok(name) => drop(names.entry(name).or_insert(span)),
-            Err(reason) => errors.push(not_a_name(reason, span)),
-        });
+        match &statement.node {
+            Statement::Host(declaration) => collect_names(&declaration.destinations, &mut found),
+            Statement::Rule(rule) => collect_names(&rule.destinations, &mut found),
+            Statement::Test(test) => {
+                test.expectations.iter().for_each(|line| collect_names(&line.node.destinations, &mut found));
+            }
+            _ => {}
+        }
     }
     if errors.is_empty() { Ok(names) } else { Err(errors) }
 }
@@ -566,15 +569,17 @@ impl<'a> Resolver<'a> {
     /// The networks of a list, by its filters.
     fn listed(&self, file: &'a syntax::Quoted, filters: &'a [(syntax::Name, syntax::Quoted)]) -> Vec<Addresses> {
         let Some(list) = self.loaded.lists.get(&file.span) else { return Vec::new() };
-        match self.lock.files.get(&list.name) {
-            Some(locked) if *locked == list.sha256() => {}
-            Some(_) => self.fail(ResolveError::ListChanged { name: list.name.clone(), span: file.span }),
-            None => self.fail(ResolveError::ListNotLocked { name: list.name.clone(), span: file.span }),
-        }
         let wanted: Vec<(&str, &str)> =
             filters.iter().map(|(key, value)| (key.node.as_str(), value.node.as_str())).collect();
         match network_list::networks(&list.text, &wanted) {
-            Ok(networks) => networks.into_iter().flat_map(ranges::of_network).collect(),
+            Ok(networks) => {
+                match self.lock.files.get(&list.name) {
+                    Some(locked) if *locked == list.sha256() => {}
+                    Some(_) => self.fail(ResolveError::ListChanged { name: list.name.clone(), span: file.span }),
+                    None => self.fail(ResolveError::ListNotLocked { name: list.name.clone(), span: file.span }),
+                }
+                networks.into_iter().flat_map(ranges::of_network).collect()
+            }
             Err(fault) => {
                 let at = |index: usize, value: bool| match filters.get(index) {
                     Some((_, of)) if value => of.span,

@@ -11,8 +11,10 @@ use bfp_bundle::image::NamedExecutable;
 use bfp_bundle::label::{Label, Proof};
 use bfp_bundle::record::NO_RULE;
 use bfp_bundle::request::{Address, Protocol, Request};
+use bfp_bundle::verify::Refusal;
 use bfp_compiler::load;
 use bfp_compiler::lock::Lock;
+use bfp_compiler::lower;
 use bfp_compiler::model::{self, Answer, Asked, Process};
 use bfp_compiler::pipeline::{self, Source};
 use bfp_compiler::policy::ProgramIndex;
@@ -31,7 +33,7 @@ fn every_verdict_table_holds_on_the_model_and_on_decide() {
     for folder in fixtures() {
         rows += check_table(&folder);
     }
-    assert!(rows > 300, "only {rows} rows were checked");
+    assert!(rows > 1000, "only {rows} rows were checked");
 }
 
 fn check_table(folder: &Path) -> usize {
@@ -53,6 +55,12 @@ fn check_table(folder: &Path) -> usize {
             panic!("{}: {}", folder.display(), findings.iter().map(ToString::to_string).collect::<String>())
         }
     };
+    let unmet = folder.join("unmet.txt");
+    if unmet.exists() {
+        let sentence = source::read_text(&unmet).unwrap();
+        let refusals = lower::needs(&checked).into_iter().map(|need| Refusal::UnmetNeed(need).to_string());
+        assert!(refusals.into_iter().any(|refusal| refusal == sentence.trim()), "{}: {sentence}", folder.display());
+    }
 
     let mut rows = 0;
     for row in source::read_text(&folder.join("verdicts.txt")).unwrap().lines() {

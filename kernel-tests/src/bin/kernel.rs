@@ -73,7 +73,7 @@ const AT_ONCE: usize = 2;
 
 fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, String> {
     let kernel = Kernel::find(series).map_err(|error| error.to_string())?;
-    let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(900)).tree(root, "/");
+    let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(1800)).tree(root, "/");
     for name in ["bfp-enforcer", "probe", "probe-dynamic", "suite"] {
         guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
     }
@@ -104,6 +104,11 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
         fs::create_dir_all(&target).map_err(|error| error.to_string())?;
         fs::copy(folder.join("verdicts.txt"), target.join("verdicts.txt"))
             .map_err(|error| format!("{}: {error}", folder.display()))?;
+        // Where it is, the policy is one that the enforcer must refuse with this sentence.
+        let unmet = folder.join("unmet.txt");
+        if unmet.exists() {
+            fs::copy(&unmet, target.join("unmet.txt")).map_err(|error| format!("{}: {error}", unmet.display()))?;
+        }
         let bundle = target.join("policy.bfpb");
         call(
             Command::new(&bfpc)
