@@ -141,7 +141,9 @@ fn said(answer: &ShownAnswer, reason: Reason) -> String {
     }
     if !answer.also.is_empty() {
         said.push_str("  what else applies\n");
-        answer.also.iter().for_each(|rule| drop(writeln!(said, "  {}", rule.text())));
+        for rule in &answer.also {
+            let _ = writeln!(said, "  {}", rule.text());
+        }
     }
     for to in answer.destinations.iter().take(MOST_LISTED).filter(|to| !to.names.is_empty()) {
         let address = to.addresses.trim_start_matches('[').trim_end_matches(']');

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use bfp_compiler::drawing;
 use clap::Args;
 
 use crate::Answer;
-use crate::input::InputArguments;
+use crate::input::{Input, InputArguments};
+use crate::policy_command::write;
 
 #[derive(Args)]
 pub(crate) struct GraphArguments {
@@ -18,6 +20,8 @@ pub(crate) struct GraphArguments {
     input: InputArguments,
 }
 
-pub(crate) fn graph(_arguments: &GraphArguments) -> Answer {
+pub(crate) fn graph(arguments: &GraphArguments) -> Answer {
+    let input = Input::read(&arguments.file, &arguments.input)?;
+    write(&arguments.output, drawing::draw(&input.compiled).as_bytes())?;
     Ok(String::new())
 }

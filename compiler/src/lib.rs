@@ -50,4 +50,6 @@ pub mod expectations;
 
 pub mod difference;
 
+pub mod drawing;
+
 pub mod xml;
