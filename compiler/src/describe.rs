@@ -42,13 +42,31 @@ impl Names {
         self.0.get(&address.to_canonical()).map_or(&[], Vec::as_slice)
     }
 
-    /// The names of these addresses, where they are one address.
-    fn of_range(&self, addresses: Addresses) -> &[String] {
-        match addresses {
-            Addresses::V4(first, last) if first == last => self.at(Ipv4Addr::from_bits(first).into()),
-            Addresses::V6(first, last) if first == last => self.at(Ipv6Addr::from_bits(first).into()),
-            _ => &[],
+    /// The names of these addresses, where they are few and each of them has one.
+    fn of_range(&self, addresses: Addresses) -> Vec<String> {
+        const FEW: u128 = 16;
+        let (first, last) = match addresses {
+            Addresses::V4(first, last) => (u128::from(first), u128::from(last)),
+            Addresses::V6(first, last) => (first, last),
+            Addresses::Raw => return Vec::new(),
+        };
+        if last - first >= FEW {
+            return Vec::new();
         }
+        let at = |bits: u128| match addresses {
+            Addresses::V4(..) => self.at(Ipv4Addr::from_bits(bits as u32).into()),
+            _ => self.at(Ipv6Addr::from_bits(bits).into()),
+        };
+        let mut names: Vec<String> = Vec::new();
+        for bits in first..=last {
+            match at(bits) {
+                [] => return Vec::new(),
+                here => names.extend(here.iter().cloned()),
+            }
+        }
+        names.sort();
+        names.dedup();
+        names
     }
 }
 
@@ -59,7 +77,7 @@ pub struct Described {
     pub addresses: String,
     /// `443`, `443/tcp`; empty for every port of every protocol.
     pub ports: Vec<String>,
-    /// The names that the lock has for the address.
+    /// The names that the lock has for the addresses, where it has one for each of them.
     pub names: Vec<String>,
 }
 
@@ -85,7 +103,7 @@ pub fn describe(destinations: &[Destination], names: &Names) -> Vec<Described> {
     let of = |to: &Destination| Described {
         addresses: range(to.addresses),
         ports: if to.addresses == Addresses::Raw { Vec::new() } else { ports(&to.ports) },
-        names: names.of_range(to.addresses).to_vec(),
+        names: names.of_range(to.addresses),
     };
     tidy(destinations).iter().map(of).collect()
 }

@@ -176,7 +176,8 @@ fn tip(svg: &mut String, kind: Kind, x: usize, y: usize) {
 
 impl Node {
     fn width(&self) -> usize {
-        let letters = |text: &str| text.chars().count();
+        // Letters beyond ASCII may be twice as wide.
+        let letters = |text: &str| text.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum::<usize>();
         (letters(&self.title) * LARGE).max(letters(&self.note) * SMALL) + 28
     }
 
