@@ -108,6 +108,22 @@ pub fn describe(destinations: &[Destination], names: &Names) -> Vec<Described> {
     tidy(destinations).iter().map(of).collect()
 }
 
+/// Describes destinations line by line; what is nearly everything, by what is missing.
+pub fn lines(destinations: &[Destination], names: &Names) -> Vec<String> {
+    let tidied = tidy(destinations);
+    let all = |addresses| Destination { addresses, ports: PortRange::all() };
+    let everything = [Addresses::V4(0, u32::MAX), Addresses::V6(0, u128::MAX), Addresses::Raw].map(all);
+    let missing = without(&everything, &tidied);
+    let text = |destinations: &[Destination]| -> Vec<String> {
+        describe(destinations, names).iter().map(Described::text).collect()
+    };
+    match missing.as_slice() {
+        [] => vec!["everything".to_owned()],
+        missing if missing.len() < tidied.len() => vec![format!("everything but {}", text(missing).join(", "))],
+        _ => text(&tidied),
+    }
+}
+
 /// Joins what touches, and leaves out what only repeats.
 pub(crate) fn tidy(destinations: &[Destination]) -> Vec<Destination> {
     let mut found = union(destinations);
@@ -281,6 +297,18 @@ mod tests {
         let nat64 = v6(NAT64.0 + 0x0a00_0000, NAT64.0 + 0x0a00_0000);
         assert_eq!(said(&[v4(0x0a00_0000, 0x0a00_0000), nat64.clone()]), ["10.0.0.0"]);
         assert_eq!(said(&[nat64]), ["[64:ff9b::a00:0]"]);
+    }
+
+    #[test]
+    fn what_is_nearly_everything_is_told_by_what_is_missing() {
+        let v6 = Destination { addresses: Addresses::V6(0, u128::MAX), ports: PortRange::all() };
+        let raw = Destination { addresses: Addresses::Raw, ports: PortRange::all() };
+        let said = |destinations: &[Destination]| lines(destinations, &Names::default());
+        let most = [v4(0, 0x0a00_0000), v4(0x0a00_0002, u32::MAX), v6.clone()];
+        assert_eq!(said(&[&most[..], &[raw.clone()]].concat()), ["everything but 10.0.0.1"]);
+        assert_eq!(said(&most), ["everything but 10.0.0.1, raw"]);
+        assert_eq!(said(&[v4(0, u32::MAX), v6, raw]), ["everything"]);
+        assert_eq!(said(&[]), Vec::<String>::new());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use bfp_compiler::describe::{Described, Names, describe};
+use bfp_compiler::describe::{self, Described, Names, describe};
 use bfp_compiler::difference::{self, Difference};
 use bfp_compiler::source;
 use clap::{Args, ValueEnum};
@@ -65,6 +65,16 @@ struct ShownChange {
     program: String,
     gains: Vec<Described>,
     loses: Vec<Described>,
+    /// The same, for people.
+    #[serde(skip)]
+    told: Told,
+}
+
+/// What changes, line by line.
+#[derive(Default, PartialEq)]
+struct Told {
+    gains: Vec<String>,
+    loses: Vec<String>,
 }
 
 /// What changes about who a program is.
@@ -108,6 +118,7 @@ fn document(difference: &Difference, names: &Names) -> Document {
         program: change.who.text(),
         gains: describe(&change.gains, names),
         loses: describe(&change.loses, names),
+        told: Told { gains: describe::lines(&change.gains, names), loses: describe::lines(&change.loses, names) },
     });
     let identities = difference.identities.iter().map(|change| ShownIdentity {
         program: change.path.clone(),
@@ -135,26 +146,43 @@ fn summary(document: &Document) -> String {
     parts.join(", ")
 }
 
+/// Those for whom the same changes, together.
+fn together(changes: &[ShownChange]) -> Vec<(Vec<&str>, &Told)> {
+    let mut groups: Vec<(Vec<&str>, &Told)> = Vec::new();
+    for change in changes {
+        match groups.iter_mut().find(|(_, told)| **told == change.told) {
+            Some((programs, _)) => programs.push(&change.program),
+            None => groups.push((vec![&change.program], &change.told)),
+        }
+    }
+    groups
+}
+
 fn human(document: &Document, old: &str, new: &str) -> String {
     if document.changes.is_empty() && document.identities.is_empty() {
         return format!("{old} and {new} decide alike\n");
     }
     let mut said = String::new();
     // Writing to a string cannot fail, here and below.
-    for change in &document.changes {
-        let _ = writeln!(said, "{}", change.program);
-        for (sign, moved) in [('+', &change.gains), ('-', &change.loses)] {
+    for (programs, told) in together(&document.changes) {
+        let _ = writeln!(said, "{}", programs.join(", "));
+        for (sign, moved) in [('+', &told.gains), ('-', &told.loses)] {
             for to in moved.iter().take(MOST_LISTED) {
-                let _ = writeln!(said, "  {sign} {}", to.text());
+                let _ = writeln!(said, "  {sign} {to}");
             }
             if let Some(more) = moved.len().checked_sub(MOST_LISTED).filter(|more| *more > 0) {
                 let _ = writeln!(said, "  {sign} {more} more ranges");
             }
         }
     }
+    let mut before: Option<&str> = None;
     for change in &document.identities {
+        if before != Some(&change.program) {
+            let _ = writeln!(said, "the identity of {}", change.program);
+        }
+        before = Some(&change.program);
         let sign = if change.widens { '+' } else { '-' };
-        let _ = writeln!(said, "{}\n  {sign} {}", change.program, change.change);
+        let _ = writeln!(said, "  {sign} {}", change.change);
     }
     let widens = if document.widens { "access widens" } else { "nothing widens" };
     let _ = writeln!(said, "{}: {widens}", summary(document));
@@ -170,16 +198,16 @@ fn markdown(document: &Document, policy: &str) -> String {
         return format!("**Egress policy {policy}:** no change in what any program may reach.\n");
     }
     let mut rows: Vec<String> = Vec::new();
-    for change in &document.changes {
-        for (word, moved) in [("⚠️ gains", &change.gains), ("loses", &change.loses)] {
-            rows.extend(
-                moved.iter().map(|to| format!("| {word} | {} | {} |\n", inert(&change.program), inert(&to.text()))),
-            );
+    for (programs, told) in together(&document.changes) {
+        let programs: Vec<String> = programs.iter().map(|program| inert(program)).collect();
+        let programs = programs.join(", ");
+        for (word, moved) in [("⚠️ gains", &told.gains), ("loses", &told.loses)] {
+            rows.extend(moved.iter().map(|to| format!("| {word} | {programs} | {} |\n", inert(to))));
         }
     }
     for change in &document.identities {
         let word = if change.widens { "⚠️ identity" } else { "identity" };
-        rows.push(format!("| {word} | {} | {} |\n", inert(&change.program), inert(&change.change)));
+        rows.push(format!("| {word} | {} | {} |\n", inert(&change.program), plain(&change.change)));
     }
     let verdict = if document.widens { "⚠️ **access widens**" } else { "nothing widens" };
     let table = format!("| | program | what |\n|---|---|---|\n{}", rows.concat());
@@ -190,7 +218,12 @@ fn markdown(document: &Document, policy: &str) -> String {
     format!("{head}<details><summary>{}</summary>\n\n{table}\n</details>\n", counted(rows.len(), "change"))
 }
 
-/// Text that stands for itself in a cell of a table.
+/// Words of our own in a cell of a table.
+fn plain(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// Text of the policy that stands for itself in a cell of a table.
 fn inert(text: &str) -> String {
     let plain: String = text.chars().map(|c| if c == '`' || c.is_control() { '\u{fffd}' } else { c }).collect();
     format!("`{}`", plain.replace('|', "\\|"))
