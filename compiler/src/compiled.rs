@@ -126,10 +126,9 @@ impl Compiled {
         self.debug.rules.iter().enumerate().filter(applies).map(|(number, _)| number).collect()
     }
 
+    /// The programs of a rule. The tables list the executables in the order of the debug section.
     fn subjects<'a>(&'a self, rule: &'a DebugRule) -> impl Iterator<Item = &'a NamedExecutable> {
-        let at = |at: &u32| self.debug.programs.get(*at as usize);
-        let paths = rule.subjects.iter().flatten().filter_map(at);
-        paths.filter_map(|(path, _)| self.executables().iter().find(|executable| executable.path == *path))
+        rule.subjects.iter().flatten().filter_map(|at| self.executables().get(*at as usize))
     }
 
     /// Whether a restriction is about a process: about its program, or one that led to it.

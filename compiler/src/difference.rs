@@ -103,6 +103,9 @@ impl Aspect {
 
 /// Compares two policies.
 pub fn compare(old: &Compiled, new: &Compiled) -> Difference {
+    if old.image == new.image {
+        return Difference { changes: Vec::new(), identities: Vec::new() };
+    }
     let plane = Plane::of(&[&old.image, &new.image]);
     let regions = plane.regions();
     let mut kinds: BTreeMap<(usize, usize), &Region> = BTreeMap::new();
@@ -114,11 +117,11 @@ pub fn compare(old: &Compiled, new: &Compiled) -> Difference {
     let paths: BTreeSet<&str> =
         [old, new].iter().flat_map(|one| one.executables()).map(|executable| executable.path.as_str()).collect();
     let mut moves: Vec<(Who, Moves)> = Vec::new();
+    let mut open = Open::new();
     for who in paths.iter().map(|path| Who::Program((*path).to_owned())).chain([Who::Stranger]) {
-        let moved = both.moves(&who);
+        let moved = both.moves(&who, &mut open);
         moves.push((who, moved));
     }
-    let open = both.open(moves.iter().map(|(who, _)| who));
     let parents: BTreeSet<&str> =
         [old, new].iter().flat_map(|one| one.parents()).map(|executable| executable.path.as_str()).collect();
     let mut handed_down = Vec::new();
@@ -151,6 +154,9 @@ enum Move {
 /// The kinds of requests whose verdict changes.
 type Moves = HashMap<(usize, usize), Move>;
 
+/// Some of those who may do a kind of request before and after: there, what a parent hands down decides.
+type Open = HashMap<(usize, usize), Vec<Who>>;
+
 struct Both<'a> {
     old: &'a Compiled,
     new: &'a Compiled,
@@ -159,38 +165,30 @@ struct Both<'a> {
 }
 
 impl Both<'_> {
-    fn moves(&self, who: &Who) -> Moves {
+    fn moves(&self, who: &Who, open: &mut Open) -> Moves {
         let (before, after) = (who.label(&self.old.image), who.label(&self.new.image));
-        let of = |(kind, region): (&(usize, usize), &&Region)| {
+        let mut moves = Moves::new();
+        for (kind, region) in &self.kinds {
             let was = judge(&self.old.image, &before, region.sample()).is_allowed();
             let is = judge(&self.new.image, &after, region.sample()).is_allowed();
-            (was != is).then_some((*kind, if is { Move::Gain } else { Move::Loss }))
-        };
-        self.kinds.iter().filter_map(of).collect()
-    }
-
-    /// The kinds of requests that some program or a stranger may make before and after: there, what a
-    /// parent hands down decides.
-    fn open<'w>(&self, whos: impl Iterator<Item = &'w Who>) -> HashMap<(usize, usize), Vec<&'w Who>> {
-        let mut open: HashMap<(usize, usize), Vec<&Who>> = HashMap::new();
-        for who in whos {
-            let (before, after) = (who.label(&self.old.image), who.label(&self.new.image));
-            for (kind, region) in &self.kinds {
-                let known = open.entry(*kind).or_default();
-                // Two are enough: one of them is not the parent.
-                if known.len() < 2
-                    && judge(&self.old.image, &before, region.sample()).is_allowed()
-                    && judge(&self.new.image, &after, region.sample()).is_allowed()
-                {
-                    known.push(who);
+            match (was, is) {
+                (false, true) => drop(moves.insert(*kind, Move::Gain)),
+                (true, false) => drop(moves.insert(*kind, Move::Loss)),
+                (true, true) => {
+                    let known = open.entry(*kind).or_default();
+                    // Two are enough: one of them is not the parent.
+                    if known.len() < 2 {
+                        known.push(who.clone());
+                    }
                 }
+                (false, false) => {}
             }
         }
-        open
+        moves
     }
 
     /// Where a restriction that a program hands down changes, and nothing else says so.
-    fn handed_down(&self, path: &str, told: &[&Moves], open: &HashMap<(usize, usize), Vec<&Who>>) -> Moves {
+    fn handed_down(&self, path: &str, told: &[&Moves], open: &Open) -> Moves {
         let parent = Who::Program(path.to_owned());
         let of = |(kind, region): (&(usize, usize), &&Region)| {
             let was = is_closed(self.old, path, region);
@@ -201,7 +199,7 @@ impl Both<'_> {
                 _ => return None,
             };
             let is_told = told.iter().any(|told| told.get(kind) == Some(&moved));
-            let concerns_somebody = open.get(kind).is_some_and(|whos| whos.iter().any(|who| **who != parent));
+            let concerns_somebody = open.get(kind).is_some_and(|whos| whos.iter().any(|who| *who != parent));
             (!is_told && concerns_somebody).then_some((*kind, moved))
         };
         self.kinds.iter().filter_map(of).collect()

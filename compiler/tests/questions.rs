@@ -338,3 +338,21 @@ fn completions_and_the_manual_name_every_command() {
         }
     }
 }
+
+#[test]
+fn page_about_the_commands_shows_what_they_print() {
+    let place = Place::new();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/commands.md");
+    let page = fs::read_to_string(page).unwrap();
+    let mut shown = 0;
+    for block in page.split("\n```\n").filter(|block| block.starts_with("$ bfpc ")) {
+        for example in block.split("\n\n") {
+            let (command, expected) = example.split_once('\n').unwrap();
+            let words: Vec<&str> = command.trim_start_matches("$ bfpc ").split(' ').collect();
+            let ended = place.run(env!("CARGO_BIN_EXE_bfpc"), &words);
+            assert_eq!(ended.stdout.trim_end(), expected, "{command}");
+            shown += 1;
+        }
+    }
+    assert!(shown >= 8, "only {shown} examples were tried");
+}
