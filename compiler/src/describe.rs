@@ -305,7 +305,7 @@ mod tests {
         let raw = Destination { addresses: Addresses::Raw, ports: PortRange::all() };
         let said = |destinations: &[Destination]| lines(destinations, &Names::default());
         let most = [v4(0, 0x0a00_0000), v4(0x0a00_0002, u32::MAX), v6.clone()];
-        assert_eq!(said(&[&most[..], &[raw.clone()]].concat()), ["everything but 10.0.0.1"]);
+        assert_eq!(said(&[&most[..], std::slice::from_ref(&raw)].concat()), ["everything but 10.0.0.1"]);
         assert_eq!(said(&most), ["everything but 10.0.0.1, raw"]);
         assert_eq!(said(&[v4(0, u32::MAX), v6, raw]), ["everything"]);
         assert_eq!(said(&[]), Vec::<String>::new());

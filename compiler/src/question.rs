@@ -83,7 +83,10 @@ pub fn destinations(written: &str, vocabulary: Vocabulary<'_>) -> Result<Vec<Des
             read(&loaded, &lock(debug), written)?
         }
     };
-    Ok(narrowed(&syntax, rule.destinations, is_icmp))
+    match narrowed(&syntax, rule.destinations, is_icmp) {
+        nothing if nothing.is_empty() => Err(wrong("it is about no request".to_owned())),
+        destinations => Ok(destinations),
+    }
 }
 
 /// The last statement of a policy: as it was read, and as it was resolved.
