@@ -139,6 +139,15 @@ pub fn find_cell<T: Tables>(tables: &T, request: &Request) -> Option<u32> {
     cell_number(tables, step, request.port_key())
 }
 
+/// The cell of the IPv4 address that a NAT64 gateway would send a request on to, for reports. `None` where
+/// there is no such address, or by a fault.
+pub fn find_embedded_cell<T: Tables>(tables: &T, request: &Request) -> Option<u32> {
+    let embedded = request.address.judged().behind_nat64()?;
+    let root = Step(tables.policy()?.root_v4);
+    let step = descend32::<T, ADDRESS_LEVELS>(tables, root, Step::ADDRESS_DONE, embedded)?;
+    cell_number(tables, step, request.port_key())
+}
+
 /// Decides whether the task labelled `label` may use raw and packet sockets, which carry no destination
 /// that could be checked.
 #[inline(always)]

@@ -4,7 +4,7 @@
 //! becomes ([`record`]), and the one function that answers ([`decide`]). These four are `no_std`
 //! without a dependency, an allocation or a panic, and the kernel programs use them as they are.
 //! The feature `bundle` adds the file that carries the tables to a host: [`image`], [`manifest`],
-//! [`key`], [`envelope`], [`verify`].
+//! [`key`], [`envelope`], [`verify`]; and [`unverified`], which only shows it.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -37,6 +37,9 @@ pub mod envelope;
 
 #[cfg(feature = "bundle")]
 pub mod verify;
+
+#[cfg(feature = "bundle")]
+pub mod unverified;
 
 #[cfg(feature = "bundle")]
 pub mod debug;

@@ -211,11 +211,24 @@ impl Refusal {
 pub fn verify<'a>(bytes: &'a [u8], trust: &Trust, host: &Host) -> Result<VerifiedBundle<'a>, Refusal> {
     let frame = Frame::read(bytes)?;
     let signers = frame.check_signatures(trust)?;
-    let manifest = match postcard::take_from_bytes::<Manifest>(frame.manifest) {
-        Ok((manifest, [])) => manifest,
-        _ => return Err(Refusal::BadManifest),
-    };
+    let manifest = decode_manifest(&frame)?;
     check_claims(&manifest, host)?;
+    let (sections, image, debug) = decode_sections(&manifest, &frame)?;
+    let manifest_digest = Sha256::digest(frame.manifest).into();
+    Ok(VerifiedBundle { manifest, manifest_digest, sections, image, debug, signers })
+}
+
+pub(crate) fn decode_manifest(frame: &Frame<'_>) -> Result<Manifest, Refusal> {
+    match postcard::take_from_bytes::<Manifest>(frame.manifest) {
+        Ok((manifest, [])) => Ok(manifest),
+        _ => Err(Refusal::BadManifest),
+    }
+}
+
+/// The sections that a manifest announces, and what is in them.
+type Decoded<'a> = (Vec<(SectionKind, &'a [u8])>, Image, Debug);
+
+pub(crate) fn decode_sections<'a>(manifest: &Manifest, frame: &Frame<'a>) -> Result<Decoded<'a>, Refusal> {
     let sections = cut_sections(&manifest.sections, frame.sections)?;
     let find = |wanted| sections.iter().find(|(kind, _)| *kind == wanted).map_or(&[] as &[u8], |(_, bytes)| bytes);
     let image = Image::decode(find)?;
@@ -223,19 +236,18 @@ pub fn verify<'a>(bytes: &'a [u8], trust: &Trust, host: &Host) -> Result<Verifie
         Ok((debug, [])) => debug,
         _ => return Err(Refusal::BadDebug),
     };
-    let manifest_digest = Sha256::digest(frame.manifest).into();
-    Ok(VerifiedBundle { manifest, manifest_digest, sections, image, debug, signers })
+    Ok((sections, image, debug))
 }
 
 /// The parts of a file, bounded and not yet believed.
-struct Frame<'a> {
-    manifest: &'a [u8],
-    signatures: &'a [u8],
+pub(crate) struct Frame<'a> {
+    pub(crate) manifest: &'a [u8],
+    pub(crate) signatures: &'a [u8],
     sections: &'a [u8],
 }
 
 impl<'a> Frame<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Frame<'a>, Refusal> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Frame<'a>, Refusal> {
         limit("file", bytes.len() as u64, MAX_BUNDLE_BYTES)?;
         let (magic, rest) = bytes.split_at_checked(MAGIC.len()).ok_or(Refusal::Truncated("the header"))?;
         if magic != MAGIC {

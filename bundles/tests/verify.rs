@@ -199,3 +199,33 @@ fn keys_survive_their_pem() {
     let public = secret.public();
     assert_eq!(bfp_bundle::key::PublicKey::from_pem(&public.to_pem().unwrap()).unwrap(), public);
 }
+
+#[test]
+fn a_peek_shows_what_no_signature_vouches_for_and_refuses_what_is_malformed() {
+    use bfp_bundle::unverified::peek;
+    let bytes = sealed(manifest(), &[key(1), key(2)]);
+    let seen = peek(&bytes).unwrap();
+    assert_eq!((seen.manifest.policy.as_str(), seen.image), ("payments-kms", image()));
+    assert_eq!(seen.claimed_signers, [key(1).public().id(), key(2).public().id()]);
+
+    // Without a signature, and with one that does not hold: seen alike.
+    assert!(peek(&sealed(manifest(), &[])).unwrap().claimed_signers.is_empty());
+    let mut forged = bytes.clone();
+    let signature = bytes.windows(16).position(|window| window == key(1).public().id().0).unwrap() + 16;
+    forged[signature] ^= 1;
+    assert!(peek(&forged).is_ok());
+    assert_eq!(refusal(&forged), Refusal::BadSignature(key(1).public().id()));
+
+    // The bounds and the structure hold here too.
+    for length in 0..bytes.len() {
+        assert!(peek(&bytes[..length]).is_err(), "length {length}");
+    }
+    assert_eq!(peek(&[bytes.as_slice(), &[0]].concat()).unwrap_err(), Refusal::TrailingBytes(1));
+    let mut oversize = bytes.clone();
+    oversize[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert!(matches!(peek(&oversize).unwrap_err(), Refusal::Oversize { .. }));
+    let mut broken = image();
+    broken.policy.root_v4 = 5;
+    let broken = seal(manifest(), &broken, &Debug::default(), &[]).unwrap();
+    assert!(matches!(peek(&broken).unwrap_err(), Refusal::Image(_)));
+}

@@ -1,4 +1,4 @@
-//! The commands over bundles and keys: `build`, `verify`, `inspect`, `keygen`.
+//! The commands over bundles and keys: `build`, `verify`, `keygen`.
 
 use std::fs::{self, File};
 use std::io::{Read, Write as _};
@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bfp_bundle::key::{KeyError, KeyId, PublicKey, SecretKey};
-use bfp_bundle::manifest::{Need, SectionKind};
+use bfp_bundle::manifest::Need;
 use bfp_bundle::verify::{self as verification, Host, MAX_BUNDLE_BYTES, Refusal, Trust, VerifiedBundle};
 use bfp_compiler::pipeline::{self, Release};
 use bfp_compiler::source;
@@ -104,45 +104,8 @@ pub(crate) fn verify(path: &Path, trust: &TrustArguments) -> Answer {
     ))
 }
 
-pub(crate) fn inspect(path: &Path, trust: &TrustArguments) -> Answer {
-    let bytes = source::read_bytes(path, MAX_BUNDLE_BYTES)?;
-    let bundle = verified(&bytes, trust)?;
-    let manifest = bundle.manifest();
-    let moment = |seconds: Option<u64>| seconds.map_or_else(|| "-".to_owned(), time);
-    let audience = if manifest.audience.is_empty() { "every host".to_owned() } else { manifest.audience.join(", ") };
-    let mut said = String::new();
-    let mut line = |text: String| {
-        said.push_str(&text);
-        said.push('\n');
-    };
-    line(format!("policy      {}", manifest.policy));
-    line(format!("revision    {}", manifest.revision));
-    line(format!("compiler    {}", manifest.compiler));
-    line(format!("not before  {}", moment(manifest.not_before)));
-    line(format!("expires     {}", moment(manifest.expires)));
-    line(format!("audience    {audience}"));
-    line(format!("source      sha256:{}", hex(&manifest.source_sha256)));
-    line(format!("lock        sha256:{}", hex(&manifest.lock_sha256)));
-    line(format!("manifest    sha256:{}", hex(&bundle.manifest_digest())));
-    bundle.signers().iter().for_each(|id| line(format!("signed by   {id}")));
-    line("\nsection      records  bytes".to_owned());
-    for kind in SectionKind::ALL {
-        let length = bundle.section(kind).len();
-        let records = kind.record_size().map_or_else(|| "-".to_owned(), |size| (length / size).to_string());
-        line(format!("{:<12} {records:>7}  {length}", kind.name()));
-    }
-    line("\nprograms".to_owned());
-    bundle.executables().iter().for_each(|executable| line(format!("  {}", executable.path)));
-    line("\nrules".to_owned());
-    // `only P -> only D` is one line with two effects.
-    let mut rules = bundle.debug().rules.clone();
-    rules.dedup();
-    rules.iter().for_each(|rule| line(format!("  {}:{}  {}", rule.file, rule.line, rule.text)));
-    Ok(said)
-}
-
 /// Seconds since 1970, as a person writes them.
-fn time(seconds: u64) -> String {
+pub(crate) fn time(seconds: u64) -> String {
     let moment = i64::try_from(seconds).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
     moment.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
 }
@@ -178,14 +141,17 @@ pub(crate) fn verified<'a>(bytes: &'a [u8], arguments: &TrustArguments) -> Resul
     let trust = Trust { keys: public_keys(&arguments.trust)?, threshold: arguments.threshold };
     let now = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or(0);
     let host = Host { now, audience: arguments.audience.clone(), offers: Need::ALL.to_vec() };
-    verification::verify(bytes, &trust, &host).map_err(|refusal| {
-        let help = match &refusal {
-            Refusal::WrongAudience(_) => "name the host's label with `--audience LABEL`",
-            other => other.help(),
-        };
-        let help = help.to_owned();
-        Failure::Refused(Report::new(BundleError::Refused { refusal, help }))
-    })
+    verification::verify(bytes, &trust, &host).map_err(refused)
+}
+
+/// A bundle is refused, with what to do about it.
+pub(crate) fn refused(refusal: Refusal) -> Failure {
+    let help = match &refusal {
+        Refusal::WrongAudience(_) => "name the host's label with `--audience LABEL`",
+        other => other.help(),
+    };
+    let help = help.to_owned();
+    Failure::Refused(Report::new(BundleError::Refused { refusal, help }))
 }
 
 fn public_keys(path: &Path) -> Result<Vec<PublicKey>, Failure> {
@@ -225,6 +191,6 @@ fn seconds(written: &str) -> Result<u64, BundleError> {
         .ok_or_else(|| BundleError::Time { written: written.to_owned() })
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

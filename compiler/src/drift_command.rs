@@ -18,10 +18,10 @@ use bfp_compiler::source;
 use bfp_grammar::syntax::Span;
 use serde::Serialize;
 
-use crate::explain_command::ExplainError;
+use crate::input::{Format, InputError};
 use crate::lock_command::{self, Unresolved};
 use crate::policy_command::{Files, boxed, counted};
-use crate::{Answer, Complaints, DriftArguments, Failure, Format, TrustArguments, bundle_command};
+use crate::{Answer, Complaints, DriftArguments, Failure, TrustArguments, bundle_command};
 
 /// The version of the JSON; it changes when a reader of the old one would be misled.
 const JSON_VERSION: u32 = 1;
@@ -97,7 +97,7 @@ pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
 
 fn locked_in_bundle(bytes: &[u8], arguments: &DriftArguments) -> Result<BTreeMap<DnsName, Locked>, Failure> {
     let Some(trust) = &arguments.trust else {
-        return Err(ExplainError::Trust { file: arguments.file.display().to_string() }.into());
+        return Err(InputError::Trust { file: arguments.file.display().to_string() }.into());
     };
     let trust = TrustArguments { trust: trust.clone(), threshold: 1, audience: arguments.audience.clone() };
     let bundle = bundle_command::verified(bytes, &trust)?;

@@ -1,136 +1,158 @@
-//! `explain`: the verdict for one program and one destination, by the function that the kernel uses.
+//! `explain`: the verdict for one program and one destination, by the function that the kernel uses, and
+//! every rule that has a say in it.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::path::PathBuf;
 
-use bfp_bundle::debug::Debug;
-use bfp_bundle::decide::{Reason, decide};
-use bfp_bundle::envelope::MAGIC;
-use bfp_bundle::image::Image;
-use bfp_bundle::request::{Address, Protocol, Request};
-use bfp_bundle::verify::MAX_BUNDLE_BYTES;
-use bfp_compiler::{pipeline, source};
-use miette::Diagnostic;
+use bfp_bundle::decide::Reason;
+use bfp_compiler::compiled::{Compiled, Judgement, Who};
+use bfp_compiler::describe::{Described, Names, describe};
+use bfp_compiler::policy::Destination;
+use bfp_compiler::regions::Plane;
+use clap::Args;
+use serde::Serialize;
 
-use crate::policy_command::Files;
-use crate::{Answer, ExplainArguments, Failure, TrustArguments, bundle_command};
+use crate::input::{Behind, Format, Input, InputArguments, ShownRule, json};
+use crate::reach_command;
+use crate::{Answer, Failure};
 
-#[derive(Debug, thiserror::Error, Diagnostic)]
-pub(crate) enum ExplainError {
-    #[error("`{written}` is not a destination")]
-    #[diagnostic(
-        code(explain::destination),
-        help("write `203.0.113.10:443`, `[2001:db8::1]:443/udp`, or a name that the policy uses, `kms.internal:443`")
-    )]
-    Destination { written: String },
-    #[error("the policy has no address for the name `{name}`")]
-    #[diagnostic(code(explain::name), help("name an address, or a DNS name that the policy uses"))]
-    Name { name: String },
-    #[error("the policy declares no program `{name}`")]
-    #[diagnostic(
-        code(explain::program),
-        help("name a program that the policy declares, or any path, such as `/usr/bin/{name}`")
-    )]
-    Program { name: String },
-    #[error("`{file}` is a bundle, and a bundle is read only when it is verified")]
-    #[diagnostic(code(explain::trust), help("add `--trust KEY`"))]
-    Trust { file: String },
+#[derive(Args)]
+pub(crate) struct ExplainArguments {
+    /// The policy, or the bundle (then `--trust` is needed)
+    file: PathBuf,
+    /// A path, a name that the policy declares, or `*`
+    #[arg(required_unless_present = "all")]
+    program: Option<String>,
+    /// What the right side of a rule may be; a port without a protocol is one of TCP, `/icmp` is a ping
+    #[arg(required_unless_present = "all")]
+    destination: Option<String>,
+    /// Show everything that a program can reach, or everyone who can reach a destination
+    #[arg(long, requires = "whole", conflicts_with_all = ["program", "destination"])]
+    all: bool,
+    /// With --all: the program
+    #[arg(long = "program", value_name = "PROGRAM", group = "whole", requires = "all")]
+    of: Option<String>,
+    /// With --all: the destination
+    #[arg(long = "destination", value_name = "DESTINATION", group = "whole", requires = "all")]
+    to: Option<String>,
+    #[command(flatten)]
+    input: InputArguments,
+    /// Who reads the answer
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// The answer, as a machine reads it.
+#[derive(Serialize)]
+struct Document {
+    version: u32,
+    allowed: bool,
+    answers: Vec<ShownAnswer>,
+}
+
+/// The requests of one program that are judged alike.
+#[derive(Serialize)]
+struct ShownAnswer {
+    program: String,
+    allowed: bool,
+    reason: &'static str,
+    destinations: Vec<Described>,
+    rule: Option<ShownRule>,
+    audit: Option<ShownRule>,
+    also: Vec<ShownRule>,
 }
 
 pub(crate) fn explain(arguments: &ExplainArguments) -> Answer {
-    let ExplainArguments { file, program, destination, trust, audience } = arguments;
-    let bytes = source::read_bytes(file, MAX_BUNDLE_BYTES)?;
-    if bytes.starts_with(&MAGIC) {
-        let Some(trust) = trust else {
-            return Err(ExplainError::Trust { file: file.display().to_string() }.into());
-        };
-        let trust = TrustArguments { trust: trust.to_owned(), threshold: 1, audience: audience.clone() };
-        let bundle = bundle_command::verified(&bytes, &trust)?;
-        return answer(bundle.image(), bundle.debug(), program, destination);
+    let input = Input::read(&arguments.file, &arguments.input)?;
+    match (&arguments.program, &arguments.destination, &arguments.of, &arguments.to) {
+        (Some(program), Some(destination), ..) => {
+            let programs = input.programs(program)?;
+            answer(&input.compiled, &programs, &input.destinations(destination)?, arguments.format)
+        }
+        (_, _, Some(program), _) => {
+            Ok(reach_command::reached_by(&input.compiled, &input.programs(program)?, arguments.format))
+        }
+        (_, _, _, Some(written)) => {
+            Ok(reach_command::reaching(&input.compiled, &input.destinations(written)?, arguments.format))
+        }
+        // The arguments demand one of the three.
+        _ => Ok(String::new()),
     }
-    let files = Files::read(file)?;
-    let checked = pipeline::check(&files.source()).map_err(|findings| files.show(findings))?;
-    let image = pipeline::lower(&checked).map_err(|findings| files.show(findings))?;
-    answer(&image, &pipeline::debug(&files.source(), &checked), program, destination)
 }
 
-fn answer(image: &Image, debug: &Debug, program: &str, destination: &str) -> Answer {
-    let paths: Vec<&str> = match program {
-        path if path.starts_with('/') => vec![path],
-        name => debug.programs.iter().filter(|(_, declared)| declared == name).map(|(path, _)| path.as_str()).collect(),
-    };
-    if paths.is_empty() {
-        return Err(ExplainError::Program { name: program.to_owned() }.into());
-    }
-    // Writing to a string cannot fail.
-    let mut said = String::new();
-    let (addresses, port, protocol) = parse(destination, debug)?;
-    let mut all_allowed = true;
-    for path in &paths {
-        let label = image.label_of(path);
-        for address in &addresses {
-            let request = Request { address: to_address(*address), port, protocol };
-            let verdict = decide(image, &label, &request);
-            all_allowed &= verdict.is_allowed();
-            let word = if verdict.is_allowed() { "allowed" } else { "denied" };
-            let shown = match address {
-                IpAddr::V4(address) => format!("{address}:{port}"),
-                IpAddr::V6(address) => format!("[{address}]:{port}"),
-            };
-            let _ = writeln!(said, "{word}  {path} -> {shown}/{}", protocol_name(protocol));
-            let _ = writeln!(said, "  because {}", reason(verdict.reason));
-            if let Some(rule) = debug.rules.get(verdict.rule as usize) {
-                let _ = writeln!(said, "  {}:{}  {}", rule.file, rule.line, rule.text);
-            }
-            let text = address.to_string();
-            for (_, name) in debug.names.iter().filter(|(at, _)| *at == text) {
-                let _ = writeln!(said, "  {text} is {name} in the lock");
+fn answer(compiled: &Compiled, programs: &[Who], asked: &[Destination], format: Format) -> Answer {
+    let plane = Plane::of(&[&compiled.image]);
+    let regions = plane.within(asked);
+    let names = Names::of(&compiled.debug);
+    let mut answers = Vec::new();
+    for who in programs {
+        let label = who.label(&compiled.image);
+        let mut groups: Vec<(Judgement, Vec<Destination>)> = Vec::new();
+        for region in &regions {
+            let judgement = compiled.judge_region(&label, region);
+            match groups.iter_mut().find(|(known, _)| *known == judgement) {
+                Some((_, destinations)) => destinations.push(region.destination()),
+                None => groups.push((judgement, vec![region.destination()])),
             }
         }
+        answers.extend(groups.into_iter().map(|(judgement, destinations)| {
+            let Behind { rule, audit, also } = Behind::of(compiled, &judgement);
+            let shown = ShownAnswer {
+                program: who.text(),
+                allowed: judgement.is_allowed,
+                reason: reason_name(judgement.reason),
+                destinations: describe(&destinations, &names),
+                rule,
+                audit,
+                also,
+            };
+            (shown, judgement.reason)
+        }));
     }
-    if all_allowed { Ok(said) } else { Err(Failure::Finding(said)) }
-}
-
-fn to_address(address: IpAddr) -> Address {
-    match address {
-        IpAddr::V4(address) => Address::V4(address.to_bits()),
-        IpAddr::V6(address) => Address::v6(address.to_bits()),
-    }
-}
-
-fn parse(written: &str, debug: &Debug) -> Result<(Vec<IpAddr>, u16, Protocol), Failure> {
-    let wrong = || ExplainError::Destination { written: written.to_owned() };
-    let (place, protocol) = match written.rsplit_once('/') {
-        None | Some((_, "tcp")) => (written.trim_end_matches("/tcp"), Protocol::Tcp),
-        Some((place, "udp")) => (place, Protocol::Udp),
-        Some((place, "icmp")) => (place, Protocol::Icmp),
-        Some(_) => return Err(wrong().into()),
+    let allowed = answers.iter().all(|(answer, _)| answer.allowed);
+    let said = match format {
+        Format::Human => answers.iter().map(|(answer, reason)| said(answer, *reason)).collect(),
+        Format::Json => {
+            json(&Document { version: 1, allowed, answers: answers.into_iter().map(|(answer, _)| answer).collect() })
+        }
     };
-    let (host, port) = place.rsplit_once(':').ok_or_else(wrong)?;
-    let port = port.parse().map_err(|_| wrong())?;
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if let Ok(address) = bare.parse() {
-        return Ok((vec![address], port, protocol));
-    }
-    let known = debug.names.iter().filter(|(_, name)| name == host);
-    let addresses: Vec<IpAddr> = known.filter_map(|(address, _)| address.parse().ok()).collect();
-    if addresses.is_empty() {
-        Err(ExplainError::Name { name: host.to_owned() }.into())
-    } else {
-        Ok((addresses, port, protocol))
-    }
+    if allowed { Ok(said) } else { Err(Failure::Finding(said)) }
 }
 
-fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Icmp => "icmp",
-        Protocol::Other => "other",
+/// More ranges than this are counted, not listed.
+pub(crate) const MOST_LISTED: usize = 24;
+
+fn said(answer: &ShownAnswer, reason: Reason) -> String {
+    let mut said = String::new();
+    let word = if answer.allowed { "allowed" } else { "denied" };
+    // Writing to a string cannot fail.
+    for to in answer.destinations.iter().take(MOST_LISTED) {
+        let _ = writeln!(said, "{word}  {} -> {}", answer.program, to.place());
     }
+    if let Some(more) = answer.destinations.len().checked_sub(MOST_LISTED).filter(|more| *more > 0) {
+        let _ = writeln!(said, "{word}  {} -> {more} more ranges", answer.program);
+    }
+    let _ = writeln!(said, "  because {}", because(reason));
+    if let Some(rule) = &answer.rule {
+        let _ = writeln!(said, "  {}", rule.text());
+    }
+    if let Some(rule) = &answer.audit {
+        let _ = writeln!(said, "  an audit rule would refuse it\n  {}", rule.text());
+    }
+    if !answer.also.is_empty() {
+        said.push_str("  what else applies\n");
+        for rule in &answer.also {
+            let _ = writeln!(said, "  {}", rule.text());
+        }
+    }
+    for to in answer.destinations.iter().take(MOST_LISTED).filter(|to| !to.names.is_empty()) {
+        let address = to.addresses.trim_start_matches('[').trim_end_matches(']');
+        let _ = writeln!(said, "  {address} is {} in the lock", to.names.join(", "));
+    }
+    said
 }
 
-fn reason(reason: Reason) -> &'static str {
+pub(crate) fn because(reason: Reason) -> &'static str {
     match reason {
         Reason::Default => "nothing refuses it, and the default is to allow",
         Reason::Granted => "a rule grants it",
@@ -140,5 +162,19 @@ fn reason(reason: Reason) -> &'static str {
         Reason::NotGranted => "the default is to deny, and no rule grants it",
         Reason::Overflow => "too many restricted programs led to this process",
         Reason::Fault => "the tables cannot be read",
+    }
+}
+
+/// The reason as a machine reads it.
+fn reason_name(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Default => "default",
+        Reason::Granted => "granted",
+        Reason::Denied => "denied",
+        Reason::Exclusive => "exclusive",
+        Reason::Confined => "confined",
+        Reason::NotGranted => "not_granted",
+        Reason::Overflow => "overflow",
+        Reason::Fault => "fault",
     }
 }

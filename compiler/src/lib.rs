@@ -5,6 +5,9 @@
 //!                      ─ lower ─▶ image ─ prove ─▶ image that means the policy ─ sign ─▶ bundle
 //! ```
 //!
+//! What was compiled can be asked: [`regions`] cuts the requests into finitely many, [`compiled`] answers for
+//! one, [`question`], [`expectations`], [`difference`] and [`drawing`] ask for many, [`describe`] finds words.
+//!
 //! [`pipeline`] shows them on one screen. Files, sockets and the clock are touched in [`source`] for [`load`], in
 //! [`dns`] and in the program `bfpc`, and nowhere else.
 #![forbid(unsafe_code)]
@@ -36,3 +39,19 @@ pub mod lower;
 pub mod prove;
 
 pub mod model;
+
+pub mod regions;
+
+pub mod compiled;
+
+pub mod describe;
+
+pub mod question;
+
+pub mod expectations;
+
+pub mod difference;
+
+pub mod drawing;
+
+pub mod xml;

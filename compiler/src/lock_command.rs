@@ -13,7 +13,7 @@ use bfp_compiler::dns_name::DnsName;
 use bfp_compiler::lock::{Dnssec, Lock, LockedName, Stability};
 use bfp_compiler::pipeline::Findings;
 use bfp_compiler::resolve;
-use bfp_compiler::source;
+use bfp_compiler::source::{self, Disk};
 use bfp_grammar::syntax::Span;
 use miette::{Diagnostic, LabeledSpan, SourceSpan};
 use time::OffsetDateTime;
@@ -82,7 +82,7 @@ enum Wanted {
 }
 
 pub(crate) fn lock(arguments: &LockArguments) -> Answer {
-    let files = Files::read_policy(&arguments.policy)?;
+    let files = Files::read_policy(&arguments.policy, &Disk)?;
     let names = names_of(&files)?;
     let wanted = match &arguments.update {
         None => Wanted::Missing,

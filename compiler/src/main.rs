@@ -5,10 +5,19 @@
 //! that fails says nothing there; what is wrong goes to the standard error, with its cure.
 
 mod bundle_command;
+mod diff_command;
 mod drift_command;
 mod explain_command;
+mod git_revision;
+mod graph_command;
+mod hosts_command;
+mod input;
+mod inspect_command;
 mod lock_command;
 mod policy_command;
+mod reach_command;
+mod shell_command;
+mod test_command;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -18,7 +27,7 @@ use std::sync::Arc;
 use bfp_compiler::pipeline::Findings;
 use bfp_compiler::source;
 use bfp_compiler::source_map::SourceMap;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use lock_command::Locked;
 use miette::{Diagnostic, MietteHandlerOpts, Report, Severity};
 
@@ -64,20 +73,30 @@ enum Command {
         #[command(flatten)]
         trust: TrustArguments,
     },
-    /// Show what a bundle is and what it holds, after verifying it
-    Inspect {
-        /// The bundle
-        bundle: PathBuf,
-        #[command(flatten)]
-        trust: TrustArguments,
-    },
+    /// Show what a bundle is and what it holds; without `--trust`, what it says of itself
+    Inspect(inspect_command::InspectArguments),
     /// Say whether a program may reach a destination, and by which rule; exit 1 if not
-    Explain(ExplainArguments),
+    Explain(explain_command::ExplainArguments),
+    /// Run the tests of a policy; exit 1 if one fails
+    Test(test_command::TestArguments),
+    /// Show who gains and who loses what between two policies or bundles; exit 1 if anyone does
+    Diff(diff_command::DiffArguments),
+    /// Draw who may reach what, as SVG
+    Graph(graph_command::GraphArguments),
+    /// Print the pinned names as lines of /etc/hosts
+    Hosts(hosts_command::HostsArguments),
     /// Make a signing key: KEY (secret) and KEY.pub (public), both in PEM
     Keygen {
         /// Where the secret key is written
         key: PathBuf,
     },
+    /// Print what completes this program's commands in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of this program, with all its commands
+    Man,
 }
 
 #[derive(Args)]
@@ -99,8 +118,8 @@ struct DriftArguments {
     /// The policy, or the bundle (then `--trust` is needed)
     file: PathBuf,
     /// What the answer looks like
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = input::Format::Human, value_name = "FORMAT")]
+    format: input::Format,
     /// For a bundle: the trusted public key, or a directory of them (*.pem)
     #[arg(long, value_name = "PATH")]
     trust: Option<PathBuf>,
@@ -109,16 +128,6 @@ struct DriftArguments {
     audience: Vec<String>,
     #[command(flatten)]
     resolvers: ResolverArguments,
-}
-
-/// For whom an answer is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    #[default]
-    Human,
-    /// For machines; the object has a `version`
-    Json,
 }
 
 #[derive(Args)]
@@ -171,22 +180,6 @@ struct TrustArguments {
     #[arg(long, default_value_t = 1, value_name = "M")]
     threshold: usize,
     /// A label of the host that it is verified for, where the bundle is not for every host
-    #[arg(long, value_name = "LABEL")]
-    audience: Vec<String>,
-}
-
-#[derive(Args)]
-struct ExplainArguments {
-    /// The policy, or the bundle (then `--trust` is needed)
-    file: PathBuf,
-    /// A path, or a name that the policy declares
-    program: String,
-    /// ADDRESS:PORT[/PROTOCOL] or NAME:PORT[/PROTOCOL]; the protocol is `tcp` unless it is given
-    destination: String,
-    /// For a bundle: the trusted public key, or a directory of them (*.pem)
-    #[arg(long, value_name = "PATH")]
-    trust: Option<PathBuf>,
-    /// For a bundle that is not for every host: a label of the host
     #[arg(long, value_name = "LABEL")]
     audience: Vec<String>,
 }
@@ -279,9 +272,15 @@ fn main() -> ExitCode {
         Command::Drift(arguments) => drift_command::drift(&arguments),
         Command::Build(arguments) => bundle_command::build(&arguments),
         Command::Verify { bundle, trust } => bundle_command::verify(&bundle, &trust),
-        Command::Inspect { bundle, trust } => bundle_command::inspect(&bundle, &trust),
+        Command::Inspect(arguments) => inspect_command::inspect(&arguments),
         Command::Explain(arguments) => explain_command::explain(&arguments),
+        Command::Test(arguments) => test_command::test(&arguments),
+        Command::Diff(arguments) => diff_command::diff(&arguments),
+        Command::Graph(arguments) => graph_command::graph(&arguments),
+        Command::Hosts(arguments) => hosts_command::hosts(&arguments),
         Command::Keygen { key } => bundle_command::keygen(&key),
+        Command::Completions { shell } => shell_command::completions(shell),
+        Command::Man => shell_command::man(),
     };
     match answer {
         Ok(text) => print(&text, 0),

@@ -316,8 +316,8 @@ fn bundle_of_another_key_is_refused() {
         place.refused(3, "unknown key", &[command, "kms.bfpb", "--trust", "other.pub"]);
         place.refused(3, "1 valid signatures", &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "2"]);
         place.refused(3, "demands no signature", &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "0"]);
-        place.refused(2, "--trust", &[command, "kms.bfpb"]);
     }
+    place.refused(2, "--trust", &["verify", "kms.bfpb"]);
     let explain = ["explain", "kms.bfpb", "signer", "kms.internal:443"];
     place.refused(3, "unknown key", &[&explain[..], &["--trust", "other.pub"]].concat());
     place.refused(2, "add `--trust KEY`", &explain);
@@ -395,7 +395,16 @@ fn file_that_is_no_bundle_gets_a_sentence() {
 fn question_that_cannot_be_answered_is_no_denial() {
     let place = Place::new();
     let explain = |program: &'static str, destination: &'static str| ["explain", "kms.bfp", program, destination];
-    for destination in ["kms.internal", "kms.internal:https", "10.0.0.1:65536", "10.0.0.1:1/sctp", ":443", ""] {
+    for destination in [
+        "kms",
+        "kms.internal:https",
+        "10.0.0.1:65536",
+        "10.0.0.1:1/sctp",
+        ":443",
+        "",
+        "10.0.0.1 except *",
+        "raw\ndeny * -> raw",
+    ] {
         place.refused(2, "explain::", &explain("signer", destination));
     }
     place.refused(2, "no address for the name `kms.example`", &explain("signer", "kms.example:443"));

@@ -39,10 +39,10 @@ fn source_and_image(fixture: &str) -> String {
     let source = Source { loaded: &loaded, stem: "policy", lock_text: &lock_text, lock: &lock };
     let Ok(checked) = pipeline::check(&source) else { panic!("{fixture} is refused") };
     let Ok(image) = pipeline::lower(&checked) else { panic!("{fixture} has no image") };
-    let rules = pipeline::debug(&source, &checked).rules;
+    let rules = pipeline::debug(&source, &checked, &image).rules;
     let mut all = format!("{}\n\n---- rules\n", text.trim_end());
     for (number, (rule, written)) in rules.iter().zip(&checked.policy().rules).enumerate() {
-        writeln!(all, "{number}  {:?}  line {}: {}", written.effect, rule.line, rule.text).unwrap();
+        writeln!(all, "{number}  {:?}  line {}: {}", written.effect, rule.place.line, rule.place.text).unwrap();
     }
     dump(&image, &mut all);
     all

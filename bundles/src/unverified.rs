@@ -1,0 +1,46 @@
+//! Peeking: received bytes → [`UnverifiedBundle`], which shows what a bundle says of itself and proves
+//! nothing.
+//!
+//! The frame, the sizes, the digests and the structure are checked as in [`verify`](mod@crate::verify), so that
+//! reading is bounded. No signature is: whoever made the file chose all of it, digests included. There is
+//! no way from here to a [`VerifiedBundle`](crate::verify::VerifiedBundle).
+
+use alloc::vec::Vec;
+
+use sha2::{Digest, Sha256};
+
+use crate::debug::Debug;
+use crate::envelope::SIGNATURE_LENGTH;
+use crate::image::Image;
+use crate::key::KeyId;
+use crate::manifest::{Manifest, SectionKind};
+use crate::verify::{Frame, Refusal, decode_manifest, decode_sections};
+
+/// What a bundle says of itself. Nobody vouches for it.
+#[derive(Debug)]
+pub struct UnverifiedBundle {
+    /// The manifest that it has.
+    pub manifest: Manifest,
+    /// SHA-256 of the manifest's bytes.
+    pub manifest_digest: [u8; 32],
+    /// The length of each section.
+    pub sections: Vec<(SectionKind, usize)>,
+    /// The tables.
+    pub image: Image,
+    /// Where the rules came from.
+    pub debug: Debug,
+    /// The keys that its signatures name. Whether they signed is unknown.
+    pub claimed_signers: Vec<KeyId>,
+}
+
+/// Reads a bundle without verifying it.
+pub fn peek(bytes: &[u8]) -> Result<UnverifiedBundle, Refusal> {
+    let frame = Frame::read(bytes)?;
+    let entries = frame.signatures.as_chunks::<SIGNATURE_LENGTH>().0;
+    let claimed_signers = entries.iter().filter_map(|entry| entry.first_chunk().copied().map(KeyId)).collect();
+    let manifest = decode_manifest(&frame)?;
+    let (sections, image, debug) = decode_sections(&manifest, &frame)?;
+    let manifest_digest = Sha256::digest(frame.manifest).into();
+    let sections = sections.into_iter().map(|(kind, bytes)| (kind, bytes.len())).collect();
+    Ok(UnverifiedBundle { manifest, manifest_digest, sections, image, debug, claimed_signers })
+}

@@ -1,0 +1,230 @@
+//! `diff`: who gains what and who loses what between two policies, bundles, or revisions of a policy.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use bfp_compiler::describe::{self, Described, Names, describe};
+use bfp_compiler::difference::{self, Difference};
+use bfp_compiler::source;
+use clap::{Args, ValueEnum};
+use miette::Diagnostic;
+use serde::Serialize;
+
+use crate::explain_command::MOST_LISTED;
+use crate::git_revision::Revision;
+use crate::input::{Input, InputArguments, json};
+use crate::policy_command::{Files, counted};
+use crate::{Answer, Failure};
+
+#[derive(Debug, thiserror::Error, Diagnostic)]
+enum DiffError {
+    #[error("`{written}` is no file, and no git revision: {reason}")]
+    #[diagnostic(code(diff::revision), help("name a policy, a bundle, or a revision that git knows, such as `HEAD~1`"))]
+    Revision { written: String, reason: String },
+}
+
+#[derive(Args)]
+pub(crate) struct DiffArguments {
+    /// What it was: a policy, a bundle, or a git revision of NEW
+    old: PathBuf,
+    /// What it is: a policy or a bundle
+    new: PathBuf,
+    /// Exit 1 only where access widens
+    #[arg(long)]
+    deny_widening: bool,
+    #[command(flatten)]
+    input: InputArguments,
+    /// Who reads the answer
+    #[arg(long, value_enum, default_value_t = DiffFormat::Human)]
+    format: DiffFormat,
+}
+
+/// Who reads a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DiffFormat {
+    /// A person
+    Human,
+    /// A program: one JSON document, whose `version` rises when a field changes its meaning
+    Json,
+    /// A comment on a pull request
+    Markdown,
+}
+
+/// The difference, as a machine reads it.
+#[derive(Serialize)]
+struct Document {
+    version: u32,
+    widens: bool,
+    changes: Vec<ShownChange>,
+    identities: Vec<ShownIdentity>,
+}
+
+/// What changes for one who asks.
+#[derive(Serialize)]
+struct ShownChange {
+    program: String,
+    gains: Vec<Described>,
+    loses: Vec<Described>,
+    /// The same, for people.
+    #[serde(skip)]
+    told: Told,
+}
+
+/// What changes, line by line.
+#[derive(Default, PartialEq)]
+struct Told {
+    gains: Vec<String>,
+    loses: Vec<String>,
+}
+
+/// What changes about who a program is.
+#[derive(Serialize)]
+struct ShownIdentity {
+    program: String,
+    change: String,
+    widens: bool,
+}
+
+pub(crate) fn diff(arguments: &DiffArguments) -> Answer {
+    let new = Input::read(&arguments.new, &arguments.input)?;
+    let old = if arguments.old.exists() {
+        Input::read(&arguments.old, &arguments.input)?
+    } else {
+        Input::of_policy(at_revision(&arguments.old, &arguments.new)?)?
+    };
+    let difference = difference::compare(&old.compiled, &new.compiled);
+    let names = Names::of_all([&old.compiled.debug, &new.compiled.debug]);
+    let document = document(&difference, &names);
+    let (before, after) = (arguments.old.display().to_string(), arguments.new.display().to_string());
+    let said = match arguments.format {
+        DiffFormat::Human => human(&document, &before, &after),
+        DiffFormat::Json => json(&document),
+        DiffFormat::Markdown => markdown(&document, &new.compiled.name),
+    };
+    let is_finding = if arguments.deny_widening { difference.widens() } else { !difference.is_empty() };
+    if is_finding { Err(Failure::Finding(said)) } else { Ok(said) }
+}
+
+/// Reads a policy with all that it names as it was.
+fn at_revision(written: &Path, policy: &Path) -> Result<Files, Failure> {
+    let written = written.display().to_string();
+    let revision = Revision::find(&written, policy).map_err(|reason| DiffError::Revision { written, reason })?;
+    let has_lock = revision.has(&source::lock_path(policy));
+    Files::read_from(policy, &revision, has_lock)
+}
+
+fn document(difference: &Difference, names: &Names) -> Document {
+    let changes = difference.changes.iter().map(|change| ShownChange {
+        program: change.who.text(),
+        gains: describe(&change.gains, names),
+        loses: describe(&change.loses, names),
+        told: Told { gains: describe::lines(&change.gains, names), loses: describe::lines(&change.loses, names) },
+    });
+    let identities = difference.identities.iter().map(|change| ShownIdentity {
+        program: change.path.clone(),
+        change: change.aspect.text(),
+        widens: change.aspect.widens(),
+    });
+    Document { version: 1, widens: difference.widens(), changes: changes.collect(), identities: identities.collect() }
+}
+
+/// In one line, how much changes.
+fn summary(document: &Document) -> String {
+    let gaining = document.changes.iter().filter(|change| !change.gains.is_empty()).count();
+    let losing = document.changes.iter().filter(|change| !change.loses.is_empty()).count();
+    let mut parts = Vec::new();
+    if gaining > 0 {
+        parts.push(format!("{} gain{} access", counted(gaining, "program"), if gaining == 1 { "s" } else { "" }));
+    }
+    if losing > 0 {
+        parts.push(format!("{} lose{} access", counted(losing, "program"), if losing == 1 { "s" } else { "" }));
+    }
+    match document.identities.len() {
+        0 => {}
+        number => parts.push(counted(number, "identity change")),
+    }
+    parts.join(", ")
+}
+
+/// Those for whom the same changes, together.
+fn together(changes: &[ShownChange]) -> Vec<(Vec<&str>, &Told)> {
+    let mut groups: Vec<(Vec<&str>, &Told)> = Vec::new();
+    for change in changes {
+        match groups.iter_mut().find(|(_, told)| **told == change.told) {
+            Some((programs, _)) => programs.push(&change.program),
+            None => groups.push((vec![&change.program], &change.told)),
+        }
+    }
+    groups
+}
+
+fn human(document: &Document, old: &str, new: &str) -> String {
+    if document.changes.is_empty() && document.identities.is_empty() {
+        return format!("{old} and {new} decide alike\n");
+    }
+    let mut said = String::new();
+    // Writing to a string cannot fail, here and below.
+    for (programs, told) in together(&document.changes) {
+        let _ = writeln!(said, "{}", programs.join(", "));
+        for (sign, moved) in [('+', &told.gains), ('-', &told.loses)] {
+            for to in moved.iter().take(MOST_LISTED) {
+                let _ = writeln!(said, "  {sign} {to}");
+            }
+            if let Some(more) = moved.len().checked_sub(MOST_LISTED).filter(|more| *more > 0) {
+                let _ = writeln!(said, "  {sign} {more} more ranges");
+            }
+        }
+    }
+    let mut before: Option<&str> = None;
+    for change in &document.identities {
+        if before != Some(&change.program) {
+            let _ = writeln!(said, "the identity of {}", change.program);
+        }
+        before = Some(&change.program);
+        let sign = if change.widens { '+' } else { '-' };
+        let _ = writeln!(said, "  {sign} {}", change.change);
+    }
+    let widens = if document.widens { "access widens" } else { "nothing widens" };
+    let _ = writeln!(said, "{}: {widens}", summary(document));
+    said
+}
+
+/// A comment longer than this is folded.
+const LONG_TABLE: usize = 12;
+
+fn markdown(document: &Document, policy: &str) -> String {
+    let policy = inert(policy);
+    if document.changes.is_empty() && document.identities.is_empty() {
+        return format!("**Egress policy {policy}:** no change in what any program may reach.\n");
+    }
+    let mut rows: Vec<String> = Vec::new();
+    for (programs, told) in together(&document.changes) {
+        let programs: Vec<String> = programs.iter().map(|program| inert(program)).collect();
+        let programs = programs.join(", ");
+        for (word, moved) in [("⚠️ gains", &told.gains), ("loses", &told.loses)] {
+            rows.extend(moved.iter().map(|to| format!("| {word} | {programs} | {} |\n", inert(to))));
+        }
+    }
+    for change in &document.identities {
+        let word = if change.widens { "⚠️ identity" } else { "identity" };
+        rows.push(format!("| {word} | {} | {} |\n", inert(&change.program), plain(&change.change)));
+    }
+    let verdict = if document.widens { "⚠️ **access widens**" } else { "nothing widens" };
+    let table = format!("| | program | what |\n|---|---|---|\n{}", rows.concat());
+    let head = format!("**Egress policy {policy}:** {}; {verdict}.\n\n", summary(document));
+    if rows.len() <= LONG_TABLE {
+        return head + &table;
+    }
+    format!("{head}<details><summary>{}</summary>\n\n{table}\n</details>\n", counted(rows.len(), "change"))
+}
+
+/// Words of our own in a cell of a table.
+fn plain(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// Text of the policy that stands for itself in a cell of a table.
+fn inert(text: &str) -> String {
+    let plain: String = text.chars().map(|c| if c == '`' || c.is_control() { '\u{fffd}' } else { c }).collect();
+    format!("`{}`", plain.replace('|', "\\|"))
+}

@@ -1,0 +1,171 @@
+//! Differences against brute force: somebody gains or loses exactly where some request's verdict changes.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use bfp_bundle::label::Proof;
+use proptest::prelude::*;
+
+use super::*;
+use crate::describe::{Names, describe, tidy};
+use crate::model::Asked;
+use crate::regions::tests::{PATHS, compiled, is_in, policy, requests};
+
+fn told(old: &str, new: &str) -> String {
+    let (old, new) = (compiled(old).1, compiled(new).1);
+    let difference = compare(&old, &new);
+    let mut said = String::new();
+    for change in &difference.changes {
+        for (sign, moved) in [('+', &change.gains), ('-', &change.loses)] {
+            for to in describe(moved, &Names::default()) {
+                said.push_str(&format!("{} {sign} {}\n", change.who.text(), to.text()));
+            }
+        }
+    }
+    for change in &difference.identities {
+        said.push_str(&format!("{} {}\n", change.path, change.aspect.text()));
+    }
+    said
+}
+
+/// There, a parent's grant to the one address and its child's to the other are worth more together than
+/// either is to its own.
+fn is_judged_twice(asked: Asked) -> bool {
+    matches!(asked, Asked::Request(request) if request.address.behind_nat64().is_some())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn difference_is_where_a_verdict_changes(before in policy(), after in policy()) {
+        let (old, new) = (compiled(&before).1, compiled(&after).1);
+        let difference = compare(&old, &new);
+        let nothing = Vec::new();
+        let named = |path: &str| [&old, &new].iter().flat_map(|one| one.executables()).any(|known| known.path == path);
+        for who in PATHS.iter().map(|path| Who::Program((*path).to_owned())).chain([Who::Stranger]) {
+            let told = match &who {
+                Who::Program(path) if !named(path) => Who::Stranger,
+                who => who.clone(),
+            };
+            let change = difference.changes.iter().find(|change| change.who == told);
+            let (gains, loses) = change.map_or((&nothing, &nothing), |change| (&change.gains, &change.loses));
+            for asked in requests() {
+                let was = judge(&old.image, &who.label(&old.image), asked).is_allowed();
+                let is = judge(&new.image, &who.label(&new.image), asked).is_allowed();
+                prop_assert_eq!(!was && is, is_in(asked, gains), "{:?} gains {:?}", who, asked);
+                prop_assert_eq!(was && !is, is_in(asked, loses), "{:?} loses {:?}", who, asked);
+            }
+        }
+    }
+
+    /// Whatever one program starts: a verdict that changes is told by the parent, the child, or both.
+    #[test]
+    fn what_a_program_hands_down_is_told(before in policy(), after in policy()) {
+        let (old, new) = (compiled(&before).1, compiled(&after).1);
+        let difference = compare(&old, &new);
+        let named = |path: &str| [&old, &new].iter().flat_map(|one| one.executables()).any(|known| known.path == path);
+        let children = |path: &str| difference.identities.iter().any(|change| change.path == path);
+        let told = |who: &Who, asked, gain: bool| {
+            let change = difference.changes.iter().find(|change| change.who == *who);
+            change.is_some_and(|change| is_in(asked, if gain { &change.gains } else { &change.loses }))
+        };
+        let of = |compiled: &Compiled, parent: &str, child: Option<&str>, asked| {
+            let mut label = compiled.image.label_of(parent);
+            let named = compiled.executables().iter().find(|executable| Some(executable.path.as_str()) == child);
+            label.execute(named.map(|named| named.executable()).as_ref(), Proof::Proven);
+            judge(&compiled.image, &label, asked).is_allowed()
+        };
+        for parent in PATHS {
+            if children(parent) {
+                continue;
+            }
+            for child in PATHS.map(Some).into_iter().chain([None]) {
+                if child.is_some_and(children) {
+                    continue;
+                }
+                let child_named = child.filter(|path| named(path));
+                let who = child_named.map_or(Who::Stranger, |path| Who::Program(path.to_owned()));
+                for asked in requests().into_iter().filter(|asked| !is_judged_twice(*asked)) {
+                    let (was, is) = (of(&old, parent, child, asked), of(&new, parent, child, asked));
+                    if was != is {
+                        let told = told(&Who::Program(parent.to_owned()), asked, is)
+                            || told(&Who::StartedBy(parent.to_owned()), asked, is)
+                            || told(&who, asked, is)
+                            // A restriction of the child's own, felt only with the grants of its parent.
+                            || child.is_some_and(|path| told(&Who::StartedBy(path.to_owned()), asked, is));
+                        prop_assert!(told, "{:?} under {} from {} to {} for {:?}", child, parent, was, is, asked);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn policy_does_not_differ_from_itself(text in policy()) {
+        let compiled = compiled(&text).1;
+        prop_assert!(compare(&compiled, &compiled).is_empty());
+    }
+
+    /// What is left out of a description only repeats what it says.
+    #[test]
+    fn description_says_all_that_is_not_judged_as_something_else(before in policy(), after in policy()) {
+        let (old, new) = (compiled(&before).1, compiled(&after).1);
+        for change in compare(&old, &new).changes {
+            for moved in [change.gains, change.loses] {
+                let tidied = tidy(&moved);
+                for asked in requests() {
+                    if !is_judged_twice(asked) && asked != Asked::Raw {
+                        prop_assert_eq!(is_in(asked, &tidied), is_in(asked, &moved), "{:?}", asked);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn another_spelling_is_no_difference() {
+    let old = "program p = \"/bin/p\"\nhost h = { 10.0.0.0/9, 10.128.0.0/9 }\nonly p -> h\n";
+    assert_eq!(told(old, "only \"/bin/p\" -> 10.0.0.0/8\n"), "");
+}
+
+#[test]
+fn who_gains_and_who_loses_is_told_by_program_and_range() {
+    let old = "only \"/bin/p\" -> 10.0.0.0/8:443\n";
+    let new = "only { \"/bin/p\", \"/bin/q\" } -> 10.0.0.0/8:443\ndeny * -> 192.0.2.1:53/udp\n";
+    assert_eq!(
+        told(old, new),
+        "/bin/p - 192.0.2.1:53/udp\n/bin/q + 10.0.0.0/8:443\n/bin/q - 192.0.2.1:53/udp\neveryone else - 192.0.2.1:53/udp\n"
+    );
+}
+
+#[test]
+fn raw_sockets_are_a_destination() {
+    assert_eq!(told("deny * -> raw\n", "deny * -> 10.0.0.1\n"), "everyone else + raw\neveryone else - 10.0.0.1\n");
+}
+
+#[test]
+fn restriction_that_only_children_feel_is_told() {
+    let old = "only \"/bin/b\" -> 10.0.0.1\ndeny \"/bin/a\" -> 10.0.0.9\n";
+    let new = "only \"/bin/b\" -> 10.0.0.1\ndeny \"/bin/a\" -> { 10.0.0.1, 10.0.0.9 }\n";
+    assert_eq!(told(old, new), "what /bin/a starts - 10.0.0.1\n");
+}
+
+#[test]
+fn identities_are_compared_pin_by_pin() {
+    let policy = |pins: &str| format!("only \"/bin/p\" {pins} -> 10.0.0.1\n");
+    let pin = |digit: char| format!("sha256:{}", String::from(digit).repeat(64));
+    let (a, b) = (pin('a'), pin('b'));
+    let verity = |pins: &[&str]| policy(&format!("verity {{ {} }}", pins.join(", ")));
+    assert_eq!(told(&policy(""), &verity(&[&a])), format!("/bin/p is pinned now, to {a}\n"));
+    assert_eq!(told(&verity(&[&a]), &policy("")), "/bin/p is no longer pinned: any file at this path has its grants\n");
+    assert_eq!(
+        told(&verity(&[&a]), &verity(&[&b])),
+        format!("/bin/p has its grants as {b} too\n/bin/p has no grants as {a} any more\n")
+    );
+    let children = |more: &str| format!("program p = \"/bin/p\"{more}\nonly p -> 10.0.0.1\n");
+    let (old, new) = (compiled(&children("")).1, compiled(&children(" with children")).1);
+    let difference = compare(&old, &new);
+    assert!(difference.widens());
+    assert_eq!(difference.identities.first().unwrap().aspect, Aspect::ChildrenAdded);
+    assert!(!compare(&new, &old).widens());
+}

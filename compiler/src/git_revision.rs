@@ -1,0 +1,83 @@
+//! Files as they are in a revision of a git repository, through the program `git`.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use bfp_compiler::source::{MAX_SOURCE_BYTES, SourceError};
+use bfp_compiler::{fs_verity, load};
+
+/// A commit.
+pub(crate) struct Revision {
+    /// As it was given, for messages.
+    written: String,
+    /// Its object name.
+    commit: String,
+}
+
+impl Revision {
+    /// Finds a commit in the repository that `beside` stands in. The error is what git says.
+    pub(crate) fn find(written: &str, beside: &Path) -> Result<Revision, String> {
+        let wanted = format!("{written}^{{commit}}");
+        let found = git(beside, &["rev-parse", "--verify", "--end-of-options", &wanted])?;
+        Ok(Revision { written: written.to_owned(), commit: String::from_utf8_lossy(&found).trim().to_owned() })
+    }
+
+    /// Whether it has this file.
+    pub(crate) fn has(&self, path: &Path) -> bool {
+        git(path, &["cat-file", "-e", &self.object(path)]).is_ok()
+    }
+
+    /// The path counts from the directory that git is started in.
+    fn object(&self, path: &Path) -> String {
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        format!("{}:./{name}", self.commit)
+    }
+
+    fn bytes(&self, path: &Path) -> Result<Vec<u8>, SourceError> {
+        let shown = format!("{}:{}", self.written, path.display());
+        let bytes = git(path, &["cat-file", "blob", &self.object(path)])
+            .map_err(|reason| SourceError::Unreadable { path: shown.clone(), reason })?;
+        match bytes.len() as u64 {
+            found if found > MAX_SOURCE_BYTES => {
+                Err(SourceError::TooLarge { path: shown, found, limit: MAX_SOURCE_BYTES })
+            }
+            _ => Ok(bytes),
+        }
+    }
+}
+
+impl load::Read for Revision {
+    fn text(&self, path: &Path) -> Result<String, SourceError> {
+        String::from_utf8(self.bytes(path)?).map_err(|error| {
+            let before = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+            let line = before.filter(|&&byte| byte == b'\n').count() + 1;
+            SourceError::NotUtf8 { path: format!("{}:{}", self.written, path.display()), line }
+        })
+    }
+
+    fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError> {
+        let unreadable = |error: std::io::Error| SourceError::Unreadable {
+            path: format!("{}:{}", self.written, path.display()),
+            reason: bfp_compiler::source::reason(&error),
+        };
+        fs_verity::digest(self.bytes(path)?.as_slice()).map_err(unreadable)
+    }
+}
+
+/// Runs git in the directory of a file; the error is a sentence.
+fn git(beside: &Path, words: &[&str]) -> Result<Vec<u8>, String> {
+    let directory = beside.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let ran = Command::new("git")
+        .arg("-C")
+        .arg(directory)
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("git cannot be run: {}", bfp_compiler::source::reason(&error)))?;
+    if ran.status.success() {
+        return Ok(ran.stdout);
+    }
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("git fails and does not say why");
+    Err(line.trim_start_matches("fatal: ").to_owned())
+}

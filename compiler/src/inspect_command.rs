@@ -1,0 +1,211 @@
+//! `inspect`: what a bundle is and what it holds. Without `--trust`, what it says of itself.
+
+use std::path::PathBuf;
+
+use bfp_bundle::debug::Debug;
+use bfp_bundle::image::NamedExecutable;
+use bfp_bundle::manifest::{Manifest, Need, SectionKind};
+use bfp_bundle::unverified;
+use bfp_bundle::verify::MAX_BUNDLE_BYTES;
+use bfp_compiler::source;
+use clap::Args;
+use serde::Serialize;
+
+use crate::bundle_command::{hex, refused, time, verified};
+use crate::input::{Format, InputArguments, json};
+use crate::{Answer, TrustArguments, visible};
+
+#[derive(Args)]
+pub(crate) struct InspectArguments {
+    /// The bundle
+    bundle: PathBuf,
+    #[command(flatten)]
+    input: InputArguments,
+    /// Who reads the answer
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// A bundle, as a machine reads it.
+#[derive(Serialize)]
+struct Document {
+    version: u32,
+    /// Nothing below is vouched for where this is false.
+    verified: bool,
+    policy: String,
+    revision: u64,
+    compiler: String,
+    not_before: Option<String>,
+    expires: Option<String>,
+    audience: Vec<String>,
+    needs: Vec<String>,
+    source_sha256: String,
+    lock_sha256: String,
+    manifest_sha256: String,
+    /// The keys that signed; where it is not verified, the keys that are named.
+    signers: Vec<String>,
+    sections: Vec<ShownSection>,
+    programs: Vec<ShownProgram>,
+    rules: Vec<ShownPlace>,
+}
+
+#[derive(Serialize)]
+struct ShownSection {
+    name: &'static str,
+    records: Option<usize>,
+    bytes: usize,
+}
+
+#[derive(Serialize)]
+struct ShownProgram {
+    path: String,
+    pins: Vec<String>,
+}
+
+#[derive(Serialize, PartialEq)]
+struct ShownPlace {
+    file: String,
+    line: u32,
+    text: String,
+}
+
+/// What both ways of reading find.
+struct Found<'a> {
+    manifest: &'a Manifest,
+    manifest_digest: [u8; 32],
+    signers: Vec<String>,
+    sections: Vec<(SectionKind, usize)>,
+    executables: &'a [NamedExecutable],
+    debug: &'a Debug,
+}
+
+pub(crate) fn inspect(arguments: &InspectArguments) -> Answer {
+    let bytes = source::read_bytes(&arguments.bundle, MAX_BUNDLE_BYTES)?;
+    let InputArguments { trust, threshold, audience } = &arguments.input;
+    let document = match trust {
+        Some(trust) => {
+            let (trust, audience) = (trust.clone(), audience.clone());
+            let bundle = verified(&bytes, &TrustArguments { trust, threshold: *threshold, audience })?;
+            let sections = SectionKind::ALL.iter().map(|kind| (*kind, bundle.section(*kind).len())).collect();
+            let found = Found {
+                manifest: bundle.manifest(),
+                manifest_digest: bundle.manifest_digest(),
+                signers: bundle.signers().iter().map(ToString::to_string).collect(),
+                sections,
+                executables: bundle.executables(),
+                debug: bundle.debug(),
+            };
+            document(&found, true)
+        }
+        None => {
+            let bundle = unverified::peek(&bytes).map_err(refused)?;
+            let found = Found {
+                manifest: &bundle.manifest,
+                manifest_digest: bundle.manifest_digest,
+                signers: bundle.claimed_signers.iter().map(ToString::to_string).collect(),
+                sections: bundle.sections.clone(),
+                executables: &bundle.image.executables,
+                debug: &bundle.debug,
+            };
+            document(&found, false)
+        }
+    };
+    Ok(match arguments.format {
+        Format::Json => json(&document),
+        // Whoever made an unverified bundle chose every letter in it.
+        Format::Human => visible(&human(&document)),
+    })
+}
+
+fn document(found: &Found<'_>, verified: bool) -> Document {
+    let manifest = found.manifest;
+    let need =
+        |number: &u16| Need::from_number(*number).map_or_else(|| format!("number {number}"), |it| it.to_string());
+    let mut rules: Vec<ShownPlace> = Vec::new();
+    for rule in &found.debug.rules {
+        let place = &rule.place;
+        rules.push(ShownPlace { file: place.file.clone(), line: place.line, text: place.text.clone() });
+    }
+    // `only P -> only D` is one line with two effects.
+    rules.dedup();
+    Document {
+        version: 1,
+        verified,
+        policy: manifest.policy.clone(),
+        revision: manifest.revision,
+        compiler: manifest.compiler.clone(),
+        not_before: manifest.not_before.map(time),
+        expires: manifest.expires.map(time),
+        audience: manifest.audience.clone(),
+        needs: manifest.needs.iter().map(need).collect(),
+        source_sha256: hex(&manifest.source_sha256),
+        lock_sha256: hex(&manifest.lock_sha256),
+        manifest_sha256: hex(&found.manifest_digest),
+        signers: found.signers.clone(),
+        sections: found
+            .sections
+            .iter()
+            .map(|(kind, bytes)| ShownSection {
+                name: kind.name(),
+                records: kind.record_size().map(|size| bytes / size),
+                bytes: *bytes,
+            })
+            .collect(),
+        programs: found
+            .executables
+            .iter()
+            .map(|executable| ShownProgram {
+                path: executable.path.clone(),
+                pins: executable.pins.iter().map(|pin| hex(pin)).collect(),
+            })
+            .collect(),
+        rules,
+    }
+}
+
+const UNVERIFIED: &str = "NOT VERIFIED: no signature was checked, and anyone could have written what follows.";
+const STILL_UNVERIFIED: &str = "NOT VERIFIED: add `--trust KEY` to check who signed it.";
+
+fn human(document: &Document) -> String {
+    let mut said = String::new();
+    let mut line = |text: String| {
+        // What the bundle says stays on the line that says it.
+        said.push_str(&text.replace(['\n', '\r'], "?"));
+        said.push('\n');
+    };
+    if !document.verified {
+        line(UNVERIFIED.to_owned());
+    }
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let audience = if document.audience.is_empty() { "every host".to_owned() } else { document.audience.join(", ") };
+    line(format!("policy      {}", document.policy));
+    line(format!("revision    {}", document.revision));
+    line(format!("compiler    {}", document.compiler));
+    line(format!("not before  {}", or_dash(&document.not_before)));
+    line(format!("expires     {}", or_dash(&document.expires)));
+    line(format!("audience    {audience}"));
+    line(format!("source      sha256:{}", document.source_sha256));
+    line(format!("lock        sha256:{}", document.lock_sha256));
+    line(format!("manifest    sha256:{}", document.manifest_sha256));
+    let signed = if document.verified { "signed by   " } else { "names key   " };
+    document.signers.iter().for_each(|id| line(format!("{signed}{id}")));
+    line(String::new());
+    line("section      records  bytes".to_owned());
+    for section in &document.sections {
+        let records = section.records.map_or_else(|| "-".to_owned(), |records| records.to_string());
+        line(format!("{:<12} {records:>7}  {}", section.name, section.bytes));
+    }
+    line(String::new());
+    line("programs".to_owned());
+    for program in &document.programs {
+        line(format!("  {}", program.path));
+        program.pins.iter().for_each(|pin| line(format!("    verity sha256:{pin}")));
+    }
+    line(String::new());
+    line("rules".to_owned());
+    document.rules.iter().for_each(|rule| line(format!("  {}:{}  {}", rule.file, rule.line, rule.text)));
+    if !document.verified {
+        line(STILL_UNVERIFIED.to_owned());
+    }
+    said
+}

@@ -1,0 +1,188 @@
+//! The destination of a question, as it was typed → the requests that it means.
+//!
+//! A question is written in the language: it is read as the right side of one more rule, by the stages that
+//! read rules. So it can name what the policy declares, where there is the policy's source; a bundle knows
+//! its DNS names, and its declared hosts but for those that come from a published list.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+
+use bfp_bundle::debug::Debug;
+use bfp_bundle::request::Protocol;
+use bfp_grammar::syntax::{self, Destinations, Statement};
+use miette::Diagnostic;
+
+use crate::dns_name::DnsName;
+use crate::load::{self, Loaded};
+use crate::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
+use crate::pipeline::Source;
+use crate::policy::{Destination, PortRange, Rule};
+use crate::resolve::{self, ResolveError};
+use crate::source::SourceError;
+
+/// Why a destination cannot be asked about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Diagnostic)]
+pub enum QuestionError {
+    /// It is not written as a destination.
+    #[error("`{written}` is not a destination: {reason}")]
+    #[diagnostic(
+        code(explain::destination),
+        help(
+            "write `203.0.113.10:443`, `[2001:db8::1]:443/udp`, `raw`, or a name that the policy uses, `kms.internal:443`"
+        )
+    )]
+    Destination {
+        /// What was written.
+        written: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A name without an address.
+    #[error("the policy has no address for the name `{name}`")]
+    #[diagnostic(code(explain::name), help("name an address, or a DNS name that the policy uses"))]
+    Name {
+        /// The name.
+        name: String,
+    },
+}
+
+/// Where the names in a question come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Vocabulary<'a> {
+    /// The policy's source.
+    Source(Source<'a>),
+    /// What a bundle remembers of it.
+    Debug(&'a Debug),
+}
+
+/// What a destination means.
+pub fn destinations(written: &str, vocabulary: Vocabulary<'_>) -> Result<Vec<Destination>, QuestionError> {
+    let (place, is_icmp) = match written.strip_suffix("/icmp") {
+        Some(place) => (place, true),
+        None => (written, false),
+    };
+    let wrong = |reason: String| QuestionError::Destination { written: written.to_owned(), reason };
+    if place.contains(['\n', '\r', '#']) {
+        return Err(wrong("it is more than one destination".to_owned()));
+    }
+    let asked = format!("deny * -> {place}");
+    let (syntax, rule) = match vocabulary {
+        Vocabulary::Source(source) => {
+            let mut loaded = source.loaded.clone();
+            let span = loaded.sources.add("the question".to_owned(), "the question".to_owned(), &asked);
+            let parsed =
+                bfp_grammar::parse_within(loaded.sources.text(), span).map_err(|errors| wrong(all(&errors)))?;
+            loaded.syntax.statements.extend(parsed.statements);
+            read(&loaded, source.lock, written)?
+        }
+        Vocabulary::Debug(debug) => {
+            let text = format!("{}{asked}\n", declared(debug));
+            let loaded = load::load_text("question", "question", &text, Path::new(""), &NoFiles)
+                .map_err(|(findings, _)| wrong(all(&findings)))?;
+            read(&loaded, &lock(debug), written)?
+        }
+    };
+    match narrowed(&syntax, rule.destinations, is_icmp) {
+        nothing if nothing.is_empty() => Err(wrong("it is about no request".to_owned())),
+        destinations => Ok(destinations),
+    }
+}
+
+/// The last statement of a policy: as it was read, and as it was resolved.
+fn read(loaded: &Loaded, lock: &Lock, written: &str) -> Result<(Destinations, Rule), QuestionError> {
+    let wrong = |reason: String| QuestionError::Destination { written: written.to_owned(), reason };
+    let resolved = resolve::resolve(loaded, "question", lock).map_err(|errors| match errors.first() {
+        Some(ResolveError::NotLocked { name, .. }) => QuestionError::Name { name: name.as_str().to_owned() },
+        _ => wrong(all(&errors)),
+    })?;
+    match (loaded.syntax.statements.last().map(|statement| &statement.node), resolved.rules.into_iter().next_back()) {
+        (Some(Statement::Rule(syntax)), Some(rule)) => Ok((syntax.destinations.node.clone(), rule)),
+        _ => Err(wrong("it is more than one destination".to_owned())),
+    }
+}
+
+fn all<E: ToString>(errors: &[E]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Who writes a port without a protocol asks for TCP.
+fn narrowed(syntax: &Destinations, mut destinations: Vec<Destination>, is_icmp: bool) -> Vec<Destination> {
+    let ports = match syntax {
+        Destinations::Endpoint { ports, .. } | Destinations::Named { ports, .. } => ports.as_ref(),
+        _ => None,
+    };
+    let ports = ports.map(|ports| &ports.node).filter(|ports: &&syntax::Ports| !ports.ranges.is_empty());
+    for to in &mut destinations {
+        if is_icmp {
+            let tcp = to.ports.iter().filter(|range| range.protocol == Protocol::Tcp);
+            let written = tcp.map(|range| PortRange { protocol: Protocol::Icmp, ..*range }).collect();
+            let without_port = vec![PortRange { protocol: Protocol::Icmp, first: 0, last: 0 }];
+            to.ports = if ports.is_some() { written } else { without_port };
+        } else if ports.is_some_and(|ports| ports.protocol.is_none()) {
+            to.ports.retain(|range| range.protocol == Protocol::Tcp);
+        }
+    }
+    destinations.retain(|to| !to.ports.is_empty());
+    destinations
+}
+
+/// The declarations that can be read without another file, and a rule that uses them.
+fn declared(debug: &Debug) -> String {
+    let is_listed = |text: &str| text.contains("ranges(");
+    let mut unknown: Vec<&str> =
+        debug.hosts.iter().filter(|(_, text)| is_listed(text)).map(|(name, _)| name.as_str()).collect();
+    let mentions = |text: &str, name: &str| {
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').any(|word| word == name)
+    };
+    // A host that is made of an unknown one is unknown too.
+    loop {
+        let next = debug.hosts.iter().find(|(name, text)| {
+            !unknown.contains(&name.as_str()) && unknown.iter().any(|unknown| mentions(text, unknown))
+        });
+        match next {
+            Some((name, _)) => unknown.push(name),
+            None => break,
+        }
+    }
+    let known: Vec<&(String, String)> =
+        debug.hosts.iter().filter(|(name, _)| !unknown.contains(&name.as_str())).collect();
+    if known.is_empty() {
+        return String::new();
+    }
+    let hosts: String = known.iter().map(|(name, text)| format!("host {name} = {text}\n")).collect();
+    let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+    format!("{hosts}deny * -> {{ {} }}\n", names.join(", "))
+}
+
+/// The names of a bundle as the lock that they came from, as far as a question needs it.
+fn lock(debug: &Debug) -> Lock {
+    let mut names: BTreeMap<DnsName, LockedName> = BTreeMap::new();
+    for (address, name) in &debug.names {
+        let (Ok(name), Ok(address)) = (DnsName::parse(name), address.parse::<IpAddr>()) else { continue };
+        let locked = names.entry(name).or_insert_with(|| LockedName {
+            addresses: [].into(),
+            cname: Vec::new(),
+            ttl_seconds: 0,
+            stability: Stability::Stable,
+            dnssec: Dnssec::Unproven,
+            resolvers: Vec::new(),
+            resolved_at: ResolvedAt::new(time::OffsetDateTime::UNIX_EPOCH),
+        });
+        locked.addresses.insert(address);
+    }
+    Lock { names, ..Lock::default() }
+}
+
+/// A question has no files.
+struct NoFiles;
+
+impl load::Read for NoFiles {
+    fn text(&self, path: &Path) -> Result<String, SourceError> {
+        Err(SourceError::Unreadable { path: path.display().to_string(), reason: "a bundle holds no lists".to_owned() })
+    }
+
+    fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError> {
+        self.text(path).map(|_| [0; 32])
+    }
+}

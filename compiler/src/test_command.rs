@@ -1,0 +1,230 @@
+//! `test`: the policy's own `test` blocks, held against what it compiles to.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use bfp_compiler::compiled::Compiled;
+use bfp_compiler::describe::{Described, Names, describe};
+use bfp_compiler::expectations::{self, Report};
+use bfp_compiler::xml::escaped;
+use bfp_grammar::syntax::{Expected, Span};
+use clap::Args;
+use serde::Serialize;
+
+use crate::explain_command::because;
+use crate::input::{Behind, Format, Input, ShownRule, json};
+use crate::policy_command::{Files, counted, write};
+use crate::{Answer, Failure};
+
+#[derive(Args)]
+pub(crate) struct TestArguments {
+    /// The policy
+    policy: PathBuf,
+    /// List the rules that no expectation exercises
+    #[arg(long)]
+    coverage: bool,
+    /// Write the result as JUnit XML too
+    #[arg(long, value_name = "OUT")]
+    junit: Option<PathBuf>,
+    /// Who reads the answer
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+}
+
+/// The result, as a machine reads it.
+#[derive(Serialize)]
+struct Document {
+    version: u32,
+    policy: String,
+    passed: bool,
+    tests: Vec<ShownTest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unexercised: Option<Vec<ShownRule>>,
+}
+
+/// A `test` block.
+#[derive(Serialize)]
+struct ShownTest {
+    name: String,
+    file: String,
+    line: u32,
+    expectations: usize,
+    passed: bool,
+    failures: Vec<ShownFailure>,
+}
+
+/// A line of it that does not hold.
+#[derive(Serialize)]
+struct ShownFailure {
+    file: String,
+    line: u32,
+    text: String,
+    expected: &'static str,
+    counterexample: Option<ShownCounterExample>,
+}
+
+/// A request that is judged otherwise.
+#[derive(Serialize)]
+struct ShownCounterExample {
+    program: String,
+    destination: Described,
+    verdict: &'static str,
+    because: &'static str,
+    rule: Option<ShownRule>,
+}
+
+pub(crate) fn test(arguments: &TestArguments) -> Answer {
+    let (files, checked, compiled) = Input::read_policy(&arguments.policy)?;
+    let report = expectations::run(&checked, &compiled);
+    let mut unexercised: Vec<ShownRule> = Vec::new();
+    if arguments.coverage {
+        let exercised = |rule: &usize| !report.unexercised.contains(rule);
+        let shown = |number: usize| Behind::rule(&compiled, number);
+        let reached: Vec<ShownRule> = (0..compiled.debug.rules.len()).filter(exercised).filter_map(shown).collect();
+        // A line with two effects is exercised with one of them.
+        let missed = report.unexercised.iter().filter_map(|number| shown(*number));
+        unexercised.extend(missed.filter(|rule| !reached.contains(rule)));
+        unexercised.dedup();
+    }
+    let document = Document {
+        version: 1,
+        policy: compiled.name.clone(),
+        passed: report.is_passed(),
+        tests: shown(&report, &files, &compiled),
+        unexercised: arguments.coverage.then_some(unexercised),
+    };
+    if let Some(path) = &arguments.junit {
+        write(path, junit(&document).as_bytes())?;
+    }
+    let said = match arguments.format {
+        Format::Json => json(&document),
+        Format::Human => human(&document, &files.file),
+    };
+    if document.passed { Ok(said) } else { Err(Failure::Finding(said)) }
+}
+
+fn shown(report: &Report, files: &Files, compiled: &Compiled) -> Vec<ShownTest> {
+    let names = Names::of(&compiled.debug);
+    let failure = |failure: &expectations::Failure| {
+        let (file, line) = files.place(failure.span);
+        let counterexample = failure.counterexample.as_ref().and_then(|found| {
+            let rule = Behind::of(compiled, &found.judgement).rule;
+            let destination = describe(std::slice::from_ref(&found.destination), &names).into_iter().next()?;
+            Some(ShownCounterExample {
+                program: found.who.text(),
+                destination,
+                verdict: if found.judgement.is_allowed { "allowed" } else { "denied" },
+                because: because(found.judgement.reason),
+                rule,
+            })
+        });
+        ShownFailure {
+            file,
+            line,
+            text: one_line(files, failure.span),
+            expected: match failure.expected {
+                Expected::Allowed => "allowed",
+                Expected::Denied => "denied",
+            },
+            counterexample,
+        }
+    };
+    let test = |outcome: &expectations::Outcome| {
+        let (file, line) = files.place(outcome.span);
+        ShownTest {
+            name: outcome.name.clone(),
+            file,
+            line,
+            expectations: outcome.expectations,
+            passed: outcome.is_passed(),
+            failures: outcome.failures.iter().map(failure).collect(),
+        }
+    };
+    report.outcomes.iter().map(test).collect()
+}
+
+fn one_line(files: &Files, span: Span) -> String {
+    files.text(span).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn human(document: &Document, file: &str) -> String {
+    let mut said = String::new();
+    // Writing to a string cannot fail, here and below.
+    for test in &document.tests {
+        let word = if test.passed { "ok    " } else { "failed" };
+        let _ = writeln!(said, "{word}  {} ({})", test.name, counted(test.expectations, "expectation"));
+        for failure in &test.failures {
+            let _ = writeln!(said, "  {}:{}  {}", failure.file, failure.line, failure.text);
+            said.push_str(&told(failure, "    "));
+        }
+    }
+    let failed = document.tests.iter().filter(|test| !test.passed).count();
+    let _ = match (document.tests.len(), failed) {
+        (0, _) => writeln!(said, "{file}: it has no tests"),
+        (all, 0) => writeln!(said, "{file}: {} passed", counted(all, "test")),
+        (all, failed) => writeln!(said, "{file}: {failed} of {} failed", counted(all, "test")),
+    };
+    match document.unexercised.as_deref() {
+        None => {}
+        Some([]) => said.push_str("every rule is exercised\n"),
+        Some(rules) => {
+            let _ = writeln!(said, "{} exercised by no expectation", counted(rules.len(), "rule"));
+            for rule in rules {
+                let _ = writeln!(said, "  {}", rule.text());
+            }
+        }
+    }
+    said
+}
+
+/// Why a line does not hold.
+fn told(failure: &ShownFailure, indent: &str) -> String {
+    let Some(found) = &failure.counterexample else {
+        return format!("{indent}it is about no request at all\n");
+    };
+    let mut said = format!("{indent}{}  {} -> {}\n", found.verdict, found.program, found.destination.text());
+    let _ = writeln!(said, "{indent}because {}", found.because);
+    if let Some(rule) = &found.rule {
+        let _ = writeln!(said, "{indent}{}", rule.text());
+    }
+    said
+}
+
+/// A suite for the policy, a case for each test block.
+fn junit(document: &Document) -> String {
+    let failed = document.tests.iter().filter(|test| !test.passed).count();
+    let (name, all) = (escaped(&document.policy), document.tests.len());
+    let mut said = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <testsuites tests=\"{all}\" failures=\"{failed}\">\n\
+         \x20 <testsuite name=\"{name}\" tests=\"{all}\" failures=\"{failed}\" errors=\"0\" skipped=\"0\">\n"
+    );
+    for test in &document.tests {
+        let _ = write!(
+            said,
+            "    <testcase name=\"{}\" classname=\"{name}\" file=\"{}\" line=\"{}\" assertions=\"{}\"",
+            escaped(&test.name),
+            escaped(&test.file),
+            test.line,
+            test.expectations
+        );
+        if test.passed {
+            said.push_str("/>\n");
+            continue;
+        }
+        said.push_str(">\n");
+        for failure in &test.failures {
+            let _ = writeln!(
+                said,
+                "      <failure message=\"{}\" type=\"expectation\">{}:{}\n{}</failure>",
+                escaped(&failure.text),
+                escaped(&failure.file),
+                failure.line,
+                escaped(&told(failure, ""))
+            );
+        }
+        said.push_str("    </testcase>\n");
+    }
+    said.push_str("  </testsuite>\n</testsuites>\n");
+    said
+}

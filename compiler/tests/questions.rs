@@ -1,0 +1,358 @@
+//! The commands that ask a policy or a bundle: whole answers over fixtures/questions, exit codes, and the
+//! same answer from a policy and from its bundle.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// A directory with the fixture, a key, and the bundle of the policy.
+struct Place(TempDir);
+
+struct Ended {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Place {
+    fn new() -> Place {
+        let place = Place(TempDir::new().unwrap());
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/questions");
+        fs::create_dir(place.path("common")).unwrap();
+        for file in ["policy.bfp", "policy.bfp.lock", "changed.bfp", "changed.bfp.lock", "common/corp.bfp"] {
+            fs::copy(fixture.join(file), place.path(file)).unwrap();
+        }
+        place
+    }
+
+    fn with_bundle() -> Place {
+        let place = Place::new();
+        place.answer(0, &["keygen", "key"]);
+        place.answer(0, &["build", "policy.bfp", "-o", "policy.bfpb", "--key", "key"]);
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    fn run(&self, program: &str, words: &[&str]) -> Ended {
+        let ran = Command::new(program).args(words).current_dir(self.0.path()).stdin(Stdio::null()).output().unwrap();
+        Ended {
+            code: ran.status.code().unwrap(),
+            stdout: String::from_utf8(ran.stdout).unwrap(),
+            stderr: String::from_utf8(ran.stderr).unwrap(),
+        }
+    }
+
+    /// What `bfpc` answers, with this exit code.
+    fn answer(&self, code: i32, words: &[&str]) -> String {
+        let ended = self.run(env!("CARGO_BIN_EXE_bfpc"), words);
+        assert_eq!(ended.code, code, "bfpc {}: {}{}", words.join(" "), ended.stdout, ended.stderr);
+        assert_eq!(ended.stderr, "", "bfpc {}", words.join(" "));
+        ended.stdout
+    }
+
+    fn refused(&self, code: i32, says: &str, words: &[&str]) {
+        let ended = self.run(env!("CARGO_BIN_EXE_bfpc"), words);
+        assert_eq!(ended.code, code, "bfpc {}: {}{}", words.join(" "), ended.stdout, ended.stderr);
+        assert_eq!(ended.stdout, "", "a command that fails answers nothing");
+        assert!(ended.stderr.contains(says), "`{says}` is not in: {}", ended.stderr);
+    }
+
+    /// Several commands and their answers, as one text.
+    fn session(&self, commands: &[&[&str]]) -> String {
+        let mut said = String::new();
+        for words in commands {
+            let ended = self.run(env!("CARGO_BIN_EXE_bfpc"), words);
+            said.push_str(&format!("$ bfpc {}\n{}{}[{}]\n\n", words.join(" "), ended.stdout, ended.stderr, ended.code));
+        }
+        said
+    }
+}
+
+#[test]
+fn explain_tells_the_rule_and_what_else_applies() {
+    let place = Place::new();
+    insta::assert_snapshot!(place.session(&[
+        &["explain", "policy.bfp", "signer", "kms"],
+        &["explain", "policy.bfp", "*", "kms.internal:443"],
+        &["explain", "policy.bfp", "/usr/bin/cargo", "10.9.1.2:443"],
+        &["explain", "policy.bfp", "backup", "198.51.100.7:443"],
+        &["explain", "policy.bfp", "signer", "169.254.169.254:80"],
+        &["explain", "policy.bfp", "backup", "raw"],
+        &["explain", "policy.bfp", "backup", "10.0.0.1/icmp"],
+        &["explain", "policy.bfp", "backup", "{ corp, 203.0.113.0/24 } except metadata"],
+    ]));
+}
+
+#[test]
+fn explain_all_lists_what_is_reached_and_who_reaches_it() {
+    let place = Place::new();
+    insta::assert_snapshot!(place.session(&[
+        &["explain", "policy.bfp", "--all", "--program", "backup"],
+        &["explain", "policy.bfp", "--all", "--program", "signer"],
+        &["explain", "policy.bfp", "--all", "--program", "/usr/bin/curl"],
+        &["explain", "policy.bfp", "--all", "--destination", "kms"],
+        &["explain", "policy.bfp", "--all", "--destination", "198.51.100.0/24"],
+    ]));
+}
+
+#[test]
+fn json_has_a_version_and_every_field() {
+    let place = Place::new();
+    insta::assert_snapshot!(place.session(&[
+        &["explain", "policy.bfp", "backup", "198.51.100.7:443", "--format", "json"],
+        &["explain", "policy.bfp", "--all", "--destination", "kms", "--format", "json"],
+        &["test", "changed.bfp", "--coverage", "--format", "json"],
+        &["diff", "policy.bfp", "changed.bfp", "--format", "json"],
+    ]));
+}
+
+#[test]
+fn bundle_answers_as_its_policy_does() {
+    let place = Place::with_bundle();
+    let trust = ["--trust", "key.pub"];
+    for question in [
+        &["signer", "kms"][..],
+        &["*", "kms.internal:443"],
+        &["backup", "corp"],
+        &["ci", "{ artifacts.example:443, 198.51.100.7 }"],
+        &["signer", "raw"],
+        &["--all", "--program", "*"],
+        &["--all", "--destination", "*"],
+    ] {
+        for format in ["human", "json"] {
+            let ask = |file: &str, more: &[&str]| {
+                let words = [&["explain", file, "--format", format], question, more].concat();
+                let ended = place.run(env!("CARGO_BIN_EXE_bfpc"), &words);
+                assert_eq!(ended.stderr, "");
+                (ended.code, ended.stdout)
+            };
+            assert_eq!(ask("policy.bfp", &[]), ask("policy.bfpb", &trust), "{question:?}");
+        }
+    }
+    assert_eq!(
+        place.answer(0, &["hosts", "policy.bfp"]),
+        place.answer(0, &["hosts", "policy.bfpb", "--trust", "key.pub"])
+    );
+    assert_eq!(
+        place.answer(0, &["diff", "policy.bfp", "policy.bfpb", "--trust", "key.pub"]),
+        "policy.bfp and policy.bfpb decide alike\n"
+    );
+    place.answer(0, &["graph", "policy.bfp", "-o", "a.svg"]);
+    place.answer(0, &["graph", "policy.bfpb", "-o", "b.svg", "--trust", "key.pub"]);
+    assert_eq!(fs::read(place.path("a.svg")).unwrap(), fs::read(place.path("b.svg")).unwrap());
+    for command in [
+        &["hosts", "policy.bfpb"][..],
+        &["graph", "policy.bfpb", "-o", "c.svg"],
+        &["diff", "policy.bfp", "policy.bfpb"],
+    ] {
+        place.refused(2, "add `--trust KEY`", command);
+    }
+    place.refused(3, "demands 2", &["hosts", "policy.bfpb", "--trust", "key.pub", "--threshold", "2"]);
+    place.refused(2, "input::not_a_policy", &["test", "policy.bfpb"]);
+}
+
+#[test]
+fn tests_of_a_policy_pass_or_show_a_counterexample() {
+    let place = Place::new();
+    place.write("none.bfp", "deny * -> 10.0.0.1\n");
+    place.write(
+        "odd.bfp",
+        "only \"/a\" -> 10.0.0.1:443\n\ntest \"<&\\\"> is nobody's\" {\n    * -> 10.0.0.0/24 allowed\n    \"/a\" -> raw allowed\n}\n",
+    );
+    insta::assert_snapshot!(place.session(&[
+        &["test", "policy.bfp", "--coverage"],
+        &["test", "changed.bfp"],
+        &["test", "none.bfp"],
+        &["test", "odd.bfp", "--coverage"],
+    ]));
+}
+
+#[test]
+fn junit_is_xml_with_a_case_for_each_test() {
+    let place = Place::new();
+    place.write(
+        "odd.bfp",
+        "only \"/a\" -> 10.0.0.1:443\n\ntest \"<&\\\"> is nobody's\" {\n    * -> 10.0.0.0/24 allowed\n}\n\ntest \"fine\" {\n    \"/a\" -> raw allowed\n}\n",
+    );
+    place.answer(1, &["test", "odd.bfp", "--junit", "out.xml"]);
+    let text = fs::read_to_string(place.path("out.xml")).unwrap();
+    let xml = roxmltree::Document::parse(&text).unwrap();
+    let suite = xml.descendants().find(|node| node.has_tag_name("testsuite")).unwrap();
+    assert_eq!((suite.attribute("tests"), suite.attribute("failures")), (Some("2"), Some("1")));
+    let cases: Vec<_> = suite.children().filter(|node| node.has_tag_name("testcase")).collect();
+    let names: Vec<_> = cases.iter().map(|case| case.attribute("name").unwrap()).collect();
+    assert_eq!(names, ["<&\"> is nobody's", "fine"]);
+    let failures: Vec<_> = xml.descendants().filter(|node| node.has_tag_name("failure")).collect();
+    let [failure] = failures.as_slice() else { unreachable!("{text}") };
+    assert_eq!(failure.attribute("message"), Some("* -> 10.0.0.0/24 allowed"));
+    assert!(failure.text().unwrap().contains("denied  everyone else -> 10.0.0.1:443/tcp"), "{text}");
+}
+
+#[test]
+fn diff_tells_who_gains_and_who_loses() {
+    let place = Place::new();
+    fs::copy(place.path("policy.bfp"), place.path("same.bfp")).unwrap();
+    fs::copy(place.path("policy.bfp.lock"), place.path("same.bfp.lock")).unwrap();
+    insta::assert_snapshot!(place.session(&[
+        &["diff", "policy.bfp", "changed.bfp"],
+        &["diff", "policy.bfp", "changed.bfp", "--format", "markdown"],
+        &["diff", "policy.bfp", "same.bfp"],
+        &["diff", "policy.bfp", "same.bfp", "--format", "markdown"],
+    ]));
+}
+
+#[test]
+fn denied_widening_is_a_finding_and_a_narrower_policy_is_not() {
+    let place = Place::new();
+    place.write("wide.bfp", "deny * -> 10.0.0.1\n");
+    place.write("narrow.bfp", "deny * -> 10.0.0.0/30\n");
+    let diff = |old, new, code| place.answer(code, &["diff", old, new, "--deny-widening"]);
+    assert_eq!(
+        diff("wide.bfp", "narrow.bfp", 0),
+        "everyone else\n  - 10.0.0.0\n  - 10.0.0.2/31\n1 program loses access: nothing widens\n"
+    );
+    assert_eq!(
+        diff("narrow.bfp", "wide.bfp", 1),
+        "everyone else\n  + 10.0.0.0\n  + 10.0.0.2/31\n1 program gains access: access widens\n"
+    );
+    place.answer(1, &["diff", "wide.bfp", "narrow.bfp"]);
+}
+
+#[test]
+fn long_difference_is_folded_in_markdown() {
+    let place = Place::new();
+    let hosts: Vec<String> = (0..20).map(|host| format!("10.0.{host}.1")).collect();
+    place.write("none.bfp", "deny * -> 192.0.2.1\n");
+    place.write("many.bfp", &format!("deny * -> {{ 192.0.2.1, {} }}\n", hosts.join(", ")));
+    let said = place.answer(1, &["diff", "none.bfp", "many.bfp", "--format", "markdown"]);
+    assert!(
+        said.starts_with("**Egress policy `many`:** 1 program loses access; nothing widens.\n\n<details>"),
+        "{said}"
+    );
+    assert!(said.ends_with("</details>\n"), "{said}");
+}
+
+#[test]
+fn diff_reads_a_git_revision_with_its_lock_and_includes() {
+    let place = Place::new();
+    let git = |words: &[&str]| {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"];
+        let ended = place.run("git", &[&identity[..], words].concat());
+        assert_eq!(ended.code, 0, "git {}: {}", words.join(" "), ended.stderr);
+    };
+    place.refused(2, "diff::revision", &["diff", "HEAD", "policy.bfp"]);
+    git(&["init", "-q"]);
+    fs::create_dir(place.path("deep")).unwrap();
+    for file in ["policy.bfp", "policy.bfp.lock", "common"] {
+        fs::rename(place.path(file), place.path("deep").join(file)).unwrap();
+    }
+    git(&["add", "deep"]);
+    git(&["commit", "-qm", "one"]);
+    assert_eq!(place.answer(0, &["diff", "HEAD", "deep/policy.bfp"]), "HEAD and deep/policy.bfp decide alike\n");
+
+    // The included file changes, and the lock.
+    place.write("deep/common/corp.bfp", "host corp = 10.0.0.0/8\n");
+    let lock = fs::read_to_string(place.path("deep/policy.bfp.lock")).unwrap();
+    place.write("deep/policy.bfp.lock", &lock.replace("203.0.113.21", "203.0.113.22"));
+    let said = place.answer(1, &["diff", "HEAD", "deep/policy.bfp"]);
+    for line in ["  + 10.9.0.0/16", "  - [fd00::]-[fd00:ec2::253]", "  + 203.0.113.22:443/tcp (artifacts.example)"] {
+        assert!(said.contains(line), "`{line}` is not in: {said}");
+    }
+    place.refused(2, "`HEAD~7` is no file, and no git revision", &["diff", "HEAD~7", "deep/policy.bfp"]);
+    place.refused(2, "`--upload-pack=x` is no file", &["diff", "--", "--upload-pack=x", "deep/policy.bfp"]);
+    fs::rename(place.path("deep"), place.path("other")).unwrap();
+    place.refused(2, "cannot be read", &["diff", "HEAD", "other/policy.bfp"]);
+}
+
+#[test]
+fn inspect_without_trust_says_so_first_and_last() {
+    let place = Place::with_bundle();
+    let said = place.answer(0, &["inspect", "policy.bfpb"]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines.first().unwrap().starts_with("NOT VERIFIED"), "{said}");
+    assert!(lines.last().unwrap().starts_with("NOT VERIFIED"), "{said}");
+    let verified = place.answer(0, &["inspect", "policy.bfpb", "--trust", "key.pub"]);
+    assert!(!verified.contains("NOT VERIFIED"), "{verified}");
+    let inside = lines.get(1..lines.len() - 1).unwrap().join("\n").replace("names key ", "signed by ");
+    assert_eq!(format!("{inside}\n"), verified, "what is shown is the same");
+    for (more, is_verified) in [(&[][..], false), (&["--trust", "key.pub"], true)] {
+        let said = place.answer(0, &[&["inspect", "policy.bfpb", "--format", "json"], more].concat());
+        let document: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(document.get("version").unwrap(), 1);
+        assert_eq!(document.get("verified").unwrap(), is_verified);
+    }
+
+    // A signature that does not hold is not looked at, and everything else is.
+    let mut bytes = fs::read(place.path("policy.bfpb")).unwrap();
+    let last = bytes.len() - 1;
+    *bytes.get_mut(last).unwrap() ^= 1;
+    fs::write(place.path("broken.bfpb"), &bytes).unwrap();
+    place.refused(3, "verify::refused", &["inspect", "broken.bfpb"]);
+    place.refused(3, "not a bfp bundle", &["inspect", "policy.bfp"]);
+}
+
+#[test]
+fn hosts_are_lines_of_etc_hosts() {
+    let place = Place::new();
+    assert_eq!(
+        place.answer(0, &["hosts", "policy.bfp"]),
+        "203.0.113.20 artifacts.example\n203.0.113.21 artifacts.example\n203.0.113.10 kms.internal\n2001:db8::10 kms.internal\n"
+    );
+}
+
+#[test]
+fn graph_is_svg_that_escapes_what_the_policy_says() {
+    let place = Place::new();
+    assert_eq!(place.answer(0, &["graph", "policy.bfp", "-o", "out.svg"]), "");
+    let svg = fs::read_to_string(place.path("out.svg")).unwrap();
+    roxmltree::Document::parse(&svg).unwrap();
+    insta::assert_snapshot!(svg);
+
+    place.write("odd.bfp", "policy odd\nonly \"/usr/bin/<script>&\\\"\" -> 10.0.0.1\n");
+    place.answer(0, &["graph", "odd.bfp", "-o", "odd.svg"]);
+    let svg = fs::read_to_string(place.path("odd.svg")).unwrap();
+    let xml = roxmltree::Document::parse(&svg).unwrap();
+    assert!(!xml.descendants().any(|node| node.has_tag_name("script")), "{svg}");
+    assert!(xml.descendants().any(|node| node.text() == Some("/usr/bin/<script>&\"")), "{svg}");
+}
+
+#[test]
+fn completions_and_the_manual_name_every_command() {
+    let place = Place::new();
+    let man = place.answer(0, &["man"]);
+    for shell in ["bash", "zsh", "fish"] {
+        let said = place.answer(0, &["completions", shell]);
+        for command in ["explain", "diff", "graph", "hosts", "inspect", "test"] {
+            assert!(said.contains(command), "{shell}: {command}");
+            assert!(man.contains(&format!("COMMAND: {}", command.to_uppercase())), "man: {command}");
+        }
+    }
+}
+
+#[test]
+fn page_about_the_commands_shows_what_they_print() {
+    let place = Place::new();
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/commands.md");
+    let page = fs::read_to_string(page).unwrap();
+    let mut shown = 0;
+    for block in page.split("\n```\n").filter(|block| block.starts_with("$ bfpc ")) {
+        for example in block.split("\n\n") {
+            let (command, expected) = example.split_once('\n').unwrap();
+            let words: Vec<&str> = command.trim_start_matches("$ bfpc ").split(' ').collect();
+            let ended = place.run(env!("CARGO_BIN_EXE_bfpc"), &words);
+            assert_eq!(ended.stdout.trim_end(), expected, "{command}");
+            shown += 1;
+        }
+    }
+    assert!(shown >= 8, "only {shown} examples were tried");
+}
