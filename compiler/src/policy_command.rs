@@ -80,8 +80,12 @@ pub(crate) fn check(policy: &Path, deny_warnings: bool) -> Result<Done, Failure>
     // `only P -> only D` is one line with two effects.
     let mut rules: Vec<Span> = policy.rules.iter().map(|rule| rule.span).collect();
     rules.dedup();
-    let words =
-        format!("{}: ok, {}, {}\n", files.file, counted(rules.len(), "rule"), counted(policy.programs.len(), "program"));
+    let words = format!(
+        "{}: ok, {}, {}\n",
+        files.file,
+        counted(rules.len(), "rule"),
+        counted(policy.programs.len(), "program")
+    );
     Ok(Done { words, warnings })
 }
 

@@ -37,10 +37,7 @@ pub(crate) enum Failure {
     /// The answer is no, in these words.
     Finding(String),
     /// The answer is no, because of these. Where there are words, people read those instead.
-    Found {
-        words: Option<String>,
-        complaints: Complaints,
-    },
+    Found { words: Option<String>, complaints: Complaints },
     /// What was given cannot be used.
     Input(Complaints),
     /// A bundle is refused.

@@ -164,7 +164,8 @@ fn wrong_example_gives_the_code_and_the_right_one_does_not() {
         if !wrong.contains(&page.code) && !(heading && wrong.iter().any(|code| code.starts_with("lock::"))) {
             faults += &format!("docs/errors: the wrong example of `{}` gives {wrong:?}\n", page.code);
         }
-        let broken = |code: &String| ["syntax::", "load::", "lock::", "resolve::"].iter().any(|at| code.starts_with(at));
+        let broken =
+            |code: &String| ["syntax::", "load::", "lock::", "resolve::"].iter().any(|at| code.starts_with(at));
         if right.contains(&page.code) || right.iter().any(broken) {
             faults += &format!("docs/errors: the right example of `{}` gives {right:?}\n", page.code);
         }
@@ -184,7 +185,8 @@ fn index_of_codes_says_what_the_pages_say() {
         let (what, _) = page.paragraphs();
         let begin = format!("| `{}` | ", page.code);
         let Some(row) = index.lines().find(|line| line.starts_with(&begin)).map(str::to_owned) else {
-            wrong += &format!("docs/errors.md has no row for `{}`: put `{begin}{what} |` where it belongs\n", page.code);
+            wrong +=
+                &format!("docs/errors.md has no row for `{}`: put `{begin}{what} |` where it belongs\n", page.code);
             continue;
         };
         let more = row.strip_prefix(&begin).unwrap().split_once(" |").unwrap().1;

@@ -58,7 +58,7 @@ fn json_tells_places_as_people_and_as_programs_count() {
                 "labels": [{
                     "file": "p/policy.bfp",
                     "line": 4, "column": 23, "end_line": 4, "end_column": 26,
-                    "offset": 62, "length": 3,
+                    "offset": 61, "length": 3,
                     "message": "not declared",
                 }],
                 "docs": "docs/errors/resolve/unknown_name.md",
@@ -175,8 +175,11 @@ fn workflow_commands_stand_on_one_line_each_whatever_a_file_is_called() {
 /// The schema that OASIS publishes, as the crate `serde-sarif` carries it. Cargo has that crate, or there
 /// would be no test.
 fn sarif_schema() -> Value {
+    let rustc = Command::new("rustc").arg("-vV").output().unwrap();
+    let rustc = String::from_utf8(rustc.stdout).unwrap();
+    let platform = rustc.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
     let listed = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .args(["metadata", "--format-version", "1", "--offline", "--locked", "--filter-platform", platform])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
@@ -191,8 +194,13 @@ fn sarif_schema() -> Value {
 
 #[test]
 fn sarif_is_what_its_schema_says_and_explains_its_rules() {
-    let schema = sarif_schema();
+    let mut schema = sarif_schema();
     assert!(schema["$id"].as_str().unwrap().ends_with("/sarif-schema-2.1.0.json"), "{}", schema["$id"]);
+    // A pattern with a bracket too many, which strict readers of expressions refuse. No log of ours has the member.
+    for about in ["run", "toolComponent"] {
+        let language = schema["definitions"][about]["properties"]["language"].as_object_mut().unwrap();
+        assert!(language.remove("pattern").is_some());
+    }
     let schema = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
     assert!(!schema.is_valid(&json!({ "version": "2.1.0" })), "the schema refuses nothing");
     let conflict = "only \"/a\" -> 10.0.0.1\nonly \"/b\" -> 10.0.0.1\n";
