@@ -118,10 +118,7 @@ pub fn load_text(
     if loader.errors.is_empty() {
         return Ok(loader.loaded);
     }
-    let first = |finding: &Box<dyn Diagnostic + Send + Sync>| {
-        finding.labels().and_then(|labels| labels.map(|label| label.offset()).min())
-    };
-    loader.errors.sort_by_key(first);
+    loader.errors.sort_by_key(|finding| finding.labels().and_then(|labels| labels.map(|label| label.offset()).min()));
     Err((loader.errors, loader.loaded.sources))
 }
 

@@ -487,7 +487,7 @@ fn words_that_make_no_command_are_usage_errors() {
         assert!(ended.stdout.is_empty() && ended.stderr.contains("Usage: bfpc"), "{words:?}: {}", ended.stderr);
     }
     let help = place.ok(&["--help"]);
-    for command in ["check", "fmt", "lock", "build", "verify", "inspect", "explain", "keygen"] {
+    for command in ["check", "fmt", "lock", "build", "verify", "inspect", "explain", "explain-code", "keygen"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
         assert!(place.ok(&[command, "--help"]).contains(&format!("Usage: bfpc {command}")));
     }
