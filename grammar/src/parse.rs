@@ -103,7 +103,8 @@ fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<St
 
 /// A comment as other languages write it.
 fn other_comment(source: &str, span: Span) -> Option<SyntaxError> {
-    let mark = ["//", "/*", "--", ";"].into_iter().find(|mark| source.starts_with(mark) && !source.starts_with("-->"))?;
+    let mark =
+        ["//", "/*", "--", ";"].into_iter().find(|mark| source.starts_with(mark) && !source.starts_with("-->"))?;
     Some(SyntaxError::Unexpected {
         expected: "a statement".to_owned(),
         found: format!("`{mark}`"),
