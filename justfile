@@ -68,6 +68,14 @@ check:
     cargo clippy --all-targets -- -D warnings
     cargo test
 
+# Fuzz what reads foreign text and bytes, every target in turn: just fuzz 60
+@fuzz SECONDS="600":
+    fuzz/run.sh -max_total_time={{ SECONDS }}
+
+# The same, bounded and quick, for CI
+@fuzz-smoke:
+    fuzz/run.sh -runs=2000
+
 # Where the programs that go into a guest are collected
 guest_programs := justfile_directory() / "target/guest"
 

@@ -15,7 +15,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::lock_command::{self, Locked};
-use crate::policy_command::{Files, WriteError, warn, write};
+use crate::policy_command::{Files, WriteError, write};
+use crate::report::Done;
 use crate::{Answer, BuildArguments, Failure, TrustArguments};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -47,7 +48,7 @@ enum BundleError {
     },
 }
 
-pub(crate) fn build(arguments: &BuildArguments) -> Answer {
+pub(crate) fn build(arguments: &BuildArguments) -> Result<Done, Failure> {
     let files = Files::read(&arguments.policy)?;
     lock_command::refuse_stale(&files, &arguments.policy, Locked::of(arguments.locked))?;
     let keys = arguments.key.iter().map(|path| secret_key(path)).collect::<Result<Vec<_>, Failure>>()?;
@@ -74,12 +75,15 @@ pub(crate) fn build(arguments: &BuildArguments) -> Answer {
     }
     let show = |findings| files.show(findings);
     let checked = pipeline::check(&files.source()).map_err(show)?;
-    warn(&checked, &files);
+    let warnings = files.warnings(&checked);
+    if arguments.deny_warnings && !warnings.is_empty() {
+        return Err(Failure::Found { words: None, complaints: warnings });
+    }
     let image = pipeline::lower(&checked).map_err(show)?;
     let proven = pipeline::prove(&checked, image).map_err(show)?;
     let bundle = pipeline::sign(&files.source(), &proven, release, &keys).map_err(show)?;
     write(&arguments.output, &bundle)?;
-    Ok(format!(
+    let words = format!(
         "verdicts proven: {}\n{}: policy {}, revision {}, {} bytes, signed by {}\n",
         proven.proof(),
         arguments.output.display(),
@@ -87,7 +91,8 @@ pub(crate) fn build(arguments: &BuildArguments) -> Answer {
         arguments.revision,
         bundle.len(),
         keys.iter().map(|key| key.public().id().to_string()).collect::<Vec<_>>().join(", "),
-    ))
+    );
+    Ok(Done { words, warnings })
 }
 
 pub(crate) fn verify(path: &Path, trust: &TrustArguments) -> Answer {

@@ -70,10 +70,7 @@ pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
     if bytes.starts_with(&MAGIC) {
         let locked = locked_in_bundle(&bytes, arguments)?;
         // The bundle alone has no text to point into.
-        let show = |reports: Findings| {
-            let reports = reports.into_iter().map(miette::Report::new_boxed).collect();
-            Failure::Input(Complaints { reports, closing: String::new() })
-        };
+        let show = |findings: Findings| Failure::Input(Complaints::about_nothing(findings));
         return compare(&locked, &BTreeMap::new(), arguments, show);
     }
     let files = Files::read(&arguments.file)?;

@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use crate::bundle_command::{hex, refused, time, verified};
 use crate::input::{Format, InputArguments, json};
-use crate::{Answer, TrustArguments, visible};
+use crate::report::human::visible;
+use crate::{Answer, TrustArguments};
 
 #[derive(Args)]
 pub(crate) struct InspectArguments {

@@ -2,11 +2,13 @@
 //! exit codes: 0 yes, 1 a finding, 2 usage or input, 3 verification refused.
 //!
 //! Always: an answer goes to the standard output, and only when the command is done, so that a command
-//! that fails says nothing there; what is wrong goes to the standard error, with its cure.
+//! that fails says nothing there; what is wrong goes to the standard error, with its cure, or, in a format
+//! for machines, to the standard output as one document.
 
 mod bundle_command;
 mod diff_command;
 mod drift_command;
+mod error_page;
 mod explain_command;
 mod git_revision;
 mod graph_command;
@@ -16,20 +18,18 @@ mod inspect_command;
 mod lock_command;
 mod policy_command;
 mod reach_command;
+mod report;
 mod shell_command;
 mod test_command;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use bfp_compiler::pipeline::Findings;
 use bfp_compiler::source;
-use bfp_compiler::source_map::SourceMap;
 use clap::{Args, Parser, Subcommand};
 use lock_command::Locked;
-use miette::{Diagnostic, MietteHandlerOpts, Report, Severity};
+use report::{Complaints, Ending, Failure, Format, human, in_file, in_sources};
 
 /// Compiles bfp policies: which executable may reach which destination.
 #[derive(Parser)]
@@ -50,6 +50,12 @@ enum Command {
         /// Fail where `bfpc lock` would change the lock file: a name is missing in it, or no longer used
         #[arg(long)]
         locked: bool,
+        /// Exit 1 where there is a warning
+        #[arg(long)]
+        deny_warnings: bool,
+        /// How diagnostics are written: for people, or as one document on the standard output
+        #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+        format: Format,
     },
     /// Write policies in the canonical form
     Fmt {
@@ -59,6 +65,9 @@ enum Command {
         /// Change nothing; exit 1 if a file is not in the canonical form
         #[arg(long)]
         check: bool,
+        /// How diagnostics are written: for people, or as one document on the standard output
+        #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+        format: Format,
     },
     /// Resolve the DNS names that a policy's lock file lacks, and drop those that are not used any more
     Lock(LockArguments),
@@ -85,6 +94,11 @@ enum Command {
     Graph(graph_command::GraphArguments),
     /// Print the pinned names as lines of /etc/hosts
     Hosts(hosts_command::HostsArguments),
+    /// Print the page about a diagnostic's code, such as `resolve::not_locked`; without one, list all codes
+    ExplainCode {
+        /// The code
+        code: Option<String>,
+    },
     /// Make a signing key: KEY (secret) and KEY.pub (public), both in PEM
     Keygen {
         /// Where the secret key is written
@@ -111,6 +125,9 @@ struct LockArguments {
     require_dnssec: Vec<String>,
     #[command(flatten)]
     resolvers: ResolverArguments,
+    /// How diagnostics are written: for people, or as one document on the standard output
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
 }
 
 #[derive(Args)]
@@ -169,6 +186,12 @@ struct BuildArguments {
     /// A label of the hosts that the bundle is for; may be given several times. Without it: every host
     #[arg(long, value_name = "LABEL")]
     audience: Vec<String>,
+    /// Exit 1 where there is a warning, and write no bundle
+    #[arg(long)]
+    deny_warnings: bool,
+    /// How diagnostics are written: for people, or as one document on the standard output
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    format: Format,
 }
 
 #[derive(Args)]
@@ -187,141 +210,54 @@ struct TrustArguments {
 /// What a command answers.
 type Answer = Result<String, Failure>;
 
-/// How a command ends when it does not end well.
-enum Failure {
-    /// The answer is no, in these words.
-    Finding(String),
-    /// What was given cannot be used.
-    Input(Complaints),
-    /// A bundle is refused.
-    Refused(Report),
-}
-
-/// What is wrong with the input, and how many errors that are in which file.
-#[derive(Default)]
-struct Complaints {
-    reports: Vec<Report>,
-    closing: String,
-}
-
-impl<D: Diagnostic + Send + Sync + 'static> From<D> for Failure {
-    fn from(diagnostic: D) -> Failure {
-        Failure::Input(Complaints { reports: vec![Report::new(diagnostic)], closing: String::new() })
-    }
-}
-
-/// Shows findings in the one file that they are about.
-fn in_file(findings: Findings, file: &str, text: &str) -> Complaints {
-    let mut sources = SourceMap::default();
-    sources.add(file.to_owned(), file.to_owned(), text);
-    in_sources(findings, file, &sources)
-}
-
-/// Shows findings in the texts that they are about.
-fn in_sources(findings: Findings, file: &str, sources: &SourceMap) -> Complaints {
-    // A lock file's faults stand under one heading.
-    let count = |wanted: bool| -> usize {
-        let of = findings.iter().filter(|finding| (finding.severity() == Some(Severity::Warning)) == wanted);
-        of.map(|finding| finding.related().map_or(1, Iterator::count)).sum()
-    };
-    let counted = |number: usize, what: &str| match number {
-        0 => None,
-        1 => Some(format!("1 {what}")),
-        _ => Some(format!("{number} {what}s")),
-    };
-    let both: Vec<String> =
-        [counted(count(false), "error"), counted(count(true), "warning")].into_iter().flatten().collect();
-    let closing = format!("{} in {file}\n", both.join(" and "));
-    let sources = Arc::new(sources.shown_as(visible));
-    let shown = findings.into_iter().map(|finding| Report::new_boxed(finding).with_source_code(Arc::clone(&sources)));
-    Complaints { reports: shown.collect(), closing }
-}
-
-/// The text with everything that a terminal would obey, or not show, replaced by what it shows. Every place
-/// in it stays the same.
-fn visible(text: &str) -> String {
-    let invisible = |c: char| {
-        (c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
-            || matches!(
-                c,
-                '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
-            )
-    };
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c.len_utf8() {
-            _ if !invisible(c) => shown.push(c),
-            1 => shown.push('?'),
-            2 => shown.push_str("??"),
-            3 => shown.push('\u{fffd}'),
-            _ => shown.push_str("\u{fffd}?"),
-        }
-    }
-    shown
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // It fails only where it was done before.
-    let _ = miette::set_hook(Box::new(|_| Box::new(style().build())));
-    let answer = match arguments.command {
-        Command::Check { policy, locked } => policy_command::check(&policy, Locked::of(locked)),
-        Command::Fmt { policies, check } => policy_command::format(&policies, check),
-        Command::Lock(arguments) => lock_command::lock(&arguments),
-        Command::Drift(arguments) => drift_command::drift(&arguments),
-        Command::Build(arguments) => bundle_command::build(&arguments),
-        Command::Verify { bundle, trust } => bundle_command::verify(&bundle, &trust),
-        Command::Inspect(arguments) => inspect_command::inspect(&arguments),
-        Command::Explain(arguments) => explain_command::explain(&arguments),
-        Command::Test(arguments) => test_command::test(&arguments),
-        Command::Diff(arguments) => diff_command::diff(&arguments),
-        Command::Graph(arguments) => graph_command::graph(&arguments),
-        Command::Hosts(arguments) => hosts_command::hosts(&arguments),
-        Command::Keygen { key } => bundle_command::keygen(&key),
-        Command::Completions { shell } => shell_command::completions(shell),
-        Command::Man => shell_command::man(),
+    human::set_style();
+    let human = Format::Human;
+    // The formats of a question are for people and as JSON.
+    let either = |format| match format {
+        input::Format::Human => Format::Human,
+        input::Format::Json => Format::Json,
     };
-    match answer {
-        Ok(text) => print(&text, 0),
-        Err(Failure::Finding(text)) => print(&text, 1),
-        Err(Failure::Input(Complaints { reports, closing })) => {
-            reports.iter().for_each(complain);
-            let _ = io::stderr().write_all(closing.as_bytes());
-            ExitCode::from(2)
+    let ending = match arguments.command {
+        Command::Check { policy, locked, deny_warnings, format } => {
+            report::end(format, policy_command::check(&policy, Locked::of(locked), deny_warnings))
         }
-        Err(Failure::Refused(report)) => {
-            complain(&report);
-            ExitCode::from(3)
-        }
-    }
+        Command::Fmt { policies, check, format } => report::end(format, policy_command::format(&policies, check)),
+        Command::Lock(arguments) => report::end(arguments.format, lock_command::lock(&arguments)),
+        Command::Drift(arguments) => report::end(either(arguments.format), drift_command::drift(&arguments)),
+        Command::Build(arguments) => report::end(arguments.format, bundle_command::build(&arguments)),
+        Command::Verify { bundle, trust } => report::end(human, bundle_command::verify(&bundle, &trust)),
+        Command::Inspect(arguments) => report::end(human, inspect_command::inspect(&arguments)),
+        Command::Explain(arguments) => report::end(human, explain_command::explain(&arguments)),
+        Command::ExplainCode { code } => report::end(human, error_page::explain(code.as_deref())),
+        Command::Test(arguments) => report::end(human, test_command::test(&arguments)),
+        Command::Diff(arguments) => report::end(human, diff_command::diff(&arguments)),
+        Command::Graph(arguments) => report::end(human, graph_command::graph(&arguments)),
+        Command::Hosts(arguments) => report::end(human, hosts_command::hosts(&arguments)),
+        Command::Keygen { key } => report::end(human, bundle_command::keygen(&key)),
+        Command::Completions { shell } => report::end(human, shell_command::completions(shell)),
+        Command::Man => report::end(human, shell_command::man()),
+    };
+    print(&ending)
 }
 
-/// How reports look: coloured only on a terminal and without `NO_COLOR`; as wide as the terminal.
-fn style() -> MietteHandlerOpts {
-    let set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
-    let terminal = io::stderr().is_terminal();
-    let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
-    let style = MietteHandlerOpts::new().color(terminal && !dumb && !set("NO_COLOR")).terminal_links(false);
-    if terminal { style } else { style.width(100) }
-}
-
-/// Ends with `code` once all of the answer is written.
-fn print(text: &str, code: u8) -> ExitCode {
+/// Ends once all of the answer is written.
+fn print(ending: &Ending) -> ExitCode {
+    // Where the standard error is closed, the exit code says it alone.
+    let _ = io::stderr().write_all(ending.stderr.as_bytes());
+    let code = ExitCode::from(ending.code);
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Ok(()) => ExitCode::from(code),
+    match stdout.write_all(ending.stdout.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => code,
         // Whoever reads has read enough: `bfpc inspect BUNDLE | head`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(code),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
         Err(error) => {
             let path = "the standard output".to_owned();
-            complain(&Report::new(policy_command::WriteError { path, reason: source::reason(&error) }));
-            ExitCode::from(2)
+            let failure = policy_command::WriteError { path, reason: source::reason(&error) };
+            let told = report::end::<String>(Format::Human, Err(failure.into()));
+            let _ = io::stderr().write_all(told.stderr.as_bytes());
+            ExitCode::from(told.code)
         }
     }
-}
-
-/// Where the standard error is closed, the exit code says it alone.
-fn complain(report: &Report) {
-    let _ = writeln!(io::stderr(), "{report:?}");
 }

@@ -14,7 +14,8 @@ use bfp_grammar::syntax::Span;
 use miette::Diagnostic;
 
 use crate::lock_command::{self, Locked};
-use crate::{Answer, Complaints, Failure, complain, in_file, in_sources};
+use crate::report::Done;
+use crate::{Answer, Complaints, Failure, in_file, in_sources};
 
 /// A policy and its lock, as read.
 pub(crate) struct Files {
@@ -74,64 +75,90 @@ impl Files {
     pub(crate) fn show(&self, findings: Findings) -> Failure {
         Failure::Input(in_sources(findings, &self.file, &self.loaded.sources))
     }
+
+    /// What the author should look at once more.
+    pub(crate) fn warnings(&self, checked: &CheckedPolicy) -> Complaints {
+        let warnings = checked.warnings().iter().map(|warning| Box::new(warning.clone()) as _).collect();
+        in_sources(warnings, &self.file, &self.loaded.sources)
+    }
 }
 
-pub(crate) fn check(policy: &Path, locked: Locked) -> Answer {
+pub(crate) fn check(policy: &Path, locked: Locked, deny_warnings: bool) -> Result<Done, Failure> {
     let files = Files::read(policy)?;
     lock_command::refuse_stale(&files, policy, locked)?;
     let checked = pipeline::check(&files.source()).map_err(|findings| files.show(findings))?;
-    warn(&checked, &files);
+    let warnings = files.warnings(&checked);
+    if deny_warnings && !warnings.is_empty() {
+        return Err(Failure::Found { words: None, complaints: warnings });
+    }
     let policy = checked.policy();
     // `only P -> only D` is one line with two effects.
     let mut rules: Vec<Span> = policy.rules.iter().map(|rule| rule.span).collect();
     rules.dedup();
-    Ok(format!("{}: ok, {}, {}\n", files.file, counted(rules.len(), "rule"), counted(policy.programs.len(), "program")))
-}
-
-/// Tells what the author should look at once more.
-pub(crate) fn warn(checked: &CheckedPolicy, files: &Files) {
-    let warnings: Findings = checked.warnings().iter().map(|warning| Box::new(warning.clone()) as _).collect();
-    if !warnings.is_empty() {
-        let Complaints { reports, closing } = in_sources(warnings, &files.file, &files.loaded.sources);
-        reports.iter().for_each(complain);
-        let _ = io::stderr().write_all(closing.as_bytes());
-    }
+    let words = format!(
+        "{}: ok, {}, {}\n",
+        files.file,
+        counted(rules.len(), "rule"),
+        counted(policy.programs.len(), "program")
+    );
+    Ok(Done { words, warnings })
 }
 
 pub(crate) fn counted(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
+/// A policy is written in another way than the canonical one.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("`{file}` is not in the canonical form")]
+#[diagnostic(code(fmt::not_canonical), help("`bfpc fmt {file}` rewrites it"))]
+struct NotCanonical {
+    file: String,
+    #[label("the first line that differs")]
+    place: Span,
+}
+
 /// Reads all policies before it writes one, so that a broken one changes nothing.
 pub(crate) fn format(policies: &[PathBuf], check: bool) -> Answer {
     let mut complaints = Complaints::default();
-    let mut changed: Vec<(&PathBuf, String)> = Vec::new();
+    let mut changed: Vec<(&PathBuf, String, String)> = Vec::new();
     for policy in policies {
         let text = source::read_text(policy)?;
         match bfp_grammar::format(&text) {
             Ok(formatted) if formatted == text => {}
-            Ok(formatted) => changed.push((policy, formatted)),
-            Err(errors) => {
-                let found = in_file(boxed(errors), &policy.display().to_string(), &text);
-                complaints.reports.extend(found.reports);
-                complaints.closing.push_str(&found.closing);
-            }
+            Ok(formatted) => changed.push((policy, text, formatted)),
+            Err(errors) => complaints.add(in_file(boxed(errors), &policy.display().to_string(), &text)),
         }
     }
-    if !complaints.reports.is_empty() {
+    if !complaints.is_empty() {
         return Err(Failure::Input(complaints));
     }
-    let mut said = String::new();
-    for (policy, formatted) in &changed {
-        let file = policy.display();
+    let mut words = String::new();
+    for (policy, text, formatted) in &changed {
         if check {
+            let file = policy.display().to_string();
             // Writing to a string cannot fail, here and below.
-            let _ = writeln!(said, "{file}: not in the canonical form; `bfpc fmt {file}` rewrites it");
+            let _ = writeln!(words, "{file}: not in the canonical form; `bfpc fmt {file}` rewrites it");
+            let place = first_difference(text, formatted);
+            complaints.add(in_file(boxed(vec![NotCanonical { file: file.clone(), place }]), &file, text));
         } else {
             write(policy, formatted.as_bytes())?;
         }
     }
-    if said.is_empty() { Ok(said) } else { Err(Failure::Finding(said)) }
+    if words.is_empty() { Ok(words) } else { Err(Failure::Found { words: Some(words), complaints }) }
+}
+
+/// The first line of a text that another one does not have at its place.
+fn first_difference(text: &str, other: &str) -> Span {
+    let mut start = 0;
+    let mut others = other.split_inclusive('\n');
+    for line in text.split_inclusive('\n') {
+        if others.next() != Some(line) {
+            return Span { start, end: start + line.trim_end().len() };
+        }
+        start += line.len();
+    }
+    Span { start, end: start }
 }
 
 pub(crate) fn boxed<D: Diagnostic + Send + Sync + 'static>(errors: Vec<D>) -> Findings {

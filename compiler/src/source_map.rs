@@ -30,6 +30,19 @@ pub struct SourceFile {
     pub span: Span,
 }
 
+/// A place in one of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// The file's path as its reader knows it.
+    pub file: &'a str,
+    /// From 1.
+    pub line: u32,
+    /// From 1, in characters.
+    pub column: u32,
+    /// Bytes before it in its file.
+    pub offset: usize,
+}
+
 impl SourceMap {
     /// Adds a file behind the others.
     pub fn add(&mut self, shown: String, name: String, text: &str) -> Span {
@@ -64,6 +77,15 @@ impl SourceMap {
         let start = self.file_at(at).map_or(0, |file| file.span.start);
         let ends_before = |place: usize| self.line_ends.partition_point(|end| *end < place);
         (ends_before(at) - ends_before(start)) as u32 + 1
+    }
+
+    /// A place as people count: line and column from 1, the column in characters (Unicode scalar values).
+    pub fn place_at(&self, at: usize) -> Option<Place<'_>> {
+        let file = self.file_at(at)?;
+        let before = self.text.get(file.span.start..at)?;
+        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+        let column = before.get(line_start..).unwrap_or_default().chars().count() as u32 + 1;
+        Some(Place { file: &file.shown, line: self.line_at(at), column, offset: before.len() })
     }
 
     /// What a bundle says of its source: the SHA-256 of the text; of several files, that of the list which
@@ -133,6 +155,17 @@ mod tests {
         assert_eq!(map.file_at(second.start).unwrap().name, "b.bfp");
         assert_eq!((map.line_at(first.start + 4), map.line_at(second.start), map.line_at(second.start + 6)), (2, 1, 2));
         assert_eq!(second.text_in(map.text()), "three\nfour\n");
+    }
+
+    #[test]
+    fn column_counts_characters_and_offset_counts_bytes() {
+        let mut map = SourceMap::default();
+        map.add("a".to_owned(), "a".to_owned(), "x\n");
+        let second = map.add("b".to_owned(), "b".to_owned(), "# größe\n# ö 😀x\n");
+        let at = map.text().find("x\n\n").unwrap_or_default().max(second.start + 19);
+        let place = map.place_at(at).unwrap();
+        assert_eq!((place.file, place.line, place.column, place.offset), ("b", 2, 6, at - second.start));
+        assert_eq!(map.place_at(second.start + 5), None, "within a character");
     }
 
     #[test]

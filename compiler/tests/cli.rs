@@ -509,7 +509,9 @@ fn words_that_make_no_command_are_usage_errors() {
         assert!(ended.stdout.is_empty() && ended.stderr.contains("Usage: bfpc"), "{words:?}: {}", ended.stderr);
     }
     let help = place.ok(&["--help"]);
-    for command in ["check", "fmt", "lock", "drift", "build", "verify", "inspect", "explain", "keygen"] {
+    let commands =
+        ["check", "fmt", "lock", "drift", "build", "verify", "inspect", "explain", "explain-code", "test", "keygen"];
+    for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
         assert!(place.ok(&[command, "--help"]).contains(&format!("Usage: bfpc {command}")));
     }

@@ -3,10 +3,14 @@
 //! reports, which are then read as an author of policies would read them.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod codes;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use codes::{codes, is_code};
 
 /// The files whose codes must each be seen in a report, or have a reason below.
 const SHOWN: [&str; 9] = [
@@ -100,44 +104,16 @@ fn every_diagnostic_code_has_a_folder() {
 #[test]
 fn every_diagnostic_code_is_explained_in_docs_errors() {
     let page = fs::read_to_string(root().join("docs/errors.md")).unwrap();
-    let mut files = vec![root().join("grammar/src/error.rs")];
-    let mut directories = vec![root().join("compiler/src")];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            match path.extension() {
-                Some(extension) if extension == "rs" => files.push(path),
-                _ if path.is_dir() => directories.push(path),
-                _ => {}
-            }
-        }
+    let every = codes::every_code();
+    for code in &every {
+        assert!(page.contains(&format!("| `{code}` |")), "docs/errors.md does not explain `{code}`");
     }
-    let mut explained = BTreeSet::new();
-    for file in files {
-        let source = fs::read_to_string(&file).unwrap();
-        // What is wrong with a name is told under the code of whoever names it.
-        for code in codes(&source).into_iter().filter(|code| !code.starts_with("name::")) {
-            assert!(page.contains(&format!("| `{code}` |")), "docs/errors.md does not explain `{code}`");
-            explained.insert(code.to_owned());
-        }
-    }
-    assert!(explained.len() > 90, "only {} codes were found", explained.len());
+    assert!(every.len() > 90, "only {} codes were found", every.len());
     let rows = page.lines().filter(|line| line.starts_with("| `")).count();
-    assert_eq!(rows, explained.len(), "docs/errors.md explains a code that is gone, or one of them twice");
+    assert_eq!(rows, every.len(), "docs/errors.md explains a code that is gone, or one of them twice");
 }
 
 /// `stage::reason`, alone on its line or behind `Error: `.
 fn code_of_line(line: &str) -> Option<&str> {
     Some(line.strip_prefix("Error: ").unwrap_or(line)).filter(|code| is_code(code))
-}
-
-/// What stands within `code(…)`.
-fn codes(source: &str) -> Vec<&str> {
-    let arguments = source.split("code(").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
-    arguments.filter(|argument| is_code(argument)).collect()
-}
-
-fn is_code(text: &str) -> bool {
-    let word = |text: &str| !text.is_empty() && text.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'));
-    text.split_once("::").is_some_and(|(stage, reason)| word(stage) && word(reason))
 }

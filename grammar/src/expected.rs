@@ -26,6 +26,9 @@ pub(crate) fn explain(failure: &Error<Rule>, place: Place<'_>) -> SyntaxError {
         + match failure.location {
             InputLocation::Pos(at) | InputLocation::Span((at, _)) => at,
         };
+    if let Some(error) = url(place, at) {
+        return error;
+    }
     let tried: &[Rule] = match &failure.variant {
         ErrorVariant::ParsingError { positives, .. } => positives,
         ErrorVariant::CustomError { .. } => &[],
@@ -45,6 +48,46 @@ pub(crate) fn explain(failure: &Error<Rule>, place: Place<'_>) -> SyntaxError {
     };
     let help = help(&wanted, place, span);
     SyntaxError::Unexpected { expected, found, span, help }
+}
+
+/// `https://kms.internal/v1`, which parses up to its first slash.
+fn url(place: Place<'_>, at: usize) -> Option<SyntaxError> {
+    let address = Span { start: at, end: place.span.end }.text_in(place.text).strip_prefix("//")?;
+    let before = Span { start: place.span.start, end: at }.text_in(place.text).strip_suffix(':')?;
+    let scheme = before.get(before.trim_end_matches(|c: char| c.is_ascii_alphanumeric()).len()..)?;
+    let ends = |c: char| c.is_whitespace() || matches!(c, ',' | '{' | '}' | '#' | '"');
+    let address = address.get(..address.find(ends).unwrap_or(address.len()))?;
+    let host = address.split(['/', '?']).next().and_then(|host| host.rsplit('@').next()).unwrap_or_default();
+    let help = match (host, usual_port(scheme)) {
+        ("", _) => "write a host and a port, such as `kms.internal:443`".to_owned(),
+        (host, Some(port)) if !host.contains(':') => format!("write its host and port: `{host}:{port}`"),
+        (host, _) if host.contains(':') => format!("write its host and port: `{host}`"),
+        (host, _) => format!("write its host and a port: `{host}:443`, say"),
+    };
+    let span = Span { start: at - 1 - scheme.len(), end: at + 2 + address.len() };
+    let expected = "a destination".to_owned();
+    Some(SyntaxError::Unexpected { expected, found: format!("the URL {}", shown(span, place.text)), span, help })
+}
+
+/// The port of a service that people know by its name.
+fn usual_port(service: &str) -> Option<u16> {
+    Some(match service {
+        "ssh" => 22,
+        "smtp" => 25,
+        "dns" | "domain" => 53,
+        "http" => 80,
+        "ntp" => 123,
+        "imap" => 143,
+        "ldap" => 389,
+        "https" => 443,
+        "syslog" => 514,
+        "ldaps" => 636,
+        "mysql" => 3306,
+        "postgres" | "postgresql" => 5432,
+        "amqp" => 5672,
+        "redis" => 6379,
+        _ => return None,
+    })
 }
 
 /// Something follows where the line should have ended.
@@ -145,12 +188,16 @@ fn found_at(place: Place<'_>, at: usize) -> (String, Span) {
             span = two;
         }
     }
-    let shown = span.text_in(place.text);
-    if shown.chars().count() > 40 {
-        let cut: String = shown.chars().take(40).collect();
-        return (format!("`{cut}…`"), span);
+    (shown(span, place.text), span)
+}
+
+/// A piece of the text in backticks, cut where it is long.
+fn shown(span: Span, text: &str) -> String {
+    let piece = span.text_in(text);
+    match piece.char_indices().nth(40) {
+        Some((end, _)) => format!("`{}…`", piece.get(..end).unwrap_or_default()),
+        None => format!("`{piece}`"),
     }
-    (format!("`{shown}`"), span)
 }
 
 /// What to do about it: the likeliest slip, or how such a statement reads.
@@ -172,10 +219,16 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
     {
         return format!("a line of a test reads `signer -> kms allowed`, without `{previous}`");
     }
+    if wanted.contains(&"`:` and a port") && !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return format!("write a port behind a colon: `:{word}`");
+    }
     if wanted.contains(&LINE_END) && keyword::begins_statement(word) {
         return "begin a new line for the next statement".to_owned();
     }
     if wanted.contains(&"a port") {
+        if let Some(port) = usual_port(word) {
+            return format!("write the number of the port: `{word}` is usually {port}");
+        }
         return "write `443`, `8000-8010`, `{80, 443}`, or `*` for every port".to_owned();
     }
     if place.rule == Rule::rule_line

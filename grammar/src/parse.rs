@@ -80,7 +80,7 @@ fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<St
         "test" => return test(text, span, errors).map(Statement::Test),
         "only" | "deny" | "allow" | "audit" => Rule::rule_line,
         _ => {
-            if let Some(error) = unknown_statement(source, span) {
+            if let Some(error) = other_comment(source, span).or_else(|| unknown_statement(source, span)) {
                 errors.push(error);
                 return None;
             }
@@ -99,6 +99,18 @@ fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<St
         Rule::accept_line => reader.accept(line).map(Statement::Accept),
         _ => reader.rule(line).map(Statement::Rule),
     }
+}
+
+/// A comment as other languages write it.
+fn other_comment(source: &str, span: Span) -> Option<SyntaxError> {
+    let mark =
+        ["//", "/*", "--", ";"].into_iter().find(|mark| source.starts_with(mark) && !source.starts_with("-->"))?;
+    Some(SyntaxError::Unexpected {
+        expected: "a statement".to_owned(),
+        found: format!("`{mark}`"),
+        span: Span { start: span.start, end: span.start + mark.len() },
+        help: "a comment begins with `#`".to_owned(),
+    })
 }
 
 /// Whether a line that begins with no word of ours is something else than a rule.

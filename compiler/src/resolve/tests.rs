@@ -45,7 +45,7 @@ fn lock() -> Lock {
 
 fn loaded(text: &str) -> Loaded {
     load_text("policy.bfp", "policy.bfp", text, Path::new("."), &Disk)
-        .unwrap_or_else(|(errors, _)| panic!("{errors:?}"))
+        .unwrap_or_else(|(errors, _)| unreachable!("{errors:?}"))
 }
 
 fn resolved(text: &str) -> ResolvedPolicy {

@@ -48,6 +48,15 @@ fn mistakes() -> Vec<Mistake> {
         mistake("missing_comma", &["unexpected"], "allow a -> {\n  b\n  c\n}"),
         mistake("missing_braces", &["unexpected", "unexpected"], "only a, b -> c\nonly a -> b, c"),
         mistake("missing_port", &["unexpected"], "allow a -> kms.internal:"),
+        mistake("port_without_a_colon", &["unexpected"], "allow a -> kms.internal 443"),
+        mistake("name_of_a_service_as_port", &["unexpected", "unexpected"], "allow a -> b:https\nallow a -> b:gopher"),
+        mistake(
+            "url",
+            &["unexpected"; 5],
+            "only a -> https://kms.internal/v1?x=1\na -> only { ssh://git@git.corp.example, b }\nonly a -> x://\n\
+             allow a -> postgresql://db.internal:5433/main\ndeny a -> gopher://b.example\n",
+        ),
+        mistake("comments_of_other_languages", &["unexpected"; 4], "// one\n/* two */\n-- three\n; four\n"),
         mistake("two_statements_on_one_line", &["unexpected"], "default allow policy b"),
         mistake("text_behind_a_test", &["unexpected"], "test \"t\" { a -> b allowed } default allow"),
         mistake("rule_inside_a_test", &["unexpected"], "test \"t\" {\n    only a -> b allowed\n}"),

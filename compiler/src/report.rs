@@ -1,0 +1,152 @@
+//! How a command ends: its answer, or what is wrong → texts for the two outputs, and the exit code, in the
+//! format that was asked for.
+//!
+//! Always: for people, an answer is on the standard output and a diagnostic on the standard error; in a
+//! format for machines there is one document on the standard output, also where nothing is wrong, and the
+//! standard error is empty. The exit code does not depend on the format.
+
+mod github;
+pub(crate) mod human;
+mod json;
+mod sarif;
+mod told;
+
+use bfp_compiler::pipeline::Findings;
+use bfp_compiler::source_map::SourceMap;
+use clap::ValueEnum;
+use miette::{Diagnostic, Report};
+
+use self::told::Told;
+
+/// How diagnostics are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Human,
+    /// One JSON object, as docs/diagnostics.md describes it
+    Json,
+    /// SARIF 2.1.0, which code hosts and editors read
+    Sarif,
+    /// Workflow commands of GitHub Actions, shown beside the lines that they are about
+    Github,
+}
+
+/// How a command ends when it does not end well.
+pub(crate) enum Failure {
+    /// The answer is no, in these words.
+    Finding(String),
+    /// The answer is no, because of these. Where there are words, people read those instead.
+    Found { words: Option<String>, complaints: Complaints },
+    /// What was given cannot be used.
+    Input(Complaints),
+    /// A bundle is refused.
+    Refused(Report),
+}
+
+/// How a command over a policy's source ends well.
+pub(crate) struct Done {
+    pub(crate) words: String,
+    pub(crate) warnings: Complaints,
+}
+
+impl From<String> for Done {
+    fn from(words: String) -> Done {
+        Done { words, warnings: Complaints::default() }
+    }
+}
+
+/// Diagnostics, with the texts that they are about.
+#[derive(Default)]
+pub(crate) struct Complaints {
+    // INVARIANT: no element is without a finding.
+    about: Vec<About>,
+}
+
+/// Diagnostics about one policy, or about no text at all.
+struct About {
+    findings: Findings,
+    /// The path of the policy, where there is one.
+    file: Option<String>,
+    sources: SourceMap,
+}
+
+impl Complaints {
+    /// Findings that no text is at hand for.
+    pub(crate) fn about_nothing(findings: Findings) -> Complaints {
+        Complaints { about: vec![About { findings, file: None, sources: SourceMap::default() }] }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.about.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, other: Complaints) {
+        self.about.extend(other.about);
+    }
+
+    /// As data, in the order of the text.
+    fn told(&self) -> Vec<Told> {
+        self.about.iter().flat_map(About::told).collect()
+    }
+}
+
+impl<D: Diagnostic + Send + Sync + 'static> From<D> for Failure {
+    fn from(diagnostic: D) -> Failure {
+        Failure::Input(Complaints::about_nothing(vec![Box::new(diagnostic)]))
+    }
+}
+
+/// Findings in the one file that they are about.
+pub(crate) fn in_file(findings: Findings, file: &str, text: &str) -> Complaints {
+    let mut sources = SourceMap::default();
+    sources.add(file.to_owned(), file.to_owned(), text);
+    in_sources(findings, file, &sources)
+}
+
+/// Findings in the texts that they are about.
+pub(crate) fn in_sources(findings: Findings, file: &str, sources: &SourceMap) -> Complaints {
+    if findings.is_empty() {
+        return Complaints::default();
+    }
+    Complaints { about: vec![About { findings, file: Some(file.to_owned()), sources: sources.clone() }] }
+}
+
+/// What is written at the end.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) code: u8,
+}
+
+/// Ends a command.
+pub(crate) fn end<T: Into<Done>>(format: Format, answer: Result<T, Failure>) -> Ending {
+    match format {
+        Format::Human => human::end(answer.map(Into::into)),
+        Format::Json => document(answer.map(Into::into), json::document),
+        Format::Sarif => document(answer.map(Into::into), sarif::document),
+        Format::Github => document(answer.map(Into::into), github::document),
+    }
+}
+
+fn document(answer: Result<Done, Failure>, write: impl Fn(&[Told]) -> String) -> Ending {
+    let code = exit_code(&answer);
+    let stdout = match answer {
+        Ok(Done { warnings, .. }) => write(&warnings.told()),
+        // An answer in words alone is no diagnostic; who gives one has a format of its own.
+        Err(Failure::Finding(words)) => words,
+        Err(Failure::Found { complaints, .. } | Failure::Input(complaints)) => write(&complaints.told()),
+        Err(Failure::Refused(report)) => write(&Told::of(&*report, None, &SourceMap::default())),
+    };
+    Ending { stdout, stderr: String::new(), code }
+}
+
+fn exit_code(answer: &Result<Done, Failure>) -> u8 {
+    match answer {
+        Ok(_) => 0,
+        Err(Failure::Finding(_) | Failure::Found { .. }) => 1,
+        Err(Failure::Input(_)) => 2,
+        Err(Failure::Refused(_)) => 3,
+    }
+}

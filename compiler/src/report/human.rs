@@ -1,0 +1,92 @@
+//! Diagnostics for people: code, title, the place in its text, help; at the end, how many there are in which
+//! file.
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+
+use miette::{MietteHandlerOpts, Report, Severity};
+
+use super::{About, Complaints, Done, Ending, Failure, exit_code};
+
+/// Chooses how reports look: coloured only on a terminal and without `NO_COLOR`; as wide as the terminal.
+pub(crate) fn set_style() {
+    // It fails only where it was done before.
+    let _ = miette::set_hook(Box::new(|_| Box::new(style().build())));
+}
+
+fn style() -> MietteHandlerOpts {
+    let set = |variable: &str| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+    let terminal = io::stderr().is_terminal();
+    let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    let style = MietteHandlerOpts::new().color(terminal && !dumb && !set("NO_COLOR")).terminal_links(false);
+    if terminal { style } else { style.width(100) }
+}
+
+pub(super) fn end(answer: Result<Done, Failure>) -> Ending {
+    let code = exit_code(&answer);
+    let (stdout, stderr) = match answer {
+        Ok(Done { words, warnings }) => (words, shown(warnings)),
+        Err(Failure::Finding(words) | Failure::Found { words: Some(words), .. }) => (words, String::new()),
+        Err(Failure::Found { words: None, complaints } | Failure::Input(complaints)) => {
+            (String::new(), shown(complaints))
+        }
+        Err(Failure::Refused(report)) => (String::new(), format!("{report:?}\n")),
+    };
+    Ending { stdout, stderr, code }
+}
+
+/// All reports, and behind them a line for each policy.
+fn shown(complaints: Complaints) -> String {
+    let mut text = String::new();
+    let mut closing = String::new();
+    for about in complaints.about {
+        closing.push_str(&counted(&about));
+        let sources = Arc::new(about.sources.shown_as(visible));
+        for finding in about.findings {
+            let report = Report::new_boxed(finding).with_source_code(Arc::clone(&sources));
+            text.push_str(&format!("{report:?}\n"));
+        }
+    }
+    text + &closing
+}
+
+fn counted(about: &About) -> String {
+    let Some(file) = &about.file else { return String::new() };
+    // A lock file's faults stand under one heading.
+    let count = |wanted: bool| -> usize {
+        let of = about.findings.iter().filter(|finding| (finding.severity() == Some(Severity::Warning)) == wanted);
+        of.map(|finding| finding.related().map_or(1, Iterator::count)).sum()
+    };
+    let counted = |number: usize, what: &str| match number {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        _ => Some(format!("{number} {what}s")),
+    };
+    let both: Vec<String> =
+        [counted(count(false), "error"), counted(count(true), "warning")].into_iter().flatten().collect();
+    format!("{} in {file}\n", both.join(" and "))
+}
+
+/// The text with everything that a terminal would obey, or not show, replaced by what it shows. Every place
+/// in it stays the same.
+pub(crate) fn visible(text: &str) -> String {
+    let invisible = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+            || matches!(
+                c,
+                '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
+            )
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.len_utf8() {
+            _ if !invisible(c) => shown.push(c),
+            1 => shown.push('?'),
+            2 => shown.push_str("??"),
+            3 => shown.push('\u{fffd}'),
+            _ => shown.push_str("\u{fffd}?"),
+        }
+    }
+    shown
+}

@@ -1,0 +1,243 @@
+//! Diagnostics for machines: JSON, SARIF, and workflow commands, each one document on the standard output.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Two errors in two files, one of them behind characters of more than one byte.
+const POLICY: &str = "# größe: 100 %\ninclude \"hosts.bfp\"\n\nonly \"/usr/bin/öl\" -> kns\n";
+const HOSTS: &str = "host kms = 10.1.2.3/8\n";
+
+struct Place(TempDir);
+
+impl Place {
+    fn new(files: &[(&str, &str)]) -> Place {
+        let place = Place(TempDir::new().unwrap());
+        for (name, text) in files {
+            let file = place.0.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        place
+    }
+
+    fn bfpc(&self, words: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_bfpc")).args(words).current_dir(self.0.path()).output().unwrap()
+    }
+
+    /// Runs a command in a format for machines: nothing may be on the standard error.
+    fn document(&self, code: i32, words: &[&str]) -> String {
+        let ended = self.bfpc(words);
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!((ended.status.code(), stderr.as_str()), (Some(code), ""), "bfpc {}", words.join(" "));
+        String::from_utf8(ended.stdout).unwrap()
+    }
+
+    fn json(&self, code: i32, words: &[&str]) -> Value {
+        serde_json::from_str(&self.document(code, &[words, &["--format", "json"]].concat())).unwrap()
+    }
+}
+
+#[test]
+fn json_tells_places_as_people_and_as_programs_count() {
+    let place = Place::new(&[("p/policy.bfp", POLICY), ("p/hosts.bfp", HOSTS)]);
+    let told = place.json(2, &["check", "p/policy.bfp"]);
+    let expected = json!({
+        "version": 1,
+        "diagnostics": [
+            {
+                "code": "resolve::unknown_name",
+                "severity": "error",
+                "message": "no host is called `kns`",
+                "help": "did you mean `kms`?",
+                "file": "p/policy.bfp",
+                "labels": [{
+                    "file": "p/policy.bfp",
+                    "line": 4, "column": 23, "end_line": 4, "end_column": 26,
+                    "offset": 61, "length": 3,
+                    "message": "not declared",
+                }],
+                "docs": "docs/errors/resolve/unknown_name.md",
+            },
+            {
+                "code": "resolve::host_bits",
+                "severity": "error",
+                "message": "`10.1.2.3/8` has host bits set",
+                "help": "write `10.0.0.0/8` or `10.1.2.3`",
+                "file": "p/hosts.bfp",
+                "labels": [{
+                    "file": "p/hosts.bfp",
+                    "line": 1, "column": 12, "end_line": 1, "end_column": 22,
+                    "offset": 11, "length": 10,
+                    "message": "not the first address of a network",
+                }],
+                "docs": "docs/errors/resolve/host_bits.md",
+            },
+        ],
+        "errors": 2,
+        "warnings": 0,
+    });
+    let mut found = told.clone();
+    // The declaration that a misspelt use leaves unused is told, too.
+    found["diagnostics"].as_array_mut().unwrap().retain(|told| told["code"] != "resolve::unused_name");
+    found["errors"] = json!(found["diagnostics"].as_array().unwrap().len());
+    assert_eq!(found, expected, "{told:#}");
+}
+
+#[test]
+fn policy_without_a_fault_gives_an_empty_document() {
+    let place = Place::new(&[("policy.bfp", "deny * -> metadata\n")]);
+    for words in [&["check", "policy.bfp"][..], &["fmt", "--check", "policy.bfp"]] {
+        let empty = json!({ "version": 1, "diagnostics": [], "errors": 0, "warnings": 0 });
+        assert_eq!(place.json(0, words), empty);
+        assert_eq!(place.document(0, &[words, &["--format", "github"]].concat()), "");
+        let sarif: Value = serde_json::from_str(&place.document(0, &[words, &["--format", "sarif"]].concat())).unwrap();
+        assert_eq!(sarif["runs"][0]["results"], json!([]));
+    }
+}
+
+#[test]
+fn faults_of_a_lock_and_of_files_are_told_one_by_one() {
+    let place = Place::new(&[("policy.bfp", "only \"/a\" -> kms.internal\n"), ("policy.bfp.lock", "version = 99\n")]);
+    let told = place.json(2, &["check", "policy.bfp"]);
+    assert_eq!(told["diagnostics"][0]["code"], "lock::unknown_version", "{told}");
+    assert_eq!(told["diagnostics"][0]["file"], "policy.bfp.lock");
+    assert_eq!(told["errors"], 1);
+    let told = place.json(2, &["check", "gone.bfp"]);
+    assert_eq!(told["diagnostics"][0]["code"], "source::unreadable", "{told}");
+    assert_eq!((&told["diagnostics"][0]["file"], &told["diagnostics"][0]["labels"]), (&Value::Null, &json!([])));
+    let told = place.json(2, &["build", "gone.bfp", "-o", "o", "--key", "k"]);
+    assert_eq!(told["diagnostics"][0]["code"], "source::unreadable", "{told}");
+    let told = place.json(2, &["lock", "gone.bfp"]);
+    assert_eq!(told["diagnostics"][0]["code"], "source::unreadable", "{told}");
+}
+
+#[test]
+fn untidy_policy_is_a_finding_at_its_first_line_that_differs() {
+    let place = Place::new(&[("a.bfp", "deny * -> metadata\ndeny *->raw\n"), ("b.bfp", "deny * -> raw\n\n")]);
+    let told = place.json(1, &["fmt", "--check", "a.bfp", "b.bfp"]);
+    let place_of = |index: usize| {
+        let told = &told["diagnostics"][index];
+        (told["code"].clone(), told["file"].clone(), told["labels"][0]["line"].clone())
+    };
+    assert_eq!(place_of(0), (json!("fmt::not_canonical"), json!("a.bfp"), json!(2)));
+    assert_eq!(place_of(1), (json!("fmt::not_canonical"), json!("b.bfp"), json!(2)));
+}
+
+#[test]
+fn warning_is_shown_and_fails_only_where_that_is_asked_for() {
+    let policy = "accept check::only_everyone because \"it was\"\ndeny * -> metadata\n";
+    let place = Place::new(&[("policy.bfp", policy)]);
+    let told = place.json(0, &["check", "policy.bfp"]);
+    assert_eq!((&told["errors"], &told["warnings"]), (&json!(0), &json!(1)), "{told}");
+    assert_eq!(told["diagnostics"][0]["severity"], "warning");
+    assert_eq!(place.json(1, &["check", "policy.bfp", "--deny-warnings"]), told);
+    let github = place.document(1, &["check", "policy.bfp", "--deny-warnings", "--format", "github"]);
+    assert!(github.starts_with("::warning file=policy.bfp,line=1,"), "{github}");
+
+    let ended = place.bfpc(&["check", "policy.bfp"]);
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&ended.stderr).ends_with("\n1 warning in policy.bfp\n"));
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "policy.bfp: ok, 1 rule, 0 programs\n");
+    let ended = place.bfpc(&["check", "policy.bfp", "--deny-warnings"]);
+    assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(1), &b""[..]));
+    assert!(String::from_utf8_lossy(&ended.stderr).ends_with("\n1 warning in policy.bfp\n"));
+
+    assert!(place.bfpc(&["keygen", "key"]).status.success());
+    let build = ["build", "policy.bfp", "-o", "policy.bfpb", "--key", "key"];
+    assert_eq!(place.json(1, &[&build[..], &["--deny-warnings"]].concat())["warnings"], 1);
+    assert!(!place.0.path().join("policy.bfpb").exists(), "what is refused is not written");
+    assert_eq!(place.json(0, &build)["warnings"], 1);
+    assert!(place.0.path().join("policy.bfpb").exists());
+}
+
+#[test]
+fn workflow_commands_stand_on_one_line_each_whatever_a_file_is_called() {
+    let name = "a,b:c%\n::error::x.bfp";
+    let place = Place::new(&[(name, "only \"/a\" => 10.0.0.1\ndeny * -> {\n")]);
+    let commands = place.document(2, &["check", name, "--format", "github"]);
+    let lines: Vec<&str> = commands.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "::error file=a%2Cb%3Ac%25%0A%3A%3Aerror%3A%3Ax.bfp,line=1,col=11,endLine=1,title=syntax%3A%3Awrong_arrow\
+             ::`=>` is not an arrow of this language%0Ahelp: write `->` between the program and the destination",
+            "::error file=a%2Cb%3Ac%25%0A%3A%3Aerror%3A%3Ax.bfp,line=2,col=11,endLine=2,title=syntax%3A%3Aunclosed_bracket\
+             ::`{` is never closed%0Ahelp: close the bracket before the next statement begins",
+        ]
+    );
+}
+
+/// The schema that OASIS publishes, as the crate `serde-sarif` carries it. Cargo has that crate, or there
+/// would be no test.
+fn sarif_schema() -> Value {
+    let rustc = Command::new("rustc").arg("-vV").output().unwrap();
+    let rustc = String::from_utf8(rustc.stdout).unwrap();
+    let platform = rustc.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
+    let listed = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--offline", "--locked", "--filter-platform", platform])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let packages = listed["packages"].as_array().unwrap();
+    let package = packages.iter().find(|package| package["name"] == "serde-sarif").unwrap();
+    let manifest = PathBuf::from(package["manifest_path"].as_str().unwrap());
+    let schema = fs::read_to_string(manifest.with_file_name("src/schema.json")).unwrap();
+    serde_json::from_str(&schema).unwrap()
+}
+
+#[test]
+fn sarif_is_what_its_schema_says_and_explains_its_rules() {
+    let mut schema = sarif_schema();
+    assert!(schema["$id"].as_str().unwrap().ends_with("/sarif-schema-2.1.0.json"), "{}", schema["$id"]);
+    // A pattern with a bracket too many, which strict readers of expressions refuse. No log of ours has the member.
+    for about in ["run", "toolComponent"] {
+        let language = schema["definitions"][about]["properties"]["language"].as_object_mut().unwrap();
+        assert!(language.remove("pattern").is_some());
+    }
+    let schema = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+    assert!(!schema.is_valid(&json!({ "version": "2.1.0" })), "the schema refuses nothing");
+    let conflict = "only \"/a\" -> 10.0.0.1\nonly \"/b\" -> 10.0.0.1\n";
+    let place = Place::new(&[
+        ("p q/policy.bfp", POLICY),
+        ("p q/hosts.bfp", HOSTS),
+        ("conflict.bfp", conflict),
+        ("empty.bfp", ""),
+        ("good.bfp", "deny * -> metadata\n"),
+        ("warned.bfp", "accept check::only_everyone because \"it was\"\ndeny * -> metadata\n"),
+    ]);
+    let sarif = |code: i32, file: &str| -> Value {
+        let text = place.document(code, &["check", file, "--format", "sarif"]);
+        let log: Value = serde_json::from_str(&text).unwrap();
+        let faults: Vec<String> =
+            schema.iter_errors(&log).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
+        assert!(faults.is_empty(), "{file}: {faults:#?}\n{text}");
+        log["runs"][0].clone()
+    };
+    for (code, file) in [(2, "empty.bfp"), (2, "gone.bfp"), (0, "good.bfp"), (0, "warned.bfp")] {
+        sarif(code, file);
+    }
+    let run = sarif(2, "p q/policy.bfp");
+    assert_eq!(run["columnKind"], "unicodeCodePoints");
+    let result = &run["results"][0];
+    let place_of = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place_of["artifactLocation"]["uri"], "p%20q/policy.bfp");
+    assert_eq!(place_of["region"]["startLine"], 4);
+    assert_eq!(place_of["region"]["startColumn"], 23);
+    let rule = &run["tool"]["driver"]["rules"][result["ruleIndex"].as_u64().unwrap() as usize];
+    assert_eq!(rule["id"], result["ruleId"]);
+    assert!(rule["help"]["markdown"].as_str().unwrap().contains("```bfp wrong\n"), "{rule}");
+
+    let run = sarif(2, "conflict.bfp");
+    assert_eq!(run["results"][0]["relatedLocations"][0]["physicalLocation"]["region"]["startLine"], 2);
+    let absolute = place.0.path().join("conflict.bfp");
+    let run = sarif(2, absolute.to_str().unwrap());
+    let uri = &run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
+    assert!(uri.as_str().unwrap().starts_with("file:///"), "{uri}");
+}

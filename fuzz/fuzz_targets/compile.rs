@@ -1,0 +1,66 @@
+//! A policy and a lock, whatever they say: no panic, and where they compile, the tables answer as the plain
+//! model does. The lock stands behind a line `--- lock`.
+#![no_main]
+
+use std::path::Path;
+
+use bfp_bundle::decide::{decide, decide_raw};
+use bfp_bundle::label::Label;
+use bfp_bundle::request::{Address, Protocol, Request};
+use bfp_compiler::lock::Lock;
+use bfp_compiler::model::{self, Asked, Process};
+use bfp_compiler::pipeline::{self, Source};
+use bfp_compiler::policy::{Addresses, ProgramIndex, ResolvedPolicy};
+use bfp_compiler::{load, resolve};
+use bfp_fuzz::NoFiles;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (policy, lock_text) = text.split_once("--- lock\n").unwrap_or((text, ""));
+    let lock = match Lock::parse(lock_text) {
+        Ok(lock) => {
+            assert_eq!(Lock::parse(&lock.to_text()).as_ref(), Ok(&lock), "{lock_text:?}");
+            lock
+        }
+        Err(_) => Lock::default(),
+    };
+    let Ok(loaded) = load::load_text("fuzz.bfp", "fuzz.bfp", policy, Path::new(""), &NoFiles) else { return };
+    let _ = resolve::dns_names(&loaded.syntax);
+    let source = Source { loaded: &loaded, stem: "fuzz", lock_text, lock: &lock };
+    let Ok(checked) = pipeline::check(&source) else { return };
+    let Ok(image) = pipeline::lower(&checked) else { return };
+    let _ = pipeline::debug(&source, &checked);
+    let requests = requests(checked.policy());
+    let strangers = std::iter::once((Label::STRANGER, Process::of(None)));
+    let programs = checked.policy().programs.iter().enumerate().take(4);
+    let programs = programs.map(|(at, program)| (image.label_of(&program.path), Process::of(Some(ProgramIndex(at)))));
+    for (label, process) in strangers.chain(programs) {
+        let modelled = model::answer(&checked, &process, Asked::Raw);
+        assert_eq!(decide_raw(&image, &label).is_allowed(), modelled.allowed, "{process:?} raw");
+        for request in &requests {
+            let modelled = model::answer(&checked, &process, Asked::Request(*request));
+            assert_eq!(decide(&image, &label, request).is_allowed(), modelled.allowed, "{process:?} {request:?}");
+        }
+    }
+});
+
+/// Requests at the edges of what the policy names.
+fn requests(policy: &ResolvedPolicy) -> Vec<Request> {
+    let mut requests = Vec::new();
+    for destination in policy.rules.iter().flat_map(|rule| &rule.destinations).take(16) {
+        let addresses = match destination.addresses {
+            Addresses::V4(first, last) => [first.wrapping_sub(1), first, last, last.wrapping_add(1)].map(Address::V4),
+            Addresses::V6(first, last) => [first.wrapping_sub(1), first, last, last.wrapping_add(1)].map(Address::v6),
+            Addresses::Raw => continue,
+        };
+        for address in addresses {
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                for port in [0, 443, u16::MAX] {
+                    requests.push(Request { address, port, protocol });
+                }
+            }
+        }
+    }
+    requests
+}

@@ -1,0 +1,103 @@
+//! Any bytes → a tree whose every place lies inside the text, or at least one error whose labels do.
+#![no_main]
+
+use bfp_grammar::syntax::{Destinations, Programs, Span, Spanned, Statement};
+use libfuzzer_sys::fuzz_target;
+use miette::Diagnostic as _;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match bfp_grammar::parse(text) {
+        Ok(policy) => policy.statements.iter().for_each(|statement| Walk { text }.statement(statement)),
+        Err(errors) => {
+            assert!(!errors.is_empty(), "no tree, and no error");
+            for label in errors.iter().flat_map(|error| error.labels().into_iter().flatten()) {
+                assert!(text.get(label.offset()..label.offset() + label.len()).is_some(), "{label:?}");
+            }
+        }
+    }
+});
+
+struct Walk<'a> {
+    text: &'a str,
+}
+
+impl Walk<'_> {
+    fn inside(&self, span: Span) {
+        assert!(self.text.get(span.start..span.end).is_some_and(|text| !text.is_empty()), "{span:?}");
+    }
+
+    fn statement(&self, statement: &Spanned<Statement>) {
+        self.inside(statement.span);
+        match &statement.node {
+            Statement::Name(name) => self.inside(name.span),
+            Statement::Program(declaration) => {
+                self.inside(declaration.name.span);
+                self.programs(&declaration.programs);
+            }
+            Statement::Host(declaration) => {
+                self.inside(declaration.name.span);
+                self.destinations(&declaration.destinations);
+            }
+            Statement::Rule(rule) => {
+                self.inside(rule.effect.span);
+                self.programs(&rule.programs);
+                self.destinations(&rule.destinations);
+            }
+            Statement::Default(default) => self.inside(default.span),
+            Statement::Include(file) => self.inside(file.span),
+            Statement::Test(test) => {
+                self.inside(test.name.span);
+                for expectation in &test.expectations {
+                    self.inside(expectation.span);
+                    self.programs(&expectation.node.programs);
+                    self.destinations(&expectation.node.destinations);
+                    self.inside(expectation.node.expected.span);
+                }
+            }
+            Statement::Accept(accept) => {
+                self.inside(accept.code.span);
+                self.inside(accept.reason.span);
+            }
+        }
+    }
+
+    fn programs(&self, programs: &Spanned<Programs>) {
+        self.inside(programs.span);
+        match &programs.node {
+            Programs::Any | Programs::Named(_) => {}
+            Programs::Path { path, verity } => {
+                self.inside(path.span);
+                verity.iter().for_each(|pin| self.inside(pin.span));
+            }
+            Programs::Set(elements) => elements.iter().for_each(|element| self.programs(element)),
+        }
+    }
+
+    fn destinations(&self, destinations: &Spanned<Destinations>) {
+        self.inside(destinations.span);
+        match &destinations.node {
+            Destinations::Any => {}
+            Destinations::Named { name, ports } => {
+                self.inside(name.span);
+                ports.iter().for_each(|ports| self.inside(ports.span));
+            }
+            Destinations::Endpoint { host, ports } => {
+                self.inside(host.span);
+                ports.iter().for_each(|ports| self.inside(ports.span));
+            }
+            Destinations::Ranges { file, filters, .. } => {
+                self.inside(file.span);
+                filters.iter().for_each(|(key, value)| {
+                    self.inside(key.span);
+                    self.inside(value.span);
+                });
+            }
+            Destinations::Set(elements) => elements.iter().for_each(|element| self.destinations(element)),
+            Destinations::Except { base, removed } => {
+                self.destinations(base);
+                self.destinations(removed);
+            }
+        }
+    }
+}

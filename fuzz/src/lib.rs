@@ -1,0 +1,94 @@
+//! What the targets share: a bundle that is valid, and a fuzzer's edits of it.
+//!
+//! The fuzzer's bytes are edits, not a bundle: so every input is near a valid one, and no seed has to follow
+//! the format as it changes.
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+use bfp_bundle::envelope::{HEADER_LENGTH, SIGNATURE_LENGTH};
+use bfp_bundle::key::SecretKey;
+use bfp_bundle::manifest::Need;
+use bfp_bundle::verify::{Host, Trust};
+use bfp_compiler::load::{self, Read};
+use bfp_compiler::lock::Lock;
+use bfp_compiler::pipeline::{self, Release, Source};
+use bfp_compiler::source::SourceError;
+
+/// There is no file but the policy.
+pub struct NoFiles;
+
+impl Read for NoFiles {
+    fn text(&self, path: &Path) -> Result<String, SourceError> {
+        Err(SourceError::NotAFile { path: path.display().to_string() })
+    }
+
+    fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError> {
+        Err(SourceError::NotAFile { path: path.display().to_string() })
+    }
+}
+
+const POLICY: &str = include_str!("../policy.bfp");
+
+/// The key that signs, and that is trusted.
+pub static KEY: LazyLock<SecretKey> = LazyLock::new(|| SecretKey::from_seed(&[7; 32]));
+
+/// A host that has every key and offers everything.
+pub fn trust() -> Trust {
+    Trust { keys: vec![KEY.public()], threshold: 1 }
+}
+
+/// See [`trust`].
+pub fn host() -> Host {
+    Host { now: 1_000, audience: vec!["fuzzed".to_owned()], offers: Need::ALL.to_vec() }
+}
+
+/// A bundle that is accepted.
+pub static BUNDLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let Ok(loaded) = load::load_text("policy.bfp", "policy.bfp", POLICY, Path::new(""), &NoFiles) else {
+        panic!("policy.bfp cannot be read")
+    };
+    let lock = Lock::default();
+    let source = Source { loaded: &loaded, stem: "policy", lock_text: "", lock: &lock };
+    let bundle = pipeline::check(&source).and_then(|checked| {
+        let image = pipeline::lower(&checked)?;
+        let release = Release { revision: 1, audience: vec!["fuzzed".to_owned()], ..Release::default() };
+        pipeline::sign(&source, &checked, &image, release, std::slice::from_ref(&KEY))
+    });
+    bundle.unwrap_or_else(|findings| panic!("policy.bfp cannot be compiled: {findings:?}"))
+});
+
+/// The manifest and the sections of [`BUNDLE`].
+pub fn parts() -> (&'static [u8], &'static [u8]) {
+    let length = u32::from_le_bytes(BUNDLE[12..16].try_into().expect("four bytes")) as usize;
+    let rest = &BUNDLE[HEADER_LENGTH..];
+    (&rest[..length], &rest[length + SIGNATURE_LENGTH..])
+}
+
+/// A bundle of these parts, properly signed.
+pub fn signed(manifest: &[u8], sections: &[u8]) -> Vec<u8> {
+    let mut bundle = BUNDLE[..HEADER_LENGTH].to_vec();
+    bundle[12..16].copy_from_slice(&(manifest.len() as u32).to_le_bytes());
+    bundle.extend_from_slice(manifest);
+    bundle.extend_from_slice(&KEY.public().id().0);
+    bundle.extend_from_slice(&KEY.sign(&bfp_bundle::envelope::signing_payload(manifest)));
+    bundle.extend_from_slice(sections);
+    bundle
+}
+
+/// Changes bytes as the fuzzer says: four bytes an edit, the last one alone may cut the end off.
+pub fn edited(bytes: &[u8], edits: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for edit in edits.chunks_exact(4) {
+        let at = usize::from(u16::from_le_bytes([edit[0], edit[1]])) % (bytes.len() + 1);
+        match edit[2] % 8 {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, edit[3]),
+            2 if at < bytes.len() => drop(bytes.remove(at)),
+            3 => bytes.extend(std::iter::repeat_n(edit[3], usize::from(edit[0]))),
+            _ if at < bytes.len() => bytes[at] = edit[3],
+            _ => {}
+        }
+    }
+    bytes
+}
