@@ -121,16 +121,17 @@ fn a_wrong_rule_is_caught() {
 #[test]
 fn a_wrong_pair_is_caught() {
     for policy in both_defaults() {
-        let entries = lower(&policy).unwrap().pairs.len() * BUCKET;
-        let dropped = caught(&policy, 0..entries, |image, at| image.pairs[at / BUCKET].programs[at % BUCKET] = 0);
+        let right = lower(&policy).unwrap();
+        let held = |at: &usize| right.pairs[at / BUCKET].programs[at % BUCKET] != 0;
+        let entries: Vec<usize> = (0..right.pairs.len() * BUCKET).filter(held).collect();
+        let dropped = caught(&policy, entries.clone(), |image, at| image.pairs[at / BUCKET].programs[at % BUCKET] = 0);
         assert!(dropped > 10, "{dropped}");
-        let flipped = caught(&policy, bits(entries, 7), |image, (at, flag)| {
-            image.pairs[at / BUCKET].flags[at % BUCKET] ^= flag;
-        });
+        let flips = entries.iter().flat_map(|at| (0..7).map(move |bit| (*at, 1_u32 << bit)));
+        let flipped = caught(&policy, flips, |image, (at, flag)| image.pairs[at / BUCKET].flags[at % BUCKET] ^= flag);
         assert!(flipped > dropped, "{flipped}");
-        let moved = caught(&policy, 0..entries, |image, at| image.pairs[at / BUCKET].cells[at % BUCKET] ^= 1);
+        let moved = caught(&policy, entries.clone(), |image, at| image.pairs[at / BUCKET].cells[at % BUCKET] ^= 1);
         assert!(moved > 10, "{moved}");
-        let renamed = caught(&policy, 0..entries, |image, at| image.pairs[at / BUCKET].programs[at % BUCKET] ^= 1);
+        let renamed = caught(&policy, entries.clone(), |image, at| image.pairs[at / BUCKET].programs[at % BUCKET] ^= 1);
         assert!(renamed > 10, "{renamed}");
     }
 }
@@ -167,8 +168,11 @@ fn a_pair_that_does_not_belong_is_caught() {
 #[test]
 fn a_wrong_program_is_caught() {
     for policy in both_defaults() {
-        let entries = lower(&policy).unwrap().programs.len() * BUCKET;
-        let flipped = caught(&policy, bits(entries, 7), |image, (at, flag)| {
+        let right = lower(&policy).unwrap();
+        let held = |at: &usize| right.programs[at / BUCKET].ids[at % BUCKET] != 0;
+        let entries = right.programs.len() * BUCKET;
+        let flips = (0..entries).filter(held).flat_map(|at| (0..7).map(move |bit| (at, 1_u32 << bit)));
+        let flipped = caught(&policy, flips, |image, (at, flag)| {
             image.programs[at / BUCKET].flags[at % BUCKET] ^= flag;
         });
         assert!(flipped > 10, "{flipped}");
