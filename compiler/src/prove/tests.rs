@@ -3,6 +3,7 @@
 
 use bfp_bundle::decide::{decide, decide_raw};
 use bfp_bundle::image::Image;
+use bfp_bundle::label::Label;
 use bfp_bundle::record::{BUCKET, Cell, FANOUT, NO_RULE, Pair, Policy, Step};
 use proptest::prelude::*;
 
@@ -11,7 +12,7 @@ use crate::check::check;
 use crate::lock::Lock;
 use crate::lower::lower;
 use crate::lower::tests::{answer, policy, processes, requests};
-use crate::model::{self, Asked, Process};
+use crate::model::{self, Answer, Asked, Process};
 use crate::policy::CheckedPolicy;
 use crate::resolve::resolve;
 
@@ -38,20 +39,37 @@ deny "/usr/bin/tool" -> raw
 allow { signer, "/usr/bin/tool" } -> *
 "#;
 
-/// Who is answered otherwise than the policy says, of all processes and requests at an edge.
-fn difference(policy: &CheckedPolicy, image: &Image) -> Option<(Process, Asked)> {
-    let asked = requests(policy.policy());
-    processes(policy.policy(), image).into_iter().find_map(|(process, label)| {
-        let differs = |asked: &Asked| {
-            let verdict = match asked {
-                Asked::Raw => decide_raw(image, &label),
-                Asked::Request(request) => decide(image, &label, request),
+/// What the plain model answers every process about every request at an edge.
+struct Answers {
+    asked: Vec<Asked>,
+    of: Vec<(Process, Label, Vec<Answer>)>,
+}
+
+impl Answers {
+    /// A wrong image is asked by the labels of the right one: its executables are compared as they stand.
+    fn new(policy: &CheckedPolicy, right: &Image) -> Answers {
+        let requests = requests(policy.policy()).into_iter().map(Asked::Request);
+        let asked: Vec<Asked> = requests.chain([Asked::Raw]).collect();
+        let of = processes(policy.policy(), right).into_iter().map(|(process, label)| {
+            let answers = asked.iter().map(|asked| model::answer(policy, &process, *asked)).collect();
+            (process, label, answers)
+        });
+        Answers { of: of.collect(), asked }
+    }
+
+    /// Who is answered otherwise by an image, and about what.
+    fn difference(&self, image: &Image) -> Option<(&Process, Asked)> {
+        self.of.iter().find_map(|(process, label, answers)| {
+            let differs = |(asked, expected): &(&Asked, &Answer)| {
+                let verdict = match asked {
+                    Asked::Raw => decide_raw(image, label),
+                    Asked::Request(request) => decide(image, label, request),
+                };
+                answer(verdict) != **expected
             };
-            answer(verdict) != model::answer(policy, &process, *asked)
-        };
-        let asked = asked.iter().map(|request| Asked::Request(*request)).chain([Asked::Raw]).find(differs)?;
-        Some((process, asked))
-    })
+            self.asked.iter().zip(answers).find(differs).map(|(asked, _)| (process, *asked))
+        })
+    }
 }
 
 /// Makes each mistake on an image of its own; all are caught but those that mean the same. Returns how
@@ -62,6 +80,7 @@ fn caught<T: std::fmt::Debug>(
     make: impl Fn(&mut Image, &T),
 ) -> usize {
     let right = lower(policy).unwrap();
+    let answers = std::cell::OnceCell::new();
     let mut caught = 0;
     for mistake in mistakes {
         let mut wrong = right.clone();
@@ -70,7 +89,10 @@ fn caught<T: std::fmt::Debug>(
             continue;
         }
         match prove(policy, wrong.clone()) {
-            Ok(_) => assert_eq!(difference(policy, &wrong), None, "{mistake:?} is not caught"),
+            Ok(_) => {
+                let answers = answers.get_or_init(|| Answers::new(policy, &right));
+                assert_eq!(answers.difference(&wrong), None, "{mistake:?} is not caught");
+            }
             Err(ProveError::Mismatch(witness)) => {
                 caught += 1;
                 assert!(!witness.process.is_empty() && !witness.asked.is_empty());
