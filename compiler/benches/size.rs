@@ -124,7 +124,7 @@ fn element(number: u32, kind: usize) -> String {
         return format!("[{}]{ports}", Ipv6Addr::from_bits(bits));
     }
     // Rules that exclude nobody may overlap: some of their elements are networks.
-    if kind >= 2 && number % 16 == 0 {
+    if kind >= 2 && number.is_multiple_of(16) {
         return format!("{}/20{ports}", Ipv4Addr::from_bits(spread & !0xfff));
     }
     format!("{}{ports}", Ipv4Addr::from_bits(spread))

@@ -1,0 +1,76 @@
+//! What is compared record by record, because asking for verdicts would not show it: which file is which
+//! program, what a program passes on to what it starts, and that `audit` names a rule.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bfp_bundle::identity::Executable;
+use bfp_bundle::image::Image;
+use bfp_bundle::label::ProgramId;
+use bfp_bundle::record::{Cell, NO_RULE, Pair};
+
+use super::ProveError;
+use crate::lower::program_id;
+use crate::policy::{CheckedPolicy, Effect, ProgramIndex, Subjects};
+
+/// The executables are the policy's programs, and the table of programs knows each once.
+pub(super) fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Result<(), ProveError> {
+    let policy = policy.policy();
+    let wrong = |path: &str, what| Err(ProveError::Identity { path: path.to_owned(), what });
+    let mut restricted = BTreeSet::new();
+    for rule in policy.rules.iter().filter(|rule| matches!(rule.effect, Effect::Confined | Effect::Deny)) {
+        if let Subjects::Programs(programs) = &rule.subjects {
+            restricted.extend(programs.iter().copied());
+        }
+    }
+    let mut known: HashMap<ProgramId, u32> = HashMap::new();
+    for id in image.programs.iter().flat_map(|bucket| bucket.ids).filter(|id| *id != 0) {
+        *known.entry(id).or_default() += 1;
+    }
+    for (index, program) in policy.programs.iter().enumerate() {
+        let Some(executable) = image.executables.get(index) else {
+            return wrong(&program.path, "it is missing among the executables");
+        };
+        let flags = if restricted.contains(&ProgramIndex(index)) { Executable::RESTRICTED } else { 0 }
+            | if program.with_children { Executable::WITH_CHILDREN } else { 0 };
+        let id = program_id(&program.path);
+        let checks = [
+            (executable.path == program.path, "another path stands in its place"),
+            (executable.program == id, "its id is not the one of its path"),
+            (executable.flags == flags, "what it passes on to what it starts"),
+            (executable.pins == program.pins, "its fs-verity digests"),
+            (known.get(&id) == Some(&1), "it does not stand once in the table of programs"),
+        ];
+        if let Some((_, what)) = checks.into_iter().find(|(right, _)| !right) {
+            return wrong(&program.path, what);
+        }
+    }
+    if let Some(more) = image.executables.get(policy.programs.len()) {
+        return wrong(&more.path, "the policy does not name it");
+    }
+    Ok(())
+}
+
+/// What is audited says by which rule: `decide` keeps the last rule it meets, so that a record without
+/// one would silence another one's.
+pub(super) fn audit_names_its_rules(image: &Image) -> Result<(), ProveError> {
+    let silent = |flags: u32, rule: u32| {
+        flags & (Pair::AUDIT_DENIED | Pair::AUDIT_INSIDE) != Pair::AUDIT_INSIDE && rule == NO_RULE
+    };
+    let cells = image
+        .cells
+        .iter()
+        .any(|cell| cell.flags & (Cell::AUDIT_DENIED | Cell::AUDIT_EXCLUSIVE) != 0 && cell.audit_rule == NO_RULE);
+    let programs = image.programs.iter().any(|bucket| {
+        let entries = bucket.ids.iter().zip(bucket.flags).zip(bucket.audit_rules);
+        entries.filter(|((id, _), _)| **id != 0).any(|((_, flags), rule)| silent(flags, rule))
+    });
+    let pairs = image.pairs.iter().any(|bucket| {
+        let entries = bucket.programs.iter().zip(bucket.flags).zip(bucket.audit_rules);
+        entries.filter(|((number, _), _)| **number != 0).any(|((_, flags), rule)| silent(flags, rule))
+    });
+    let tables = [(cells, "the cells"), (programs, "the programs"), (pairs, "the pairs")];
+    match tables.into_iter().find(|(is_silent, _)| *is_silent) {
+        Some((_, table)) => Err(ProveError::Record { table }),
+        None => Ok(()),
+    }
+}
