@@ -95,7 +95,10 @@ fn wide(rule: &Rule) -> Option<Concern> {
         Addresses::V4(first, last) if last - first >= u32::MAX >> WIDE_V4 => {
             Some((u64::from(last - first) + 1, "IPv4 addresses", 32))
         }
-        Addresses::V6(first, last) if last - first >= u128::MAX >> WIDE_V6 => Some((0, "IPv6 addresses", 128)),
+        // Unique local addresses are a site's own, however many there are (RFC 4193).
+        Addresses::V6(first, last) if last - first >= u128::MAX >> WIDE_V6 && first >> 121 != 0xfc >> 1 => {
+            Some((0, "IPv6 addresses", 128))
+        }
         _ => None,
     });
     let what = match widest? {

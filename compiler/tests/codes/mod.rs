@@ -1,10 +1,11 @@
 //! The codes of all diagnostics, read from where they are written.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Every code in the sources, in their order. What is wrong with a name is told under the code of whoever
+/// Every code in the sources, each once. What is wrong with a name is told under the code of whoever
 /// names it.
 pub(crate) fn every_code() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -23,7 +24,9 @@ pub(crate) fn every_code() -> Vec<String> {
     files.sort();
     let sources = files.iter().map(|file| fs::read_to_string(file).unwrap());
     let found = sources.flat_map(|source| codes(&source).into_iter().map(str::to_owned).collect::<Vec<_>>());
-    found.filter(|code| !code.starts_with("name::")).collect()
+    // One code may have two severities, and then stands twice.
+    let once: BTreeSet<String> = found.filter(|code| !code.starts_with("name::")).collect();
+    once.into_iter().collect()
 }
 
 /// What stands within `code(…)`.
