@@ -107,7 +107,7 @@ pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Findings> {
 
 fn contradictions(policy: &ResolvedPolicy) -> Vec<CheckError> {
     let mut errors = Vec::new();
-    let pairs = overlap::Pairs::of(&policy);
+    let pairs = overlap::Pairs::of(policy);
     for (index, rule) in policy.rules.iter().enumerate() {
         if rule.effect == Effect::Exclusive && rule.subjects == Subjects::Everyone {
             errors.push(CheckError::OnlyEveryone { span: rule.subjects_span });

@@ -1,5 +1,5 @@
 //! Policies as text → whether they contradict themselves, and what is said about it.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a test may fail loudly")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
 
 use std::path::Path;
 
