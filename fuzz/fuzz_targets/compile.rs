@@ -30,7 +30,8 @@ fuzz_target!(|bytes: &[u8]| {
     let source = Source { loaded: &loaded, stem: "fuzz", lock_text, lock: &lock };
     let Ok(checked) = pipeline::check(&source) else { return };
     let Ok(image) = pipeline::lower(&checked) else { return };
-    let _ = pipeline::debug(&source, &checked);
+    let _ = pipeline::debug(&source, &checked, &image);
+    assert!(pipeline::prove(&checked, image.clone()).is_ok(), "the image is not what the policy means");
     let requests = requests(checked.policy());
     let strangers = std::iter::once((Label::STRANGER, Process::of(None)));
     let programs = checked.policy().programs.iter().enumerate().take(4);

@@ -53,7 +53,8 @@ pub static BUNDLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let bundle = pipeline::check(&source).and_then(|checked| {
         let image = pipeline::lower(&checked)?;
         let release = Release { revision: 1, audience: vec!["fuzzed".to_owned()], ..Release::default() };
-        pipeline::sign(&source, &checked, &image, release, std::slice::from_ref(&KEY))
+        let proven = pipeline::prove(&checked, image)?;
+        pipeline::sign(&source, &proven, release, std::slice::from_ref(&KEY))
     });
     bundle.unwrap_or_else(|findings| panic!("policy.bfp cannot be compiled: {findings:?}"))
 });
