@@ -501,6 +501,16 @@ fn reader_that_leaves_early_is_no_error() {
 }
 
 #[test]
+fn more_reports_than_anybody_reads_are_counted() {
+    let place = Place::new();
+    place.write("many.bfp", "deny \"/a\" -> nowhere\n".repeat(150));
+    let ended = place.run(&["check", "many.bfp"]);
+    assert_eq!(ended.code, 2);
+    assert_eq!(ended.stderr.matches("no host is called").count(), 100);
+    assert!(ended.stderr.ends_with("… and 50 more\n\n150 errors in many.bfp\n"), "{}", ended.stderr);
+}
+
+#[test]
 fn words_that_make_no_command_are_usage_errors() {
     let place = Place::new();
     for words in [&[][..], &["chekc"], &["check"], &["check", "a", "b"], &["fmt"], &["build", "--colour"]] {

@@ -116,11 +116,10 @@ struct Index<'a> {
     confinements: HashMap<ProgramIndex, Vec<usize>>,
 }
 
-/// Address ranges with the rules that they belong to, sorted by their begin, and the furthest end so far.
+/// Address ranges with the rules that they belong to, sorted by their begin.
 #[derive(Default)]
 struct Spans {
     ranges: Vec<(Key, Key, usize)>,
-    furthest: Vec<Key>,
 }
 
 /// Family and address.
@@ -141,24 +140,15 @@ impl Spans {
 
     fn finish(&mut self) {
         self.ranges.sort_unstable();
-        let mut furthest = (0, 0);
-        self.furthest = self
-            .ranges
-            .iter()
-            .map(|(_, last, _)| {
-                furthest = furthest.max(*last);
-                furthest
-            })
-            .collect();
     }
 
-    /// Some of the rules that cover an address, the last begun first.
+    /// Some of the rules that cover an address: of those that begin first, which are wide or written first,
+    /// and of those that begin last, which are near.
     fn at(&self, address: Key) -> impl Iterator<Item = usize> + '_ {
         let begun = self.ranges.partition_point(|(first, _, _)| *first <= address);
-        let begun = self.ranges.iter().zip(&self.furthest).take(begun).rev();
-        // Where nothing before reaches this far, nothing more is found.
-        let near = begun.take_while(move |(_, furthest)| **furthest >= address).take(4 * CANDIDATES);
-        near.filter(move |((_, last, _), _)| *last >= address).map(|((_, _, rule), _)| *rule).take(CANDIDATES)
+        let (early, late) = (CANDIDATES.min(begun), CANDIDATES.min(begun.saturating_sub(CANDIDATES)));
+        let some = self.ranges.iter().take(early).chain(self.ranges.iter().take(begun).rev().take(late));
+        some.filter(move |(_, last, _)| *last >= address).map(|(_, _, rule)| *rule)
     }
 }
 

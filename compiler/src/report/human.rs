@@ -35,6 +35,9 @@ pub(super) fn end(answer: Result<Done, Failure>) -> Ending {
     Ending { stdout, stderr, code }
 }
 
+/// More of a file than these are counted and not shown: each quotes its place, and the first ones say enough.
+const MOST_SHOWN: usize = 100;
+
 /// All reports, and behind them a line for each policy.
 fn shown(complaints: Complaints) -> String {
     let mut text = String::new();
@@ -42,9 +45,13 @@ fn shown(complaints: Complaints) -> String {
     for about in complaints.about {
         closing.push_str(&counted(&about));
         let sources = Arc::new(about.sources.shown_as(visible));
-        for finding in about.findings {
+        let more = about.findings.len().saturating_sub(MOST_SHOWN);
+        for finding in about.findings.into_iter().take(MOST_SHOWN) {
             let report = Report::new_boxed(finding).with_source_code(Arc::clone(&sources));
             text.push_str(&format!("{report:?}\n"));
+        }
+        if more > 0 {
+            text.push_str(&format!("… and {more} more\n\n"));
         }
     }
     text + &closing
