@@ -7,19 +7,21 @@
 pub(crate) mod coverage;
 mod error;
 mod name_use;
+mod nearest;
 pub(crate) mod network_list;
 mod ranges;
 #[cfg(test)]
 mod tests;
 
 pub use self::error::ResolveError;
+pub use self::name_use::dns_names;
+use self::nearest::nearest;
 use self::network_list::ListFault;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bfp_bundle::request::Protocol;
 use bfp_grammar::syntax::{self, Destinations, Host, Programs, Span, Spanned, Statement};
 use miette::Diagnostic;
 
@@ -30,43 +32,6 @@ use crate::policy::{
     Accepted, Addresses, Default, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program,
     ProgramIndex, ResolvedPolicy, Rule, Subjects, Test,
 };
-
-/// Every DNS name that a policy uses.
-pub fn dns_names(policy: &syntax::Policy) -> Result<BTreeMap<DnsName, Span>, Vec<ResolveError>> {
-    let (mut names, mut errors) = (BTreeMap::new(), Vec::new());
-    let mut found = |name: &str, span| match DnsName::parse(name) {
-        Ok(name) => drop(names.entry(name).or_insert(span)),
-        Err(reason) => errors.push(not_a_name(reason, span)),
-    };
-    for statement in &policy.statements {
-        match &statement.node {
-            Statement::Host(declaration) => collect_names(&declaration.destinations, &mut found),
-            Statement::Rule(rule) => collect_names(&rule.destinations, &mut found),
-            Statement::Test(test) => {
-                test.expectations.iter().for_each(|line| collect_names(&line.node.destinations, &mut found));
-            }
-            _ => {}
-        }
-    }
-    if errors.is_empty() { Ok(names) } else { Err(errors) }
-}
-
-fn not_a_name(reason: NameError, span: Span) -> ResolveError {
-    let help = reason.help().map_or_else(String::new, |help| help.to_string());
-    ResolveError::Name { reason, help, span }
-}
-
-fn collect_names(destinations: &Spanned<Destinations>, found: &mut dyn FnMut(&str, Span)) {
-    match &destinations.node {
-        Destinations::Endpoint { host: Spanned { node: Host::Dns(name), span }, .. } => found(name, *span),
-        Destinations::Set(elements) => elements.iter().for_each(|element| collect_names(element, found)),
-        Destinations::Except { base, removed } => {
-            collect_names(base, found);
-            collect_names(removed, found);
-        }
-        _ => {}
-    }
-}
 
 /// Resolves a policy. `stem` names it where the text does not.
 pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolicy, Vec<ResolveError>> {
@@ -421,7 +386,7 @@ impl<'a> Resolver<'a> {
         match &destinations.node {
             Destinations::Any => self.everything.clone(),
             Destinations::Ranges { file, filters, ports } => {
-                let ports = ports.as_ref().map_or_else(PortRange::all, |ports| port_ranges(&ports.node));
+                let ports = ports.as_ref().map_or_else(PortRange::all, |ports| ranges::ports(&ports.node));
                 everywhere(self.listed(file, filters), &ports)
             }
             Destinations::Set(elements) => {
@@ -439,7 +404,7 @@ impl<'a> Resolver<'a> {
                 left
             }
             Destinations::Endpoint { host, ports } => {
-                let ports = ports.as_ref().map_or_else(PortRange::all, |ports| port_ranges(&ports.node));
+                let ports = ports.as_ref().map_or_else(PortRange::all, |ports| ranges::ports(&ports.node));
                 everywhere(self.host(host), &ports)
             }
             Destinations::Named { name, ports } => self.named(name, ports.as_ref(), within),
@@ -459,7 +424,7 @@ impl<'a> Resolver<'a> {
             }
             return vec![Destination { addresses: Addresses::Raw, ports: PortRange::all() }];
         }
-        let narrowed = ports.map(|ports| (port_ranges(&ports.node), ports.span));
+        let narrowed = ports.map(|ports| (ranges::ports(&ports.node), ports.span));
         if let Some(addresses) = ranges::builtin(written) {
             let ports = narrowed.map_or_else(PortRange::all, |(ranges, _)| ranges);
             return addresses.into_iter().map(|addresses| Destination { addresses, ports: ports.clone() }).collect();
@@ -614,47 +579,7 @@ fn is_program_path(path: &str) -> bool {
     })
 }
 
-/// A port list without a protocol means every protocol that has ports or may have them.
-fn port_ranges(ports: &syntax::Ports) -> Vec<PortRange> {
-    let protocols: &[Protocol] = match ports.protocol.as_ref().map(|protocol| protocol.node) {
-        Some(syntax::Protocol::Tcp) => &[Protocol::Tcp],
-        Some(syntax::Protocol::Udp) => &[Protocol::Udp],
-        None if ports.ranges.is_empty() => &Protocol::ALL,
-        None => &[Protocol::Tcp, Protocol::Udp, Protocol::Other],
-    };
-    let written: Vec<(u16, u16)> = if ports.ranges.is_empty() {
-        vec![(0, u16::MAX)]
-    } else {
-        ports.ranges.iter().map(|range| range.node).collect()
-    };
-    coverage::merge_ports(
-        protocols
-            .iter()
-            .flat_map(|&protocol| written.iter().map(move |&(first, last)| PortRange { protocol, first, last }))
-            .collect(),
-    )
-}
-
-/// What may have been meant by a name that nobody declared.
-fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
-    let near = known.min_by_key(|known| distance(known, name))?;
-    (distance(near, name) <= (name.chars().count() / 3).max(1)).then(|| format!("did you mean `{near}`?"))
-}
-
-/// How many letters must change (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for (other, above) in b.iter().zip(row.iter().skip(1)) {
-            left = (diagonal + usize::from(letter != *other)).min(above + 1).min(left + 1);
-            diagonal = *above;
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
+fn not_a_name(reason: NameError, span: Span) -> ResolveError {
+    let help = reason.help().map_or_else(String::new, |help| help.to_string());
+    ResolveError::Name { reason, help, span }
 }

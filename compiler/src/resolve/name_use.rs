@@ -1,4 +1,4 @@
-//! Where a rule uses DNS names: (right side, declarations) → the places.
+//! Which DNS names a policy uses, and where a rule does: (right side, declarations) → the places.
 //!
 //! Always: a name is found however many declarations lie between it and the rule, and once for each way of
 //! use; a circle of declarations, which is an error elsewhere, ends here.
@@ -6,12 +6,47 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bfp_grammar::syntax::{Destinations, Host, HostDeclaration, Span, Spanned};
+use bfp_grammar::syntax::{self, Destinations, Host, HostDeclaration, Span, Spanned, Statement};
+
+use super::{ResolveError, not_a_name};
 
 use crate::dns_name::DnsName;
 use crate::lock::{Lock, Stability};
 use crate::policy::Part;
 
+/// Every DNS name that a policy uses.
+pub fn dns_names(policy: &syntax::Policy) -> Result<BTreeMap<DnsName, Span>, Vec<ResolveError>> {
+    let (mut names, mut errors) = (BTreeMap::new(), Vec::new());
+    let mut found = |name: &str, span| match DnsName::parse(name) {
+        Ok(name) => drop(names.entry(name).or_insert(span)),
+        Err(reason) => errors.push(not_a_name(reason, span)),
+    };
+    for statement in &policy.statements {
+        match &statement.node {
+            Statement::Host(declaration) => collect_names(&declaration.destinations, &mut found),
+            Statement::Rule(rule) => collect_names(&rule.destinations, &mut found),
+            Statement::Test(test) => {
+                test.expectations.iter().for_each(|line| collect_names(&line.node.destinations, &mut found));
+            }
+            _ => {}
+        }
+    }
+    if errors.is_empty() { Ok(names) } else { Err(errors) }
+}
+
+fn collect_names(destinations: &Spanned<Destinations>, found: &mut dyn FnMut(&str, Span)) {
+    match &destinations.node {
+        Destinations::Endpoint { host: Spanned { node: Host::Dns(name), span }, .. } => found(name, *span),
+        Destinations::Set(elements) => elements.iter().for_each(|element| collect_names(element, found)),
+        Destinations::Except { base, removed } => {
+            collect_names(base, found);
+            collect_names(removed, found);
+        }
+        _ => {}
+    }
+}
+
+/// A use of a name.
 pub(super) struct Found {
     pub(super) name: DnsName,
     pub(super) span: Span,

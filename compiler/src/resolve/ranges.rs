@@ -1,10 +1,14 @@
-//! Literals and built-in hosts → ranges of addresses, as requests to them are judged.
+//! Literals and built-in hosts → ranges of addresses and ports, as requests to them are judged.
 //!
 //! Always: no range of IPv6 holds a mapped address, which is judged as the IPv4 address it carries.
 
 use std::net::IpAddr;
 
-use crate::policy::Addresses;
+use bfp_bundle::request::Protocol;
+use bfp_grammar::syntax;
+
+use super::coverage;
+use crate::policy::{Addresses, PortRange};
 
 /// The first and last address of ::ffff:0:0/96, which are judged as IPv4.
 const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
@@ -78,4 +82,25 @@ pub(super) fn builtin(name: &str) -> Option<Vec<Addresses>> {
     };
     let v4 = networks_v4.iter().map(|(bits, length)| v4(*bits, *length).1);
     Some(v4.chain(networks_v6.iter().map(|(bits, length)| v6(*bits, *length).1)).collect())
+}
+
+/// A port list without a protocol means every protocol that has ports or may have them.
+pub(super) fn ports(ports: &syntax::Ports) -> Vec<PortRange> {
+    let protocols: &[Protocol] = match ports.protocol.as_ref().map(|protocol| protocol.node) {
+        Some(syntax::Protocol::Tcp) => &[Protocol::Tcp],
+        Some(syntax::Protocol::Udp) => &[Protocol::Udp],
+        None if ports.ranges.is_empty() => &Protocol::ALL,
+        None => &[Protocol::Tcp, Protocol::Udp, Protocol::Other],
+    };
+    let written: Vec<(u16, u16)> = if ports.ranges.is_empty() {
+        vec![(0, u16::MAX)]
+    } else {
+        ports.ranges.iter().map(|range| range.node).collect()
+    };
+    coverage::merge_ports(
+        protocols
+            .iter()
+            .flat_map(|&protocol| written.iter().map(move |&(first, last)| PortRange { protocol, first, last }))
+            .collect(),
+    )
 }
