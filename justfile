@@ -105,5 +105,7 @@ harness: setup
 # each fuzz target for a short while
 test: check harness demo (kernel "6.1" "6.12") fuzz-smoke
 
-# The kernel tests under every kernel that is supported
+# The kernel tests under every kernel that is supported, and the tables of fixtures/allow-lists under two
 kernel-all: (kernel "6.1" "6.12" "6.18" "7.3")
+    @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} \
+        --fixtures fixtures/allow-lists --only table 6.1 6.12

@@ -22,7 +22,7 @@ done
 
 # A policy and its lock are one input.
 mkdir -p corpus/compile
-for folder in ../fixtures/accept/*/; do
+for folder in ../fixtures/accept/*/ ../fixtures/allow-lists/*/; do
     {
         cat "$folder/policy.bfp"
         echo "--- lock"
@@ -39,7 +39,7 @@ for target in "${targets[@]}"; do
     seeds=()
     options=(-timeout=20 -rss_limit_mb=4096 -print_final_stats=1 -verbosity=0)
     case $target in
-        parse | fmt_round_trip) seeds=(../fixtures/accept ../fixtures/reject) ;;&
+        parse | fmt_round_trip) seeds=(../fixtures/accept ../fixtures/allow-lists ../fixtures/reject) ;;&
         parse | fmt_round_trip | compile) options+=(-dict=bfp.dict -max_len=4096) ;;
         *) options+=(-max_len=256) ;;
     esac

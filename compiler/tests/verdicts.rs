@@ -1,4 +1,4 @@
-//! Every policy of fixtures/accept compiles, and its verdict table holds on the plain model and on
+//! Every policy of fixtures/accept and fixtures/allow-lists compiles, and its verdict table holds on the plain model and on
 //! `decide` over the image. The kernel tests hold the same tables against real sockets.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail loudly")]
 
@@ -21,8 +21,9 @@ use bfp_compiler::policy::ProgramIndex;
 use bfp_compiler::source::{self, Disk};
 
 fn fixtures() -> Vec<PathBuf> {
-    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/accept");
-    let mut folders: Vec<PathBuf> = fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let all = |name| fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name)).unwrap();
+    let entries = all("accept").chain(all("allow-lists"));
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     folders.sort();
     folders
 }
