@@ -101,9 +101,8 @@ bench-compiler *SIZE:
 harness: setup
     cargo test -p bfp-kernel-tests
 
-# All tests: those without a kernel, the demo (DNS by knot, end to end), the kernel tests on two kernels, and
-# each fuzz target for a short while
-test: check harness demo (kernel "6.1" "6.12") fuzz-smoke
+# All tests: those without a kernel, the demo (DNS by knot, end to end), and the kernel tests on two kernels
+test: check harness demo (kernel "6.1" "6.12")
 
 # The kernel tests under every kernel that is supported, and the tables of fixtures/allow-lists under two
 kernel-all: (kernel "6.1" "6.12" "6.18" "7.3")
