@@ -38,6 +38,32 @@ pub trait Tables {
     /// A bucket of pairs.
     fn pair_bucket(&self, index: u32) -> Option<&PairBucket>;
 
+    /// The verdict for one cell. The kernel's tables ask a function that its verifier checks once instead
+    /// of at every place where it is called.
+    #[inline(always)]
+    fn judge(&self, label: &Label, cell: u32) -> Verdict
+    where
+        Self: Sized,
+    {
+        judge(self, label, cell)
+    }
+
+    /// What holds for a program in a cell; `None` is a fault. Likewise.
+    #[inline(always)]
+    fn pair(&self, cell: u32, program: ProgramId) -> Option<Pair>
+    where
+        Self: Sized,
+    {
+        pair(self, cell, program)
+    }
+
+    /// The same number. The kernel's machine has a stack of 512 bytes, which its compiler would fill by
+    /// unrolling a loop whose count it can tell.
+    #[inline(always)]
+    fn opaque(number: u32) -> u32 {
+        number
+    }
+
     /// The topmost bit, as 0 or 1. The kernel's machine needs an instruction here that its compiler
     /// does not turn back into a branch.
     #[inline(always)]
@@ -81,7 +107,60 @@ impl Verdict {
         }
     }
 
-    const FAULT: Verdict = Verdict::new(Reason::Fault, NO_RULE);
+    /// What cannot be decided is refused.
+    pub const FAULT: Verdict = Verdict::new(Reason::Fault, NO_RULE);
+
+    /// As one number, which is all that a function of the kernel's machine can return.
+    #[inline(always)]
+    pub const fn to_bits(self) -> u64 {
+        pack(self.reason as u8, self.rule, self.audited)
+    }
+
+    /// From [`Verdict::to_bits`].
+    #[inline(always)]
+    pub const fn from_bits(bits: u64) -> Verdict {
+        let (reason, rule, audited) = unpack(bits);
+        Verdict { reason: Reason::from_number(reason), rule, audited }
+    }
+}
+
+/// A bit that is no flag of [`Pair`]: a table could not be read.
+const PAIR_FAULT: u8 = 1 << 7;
+
+/// What [`Tables::pair`] found, as one number.
+#[inline(always)]
+pub const fn pair_to_bits(found: Option<Pair>) -> u64 {
+    match found {
+        Some(pair) => pack(pair.flags as u8 & !PAIR_FAULT, pair.rule, pair.audit_rule),
+        None => pack(PAIR_FAULT, NO_RULE, NO_RULE),
+    }
+}
+
+/// From [`pair_to_bits`].
+#[inline(always)]
+pub const fn pair_from_bits(bits: u64) -> Option<Pair> {
+    let (flags, rule, audit_rule) = unpack(bits);
+    if flags & PAIR_FAULT == 0 { Some(Pair { flags: flags as u32, rule, audit_rule }) } else { None }
+}
+
+/// How many bits a rule's number takes when it is packed. One that needs more is lost, and told as another
+/// rule's: verdicts do not depend on it.
+const RULE_BITS: u32 = 28;
+const RULE_MASK: u64 = (1 << RULE_BITS) - 1;
+
+#[inline(always)]
+const fn pack(first: u8, rule: u32, audit_rule: u32) -> u64 {
+    (first as u64) << (2 * RULE_BITS) | (audit_rule as u64 & RULE_MASK) << RULE_BITS | rule as u64 & RULE_MASK
+}
+
+#[inline(always)]
+const fn unpack(bits: u64) -> (u8, u32, u32) {
+    #[inline(always)]
+    const fn rule(bits: u64) -> u32 {
+        let number = bits & RULE_MASK;
+        if number == RULE_MASK { NO_RULE } else { number as u32 }
+    }
+    ((bits >> (2 * RULE_BITS)) as u8, rule(bits), rule(bits >> RULE_BITS))
 }
 
 /// Why a request is allowed or refused.
@@ -106,6 +185,23 @@ pub enum Reason {
     Fault = 7,
 }
 
+impl Reason {
+    /// From its number; what is none is a fault.
+    #[inline(always)]
+    pub const fn from_number(number: u8) -> Reason {
+        match number {
+            0 => Reason::Default,
+            1 => Reason::Granted,
+            2 => Reason::Denied,
+            3 => Reason::Exclusive,
+            4 => Reason::Confined,
+            5 => Reason::NotGranted,
+            6 => Reason::Overflow,
+            _ => Reason::Fault,
+        }
+    }
+}
+
 /// Decides whether the task labelled `label` may do what `request` asks.
 #[inline(always)]
 pub fn decide<T: Tables>(tables: &T, label: &Label, request: &Request) -> Verdict {
@@ -117,14 +213,14 @@ pub fn decide<T: Tables>(tables: &T, label: &Label, request: &Request) -> Verdic
         Address::V6 { high, low } => descend128(tables, Step(policy.root_v6), high, low),
     };
     let Some(number) = reached.and_then(|step| cell_number(tables, step, port_key)) else { return Verdict::FAULT };
-    let verdict = judge(tables, policy, label, number);
+    let verdict = tables.judge(label, number);
     let Some(embedded) = address.behind_nat64() else { return verdict };
 
     let reached = descend32::<T, ADDRESS_LEVELS>(tables, Step(policy.root_v4), Step::ADDRESS_DONE, embedded);
     let Some(number) = reached.and_then(|step| cell_number(tables, step, port_key)) else { return Verdict::FAULT };
     match tables.cell(number) {
         Some(cell) if cell.flags & Cell::NAMED == 0 => verdict,
-        Some(_) => verdict.and(judge(tables, policy, label, number)),
+        Some(_) => verdict.and(tables.judge(label, number)),
         None => Verdict::FAULT,
     }
 }
@@ -153,14 +249,15 @@ pub fn find_embedded_cell<T: Tables>(tables: &T, request: &Request) -> Option<u3
 #[inline(always)]
 pub fn decide_raw<T: Tables>(tables: &T, label: &Label) -> Verdict {
     match tables.policy() {
-        Some(policy) => judge(tables, policy, label, policy.raw_cell),
+        Some(policy) => tables.judge(label, policy.raw_cell),
         None => Verdict::FAULT,
     }
 }
 
 /// The verdict for one cell.
 #[inline(always)]
-fn judge<T: Tables>(tables: &T, policy: &Policy, label: &Label, number: u32) -> Verdict {
+pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32) -> Verdict {
+    let Some(policy) = tables.policy() else { return Verdict::FAULT };
     if label.flags & Label::OVERFLOW != 0 {
         return Verdict::new(Reason::Overflow, NO_RULE);
     }
@@ -174,11 +271,10 @@ fn judge<T: Tables>(tables: &T, policy: &Policy, label: &Label, number: u32) -> 
     }
 
     // Restrictions: of every program that the task is or was started by.
-    for (index, program) in label.under.iter().enumerate() {
-        if index as u32 >= label.depth {
-            break;
-        }
-        let Some(held) = pair(tables, policy, number, *program) else { return Verdict::FAULT };
+    let mut index = 0;
+    while let Some(program) = label.under.get(index as usize).filter(|_| index < label.depth) {
+        index = T::opaque(index + 1);
+        let Some(held) = tables.pair(number, *program) else { return Verdict::FAULT };
         if held.flags & Pair::DENIED != 0 {
             return Verdict::new(Reason::Denied, held.rule);
         }
@@ -193,13 +289,12 @@ fn judge<T: Tables>(tables: &T, policy: &Policy, label: &Label, number: u32) -> 
     // Grants: what the program itself holds, if it is proven to be that program; else what one of those
     // holds that it inherits from. One identity must satisfy everything: grants do not combine.
     let identity = if label.flags & Label::PROVEN != 0 { label.program } else { 0 };
-    let Some(own) = pair(tables, policy, number, identity) else { return Verdict::FAULT };
+    let Some(own) = tables.pair(number, identity) else { return Verdict::FAULT };
     let mut verdict = grant(policy, cell, own, audited);
-    for heritage in &label.heir_of {
-        if verdict.is_allowed() || *heritage == 0 {
-            break;
-        }
-        let Some(held) = pair(tables, policy, number, *heritage) else { return Verdict::FAULT };
+    let mut index = 0;
+    while let Some(heritage) = label.heir_of.get(index as usize).filter(|id| **id != 0 && !verdict.is_allowed()) {
+        index = T::opaque(index + 1);
+        let Some(held) = tables.pair(number, *heritage) else { return Verdict::FAULT };
         let inherited = grant(policy, cell, held, audited);
         if inherited.is_allowed() {
             verdict = inherited;
@@ -230,7 +325,8 @@ fn grant(policy: &Policy, cell: &Cell, own: Pair, audited: u32) -> Verdict {
 /// What holds for a program in a cell; a program that the policy does not name is a stranger.
 /// `None` is a fault.
 #[inline(always)]
-fn pair<T: Tables>(tables: &T, policy: &Policy, cell: u32, id: ProgramId) -> Option<Pair> {
+pub fn pair<T: Tables>(tables: &T, cell: u32, id: ProgramId) -> Option<Pair> {
+    let policy = tables.policy()?;
     if id == 0 {
         return Some(Pair::STRANGER);
     }
@@ -238,7 +334,10 @@ fn pair<T: Tables>(tables: &T, policy: &Policy, cell: u32, id: ProgramId) -> Opt
     let mut found = Found::NOTHING;
     for index in [first & policy.program_mask, second & policy.program_mask] {
         let bucket = tables.program_bucket(index)?;
-        for slot in 0..BUCKET {
+        let mut next = 0;
+        while (next as usize) < BUCKET {
+            let slot = next as usize;
+            next = T::opaque(next + 1);
             let mask = all_ones_if_zero::<T>(entry(&bucket.ids, slot) ^ id);
             let number = index.wrapping_mul(BUCKET as u32).wrapping_add(slot as u32 + 1);
             found.merge(
@@ -260,7 +359,10 @@ fn pair<T: Tables>(tables: &T, policy: &Policy, cell: u32, id: ProgramId) -> Opt
     let mut found = Found::NOTHING;
     for index in [first & policy.pair_mask, second & policy.pair_mask] {
         let bucket = tables.pair_bucket(index)?;
-        for slot in 0..BUCKET {
+        let mut next = 0;
+        while (next as usize) < BUCKET {
+            let slot = next as usize;
+            next = T::opaque(next + 1);
             let different = (entry(&bucket.cells, slot) ^ cell) | (entry(&bucket.programs, slot) ^ program);
             let mask = all_ones_if_zero::<T>(different as u64);
             found.merge(
@@ -397,6 +499,24 @@ mod tests {
         let request = Request { address: Address::V4(1), port: 443, protocol: crate::request::Protocol::Tcp };
         assert_eq!(decide(&None_, &Label::STRANGER, &request), Verdict::FAULT);
         assert!(!Verdict::FAULT.is_allowed());
+    }
+
+    proptest! {
+        #[test]
+        fn from_bits_inverts_to_bits(reason in 0u8..8, rule in 0u32..1 << 27, audited in 0u32..1 << 27, none in 0u8..4) {
+            let rule = if none & 1 == 0 { rule } else { NO_RULE };
+            let audited = if none & 2 == 0 { audited } else { NO_RULE };
+            let verdict = Verdict { reason: Reason::from_number(reason), rule, audited };
+            prop_assert_eq!(Verdict::from_bits(verdict.to_bits()), verdict);
+            let pair = Pair { flags: u32::from(reason) << 4 | 15, rule, audit_rule: audited };
+            prop_assert_eq!(pair_from_bits(pair_to_bits(Some(pair))), Some(pair));
+        }
+    }
+
+    #[test]
+    fn what_is_no_verdict_is_a_fault() {
+        assert_eq!(Verdict::from_bits(u64::MAX), Verdict::FAULT);
+        assert_eq!(pair_from_bits(pair_to_bits(None)), None);
     }
 
     fn near(word: u64) -> impl Strategy<Value = u64> {

@@ -7,7 +7,8 @@ use aya_ebpf::{helpers::generated::bpf_send_signal, macros::lsm, programs::LsmCo
 
 use crate::{
     kernel::{self, Pointer, member},
-    labels::{self, Missing},
+    labels,
+    storage::Missing,
 };
 
 const SIGKILL: u32 = 9;

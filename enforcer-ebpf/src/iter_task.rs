@@ -9,7 +9,7 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::task_struct;
 use bfp_bundle::label::Label;
 
-use crate::labels::{self, Missing};
+use crate::{labels, storage::Missing};
 
 /// `struct bpf_iter__task`, kernel/bpf/task_iter.c.
 #[repr(C)]

@@ -4,12 +4,10 @@
 //! can point it at any file that it can open (`PR_SET_MM_MAP`, kernel/sys.c, `prctl_set_mm_map`). It is
 //! read once, for processes that already run when the first policy is applied.
 
-use core::ffi::c_void;
-
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG, BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct},
+    bindings::{BPF_F_RDONLY_PROG, task_struct},
     btf_maps::HashMap,
-    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str, bpf_task_storage_get},
+    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str},
     macros::btf_map,
 };
 use bfp_bundle::{
@@ -17,46 +15,19 @@ use bfp_bundle::{
     label::{Label, Proof},
 };
 
-use crate::kernel::{self, Pointer, member};
-
-const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
-/// `enum bpf_map_type`, include/uapi/linux/bpf.h.
-const TASK_STORAGE: usize = 29;
-
-/// A task-storage map. aya-ebpf has no wrapper for it; the loader reads the same fields from BTF.
-#[repr(C)]
-struct TaskStorage<T> {
-    r#type: *const [i32; TASK_STORAGE],
-    key: *const i32,
-    value: *const T,
-    max_entries: *const [i32; 0],
-    map_flags: *const [i32; NO_PREALLOC],
-}
-
-// SAFETY: the fields are never read; they exist for their types.
-unsafe impl<T> Sync for TaskStorage<T> {}
+use crate::{
+    kernel::{self, Pointer, member},
+    storage::{Missing, TaskStorage},
+};
 
 /// The labels. One map for all policies that follow each other: it is pinned, and outlives the programs.
 #[unsafe(link_section = ".maps")]
 #[unsafe(no_mangle)]
-static LABELS: TaskStorage<Label> = TaskStorage {
-    r#type: core::ptr::null(),
-    key: core::ptr::null(),
-    value: core::ptr::null(),
-    max_entries: core::ptr::null(),
-    map_flags: core::ptr::null(),
-};
+static LABELS: TaskStorage<Label> = TaskStorage::new();
 
 /// The executables that the policy names, filled by the enforcer and frozen.
 #[btf_map]
 static EXECUTABLES: HashMap<ExecutableKey, Executable, 1, { BPF_F_RDONLY_PROG as usize }> = HashMap::new();
-
-/// Whether a missing label is made.
-#[derive(Clone, Copy)]
-pub enum Missing {
-    Leave,
-    Create,
-}
 
 /// The task that runs now.
 #[inline(always)]
@@ -68,13 +39,7 @@ pub fn current() -> *mut task_struct {
 /// The label of a task; null where there is none, or no memory for one.
 #[inline(always)]
 pub fn of(task: *mut task_struct, missing: Missing) -> *mut Label {
-    let flags = match missing {
-        Missing::Leave => 0,
-        Missing::Create => u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE),
-    };
-    let map = (&raw const LABELS).cast_mut().cast::<c_void>();
-    // SAFETY: the map is a task storage of labels, and the verifier checks that the task is one.
-    unsafe { bpf_task_storage_get(map, task, core::ptr::null_mut(), flags).cast() }
+    LABELS.get(task, missing)
 }
 
 /// The label of the task that runs now; a stranger's where there is none.

@@ -13,8 +13,14 @@ mod kernel;
 /// The policy's tables, as frozen array maps.
 mod tables;
 
+/// Values that the kernel keeps with tasks and sockets.
+mod storage;
+
 /// Labels in task storage, and who a file is.
 mod labels;
+
+/// Verdicts, by the tables.
+mod verdict;
 
 /// From a socket call to the requests that it makes, and their verdicts.
 mod socket;

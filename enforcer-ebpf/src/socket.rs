@@ -6,16 +6,12 @@
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel};
-use bfp_bundle::{
-    decide::{Verdict, decide},
-    label::Label,
-    request::{Address, Protocol, Request},
-};
 
 use crate::{
     kernel::{self, Pointer, member},
     labels,
-    tables::{Maps, count},
+    storage::Missing,
+    verdict,
 };
 
 const AF_UNSPEC: u16 = 0;
@@ -153,35 +149,26 @@ pub unsafe fn judge_peer(sk: Pointer) -> i32 {
     }
 }
 
-/// Judges one address; 0 or a negative errno.
-#[inline(never)]
+/// Judges one address for the task that runs now; 0 or a negative errno.
+#[inline(always)]
 unsafe fn judge_v4(sk: Pointer, bits: u32, port: u16) -> i32 {
     // SAFETY: the callers' obligation.
-    let protocol = unsafe { protocol(sk) };
-    decide_and_count(labels::current_label(), &Request { address: Address::V4(bits), port, protocol })
+    let ipproto: u16 = unsafe { member(sk, &kernel::sock__sk_protocol) };
+    verdict::errno(verdict::judge_v4(labels::of(labels::current(), Missing::Leave), bits, port.into(), ipproto.into()))
 }
 
 /// As [`judge_v4`].
-#[inline(never)]
+#[inline(always)]
 unsafe fn judge_v6(sk: Pointer, high: u64, low: u64, port: u16) -> i32 {
     // SAFETY: the callers' obligation.
-    let protocol = unsafe { protocol(sk) };
-    decide_and_count(labels::current_label(), &Request { address: Address::V6 { high, low }, port, protocol })
-}
-
-#[inline(always)]
-unsafe fn protocol(sk: Pointer) -> Protocol {
-    // SAFETY: the callers' obligation.
-    let number: u16 = unsafe { member(sk, &kernel::sock__sk_protocol) };
-    Protocol::from_ipproto(number)
-}
-
-/// A program of its own within the program, so that the verifier's work is not repeated in the text.
-#[inline(never)]
-fn decide_and_count(label: &Label, request: &Request) -> i32 {
-    let verdict: Verdict = decide(&Maps, label, request);
-    count(verdict);
-    if verdict.is_allowed() { 0 } else { -EPERM }
+    let ipproto: u16 = unsafe { member(sk, &kernel::sock__sk_protocol) };
+    verdict::errno(verdict::judge_v6(
+        labels::of(labels::current(), Missing::Leave),
+        high,
+        low,
+        port.into(),
+        ipproto.into(),
+    ))
 }
 
 /// Refuses the one Unix address that the enforcer made up.

@@ -9,9 +9,12 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use bfp_bundle::{
-    decide::{Tables, Verdict},
-    record::{Cell, NO_RULE, Node32, Node128, PairBucket, Policy, ProgramBucket},
+    decide::{self, Tables, Verdict},
+    label::{Label, ProgramId},
+    record::{Cell, NO_RULE, Node32, Node128, Pair, PairBucket, Policy, ProgramBucket},
 };
+
+use crate::verdict;
 
 /// So that a section is copied in with one `memcpy`.
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -63,6 +66,24 @@ impl Tables for Maps {
     #[inline(always)]
     fn pair_bucket(&self, index: u32) -> Option<&PairBucket> {
         PAIRS.get(index)
+    }
+
+    #[inline(always)]
+    fn judge(&self, label: &Label, cell: u32) -> Verdict {
+        Verdict::from_bits(verdict::judge_cell(label, cell))
+    }
+
+    #[inline(always)]
+    fn pair(&self, cell: u32, program: ProgramId) -> Option<Pair> {
+        decide::pair_from_bits(verdict::pair(cell, program))
+    }
+
+    #[inline(always)]
+    fn opaque(number: u32) -> u32 {
+        let mut same = u64::from(number);
+        // SAFETY: one instruction that changes nothing in the register it is given.
+        unsafe { core::arch::asm!("{0} |= 0", inout(reg) same, options(pure, nomem, nostack, preserves_flags)) };
+        same as u32
     }
 
     /// LLVM turns a shifted difference back into a comparison and a branch, unless it cannot see the

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 
-use crate::labels::{self, Missing};
+use crate::{labels, storage::Missing};
 
 const ENOMEM: i32 = 12;
 

@@ -16,6 +16,8 @@ pub struct Check {
     pub name: &'static str,
     /// What is wrong with it, if anything is.
     pub problem: Option<Problem>,
+    /// What there is to say of it otherwise: names and numbers.
+    pub found: Vec<(&'static str, u32)>,
 }
 
 /// What is wrong, and what to do.
@@ -56,12 +58,16 @@ fn examine_into(object: &[u8], checks: &mut Vec<Check>) -> Option<()> {
         let found = Btf::parse(&types).map_err(|error: BtfError| (error.to_string(), error.help().to_owned()));
         found.and_then(|btf| offsets::find(&btf).map_err(|error| (error.to_string(), error.help().to_owned())))
     })?;
-    note(checks, "the kernel loads every program", {
+    let verified = note(checks, "the kernel loads every program", {
         load::probe(object, &offsets).map_err(|error| {
             let log = error.log().map_or_else(String::new, |log| format!("\n{log}"));
             (error.to_string(), format!("{}{log}", error.help()))
         })
-    })
+    })?;
+    if let Some(check) = checks.last_mut() {
+        check.found = verified;
+    }
+    Some(())
 }
 
 fn note<T>(checks: &mut Vec<Check>, name: &'static str, tried: Result<T, (String, String)>) -> Option<T> {
@@ -69,7 +75,7 @@ fn note<T>(checks: &mut Vec<Check>, name: &'static str, tried: Result<T, (String
         Ok(found) => (Some(found), None),
         Err((message, help)) => (None, Some(Problem { message, help })),
     };
-    checks.push(Check { name, problem });
+    checks.push(Check { name, problem, found: Vec::new() });
     found
 }
 
@@ -83,7 +89,12 @@ pub fn to_text(checks: &[Check]) -> String {
     let mut text = String::new();
     for check in checks {
         match &check.problem {
-            None => text.push_str(&format!("ok  {}\n", check.name)),
+            None => {
+                let _ = writeln!(text, "ok  {}", check.name);
+                for (name, number) in &check.found {
+                    let _ = writeln!(text, "    {name}: {number} instructions verified");
+                }
+            }
             Some(Problem { message, help }) => {
                 let _ = writeln!(text, "no  {}: {message}\n    help: {help}", check.name);
             }
@@ -100,7 +111,15 @@ pub fn to_json(checks: &[Check]) -> String {
         text.push_str(if index == 0 { "{\"name\":" } else { ",{\"name\":" });
         quote(&mut text, check.name);
         match &check.problem {
-            None => text.push_str(",\"ok\":true}"),
+            None => {
+                text.push_str(",\"ok\":true");
+                for (index, (name, number)) in check.found.iter().enumerate() {
+                    text.push_str(if index == 0 { ",\"verified_instructions\":{" } else { "," });
+                    quote(&mut text, name);
+                    let _ = write!(text, ":{number}");
+                }
+                text.push_str(if check.found.is_empty() { "}" } else { "}}" });
+            }
             Some(Problem { message, help }) => {
                 text.push_str(",\"ok\":false,\"message\":");
                 quote(&mut text, message);
@@ -126,11 +145,17 @@ mod tests {
     #[test]
     fn a_problem_is_told_with_its_help_in_both_formats() {
         let problem = Problem { message: "no \"bpf\"".to_owned(), help: "add it".to_owned() };
-        let checks = [Check { name: "a", problem: None }, Check { name: "b", problem: Some(problem) }];
-        assert_eq!(to_text(&checks), "ok  a\nno  b: no \"bpf\"\n    help: add it\nthis host cannot enforce\n");
+        let checks = [
+            Check { name: "a", problem: None, found: vec![("p", 3), ("q", 5)] },
+            Check { name: "b", problem: Some(problem), found: Vec::new() },
+        ];
+        assert_eq!(
+            to_text(&checks),
+            "ok  a\n    p: 3 instructions verified\n    q: 5 instructions verified\nno  b: no \"bpf\"\n    help: add it\nthis host cannot enforce\n"
+        );
         assert_eq!(
             to_json(&checks),
-            "{\"version\":1,\"can_enforce\":false,\"checks\":[{\"name\":\"a\",\"ok\":true},\
+            "{\"version\":1,\"can_enforce\":false,\"checks\":[{\"name\":\"a\",\"ok\":true,\"verified_instructions\":{\"p\":3,\"q\":5}},\
              {\"name\":\"b\",\"ok\":false,\"message\":\"no \\\"bpf\\\"\",\"help\":\"add it\"}]}\n"
         );
     }

@@ -39,6 +39,9 @@ pub const EXECUTABLES: &str = "EXECUTABLES";
 /// The map that counts verdicts.
 pub const VERDICTS: &str = "VERDICTS";
 
+/// The label of those that the policy does not name.
+const STRANGER: &str = "STRANGER";
+
 /// The tables, and the sections that they hold.
 const TABLES: [(&str, SectionKind); 6] = [
     ("POLICY", SectionKind::Policy),
@@ -156,15 +159,22 @@ pub fn load(object: &[u8], bundle: &VerifiedBundle<'_>, constants: &Constants<'_
         let filled = syscall::fill(map, bundle.section(kind)).and_then(|()| syscall::freeze(map));
         filled.map_err(|error| LoadError::Table { table, error })?;
     }
+    let frozen = syscall::freeze(programs.map(STRANGER)?);
+    frozen.map_err(|error| LoadError::Table { table: STRANGER, error })?;
     programs.load_all(&btf)?;
     Ok(programs)
 }
 
+/// A program, and how many instructions the verifier followed to accept it.
+pub type Verified = (&'static str, u32);
+
 /// Loads the programs over empty tables and lets go of them again: whether the kernel would take them.
-pub fn probe(object: &[u8], offsets: &[(&'static str, u32)]) -> Result<(), LoadError> {
+pub fn probe(object: &[u8], offsets: &[(&'static str, u32)]) -> Result<Vec<Verified>, LoadError> {
     let btf = Btf::from_sys_fs()?;
     let ebpf = loader(&btf, offsets, &Canary { high: 0, low: 0 }).load(object)?;
-    Programs { ebpf, links: Vec::new() }.load_all(&btf)
+    let mut programs = Programs { ebpf, links: Vec::new() };
+    programs.load_all(&btf)?;
+    programs.verified()
 }
 
 fn loader<'a>(btf: &'a Btf, offsets: &'a [(&'static str, u32)], canary: &'a Canary) -> EbpfLoader<'a> {
@@ -203,6 +213,16 @@ impl Programs {
             self.hook(hook)?.load(hook, btf).map_err(|error| refused(hook, error))?;
         }
         self.iterator()?.load("task", btf).map_err(|error| refused(ITERATOR, error))
+    }
+
+    /// What the verifier's work on each program was.
+    fn verified(&mut self) -> Result<Vec<Verified>, LoadError> {
+        let names = [LEARNING_HOOK].into_iter().chain(LABELLING_HOOKS).chain(DECIDING_HOOKS).chain([ITERATOR]);
+        let count = |name| {
+            let info = self.program(name)?.info().map_err(|error| refused(name, error))?;
+            Ok((name, info.verified_instruction_count().unwrap_or(0)))
+        };
+        names.map(count).collect()
     }
 
     /// A map of the programs.

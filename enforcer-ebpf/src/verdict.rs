@@ -1,0 +1,88 @@
+//! Verdicts: the one place where the programs ask the tables.
+//!
+//! These are global functions: the verifier checks each of them once for a program, for every argument,
+//! and no longer where and with what it is called (kernel/bpf/verifier.c, `do_check_subprogs`). So a hook may judge
+//! as many addresses as it needs at no cost in the verifier's limits.
+
+use aya_ebpf::{btf_maps::Array, macros::btf_map};
+use bfp_bundle::{
+    decide::{self, Verdict, decide, decide_raw},
+    label::{Label, ProgramId},
+    request::{Address, Protocol, Request},
+};
+
+use crate::tables::{Maps, count};
+
+/// What a hook returns for a verdict: 0 for 1, and for everything else -1, which is -EPERM.
+///
+/// Arithmetic, because the verifier does not know what a global function returns, wants a hook's errno
+/// within its bounds, and follows sums where it does not follow a negation. LLVM does know, and would leave
+/// the mask out.
+#[inline(always)]
+pub fn errno(allowed: i32) -> i32 {
+    let mut bit = i64::from(allowed);
+    // SAFETY: one instruction that masks the register it is given.
+    unsafe { core::arch::asm!("{0} &= 1", inout(reg) bit, options(pure, nomem, nostack, preserves_flags)) };
+    bit as i32 - 1
+}
+
+/// Judges an IPv4 address for who is labelled `label`: 1 if it may. No label is a stranger's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_v4(label: *const Label, address: u32, port: u32, ipproto: u32) -> i32 {
+    judge(label, Address::V4(address), port, ipproto)
+}
+
+/// As [`judge_v4`], for an IPv6 address in two halves.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_v6(label: *const Label, high: u64, low: u64, port: u32, ipproto: u32) -> i32 {
+    judge(label, Address::V6 { high, low }, port, ipproto)
+}
+
+/// Judges raw and packet sockets.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_raw(label: *const Label) -> i32 {
+    let Some(label) = or_stranger(label) else { return 0 };
+    let verdict = decide_raw(&Maps, label);
+    count(verdict);
+    i32::from(verdict.is_allowed())
+}
+
+/// The verdict for a cell, as [`Verdict::to_bits`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_cell(label: *const Label, cell: u32) -> u64 {
+    match or_stranger(label) {
+        Some(label) => decide::judge(&Maps, label, cell).to_bits(),
+        None => Verdict::FAULT.to_bits(),
+    }
+}
+
+/// What holds for a program in a cell, as [`decide::pair_to_bits`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn pair(cell: u32, program: ProgramId) -> u64 {
+    decide::pair_to_bits(decide::pair(&Maps, cell, program))
+}
+
+#[inline(always)]
+fn judge(label: *const Label, address: Address, port: u32, ipproto: u32) -> i32 {
+    let protocol = Protocol::from_ipproto(ipproto as u16);
+    let Some(label) = or_stranger(label) else { return 0 };
+    let verdict = decide(&Maps, label, &Request { address, port: port as u16, protocol });
+    count(verdict);
+    i32::from(verdict.is_allowed())
+}
+
+/// The label of strangers: zeros. A global function's argument must be memory that could be written, which
+/// a constant is not; the enforcer freezes this map.
+#[btf_map]
+static STRANGER: Array<Label, 1> = Array::new();
+
+#[inline(always)]
+fn or_stranger<'a>(label: *const Label) -> Option<&'a Label> {
+    // SAFETY: where it is not null it is a label in a map's memory, as the verifier checks at every call.
+    unsafe { label.as_ref() }.or_else(|| STRANGER.get(0))
+}
