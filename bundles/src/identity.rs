@@ -50,6 +50,8 @@ impl Executable {
     pub const RESTRICTED: u32 = 1;
     /// What it starts inherits its grants.
     pub const WITH_CHILDREN: u32 = 2;
+    /// It holds an exclusive grant: nobody may reach into it.
+    pub const GUARDED: u32 = 4;
 }
 
 const _: () = assert!(size_of::<Directory>() == 16 && size_of::<ExecutableKey>() == 272);

@@ -49,11 +49,12 @@ impl Label {
     pub const STRANGER: Label =
         Label { program: 0, flags: 0, depth: 0, under: [0; UNDER_MAX], heir_of: [0; HEIRS_MAX] };
 
-    /// Whether the policy has something to say about this very process: then what cannot be judged is
-    /// refused.
+    /// Whether the policy has something to say about this very process, which is one of its programs or is
+    /// restricted: then what cannot be judged is refused. One that merely bears a program's name has no
+    /// grant that would be at stake.
     #[inline(always)]
     pub const fn is_governed(&self) -> bool {
-        self.program != 0 || self.depth != 0 || self.flags & Label::OVERFLOW != 0
+        self.program != 0 && self.flags & Label::PROVEN != 0 || self.depth != 0 || self.flags & Label::OVERFLOW != 0
     }
 
     /// Executes an executable that the policy names, or another one. What restricted the task so far goes

@@ -60,7 +60,7 @@ pub fn current_label() -> &'static Label {
 #[inline(always)]
 pub unsafe fn note_executed(label: &mut Label, task: Pointer, file: Pointer) {
     // SAFETY: the caller's obligation.
-    let (found, proof) = unsafe { (look_up(file), proof(task)) };
+    let (found, proof) = unsafe { (executable(file), proof(task)) };
     label.execute(found.as_ref(), proof);
 }
 
@@ -115,12 +115,15 @@ unsafe fn proof(task: Pointer) -> Proof {
 #[inline(always)]
 pub unsafe fn is_restricted(file: Pointer) -> bool {
     // SAFETY: the caller's obligation.
-    unsafe { look_up(file) }.is_some_and(|executable| executable.flags & Executable::RESTRICTED != 0)
+    unsafe { executable(file) }.is_some_and(|executable| executable.flags & Executable::RESTRICTED != 0)
 }
 
 /// What the policy says of a file, by the directory that holds it and its name there.
+///
+/// # Safety
+/// `file` is a `struct file *` to the verifier.
 #[inline(always)]
-unsafe fn look_up(file: Pointer) -> Option<Executable> {
+pub unsafe fn executable(file: Pointer) -> Option<Executable> {
     // SAFETY: the members are what their names say; `name` is as long as the helper is told.
     unsafe {
         let dentry: Pointer = member(kernel::member_address(file, &kernel::file__f_path), &kernel::path__dentry);

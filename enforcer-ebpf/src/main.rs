@@ -19,18 +19,45 @@ mod storage;
 /// Labels in task storage, and who a file is.
 mod labels;
 
+/// Labels in socket storage: who uses a socket.
+mod owners;
+
+/// Who must not be reached into.
+mod guard;
+
 /// Verdicts, by the tables.
 mod verdict;
 
 /// From a socket call to the requests that it makes, and their verdicts.
 mod socket;
 
+// Who a process is.
 mod bprm_committed_creds;
-mod inode_getattr;
 mod iter_task;
-mod socket_connect;
-mod socket_sendmsg;
 mod task_alloc;
+
+// Whose a socket is.
+mod iter_task_file;
+mod socket_post_create;
+
+// What a process may do.
+mod file_permission;
+mod socket_connect;
+mod socket_create;
+mod socket_sendmsg;
+mod socket_setsockopt;
+mod tun_dev;
+
+// Where packets really go.
+mod egress;
+
+// That nothing gets around these programs.
+mod bprm_creds_from_file;
+mod ptrace;
+mod sysctl;
+
+// Asked while a policy is applied.
+mod inode_getattr;
 
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

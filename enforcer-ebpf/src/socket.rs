@@ -9,7 +9,7 @@ use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel};
 
 use crate::{
     kernel::{self, Pointer, member},
-    labels,
+    labels, owners,
     storage::Missing,
     verdict,
 };
@@ -23,6 +23,7 @@ const AF_INET6: u16 = 10;
 const MAPPED_UNSPECIFIED: u64 = 0xffff_0000_0000;
 
 const EPERM: i32 = 1;
+const ENOMEM: i32 = 12;
 const EINVAL: i32 = 22;
 
 /// Sixteen random bytes that the enforcer chose: the abstract Unix address that begins with them is
@@ -123,13 +124,38 @@ unsafe fn judge_source(sk: Pointer, port: u16) -> i32 {
     }
 }
 
-/// Judges the peer of a connected socket; 0 or a negative errno. Sockets that were connected before the
-/// policy, passed from another process or inherited are caught here.
+/// Judges a task's use of a socket by its peer, and notes whose the socket is; 0 or a negative errno. Sockets
+/// that were connected before the policy, passed from another process or inherited are caught here.
 ///
 /// # Safety
 /// `sk` is a `struct sock *` to the verifier.
 #[inline(always)]
-pub unsafe fn judge_peer(sk: Pointer) -> i32 {
+pub unsafe fn judge_use(sk: Pointer) -> i32 {
+    // SAFETY: the caller's obligation.
+    unsafe {
+        let verdict = judge_peer(sk);
+        if verdict != 0 { verdict } else { note_use(sk) }
+    }
+}
+
+/// Notes whose a socket is; 0 or a negative errno.
+///
+/// # Safety
+/// `sk` is a `struct sock *` to the verifier.
+#[inline(always)]
+pub unsafe fn note_use(sk: Pointer) -> i32 {
+    // SAFETY: the caller's obligation.
+    let family: u16 = unsafe { member(sk, &kernel::sock_common__skc_family) };
+    if family != AF_INET && family != AF_INET6 {
+        return 0;
+    }
+    let noted = owners::note(sk, labels::of(labels::current(), Missing::Leave));
+    if !noted && labels::current_label().is_governed() { -ENOMEM } else { 0 }
+}
+
+/// Judges the peer of a connected socket; 0 or a negative errno.
+#[inline(always)]
+unsafe fn judge_peer(sk: Pointer) -> i32 {
     // SAFETY: the caller's obligation; `struct sock` begins with its `struct sock_common`.
     unsafe {
         let family: u16 = member(sk, &kernel::sock_common__skc_family);

@@ -4,7 +4,7 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 
 use crate::{
     kernel::{self, Pointer, member},
-    socket::{Call, judge_name},
+    socket::{Call, judge_name, note_use},
 };
 
 #[lsm(hook = "socket_connect")]
@@ -21,6 +21,7 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
         if sk.is_null() {
             return 0;
         }
-        judge_name(Call::Connect, sk, ctx.arg(1), ctx.arg(2))
+        let verdict = judge_name(Call::Connect, sk, ctx.arg(1), ctx.arg(2));
+        if verdict != 0 { verdict } else { note_use(sk) }
     }
 }

@@ -7,7 +7,7 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 
 use crate::{
     kernel::{self, Pointer, member},
-    socket::{Call, judge_name, judge_peer},
+    socket::{Call, judge_name, judge_use},
 };
 
 #[lsm(hook = "socket_sendmsg")]
@@ -33,6 +33,6 @@ pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
                 return verdict;
             }
         }
-        judge_peer(sk)
+        judge_use(sk)
     }
 }

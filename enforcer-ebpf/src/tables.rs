@@ -35,9 +35,12 @@ static PAIRS: Array<PairBucket, 1, MMAPABLE> = Array::new();
 /// The index in [`VERDICTS`] of requests that are allowed, and that an `audit` rule would refuse.
 const AUDITED: u32 = 8;
 
-/// How many requests got each reason, indexed by its number, and the audited ones.
+/// The index of packets that the backstop dropped.
+const DROPPED: u32 = 9;
+
+/// How many requests got each reason, indexed by its number; the audited ones; and dropped packets.
 #[btf_map]
-static VERDICTS: PerCpuArray<u64, 9> = PerCpuArray::new();
+static VERDICTS: PerCpuArray<u64, 10> = PerCpuArray::new();
 
 /// The maps as tables.
 pub struct Maps;
@@ -104,6 +107,12 @@ pub fn count(verdict: Verdict) {
     if verdict.is_allowed() && verdict.audited != NO_RULE {
         count_one(AUDITED);
     }
+}
+
+/// Counts a packet that goes elsewhere than what was judged.
+#[inline(always)]
+pub fn count_dropped() {
+    count_one(DROPPED);
 }
 
 #[inline(always)]

@@ -11,33 +11,66 @@ use bfp_bundle::{
     request::{Address, Protocol, Request},
 };
 
-use crate::tables::{Maps, count};
+use crate::tables::{Maps, count, count_dropped};
 
 /// What a hook returns for a verdict: 0 for 1, and for everything else -1, which is -EPERM.
 ///
 /// Arithmetic, because the verifier does not know what a global function returns, wants a hook's errno
-/// within its bounds, and follows sums where it does not follow a negation. LLVM does know, and would leave
-/// the mask out.
+/// within its bounds, and follows sums where it does not follow a negation.
 #[inline(always)]
 pub fn errno(allowed: i32) -> i32 {
+    bit(allowed) - 1
+}
+
+/// The lowest bit, in a way that the verifier sees and the compiler does not leave out.
+#[inline(always)]
+pub fn bit(allowed: i32) -> i32 {
     let mut bit = i64::from(allowed);
     // SAFETY: one instruction that masks the register it is given.
     unsafe { core::arch::asm!("{0} &= 1", inout(reg) bit, options(pure, nomem, nostack, preserves_flags)) };
-    bit as i32 - 1
+    bit as i32
 }
 
-/// Judges an IPv4 address for who is labelled `label`: 1 if it may. No label is a stranger's.
+/// Judges an IPv4 address that a call names, for who is labelled `label`: 1 if it may. No label is a
+/// stranger's.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn judge_v4(label: *const Label, address: u32, port: u32, ipproto: u32) -> i32 {
-    judge(label, Address::V4(address), port, ipproto)
+    let verdict = judge(label, Address::V4(address), port, ipproto);
+    count(verdict);
+    i32::from(verdict.is_allowed())
 }
 
 /// As [`judge_v4`], for an IPv6 address in two halves.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn judge_v6(label: *const Label, high: u64, low: u64, port: u32, ipproto: u32) -> i32 {
-    judge(label, Address::V6 { high, low }, port, ipproto)
+    let verdict = judge(label, Address::V6 { high, low }, port, ipproto);
+    count(verdict);
+    i32::from(verdict.is_allowed())
+}
+
+/// Judges an IPv4 address that a packet goes to. Packets are not counted, only those that are dropped.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_packet_v4(label: *const Label, address: u32, port: u32, ipproto: u32) -> i32 {
+    pass(judge(label, Address::V4(address), port, ipproto))
+}
+
+/// As [`judge_packet_v4`], for an IPv6 address in two halves.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_packet_v6(label: *const Label, high: u64, low: u64, port: u32, ipproto: u32) -> i32 {
+    pass(judge(label, Address::V6 { high, low }, port, ipproto))
+}
+
+#[inline(always)]
+fn pass(verdict: Verdict) -> i32 {
+    if verdict.is_allowed() {
+        return 1;
+    }
+    count_dropped();
+    0
 }
 
 /// Judges raw and packet sockets.
@@ -68,12 +101,12 @@ pub extern "C" fn pair(cell: u32, program: ProgramId) -> u64 {
 }
 
 #[inline(always)]
-fn judge(label: *const Label, address: Address, port: u32, ipproto: u32) -> i32 {
+fn judge(label: *const Label, address: Address, port: u32, ipproto: u32) -> Verdict {
+    let Some(label) = or_stranger(label) else { return Verdict::FAULT };
     let protocol = Protocol::from_ipproto(ipproto as u16);
-    let Some(label) = or_stranger(label) else { return 0 };
-    let verdict = decide(&Maps, label, &Request { address, port: port as u16, protocol });
-    count(verdict);
-    i32::from(verdict.is_allowed())
+    // A name has room for a port also where the protocol has none.
+    let port = if matches!(protocol, Protocol::Icmp) { 0 } else { port as u16 };
+    decide(&Maps, label, &Request { address, port, protocol })
 }
 
 /// The label of strangers: zeros. A global function's argument must be memory that could be written, which

@@ -3,6 +3,8 @@
 //! The new generation is attached before the old one is detached; while both are, the stricter verdict
 //! wins. An error on the way leaves the old generation as it was.
 
+use std::fs::File;
+
 use bfp_bundle::verify::VerifiedBundle;
 
 use crate::about::{About, AboutError, RevisionError};
@@ -10,8 +12,8 @@ use crate::btf::{Btf, BtfError};
 use crate::canary::{self, Canary, CanaryError};
 use crate::directory::{self, DirectoryError};
 use crate::host::{self, HostError};
-use crate::load::{self, Constants, DECIDING_HOOKS, LABELLING_HOOKS, LoadError};
-use crate::offsets::{self, OffsetError};
+use crate::load::{self, Constants, LABELLING_HOOKS, LoadError};
+use crate::offsets::{Kernel, OffsetError};
 use crate::pins::{Pins, PinsError};
 
 /// Why a bundle is not applied.
@@ -77,11 +79,10 @@ impl ApplyError {
 
 /// Has the kernel enforce a bundle. `object` holds the programs.
 pub fn apply(object: &[u8], bundle: &VerifiedBundle<'_>, now: u64) -> Result<About, ApplyError> {
-    let types = host::check()?;
-    let offsets = offsets::find(&Btf::parse(&types)?)?;
-    drop(types);
+    let host = host::check()?;
+    let kernel = Kernel::of(&Btf::parse(&host.types)?)?;
     let pins = Pins::make()?;
-    let applied = apply_locked(object, bundle, now, &offsets, &pins);
+    let applied = apply_locked(object, bundle, now, (&kernel, &host.cgroups), &pins);
     // After a success there is nothing to tidy, and after a failure its own reason matters more.
     if applied.is_err() {
         let _ = pins.tidy();
@@ -93,7 +94,7 @@ fn apply_locked(
     object: &[u8],
     bundle: &VerifiedBundle<'_>,
     now: u64,
-    offsets: &[(&'static str, u32)],
+    (kernel, cgroups): (&Kernel, &File),
     pins: &Pins,
 ) -> Result<About, ApplyError> {
     let about = About::of(bundle, now);
@@ -104,8 +105,8 @@ fn apply_locked(
     pins.remove_unfinished()?;
 
     let canary = Canary::random()?;
-    let labels = pins.labels();
-    let mut programs = load::load(object, bundle, &Constants { offsets, canary: &canary, labels: &labels })?;
+    let constants = Constants { kernel, canary: &canary, labels: &pins.labels(), sockets: &pins.sockets() };
+    let mut programs = load::load(object, bundle, &constants)?;
     directory::bind(&mut programs, bundle.executables())?;
 
     // First what keeps labels, so that no task comes into being without one; then those that are missing;
@@ -114,9 +115,7 @@ fn apply_locked(
         programs.attach(hook)?;
     }
     programs.label_running()?;
-    for hook in DECIDING_HOOKS {
-        programs.attach(hook)?;
-    }
+    programs.attach_deciding(cgroups)?;
     canary::try_out(&canary)?;
 
     let number = newest.unwrap_or(0) + 1;

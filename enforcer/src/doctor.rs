@@ -7,7 +7,7 @@ use crate::btf::{Btf, BtfError};
 use crate::host;
 use crate::json::quote;
 use crate::load;
-use crate::offsets;
+use crate::offsets::Kernel;
 
 /// One thing that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn examine(object: &[u8]) -> Vec<Check> {
 }
 
 fn examine_into(object: &[u8], checks: &mut Vec<Check>) -> Option<()> {
-    let types = note(checks, "host: privileges, security modules, type information, BPF filesystem", {
+    let host = note(checks, "host: privileges, security modules, type information, BPF filesystem, cgroups", {
         host::check().map_err(|error| (error.to_string(), error.help().to_owned()))
     })?;
     let ftrace = std::fs::read_to_string("/proc/sys/kernel/ftrace_enabled");
@@ -54,12 +54,12 @@ fn examine_into(object: &[u8], checks: &mut Vec<Check>) -> Option<()> {
             _ => Ok(()),
         },
     )?;
-    let offsets = note(checks, "the kernel's structures are known", {
-        let found = Btf::parse(&types).map_err(|error: BtfError| (error.to_string(), error.help().to_owned()));
-        found.and_then(|btf| offsets::find(&btf).map_err(|error| (error.to_string(), error.help().to_owned())))
+    let kernel = note(checks, "the kernel's structures are known", {
+        let found = Btf::parse(&host.types).map_err(|error: BtfError| (error.to_string(), error.help().to_owned()));
+        found.and_then(|btf| Kernel::of(&btf).map_err(|error| (error.to_string(), error.help().to_owned())))
     })?;
     let verified = note(checks, "the kernel loads every program", {
-        load::probe(object, &offsets).map_err(|error| {
+        load::probe(object, &kernel).map_err(|error| {
             let log = error.log().map_or_else(String::new, |log| format!("\n{log}"));
             (error.to_string(), format!("{}{log}", error.help()))
         })

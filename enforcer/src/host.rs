@@ -1,7 +1,8 @@
 //! What the host must offer before anything is loaded: each thing that it lacks has a sentence.
 
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The kernel's own type information.
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -24,6 +25,20 @@ pub enum HostError {
     /// No BPF filesystem.
     #[error("no BPF filesystem is mounted at `{BPFFS_PATH}`")]
     NoBpffs,
+    /// No cgroups of the second version.
+    #[error("no cgroup v2 hierarchy is mounted")]
+    NoCgroups,
+    /// Only a part of the cgroups is seen.
+    #[error("`{0}` is not the root of the cgroup hierarchy")]
+    NotTheRootCgroup(PathBuf),
+    /// The root cannot be opened.
+    #[error("the root of the cgroup hierarchy `{path}` cannot be opened: {error}")]
+    CgroupUnreadable {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// Not privileged.
     #[error("this process may not load programs into the kernel")]
     NoCapability,
@@ -45,14 +60,26 @@ impl HostError {
             HostError::NoBpfModule(_) => "add `bpf` to `lsm=` on the kernel's command line and boot again",
             HostError::NoBtf(_) => "boot a kernel that is built with CONFIG_DEBUG_INFO_BTF",
             HostError::NoBpffs => "mount it: mount -t bpf bpf /sys/fs/bpf",
+            HostError::NoCgroups => "mount it: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+            HostError::NotTheRootCgroup(_) => "run it on the host, in no cgroup namespace of its own",
+            HostError::CgroupUnreadable { .. } => "run it as root",
             HostError::NoCapability => "run it as root, with CAP_SYS_ADMIN or CAP_BPF and CAP_PERFMON",
             HostError::NoProc { .. } => "mount proc at /proc",
         }
     }
 }
 
-/// Checks the host, and reads its kernel's type information.
-pub fn check() -> Result<Vec<u8>, HostError> {
+/// What a policy is applied to.
+#[derive(Debug)]
+pub struct Host {
+    /// The kernel's type information.
+    pub types: Vec<u8>,
+    /// The root of the cgroups, where programs see the packets of every process.
+    pub cgroups: File,
+}
+
+/// Checks the host.
+pub fn check() -> Result<Host, HostError> {
     if !may_load(&read_proc("/proc/self/status")?) {
         return Err(HostError::NoCapability);
     }
@@ -60,10 +87,30 @@ pub fn check() -> Result<Vec<u8>, HostError> {
     if !modules.trim().split(',').any(|module| module == "bpf") {
         return Err(HostError::NoBpfModule(modules.trim().to_owned()));
     }
-    if !is_bpffs_mounted(&read_proc("/proc/self/mounts")?) {
+    let mounts = read_proc("/proc/self/mounts")?;
+    if !is_bpffs_mounted(&mounts) {
         return Err(HostError::NoBpffs);
     }
-    std::fs::read(BTF_PATH).map_err(HostError::NoBtf)
+    let cgroups = open_cgroups(&PathBuf::from(cgroup_mount(&mounts).ok_or(HostError::NoCgroups)?))?;
+    let types = std::fs::read(BTF_PATH).map_err(HostError::NoBtf)?;
+    Ok(Host { types, cgroups })
+}
+
+fn open_cgroups(root: &Path) -> Result<File, HostError> {
+    // Every cgroup has this file but the root (kernel/cgroup/cgroup.c, `cgroup_base_files`).
+    if root.join("cgroup.events").exists() {
+        return Err(HostError::NotTheRootCgroup(root.to_owned()));
+    }
+    File::open(root).map_err(|error| HostError::CgroupUnreadable { path: root.to_owned(), error })
+}
+
+/// Where the second version of cgroups is mounted.
+fn cgroup_mount(mounts: &str) -> Option<&str> {
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let place = fields.next()?;
+        (fields.next() == Some("cgroup2")).then_some(place)
+    })
 }
 
 fn read_proc(path: &str) -> Result<String, HostError> {
@@ -98,6 +145,13 @@ mod tests {
         assert!(!may_load("CapEff:\t0000004000000000\n"));
         assert!(!may_load("CapPrm:\t000001ffffffffff\nCapEff:\t0000000000000000\n"));
         assert!(!may_load(""));
+    }
+
+    #[test]
+    fn cgroups_are_found_by_their_kind() {
+        let hybrid = "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        assert_eq!(cgroup_mount(hybrid), Some("/sys/fs/cgroup/unified"));
+        assert_eq!(cgroup_mount("cgroup2 /sys/fs/cgroup tmpfs rw 0 0\n"), None);
     }
 
     #[test]

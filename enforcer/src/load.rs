@@ -3,35 +3,64 @@
 //! **Invariant:** every table is frozen before any program is attached, and a [`Programs`] that is
 //! dropped before it is pinned leaves nothing attached.
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Map, MapData, MapError};
+use aya::maps::{HashMap, Map, MapData, MapError};
 use aya::pin::PinError;
-use aya::programs::links::{FdLink, LinkError};
-use aya::programs::lsm::LsmLinkId;
-use aya::programs::{Iter, Lsm, Program, ProgramError};
+use aya::programs::links::{CgroupAttachMode, FdLink, LinkError};
+use aya::programs::{CgroupSkb, CgroupSkbAttachType, CgroupSysctl, Iter, Lsm, Program, ProgramError};
 use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
+use bfp_bundle::identity::Executable;
 use bfp_bundle::manifest::SectionKind;
 use bfp_bundle::verify::VerifiedBundle;
 
 use crate::canary::Canary;
+use crate::offsets::Kernel;
 use crate::syscall;
 
 /// The hook that tells an enforcer the identity of directories. Attached while it asks.
 pub const LEARNING_HOOK: &str = "inode_getattr";
 
 /// The hooks that keep labels: attached before anything decides by labels.
-pub const LABELLING_HOOKS: [&str; 2] = ["task_alloc", "bprm_committed_creds"];
+pub const LABELLING_HOOKS: [&str; 3] = ["task_alloc", "bprm_committed_creds", "socket_post_create"];
 
 /// The hooks that decide.
-pub const DECIDING_HOOKS: [&str; 2] = ["socket_connect", "socket_sendmsg"];
+pub const DECIDING_HOOKS: [&str; 9] = [
+    "socket_create",
+    "socket_connect",
+    "socket_sendmsg",
+    "socket_setsockopt",
+    "tun_dev_create",
+    "tun_dev_open",
+    "bprm_creds_from_file",
+    "ptrace_access_check",
+    "ptrace_traceme",
+];
 
-/// The program that labels what runs already.
-const ITERATOR: &str = "iter_task";
+/// The hook by which splice and sendfile are judged where they do not ask `socket_sendmsg`.
+pub const SPLICE_HOOK: &str = "file_permission";
+
+/// The backstop, which sees every packet that leaves by a socket.
+const EGRESS: &str = "egress";
+
+/// What guards the switches of the kernel that these programs depend on.
+const SYSCTL: &str = "sysctl";
+
+/// The programs that label what runs already, and what it has open: their names, and what they walk.
+const ITERATORS: [(&str, &str); 2] = [("iter_task", "task"), ("iter_task_file", "task_file")];
 
 /// The labels' map, which outlives the programs.
 pub const LABELS: &str = "LABELS";
+
+/// The labels of sockets, likewise.
+pub const SOCKETS: &str = "SOCKETS";
+
+/// The map of programs that hold an exclusive grant.
+const GUARDED: &str = "GUARDED";
 
 /// The executables' map.
 pub const EXECUTABLES: &str = "EXECUTABLES";
@@ -96,6 +125,14 @@ pub enum LoadError {
     /// Labelling what runs.
     #[error("the processes that already run cannot be labelled: {0}")]
     Labelling(io::Error),
+    /// Pinning a link that aya does not know.
+    #[error("`{path}` cannot be pinned: {error}")]
+    PinLink {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
     /// Pinning.
     #[error("`{path}` cannot be pinned: {error}")]
     Pin {
@@ -129,38 +166,53 @@ impl LoadError {
 /// The programs of one policy, in the kernel.
 pub struct Programs {
     ebpf: Ebpf,
-    links: Vec<(&'static str, LsmLinkId)>,
+    hooks: Vec<&'static str>,
+    links: Vec<(&'static str, FdLink)>,
+    sysctl: Option<OwnedFd>,
 }
 
 /// What the programs are specialised to.
 pub struct Constants<'a> {
-    /// The offsets of the running kernel.
-    pub offsets: &'a [(&'static str, u32)],
+    /// The running kernel.
+    pub kernel: &'a Kernel,
     /// The address that is refused to everyone.
     pub canary: &'a Canary,
-    /// Where the labels' map is pinned, or is going to be.
+    /// Where the maps of labels are pinned, or are going to be: of tasks,
     pub labels: &'a Path,
+    /// and of sockets.
+    pub sockets: &'a Path,
 }
 
 /// Loads the programs and fills their tables from the bundle; attaches nothing.
 pub fn load(object: &[u8], bundle: &VerifiedBundle<'_>, constants: &Constants<'_>) -> Result<Programs, LoadError> {
     let btf = Btf::from_sys_fs()?;
-    let mut loader = loader(&btf, constants.offsets, constants.canary);
+    let mut loader = loader(&btf, &constants.kernel.offsets, constants.canary);
     loader.map_pin_path(LABELS, constants.labels);
+    loader.map_pin_path(SOCKETS, constants.sockets);
     for (table, kind) in TABLES {
         let count = bundle.section(kind).len() / kind.record_size().unwrap_or(1).max(1);
         loader.map_max_entries(table, entries(table, count)?);
     }
     loader.map_max_entries(EXECUTABLES, entries(EXECUTABLES, bundle.executables().len())?);
 
-    let mut programs = Programs { ebpf: loader.load(object)?, links: Vec::new() };
+    let guarded: Vec<u64> = guarded(bundle).collect();
+    loader.map_max_entries(GUARDED, entries(GUARDED, guarded.len())?);
+
+    let mut programs = Programs::new(loader.load(object)?, constants.kernel);
     for (table, kind) in TABLES {
         let map = programs.map(table)?;
         let filled = syscall::fill(map, bundle.section(kind)).and_then(|()| syscall::freeze(map));
         filled.map_err(|error| LoadError::Table { table, error })?;
     }
-    let frozen = syscall::freeze(programs.map(STRANGER)?);
-    frozen.map_err(|error| LoadError::Table { table: STRANGER, error })?;
+    let mut map: HashMap<&mut MapData, u64, u64> = programs.typed_map(GUARDED)?;
+    for program in guarded {
+        let added = map.insert(program, 1, 0);
+        added.map_err(|error| LoadError::Table { table: GUARDED, error: io::Error::other(error) })?;
+    }
+    for table in [STRANGER, GUARDED] {
+        let frozen = syscall::freeze(programs.map(table)?);
+        frozen.map_err(|error| LoadError::Table { table, error })?;
+    }
     programs.load_all(&btf)?;
     Ok(programs)
 }
@@ -168,11 +220,17 @@ pub fn load(object: &[u8], bundle: &VerifiedBundle<'_>, constants: &Constants<'_
 /// A program, and how many instructions the verifier followed to accept it.
 pub type Verified = (&'static str, u32);
 
+/// The programs that hold an exclusive grant, each once.
+fn guarded(bundle: &VerifiedBundle<'_>) -> impl Iterator<Item = u64> {
+    let holds = bundle.executables().iter().filter(|executable| executable.flags & Executable::GUARDED != 0);
+    holds.map(|executable| executable.program).collect::<BTreeSet<_>>().into_iter()
+}
+
 /// Loads the programs over empty tables and lets go of them again: whether the kernel would take them.
-pub fn probe(object: &[u8], offsets: &[(&'static str, u32)]) -> Result<Vec<Verified>, LoadError> {
+pub fn probe(object: &[u8], kernel: &Kernel) -> Result<Vec<Verified>, LoadError> {
     let btf = Btf::from_sys_fs()?;
-    let ebpf = loader(&btf, offsets, &Canary { high: 0, low: 0 }).load(object)?;
-    let mut programs = Programs { ebpf, links: Vec::new() };
+    let ebpf = loader(&btf, &kernel.offsets, &Canary { high: 0, low: 0 }).load(object)?;
+    let mut programs = Programs::new(ebpf, kernel);
     programs.load_all(&btf)?;
     programs.verified()
 }
@@ -206,23 +264,40 @@ fn refused(program: &'static str, error: ProgramError) -> LoadError {
     }
 }
 
+fn not_attached<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    program: &'static str,
+) -> impl FnOnce(E) -> LoadError {
+    move |error| LoadError::Attach { program, error: error.into() }
+}
+
 impl Programs {
+    fn new(ebpf: Ebpf, kernel: &Kernel) -> Programs {
+        let mut hooks = Vec::from(DECIDING_HOOKS);
+        hooks.extend(kernel.splice_is_no_send.then_some(SPLICE_HOOK));
+        Programs { ebpf, hooks, links: Vec::new(), sysctl: None }
+    }
+
     /// Has the verifier check every program.
     fn load_all(&mut self, btf: &Btf) -> Result<(), LoadError> {
-        for hook in [LEARNING_HOOK].into_iter().chain(LABELLING_HOOKS).chain(DECIDING_HOOKS) {
-            self.hook(hook)?.load(hook, btf).map_err(|error| refused(hook, error))?;
+        for hook in [LEARNING_HOOK].into_iter().chain(LABELLING_HOOKS).chain(self.hooks.clone()) {
+            self.typed::<Lsm>(hook)?.load(hook, btf).map_err(|error| refused(hook, error))?;
         }
-        self.iterator()?.load("task", btf).map_err(|error| refused(ITERATOR, error))
+        for (program, walked) in ITERATORS {
+            self.typed::<Iter>(program)?.load(walked, btf).map_err(|error| refused(program, error))?;
+        }
+        self.typed::<CgroupSkb>(EGRESS)?.load().map_err(|error| refused(EGRESS, error))?;
+        self.typed::<CgroupSysctl>(SYSCTL)?.load().map_err(|error| refused(SYSCTL, error))
     }
 
     /// What the verifier's work on each program was.
     fn verified(&mut self) -> Result<Vec<Verified>, LoadError> {
-        let names = [LEARNING_HOOK].into_iter().chain(LABELLING_HOOKS).chain(DECIDING_HOOKS).chain([ITERATOR]);
+        let hooks = [LEARNING_HOOK].into_iter().chain(LABELLING_HOOKS).chain(self.hooks.clone());
+        let others = ITERATORS.into_iter().map(|(name, _)| name).chain([EGRESS, SYSCTL]);
         let count = |name| {
             let info = self.program(name)?.info().map_err(|error| refused(name, error))?;
             Ok((name, info.verified_instruction_count().unwrap_or(0)))
         };
-        names.map(count).collect()
+        hooks.chain(others).map(count).collect()
     }
 
     /// A map of the programs.
@@ -246,51 +321,69 @@ impl Programs {
         self.ebpf.program_mut(name).ok_or(LoadError::Incomplete(name))
     }
 
-    fn hook(&mut self, name: &'static str) -> Result<&mut Lsm, LoadError> {
-        self.program(name)?.try_into().map_err(|_: ProgramError| LoadError::Incomplete(name))
-    }
-
-    fn iterator(&mut self) -> Result<&mut Iter, LoadError> {
-        self.program(ITERATOR)?.try_into().map_err(|_: ProgramError| LoadError::Incomplete(ITERATOR))
+    fn typed<'a, T>(&'a mut self, name: &'static str) -> Result<&'a mut T, LoadError>
+    where
+        &'a mut T: TryFrom<&'a mut Program>,
+    {
+        self.program(name)?.try_into().map_err(|_| LoadError::Incomplete(name))
     }
 
     /// Attaches a hook's program.
     pub fn attach(&mut self, hook: &'static str) -> Result<(), LoadError> {
-        let link =
-            self.hook(hook)?.attach().map_err(|error| LoadError::Attach { program: hook, error: error.into() })?;
-        self.links.push((hook, link));
+        let program = self.typed::<Lsm>(hook)?;
+        let link = program.attach().and_then(|id| program.take_link(id)).map_err(not_attached(hook))?;
+        self.links.push((hook, link.into()));
+        Ok(())
+    }
+
+    /// Attaches everything that decides: the hooks, and at the root of the cgroups what sees packets and
+    /// switches.
+    pub fn attach_deciding(&mut self, root: &File) -> Result<(), LoadError> {
+        for hook in self.hooks.clone() {
+            self.attach(hook)?;
+        }
+        // The kernel lets programs of other links run beside these (kernel/bpf/cgroup.c,
+        // `cgroup_bpf_link_attach`).
+        let mode = CgroupAttachMode::Single;
+        let egress = self.typed::<CgroupSkb>(EGRESS)?;
+        let link = egress.attach(root, CgroupSkbAttachType::Egress, mode).and_then(|id| egress.take_link(id));
+        let link = link.map_err(not_attached(EGRESS))?;
+        self.links.push((EGRESS, link.try_into().map_err(not_attached(EGRESS))?));
+        let sysctl = self.typed::<CgroupSysctl>(SYSCTL)?.fd().map_err(not_attached(SYSCTL))?.try_clone();
+        let sysctl = sysctl.map_err(not_attached(SYSCTL))?;
+        self.sysctl = Some(syscall::attach_sysctl(sysctl.as_fd(), root.as_fd()).map_err(not_attached(SYSCTL))?);
         Ok(())
     }
 
     /// Detaches the program that was attached last.
-    pub fn detach_last(&mut self) -> Result<(), LoadError> {
-        match self.links.pop() {
-            Some((hook, link)) => {
-                let detached = self.hook(hook)?.detach(link);
-                detached.map_err(|error| LoadError::Attach { program: hook, error: error.into() })
-            }
-            None => Ok(()),
-        }
+    pub fn detach_last(&mut self) {
+        // The kernel detaches when nothing holds the link any more.
+        drop(self.links.pop());
     }
 
-    /// Labels every task that runs.
+    /// Labels every task that runs, and every socket that one has open.
     pub fn label_running(&mut self) -> Result<(), LoadError> {
-        let program = self.iterator()?;
-        let link = program.attach().and_then(|id| program.take_link(id));
-        let link = link.map_err(|error| LoadError::Attach { program: ITERATOR, error: error.into() })?;
-        let mut tasks = link.into_file().map_err(|error: LinkError| LoadError::Labelling(io::Error::other(error)))?;
-        // The kernel walks the tasks while the file is read. Nothing is written to it.
-        io::copy(&mut tasks, &mut io::sink()).map_err(LoadError::Labelling)?;
+        for (name, _) in ITERATORS {
+            let program = self.typed::<Iter>(name)?;
+            let link = program.attach().and_then(|id| program.take_link(id)).map_err(not_attached(name))?;
+            let mut walk =
+                link.into_file().map_err(|error: LinkError| LoadError::Labelling(io::Error::other(error)))?;
+            // The kernel walks while the file is read. Nothing is written to it.
+            io::copy(&mut walk, &mut io::sink()).map_err(LoadError::Labelling)?;
+        }
         Ok(())
     }
 
     /// Pins what is attached, and the verdicts, in a folder of the BPF filesystem.
     pub fn pin(&mut self, folder: &Path) -> Result<(), LoadError> {
-        for (hook, id) in std::mem::take(&mut self.links) {
-            let link = self.hook(hook)?.take_link(id).map(FdLink::from);
-            let link = link.map_err(|error| LoadError::Attach { program: hook, error: error.into() })?;
+        for (hook, link) in std::mem::take(&mut self.links) {
             let path = folder.join(format!("link_{hook}"));
             link.pin(&path).map_err(|error| LoadError::Pin { path, error })?;
+        }
+        if let Some(link) = self.sysctl.take() {
+            let path = folder.join(format!("link_{SYSCTL}"));
+            let pinned = syscall::pin(link.as_fd(), &path);
+            pinned.map_err(|error| LoadError::PinLink { path, error })?;
         }
         let path = folder.join("verdicts");
         self.map(VERDICTS)?.pin(&path).map_err(|error| LoadError::Pin { path, error })

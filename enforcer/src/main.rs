@@ -19,9 +19,9 @@ use bfp_enforcer::status::{self, StatusError};
 use bfp_enforcer::trust::{self, TrustError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// What these programs enforce. Pins and raw sockets are not yet among it: a policy that needs them is
-/// refused, never weakened.
-const OFFERS: [Need; 1] = [Need::BpfLsm];
+/// What these programs enforce. Pins are not yet among it: a policy that needs them is refused, never
+/// weakened.
+const OFFERS: [Need; 2] = [Need::BpfLsm, Need::RawSockets];
 
 /// The programs for the kernel.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(env!("BFP_EBPF_OBJECT"));

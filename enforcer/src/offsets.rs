@@ -62,8 +62,25 @@ impl OffsetError {
     }
 }
 
+/// What the programs are to know of the running kernel, told by its structures and never by its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Where the members lie that the programs read, by the names of their globals.
+    pub offsets: Vec<(&'static str, u32)>,
+    /// Splice and sendfile hand pages to a socket by an operation of their own (until 6.5), so that no
+    /// hook of sockets is asked.
+    pub splice_is_no_send: bool,
+}
+
+impl Kernel {
+    /// Finds out.
+    pub fn of(btf: &Btf<'_>) -> Result<Kernel, OffsetError> {
+        Ok(Kernel { offsets: find(btf)?, splice_is_no_send: btf.member("proto_ops", "sendpage").is_some() })
+    }
+}
+
 /// Finds every offset.
-pub fn find(btf: &Btf<'_>) -> Result<Vec<(&'static str, u32)>, OffsetError> {
+fn find(btf: &Btf<'_>) -> Result<Vec<(&'static str, u32)>, OffsetError> {
     EXPECTED.iter().map(|(global, expected)| Ok((*global, find_one(btf, global, *expected)?))).collect()
 }
 

@@ -99,9 +99,14 @@ impl Pins {
         }
     }
 
-    /// Where the labels' map is pinned.
+    /// Where the map of the tasks' labels is pinned.
     pub fn labels(&self) -> PathBuf {
         self.root.join("labels")
+    }
+
+    /// Where the map of the sockets' labels is pinned.
+    pub fn sockets(&self) -> PathBuf {
+        self.root.join("sockets")
     }
 
     /// The complete generations, the oldest first.

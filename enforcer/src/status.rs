@@ -9,8 +9,8 @@ use crate::json::quote;
 use crate::pins::{Pins, PinsError};
 
 /// The reasons in the order of their numbers (`bfp_bundle::decide::Reason`), and what they say. The last
-/// one is no reason: see enforcer-ebpf/src/tables.rs, `AUDITED`.
-const REASONS: [(&str, &str); 9] = [
+/// two are no reasons: see enforcer-ebpf/src/tables.rs, `AUDITED` and `DROPPED`.
+const REASONS: [(&str, &str); 10] = [
     ("default", "allowed: no rule refuses"),
     ("granted", "allowed by a rule"),
     ("denied", "refused by `deny`"),
@@ -20,6 +20,7 @@ const REASONS: [(&str, &str); 9] = [
     ("overflow", "refused: started by too many restricted programs"),
     ("fault", "refused: a table could not be read"),
     ("audited", "allowed, and an `audit` rule would refuse it (counted above too)"),
+    ("dropped", "packets to elsewhere than what was judged"),
 ];
 
 /// Why there is no answer.
@@ -195,6 +196,6 @@ mod tests {
     fn json_quotes_names_and_counts_every_reason() {
         let json = to_json(Some(&status(None)));
         assert!(json.starts_with("{\"version\":1,\"enforced\":true,\"policy\":\"we\\\"b\",\"revision\":3,"));
-        assert!(json.ends_with("\"fault\":8,\"audited\":9}}\n"));
+        assert!(json.ends_with("\"fault\":8,\"audited\":9,\"dropped\":10}}\n"));
     }
 }

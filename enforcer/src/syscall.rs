@@ -4,8 +4,11 @@
 //! handed a pointer.
 #![expect(unsafe_code, reason = "bpf(2), mmap(2) and pidfd_open(2) take raw pointers; every use is in this file")]
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use aya::maps::MapData;
 
@@ -13,7 +16,12 @@ use aya::maps::MapData;
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 const MAP_DELETE_ELEM: libc::c_long = 3;
+const OBJECT_PIN: libc::c_long = 6;
 const MAP_FREEZE: libc::c_long = 22;
+const LINK_CREATE: libc::c_long = 28;
+
+/// `enum bpf_attach_type`, likewise.
+const CGROUP_SYSCTL: u32 = 18;
 
 /// The part of `union bpf_attr` for elements of maps.
 #[repr(C)]
@@ -30,6 +38,44 @@ fn bpf(command: libc::c_long, attributes: &Element) -> io::Result<()> {
     // SAFETY: the attributes are alive, of the size that is passed, and zero where they are not used; what
     // `key` and `value` point to is as large as the map's keys and values, which the callers check.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<Element>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The part of `union bpf_attr` for new links.
+#[repr(C)]
+struct NewLink {
+    program: u32,
+    target: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// The part of `union bpf_attr` for pins.
+#[repr(C)]
+struct Pin {
+    path: u64,
+    object: u32,
+    flags: u32,
+}
+
+/// Attaches a program to a cgroup; aya gives no link of this kind away.
+pub(crate) fn attach_sysctl(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let link = NewLink { program: number(program), target: number(cgroup), attach_type: CGROUP_SYSCTL, flags: 0 };
+    // SAFETY: the attributes are alive, and of the size that is passed.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, LINK_CREATE, &link, size_of::<NewLink>()) };
+    match i32::try_from(fd) {
+        // SAFETY: a new descriptor that nothing else owns.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Pins a link.
+pub(crate) fn pin(link: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let pin = Pin { path: path.as_ptr().expose_provenance() as u64, object: number(link), flags: 0 };
+    // SAFETY: the attributes are alive, and of the size that is passed; the path ends with a zero.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, OBJECT_PIN, &pin, size_of::<Pin>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

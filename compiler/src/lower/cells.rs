@@ -17,6 +17,8 @@ pub(super) struct Cells<'a> {
     confinements: Vec<Vec<usize>>,
     /// Whether a deny or a confinement is about each program.
     restricted: Vec<bool>,
+    /// Whether each program holds an exclusive grant that is enforced.
+    guarded: Vec<bool>,
     /// The confinements of everyone.
     confinements_of_all: Vec<usize>,
     numbers: HashMap<Vec<usize>, u32>,
@@ -31,6 +33,7 @@ impl<'a> Cells<'a> {
             everywhere: policy.rules.iter().enumerate().filter(everywhere).map(|(number, _)| number).collect(),
             confinements: vec![Vec::new(); policy.programs.len()],
             restricted: vec![false; policy.programs.len()],
+            guarded: vec![false; policy.programs.len()],
             confinements_of_all: Vec::new(),
             numbers: HashMap::new(),
             rules: Vec::new(),
@@ -47,6 +50,13 @@ impl<'a> Cells<'a> {
                             && let Some(confinements) = cells.confinements.get_mut(*program)
                         {
                             confinements.push(number);
+                        }
+                    }
+                }
+                (Subjects::Programs(programs), Effect::Exclusive) if rule.enforcement == Enforcement::Enforced => {
+                    for ProgramIndex(program) in programs {
+                        if let Some(guarded) = cells.guarded.get_mut(*program) {
+                            *guarded = true;
                         }
                     }
                 }
@@ -79,7 +89,10 @@ impl<'a> Cells<'a> {
     pub(super) fn executable_flags(&self, program: usize) -> u32 {
         let restricted = self.restricted.get(program).copied().unwrap_or(false);
         let with_children = self.policy.programs.get(program).is_some_and(|program| program.with_children);
-        flag(restricted, Executable::RESTRICTED) | flag(with_children, Executable::WITH_CHILDREN)
+        let guarded = self.guarded.get(program).copied().unwrap_or(false);
+        flag(restricted, Executable::RESTRICTED)
+            | flag(with_children, Executable::WITH_CHILDREN)
+            | flag(guarded, Executable::GUARDED)
     }
 
     /// What holds for a program wherever [`Self::pairs`] says nothing else: what it is outside of every

@@ -10,7 +10,7 @@ use bfp_bundle::record::{Cell, NO_RULE, Pair};
 
 use super::ProveError;
 use crate::lower::program_id;
-use crate::policy::{CheckedPolicy, Effect, ProgramIndex, Subjects};
+use crate::policy::{CheckedPolicy, Effect, Enforcement, ProgramIndex, Rule, Subjects};
 
 /// The executables are the policy's programs, and the table of programs knows each once.
 pub(super) fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Result<(), ProveError> {
@@ -22,6 +22,13 @@ pub(super) fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Res
             restricted.extend(programs.iter().copied());
         }
     }
+    let mut guarded = BTreeSet::new();
+    let exclusive = |rule: &&Rule| rule.effect == Effect::Exclusive && rule.enforcement == Enforcement::Enforced;
+    for rule in policy.rules.iter().filter(exclusive) {
+        if let Subjects::Programs(programs) = &rule.subjects {
+            guarded.extend(programs.iter().copied());
+        }
+    }
     let mut known: HashMap<ProgramId, u32> = HashMap::new();
     for id in image.programs.iter().flat_map(|bucket| bucket.ids).filter(|id| *id != 0) {
         *known.entry(id).or_default() += 1;
@@ -31,7 +38,8 @@ pub(super) fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Res
             return wrong(&program.path, "it is missing among the executables");
         };
         let flags = if restricted.contains(&ProgramIndex(index)) { Executable::RESTRICTED } else { 0 }
-            | if program.with_children { Executable::WITH_CHILDREN } else { 0 };
+            | if program.with_children { Executable::WITH_CHILDREN } else { 0 }
+            | if guarded.contains(&ProgramIndex(index)) { Executable::GUARDED } else { 0 };
         let id = program_id(&program.path);
         let checks = [
             (executable.path == program.path, "another path stands in its place"),

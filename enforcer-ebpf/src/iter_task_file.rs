@@ -1,0 +1,46 @@
+//! `iter/task_file`: the sockets that are open when a policy is applied belong to the tasks that have them
+//! open, one after the other; the first one that is found counts until another one sends.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::{file, task_struct},
+    helpers::generated::bpf_sock_from_file,
+};
+
+use crate::{
+    kernel::{self, Pointer, member},
+    labels, owners,
+    storage::Missing,
+};
+
+/// `struct bpf_iter__task_file`, kernel/bpf/task_iter.c.
+#[repr(C)]
+pub struct Context {
+    meta: *mut c_void,
+    task: *mut task_struct,
+    descriptor: u32,
+    padding: u32,
+    file: *mut file,
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+pub extern "C" fn iter_task_file(ctx: *mut Context) -> i32 {
+    // SAFETY: the kernel passes this context; task and file are null at the end.
+    unsafe {
+        let (task, file) = ((*ctx).task, (*ctx).file);
+        if task.is_null() || file.is_null() {
+            return 0;
+        }
+        let socket: Pointer = bpf_sock_from_file(file).cast_const().cast();
+        if socket.is_null() {
+            return 0;
+        }
+        let sk: Pointer = member(socket, &kernel::socket__sk);
+        if !sk.is_null() {
+            owners::note_first(sk, labels::of(task, Missing::Leave));
+        }
+    }
+    0
+}

@@ -1,0 +1,24 @@
+//! `tun_dev_create` and `tun_dev_open`: what is written to a TUN or TAP device enters the machine as if
+//! from a wire, and leaves it by no socket. The rules on `raw` hold.
+
+use aya_ebpf::{macros::lsm, programs::LsmContext};
+
+use crate::{labels, storage::Missing, verdict};
+
+#[lsm(hook = "tun_dev_create")]
+pub fn tun_dev_create(ctx: LsmContext) -> i32 {
+    after(ctx.arg(0))
+}
+
+#[lsm(hook = "tun_dev_open")]
+pub fn tun_dev_open(ctx: LsmContext) -> i32 {
+    after(ctx.arg(1))
+}
+
+#[inline(always)]
+fn after(earlier: i32) -> i32 {
+    if earlier != 0 {
+        return earlier;
+    }
+    verdict::errno(verdict::judge_raw(labels::of(labels::current(), Missing::Leave)))
+}
