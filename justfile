@@ -82,11 +82,12 @@ guest_programs := justfile_directory() / "target/guest"
 [private]
 guest-programs: compiler enforcer
     @RUSTFLAGS="-C target-feature=+crt-static" cargo build --release -p bfp-kernel-tests \
-        --bin probe --bin suite --target x86_64-unknown-linux-gnu
+        --bin probe --bin attacker --bin suite --target x86_64-unknown-linux-gnu
     @cargo build --release -p bfp-kernel-tests --bin probe
     @mkdir -p {{ guest_programs }}
     @cp target/release/probe {{ guest_programs }}/probe-dynamic
     @cp target/release/bfpc target/enforcer/bfp-enforcer target/x86_64-unknown-linux-gnu/release/probe \
+        target/x86_64-unknown-linux-gnu/release/attacker \
         target/x86_64-unknown-linux-gnu/release/suite {{ guest_programs }}/
 
 # Try every policy of fixtures/accept and every scenario with real sockets: just kernel 6.1 6.12

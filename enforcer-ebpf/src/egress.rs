@@ -52,6 +52,9 @@ const STRICT_SOURCE_ROUTE: u32 = 137;
 const LENGTH_MASK_V4: u32 = 127;
 const LENGTH_MASK_V6: u32 = 4095;
 
+/// include/linux/net.h
+const SOCK_RAW: u32 = 3;
+
 const SYN: u8 = 2;
 const ACK: u8 = 16;
 
@@ -64,12 +67,12 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
         if sk.is_null() {
             return PASS;
         }
-        // A connection that is about to be, or is no more: neither carries data.
+        // A connection that is no more carries no data.
         let sk = bpf_sk_fullsock(sk);
         if sk.is_null() {
             return PASS;
         }
-        let packet = Packet { skb, label: owners::of(sk.cast_const().cast()) };
+        let packet = Packet { skb, label: owners::of(sk.cast_const().cast()), is_raw: (*sk).type_ == SOCK_RAW };
         match load::<u8>(skb, 0) {
             Some(first) if first >> 4 == 4 => packet.judge_v4(),
             Some(first) if first >> 4 == 6 => packet.judge_v6(),
@@ -126,6 +129,8 @@ struct Packet {
     skb: *mut __sk_buff,
     /// Of the socket; null for the kernel's own.
     label: *const Label,
+    /// Whether its socket makes headers up.
+    is_raw: bool,
 }
 
 impl Packet {
@@ -135,14 +140,13 @@ impl Packet {
         unsafe { self.label.as_ref() }.is_some_and(Label::is_governed)
     }
 
-    /// Whether the kernel answers by itself: a TCP segment without data that opens no connection, and what
-    /// is neither TCP nor UDP, such as the messages that find a neighbour.
+    /// Whether the packet is none of a process's making: a TCP segment without data that opens no connection
+    /// (what answers a connection from outside, or ends one that is older than the policy); and of the
+    /// kernel's own sockets what is neither TCP nor UDP, such as the messages that find a neighbour.
     #[inline(always)]
-    fn is_kernels_answer(self, protocol: u32, at: u32) -> bool {
-        if !self.label.is_null() {
-            return false;
-        }
+    fn is_kernels_own(self, protocol: u32, at: u32) -> bool {
         match protocol {
+            TCP if self.is_raw => false,
             TCP => match load::<TcpControl>(self.skb, at + 12) {
                 Some(TcpControl { length, flags }) => {
                     let header = at + u32::from(length >> 4) * 4;
@@ -153,7 +157,7 @@ impl Packet {
                 None => false,
             },
             UDP | UDPLITE => false,
-            _ => true,
+            _ => self.label.is_null(),
         }
     }
 
@@ -176,7 +180,7 @@ impl Packet {
         // Of a fragment only the first has ports; the kernel cuts packets after this.
         let is_first = (u16::from_be_bytes(header.fragment) & 0x1fff) == 0;
         let protocol = u32::from(header.protocol);
-        if self.is_kernels_answer(protocol, at) {
+        if self.is_kernels_own(protocol, at) {
             return PASS;
         }
         let port = if is_first { self.port(protocol, at) } else { 0 };
@@ -277,7 +281,7 @@ impl Packet {
         at: u32,
         fragment_offset: u32,
     ) -> i32 {
-        if self.is_kernels_answer(protocol, at) {
+        if self.is_kernels_own(protocol, at) {
             return PASS;
         }
         let port = if fragment_offset == 0 { self.port(protocol, at) } else { 0 };

@@ -15,6 +15,7 @@
 //! # }
 //! ```
 
+pub mod attack;
 mod cpio;
 mod disk;
 mod failure;

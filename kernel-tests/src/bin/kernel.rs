@@ -19,6 +19,9 @@ struct Arguments {
     /// Where bfpc, bfp-enforcer, probe and suite are
     #[arg(long, value_name = "DIR")]
     programs: PathBuf,
+    /// The attack catalogue; none is tried where the folder does not exist
+    #[arg(long, value_name = "DIR", default_value = "fixtures/attacks")]
+    attacks: PathBuf,
     /// The fixtures: a folder for each policy
     #[arg(long, value_name = "DIR", default_value = "fixtures/accept")]
     fixtures: PathBuf,
@@ -68,14 +71,20 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     Ok(all_passed)
 }
 
+/// What the attacks need that stock kernels have as modules.
+const MODULES: [&str; 3] = ["tun", "sctp", "l2tp_ip"];
+
 /// How many guests run side by side.
 const AT_ONCE: usize = 2;
 
 fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, String> {
     let kernel = Kernel::find(series).map_err(|error| error.to_string())?;
     let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(1800)).tree(root, "/");
-    for name in ["bfp-enforcer", "probe", "probe-dynamic", "suite"] {
+    for name in ["bfp-enforcer", "probe", "probe-dynamic", "attacker", "suite"] {
         guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
+    }
+    for module in MODULES {
+        guest = guest.module(module);
     }
     // The set-up installs it; where it is missing, the scenario that needs it fails.
     guest = guest.file("/usr/bin/strace", "/bin/strace");
@@ -98,6 +107,7 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .collect();
     folders.sort();
+    attacks(&arguments.attacks, root, &bfpc, &key)?;
     for folder in folders {
         let name = folder.file_name().unwrap_or_default();
         let target = root.join("bundles").join(name);
@@ -121,6 +131,21 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
         )?;
     }
     Ok(())
+}
+
+/// Lays out /attacks for the guest.
+fn attacks(from: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
+    if !from.exists() {
+        return Ok(());
+    }
+    let target = root.join("attacks");
+    fs::create_dir_all(&target).map_err(|error| error.to_string())?;
+    for file in fs::read_dir(from).map_err(|error| format!("{}: {error}", from.display()))?.flatten() {
+        let path = file.path();
+        fs::copy(&path, target.join(file.file_name())).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    let (policy, bundle) = (from.join("policy.bfp"), target.join("policy.bfpb"));
+    call(Command::new(bfpc).arg("build").arg(policy).arg("-o").arg(bundle).arg("--key").arg(key))
 }
 
 fn call(command: &mut Command) -> Result<(), String> {

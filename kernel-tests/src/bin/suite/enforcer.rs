@@ -48,7 +48,7 @@ pub(crate) fn status() -> Result<Ended, String> {
 pub(crate) fn audited() -> Result<u64, String> {
     let ended = run(&["status", "--format", "json"])?;
     ended.expect_code(0)?;
-    let told = ended.stdout.split_once("\"audited\":").map(|(_, rest)| rest.trim_end().trim_end_matches('}'));
+    let told = ended.stdout.split_once("\"audited\":").and_then(|(_, rest)| rest.split([',', '}']).next());
     let count = told.and_then(|count| count.parse().ok());
     count.ok_or_else(|| format!("`status` tells no count of audited requests: {}", ended.stdout))
 }

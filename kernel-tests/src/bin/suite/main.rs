@@ -14,6 +14,7 @@
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its report on stdout is what this program is for")]
 
+mod attacks;
 mod demo;
 mod destination;
 mod enforcer;
@@ -22,6 +23,7 @@ mod network;
 mod programs;
 mod report;
 mod scenarios;
+mod sniffer;
 mod tables;
 mod verdicts;
 
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Err(complaint) => report.check("bundles can be read", Err(complaint)),
     }
     scenarios::run(Path::new(BUNDLES), &mut report);
+    attacks::run(&mut report);
     report.close()
 }
 
@@ -83,7 +86,9 @@ fn list() -> ExitCode {
         println!("{}", tables::name(bundle));
     }
     scenarios::names().for_each(|name| println!("{name}"));
-    match bundles {
+    let attacks = attacks::names();
+    attacks.iter().flatten().for_each(|name| println!("{name}"));
+    match bundles.and(attacks) {
         Ok(_) => ExitCode::SUCCESS,
         Err(complaint) => {
             eprintln!("suite: {complaint}");

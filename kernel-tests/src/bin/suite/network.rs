@@ -3,6 +3,7 @@
 //! gives the guest no network card, so nothing else is affected.
 
 use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 
 pub(crate) fn make_every_address_local() -> Result<(), String> {
@@ -25,6 +26,15 @@ pub(crate) fn make_every_address_local() -> Result<(), String> {
     sysctl("net/ipv4/ping_group_range", "0 2147483647")?;
     // Local routes allow an IPv4 listener anywhere; IPv6 asks the interfaces instead.
     sysctl("net/ipv6/ip_nonlocal_bind", "1")
+}
+
+/// Gives these addresses to the guest: SCTP looks for its own among those of the interfaces.
+pub(crate) fn own(addresses: impl IntoIterator<Item = (Ipv4Addr, Ipv6Addr)>) -> Result<(), String> {
+    for (v4, v6) in addresses {
+        ip(&["address", "replace", &format!("{v4}/32"), "dev", "lo"])?;
+        ip(&["-6", "address", "replace", &format!("{v6}/128"), "dev", "lo"])?;
+    }
+    Ok(())
 }
 
 fn ip(arguments: &[&str]) -> Result<(), String> {

@@ -17,19 +17,27 @@ pub(crate) struct Programs {
 
 impl Programs {
     pub(crate) fn install<'a>(paths: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        Programs::install_copies_of(PROBE, paths)
+    }
+
+    /// Copies of another program, likewise.
+    pub(crate) fn install_copies_of<'a>(
+        program: &str,
+        paths: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, String> {
         let mut programs = Programs::default();
         for path in paths {
-            programs.add(path)?;
+            programs.add(program, path)?;
         }
         Ok(programs)
     }
 
-    fn add(&mut self, path: &str) -> Result<(), String> {
+    fn add(&mut self, program: &str, path: &str) -> Result<(), String> {
         let path = Path::new(path);
         if self.paths.contains(path) {
             return Ok(());
         }
-        copy_probe_to(path)?;
+        copy_to(program, path)?;
         self.paths.insert(path.to_owned());
         Ok(())
     }
@@ -46,6 +54,10 @@ impl Drop for Programs {
 
 /// A new file at `path`, whatever was there before.
 pub(crate) fn copy_probe_to(path: &Path) -> Result<(), String> {
+    copy_to(PROBE, path)
+}
+
+fn copy_to(program: &str, path: &Path) -> Result<(), String> {
     let copy = || -> std::io::Result<()> {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
@@ -53,9 +65,9 @@ pub(crate) fn copy_probe_to(path: &Path) -> Result<(), String> {
         if fs::symlink_metadata(path).is_ok() {
             fs::remove_file(path)?;
         }
-        fs::copy(PROBE, path).map(|_| ())
+        fs::copy(program, path).map(|_| ())
     };
-    copy().map_err(|error| format!("cannot copy {PROBE} to {}: {error}", path.display()))
+    copy().map_err(|error| format!("cannot copy {program} to {}: {error}", path.display()))
 }
 
 /// Runs a copy of the probe to its end; its one line is the answer.

@@ -1,0 +1,64 @@
+//! The attacker's tools: one technique after another to get a message to an address, however the policy
+//! forbids it. The entries of fixtures/attacks/ say who uses them, and what must become of it.
+//!
+//! What enters: the name of a technique, a transport, the forbidden address and one that is granted. What
+//! leaves: one line, `ok` when the kernel took everything, else the call that failed and its errno
+//! (`sendmsg EPERM`). It is no part of the product, and runs in a guest without a network card.
+//!
+//! ```text
+//! attacker sendmmsg-to-two udp 203.0.113.66:443 192.0.2.20:443
+//! attacker --list
+//! ```
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its one line on stdout is what this program is for")]
+
+mod aim;
+mod families;
+mod inside;
+mod named;
+mod passed;
+mod rerouted;
+mod ring;
+mod sys;
+
+use std::process::ExitCode;
+
+use aim::Aim;
+use sys::Refused;
+
+/// A name, and what it does.
+type Technique = (&'static str, fn(&Aim) -> Result<(), Refused>);
+
+fn techniques() -> impl Iterator<Item = &'static Technique> {
+    [
+        named::TECHNIQUES,
+        rerouted::TECHNIQUES,
+        families::TECHNIQUES,
+        passed::TECHNIQUES,
+        ring::TECHNIQUES,
+        inside::TECHNIQUES,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if words == ["--list"] {
+        techniques().for_each(|(name, _)| println!("{name}"));
+        return ExitCode::SUCCESS;
+    }
+    let found = match words.as_slice() {
+        [name, rest @ ..] => techniques().find(|(known, _)| known == name).zip(Aim::parse(rest)),
+        [] => None,
+    };
+    let Some(((_, attack), aim)) = found else {
+        eprintln!("usage: attacker TECHNIQUE tcp|udp FORBIDDEN GRANTED");
+        return ExitCode::from(2);
+    };
+    match attack(&aim) {
+        Ok(()) => println!("ok"),
+        Err(refused) => println!("{refused}"),
+    }
+    ExitCode::SUCCESS
+}

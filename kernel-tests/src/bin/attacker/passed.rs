@@ -1,0 +1,227 @@
+//! Sockets that somebody else connected: inherited, passed, taken, accepted. Somebody else is a copy of
+//! the attacker that no policy names.
+#![expect(unsafe_code, reason = "descriptors from elsewhere, and calls that no library makes safe")]
+
+use std::ffi::c_void;
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use crate::Technique;
+use crate::aim::Aim;
+use crate::families::anywhere;
+use crate::sys::{self, Message, Name, Refused};
+
+pub(crate) const TECHNIQUES: &[Technique] = &[
+    ("inherited-socket", inherited),
+    ("inherited-socket-by-splice", inherited_splice),
+    ("inherited-socket-by-sendfile", inherited_sendfile),
+    ("inherited-socket-by-write", inherited_write),
+    ("passed-socket", passed),
+    ("taken-socket", taken),
+    ("accepted-connection", accepted),
+    ("hold-a-connection", hold_a_connection),
+];
+
+/// The stranger that hands sockets on. The suite installs it there.
+const STRANGER: &str = "/usr/bin/stranger";
+
+/// What the second half of an attack finds its socket under.
+const INHERITED: &str = "BFP_INHERITED";
+
+/// The socket that was handed on, where one was.
+fn handed_on() -> Option<OwnedFd> {
+    let number: RawFd = std::env::var(INHERITED).ok()?.parse().ok()?;
+    // SAFETY: the first half made the descriptor for this and nothing else uses it.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// The stranger connects, and executes the attacker over itself. In the first half this process is the
+/// attacker: it starts the stranger.
+fn with_inherited(name: &str, aim: &Aim, then: fn(&OwnedFd) -> Result<(), Refused>) -> Result<(), Refused> {
+    if let Some(socket) = handed_on() {
+        return then(&socket);
+    }
+    let own = std::env::current_exe().map_err(Refused::io("readlink"))?;
+    if own != std::path::Path::new(STRANGER) {
+        // A confinement is inherited by what one starts: the suite starts the stranger first.
+        return Err(Refused::new("first half", libc::EINVAL));
+    }
+    let socket = sys::open(aim)?;
+    sys::connect(&socket, &Name::of(aim.forbidden))?;
+    let attacker = std::env::var("BFP_ATTACKER").map_err(|_| Refused::new("environment", libc::ENOENT))?;
+    run_with(&socket, &attacker, name, aim)
+}
+
+fn run_with(socket: &OwnedFd, attacker: &str, name: &str, aim: &Aim) -> Result<(), Refused> {
+    // SAFETY: takes numbers; the copy is not closed at exec.
+    let copy = sys::check("dup", unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_DUPFD, 100) }.into())?;
+    let ended = Command::new(attacker)
+        .arg(name)
+        .args(aim.words())
+        .env(INHERITED, copy.to_string())
+        .stdin(Stdio::null())
+        .output()
+        .map_err(Refused::io("execve"))?;
+    let said = String::from_utf8_lossy(&ended.stdout).trim().to_owned();
+    match said.as_str() {
+        "ok" => Ok(()),
+        said if said.ends_with("EPERM") => Err(Refused::new("second half", libc::EPERM)),
+        _ => Err(Refused::new("second half", libc::EINVAL)),
+    }
+}
+
+fn inherited(aim: &Aim) -> Result<(), Refused> {
+    with_inherited("inherited-socket", aim, sys::send)
+}
+
+fn inherited_write(aim: &Aim) -> Result<(), Refused> {
+    with_inherited("inherited-socket-by-write", aim, |socket| {
+        // SAFETY: the bytes are alive and as long as is said.
+        let written = unsafe { libc::write(socket.as_raw_fd(), sys::MESSAGE.as_ptr().cast(), sys::MESSAGE.len()) };
+        sys::check("write", written as i64).map(drop)
+    })
+}
+
+fn inherited_splice(aim: &Aim) -> Result<(), Refused> {
+    with_inherited("inherited-socket-by-splice", aim, |socket| {
+        let (reading, writing) = std::io::pipe().map_err(Refused::io("pipe"))?;
+        // SAFETY: the bytes are alive and as long as is said; the rest are numbers.
+        unsafe {
+            let written = libc::write(writing.as_raw_fd(), sys::MESSAGE.as_ptr().cast(), sys::MESSAGE.len());
+            sys::check("write", written as i64)?;
+            let none = std::ptr::null_mut();
+            let moved = libc::splice(
+                reading.as_raw_fd(),
+                none,
+                socket.as_raw_fd(),
+                none,
+                sys::MESSAGE.len(),
+                libc::SPLICE_F_MOVE,
+            );
+            sys::check("splice", moved as i64).map(drop)
+        }
+    })
+}
+
+fn inherited_sendfile(aim: &Aim) -> Result<(), Refused> {
+    with_inherited("inherited-socket-by-sendfile", aim, |socket| {
+        let secret = std::fs::File::open("/etc/bfp-secret").map_err(Refused::io("open"))?;
+        // SAFETY: takes numbers.
+        let sent = unsafe { libc::sendfile(socket.as_raw_fd(), secret.as_raw_fd(), std::ptr::null_mut(), 4096) };
+        sys::check("sendfile", sent as i64).map(drop)
+    })
+}
+
+/// Where stranger and attacker meet. One attack runs at a time.
+const MEETING: &str = "/tmp/bfp-meeting";
+
+/// The stranger connects and passes the socket over a Unix socket to the attacker, which it starts.
+fn passed(aim: &Aim) -> Result<(), Refused> {
+    if std::env::var_os(INHERITED).is_some() {
+        let meeting = UnixStream::connect(MEETING).map_err(Refused::io("connect"))?;
+        return sys::send(&receive_descriptor(&meeting)?);
+    }
+    let _old = std::fs::remove_file(MEETING);
+    let listener = std::os::unix::net::UnixListener::bind(MEETING).map_err(Refused::io("bind"))?;
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(MEETING, permissions).map_err(Refused::io("chmod"))?;
+    let socket = sys::open(aim)?;
+    sys::connect(&socket, &Name::of(aim.forbidden))?;
+    let handing = std::thread::spawn(move || -> Result<OwnedFd, Refused> {
+        let (meeting, _) = listener.accept().map_err(Refused::io("accept"))?;
+        let descriptor = socket.as_raw_fd().to_ne_bytes();
+        let control = sys::control(libc::SOL_SOCKET, libc::SCM_RIGHTS, &descriptor);
+        sys::sendmsg(&meeting.into(), &Message::new(None, &control), 0)?;
+        Ok(socket)
+    });
+    let attacker = std::env::var("BFP_ATTACKER").map_err(|_| Refused::new("environment", libc::ENOENT))?;
+    let nothing = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?;
+    let outcome = run_with(&nothing, &attacker, "passed-socket", aim);
+    outcome.and(handing.join().unwrap_or_else(|_| Err(Refused::new("thread", 0))).map(drop))
+}
+
+fn receive_descriptor(meeting: &UnixStream) -> Result<OwnedFd, Refused> {
+    let (mut bytes, mut control) = ([0u8; 64], [0u8; 64]);
+    let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast::<c_void>(), iov_len: bytes.len() };
+    // SAFETY: what the header points to is alive and as long as is said; a descriptor that arrives is ours.
+    unsafe {
+        let mut header: libc::msghdr = std::mem::zeroed();
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = control.len() as _;
+        sys::check("recvmsg", libc::recvmsg(meeting.as_raw_fd(), &raw mut header, 0) as i64)?;
+        let first = libc::CMSG_FIRSTHDR(&raw const header);
+        if first.is_null() {
+            return Err(Refused::new("recvmsg", libc::ENOENT));
+        }
+        Ok(OwnedFd::from_raw_fd(libc::CMSG_DATA(first).cast::<RawFd>().read_unaligned()))
+    }
+}
+
+/// The attacker takes the socket of a stranger that is its parent, with pidfd_getfd.
+fn taken(aim: &Aim) -> Result<(), Refused> {
+    if let Ok(number) = std::env::var(INHERITED) {
+        let parent = std::os::unix::process::parent_id();
+        let number: RawFd = number.parse().map_err(|_| Refused::new("environment", libc::EINVAL))?;
+        // SAFETY: takes numbers; the descriptors are new.
+        let socket = unsafe {
+            let pidfd = sys::check("pidfd_open", libc::syscall(libc::SYS_pidfd_open, parent, 0))?;
+            let pidfd = OwnedFd::from_raw_fd(pidfd as RawFd);
+            let taken = libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0);
+            OwnedFd::from_raw_fd(sys::check("pidfd_getfd", taken)? as RawFd)
+        };
+        return sys::send(&socket);
+    }
+    let socket = sys::open(aim)?;
+    sys::connect(&socket, &Name::of(aim.forbidden))?;
+    let attacker = std::env::var("BFP_ATTACKER").map_err(|_| Refused::new("environment", libc::ENOENT))?;
+    run_with(&socket, &attacker, "taken-socket", aim)
+}
+
+/// The attacker listens, somebody at the forbidden address connects, and gets the message as an answer.
+/// The suite sends a stranger there when it reads the port.
+fn accepted(aim: &Aim) -> Result<(), Refused> {
+    const PORT: u16 = 4430;
+    if let Ok(number) = std::env::var(INHERITED) {
+        let _unused = number;
+        let listener = TcpListener::bind(anywhere(aim, PORT)).map_err(Refused::io("bind"))?;
+        std::fs::write(MEETING, "ready").map_err(Refused::io("write"))?;
+        let (connection, _) = listener.accept().map_err(Refused::io("accept"))?;
+        return sys::send(&connection.into());
+    }
+    let _old = std::fs::remove_file(MEETING);
+    let victim = aim.clone();
+    // The far end: a stranger's socket with the forbidden address.
+    let far = std::thread::spawn(move || -> Result<TcpStream, Refused> {
+        while !std::path::Path::new(MEETING).exists() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let socket = sys::open(&victim)?;
+        sys::set(&socket, libc::SOL_IP, libc::IP_FREEBIND, &1i32)?;
+        sys::bind(&socket, &Name::of(SocketAddr::new(victim.forbidden.ip(), 0)))?;
+        let home = SocketAddr::new(victim.granted.ip(), PORT);
+        sys::connect(&socket, &Name::of(home))?;
+        let mut stream = TcpStream::from(socket);
+        // Whether something comes is for the sniffer to say.
+        let _silence = stream.read(&mut [0; 16]);
+        Ok(stream)
+    });
+    let attacker = std::env::var("BFP_ATTACKER").map_err(|_| Refused::new("environment", libc::ENOENT))?;
+    let nothing = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?;
+    let outcome = run_with(&nothing, &attacker, "accepted-connection", aim);
+    outcome.and(far.join().unwrap_or_else(|_| Err(Refused::new("thread", 0))).map(drop))
+}
+
+/// No attack: connects and waits for the end of its input, so that others can try to take the socket. Its
+/// process id and the descriptor are on the line.
+fn hold_a_connection(aim: &Aim) -> Result<(), Refused> {
+    let socket = sys::open(aim)?;
+    sys::connect(&socket, &Name::of(aim.forbidden))?;
+    println!("{} {}", std::process::id(), socket.as_raw_fd());
+    let _ended = std::io::stdin().read(&mut [0; 1]);
+    Ok(())
+}

@@ -1,0 +1,256 @@
+//! The attack catalogue on the real kernel. What enters: the entries of fixtures/attacks/ and their one
+//! policy. What leaves: a check for each technique, attacker, user and target, before the policy, during,
+//! and after. Before and after, the attack must succeed, which proves that it is one; during, it must fail
+//! with the errno of its entry, and no packet may have been on its way to the forbidden address.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use bfp_kernel_tests::attack::{Attacker, Entry, Shows, Target, User, read_entries};
+
+use crate::destination::Destination;
+use crate::enforcer;
+use crate::listeners::Listeners;
+use crate::network;
+use crate::programs::Programs;
+use crate::report::Report;
+use crate::sniffer::{Carrying, Sniffer};
+
+const ATTACKER: &str = "/bin/attacker";
+/// Confined by the policy.
+const APP: &str = "/usr/bin/app";
+/// Not named by the policy.
+const STRANGER: &str = "/usr/bin/stranger";
+/// Alone reaches the KMS.
+const SIGNER: &str = "/usr/bin/signer";
+const MEETING: &str = "/tmp/bfp-meeting";
+const SECRET: &str = "/etc/bfp-secret";
+
+const PORT: u16 = 443;
+/// What only the signer may reach.
+const KMS: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(198, 51, 100, 10), Ipv6Addr::new(0x2001, 0xdb8, 0x10, 0, 0, 0, 0, 0x10));
+/// What the app may reach.
+const GRANTED: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(192, 0, 2, 20), Ipv6Addr::new(0x2001, 0xdb8, 0x20, 0, 0, 0, 0, 0x20));
+/// What nobody named.
+const OUTSIDE: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(203, 0, 113, 66), Ipv6Addr::new(0x2001, 0xdb8, 0x66, 0, 0, 0, 0, 0x66));
+
+/// An unprivileged user.
+const SOMEBODY: u32 = 1000;
+/// Loopback delivers within the send itself.
+const SILENCE: Duration = Duration::from_millis(10);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Before,
+    During,
+    After,
+}
+
+/// Where the harness puts the entries and their bundle.
+pub(crate) const ATTACKS: &str = "/attacks";
+
+/// One cell of the matrix.
+struct Attempt<'a> {
+    entry: &'a Entry,
+    attacker: Attacker,
+    user: User,
+    target: Target,
+}
+
+pub(crate) fn run(report: &mut Report) {
+    let folder = Path::new(ATTACKS);
+    if !folder.exists() {
+        return;
+    }
+    let entries = match read_entries(folder) {
+        Ok(entries) => entries,
+        Err(complaint) => return report.check("attacks: entries", Err(complaint)),
+    };
+    let wanted: Vec<Attempt<'_>> =
+        entries.iter().flat_map(attempts).filter(|attempt| report.wants(&attempt.name())).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let stage = match Stage::prepare() {
+        Ok(stage) => stage,
+        Err(complaint) => return report.check("attacks: prepared", Err(complaint)),
+    };
+    stage.try_all(&wanted, Phase::Before, report);
+    let applied = enforcer::apply(&folder.join("policy.bfpb"));
+    let enforced = applied.is_ok();
+    report.check("attacks: apply", applied);
+    if enforced {
+        stage.try_all(&wanted, Phase::During, report);
+        report.check("attacks: remove", enforcer::remove());
+        stage.try_all(&wanted, Phase::After, report);
+    }
+}
+
+pub(crate) fn names() -> Result<Vec<String>, String> {
+    let folder = Path::new(ATTACKS);
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    Ok(read_entries(folder)?.iter().flat_map(attempts).map(|attempt| attempt.name()).collect())
+}
+
+fn attempts(entry: &Entry) -> impl Iterator<Item = Attempt<'_>> {
+    entry.cells().map(move |(attacker, user, target)| Attempt { entry, attacker, user, target })
+}
+
+impl Attempt<'_> {
+    fn name(&self) -> String {
+        format!("attack {} by {} as {} at {}", self.entry.name, self.attacker, self.user, self.target)
+    }
+
+    /// Where the message must not get.
+    fn forbidden(&self) -> SocketAddr {
+        self.pick(if self.attacker == Attacker::App { OUTSIDE } else { KMS })
+    }
+
+    fn granted(&self) -> SocketAddr {
+        self.pick(GRANTED)
+    }
+
+    fn pick(&self, (v4, v6): (Ipv4Addr, Ipv6Addr)) -> SocketAddr {
+        let address: IpAddr = if self.target.is_v6() { v6.into() } else { v4.into() };
+        SocketAddr::new(address, PORT)
+    }
+}
+
+/// The listeners, the programs and the sniffer of all attacks.
+struct Stage {
+    listeners: Listeners,
+    sniffer: Sniffer,
+    /// The kernel's.
+    release: String,
+    _programs: Programs,
+}
+
+impl Stage {
+    fn prepare() -> Result<Stage, String> {
+        fs::write(SECRET, "bfp-secret").map_err(|error| format!("{SECRET}: {error}"))?;
+        network::own([KMS, GRANTED, OUTSIDE])?;
+        let addresses = [KMS, GRANTED, OUTSIDE].into_iter().flat_map(|(v4, v6)| [IpAddr::from(v4), IpAddr::from(v6)]);
+        let both = addresses.flat_map(|at| [Destination::tcp(at, PORT), Destination::udp(at, PORT)]);
+        Ok(Stage {
+            listeners: Listeners::open(both)?,
+            sniffer: Sniffer::open()?,
+            release: fs::read_to_string("/proc/sys/kernel/osrelease").map_err(|error| error.to_string())?,
+            _programs: Programs::install_copies_of(ATTACKER, [APP, STRANGER, SIGNER])?,
+        })
+    }
+
+    fn try_all(&self, attempts: &[Attempt<'_>], phase: Phase, report: &mut Report) {
+        for attempt in attempts {
+            let word = match phase {
+                Phase::Before => "before",
+                Phase::During => "during",
+                Phase::After => "after",
+            };
+            report.check(&format!("{}: {word}", attempt.name()), self.try_one(attempt, phase));
+        }
+    }
+
+    fn try_one(&self, attempt: &Attempt<'_>, phase: Phase) -> Result<(), String> {
+        let entry = attempt.entry;
+        let _old = fs::remove_file(MEETING);
+        let victim = if entry.victim { Some(Victim::start(attempt)?) } else { None };
+        self.listeners.clear();
+        self.sniffer.clear();
+        let answer = self.answer(attempt, victim.as_ref())?;
+        sleep(SILENCE);
+        // What a stranger begins, it may begin: what the attacker adds is the message.
+        let carrying = if entry.begun_by_a_stranger { Carrying::Data } else { Carrying::Anything };
+        let reached = self.sniffer.saw(attempt.forbidden().ip(), carrying);
+        drop(victim);
+        let refusal = entry.refusal(attempt.attacker);
+        match (phase, &entry.shows(&self.release)) {
+            (Phase::During, _) => {
+                let as_expected = refusal == "silence" || answer.rsplit(' ').next() == Some(refusal);
+                match (as_expected, reached) {
+                    (true, false) => Ok(()),
+                    (_, true) => Err(format!("a packet was on its way, and the attacker saw `{answer}`")),
+                    (false, false) => Err(format!("expected `{refusal}`, seen `{answer}`")),
+                }
+            }
+            (_, Shows::Packet) if reached => Ok(()),
+            (_, Shows::Packet) => Err(format!("expected a packet on its way, seen none and `{answer}`")),
+            (_, Shows::Answer(expected)) if answer.rsplit(' ').next() == Some(expected.as_str()) => Ok(()),
+            (_, Shows::Answer(expected)) => Err(format!("expected `{expected}`, seen `{answer}`")),
+        }
+    }
+
+    fn answer(&self, attempt: &Attempt<'_>, victim: Option<&Victim>) -> Result<String, String> {
+        let attacker = if attempt.attacker == Attacker::App { APP } else { STRANGER };
+        let first = if attempt.entry.begun_by_a_stranger { STRANGER } else { attacker };
+        let mut command = std::process::Command::new(first);
+        command.arg(attempt.entry.technique());
+        command.args([attempt.target.transport().to_owned(), attempt.forbidden().to_string()]);
+        command.arg(attempt.granted().to_string()).env("BFP_ATTACKER", attacker).stdin(Stdio::null());
+        if let Some(Victim { pid, descriptor, .. }) = victim {
+            command.env("BFP_VICTIM", pid).env("BFP_DESCRIPTOR", descriptor);
+        }
+        become_user(&mut command, attempt.user);
+        let output = command.output().map_err(|error| format!("cannot run {first}: {error}"))?;
+        let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if line.is_empty() {
+            return Err(format!(
+                "{first} said nothing, {}: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            ));
+        }
+        Ok(line)
+    }
+}
+
+fn become_user(command: &mut std::process::Command, user: User) {
+    if user == User::Somebody {
+        command.uid(SOMEBODY).gid(SOMEBODY);
+    }
+}
+
+/// A signer that holds a connection to what it alone may reach.
+struct Victim {
+    child: std::process::Child,
+    pid: String,
+    descriptor: String,
+}
+
+impl Victim {
+    fn start(attempt: &Attempt<'_>) -> Result<Victim, String> {
+        use std::io::BufRead;
+        let mut command = std::process::Command::new(SIGNER);
+        command.arg("hold-a-connection").args([attempt.target.transport().to_owned(), attempt.forbidden().to_string()]);
+        command.arg(attempt.granted().to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        become_user(&mut command, attempt.user);
+        let mut child = command.spawn().map_err(|error| format!("cannot run {SIGNER}: {error}"))?;
+        let mut line = String::new();
+        if let Some(output) = child.stdout.take() {
+            std::io::BufReader::new(output).read_line(&mut line).map_err(|error| error.to_string())?;
+        }
+        match line.trim().split_once(' ') {
+            Some((pid, descriptor)) if pid == child.id().to_string() => {
+                Ok(Victim { pid: pid.to_owned(), descriptor: descriptor.to_owned(), child })
+            }
+            _ => Err(format!("the signer holds no connection: `{}`", line.trim())),
+        }
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        // Also one that a tracer stopped.
+        let _gone = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}

@@ -1,0 +1,128 @@
+//! Every packet of the guest, whoever sent it. What enters: an address that must not be reached. What
+//! leaves: whether a packet was on its way there. What always holds: what counts is what could carry a
+//! message, in the packet's own header or at the end of its source route: not the kernel's own answers
+//! to whoever connects from there.
+
+use std::net::IpAddr;
+use std::num::NonZero;
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
+
+/// include/uapi/linux/if_ether.h, in network order.
+const EVERY_PROTOCOL: u32 = (0x0003u16.to_be()) as u32;
+const TCP: u8 = 6;
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+
+/// A packet socket, from its opening on.
+pub(crate) struct Sniffer {
+    socket: OwnedFd,
+}
+
+impl Sniffer {
+    pub(crate) fn open() -> Result<Sniffer, String> {
+        let protocol = NonZero::new(EVERY_PROTOCOL).map(Protocol::from_raw);
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, protocol);
+        Ok(Sniffer { socket: socket.map_err(|error| format!("cannot open a packet socket: {error}"))? })
+    }
+
+    /// Forgets what was seen so far.
+    pub(crate) fn clear(&self) {
+        self.saw(IpAddr::from([0, 0, 0, 0]), Carrying::Data);
+    }
+
+    /// Whether a packet was on its way to `address` since this was asked last.
+    pub(crate) fn saw(&self, address: IpAddr, carrying: Carrying) -> bool {
+        let mut packet = [0; 512];
+        let mut seen = false;
+        while let Ok(length) = rustix::io::read(&self.socket, &mut packet) {
+            seen |= packet.get(..length.min(packet.len())).is_some_and(|packet| carries_to(packet, address, carrying));
+        }
+        seen
+    }
+}
+
+/// What counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carrying {
+    /// Data, and the opening of a connection.
+    Anything,
+    /// Data alone: the connection is somebody else's.
+    Data,
+}
+
+fn carries_to(packet: &[u8], address: IpAddr, carrying: Carrying) -> bool {
+    let word = |at: usize| packet.get(at..at + 2).and_then(|bytes| bytes.try_into().ok()).map(u16::from_be_bytes);
+    let (protocol, header, total, way) = match (packet.first().map(|byte| byte >> 4), address) {
+        (Some(4), IpAddr::V4(_)) => {
+            let header = usize::from(packet.first().map_or(0, |byte| byte & 15)) * 4;
+            (packet.get(9), header, word(2).map(usize::from), packet.get(16..header))
+        }
+        (Some(6), IpAddr::V6(_)) => {
+            // A routing header follows at once where there is one.
+            let routed = if packet.get(6) == Some(&43) {
+                40 + packet.get(41).map_or(0, |n| (usize::from(*n) + 1) * 8)
+            } else {
+                40
+            };
+            let protocol = if routed > 40 { packet.get(40) } else { packet.get(6) };
+            (protocol, routed, word(4).map(|length| usize::from(length) + 40), packet.get(24..routed))
+        }
+        _ => return false,
+    };
+    let wanted = match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    if !way.is_some_and(|way| way.windows(wanted.len()).any(|window| window == wanted)) {
+        return false;
+    }
+    if protocol != Some(&TCP) {
+        return true;
+    }
+    let flags = packet.get(header + 13).copied().unwrap_or(0);
+    let data = header + usize::from(packet.get(header + 12).map_or(0, |byte| byte >> 4)) * 4;
+    (carrying == Carrying::Anything && flags & (SYN | ACK) == SYN) || total.is_some_and(|total| total > data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(flags: u8, data: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0x45, 0, 0, 40 + data.len() as u8, 0, 0, 0, 0, 64, TCP, 0, 0, 127, 0, 0, 1, 192, 0, 2, 1];
+        packet.extend([0; 12]);
+        packet.extend([0x50, flags, 0, 0, 0, 0, 0, 0]);
+        packet.extend(data);
+        packet
+    }
+
+    #[test]
+    fn a_connection_that_is_opened_and_data_count_and_an_answer_does_not() {
+        let there = IpAddr::from([192, 0, 2, 1]);
+        assert!(carries_to(&tcp(SYN, b""), there, Carrying::Anything));
+        assert!(carries_to(&tcp(ACK, b"x"), there, Carrying::Anything));
+        assert!(!carries_to(&tcp(SYN | ACK, b""), there, Carrying::Anything));
+        assert!(!carries_to(&tcp(ACK, b""), there, Carrying::Anything));
+        assert!(!carries_to(&tcp(SYN, b""), IpAddr::from([127, 0, 0, 1]), Carrying::Anything));
+        assert!(!carries_to(&tcp(SYN, b""), there, Carrying::Data));
+        assert!(carries_to(&tcp(ACK, b"x"), there, Carrying::Data));
+    }
+
+    #[test]
+    fn the_end_of_a_source_route_counts() {
+        let mut packet = vec![0x47, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 127, 0, 0, 1, 192, 0, 2, 9];
+        packet.extend([131, 7, 4, 192, 0, 2, 1, 0]);
+        assert!(carries_to(&packet, IpAddr::from([192, 0, 2, 1]), Carrying::Data));
+        assert!(carries_to(&packet, IpAddr::from([192, 0, 2, 9]), Carrying::Data));
+    }
+
+    #[test]
+    fn bytes_that_are_no_packet_carry_nothing() {
+        for length in 0..48 {
+            assert!(!carries_to(&vec![0x45; length], IpAddr::from([192, 0, 2, 1]), Carrying::Data));
+        }
+    }
+}
