@@ -52,7 +52,33 @@ impl Executable {
     pub const WITH_CHILDREN: u32 = 2;
     /// It holds an exclusive grant: nobody may reach into it.
     pub const GUARDED: u32 = 4;
+    /// Grants need one of its pinned contents. Set by the enforcer where there are any.
+    pub const PINNED: u32 = 8;
+}
+
+/// An fs-verity digest (SHA-256).
+pub type Content = [u8; 32];
+
+/// The key of the map of digests.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PinnedContent {
+    /// The program,
+    pub program: ProgramId,
+    /// and a content that it may have.
+    pub digest: Content,
+}
+
+/// The key of the map of measured files.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PinnedInode {
+    /// The file: what tells a directory tells a file too.
+    pub inode: Directory,
+    /// The program that has this content.
+    pub program: ProgramId,
 }
 
 const _: () = assert!(size_of::<Directory>() == 16 && size_of::<ExecutableKey>() == 272);
 const _: () = assert!(size_of::<Executable>() == 16);
+const _: () = assert!(size_of::<PinnedContent>() == 40 && size_of::<PinnedInode>() == 24);

@@ -25,7 +25,7 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
             return 0;
         }
         match labels::of(task, Missing::Create).as_mut() {
-            Some(label) => labels::note_executed(label, task.cast_const().cast(), file),
+            Some(label) => labels::note_executed(label, task, file),
             // No memory for a label. This hook cannot refuse, but a program whose restrictions could not
             // be noted must not run.
             None if labels::is_restricted(file) => drop(bpf_send_signal(SIGKILL)),

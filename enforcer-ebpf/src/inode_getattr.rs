@@ -1,7 +1,7 @@
-//! `inode_getattr`: tells an enforcer the identity of a directory that it has opened.
+//! `inode_getattr`: tells an enforcer the identity of a directory or a file that it has opened.
 //!
 //! Attached while a policy is applied, and only then. The enforcer marks its own task, calls `fstat` on
-//! the directory and reads the answer from the map.
+//! it and reads the answer from the map.
 
 use aya_ebpf::{
     btf_maps::Array,
@@ -29,7 +29,7 @@ pub fn inode_getattr(ctx: LsmContext) -> i32 {
     unsafe {
         let path: Pointer = ctx.arg(0);
         if let (Some(directory), Some(answer)) =
-            (labels::directory(member(path, &kernel::path__dentry)), LEARNED.get_ptr_mut(0))
+            (labels::inode(member(path, &kernel::path__dentry)), LEARNED.get_ptr_mut(0))
         {
             *answer = directory;
         }

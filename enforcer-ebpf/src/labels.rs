@@ -12,10 +12,11 @@ use aya_ebpf::{
 };
 use bfp_bundle::{
     identity::{Directory, Executable, ExecutableKey, NAME_SIZE},
-    label::{Label, Proof},
+    label::{Label, ProgramId, Proof},
 };
 
 use crate::{
+    content,
     kernel::{self, Pointer, member},
     storage::{Missing, TaskStorage},
 };
@@ -53,15 +54,32 @@ pub fn current_label() -> &'static Label {
     unsafe { of(current(), Missing::Leave).as_ref() }.unwrap_or(&STRANGER)
 }
 
-/// Notes that a task executes `file`.
+/// Notes that the task which runs now executes `file`.
 ///
 /// # Safety
-/// `file` is a `struct file *` and `task` a `struct task_struct *` to the verifier.
+/// `file` is a trusted `struct file *` and `task` a `struct task_struct *` to the verifier.
 #[inline(always)]
-pub unsafe fn note_executed(label: &mut Label, task: Pointer, file: Pointer) {
+pub unsafe fn note_executed(label: &mut Label, task: *mut task_struct, file: Pointer) {
     // SAFETY: the caller's obligation.
-    let (found, proof) = unsafe { (executable(file), proof(task)) };
-    label.execute(found.as_ref(), proof);
+    unsafe {
+        let found = executable(file);
+        let measured = |program| content::is_bound(file, program) || content::is_pinned(task, file, program);
+        let proof = proof_of(found.as_ref(), task.cast_const().cast(), measured);
+        label.execute(found.as_ref(), proof);
+    }
+}
+
+/// What is known of a task's program: of one whose content is pinned, the content too.
+#[inline(always)]
+unsafe fn proof_of(found: Option<&Executable>, task: Pointer, measured: impl FnOnce(ProgramId) -> bool) -> Proof {
+    if let Some(executable) = found
+        && executable.flags & Executable::PINNED != 0
+        && !measured(executable.program)
+    {
+        return Proof::NameOnly;
+    }
+    // SAFETY: the callers' obligation.
+    unsafe { proof(task) }
 }
 
 /// Labels a task that was not seen executing its program, from what its memory map says it executes.
@@ -77,9 +95,12 @@ pub unsafe fn note_running(label: &mut Label, task: Pointer) {
             return; // A kernel thread: it executes no file.
         }
         let file: Pointer = member(mm, &kernel::mm_struct__exe_file);
-        if !file.is_null() {
-            note_executed(label, task, file);
+        if file.is_null() {
+            return;
         }
+        let found = executable(file);
+        let proof = proof_of(found.as_ref(), task, |program| content::is_bound(file, program));
+        label.execute(found.as_ref(), proof);
     }
 }
 
@@ -131,7 +152,7 @@ pub unsafe fn executable(file: Pointer) -> Option<Executable> {
             return None;
         }
         let parent: Pointer = member(dentry, &kernel::dentry__d_parent);
-        let mut key = ExecutableKey { directory: directory(parent)?, name: [0; NAME_SIZE] };
+        let mut key = ExecutableKey { directory: inode(parent)?, name: [0; NAME_SIZE] };
         let name: Pointer = member(kernel::member_address(dentry, &kernel::dentry__d_name), &kernel::qstr__name);
         if bpf_probe_read_kernel_str(key.name.as_mut_ptr().cast(), NAME_SIZE as u32, name) < 0 {
             return None;
@@ -140,12 +161,12 @@ pub unsafe fn executable(file: Pointer) -> Option<Executable> {
     }
 }
 
-/// The identity of the directory behind a dentry.
+/// The identity of the directory, or of the file, behind a dentry.
 ///
 /// # Safety
 /// `dentry` is a `struct dentry *` to the verifier, or null.
 #[inline(always)]
-pub unsafe fn directory(dentry: Pointer) -> Option<Directory> {
+pub unsafe fn inode(dentry: Pointer) -> Option<Directory> {
     // SAFETY: the caller's obligation, and the members are what their names say.
     unsafe {
         if dentry.is_null() {

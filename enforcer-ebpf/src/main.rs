@@ -19,6 +19,9 @@ mod storage;
 /// Labels in task storage, and who a file is.
 mod labels;
 
+/// Whether a file has a pinned content.
+mod content;
+
 /// Labels in socket storage: who uses a socket.
 mod owners;
 

@@ -77,8 +77,17 @@ impl ApplyError {
     }
 }
 
+/// What was applied.
+#[derive(Debug)]
+pub struct Applied {
+    /// The policy.
+    pub about: About,
+    /// The executables whose content is none that the policy pins. Their programs hold no grants.
+    pub impostors: Vec<String>,
+}
+
 /// Has the kernel enforce a bundle. `object` holds the programs.
-pub fn apply(object: &[u8], bundle: &VerifiedBundle<'_>, now: u64) -> Result<About, ApplyError> {
+pub fn apply(object: &[u8], bundle: &VerifiedBundle<'_>, now: u64) -> Result<Applied, ApplyError> {
     let host = host::check()?;
     let kernel = Kernel::of(&Btf::parse(&host.types)?)?;
     let pins = Pins::make()?;
@@ -96,7 +105,7 @@ fn apply_locked(
     now: u64,
     (kernel, cgroups): (&Kernel, &File),
     pins: &Pins,
-) -> Result<About, ApplyError> {
+) -> Result<Applied, ApplyError> {
     let about = About::of(bundle, now);
     let newest = pins.generations()?.last().copied();
     if let Some(number) = newest {
@@ -107,7 +116,7 @@ fn apply_locked(
     let canary = Canary::random()?;
     let constants = Constants { kernel, canary: &canary, labels: &pins.labels(), sockets: &pins.sockets() };
     let mut programs = load::load(object, bundle, &constants)?;
-    directory::bind(&mut programs, bundle.executables())?;
+    let impostors = directory::bind(&mut programs, bundle.executables())?;
 
     // First what keeps labels, so that no task comes into being without one; then those that are missing;
     // and only then what decides by them.
@@ -126,5 +135,5 @@ fn apply_locked(
     pins.remove_older(number)?;
     // While both were attached, the older one had the last word on what an exec makes of a label.
     programs.label_running().map_err(ApplyError::LateLabelling)?;
-    Ok(about)
+    Ok(Applied { about, impostors })
 }

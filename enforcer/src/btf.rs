@@ -22,6 +22,7 @@ mod kind {
     pub(super) const VOLATILE: u32 = 9;
     pub(super) const CONST: u32 = 10;
     pub(super) const RESTRICT: u32 = 11;
+    pub(super) const FUNC: u32 = 12;
     pub(super) const FUNC_PROTO: u32 = 13;
     pub(super) const VAR: u32 = 14;
     pub(super) const DATASEC: u32 = 15;
@@ -130,6 +131,16 @@ impl<'a> Btf<'a> {
     /// The member of a structure, also where anonymous structures and unions hold it.
     pub fn member(&self, structure: &str, member: &str) -> Option<Member> {
         self.find(*self.structures.get(structure.as_bytes())?, member.as_bytes(), 0)
+    }
+
+    /// The type number of a function.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        let is_wanted = |at: usize| {
+            let head = self.head_at(at)?;
+            Some(head.kind == kind::FUNC && self.string(head.name)? == name.as_bytes())
+        };
+        let place = self.types.iter().skip(1).position(|at| is_wanted(*at) == Some(true))?;
+        u32::try_from(place + 1).ok()
     }
 
     fn find(&self, id: u32, wanted: &[u8], depth: u32) -> Option<Member> {

@@ -7,21 +7,24 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, HashMap, MapData, MapError};
-use bfp_bundle::identity::{Executable, ExecutableKey, NAME_SIZE};
+use bfp_bundle::identity::{Executable, ExecutableKey, NAME_SIZE, PinnedContent, PinnedInode};
 use bfp_bundle::image::NamedExecutable;
 use bfp_bundle::label::Label;
 
-use crate::load::{EXECUTABLES, LABELS, LEARNING_HOOK, LoadError, Programs};
+use crate::load::{DIGESTS, EXECUTABLES, INODES, LABELS, LEARNING_HOOK, LoadError, Programs};
 use crate::syscall;
 
 const LEARNED: &str = "LEARNED";
 const DIRECTORY_SIZE: usize = 16;
 const KEY_SIZE: usize = size_of::<ExecutableKey>();
 const VALUE_SIZE: usize = size_of::<Executable>();
+const CONTENT_KEY_SIZE: usize = size_of::<PinnedContent>();
+const INODE_KEY_SIZE: usize = size_of::<PinnedInode>();
 const _: () = assert!(KEY_SIZE == DIRECTORY_SIZE + NAME_SIZE);
 
 /// Where the flags lie in a label, after the program.
@@ -44,6 +47,14 @@ pub enum DirectoryError {
     /// Two names for one.
     #[error("the executables `{0}` and `{1}` of the policy are the same file on this host")]
     SameFile(String, String),
+    /// Its filesystem has no fs-verity.
+    #[error("the content of the executable `{path}` cannot be measured: {error}")]
+    NotMeasured {
+        /// Which.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
     /// The kernel did not answer.
     #[error("the kernel does not tell the identity of the directory `{0}`")]
     NoAnswer(PathBuf),
@@ -73,6 +84,10 @@ impl DirectoryError {
             DirectoryError::NotFound { .. } => "install the program before the policy is applied, or correct its path",
             DirectoryError::NotAFile(_) => "name the program's file in the policy",
             DirectoryError::SameFile(..) => "name one of the two in the policy; symbolic links are followed",
+            DirectoryError::NotMeasured { .. } => {
+                "keep it on a filesystem with fs-verity (ext4 made with `-O verity`, btrfs, f2fs), \
+                 under a kernel built with CONFIG_FS_VERITY"
+            }
             DirectoryError::NoAnswer(_) => {
                 "check `lsm=` on the kernel's command line, and that `kernel.ftrace_enabled` is 1"
             }
@@ -85,10 +100,11 @@ impl DirectoryError {
     }
 }
 
-/// Fills the map of executables and freezes it.
-pub fn bind(programs: &mut Programs, executables: &[NamedExecutable]) -> Result<(), DirectoryError> {
+/// Fills the maps of executables and of their contents, and freezes them. Returns the executables that have
+/// none of the contents that the policy pins: their programs hold no grants.
+pub fn bind(programs: &mut Programs, executables: &[NamedExecutable]) -> Result<Vec<String>, DirectoryError> {
     let files: Vec<ResolvedFile<'_>> = executables.iter().map(resolve).collect::<Result<_, _>>()?;
-    let keys = learn(programs, &files)?;
+    let (keys, inodes) = learn(programs, &files)?;
     let mut names: BTreeMap<[u8; KEY_SIZE], &str> = BTreeMap::new();
     for (file, key) in files.iter().zip(&keys) {
         if let Some(earlier) = names.insert(*key, &file.executable.path) {
@@ -99,14 +115,51 @@ pub fn bind(programs: &mut Programs, executables: &[NamedExecutable]) -> Result<
     for (file, key) in files.iter().zip(&keys) {
         map.insert(key, value(file.executable), 0)?;
     }
-    let map = programs.map(EXECUTABLES)?;
-    syscall::freeze(map).map_err(|error| LoadError::Table { table: EXECUTABLES, error })?;
-    Ok(())
+    let mut map: HashMap<&mut MapData, [u8; CONTENT_KEY_SIZE], u64> = programs.typed_map(DIGESTS)?;
+    for executable in executables {
+        for pin in &executable.pins {
+            map.insert(content_key(executable.program, pin), 1, 0)?;
+        }
+    }
+    let mut map: HashMap<&mut MapData, [u8; INODE_KEY_SIZE], u64> = programs.typed_map(INODES)?;
+    let mut impostors = Vec::new();
+    for (file, inode) in files.iter().zip(inodes) {
+        match inode {
+            Measured::Unpinned => {}
+            Measured::Pinned(inode) => map.insert(inode_key(&inode, file.executable.program), 1, 0)?,
+            Measured::Other => impostors.push(file.executable.path.clone()),
+        }
+    }
+    for table in [EXECUTABLES, DIGESTS, INODES] {
+        syscall::freeze(programs.map(table)?).map_err(|error| LoadError::Table { table, error })?;
+    }
+    Ok(impostors)
+}
+
+/// What became of an executable's content.
+enum Measured {
+    /// The policy pins none.
+    Unpinned,
+    /// It is one that the policy pins; the file is this one.
+    Pinned([u8; DIRECTORY_SIZE]),
+    /// It is another, or the file has no fs-verity.
+    Other,
+}
+
+/// An executable, and whether its content is one that the policy pins.
+fn measure(executable: &NamedExecutable, file: &File) -> Result<bool, DirectoryError> {
+    match syscall::measure_verity(file.as_fd()) {
+        Ok(digest) => Ok(digest.is_some_and(|digest| executable.pins.contains(&digest))),
+        // The filesystem could, and the file is as any other.
+        Err(error) if error.raw_os_error() == Some(libc::ENODATA) => Ok(false),
+        Err(error) => Err(DirectoryError::NotMeasured { path: executable.path.clone(), error }),
+    }
 }
 
 /// An executable, where it lies once symbolic links are followed.
 struct ResolvedFile<'a> {
     executable: &'a NamedExecutable,
+    path: PathBuf,
     directory: PathBuf,
     name: [u8; NAME_SIZE],
 }
@@ -127,13 +180,16 @@ fn resolve(executable: &NamedExecutable) -> Result<ResolvedFile<'_>, DirectoryEr
         Some(place) if component.len() < NAME_SIZE => place.copy_from_slice(component),
         _ => return Err(DirectoryError::NotAFile(executable.path.clone())),
     }
-    Ok(ResolvedFile { executable, directory: directory.to_owned(), name })
+    Ok(ResolvedFile { executable, directory: directory.to_owned(), name, path })
 }
 
-/// Asks the kernel about the directory of each file.
-fn learn(programs: &mut Programs, files: &[ResolvedFile<'_>]) -> Result<Vec<[u8; KEY_SIZE]>, DirectoryError> {
+/// What the kernel says of the executables: the key of each, and what became of its content.
+type Learned = (Vec<[u8; KEY_SIZE]>, Vec<Measured>);
+
+/// Asks the kernel about the directory of each file, and about the files that are measured.
+fn learn(programs: &mut Programs, files: &[ResolvedFile<'_>]) -> Result<Learned, DirectoryError> {
     if files.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
     let own = syscall::own_pidfd().map_err(DirectoryError::Label)?;
     programs.attach(LEARNING_HOOK)?;
@@ -144,21 +200,16 @@ fn learn(programs: &mut Programs, files: &[ResolvedFile<'_>]) -> Result<Vec<[u8;
         *flags = (u32::from_ne_bytes(*flags) | Label::LEARNER).to_ne_bytes();
     }
     syscall::set_task_element(programs.map(LABELS)?, &own, Some(&marked)).map_err(DirectoryError::Label)?;
-    let keys = files.iter().map(|file| learn_one(programs, file)).collect();
+    let learned = files.iter().map(|file| Ok((learn_one(programs, file)?, learn_content(programs, file)?))).collect();
     // Whatever was learned, the mark goes: a label that was not there before goes with it.
     syscall::set_task_element(programs.map(LABELS)?, &own, before.as_ref()).map_err(DirectoryError::Label)?;
     programs.detach_last();
-    keys
+    learned
 }
 
 fn learn_one(programs: &mut Programs, file: &ResolvedFile<'_>) -> Result<[u8; KEY_SIZE], DirectoryError> {
-    let mut answers: Array<&mut MapData, [u8; DIRECTORY_SIZE]> = programs.typed_map(LEARNED)?;
-    answers.set(0, [0; DIRECTORY_SIZE], 0)?;
-    ask(&file.directory).map_err(|error| DirectoryError::Unreadable { path: file.directory.clone(), error })?;
-    let answer = answers.get(&0, 0)?;
-    if answer == [0; DIRECTORY_SIZE] {
-        return Err(DirectoryError::NoAnswer(file.directory.clone()));
-    }
+    let unreadable = |error| DirectoryError::Unreadable { path: file.directory.clone(), error };
+    let answer = ask(programs, &File::open(&file.directory).map_err(unreadable)?, &file.directory)?;
     let mut key = [0; KEY_SIZE];
     let (directory, name) = key.split_at_mut(DIRECTORY_SIZE);
     directory.copy_from_slice(&answer);
@@ -166,17 +217,56 @@ fn learn_one(programs: &mut Programs, file: &ResolvedFile<'_>) -> Result<[u8; KE
     Ok(key)
 }
 
-/// Reaches the hook `inode_getattr` for the directory.
-fn ask(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.metadata().map(drop)
+fn learn_content(programs: &mut Programs, file: &ResolvedFile<'_>) -> Result<Measured, DirectoryError> {
+    if file.executable.pins.is_empty() {
+        return Ok(Measured::Unpinned);
+    }
+    let unreadable = |error| DirectoryError::Unreadable { path: file.path.clone(), error };
+    let opened = File::open(&file.path).map_err(unreadable)?;
+    if measure(file.executable, &opened)? {
+        Ok(Measured::Pinned(ask(programs, &opened, &file.path)?))
+    } else {
+        Ok(Measured::Other)
+    }
+}
+
+/// Has the kernel tell the identity of an open directory or file, by the hook `inode_getattr`.
+fn ask(programs: &mut Programs, opened: &File, path: &Path) -> Result<[u8; DIRECTORY_SIZE], DirectoryError> {
+    let mut answers: Array<&mut MapData, [u8; DIRECTORY_SIZE]> = programs.typed_map(LEARNED)?;
+    answers.set(0, [0; DIRECTORY_SIZE], 0)?;
+    let asked = opened.metadata();
+    asked.map_err(|error| DirectoryError::Unreadable { path: path.to_owned(), error })?;
+    match answers.get(&0, 0)? {
+        answer if answer == [0; DIRECTORY_SIZE] => Err(DirectoryError::NoAnswer(path.to_owned())),
+        answer => Ok(answer),
+    }
+}
+
+/// As `bfp_bundle::identity::PinnedContent` lies in memory.
+fn content_key(program: u64, digest: &[u8; 32]) -> [u8; CONTENT_KEY_SIZE] {
+    let mut key = [0; CONTENT_KEY_SIZE];
+    let (first, second) = key.split_at_mut(8);
+    first.copy_from_slice(&program.to_ne_bytes());
+    second.copy_from_slice(digest);
+    key
+}
+
+/// As `bfp_bundle::identity::PinnedInode` lies in memory.
+fn inode_key(inode: &[u8; DIRECTORY_SIZE], program: u64) -> [u8; INODE_KEY_SIZE] {
+    let mut key = [0; INODE_KEY_SIZE];
+    let (first, second) = key.split_at_mut(DIRECTORY_SIZE);
+    first.copy_from_slice(inode);
+    second.copy_from_slice(&program.to_ne_bytes());
+    key
 }
 
 fn value(executable: &NamedExecutable) -> [u8; VALUE_SIZE] {
     let mut value = [0; VALUE_SIZE];
     let (program, rest) = value.split_at_mut(8);
     program.copy_from_slice(&executable.program.to_ne_bytes());
+    let pinned = if executable.pins.is_empty() { 0 } else { Executable::PINNED };
     if let Some(flags) = rest.first_chunk_mut() {
-        *flags = executable.flags.to_ne_bytes();
+        *flags = (executable.flags | pinned).to_ne_bytes();
     }
     value
 }

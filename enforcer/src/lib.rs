@@ -1,7 +1,8 @@
 //! The enforcer: a signed bundle enters, and the kernel enforces it.
 //!
 //! In reading order: what the host offers ([`host`]), the layout of its kernel ([`btf`], [`offsets`]),
-//! whom it trusts ([`trust`]), the programs and their tables ([`load`]), who the executables are
+//! whom it trusts ([`trust`]), the kernel functions that the
+//! programs call ([`kfunc`]), the programs and their tables ([`load`]), who the executables are
 //! ([`directory`]), whether the kernel asks at all ([`canary`]), what stays in force ([`pins`],
 //! [`about`]), all of it in order ([`apply`]), and what it says ([`status`], [`doctor`]).
 //!
@@ -18,6 +19,8 @@ pub mod btf;
 pub mod offsets;
 
 pub mod trust;
+
+mod kfunc;
 
 pub mod load;
 

@@ -19,6 +19,7 @@ use bfp_bundle::manifest::SectionKind;
 use bfp_bundle::verify::VerifiedBundle;
 
 use crate::canary::Canary;
+use crate::kfunc;
 use crate::offsets::Kernel;
 use crate::syscall;
 
@@ -64,6 +65,12 @@ const GUARDED: &str = "GUARDED";
 
 /// The executables' map.
 pub const EXECUTABLES: &str = "EXECUTABLES";
+
+/// The map of the contents that the policy pins.
+pub const DIGESTS: &str = "DIGESTS";
+
+/// The map of files that were found to have one of them.
+pub const INODES: &str = "INODES";
 
 /// The map that counts verdicts.
 pub const VERDICTS: &str = "VERDICTS";
@@ -194,11 +201,14 @@ pub fn load(object: &[u8], bundle: &VerifiedBundle<'_>, constants: &Constants<'_
         loader.map_max_entries(table, entries(table, count)?);
     }
     loader.map_max_entries(EXECUTABLES, entries(EXECUTABLES, bundle.executables().len())?);
+    loader.map_max_entries(INODES, entries(INODES, bundle.executables().len())?);
+    let pins = bundle.executables().iter().map(|executable| executable.pins.len()).sum();
+    loader.map_max_entries(DIGESTS, entries(DIGESTS, pins)?);
 
     let guarded: Vec<u64> = guarded(bundle).collect();
     loader.map_max_entries(GUARDED, entries(GUARDED, guarded.len())?);
 
-    let mut programs = Programs::new(loader.load(object)?, constants.kernel);
+    let mut programs = Programs::new(loader.load(&directed(object, constants.kernel)?)?, constants.kernel);
     for (table, kind) in TABLES {
         let map = programs.map(table)?;
         let filled = syscall::fill(map, bundle.section(kind)).and_then(|()| syscall::freeze(map));
@@ -220,6 +230,10 @@ pub fn load(object: &[u8], bundle: &VerifiedBundle<'_>, constants: &Constants<'_
 /// A program, and how many instructions the verifier followed to accept it.
 pub type Verified = (&'static str, u32);
 
+fn directed(object: &[u8], kernel: &Kernel) -> Result<Vec<u8>, LoadError> {
+    kfunc::direct(object, kernel.fsverity_digest).ok_or(LoadError::Incomplete("call of bpf_get_fsverity_digest"))
+}
+
 /// The programs that hold an exclusive grant, each once.
 fn guarded(bundle: &VerifiedBundle<'_>) -> impl Iterator<Item = u64> {
     let holds = bundle.executables().iter().filter(|executable| executable.flags & Executable::GUARDED != 0);
@@ -229,7 +243,7 @@ fn guarded(bundle: &VerifiedBundle<'_>) -> impl Iterator<Item = u64> {
 /// Loads the programs over empty tables and lets go of them again: whether the kernel would take them.
 pub fn probe(object: &[u8], kernel: &Kernel) -> Result<Vec<Verified>, LoadError> {
     let btf = Btf::from_sys_fs()?;
-    let ebpf = loader(&btf, &kernel.offsets, &Canary { high: 0, low: 0 }).load(object)?;
+    let ebpf = loader(&btf, &kernel.offsets, &Canary { high: 0, low: 0 }).load(&directed(object, kernel)?)?;
     let mut programs = Programs::new(ebpf, kernel);
     programs.load_all(&btf)?;
     programs.verified()

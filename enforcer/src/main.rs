@@ -12,16 +12,15 @@ use std::time::SystemTime;
 
 use bfp_bundle::manifest::Need;
 use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Refusal, Trust, VerifiedBundle, verify};
-use bfp_enforcer::apply::{ApplyError, apply};
+use bfp_enforcer::apply::{Applied, ApplyError, apply};
 use bfp_enforcer::doctor;
 use bfp_enforcer::pins::{Pins, PinsError, ROOT};
 use bfp_enforcer::status::{self, StatusError};
 use bfp_enforcer::trust::{self, TrustError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// What these programs enforce. Pins are not yet among it: a policy that needs them is refused, never
-/// weakened.
-const OFFERS: [Need; 2] = [Need::BpfLsm, Need::RawSockets];
+/// What these programs enforce. A policy that needs more is refused, never weakened.
+const OFFERS: [Need; 3] = [Need::BpfLsm, Need::Verity, Need::RawSockets];
 
 /// The programs for the kernel.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(env!("BFP_EBPF_OBJECT"));
@@ -153,7 +152,15 @@ fn main() -> ExitCode {
 
 fn apply_bundle(arguments: &BundleArguments) -> Result<String, Failure> {
     with_bundle(arguments, |bundle, now| {
-        let about = apply(PROGRAMS, bundle, now)?;
+        let Applied { about, impostors } = apply(PROGRAMS, bundle, now)?;
+        for path in impostors {
+            // Where standard error is closed, the policy is enforced all the same.
+            let _ = writeln!(
+                io::stderr(),
+                "bfp-enforcer: warning: the content of `{path}` is none that the policy pins: it holds no grants\n  \
+                 help: install the build that the policy names and enable fs-verity on it (`fsverity enable {path}`)"
+            );
+        }
         Ok(format!("policy `{}` revision {} is enforced\n", about.policy, about.revision))
     })
 }

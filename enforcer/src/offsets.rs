@@ -70,12 +70,18 @@ pub struct Kernel {
     /// Splice and sendfile hand pages to a socket by an operation of their own (until 6.5), so that no
     /// hook of sockets is asked.
     pub splice_is_no_send: bool,
+    /// The type number of the function by which programs learn the fs-verity digest of a file (since 6.8).
+    pub fsverity_digest: Option<u32>,
 }
 
 impl Kernel {
     /// Finds out.
     pub fn of(btf: &Btf<'_>) -> Result<Kernel, OffsetError> {
-        Ok(Kernel { offsets: find(btf)?, splice_is_no_send: btf.member("proto_ops", "sendpage").is_some() })
+        Ok(Kernel {
+            offsets: find(btf)?,
+            splice_is_no_send: btf.member("proto_ops", "sendpage").is_some(),
+            fsverity_digest: btf.function("bpf_get_fsverity_digest"),
+        })
     }
 }
 

@@ -115,6 +115,31 @@ pub(crate) fn fill(map: &MapData, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// `struct fsverity_digest` with room for the longest digest, include/uapi/linux/fsverity.h.
+#[repr(C)]
+struct VerityDigest {
+    algorithm: u16,
+    size: u16,
+    digest: [u8; 64],
+}
+
+/// `FS_IOC_MEASURE_VERITY`
+const MEASURE_VERITY: libc::c_ulong = 0xc004_6686;
+/// `FS_VERITY_HASH_ALG_SHA256`
+const SHA256: u16 = 1;
+
+/// The fs-verity digest of a file; `None` where it is of another kind than SHA-256.
+pub(crate) fn measure_verity(file: BorrowedFd<'_>) -> io::Result<Option<[u8; 32]>> {
+    let mut found = VerityDigest { algorithm: 0, size: 64, digest: [0; 64] };
+    // SAFETY: the kernel writes as many bytes of a digest as `size` says there is room for.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), MEASURE_VERITY, &raw mut found) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let digest = found.digest.first_chunk().copied();
+    Ok(digest.filter(|_| found.algorithm == SHA256 && found.size == 32))
+}
+
 /// A handle on the process that runs this.
 pub(crate) fn own_pidfd() -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only.

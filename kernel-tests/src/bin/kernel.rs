@@ -87,7 +87,7 @@ fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, Str
         guest = guest.module(module);
     }
     // The set-up installs it; where it is missing, the scenario that needs it fails.
-    guest = guest.file("/usr/bin/strace", "/bin/strace");
+    guest = guest.file("/usr/bin/strace", "/bin/strace").file("/usr/bin/fsverity", "/bin/fsverity");
     let filter = arguments.only.as_ref().map_or_else(String::new, |only| format!(" --only '{only}'"));
     guest.run(&format!("suite{filter}")).map_err(|failure| format!("kernel {series}: {failure}"))
 }
@@ -108,6 +108,7 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
         .collect();
     folders.sort();
     attacks(&arguments.attacks, root, &bfpc, &key)?;
+    pinned(&arguments.programs, root, &bfpc, &key)?;
     for folder in folders {
         let name = folder.file_name().unwrap_or_default();
         let target = root.join("bundles").join(name);
@@ -131,6 +132,22 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
         )?;
     }
     Ok(())
+}
+
+/// The policy that pins the probe as the signer.
+const PINNED: &str = "fixtures/pinned/policy.bfp";
+
+/// Lays out /pinned for the guest: the probe of this machine is the build that its policy pins.
+fn pinned(programs: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
+    let sources = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let policy = sources.path().join("policy.bfp");
+    fs::copy(PINNED, &policy).map_err(|error| format!("{PINNED}: {error}"))?;
+    let build = programs.join("probe");
+    fs::copy(&build, sources.path().join("signer")).map_err(|error| format!("{}: {error}", build.display()))?;
+    call(Command::new(bfpc).arg("lock").arg(&policy))?;
+    let target = root.join("pinned");
+    fs::create_dir_all(&target).map_err(|error| error.to_string())?;
+    call(Command::new(bfpc).arg("build").arg(policy).arg("-o").arg(target.join("policy.bfpb")).arg("--key").arg(key))
 }
 
 /// Lays out /attacks for the guest.

@@ -1,5 +1,5 @@
 //! What no table can say: when a process started, where its file came from, what became of the
-//! enforcer. Every scenario works on one policy, fixtures/accept/signer-kms (the demo's): only
+//! enforcer. Every scenario but those of [`pinned`] works on one policy, fixtures/accept/signer-kms (the demo's): only
 //! /usr/bin/signer reaches the KMS, and it reaches nothing else.
 //!
 //! What enters: the folder with the bundles. What leaves: one check for each scenario. A scenario
@@ -11,6 +11,7 @@ mod bundle;
 pub(crate) mod host;
 mod identity;
 mod lifetime;
+mod pinned;
 
 use std::path::Path;
 
@@ -22,9 +23,16 @@ use host::Host;
 type Scenario = (&'static str, fn(&Host) -> Result<(), String>);
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
-    [identity::SCENARIOS, addresses::SCENARIOS, lifetime::SCENARIOS, bundle::SCENARIOS, apply::SCENARIOS]
-        .into_iter()
-        .flatten()
+    [
+        identity::SCENARIOS,
+        addresses::SCENARIOS,
+        lifetime::SCENARIOS,
+        bundle::SCENARIOS,
+        apply::SCENARIOS,
+        pinned::SCENARIOS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {

@@ -1,0 +1,100 @@
+//! Whether a file has a content that the policy pins: its fs-verity digest is listed for the program.
+//!
+//! Two ways, and either is enough. The kernel tells the digest of a file that is executed, where it has
+//! the function for it (`bpf_get_fsverity_digest`, since 6.8, for LSM programs). And the files that the
+//! enforcer measured when it applied the policy are known by their inodes: a file with fs-verity never
+//! changes again (Documentation/filesystems/fsverity.rst), and a number that is used again comes with
+//! another generation.
+
+use core::{ffi::c_void, mem::MaybeUninit, ptr};
+
+use aya_ebpf::{
+    bindings::{BPF_F_RDONLY_PROG, bpf_dynptr, task_struct},
+    btf_maps::HashMap,
+    helpers::generated::bpf_dynptr_from_mem,
+    macros::btf_map,
+};
+use bfp_bundle::{
+    identity::{Content, PinnedContent, PinnedInode},
+    label::ProgramId,
+};
+
+use crate::{
+    kernel::{self, Pointer, member},
+    labels,
+    storage::{Missing, TaskStorage},
+};
+
+/// The digests that the policy lists, filled by the enforcer and frozen.
+#[btf_map]
+static DIGESTS: HashMap<PinnedContent, u64, 1, { BPF_F_RDONLY_PROG as usize }> = HashMap::new();
+
+/// The files that the enforcer measured, likewise.
+#[btf_map]
+static INODES: HashMap<PinnedInode, u64, 1, { BPF_F_RDONLY_PROG as usize }> = HashMap::new();
+
+/// Where the kernel writes a digest for the task that executes. Not one place for a processor: these
+/// programs can be interrupted by others of their kind.
+#[unsafe(link_section = ".maps")]
+#[unsafe(no_mangle)]
+static MEASURED: TaskStorage<Measured> = TaskStorage::new();
+
+/// `struct fsverity_digest` with room for SHA-256, include/uapi/linux/fsverity.h.
+#[repr(C)]
+struct Measured {
+    algorithm: u16,
+    size: u16,
+    digest: Content,
+}
+
+const MEASURED_SIZE: u32 = size_of::<Measured>() as u32;
+/// `FS_VERITY_HASH_ALG_SHA256`
+const SHA256: u16 = 1;
+
+/// A call that the enforcer directs to the kernel's function of this name, or replaces by an error where
+/// the kernel has none (enforcer/src/kfunc.rs).
+const BPF_GET_FSVERITY_DIGEST: usize = 0x6266_7001;
+
+/// Whether the policy pins the content of the executed `file` for `program`.
+///
+/// # Safety
+/// `file` is a trusted `struct file *` to the verifier, and `task` the task that runs now.
+#[inline(always)]
+pub unsafe fn is_pinned(task: *mut task_struct, file: Pointer, program: ProgramId) -> bool {
+    // SAFETY: the caller's obligation; `place` is the map's memory when it is not null.
+    unsafe {
+        let place = MEASURED.get(task, Missing::Create);
+        if place.is_null() {
+            return false;
+        }
+        (*place).algorithm = 0;
+        let mut digest = MaybeUninit::<bpf_dynptr>::uninit();
+        if bpf_dynptr_from_mem(place.cast(), MEASURED_SIZE, 0, digest.as_mut_ptr()) != 0 {
+            return false;
+        }
+        let get_digest: unsafe extern "C" fn(Pointer, *const bpf_dynptr) -> i32 =
+            core::mem::transmute(BPF_GET_FSVERITY_DIGEST);
+        if get_digest(file, digest.as_ptr()) != 0 || (*place).algorithm != SHA256 {
+            return false;
+        }
+        DIGESTS.get(&PinnedContent { program, digest: ptr::read(&raw const (*place).digest) }).is_some()
+    }
+}
+
+/// Whether `file` is one that the enforcer measured for `program`.
+///
+/// # Safety
+/// `file` is a `struct file *` to the verifier.
+#[inline(always)]
+pub unsafe fn is_bound(file: Pointer, program: ProgramId) -> bool {
+    // SAFETY: the caller's obligation, and the members are what their names say.
+    unsafe {
+        let dentry: Pointer = member(kernel::member_address(file, &kernel::file__f_path), &kernel::path__dentry);
+        match labels::inode(dentry) {
+            Some(inode) => INODES.get(&PinnedInode { inode, program }).is_some(),
+            None => false,
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Measured>() == 36 && size_of::<*const c_void>() == 8);
