@@ -15,6 +15,8 @@ use thiserror::Error;
 
 /// The longest name, without the final dot.
 const LONGEST_NAME: usize = 253;
+/// No longer text becomes a name, whatever IDNA makes of it.
+const LONGEST_TEXT: usize = 4096;
 /// The longest part between two dots.
 const LONGEST_LABEL: usize = 63;
 
@@ -100,6 +102,9 @@ fn canonical(bare: &str, written: &str) -> Result<String, NameError> {
     // IDNA would take an empty last part for the root.
     if bare.split('.').any(str::is_empty) {
         return Err(NameError::EmptyLabel { written: written.to_owned() });
+    }
+    if bare.len() > LONGEST_TEXT {
+        return Err(NameError::TooLong { written: written.to_owned(), length: bare.len() });
     }
     // Before IDNA, whose errors do not say which character it was.
     for label in bare.split('.') {

@@ -7,7 +7,6 @@
 pub(crate) mod coverage;
 mod error;
 mod name_use;
-mod nearest;
 pub(crate) mod network_list;
 mod ranges;
 #[cfg(test)]
@@ -15,7 +14,6 @@ mod tests;
 
 pub use self::error::ResolveError;
 pub use self::name_use::dns_names;
-use self::nearest::nearest;
 use self::network_list::ListFault;
 
 use std::cell::RefCell;
@@ -28,10 +26,12 @@ use miette::Diagnostic;
 use crate::dns_name::{DnsName, NameError};
 use crate::load::Loaded;
 use crate::lock::{Lock, Stability};
+use crate::nearest::did_you_mean;
 use crate::policy::{
     Accepted, Addresses, Default, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program,
     ProgramIndex, ResolvedPolicy, Rule, Subjects, Test,
 };
+use crate::source;
 
 /// Resolves a policy. `stem` names it where the text does not.
 pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolicy, Vec<ResolveError>> {
@@ -104,6 +104,10 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
     Ok(ResolvedPolicy {
         name: name.map_or_else(|| stem.to_owned(), |name| name.node.clone()),
         programs: resolver.paths.take(),
+        declared_programs: {
+            let declared = resolver.known_programs.take().into_iter();
+            declared.map(|(name, programs)| (name.to_owned(), programs)).collect()
+        },
         rules,
         default: match default {
             Some(Spanned { node: syntax::Default::Deny, span }) => Default::Deny(span),
@@ -330,6 +334,20 @@ impl<'a> Resolver<'a> {
     }
 
     fn program(&self, path: &syntax::Quoted, declared: Option<&str>, pins: Vec<[u8; 32]>) -> Option<ProgramIndex> {
+        if let Some(length) = path.node.split('/').map(str::len).find(|length| *length > source::LONGEST_FILE_NAME) {
+            self.fail(ResolveError::LongPath {
+                what: "a file's name",
+                length,
+                limit: source::LONGEST_FILE_NAME,
+                span: path.span,
+            });
+            return None;
+        }
+        if path.node.len() > source::LONGEST_PATH {
+            let length = path.node.len();
+            self.fail(ResolveError::LongPath { what: "a path", length, limit: source::LONGEST_PATH, span: path.span });
+            return None;
+        }
         if !is_program_path(&path.node) {
             self.fail(ResolveError::Path { path: path.node.clone(), span: path.span });
             return None;
@@ -469,7 +487,7 @@ impl<'a> Resolver<'a> {
         if declared.is_some() || BUILTIN.contains(&name) {
             return self.wrong_kind(name, "host", "program", span, declared);
         }
-        let near = nearest(name, self.programs.keys().copied());
+        let near = did_you_mean(name, self.programs.keys().copied());
         let help = near.unwrap_or_else(|| format!("declare it: `program {name} = \"/usr/bin/{name}\"`"));
         self.fail(ResolveError::UnknownName { kind: "program", name: name.to_owned(), help, span });
     }
@@ -478,7 +496,7 @@ impl<'a> Resolver<'a> {
         if let Some(program) = self.programs.get(name) {
             return self.wrong_kind(name, "program", "host", span, Some(program.name.span));
         }
-        let help = nearest(name, self.hosts.keys().copied().chain(BUILTIN)).unwrap_or_else(|| {
+        let help = did_you_mean(name, self.hosts.keys().copied().chain(BUILTIN)).unwrap_or_else(|| {
             format!("declare it: `host {name} = {name}.example.com:443`, or quote it if it is a DNS name")
         });
         self.fail(ResolveError::UnknownName { kind: "host", name: name.to_owned(), help, span });
@@ -574,8 +592,7 @@ fn everywhere(ranges: Vec<Addresses>, ports: &[PortRange]) -> Vec<Destination> {
 
 fn is_program_path(path: &str) -> bool {
     path.strip_prefix('/').is_some_and(|rest| {
-        rest.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && part.len() <= 255)
-            && !rest.contains('\0')
+        rest.split('/').all(|part| !part.is_empty() && part != "." && part != "..") && !rest.contains('\0')
     })
 }
 

@@ -47,7 +47,7 @@ pub fn parse_within(text: &str, file: Span) -> Result<Policy, Vec<SyntaxError>> 
     if errors.is_empty() {
         Ok(policy)
     } else {
-        errors.sort_by_key(SyntaxError::start);
+        errors.sort_by_cached_key(SyntaxError::start);
         // A comment inside a test is scanned twice.
         errors.dedup();
         Err(errors)
