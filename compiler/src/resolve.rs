@@ -8,6 +8,7 @@ pub(crate) mod coverage;
 mod error;
 mod name_use;
 pub(crate) mod network_list;
+mod program_path;
 mod ranges;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,6 @@ use crate::policy::{
     Accepted, Addresses, Default, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program,
     ProgramIndex, ResolvedPolicy, Rule, Subjects, Test,
 };
-use crate::source;
 
 /// Resolves a policy. `stem` names it where the text does not.
 pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolicy, Vec<ResolveError>> {
@@ -334,22 +334,8 @@ impl<'a> Resolver<'a> {
     }
 
     fn program(&self, path: &syntax::Quoted, declared: Option<&str>, pins: Vec<[u8; 32]>) -> Option<ProgramIndex> {
-        if let Some(length) = path.node.split('/').map(str::len).find(|length| *length > source::LONGEST_FILE_NAME) {
-            self.fail(ResolveError::LongPath {
-                what: "a file's name",
-                length,
-                limit: source::LONGEST_FILE_NAME,
-                span: path.span,
-            });
-            return None;
-        }
-        if path.node.len() > source::LONGEST_PATH {
-            let length = path.node.len();
-            self.fail(ResolveError::LongPath { what: "a path", length, limit: source::LONGEST_PATH, span: path.span });
-            return None;
-        }
-        if !is_program_path(&path.node) {
-            self.fail(ResolveError::Path { path: path.node.clone(), span: path.span });
+        if let Err(error) = program_path::check(path) {
+            self.fail(error);
             return None;
         }
         let declaration = declared.and_then(|name| self.programs.get(name));
@@ -588,12 +574,6 @@ impl<'a> Resolver<'a> {
 
 fn everywhere(ranges: Vec<Addresses>, ports: &[PortRange]) -> Vec<Destination> {
     ranges.into_iter().map(|addresses| Destination { addresses, ports: ports.to_vec() }).collect()
-}
-
-fn is_program_path(path: &str) -> bool {
-    path.strip_prefix('/').is_some_and(|rest| {
-        rest.split('/').all(|part| !part.is_empty() && part != "." && part != "..") && !rest.contains('\0')
-    })
 }
 
 fn not_a_name(reason: NameError, span: Span) -> ResolveError {

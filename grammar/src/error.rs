@@ -84,8 +84,10 @@ pub enum SyntaxError {
         label: String,
         /// Which scripts.
         scripts: String,
-        /// Where.
-        #[label("of several scripts")]
+        /// The code point of the first letter that is not Latin, and its script.
+        stranger: String,
+        /// Where that stands.
+        #[label("{stranger}")]
         span: Span,
     },
 

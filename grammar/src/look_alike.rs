@@ -15,6 +15,17 @@ use crate::syntax::Span;
 /// The ASCII character that this one looks like; `None` for ASCII, and for what looks like nothing in it.
 fn ascii_like(c: char) -> Option<char> {
     match c {
+        // To the table these are like small capitals, and to a reader like what they are beside.
+        'к' | 'κ' => Some('k'),
+        'м' => Some('m'),
+        'т' | 'τ' => Some('t'),
+        _ => twin(c),
+    }
+}
+
+/// As [`ascii_like`], where nobody could tell the two apart.
+fn twin(c: char) -> Option<char> {
+    match c {
         _ if c.is_ascii() => None,
         '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(c) - 0xFEE0),
         '\u{201C}'..='\u{201F}' | '\u{2033}' | '\u{2036}' | '\u{AB}' | '\u{BB}' => Some('"'),
@@ -81,14 +92,19 @@ pub(crate) fn in_dns_name(name: &str, start: usize) -> Option<SyntaxError> {
         // Latin beside Chinese, Japanese or Korean is how names are written there.
         let mixed = !label.is_single_script() && label.detect_restriction_level() > RestrictionLevel::HighlyRestrictive;
         let dressed_up =
-            ends_in_ascii && label.chars().filter(|c| !c.is_ascii()).all(|c| foreign(c) && ascii_like(c).is_some());
-        if !mixed && !dressed_up {
+            ends_in_ascii && label.chars().filter(|c| !c.is_ascii()).all(|c| foreign(c) && twin(c).is_some());
+        // IDNA maps these to ASCII, so that none of them has a name of its own.
+        let full_width = label.chars().any(|c| script(c) == "full-width");
+        if !mixed && !dressed_up && !full_width {
             continue;
         }
-        let help = format!(
-            "write `{}`; if this very name is meant, write its A-label, which begins with `xn--`",
-            meant(label).unwrap_or_default()
-        );
+        let meant = meant(label).unwrap_or_default();
+        let help = match full_width {
+            true => format!("write `{meant}`"),
+            false => {
+                format!("write `{meant}`; if this very name is meant, write its A-label, which begins with `xn--`")
+            }
+        };
         if let Some(error) = error_where(label, label_start, help, foreign) {
             return Some(error);
         }
@@ -98,10 +114,13 @@ pub(crate) fn in_dns_name(name: &str, start: usize) -> Option<SyntaxError> {
                 scripts.push(script);
             }
         }
+        let (first, stranger) = label.char_indices().find(|(_, c)| !c.is_ascii() && foreign(*c))?;
+        let start = label_start + first;
         return Some(SyntaxError::MixedScripts {
             label: label.to_owned(),
             scripts: scripts.join(" and "),
-            span: Span { start: label_start, end: label_start + label.len() },
+            stranger: named(stranger),
+            span: Span { start, end: start + stranger.len_utf8() },
         });
     }
     None
@@ -113,7 +132,8 @@ mod tests {
 
     #[test]
     fn letters_of_other_scripts_look_like_ascii() {
-        for (word, ascii) in [("аllow", "allow"), ("kmѕ", "kms"), ("κοο", "κoo"), ("ｄｅｎｙ", "deny"), ("–>", "->")]
+        for (word, ascii) in
+            [("аllow", "allow"), ("kmѕ", "kms"), ("κμ", "kμ"), ("ΑΒ", "AB"), ("ｄｅｎｙ", "deny"), ("–>", "->")]
         {
             assert_eq!(meant(word).as_deref(), Some(ascii), "{word}");
         }
@@ -145,6 +165,6 @@ mod tests {
         assert_eq!(at("kmѕ.internal"), Some(12));
         assert_eq!(at("api.ѕсоре.com"), Some(14), "Cyrillic throughout");
         assert_eq!(at("ｋms.internal"), Some(10));
-        assert_eq!(at("abcשd.example"), Some(10), "no letter of it looks like another");
+        assert_eq!(at("abcשd.example"), Some(13), "no letter of it looks like another");
     }
 }
