@@ -47,11 +47,11 @@ pub enum NameError {
     )]
     Wildcard { written: String },
 
-    #[error("`{written}` is {length} bytes long, and a DNS name holds at most {LONGEST_NAME}")]
+    #[error("`{}` is {length} bytes long, and a DNS name holds at most {LONGEST_NAME}", shortened(.written))]
     #[diagnostic(code(name::too_long), help("write a shorter name"))]
     TooLong { written: String, length: usize },
 
-    #[error("`{label}` is {length} bytes long, and a part of a DNS name holds at most {LONGEST_LABEL}")]
+    #[error("`{}` is {length} bytes long, and a part of a DNS name holds at most {LONGEST_LABEL}", shortened(.label))]
     #[diagnostic(code(name::label_too_long), help("shorten this part of the name"))]
     LabelTooLong { label: String, length: usize },
 
@@ -70,6 +70,14 @@ pub enum NameError {
     #[error("`{written}` is not an internationalised name")]
     #[diagnostic(code(name::not_idna), help("check the spelling: IDNA has no encoding for a part of this name"))]
     NotIdna { written: String },
+}
+
+/// The begin of a long name, so that the sentence about it is read.
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(400) {
+        Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),
+        None => name.to_owned(),
+    }
 }
 
 impl DnsName {

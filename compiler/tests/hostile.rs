@@ -102,7 +102,7 @@ fn lock_of_nonsense_is_told_at_its_place() {
         ("version = \"1\"\n", "a number belongs here"),
         ("version = [2]\n", "a number belongs here"),
         ("version = 2\nname = 7\n", "policy.bfp.lock:2:8]"),
-        ("version = 2\n\u{0}\n", "policy.bfp.lock:2:1]"),
+        ("version = 2\n\u{0}\n", "policy.bfp.lock:2:2]"),
         ("version = 99999999999999999999\n", "policy.bfp.lock:1:"),
         ("version = 2\n[[name]]\nname = \"kms.internal\"\naddresses = [\"10.0.0.999\"]\n", "policy.bfp.lock:"),
     ] {
