@@ -334,7 +334,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn program(&self, path: &syntax::Quoted, declared: Option<&str>, pins: Vec<[u8; 32]>) -> Option<ProgramIndex> {
-        if let Err(error) = program_path::check(path) {
+        if let Some(error) = program_path::fault(path) {
             self.fail(error);
             return None;
         }

@@ -5,16 +5,17 @@ use bfp_grammar::syntax::Quoted;
 use super::ResolveError;
 use crate::source::{LONGEST_FILE_NAME, LONGEST_PATH};
 
-pub(super) fn check(path: &Quoted) -> Result<(), ResolveError> {
+/// What is wrong with it; nothing where it is one.
+pub(super) fn fault(path: &Quoted) -> Option<ResolveError> {
     let (written, span) = (path.node.as_str(), path.span);
     if let Some(length) = written.split('/').map(str::len).find(|length| *length > LONGEST_FILE_NAME) {
-        return Err(ResolveError::LongPath { what: "a file's name", length, limit: LONGEST_FILE_NAME, span });
+        return Some(ResolveError::LongPath { what: "a file's name", length, limit: LONGEST_FILE_NAME, span });
     }
     if written.len() > LONGEST_PATH {
-        return Err(ResolveError::LongPath { what: "a path", length: written.len(), limit: LONGEST_PATH, span });
+        return Some(ResolveError::LongPath { what: "a path", length: written.len(), limit: LONGEST_PATH, span });
     }
     let is_path = written.strip_prefix('/').is_some_and(|rest| {
         rest.split('/').all(|part| !part.is_empty() && part != "." && part != "..") && !rest.contains('\0')
     });
-    if is_path { Ok(()) } else { Err(ResolveError::Path { path: written.to_owned(), span }) }
+    (!is_path).then(|| ResolveError::Path { path: written.to_owned(), span })
 }
