@@ -2,6 +2,7 @@
 //! a bundle alike.
 
 use bfp_bundle::debug::{Debug, DebugEffect, DebugRule};
+use bfp_bundle::decide::Reason;
 use bfp_bundle::identity::Executable;
 use bfp_bundle::image::{Image, NamedExecutable};
 use bfp_bundle::label::{Label, Proof};
@@ -62,7 +63,7 @@ pub struct Judgement {
     /// Whether the request may go on.
     pub is_allowed: bool,
     /// Why.
-    pub reason: bfp_bundle::decide::Reason,
+    pub reason: Reason,
     /// The rule that decided.
     pub rule: Option<usize>,
     /// The audit rule that would refuse it.
@@ -104,10 +105,35 @@ impl Compiled {
     pub fn judge(&self, label: &Label, asked: Asked) -> Judgement {
         let verdict = judge(&self.image, label, asked);
         let number = |rule: u32| (rule != NO_RULE).then_some(rule as usize);
-        let (rule, audited) = (number(verdict.rule), number(verdict.audited));
+        let (mut rule, mut audited) = (number(verdict.rule), number(verdict.audited));
+        // The tables name one `only` for everyone whom any of them refuses.
+        if verdict.reason == Reason::Exclusive {
+            rule = self.refusing(rule, label, asked);
+        }
+        audited = self.refusing(audited, label, asked);
         let mut others = self.applying(label, asked);
         others.retain(|other| Some(*other) != rule && Some(*other) != audited);
         Judgement { is_allowed: verdict.is_allowed(), reason: verdict.reason, rule, audited, others }
+    }
+
+    /// In place of an `only` rule that admits a program: another one of its kind that does not, where there is
+    /// one, since the verdict is about that.
+    fn refusing(&self, named: Option<usize>, label: &Label, asked: Asked) -> Option<usize> {
+        let admits = |rule: &DebugRule| {
+            let proven = label.flags & Label::PROVEN != 0;
+            proven && self.subjects(rule).any(|executable| executable.program == label.program)
+        };
+        let rule = self.rule(named?)?;
+        if rule.effect != DebugEffect::Exclusive || !admits(rule) {
+            return named;
+        }
+        let covering = cells(&self.image, asked);
+        let others = covering.iter().filter_map(|cell| self.debug.cells.get(*cell as usize)).flatten();
+        let refuses = |other: &DebugRule| {
+            other.effect == DebugEffect::Exclusive && other.is_audited == rule.is_audited && !admits(other)
+        };
+        let other = others.map(|number| *number as usize).find(|number| self.rule(*number).is_some_and(refuses));
+        other.or(named)
     }
 
     /// The rules that apply to a request: `only P -> D` to every request into D, the others to those of

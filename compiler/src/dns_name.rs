@@ -15,6 +15,8 @@ use thiserror::Error;
 
 /// The longest name, without the final dot.
 const LONGEST_NAME: usize = 253;
+/// No longer text becomes a name, whatever IDNA makes of it.
+const LONGEST_TEXT: usize = 4096;
 /// The longest part between two dots.
 const LONGEST_LABEL: usize = 63;
 
@@ -45,11 +47,11 @@ pub enum NameError {
     )]
     Wildcard { written: String },
 
-    #[error("`{written}` is {length} bytes long, and a DNS name holds at most {LONGEST_NAME}")]
+    #[error("`{}` is {length} bytes long, and a DNS name holds at most {LONGEST_NAME}", shortened(.written))]
     #[diagnostic(code(name::too_long), help("write a shorter name"))]
     TooLong { written: String, length: usize },
 
-    #[error("`{label}` is {length} bytes long, and a part of a DNS name holds at most {LONGEST_LABEL}")]
+    #[error("`{}` is {length} bytes long, and a part of a DNS name holds at most {LONGEST_LABEL}", shortened(.label))]
     #[diagnostic(code(name::label_too_long), help("shorten this part of the name"))]
     LabelTooLong { label: String, length: usize },
 
@@ -68,6 +70,14 @@ pub enum NameError {
     #[error("`{written}` is not an internationalised name")]
     #[diagnostic(code(name::not_idna), help("check the spelling: IDNA has no encoding for a part of this name"))]
     NotIdna { written: String },
+}
+
+/// The begin of a long name, so that the sentence about it is read.
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(400) {
+        Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),
+        None => name.to_owned(),
+    }
 }
 
 impl DnsName {
@@ -100,6 +110,9 @@ fn canonical(bare: &str, written: &str) -> Result<String, NameError> {
     // IDNA would take an empty last part for the root.
     if bare.split('.').any(str::is_empty) {
         return Err(NameError::EmptyLabel { written: written.to_owned() });
+    }
+    if bare.len() > LONGEST_TEXT {
+        return Err(NameError::TooLong { written: written.to_owned(), length: bare.len() });
     }
     // Before IDNA, whose errors do not say which character it was.
     for label in bare.split('.') {

@@ -54,4 +54,8 @@ pub mod difference;
 
 pub mod drawing;
 
+pub mod error_page;
+
+mod nearest;
+
 pub mod xml;

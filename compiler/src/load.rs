@@ -12,7 +12,7 @@ use miette::Diagnostic;
 use sha2::{Digest, Sha256};
 
 use crate::pipeline::Findings;
-use crate::source::SourceError;
+use crate::source::{self, SourceError};
 use crate::source_map::SourceMap;
 
 /// Where files are read from: a disk, a revision of a repository, or a test.
@@ -63,10 +63,13 @@ pub const MAX_BYTES: usize = 64 << 20;
 pub enum LoadError {
     /// It cannot be read.
     #[error("{reason}")]
-    #[diagnostic(code(load::unreadable), help("paths are relative to the file that they stand in"))]
+    #[diagnostic(code(load::unreadable))]
     Unreadable {
         /// Why.
         reason: SourceError,
+        /// What to do about it.
+        #[help]
+        help: String,
         /// Where it is named.
         #[label("named here")]
         span: Span,
@@ -94,6 +97,35 @@ pub enum LoadError {
         #[label("not relative")]
         span: Span,
     },
+    /// A path that leads to a directory.
+    #[error("`{written}` names a directory, not a file")]
+    #[diagnostic(code(load::path), help("name the file in it, such as `common/corp.bfp`"))]
+    Directory {
+        /// What was written.
+        written: String,
+        /// Where.
+        #[label("no file")]
+        span: Span,
+    },
+    /// A path that no file system holds.
+    #[error("no file has this path: {what} has at most {limit} bytes, and this one has {length}")]
+    #[diagnostic(
+        code(load::path),
+        help(
+            "check the path: Linux opens no file whose name is longer than 255 bytes, or whose path is longer than 4095"
+        )
+    )]
+    TooLong {
+        /// The part, or the whole.
+        what: &'static str,
+        /// How long it is.
+        length: usize,
+        /// How long it may be.
+        limit: usize,
+        /// Where.
+        #[label("{length} bytes, at most {limit}")]
+        span: Span,
+    },
     /// Files without end.
     #[error("the policy is written in more than {MAX_FILES} files, or in more than {} MiB", MAX_BYTES >> 20)]
     #[diagnostic(code(load::too_large), help("check that no link leads back to a file that includes this one"))]
@@ -102,6 +134,30 @@ pub enum LoadError {
         #[label("too much")]
         span: Span,
     },
+}
+
+/// What a file is named for.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Policy,
+    Artifact,
+    List,
+}
+
+fn unreadable(reason: SourceError, purpose: Purpose, span: Span) -> LoadError {
+    let help = match (&reason, purpose) {
+        (SourceError::Missing { .. }, Purpose::Policy) => {
+            "check the name: a path is relative to the file that it stands in".to_owned()
+        }
+        (SourceError::Missing { .. }, Purpose::Artifact) => {
+            "build the artifact first, or correct the path, which is relative to the file that it stands in".to_owned()
+        }
+        (SourceError::Missing { .. }, Purpose::List) => {
+            "fetch the list first, or correct the path, which is relative to the file that it stands in".to_owned()
+        }
+        _ => reason.help().map_or_else(String::new, |help| help.to_string()),
+    };
+    LoadError::Unreadable { reason, help, span }
 }
 
 /// Reads a policy and all that it names. Errors come with the texts that they are about.
@@ -126,7 +182,9 @@ pub fn load_text(
     if loader.errors.is_empty() {
         return Ok(loader.loaded);
     }
-    loader.errors.sort_by_key(|finding| finding.labels().and_then(|labels| labels.map(|label| label.offset()).min()));
+    loader
+        .errors
+        .sort_by_cached_key(|finding| finding.labels().and_then(|labels| labels.map(|label| label.offset()).min()));
     Err((loader.errors, loader.loaded.sources))
 }
 
@@ -186,7 +244,7 @@ impl Loader<'_> {
                 self.fail(LoadError::TooLarge { span: file.span });
             }
             Ok(text) => return self.file(path.display().to_string(), name, &text),
-            Err(reason) => self.fail(LoadError::Unreadable { reason, span: file.span }),
+            Err(reason) => self.fail(unreadable(reason, Purpose::Policy, file.span)),
         }
         Vec::new()
     }
@@ -196,13 +254,21 @@ impl Loader<'_> {
         let written = Path::new(&file.node);
         let is_relative = written.components().all(|part| !matches!(part, Component::RootDir | Component::Prefix(_)));
         let name = normal(&Path::new(from).parent().unwrap_or(Path::new("")).join(written));
-        match name.file_name() {
-            Some(_) if is_relative && !file.node.ends_with('/') => Some(name.to_string_lossy().into_owned()),
-            _ => {
-                self.fail(LoadError::Path { written: file.node.clone(), span: file.span });
-                None
-            }
-        }
+        let long_part = file.node.split('/').map(str::len).find(|length| *length > source::LONGEST_FILE_NAME);
+        let (written, span) = (file.node.clone(), file.span);
+        let error = if let Some(length) = long_part {
+            LoadError::TooLong { what: "a file's name", length, limit: source::LONGEST_FILE_NAME, span }
+        } else if written.len() > source::LONGEST_PATH {
+            LoadError::TooLong { what: "a path", length: written.len(), limit: source::LONGEST_PATH, span }
+        } else if !is_relative {
+            LoadError::Path { written, span }
+        } else if written.ends_with('/') || name.file_name().is_none() {
+            LoadError::Directory { written, span }
+        } else {
+            return Some(name.to_string_lossy().into_owned());
+        };
+        self.fail(error);
+        None
     }
 
     /// Reads the lists and artifacts that a statement names.
@@ -227,7 +293,7 @@ impl Loader<'_> {
             let Some(name) = self.beside(file, from) else { continue };
             match self.read.verity_digest(&self.directory.join(name)) {
                 Ok(digest) => drop(self.loaded.digests.insert(file.span, digest)),
-                Err(reason) => self.fail(LoadError::Unreadable { reason, span: file.span }),
+                Err(reason) => self.fail(unreadable(reason, Purpose::Artifact, file.span)),
             }
         }
         for file in walk.lists {
@@ -240,7 +306,7 @@ impl Loader<'_> {
             };
             match found {
                 Ok(list) => drop(self.loaded.lists.insert(file.span, list)),
-                Err(reason) => self.fail(LoadError::Unreadable { reason, span: file.span }),
+                Err(reason) => self.fail(unreadable(reason, Purpose::List, file.span)),
             }
         }
     }

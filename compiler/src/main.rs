@@ -8,7 +8,7 @@
 mod bundle_command;
 mod diff_command;
 mod drift_command;
-mod error_page;
+mod explain_code_command;
 mod explain_command;
 mod git_revision;
 mod graph_command;
@@ -230,7 +230,7 @@ fn main() -> ExitCode {
         Command::Verify { bundle, trust } => report::end(human, bundle_command::verify(&bundle, &trust)),
         Command::Inspect(arguments) => report::end(human, inspect_command::inspect(&arguments)),
         Command::Explain(arguments) => report::end(human, explain_command::explain(&arguments)),
-        Command::ExplainCode { code } => report::end(human, error_page::explain(code.as_deref())),
+        Command::ExplainCode { code } => report::end(human, explain_code_command::explain(code.as_deref())),
         Command::Test(arguments) => report::end(human, test_command::test(&arguments)),
         Command::Diff(arguments) => report::end(human, diff_command::diff(&arguments)),
         Command::Graph(arguments) => report::end(human, graph_command::graph(&arguments)),

@@ -19,6 +19,8 @@ pub struct ResolvedPolicy {
     pub name: String,
     /// The executables that it names, in the order of their first mention.
     pub programs: Vec<Program>,
+    /// What each name stands for that rules call programs by.
+    pub declared_programs: BTreeMap<String, BTreeSet<ProgramIndex>>,
     /// The rules, in the order of the text; `only P -> only D` is two rules with one span.
     pub rules: Vec<Rule>,
     /// What holds when nothing refuses.

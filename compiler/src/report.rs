@@ -5,6 +5,7 @@
 //! format for machines there is one document on the standard output, also where nothing is wrong, and the
 //! standard error is empty. The exit code does not depend on the format.
 
+mod clipped;
 mod github;
 pub(crate) mod human;
 mod json;

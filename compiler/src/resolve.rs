@@ -7,15 +7,14 @@
 pub(crate) mod coverage;
 mod error;
 mod name_use;
-mod nearest;
 pub(crate) mod network_list;
+mod program_path;
 mod ranges;
 #[cfg(test)]
 mod tests;
 
 pub use self::error::ResolveError;
 pub use self::name_use::dns_names;
-use self::nearest::nearest;
 use self::network_list::ListFault;
 
 use std::cell::RefCell;
@@ -28,6 +27,7 @@ use miette::Diagnostic;
 use crate::dns_name::{DnsName, NameError};
 use crate::load::Loaded;
 use crate::lock::{Lock, Stability};
+use crate::nearest::did_you_mean;
 use crate::policy::{
     Accepted, Addresses, Default, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program,
     ProgramIndex, ResolvedPolicy, Rule, Subjects, Test,
@@ -104,6 +104,10 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
     Ok(ResolvedPolicy {
         name: name.map_or_else(|| stem.to_owned(), |name| name.node.clone()),
         programs: resolver.paths.take(),
+        declared_programs: {
+            let declared = resolver.known_programs.take().into_iter();
+            declared.map(|(name, programs)| (name.to_owned(), programs)).collect()
+        },
         rules,
         default: match default {
             Some(Spanned { node: syntax::Default::Deny, span }) => Default::Deny(span),
@@ -330,8 +334,8 @@ impl<'a> Resolver<'a> {
     }
 
     fn program(&self, path: &syntax::Quoted, declared: Option<&str>, pins: Vec<[u8; 32]>) -> Option<ProgramIndex> {
-        if !is_program_path(&path.node) {
-            self.fail(ResolveError::Path { path: path.node.clone(), span: path.span });
+        if let Some(error) = program_path::fault(path) {
+            self.fail(error);
             return None;
         }
         let declaration = declared.and_then(|name| self.programs.get(name));
@@ -469,7 +473,7 @@ impl<'a> Resolver<'a> {
         if declared.is_some() || BUILTIN.contains(&name) {
             return self.wrong_kind(name, "host", "program", span, declared);
         }
-        let near = nearest(name, self.programs.keys().copied());
+        let near = did_you_mean(name, self.programs.keys().copied());
         let help = near.unwrap_or_else(|| format!("declare it: `program {name} = \"/usr/bin/{name}\"`"));
         self.fail(ResolveError::UnknownName { kind: "program", name: name.to_owned(), help, span });
     }
@@ -478,7 +482,7 @@ impl<'a> Resolver<'a> {
         if let Some(program) = self.programs.get(name) {
             return self.wrong_kind(name, "program", "host", span, Some(program.name.span));
         }
-        let help = nearest(name, self.hosts.keys().copied().chain(BUILTIN)).unwrap_or_else(|| {
+        let help = did_you_mean(name, self.hosts.keys().copied().chain(BUILTIN)).unwrap_or_else(|| {
             format!("declare it: `host {name} = {name}.example.com:443`, or quote it if it is a DNS name")
         });
         self.fail(ResolveError::UnknownName { kind: "host", name: name.to_owned(), help, span });
@@ -570,13 +574,6 @@ impl<'a> Resolver<'a> {
 
 fn everywhere(ranges: Vec<Addresses>, ports: &[PortRange]) -> Vec<Destination> {
     ranges.into_iter().map(|addresses| Destination { addresses, ports: ports.to_vec() }).collect()
-}
-
-fn is_program_path(path: &str) -> bool {
-    path.strip_prefix('/').is_some_and(|rest| {
-        rest.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && part.len() <= 255)
-            && !rest.contains('\0')
-    })
 }
 
 fn not_a_name(reason: NameError, span: Span) -> ResolveError {

@@ -10,6 +10,12 @@ use crate::{fs_verity, load};
 /// The largest policy or lock that is read.
 pub const MAX_SOURCE_BYTES: u64 = 64 << 20;
 
+/// The longest name of a file, in bytes (NAME_MAX of Linux).
+pub const LONGEST_FILE_NAME: usize = 255;
+
+/// The longest path, in bytes (PATH_MAX of Linux, less the NUL behind it).
+pub const LONGEST_PATH: usize = 4095;
+
 /// Why a file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
 pub enum SourceError {
@@ -17,6 +23,15 @@ pub enum SourceError {
     #[error("`{path}` cannot be read: {reason}")]
     #[diagnostic(code(source::unreadable), help("name an existing file that you may read"))]
     Unreadable {
+        /// Which file.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// There is none.
+    #[error("`{path}` cannot be read: {reason}")]
+    #[diagnostic(code(source::unreadable), help("name an existing file that you may read"))]
+    Missing {
         /// Which file.
         path: String,
         /// What the system says.
@@ -51,6 +66,17 @@ pub enum SourceError {
     },
 }
 
+impl SourceError {
+    /// Why a file cannot be opened or read, by what the system says.
+    fn of(path: &Path, error: &std::io::Error) -> SourceError {
+        let (path, reason) = (path.display().to_string(), reason(error));
+        match error.kind() {
+            std::io::ErrorKind::NotFound => SourceError::Missing { path, reason },
+            _ => SourceError::Unreadable { path, reason },
+        }
+    }
+}
+
 /// What the system says, as the end of a sentence.
 pub fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
@@ -62,7 +88,7 @@ pub fn reason(error: &std::io::Error) -> String {
 /// Reads a file of at most `limit` bytes.
 pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, SourceError> {
     let name = || path.display().to_string();
-    let unreadable = |error: std::io::Error| SourceError::Unreadable { path: name(), reason: reason(&error) };
+    let unreadable = |error: std::io::Error| SourceError::of(path, &error);
     // Asked before opening: opening a pipe or a device may wait or act.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(SourceError::NotAFile { path: name() });
@@ -100,10 +126,7 @@ impl load::Read for Disk {
     }
 
     fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError> {
-        let unreadable = |error: std::io::Error| SourceError::Unreadable {
-            path: path.display().to_string(),
-            reason: reason(&error),
-        };
+        let unreadable = |error: std::io::Error| SourceError::of(path, &error);
         if !fs::metadata(path).map_err(unreadable)?.is_file() {
             return Err(SourceError::NotAFile { path: path.display().to_string() });
         }

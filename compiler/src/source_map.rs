@@ -8,6 +8,15 @@ use bfp_grammar::syntax::Span;
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 use sha2::{Digest, Sha256};
 
+/// The most bytes that are shown before a place, and behind it.
+const MOST_AROUND: usize = 2000;
+
+/// The most bytes of places that are shown together.
+const LONGEST_SHOWN: usize = 20_000;
+
+/// What editors on Windows begin a file with, and do not show.
+const BYTE_ORDER_MARK: char = '\u{FEFF}';
+
 /// All files that a policy is written in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceMap {
@@ -84,8 +93,32 @@ impl SourceMap {
         let file = self.file_at(at)?;
         let before = self.text.get(file.span.start..at)?;
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-        let column = before.get(line_start..).unwrap_or_default().chars().count() as u32 + 1;
+        let line = before.get(line_start..).unwrap_or_default();
+        // No editor counts a byte order mark.
+        let line = if line_start == 0 { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
+        let column = line.chars().count() as u32 + 1;
         Some(Place { file: &file.shown, line: self.line_at(at), column, offset: before.len() })
+    }
+
+    /// A place with some lines around it, so that no report reads a whole file or shows a line without end.
+    fn part_around(&self, file: Span, start: usize, end: usize, lines_before: usize, lines_after: usize) -> Span {
+        let lowest = self.text.floor_char_boundary(start.saturating_sub(MOST_AROUND).max(file.start));
+        let highest = self.text.ceil_char_boundary(end.saturating_add(MOST_AROUND).min(file.end));
+        let (before, after) =
+            (self.text.get(lowest..start).unwrap_or_default(), self.text.get(end..highest).unwrap_or_default());
+        // One line more than is shown, since the lines themselves are cut by who shows them.
+        let first = match before.rmatch_indices('\n').nth(lines_before + 1) {
+            Some((newline, _)) => lowest + newline + 1,
+            None if lowest == file.start => lowest,
+            // A line that has its begin here, or else the middle of one.
+            None => before.find('\n').map_or(lowest, |newline| lowest + newline + 1),
+        };
+        let last = match after.match_indices('\n').nth(lines_after + 1) {
+            Some((newline, _)) => end + newline + 1,
+            None if highest == file.end => highest,
+            None => after.rfind('\n').map_or(highest, |newline| end + newline),
+        };
+        Span { start: first, end: last }
     }
 
     /// What a bundle says of its source: the SHA-256 of the text; of several files, that of the list which
@@ -118,17 +151,30 @@ impl SourceCode for SourceMap {
         context_lines_after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
         let file = self.file_at(span.offset()).ok_or(MietteError::OutOfBounds)?;
-        let text = file.span.text_in(&self.text);
-        let inside = SourceSpan::from((span.offset() - file.span.start, span.len()));
-        // A span that ends in another file is refused here, so that two files are never shown as one.
+        let (start, end) = (span.offset(), span.offset().saturating_add(span.len()));
+        // A span that ends in another file is refused, so that two files are never shown as one; so is one
+        // that nobody would read, as two places far apart on a long line are together.
+        if end > file.span.end || span.len() > LONGEST_SHOWN {
+            return Err(MietteError::OutOfBounds);
+        }
+        let part = self.part_around(file.span, start, end, context_lines_before, context_lines_after);
+        let inside = SourceSpan::from((start - part.start, span.len()));
+        let text = part.text_in(&self.text);
         let found = text.read_span(&inside, context_lines_before, context_lines_after)?;
-        let place = SourceSpan::from((found.span().offset() + file.span.start, found.span().len()));
+        let place = SourceSpan::from((found.span().offset() + part.start, found.span().len()));
+        let line = found.line() + self.line_at(part.start) as usize - 1;
+        // Without lines around it, this is asked for the head of a report, and its column is shown to people.
+        let alone = context_lines_before == 0 && context_lines_after == 0;
+        let column = match self.place_at(span.offset()).filter(|_| alone) {
+            Some(place) => place.column as usize - 1,
+            None => found.column(),
+        };
         Ok(Box::new(MietteSpanContents::new_named(
             file.shown.clone(),
             found.data(),
             place,
-            found.line(),
-            found.column(),
+            line,
+            column,
             found.line_count(),
         )))
     }
@@ -166,6 +212,36 @@ mod tests {
         let place = map.place_at(at).unwrap();
         assert_eq!((place.file, place.line, place.column, place.offset), ("b", 2, 6, at - second.start));
         assert_eq!(map.place_at(second.start + 5), None, "within a character");
+    }
+
+    #[test]
+    fn line_without_end_is_shown_in_part() {
+        let mut map = SourceMap::default();
+        map.add("a".to_owned(), "a".to_owned(), "before\n");
+        let long = format!("first\n{}ö{}\nlast\n", "ü".repeat(100_000), "ä".repeat(100_000));
+        let file = map.add("b".to_owned(), "b".to_owned(), &long);
+        let at = file.start + long.find('ö').unwrap();
+        let found = map.read_span(&SourceSpan::from((at, 2)), 1, 1).unwrap();
+        assert!((4000..4100).contains(&found.data().len()), "{}", found.data().len());
+        assert_eq!(found.line(), 1);
+        assert!(std::str::from_utf8(found.data()).unwrap().contains("üöä"));
+        let head = map.read_span(&SourceSpan::from((at, 2)), 0, 0).unwrap();
+        assert_eq!((head.line(), head.column()), (1, 100_000));
+        let last = file.start + long.find("last").unwrap();
+        let found = map.read_span(&SourceSpan::from((last, 4)), 1, 1).unwrap();
+        assert_eq!((found.line(), found.data()), (2, b"last\n".as_slice()), "less around it");
+        assert!(map.read_span(&SourceSpan::from((file.start, 100_000)), 1, 1).is_err());
+    }
+
+    #[test]
+    fn byte_order_mark_is_no_column() {
+        let mut map = SourceMap::default();
+        let file = map.add("a".to_owned(), "a".to_owned(), "\u{FEFF}ü deny\n\u{FEFF}x");
+        let at = file.start + "\u{FEFF}ü ".len();
+        assert_eq!((map.place_at(at).unwrap().column, map.place_at(at).unwrap().offset), (3, at));
+        let contents = map.read_span(&SourceSpan::from((at, 4)), 0, 0).unwrap();
+        assert_eq!((contents.line(), contents.column()), (0, 2), "characters, not bytes");
+        assert_eq!(map.place_at(map.text().find('x').unwrap()).unwrap().column, 2, "not the begin of the file");
     }
 
     #[test]

@@ -1,17 +1,17 @@
 //! Resolution against a real authoritative server (hickory-server, in this process, on loopback).
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
+mod name_server;
+
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use bfp_compiler::dns::{DnsError, Resolvers, resolve};
 use bfp_compiler::dns_name::DnsName;
 use bfp_compiler::lock::{Lock, LockedName, Stability};
-use hickory_server::Server;
 use hickory_server::net::runtime::TokioRuntimeProvider;
 use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, SOA, TXT};
 use hickory_server::proto::rr::{Name, RData, Record};
@@ -21,24 +21,10 @@ use time::macros::datetime;
 
 /// Serves the zone `corp.test` until the process ends; `extra` is one more address of `shared`.
 fn serve(extra: Option<Ipv4Addr>) -> SocketAddr {
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut catalog = Catalog::new();
-            let origin = Name::from_str("corp.test.").unwrap();
-            catalog.upsert(origin.into(), vec![Arc::new(zone(extra))]);
-            let mut server = Server::new(catalog);
-            let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            let address = udp.local_addr().unwrap();
-            let tcp = tokio::net::TcpListener::bind(address).await.unwrap();
-            server.register_socket(udp);
-            server.register_listener(tcp, Duration::from_secs(5), 4096);
-            tell.send(address).unwrap();
-            server.block_until_done().await.unwrap();
-        });
-    });
-    told.recv().unwrap()
+    let mut catalog = Catalog::new();
+    let origin = Name::from_str("corp.test.").unwrap();
+    catalog.upsert(origin.into(), vec![Arc::new(zone(extra))]);
+    name_server::serve(catalog)
 }
 
 fn zone(extra: Option<Ipv4Addr>) -> InMemoryZoneHandler<TokioRuntimeProvider> {

@@ -2,18 +2,18 @@
 //! in this process, on loopback, with its answers written out per question.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod name_server;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bfp_compiler::dns::{DnsError, Resolvers, resolve};
 use bfp_compiler::dns_name::DnsName;
 use bfp_compiler::lock::{LockedName, Stability};
-use hickory_server::Server;
 use hickory_server::net::runtime::Time;
 use hickory_server::proto::op::{Metadata, ResponseCode};
 use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, NS};
@@ -141,21 +141,7 @@ impl RequestHandler for Scripted {
 }
 
 fn serve() -> SocketAddr {
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut server = Server::new(Scripted::default());
-            let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            let address = udp.local_addr().unwrap();
-            let tcp = tokio::net::TcpListener::bind(address).await.unwrap();
-            server.register_socket(udp);
-            server.register_listener(tcp, Duration::from_secs(5), 4096);
-            tell.send(address).unwrap();
-            server.block_until_done().await.unwrap();
-        });
-    });
-    told.recv().unwrap()
+    name_server::serve(Scripted::default())
 }
 
 fn ask(servers: &[SocketAddr], name: &str) -> Result<LockedName, DnsError> {

@@ -2,10 +2,12 @@
 //! each test makes for itself.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod name_server;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::str::FromStr;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -164,21 +166,7 @@ fn catalog(zones: Vec<Zone>) -> Catalog {
 }
 
 fn serve(below: Vec<Zone>, above: Vec<Zone>) -> SocketAddr {
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut server = hickory_server::Server::new(Served { below: catalog(below), above: catalog(above) });
-            let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            let address = udp.local_addr().unwrap();
-            let tcp = tokio::net::TcpListener::bind(address).await.unwrap();
-            server.register_socket(udp);
-            server.register_listener(tcp, Duration::from_secs(5), 4096);
-            tell.send(address).unwrap();
-            server.block_until_done().await.unwrap();
-        });
-    });
-    told.recv().unwrap()
+    name_server::serve(Served { below: catalog(below), above: catalog(above) })
 }
 
 fn ask(servers: &[SocketAddr], anchors: &str, name: &str) -> Result<LockedName, DnsError> {

@@ -130,7 +130,7 @@ fn untidy_policy_is_a_finding_at_its_first_line_that_differs() {
 
 #[test]
 fn warning_is_shown_and_fails_only_where_that_is_asked_for() {
-    let policy = "accept check::only_everyone because \"it was\"\ndeny * -> metadata\n";
+    let policy = "accept check::wide_grant because \"it was\"\ndeny * -> metadata\n";
     let place = Place::new(&[("policy.bfp", policy)]);
     let told = place.json(0, &["check", "policy.bfp"]);
     assert_eq!((&told["errors"], &told["warnings"]), (&json!(0), &json!(1)), "{told}");
@@ -210,7 +210,7 @@ fn sarif_is_what_its_schema_says_and_explains_its_rules() {
         ("conflict.bfp", conflict),
         ("empty.bfp", ""),
         ("good.bfp", "deny * -> metadata\n"),
-        ("warned.bfp", "accept check::only_everyone because \"it was\"\ndeny * -> metadata\n"),
+        ("warned.bfp", "accept check::wide_grant because \"it was\"\ndeny * -> metadata\n"),
     ]);
     let sarif = |code: i32, file: &str| -> Value {
         let text = place.document(code, &["check", file, "--format", "sarif"]);

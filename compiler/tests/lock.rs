@@ -127,7 +127,7 @@ fn every_fault_has_its_code() {
         (with("version = 2", "<<<<<<< HEAD\nversion = 2"), "lock::syntax"),
         (with("ttl_seconds = 0", "ttl_seconds = 0\nttl_seconds = 1"), "lock::syntax"),
         (with("version = 2", "version = 3\nfrom_the_future = true"), "lock::unknown_version"),
-        (with("version = 2", "version = \"2\""), "lock::unknown_version"),
+        (with("version = 2", "version = \"2\""), "lock::shape"),
         (with("version = 2", "version = 1"), "lock::old_version"),
         (with("stability = \"stable\"\n", ""), "lock::shape"),
         (with("\"stable\"", "\"Stable\""), "lock::unknown_word"),

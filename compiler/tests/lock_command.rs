@@ -2,15 +2,15 @@
 //! each test changes as it goes.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod name_server;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::process::Command;
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use hickory_server::Server;
 use hickory_server::net::runtime::Time;
 use hickory_server::proto::op::{Metadata, ResponseCode};
 use hickory_server::proto::rr::rdata::{A, AAAA};
@@ -72,24 +72,6 @@ impl RequestHandler for Zone {
     }
 }
 
-fn serve(zone: Zone) -> SocketAddr {
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut server = Server::new(zone);
-            let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            let address = udp.local_addr().unwrap();
-            let tcp = tokio::net::TcpListener::bind(address).await.unwrap();
-            server.register_socket(udp);
-            server.register_listener(tcp, Duration::from_secs(5), 4096);
-            tell.send(address).unwrap();
-            server.block_until_done().await.unwrap();
-        });
-    });
-    told.recv().unwrap()
-}
-
 /// A policy, a zone for it, and the server of that zone.
 struct Place {
     directory: TempDir,
@@ -102,7 +84,7 @@ impl Place {
         let zone = Zone::default();
         zone.set("kms.test", &[&["203.0.113.10", "2001:db8::10"]]);
         zone.set("cdn.test", &[&["198.51.100.1"]]);
-        let server = serve(zone.clone()).to_string();
+        let server = name_server::serve(zone.clone()).to_string();
         let place = Place { directory: TempDir::new().unwrap(), zone, server };
         place.write("p.bfp", POLICY);
         place
@@ -214,7 +196,7 @@ fn quorum_is_demanded_and_proof_too() {
     let other = Zone::default();
     other.set("kms.test", &[&["203.0.113.66"]]);
     other.set("cdn.test", &[&["198.51.100.1"]]);
-    let liar = serve(other).to_string();
+    let liar = name_server::serve(other).to_string();
     let said = place.ask(2, &["lock", "p.bfp", "--resolver", &liar, "--quorum", "2"]);
     assert!(said.contains("resolve::no_quorum") && said.contains(&liar) && said.contains("203.0.113.66"), "{said}");
     assert!(place.ask(2, &["lock", "p.bfp", "--quorum", "2"]).contains("resolve::quorum"));

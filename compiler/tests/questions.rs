@@ -358,3 +358,24 @@ fn page_about_the_commands_shows_what_they_print() {
     }
     assert!(shown >= 8, "only {shown} examples were tried");
 }
+
+#[test]
+fn rule_that_is_blamed_refuses_the_program() {
+    let place = Place::new();
+    place.write(
+        "shared.bfp",
+        "program a = \"/usr/bin/a\"\nprogram b = \"/usr/bin/b\"\nprogram c = \"/usr/bin/c\"\n\n\
+         only { a, b } -> 192.0.2.0/24\nonly { b, c } -> 192.0.2.10\naudit only b -> 192.0.2.10\n\
+         only { a, b, c } -> 198.51.100.0/24\nonly a -> 198.51.100.7\n",
+    );
+    for (program, to, blamed) in [
+        ("a", "192.0.2.10:443/tcp", "only { b, c } -> 192.0.2.10"),
+        ("c", "192.0.2.10:443/tcp", "only { a, b } -> 192.0.2.0/24"),
+        ("b", "198.51.100.7:443/tcp", "only a -> 198.51.100.7"),
+        ("/usr/bin/stranger", "198.51.100.8:443/tcp", "only { a, b, c } -> 198.51.100.0/24"),
+    ] {
+        let answer = place.answer(1, &["explain", "shared.bfp", program, to]);
+        let (_, because) = answer.split_once("  because ").unwrap();
+        assert!(because.lines().nth(1).unwrap().ends_with(blamed), "{program} -> {to}: {answer}");
+    }
+}

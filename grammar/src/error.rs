@@ -41,6 +41,56 @@ pub enum SyntaxError {
         help: String,
     },
 
+    /// A rule, or another statement, between the brackets of a test.
+    #[error("`{word}` begins a statement, and a test holds none")]
+    #[diagnostic(code(syntax::statement_in_test))]
+    StatementInTest {
+        /// The word that begins it.
+        word: String,
+        /// Where.
+        #[label("not a line of a test")]
+        span: Span,
+        /// What a line of a test looks like.
+        #[help]
+        help: String,
+    },
+
+    /// A character that looks like an ASCII one, where only ASCII has a meaning.
+    #[error("`{character}` ({named}) is not the ASCII `{ascii}` that it looks like")]
+    #[diagnostic(code(syntax::look_alike))]
+    LookAlike {
+        /// The character.
+        character: char,
+        /// Its code point and its script.
+        named: String,
+        /// What it looks like.
+        ascii: char,
+        /// Where.
+        #[label("not `{ascii}`")]
+        span: Span,
+        /// What was probably meant.
+        #[help]
+        help: String,
+    },
+
+    /// Letters of several scripts between two dots of a DNS name.
+    #[error("`{label}` mixes {scripts} letters in one part of a DNS name")]
+    #[diagnostic(
+        code(syntax::mixed_scripts),
+        help("check the spelling; if this very name is meant, write its A-label, which begins with `xn--`")
+    )]
+    MixedScripts {
+        /// The part of the name.
+        label: String,
+        /// Which scripts.
+        scripts: String,
+        /// The code point of the first letter that is not Latin, and its script.
+        stranger: String,
+        /// Where that stands.
+        #[label("{stranger}")]
+        span: Span,
+    },
+
     /// `P -> D`, which could mean four things.
     #[error("the rule does not say what it does")]
     #[diagnostic(code(syntax::missing_effect))]
@@ -157,16 +207,16 @@ pub enum SyntaxError {
 
     /// A word of the language where a name should be.
     #[error("`{word}` is a word of the language and cannot be a name")]
-    #[diagnostic(
-        code(syntax::reserved_word),
-        help("choose another name, such as `my-{word}`; as a path or a DNS name, put it in quotes")
-    )]
+    #[diagnostic(code(syntax::reserved_word))]
     ReservedWord {
         /// The word.
         word: String,
         /// Where.
         #[label("a name belongs here")]
         span: Span,
+        /// What to write.
+        #[help]
+        help: String,
     },
 
     /// A word that is no name.

@@ -8,6 +8,7 @@ use pest::error::{Error, ErrorVariant, InputLocation};
 
 use crate::error::SyntaxError;
 use crate::keyword;
+use crate::look_alike;
 use crate::matcher::Rule;
 use crate::scan::{self, Lexeme};
 use crate::syntax::Span;
@@ -42,12 +43,33 @@ pub(crate) fn explain(failure: &Error<Rule>, place: Place<'_>) -> SyntaxError {
     // What ends the statement is named last, as the least specific.
     wanted.sort_by_key(|words| *words == LINE_END);
     let (found, span) = found_at(place, at);
+    if let Some(error) = look_alike(place, span) {
+        return error;
+    }
     let expected = match wanted.as_slice() {
         [] => "something else".to_owned(),
         _ => listed(wanted.iter().map(|words| (*words).to_owned()), "or"),
     };
-    let help = help(&wanted, place, span);
+    let help = match within_parentheses(place, at) {
+        Some(form) => form.to_owned(),
+        None => help(&wanted, place, span),
+    };
     SyntaxError::Unexpected { expected, found, span, help }
+}
+
+/// What stands here, or is the word before it, is spelt with characters that look like others.
+fn look_alike(place: Place<'_>, found: Span) -> Option<SyntaxError> {
+    let word = found.text_in(place.text);
+    if let Some(meant) = look_alike::meant(word) {
+        let arrow = meant == "-" && place.text.get(found.end..).unwrap_or_default().starts_with('>');
+        let help = if arrow { "write the arrow as `->`".to_owned() } else { format!("write `{meant}`") };
+        return look_alike::error(word, found.start, help);
+    }
+    // A word of the language that was taken for a name, before what should follow the word.
+    let before = word_before(place, found.start)?;
+    let meant = look_alike::meant(before).filter(|meant| keyword::is_reserved(meant))?;
+    let start = before.as_ptr() as usize - place.text.as_ptr() as usize;
+    look_alike::error(before, start, format!("write `{meant}`"))
 }
 
 /// `https://kms.internal/v1`, which parses up to its first slash.
@@ -219,6 +241,9 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
     {
         return format!("a line of a test reads `signer -> kms allowed`, without `{previous}`");
     }
+    if place.rule == Rule::expectation_line && word == "only" {
+        return "a line of a test reads `signer -> kms allowed`, without `only`".to_owned();
+    }
     if wanted.contains(&"`:` and a port") && !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
         return format!("write a port behind a colon: `:{word}`");
     }
@@ -263,6 +288,37 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
         _ => "write a rule as `only P -> D`, `P -> only D`, `allow P -> D` or `deny P -> D`, one on each line",
     }
     .to_owned()
+}
+
+/// How a provider's list is named.
+pub(crate) const RANGES_FORM: &str = "write `ranges(\"ip-ranges.json\", service = \"S3\")`: a file in quotes beside the policy, then the filters, if any, as `key = \"value\"`";
+
+/// How a program's content is pinned.
+const VERITY_FORM: &str = "write `verity sha256:…` with 64 hexadecimal digits, `verity file(\"dist/signer\")` to measure a build artifact, or several as `verity { …, … }`";
+
+/// How what begins with `ranges` or `verity` reads, where this place lies in it.
+fn within_parentheses(place: Place<'_>, at: usize) -> Option<&'static str> {
+    let part = Span { start: place.span.start, end: at };
+    // The words before the brackets that are still open here, and the last word that stands free.
+    let mut open: Vec<&str> = Vec::new();
+    let mut last = "";
+    for token in scan::tokens(place.text, part) {
+        match token.lexeme {
+            Lexeme::Open(_) => open.push(std::mem::take(&mut last)),
+            Lexeme::Close(_) => drop(open.pop()),
+            Lexeme::Space | Lexeme::Newline | Lexeme::Comment => {}
+            _ => last = token.span.text_in(place.text),
+        }
+    }
+    match open.last().copied().filter(|word| !word.is_empty()).unwrap_or(last) {
+        "ranges" => Some(RANGES_FORM),
+        "verity" | "file" => Some(VERITY_FORM),
+        _ => match last {
+            "ranges" => Some(RANGES_FORM),
+            "verity" | "file" => Some(VERITY_FORM),
+            _ => None,
+        },
+    }
 }
 
 /// The word right before this place.

@@ -15,6 +15,7 @@ pub mod format;
 mod keyword;
 mod layout;
 mod literal;
+mod look_alike;
 mod matcher;
 pub mod parse;
 mod same_tree;

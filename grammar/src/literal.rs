@@ -7,7 +7,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::error::SyntaxError;
+use crate::expected;
 use crate::keyword;
+use crate::look_alike;
 use crate::syntax::{Host, Protocol, Span};
 
 /// A word on the right of an arrow: a name, or where to.
@@ -55,14 +57,20 @@ fn protocol_without_port(word: &str, span: Span, slash: usize) -> SyntaxError {
 /// Reads a declared name.
 pub(crate) fn name(word: &str, span: Span) -> Result<String, SyntaxError> {
     if keyword::is_reserved(word) {
-        return Err(SyntaxError::ReservedWord { word: word.to_owned(), span });
+        let help = match word {
+            "ranges" => format!("as a destination, {}", expected::RANGES_FORM),
+            _ => format!("choose another name, such as `my-{word}`; as a path or a DNS name, put it in quotes"),
+        };
+        return Err(SyntaxError::ReservedWord { word: word.to_owned(), span, help });
     }
     let begins_well = word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     let goes_on = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     if begins_well && word.bytes().all(goes_on) {
         Ok(word.to_owned())
     } else {
-        Err(SyntaxError::BadName { word: word.to_owned(), span })
+        let meant = look_alike::meant(word).filter(|meant| meant.is_ascii());
+        let error = meant.and_then(|meant| look_alike::error(word, span.start, format!("write `{meant}`")));
+        Err(error.unwrap_or_else(|| SyntaxError::BadName { word: word.to_owned(), span }))
     }
 }
 
@@ -109,7 +117,12 @@ fn dns_name(name: &str, span: Span) -> Result<Host, SyntaxError> {
     if labels.split('.').any(str::is_empty) {
         return refuse("write at least one character before, between and after the dots");
     }
-    Ok(Host::Dns(name.to_owned()))
+    // A name in quotes begins behind the quotation mark.
+    let start = span.end.saturating_sub(span.start).saturating_sub(name.len()) / 2 + span.start;
+    match look_alike::in_dns_name(name, start) {
+        Some(error) => Err(error),
+        None => Ok(Host::Dns(name.to_owned())),
+    }
 }
 
 fn v4(base: &str, length: Option<&str>, span: Span) -> Result<Host, SyntaxError> {

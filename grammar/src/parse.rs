@@ -11,6 +11,7 @@ use crate::error::SyntaxError;
 use crate::expected::{self, Place};
 use crate::keyword;
 use crate::literal;
+use crate::look_alike;
 use crate::matcher::{Matcher, Rule};
 use crate::scan;
 use crate::syntax::{Expectation, Policy, Span, Spanned, Statement, Test};
@@ -46,7 +47,7 @@ pub fn parse_within(text: &str, file: Span) -> Result<Policy, Vec<SyntaxError>> 
     if errors.is_empty() {
         Ok(policy)
     } else {
-        errors.sort_by_key(SyntaxError::start);
+        errors.sort_by_cached_key(SyntaxError::start);
         // A comment inside a test is scanned twice.
         errors.dedup();
         Err(errors)
@@ -124,6 +125,9 @@ fn unknown_statement(source: &str, span: Span) -> Option<SyntaxError> {
     if word.is_empty() || is_rule.iter().any(|begin| rest.starts_with(begin)) {
         return None;
     }
+    if let Some(meant) = look_alike::meant(word).filter(|meant| keyword::begins_statement(meant)) {
+        return look_alike::error(word, span.start, format!("write `{meant}`"));
+    }
     let help = match keyword::nearest(word, keyword::STATEMENT_WORDS) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!(
@@ -152,7 +156,10 @@ fn test(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<Test> {
     let mut complete = true;
     for line in scan::statements(text, Span { start: open, end: close }, errors) {
         let before = errors.len();
-        if let Some(node) = expectation(text, line, errors) {
+        if let Some(error) = statement_in_test(text, line) {
+            errors.push(error);
+            complete = false;
+        } else if let Some(node) = expectation(text, line, errors) {
             expectations.push(Spanned { node, span: line });
         } else {
             presume_reported(text, line, before, errors);
@@ -167,6 +174,29 @@ fn expectation(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<
     let matched = match_rule(Rule::expectation_line, text, span, errors)?;
     let mut reader = Reader { text, offset: span.start, errors };
     reader.expectation(matched.into_iter().next()?)
+}
+
+/// `deny signer -> kms` between the brackets of a test.
+fn statement_in_test(text: &str, line: Span) -> Option<SyntaxError> {
+    let source = line.text_in(text);
+    let end = source.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(source.len());
+    let (word, rest) = source.split_at_checked(end).filter(|(word, _)| keyword::begins_statement(word))?;
+    let answer = match word {
+        "deny" => "denied",
+        _ => "allowed",
+    };
+    let is_plain_rule = matches!(word, "only" | "allow" | "deny") && rest.contains("->") && !rest.contains(" only ");
+    let rest = rest.trim();
+    let claim = rest.strip_suffix("allowed").or_else(|| rest.strip_suffix("denied")).unwrap_or(rest).trim_end();
+    let help = if is_plain_rule && claim.len() <= 60 && !claim.contains(['\n', '#']) {
+        let answer = if rest.ends_with("denied") { "denied" } else { answer };
+        format!("a line of a test says what must come out: `{claim} {answer}`; the rule itself stands outside of it")
+    } else {
+        "a line of a test reads `signer -> kms allowed` or `… denied`; what begins with a word stands outside of it"
+            .to_owned()
+    };
+    let span = Span { start: line.start, end: line.start + word.len() };
+    Some(SyntaxError::StatementInTest { word: word.to_owned(), span, help })
 }
 
 /// Where the bracket closes that was opened just before this part of the text.

@@ -6,6 +6,8 @@
 //! no invisible character in it; all else has become an error here. So one broken statement
 //! does not spoil the next, and the recursive parser behind this file cannot run out of stack.
 
+use std::collections::BTreeSet;
+
 use crate::error::SyntaxError;
 use crate::keyword;
 use crate::syntax::Span;
@@ -78,7 +80,8 @@ fn is_word(c: char) -> bool {
 
 /// The places of the statements in this part of the text.
 pub(crate) fn statements(text: &str, part: Span, errors: &mut Vec<SyntaxError>) -> Vec<Span> {
-    let mut cut = Cut { text, errors, found: Vec::new(), current: None, open: Vec::new(), forgiven: 0 };
+    let mut cut =
+        Cut { text, errors, found: Vec::new(), current: None, open: Vec::new(), forgiven: 0, never_closed: None, part };
     let mut starts_line = true;
     for token in tokens(text, part) {
         cut.refuse_hidden_character(token);
@@ -120,6 +123,10 @@ struct Cut<'a> {
     open: Vec<(char, Span)>,
     /// Closing brackets still to come that belong to a bracket already reported as unclosed.
     forgiven: usize,
+    /// The brackets that nothing closes, once somebody asked for them.
+    never_closed: Option<BTreeSet<usize>>,
+    /// What is being cut.
+    part: Span,
 }
 
 impl Cut<'_> {
@@ -169,7 +176,7 @@ impl Cut<'_> {
             && next.starts_with(|c: char| is_word(c) || matches!(c, '"' | '{' | '*' | '/' | '['));
         // `only a -> b allowed` is a rule written into a test, which the parser explains better.
         let is_expectation = line.contains(" allowed") || line.contains(" denied");
-        if !goes_on || is_expectation {
+        if !goes_on || is_expectation || self.is_within_a_test(opener) {
             return;
         }
         self.errors.push(SyntaxError::UnclosedBracket {
@@ -180,6 +187,20 @@ impl Cut<'_> {
         self.forgiven += self.open.len();
         self.open.clear();
         self.current = None;
+    }
+
+    /// Whether the open bracket is that of a test, and is closed further on: then a statement within it was
+    /// written into the test, which is told where the lines of tests are read.
+    fn is_within_a_test(&mut self, opener: Span) -> bool {
+        let is_test = self.current.as_ref().is_some_and(|statement| {
+            let head = self.text.get(statement.span.start..opener.start).unwrap_or_default();
+            head.strip_prefix("test").is_some_and(|rest| !rest.starts_with(is_word))
+        });
+        if !is_test || self.open.len() != 1 {
+            return false;
+        }
+        let never_closed = self.never_closed.get_or_insert_with(|| never_closed(self.text, self.part));
+        !never_closed.contains(&opener.start)
     }
 
     fn end_statement(&mut self) {
@@ -209,6 +230,19 @@ impl Cut<'_> {
         }
         self.errors.push(SyntaxError::HiddenCharacter { code_point: u32::from(character), span });
     }
+}
+
+/// The opening brackets that no closing one belongs to, as if all else were right.
+fn never_closed(text: &str, part: Span) -> BTreeSet<usize> {
+    let mut open = Vec::new();
+    for token in tokens(text, part) {
+        match token.lexeme {
+            Lexeme::Open(_) => open.push(token.span.start),
+            Lexeme::Close(_) => drop(open.pop()),
+            _ => {}
+        }
+    }
+    open.into_iter().collect()
 }
 
 /// Characters that make a text look like another one: controls, zero-width ones, and those that

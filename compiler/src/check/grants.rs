@@ -91,22 +91,43 @@ fn wide(rule: &Rule) -> Option<Concern> {
     if rule.covers_everything {
         return Some(Concern::WideGrant { what: "every destination".to_owned(), span });
     }
-    let widest = rule.destinations.iter().find_map(|destination| match destination.addresses {
-        Addresses::V4(first, last) if last - first >= u32::MAX >> WIDE_V4 => {
-            Some((u64::from(last - first) + 1, "IPv4 addresses", 32))
+    let mut wide: Vec<String> = Vec::new();
+    for destination in &rule.destinations {
+        let what = match destination.addresses {
+            Addresses::V4(first, last) if last - first > u32::MAX >> WIDE_V4 => many_v4(u64::from(last - first) + 1),
+            // What follows the mapped addresses, which are judged as IPv4, is all but a few of all.
+            Addresses::V6(first, u128::MAX) if first <= 1 << 48 => "every IPv6 address".to_owned(),
+            // Unique local addresses are a site's own, however many there are (RFC 4193).
+            Addresses::V6(first, last) if last - first >= u128::MAX >> WIDE_V6 && first >> 121 != 0xfc >> 1 => {
+                "a large part of all IPv6 addresses".to_owned()
+            }
+            _ => continue,
+        };
+        if !wide.contains(&what) {
+            wide.push(what);
         }
-        // Unique local addresses are a site's own, however many there are (RFC 4193).
-        Addresses::V6(first, last) if last - first >= u128::MAX >> WIDE_V6 && first >> 121 != 0xfc >> 1 => {
-            Some((0, "IPv6 addresses", 128))
-        }
-        _ => None,
-    });
-    let what = match widest? {
-        (count, kind, 32) if count > 1 << 24 => format!("{} million {kind}", count >> 20),
-        (_, _, 32) => return None,
-        (_, kind, _) => format!("a large part of all {kind}"),
+    }
+    let what = match wide.as_slice() {
+        [] => return None,
+        [v4, v6] if v4 == EVERY_V4 && v6 == "every IPv6 address" => "every IPv4 and IPv6 address".to_owned(),
+        [first, ..] => first.clone(),
     };
     Some(Concern::WideGrant { what, span })
+}
+
+const EVERY_V4: &str = "every IPv4 address";
+
+/// So many IPv4 addresses, as people say it.
+fn many_v4(count: u64) -> String {
+    const ALL: u64 = 1 << 32;
+    match count {
+        ALL => EVERY_V4.to_owned(),
+        _ if count == ALL / 2 => "half of all IPv4 addresses".to_owned(),
+        _ if count == ALL / 4 => "a quarter of all IPv4 addresses".to_owned(),
+        _ if count > ALL / 2 => "most IPv4 addresses".to_owned(),
+        1_000_000_000.. => "more than a billion IPv4 addresses".to_owned(),
+        _ => format!("{} million IPv4 addresses", count / 1_000_000),
+    }
 }
 
 /// The names of a rule are those of the policy whose every address it covers.
@@ -133,6 +154,21 @@ mod tests {
     #[test]
     fn interpreters_stand_in_order() {
         assert!(INTERPRETERS.is_sorted());
+    }
+
+    #[test]
+    fn many_addresses_are_counted_as_people_count() {
+        for (prefix, words) in [
+            (0, "every IPv4 address"),
+            (1, "half of all IPv4 addresses"),
+            (2, "a quarter of all IPv4 addresses"),
+            (4, "268 million IPv4 addresses"),
+            (7, "33 million IPv4 addresses"),
+        ] {
+            assert_eq!(many_v4(1 << (32 - prefix)), words);
+        }
+        assert_eq!(many_v4((1 << 32) - 256), "most IPv4 addresses");
+        assert_eq!(many_v4(3 << 29), "more than a billion IPv4 addresses");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Two rules that contradict each other → the one line that could stand in their place.
 //!
-//! Always: the line is written with paths and addresses, or with DNS names of the policy, so that it
+//! Always: the line is written with names that the policy declares, with paths and addresses, or with DNS names of the policy, so that it
 //! can be pasted as it is; where it would be too long to paste, a sentence says what belongs in it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,10 +48,26 @@ pub(super) fn confinement(
     }
 }
 
+/// Declared names where they stand for these programs and no others, and paths for the rest.
 fn left_side(policy: &ResolvedPolicy, programs: &BTreeSet<ProgramIndex>) -> Option<String> {
     let quoted = |path: &str| format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\""));
-    let paths = programs.iter().map(|index| policy.programs.get(index.0).map(|program| quoted(&program.path)));
-    set(paths.collect::<Option<_>>()?)
+    let mut declared: Vec<_> =
+        policy.declared_programs.iter().filter(|(_, of)| !of.is_empty() && of.is_subset(programs)).collect();
+    // The widest first: one name for a set instead of one for each of its elements.
+    declared.sort_by_key(|(_, of)| std::cmp::Reverse(of.len()));
+    let mut rest = programs.clone();
+    let mut words: Vec<(ProgramIndex, String)> = Vec::new();
+    for (name, of) in declared {
+        if let Some(first) = of.intersection(&rest).next().copied() {
+            words.push((first, name.clone()));
+            rest.retain(|program| !of.contains(program));
+        }
+    }
+    for index in rest {
+        words.push((index, quoted(&policy.programs.get(index.0)?.path)));
+    }
+    words.sort();
+    set(words.into_iter().map(|(_, word)| word).collect())
 }
 
 fn right_side(policy: &ResolvedPolicy, first: &Rule, second: &Rule) -> Option<String> {

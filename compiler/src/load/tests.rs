@@ -17,8 +17,7 @@ impl Memory {
 
 impl Read for Memory {
     fn text(&self, path: &Path) -> Result<String, SourceError> {
-        let missing =
-            || SourceError::Unreadable { path: path.display().to_string(), reason: "no such file".to_owned() };
+        let missing = || SourceError::Missing { path: path.display().to_string(), reason: "no such file".to_owned() };
         self.0.get(path).cloned().ok_or_else(missing)
     }
 

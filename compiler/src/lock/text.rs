@@ -110,6 +110,11 @@ fn read_written(text: &str) -> Result<WrittenLock, LockFault> {
     let WrittenVersion { version } = toml::from_str(text)
         .map_err(|error| LockFault::Syntax { reason: error.message().to_owned(), at: error.span().map(span) })?;
     let version = version.ok_or(LockFault::NoVersion)?;
+    if !version.get_ref().is_integer() {
+        let reason =
+            format!("`version` is {}, and a number belongs here: `version = {LOCK_VERSION}`", version.get_ref());
+        return Err(LockFault::Shape { reason, at: Some(span(version.span())) });
+    }
     if version.get_ref().as_integer() == Some(OLD_VERSION) {
         return Err(LockFault::OldVersion { at: span(version.span()) });
     }

@@ -161,7 +161,16 @@ impl<'a> Cells<'a> {
             let outside = self.left(&self.confinements_of_all, rules, enforcement);
             first(enforcement, &|rule| rule.effect == Effect::Deny && everyone(rule)).or(outside)
         };
-        let exclusive = |enforcement| first(enforcement, &|rule| rule.effect == Effect::Exclusive && !everyone(rule));
+        // Of several, one for the fewest programs: where one set contains the other, as they mostly do, this
+        // is the rule that refuses whoever is refused.
+        let exclusive = |enforcement| {
+            let exclusive = self.covering(rules, enforcement).filter(|(_, rule)| rule.effect == Effect::Exclusive);
+            let programs = exclusive.filter_map(|(number, rule)| match &rule.subjects {
+                Subjects::Everyone => None,
+                Subjects::Programs(programs) => Some((programs.len(), number)),
+            });
+            programs.min().map(|(_, number)| number)
+        };
         let granted = first(Enforcement::Enforced, &|rule| rule.effect != Effect::Deny && everyone(rule));
         let named =
             rules.iter().filter_map(|number| self.policy.rules.get(*number)).any(|rule| !rule.covers_everything);

@@ -87,6 +87,7 @@ pub(crate) fn policy() -> impl Strategy<Value = CheckedPolicy> {
         CheckedPolicy {
             warnings: Vec::new(),
             policy: ResolvedPolicy {
+                declared_programs: std::collections::BTreeMap::new(),
                 name_uses: Vec::new(),
                 rotating: std::collections::BTreeSet::new(),
                 name: "p".to_owned(),

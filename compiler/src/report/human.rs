@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use miette::{MietteHandlerOpts, Report, Severity};
 
+use super::clipped::Clipped;
 use super::{About, Complaints, Done, Ending, Failure, exit_code};
 
 /// Chooses how reports look: coloured only on a terminal and without `NO_COLOR`; as wide as the terminal.
@@ -46,8 +47,9 @@ fn shown(complaints: Complaints) -> String {
         closing.push_str(&counted(&about));
         let sources = Arc::new(about.sources.shown_as(visible));
         let more = about.findings.len().saturating_sub(MOST_SHOWN);
-        for finding in about.findings.into_iter().take(MOST_SHOWN) {
-            let report = Report::new_boxed(finding).with_source_code(Arc::clone(&sources));
+        for finding in about.findings.iter().take(MOST_SHOWN) {
+            let clipped = Clipped::of(finding.as_ref(), &about.sources);
+            let report = Report::new(clipped).with_source_code(Arc::clone(&sources));
             text.push_str(&format!("{report:?}\n"));
         }
         if more > 0 {
@@ -57,21 +59,36 @@ fn shown(complaints: Complaints) -> String {
     text + &closing
 }
 
+/// `2 errors in policy.bfp`, or `2 errors: 1 in policy.bfp, 1 in common/hosts.bfp`.
 fn counted(about: &About) -> String {
-    let Some(file) = &about.file else { return String::new() };
-    // A lock file's faults stand under one heading.
-    let count = |wanted: bool| -> usize {
-        let of = about.findings.iter().filter(|finding| (finding.severity() == Some(Severity::Warning)) == wanted);
-        of.map(|finding| finding.related().map_or(1, Iterator::count)).sum()
-    };
+    let Some(policy) = &about.file else { return String::new() };
+    let (mut errors, mut warnings) = (0, 0);
+    let mut files: Vec<(&str, usize)> = Vec::new();
+    for finding in &about.findings {
+        // A lock file's faults stand under one heading.
+        let number = finding.related().map_or(1, Iterator::count);
+        match finding.severity() {
+            Some(Severity::Warning) => warnings += number,
+            _ => errors += number,
+        }
+        let first = finding.labels().and_then(|mut labels| labels.next());
+        let file = first.and_then(|label| about.sources.file_at(label.offset())).map_or(policy, |file| &file.shown);
+        match files.iter_mut().find(|(known, _)| *known == file) {
+            Some((_, count)) => *count += number,
+            None => files.push((file, number)),
+        }
+    }
     let counted = |number: usize, what: &str| match number {
         0 => None,
         1 => Some(format!("1 {what}")),
         _ => Some(format!("{number} {what}s")),
     };
-    let both: Vec<String> =
-        [counted(count(false), "error"), counted(count(true), "warning")].into_iter().flatten().collect();
-    format!("{} in {file}\n", both.join(" and "))
+    let both: Vec<String> = [counted(errors, "error"), counted(warnings, "warning")].into_iter().flatten().collect();
+    let each: Vec<String> = files.iter().map(|(file, number)| format!("{number} in {file}")).collect();
+    match files.as_slice() {
+        [(file, _)] => format!("{} in {file}\n", both.join(" and ")),
+        _ => format!("{}: {}\n", both.join(" and "), each.join(", ")),
+    }
 }
 
 /// The text with everything that a terminal would obey, or not show, replaced by what it shows. Every place

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::told::{Level, Mark, Told};
-use crate::error_page::Page;
+use bfp_compiler::error_page::Page;
 
 /// The schema's own name, which readers choose their parser by.
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";

@@ -174,6 +174,25 @@ pub enum ResolveError {
         #[label("names no executable")]
         span: Span,
     },
+    /// A path that no file system holds.
+    #[error("this path names no program: {what} has at most {limit} bytes, and this one has {length}")]
+    #[diagnostic(
+        code(resolve::path),
+        help(
+            "check the path: Linux opens no file whose name is longer than 255 bytes, or whose path is longer than 4095"
+        )
+    )]
+    LongPath {
+        /// The part, or the whole.
+        what: &'static str,
+        /// How long it is.
+        length: usize,
+        /// How long it may be.
+        limit: usize,
+        /// Where.
+        #[label("{length} bytes, at most {limit}")]
+        span: Span,
+    },
     /// Ports given twice.
     #[error("`{name}` has its ports already")]
     #[diagnostic(code(resolve::ports_twice), help("leave the ports out here, or in the declaration of `{name}`"))]

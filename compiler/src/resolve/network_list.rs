@@ -4,7 +4,7 @@
 //! A JSON document may have any shape, since each provider has its own: every text in it that is a
 //! network counts, and a filter `key = "value"` keeps those with an enclosing object that has this member
 //! with this value (or a list that holds it). `list = "name"` keeps what stands in the list that is the
-//! member `name`.
+//! member `name`; `member = "name"` what stands anywhere in a member of this name, whatever that is.
 //!
 //! Always: a text that looks like a network and is none is refused, never passed over, since a `deny`
 //! that lacks a network widens access; a filter that nothing has is refused for the same reason.
@@ -14,12 +14,17 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
+use crate::nearest::did_you_mean;
+
 /// A network: its first address, and the length of its prefix.
 pub(crate) type Network = (IpAddr, u8);
 
 /// Why a list cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListFault {
+    /// What a server shows to people.
+    #[error("is an HTML page, and no list")]
+    Page,
     /// It begins like JSON and is none.
     #[error("is not JSON: {reason}")]
     Json {
@@ -73,6 +78,7 @@ impl ListFault {
         let some =
             |known: &[String]| known.iter().take(12).map(|one| format!("`{one}`")).collect::<Vec<_>>().join(", ");
         match self {
+            ListFault::Page => "a download has probably answered with a page for logging in, or about an error: open the file, and fetch the list again".to_owned(),
             ListFault::Json { .. } | ListFault::Empty => {
                 "fetch the list again, and check that this is the right file".to_owned()
             }
@@ -80,8 +86,17 @@ impl ListFault {
                 "write a network in full, without host bits: `192.0.2.0/24`, `2001:db8::/32`".to_owned()
             }
             ListFault::PlainFilter => "remove the filters, or name the provider's JSON document".to_owned(),
-            ListFault::UnknownKey { known, .. } => format!("filter by one of {}", some(known)),
-            ListFault::UnknownValue { known, key, .. } => format!("values of `{key}` here are {}", some(known)),
+            ListFault::UnknownKey { known, key, .. } => match did_you_mean(key, known.iter().map(String::as_str)) {
+                Some(question) => question,
+                None => format!("filter by one of {}", some(known)),
+            },
+            ListFault::UnknownValue { known, key, value, .. } => {
+                let values = format!("values of `{key}` here are {}", some(known));
+                match did_you_mean(value, known.iter().map(String::as_str)) {
+                    Some(question) => format!("{question} The {values}"),
+                    None => values,
+                }
+            }
             ListFault::NothingLeft => "remove one of the filters, or write a `ranges(…)` for each".to_owned(),
         }
     }
@@ -93,6 +108,8 @@ pub(crate) fn networks(text: &str, filters: &[(&str, &str)]) -> Result<Vec<Netwo
     let mut found = if text.trim_start().starts_with(['{', '[']) {
         let document = serde_json::from_str(text).map_err(|error| ListFault::Json { reason: error.to_string() })?;
         in_document(&document, filters)?
+    } else if is_page(text) {
+        return Err(ListFault::Page);
     } else if filters.is_empty() {
         in_lines(text)?
     } else {
@@ -101,6 +118,12 @@ pub(crate) fn networks(text: &str, filters: &[(&str, &str)]) -> Result<Vec<Netwo
     found.sort_unstable();
     found.dedup();
     if found.is_empty() { Err(ListFault::Empty) } else { Ok(found) }
+}
+
+/// Whether this is what a server shows to people.
+fn is_page(text: &str) -> bool {
+    let begin: String = text.trim_start().chars().take(1000).collect::<String>().to_ascii_lowercase();
+    begin.starts_with('<') && (begin.contains("<html") || begin.contains("<!doctype html"))
 }
 
 fn in_lines(text: &str) -> Result<Vec<Network>, ListFault> {
@@ -189,38 +212,33 @@ fn in_document(document: &Value, filters: &[(&str, &str)]) -> Result<Vec<Network
 }
 
 impl<'d> Walk<'_> {
-    /// `objects` enclose the value; `lists` are the names of the lists that do.
+    /// `objects` enclose the value; `names` are those of the members that do, and whether each is a list.
     fn value(
         &mut self,
         value: &'d Value,
         objects: &mut Vec<&'d Map<String, Value>>,
-        lists: &mut Vec<&'d str>,
+        names: &mut Vec<(&'d str, bool)>,
     ) -> Result<(), ListFault> {
         match value {
             Value::Object(members) => {
                 objects.push(members);
                 for (name, member) in members {
-                    let is_list = member.is_array();
-                    if is_list {
-                        lists.push(name);
-                    }
-                    self.value(member, objects, lists)?;
-                    if is_list {
-                        lists.pop();
-                    }
+                    names.push((name, member.is_array()));
+                    self.value(member, objects, names)?;
+                    names.pop();
                 }
                 objects.pop();
             }
             Value::Array(elements) => {
                 for element in elements {
-                    self.value(element, objects, lists)?;
+                    self.value(element, objects, names)?;
                 }
             }
             Value::String(written) if looks_like_a_network(written) => {
                 let fault = || ListFault::Network { written: shortened(written), line: None };
                 let network = network(written).ok_or_else(fault)?;
                 self.networks += 1;
-                if self.keeps(objects, lists) {
+                if self.keeps(objects, names) {
                     self.kept.push(network);
                 }
             }
@@ -229,14 +247,17 @@ impl<'d> Walk<'_> {
         Ok(())
     }
 
-    fn keeps(&mut self, objects: &[&Map<String, Value>], lists: &[&str]) -> bool {
+    fn keeps(&mut self, objects: &[&Map<String, Value>], names: &[(&str, bool)]) -> bool {
         let scalar = |(name, member): (&String, &Value)| {
             (member.is_string() && !member.as_str().is_some_and(looks_like_a_network)).then(|| name.clone())
         };
         if !self.filters.is_empty() {
             self.keys.extend(objects.iter().flat_map(|members| members.iter()).filter_map(scalar));
-            if !lists.is_empty() {
+            if names.iter().any(|(_, is_list)| *is_list) {
                 self.keys.insert("list".to_owned());
+            }
+            if !names.is_empty() {
+                self.keys.insert("member".to_owned());
             }
         }
         let mut all = true;
@@ -249,8 +270,10 @@ impl<'d> Walk<'_> {
                     _ => {}
                 }
             }
-            if *key == "list" {
-                values.extend(lists);
+            match *key {
+                "list" => values.extend(names.iter().filter(|(_, is_list)| *is_list).map(|(name, _)| name)),
+                "member" => values.extend(names.iter().map(|(name, _)| name)),
+                _ => {}
             }
             let has = values.contains(wanted);
             *seen = (seen.0 || !values.is_empty(), seen.1 || has);
@@ -298,7 +321,7 @@ mod tests {
         assert_eq!(of(&[("service", "S3"), ("region", "us-east-1")]), "192.0.2.0/24 2001:db8::/32");
         assert_eq!(of(&[("service", "EC2")]), "203.0.113.0/24");
         assert_eq!(of(&[("list", "ipv6_prefixes")]), "2001:db8::/32");
-        assert!(of(&[("servcie", "S3")]).contains("no entry with a member `servcie`; filter by one of"));
+        assert!(of(&[("servcie", "S3")]).contains("no entry with a member `servcie`; did you mean `service`?"));
         assert!(of(&[("service", "S4")]).contains("values of `service` here are `EC2`, `S3`"));
         assert!(of(&[("service", "EC2"), ("region", "eu-west-1")]).contains("all filters keep"));
     }
@@ -313,6 +336,27 @@ mod tests {
         let nested =
             r#"{ "regions": [ { "region": "eu", "cidrs": [ { "cidr": "192.0.2.0/24", "tags": ["OSN", "OBJ"] } ] } ] }"#;
         assert_eq!(told(nested, &[("region", "eu"), ("tags", "OBJ")]), "192.0.2.0/24");
+    }
+
+    #[test]
+    fn member_keeps_what_stands_anywhere_in_it() {
+        let products = r#"{ "agents": { "prefixes_ipv4": ["192.0.2.0/24"], "prefixes_ipv6": ["2001:db8::/32"] },
+            "api": { "prefixes_ipv4": ["198.51.100.0/24"] }, "own": "203.0.113.7/32" }"#;
+        let of = |filters: &[(&str, &str)]| told(products, filters);
+        assert_eq!(of(&[("member", "agents")]), "192.0.2.0/24 2001:db8::/32");
+        assert_eq!(of(&[("member", "own")]), "203.0.113.7/32");
+        assert_eq!(of(&[("member", "agents"), ("member", "prefixes_ipv4")]), "192.0.2.0/24");
+        assert_eq!(of(&[("list", "prefixes_ipv4")]), "192.0.2.0/24 198.51.100.0/24");
+        assert!(of(&[("member", "agent")]).contains("did you mean `agents`?"));
+        assert!(of(&[("list", "own")]).contains("values of `list` here are `prefixes_ipv4`, `prefixes_ipv6`"));
+        assert!(of(&[("member", "api"), ("member", "prefixes_ipv6")]).contains("all filters keep"));
+    }
+
+    #[test]
+    fn page_is_told_from_a_list() {
+        assert!(told("\n<!DOCTYPE html>\n<title>Sign in</title>", &[]).contains("is an HTML page"));
+        assert!(told("<html>", &[("region", "x")]).contains("is an HTML page"));
+        assert!(told("<none>", &[]).contains("not a network"));
     }
 
     #[test]

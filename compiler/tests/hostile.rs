@@ -1,0 +1,116 @@
+//! What nobody writes by accident: `bfpc check` answers each with an error at its place, soon, and shortly.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Checks a policy: every report ends with exit code 2, in bounded time and on few pages.
+fn told(directory: &TempDir, policy: impl AsRef<[u8]>) -> String {
+    fs::write(directory.path().join("policy.bfp"), policy).unwrap();
+    let start = Instant::now();
+    let ran = Command::new(env!("CARGO_BIN_EXE_bfpc"))
+        .args(["check", "policy.bfp"])
+        .current_dir(directory.path())
+        .env_clear()
+        .output()
+        .unwrap();
+    let report = String::from_utf8(ran.stderr).unwrap();
+    let begin: String = report.chars().take(2000).collect();
+    assert_eq!(ran.status.code(), Some(2), "{begin}");
+    // Far more than it takes, for tests are not optimised.
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}: {begin}", start.elapsed());
+    assert!(report.len() < 1 << 20, "{} bytes: {begin}", report.len());
+    report
+}
+
+fn place() -> TempDir {
+    TempDir::new().unwrap()
+}
+
+#[test]
+fn nesting_without_end_is_an_error_at_its_place() {
+    let place = place();
+    let sets = |before: &str, within: &str, after: &str| {
+        format!("{before}{}{within}{}{after}\n", "{".repeat(10_000), "}".repeat(10_000))
+    };
+    assert!(told(&place, sets("only \"/a\" -> ", "10.0.0.1", "")).contains("policy.bfp:1:78]"));
+    assert!(told(&place, sets("only ", "\"/a\"", " -> 10.0.0.1")).contains("syntax::too_deep"));
+    assert!(told(&place, format!("host a = {}", "ranges(".repeat(10_000))).contains("syntax::"));
+    let excepts = format!("only \"/a\" -> 10.0.0.0/8{}", " except 10.0.0.1".repeat(10_000));
+    assert!(told(&place, excepts).contains("policy.bfp:1:"));
+    assert!(told(&place, "}".repeat(20_000)).contains("… and 19900 more"));
+}
+
+#[test]
+fn words_without_end_are_cut_in_the_report() {
+    let place = place();
+    let long = "a".repeat(2_000_000);
+    assert!(told(&place, &long).contains("syntax::unknown_statement"));
+    assert!(told(&place, format!("host {long} = 10.0.0.1\nonly \"/a\" -> {long}x\n")).contains("policy.bfp:2:14]"));
+    assert!(told(&place, format!("only \"/a\" -> {}b", "a.".repeat(500_000))).contains("at most 253"));
+    assert!(told(&place, format!("only \"{long}\" -> 10.0.0.1")).contains("at most 255 bytes"));
+    assert!(told(&place, format!("only \"{long}")).contains("syntax::unterminated_string"));
+    assert!(told(&place, format!("include \"{long}\"")).contains("2000000 bytes, at most 255"));
+    assert!(told(&place, format!("include \"{}x\"", "../".repeat(100_000))).contains("at most 4095"));
+}
+
+#[test]
+fn mistakes_without_end_are_counted() {
+    let place = place();
+    assert!(told(&place, "only \"/a\" => 10.0.0.1\n".repeat(50_000)).contains("… and 49900 more"));
+    let unclosed = "test \"t\" {\ndeny \"/a\" -> 10.0.0.1\n".repeat(20_000);
+    assert!(told(&place, unclosed).contains("syntax::unclosed_bracket"));
+    let within = format!("test \"t\" {{\n{}}}\n", "deny \"/a\" -> 10.0.0.1\n".repeat(20_000));
+    assert!(told(&place, within).contains("20000 errors in policy.bfp"));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_told_with_their_line() {
+    let place = place();
+    assert!(told(&place, "only \"/a\" -> 10.0.0.1\n\0\n").contains("policy.bfp:2:1]"));
+    assert!(told(&place, b"only \"/a\" -> 10.0.0.1\n# \xff\xfe\n").contains("line 2 cannot be decoded"));
+    assert!(told(&place, "only \"/a\" -> 10.0.0.1\rdeny * -> raw\r").contains("U+000D"));
+    assert!(told(&place, "# one\r\nonly \"/a\" => 10.0.0.1\r\n").contains("policy.bfp:2:11]"));
+}
+
+#[test]
+fn devices_and_pipes_are_never_opened() {
+    let place = place();
+    symlink("/dev/zero", place.path().join("zero")).unwrap();
+    assert!(Command::new("mkfifo").arg(place.path().join("fifo")).status().unwrap().success());
+    for file in ["zero", "fifo"] {
+        for policy in [
+            format!("include \"{file}\"\n"),
+            format!("deny * -> ranges(\"{file}\")\n"),
+            format!("program p = \"/p\" verity file(\"{file}\")\nonly p -> 10.0.0.1\n"),
+        ] {
+            let report = told(&place, policy);
+            assert!(report.contains(&format!("`{file}` is not a regular file")), "{report}");
+            assert!(report.contains("policy.bfp:1:"), "{report}");
+        }
+    }
+}
+
+#[test]
+fn lock_of_nonsense_is_told_at_its_place() {
+    let place = place();
+    for (lock, said) in [
+        ("version = \"1\"\n", "a number belongs here"),
+        ("version = [2]\n", "a number belongs here"),
+        ("version = 2\nname = 7\n", "policy.bfp.lock:2:8]"),
+        ("version = 2\n\u{0}\n", "policy.bfp.lock:2:2]"),
+        ("version = 99999999999999999999\n", "policy.bfp.lock:1:"),
+        ("version = 2\n[[name]]\nname = \"kms.internal\"\naddresses = [\"10.0.0.999\"]\n", "policy.bfp.lock:"),
+    ] {
+        fs::write(place.path().join("policy.bfp.lock"), lock).unwrap();
+        let report = told(&place, "only \"/a\" -> kms.internal:443\n");
+        assert!(report.contains(said), "{lock:?}: {report}");
+    }
+    let deep = format!("version = 2\nname = {}\n", "[".repeat(100_000));
+    fs::write(place.path().join("policy.bfp.lock"), deep).unwrap();
+    assert!(told(&place, "only \"/a\" -> kms.internal:443\n").contains("lock::"));
+}

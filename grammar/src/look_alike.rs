@@ -1,0 +1,170 @@
+//! Characters that look like ASCII ones and are others: a word → the first such character in it, and the word
+//! as it was probably meant.
+//!
+//! What looks alike is what Unicode's table of confusable characters says (UTS #39), with the full-width
+//! forms and the typographic quotation marks added, which keyboards and word processors put in unasked.
+
+use unicode_script::{Script, UnicodeScript as _};
+use unicode_security::confusable_detection::skeleton;
+use unicode_security::mixed_script::MixedScript as _;
+use unicode_security::restriction_level::{RestrictionLevel, RestrictionLevelDetection as _};
+
+use crate::error::SyntaxError;
+use crate::syntax::Span;
+
+/// The ASCII character that this one looks like; `None` for ASCII, and for what looks like nothing in it.
+fn ascii_like(c: char) -> Option<char> {
+    match c {
+        // To the table these are like small capitals, and to a reader like what they are beside.
+        'к' | 'κ' => Some('k'),
+        'м' => Some('m'),
+        'т' | 'τ' => Some('t'),
+        _ => twin(c),
+    }
+}
+
+/// As [`ascii_like`], where nobody could tell the two apart.
+fn twin(c: char) -> Option<char> {
+    match c {
+        _ if c.is_ascii() => None,
+        '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(c) - 0xFEE0),
+        '\u{201C}'..='\u{201F}' | '\u{2033}' | '\u{2036}' | '\u{AB}' | '\u{BB}' => Some('"'),
+        // An arrow is told of as an arrow, and the table takes the long dash for a letter.
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => Some('-'),
+        _ => {
+            let mut buffer = [0; 4];
+            let mut looks = skeleton(c.encode_utf8(&mut buffer));
+            // `m` looks like `rn` and `l` like `I` to the table, which never matters for one character.
+            looks.next().filter(|first| looks.next().is_none() && first.is_ascii_graphic())
+        }
+    }
+}
+
+/// The script of a character, for people; none where several share it.
+fn script(c: char) -> &'static str {
+    match c {
+        '\u{FF01}'..='\u{FF5E}' => "full-width",
+        _ => match c.script() {
+            Script::Common | Script::Inherited | Script::Unknown => "",
+            script => script.full_name(),
+        },
+    }
+}
+
+/// `U+0430, Cyrillic`
+pub(crate) fn named(c: char) -> String {
+    match script(c) {
+        "" => format!("U+{:04X}", u32::from(c)),
+        script => format!("U+{:04X}, {script}", u32::from(c)),
+    }
+}
+
+/// A word with each character that looks like an ASCII one replaced by that, where there is such a character.
+pub(crate) fn meant(word: &str) -> Option<String> {
+    word.chars().any(|c| ascii_like(c).is_some()).then(|| word.chars().map(|c| ascii_like(c).unwrap_or(c)).collect())
+}
+
+/// What is wrong with a word for its first character that looks like an ASCII one.
+pub(crate) fn error(word: &str, start: usize, help: String) -> Option<SyntaxError> {
+    error_where(word, start, help, |_| true)
+}
+
+fn error_where(word: &str, start: usize, help: String, counts: impl Fn(char) -> bool) -> Option<SyntaxError> {
+    let (at, character, ascii) =
+        word.char_indices().filter(|(_, c)| counts(*c)).find_map(|(at, c)| Some((at, c, ascii_like(c)?)))?;
+    let start = start + at;
+    let span = Span { start, end: start + character.len_utf8() };
+    Some(SyntaxError::LookAlike { character, named: named(character), ascii, help, span })
+}
+
+/// What is wrong with a DNS name, one of whose parts reads as what it is not: letters of several scripts, or
+/// of one that is dressed up as ASCII throughout.
+pub(crate) fn in_dns_name(name: &str, start: usize) -> Option<SyntaxError> {
+    let ends_in_ascii = name.trim_end_matches('.').rsplit('.').next().is_some_and(str::is_ascii);
+    let mut at = start;
+    for label in name.split('.') {
+        let label_start = at;
+        at += label.len() + 1;
+        if label.is_ascii() {
+            continue;
+        }
+        let foreign = |c: char| c.script() != Script::Latin || script(c) == "full-width";
+        // Latin beside Chinese, Japanese or Korean is how names are written there.
+        let mixed = !label.is_single_script() && label.detect_restriction_level() > RestrictionLevel::HighlyRestrictive;
+        let dressed_up =
+            ends_in_ascii && label.chars().filter(|c| !c.is_ascii()).all(|c| foreign(c) && twin(c).is_some());
+        // IDNA maps these to ASCII, so that none of them has a name of its own.
+        let full_width = label.chars().any(|c| script(c) == "full-width");
+        if !mixed && !dressed_up && !full_width {
+            continue;
+        }
+        let meant = meant(label).unwrap_or_default();
+        let help = match full_width {
+            true => format!("write `{meant}`"),
+            false => {
+                format!("write `{meant}`; if this very name is meant, write its A-label, which begins with `xn--`")
+            }
+        };
+        if let Some(error) = error_where(label, label_start, help, foreign) {
+            return Some(error);
+        }
+        let mut scripts: Vec<&str> = Vec::new();
+        for script in label.chars().map(script).filter(|script| !script.is_empty()) {
+            if !scripts.contains(&script) {
+                scripts.push(script);
+            }
+        }
+        let (first, stranger) = label.char_indices().find(|(_, c)| !c.is_ascii() && foreign(*c))?;
+        let start = label_start + first;
+        return Some(SyntaxError::MixedScripts {
+            label: label.to_owned(),
+            scripts: scripts.join(" and "),
+            stranger: named(stranger),
+            span: Span { start, end: start + stranger.len_utf8() },
+        });
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_of_other_scripts_look_like_ascii() {
+        for (word, ascii) in
+            [("аllow", "allow"), ("kmѕ", "kms"), ("κμ", "kμ"), ("ΑΒ", "AB"), ("ｄｅｎｙ", "deny"), ("–>", "->")]
+        {
+            assert_eq!(meant(word).as_deref(), Some(ascii), "{word}");
+        }
+        assert_eq!(meant("größe"), None);
+        assert_eq!(meant("m0dern"), None, "ASCII looks like itself");
+        assert_eq!(named('а'), "U+0430, Cyrillic");
+        assert_eq!(named('ａ'), "U+FF41, full-width");
+        assert_eq!(named('–'), "U+2013");
+    }
+
+    #[test]
+    fn names_in_one_script_are_left_alone() {
+        for name in [
+            "bücher.example",
+            "ışık.example",
+            "почта.example",
+            "例え.テスト",
+            "日本語dns.example",
+            "한국.example",
+            "faß.de",
+        ] {
+            assert_eq!(in_dns_name(name, 0), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_read_as_others_are_told_with_the_place() {
+        let at = |name: &str| in_dns_name(name, 10).map(|error| error.start());
+        assert_eq!(at("kmѕ.internal"), Some(12));
+        assert_eq!(at("api.ѕсоре.com"), Some(14), "Cyrillic throughout");
+        assert_eq!(at("ｋms.internal"), Some(10));
+        assert_eq!(at("abcשd.example"), Some(13), "no letter of it looks like another");
+    }
+}
