@@ -162,7 +162,7 @@ mod tests {
     fn status(expires: Option<u64>) -> Status {
         let about =
             About { policy: "we\"b".to_owned(), revision: 3, manifest_digest: [0xab; 32], applied_at: 0, expires };
-        Status { about, verdicts: [1, 2, 3, 4, 5, 6, 7, 8, 9], now: 1000 }
+        Status { about, verdicts: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], now: 1000 }
     }
 
     #[test]

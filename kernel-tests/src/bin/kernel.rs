@@ -115,21 +115,17 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
         fs::create_dir_all(&target).map_err(|error| error.to_string())?;
         fs::copy(folder.join("verdicts.txt"), target.join("verdicts.txt"))
             .map_err(|error| format!("{}: {error}", folder.display()))?;
-        // Where it is, the policy is one that the enforcer must refuse with this sentence.
-        let unmet = folder.join("unmet.txt");
-        if unmet.exists() {
-            fs::copy(&unmet, target.join("unmet.txt")).map_err(|error| format!("{}: {error}", unmet.display()))?;
+        // Where it is, the policy pins contents that the guest does not have.
+        let impostors = folder.join("impostors.txt");
+        if impostors.exists() {
+            fs::copy(&impostors, target.join("impostors.txt"))
+                .map_err(|error| format!("{}: {error}", impostors.display()))?;
         }
         let bundle = target.join("policy.bfpb");
-        call(
-            Command::new(&bfpc)
-                .arg("build")
-                .arg(folder.join("policy.bfp"))
-                .arg("-o")
-                .arg(bundle)
-                .arg("--key")
-                .arg(&key),
-        )?;
+        let policy = folder.join("policy.bfp");
+        call(Command::new(&bfpc).arg("build").arg(policy).arg("-o").arg(&bundle).arg("--key").arg(&key))?;
+        let programs = programs_of(&bfpc, &bundle)?;
+        fs::write(target.join("programs.txt"), programs.join("\n")).map_err(|error| error.to_string())?;
     }
     Ok(())
 }
@@ -165,10 +161,29 @@ fn attacks(from: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), Stri
     call(Command::new(bfpc).arg("build").arg(policy).arg("-o").arg(bundle).arg("--key").arg(key))
 }
 
+/// The paths of the programs that a bundle's policy names: each must be there for it to be applied.
+fn programs_of(bfpc: &Path, bundle: &Path) -> Result<Vec<String>, String> {
+    #[derive(serde::Deserialize)]
+    struct Inspected {
+        programs: Vec<Program>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Program {
+        path: String,
+    }
+    let said = output_of(Command::new(bfpc).arg("inspect").arg(bundle).arg("--format").arg("json"))?;
+    let inspected: Inspected = serde_json::from_slice(&said).map_err(|error| format!("bfpc inspect: {error}"))?;
+    Ok(inspected.programs.into_iter().map(|program| program.path).collect())
+}
+
 fn call(command: &mut Command) -> Result<(), String> {
+    output_of(command).map(drop)
+}
+
+fn output_of(command: &mut Command) -> Result<Vec<u8>, String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(output.stdout);
     }
     Err(format!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)))
 }

@@ -3,13 +3,13 @@
 //! phase. What is refused during must get through before and after, which proves that the refusal is the
 //! policy's doing.
 //!
-//! A folder with unmet.txt holds a policy that no host can enforce yet: it must be refused with that
-//! sentence, and nothing of it may be enforced.
+//! A folder with impostors.txt holds a policy that pins contents which the guest does not have: that table
+//! stands in the other's place, with every pinned program an impostor.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::enforcer::{self, VERIFICATION_REFUSED};
+use crate::enforcer;
 use crate::listeners::{Expected, Listeners};
 use crate::programs::{Programs, answer_of};
 use crate::report::Report;
@@ -20,8 +20,6 @@ enum Phase {
     Before,
     During,
     After,
-    /// After a policy was refused: it must have left nothing behind.
-    Refused,
 }
 
 /// The folders with bundles, in the order of their names.
@@ -46,12 +44,6 @@ pub(crate) fn run(folder: &Path, report: &mut Report) {
         Err(complaint) => return report.check(&format!("{name}: prepared"), Err(complaint)),
     };
     try_rows(&name, Phase::Before, &rows, &listeners, report);
-    let unmet = folder.join("unmet.txt");
-    if unmet.exists() {
-        report.check(&format!("{name}: apply is refused"), expect_refusal(folder, &unmet));
-        try_rows(&name, Phase::Refused, &rows, &listeners, report);
-        return;
-    }
     let applied = enforcer::apply(&folder.join("policy.bfpb"));
     let enforced = applied.is_ok();
     report.check(&format!("{name}: apply"), applied);
@@ -62,34 +54,16 @@ pub(crate) fn run(folder: &Path, report: &mut Report) {
     }
 }
 
-/// The sentence in `unmet` is what the enforcer says, and its status that of a bundle it refuses.
-fn expect_refusal(folder: &Path, unmet: &Path) -> Result<(), String> {
-    let text = fs::read_to_string(unmet).map_err(|error| format!("{}: {error}", unmet.display()))?;
-    let sentence = text.trim();
-    if sentence.is_empty() {
-        return Err(format!("{} is empty", unmet.display()));
-    }
-    let ended = enforcer::try_apply(&folder.join("policy.bfpb"))?;
-    if let Err(difference) = ended.expect_code(VERIFICATION_REFUSED) {
-        // What was applied against expectation must not judge the tables that follow.
-        return match enforcer::remove() {
-            Ok(()) => Err(difference),
-            Err(second) => Err(format!("{difference}; and it stays: {second}")),
-        };
-    }
-    if ended.stderr.contains(sentence) {
-        Ok(())
-    } else {
-        Err(format!("expected `{sentence}`, seen `{}`", ended.stderr))
-    }
-}
-
 fn prepare(folder: &Path) -> Result<(Vec<Row>, Listeners, Programs), String> {
-    let file = folder.join("verdicts.txt");
-    let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let rows = verdicts::parse(&text)?;
+    let read = |name: &str| {
+        let file = folder.join(name);
+        fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))
+    };
+    let table = if folder.join("impostors.txt").exists() { "impostors.txt" } else { "verdicts.txt" };
+    let rows = verdicts::parse(&read(table)?)?;
     let listeners = Listeners::open(rows.iter().map(|row| row.destination))?;
-    let programs = Programs::install(rows.iter().flat_map(Row::programs))?;
+    let named = read("programs.txt")?;
+    let programs = Programs::install(rows.iter().flat_map(Row::programs).chain(named.lines()))?;
     Ok((rows, listeners, programs))
 }
 
@@ -97,11 +71,10 @@ fn try_rows(name: &str, phase: Phase, rows: &[Row], listeners: &Listeners, repor
     for row in rows {
         let (phase_word, verdict) = match (phase, row.verdict) {
             // What is allowed during says nothing before and after.
-            (Phase::Before | Phase::After | Phase::Refused, Verdict::Allowed | Verdict::Audited) => continue,
+            (Phase::Before | Phase::After, Verdict::Allowed | Verdict::Audited) => continue,
             (Phase::Before, Verdict::Denied) => ("before", Verdict::Allowed),
             (Phase::During, verdict) => ("during", verdict),
             (Phase::After, Verdict::Denied) => ("after", Verdict::Allowed),
-            (Phase::Refused, Verdict::Denied) => ("refused", Verdict::Allowed),
         };
         let verdict_word = match verdict {
             Verdict::Allowed => "allowed",
