@@ -41,11 +41,11 @@ pub trait Tables {
     /// The verdict for one cell. The kernel's tables ask a function that its verifier checks once instead
     /// of at every place where it is called.
     #[inline(always)]
-    fn judge(&self, label: &Label, cell: u32) -> Verdict
+    fn judge(&self, label: &Label, cell: u32, unless: Unless) -> Verdict
     where
         Self: Sized,
     {
-        judge(self, label, cell)
+        judge(self, label, cell, unless)
     }
 
     /// What holds for a program in a cell; `None` is a fault. Likewise.
@@ -70,6 +70,15 @@ pub trait Tables {
     fn sign_bit(word: u64) -> u64 {
         word >> 63
     }
+}
+
+/// What becomes of a request that no rule speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unless {
+    /// Allowed unless a rule refuses it, or the policy's default does.
+    Refused,
+    /// Whatever the default: refused unless a rule grants it.
+    Granted,
 }
 
 /// The answer.
@@ -213,14 +222,14 @@ pub fn decide<T: Tables>(tables: &T, label: &Label, request: &Request) -> Verdic
         Address::V6 { high, low } => descend128(tables, Step(policy.root_v6), high, low),
     };
     let Some(number) = reached.and_then(|step| cell_number(tables, step, port_key)) else { return Verdict::FAULT };
-    let verdict = tables.judge(label, number);
+    let verdict = tables.judge(label, number, Unless::Refused);
     let Some(embedded) = address.behind_nat64() else { return verdict };
 
     let reached = descend32::<T, ADDRESS_LEVELS>(tables, Step(policy.root_v4), Step::ADDRESS_DONE, embedded);
     let Some(number) = reached.and_then(|step| cell_number(tables, step, port_key)) else { return Verdict::FAULT };
     match tables.cell(number) {
         Some(cell) if cell.flags & Cell::NAMED == 0 => verdict,
-        Some(_) => verdict.and(tables.judge(label, number)),
+        Some(_) => verdict.and(tables.judge(label, number, Unless::Refused)),
         None => Verdict::FAULT,
     }
 }
@@ -245,19 +254,21 @@ pub fn find_embedded_cell<T: Tables>(tables: &T, request: &Request) -> Option<u3
 }
 
 /// Decides whether the task labelled `label` may use raw and packet sockets, which carry no destination
-/// that could be checked.
+/// that could be checked: a governed one only where a rule grants it.
 #[inline(always)]
 pub fn decide_raw<T: Tables>(tables: &T, label: &Label) -> Verdict {
     match tables.policy() {
-        Some(policy) => tables.judge(label, policy.raw_cell),
+        Some(policy) if label.is_governed() => tables.judge(label, policy.raw_cell, Unless::Granted),
+        Some(policy) => tables.judge(label, policy.raw_cell, Unless::Refused),
         None => Verdict::FAULT,
     }
 }
 
 /// The verdict for one cell.
 #[inline(always)]
-pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32) -> Verdict {
+pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) -> Verdict {
     let Some(policy) = tables.policy() else { return Verdict::FAULT };
+    let needs_grant = policy.flags & Policy::DEFAULT_DENY != 0 || matches!(unless, Unless::Granted);
     if label.flags & Label::OVERFLOW != 0 {
         return Verdict::new(Reason::Overflow, NO_RULE);
     }
@@ -290,12 +301,12 @@ pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32) -> Verdict {
     // holds that it inherits from. One identity must satisfy everything: grants do not combine.
     let identity = if label.flags & Label::PROVEN != 0 { label.program } else { 0 };
     let Some(own) = tables.pair(number, identity) else { return Verdict::FAULT };
-    let mut verdict = grant(policy, cell, own, audited);
+    let mut verdict = grant(policy, cell, own, audited, needs_grant);
     let mut index = 0;
     while let Some(heritage) = label.heir_of.get(index as usize).filter(|id| **id != 0 && !verdict.is_allowed()) {
         index = T::opaque(index + 1);
         let Some(held) = tables.pair(number, *heritage) else { return Verdict::FAULT };
-        let inherited = grant(policy, cell, held, audited);
+        let inherited = grant(policy, cell, held, audited, needs_grant);
         if inherited.is_allowed() {
             verdict = inherited;
         }
@@ -305,7 +316,7 @@ pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32) -> Verdict {
 
 /// What an identity that holds `own` is granted in a cell where nothing else refuses.
 #[inline(always)]
-fn grant(policy: &Policy, cell: &Cell, own: Pair, audited: u32) -> Verdict {
+fn grant(policy: &Policy, cell: &Cell, own: Pair, audited: u32, needs_grant: bool) -> Verdict {
     if cell.flags & Cell::EXCLUSIVE != 0 && own.flags & Pair::MEMBER == 0 {
         return Verdict::new(Reason::Exclusive, cell.rule);
     }
@@ -313,7 +324,7 @@ fn grant(policy: &Policy, cell: &Cell, own: Pair, audited: u32) -> Verdict {
         Verdict::new(Reason::Granted, own.rule)
     } else if cell.flags & Cell::GRANTED != 0 {
         Verdict::new(Reason::Granted, cell.rule)
-    } else if policy.flags & Policy::DEFAULT_DENY != 0 {
+    } else if needs_grant {
         return Verdict::new(Reason::NotGranted, policy.default_rule);
     } else {
         Verdict::new(Reason::Default, policy.default_rule)

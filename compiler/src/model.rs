@@ -81,7 +81,28 @@ pub fn answer(policy: &CheckedPolicy, process: &Process, asked: Asked) -> Answer
 pub(crate) fn judge(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Answer {
     let weighed: Vec<Weighed<'_>> =
         policy.rules.iter().map(|rule| Weighed { rule, covers: covers(rule, asked) }).collect();
-    weigh(policy.default, &weighed, process)
+    weigh(default(policy, process, asked), &weighed, process)
+}
+
+/// What holds where no rule speaks: raw and packet sockets carry no destination that could be checked, so
+/// whoever is governed needs a grant for them.
+pub(crate) fn default(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Default {
+    match asked {
+        Asked::Raw if is_governed(policy, process) => Default::Deny,
+        Asked::Raw | Asked::Request(_) => policy.default,
+    }
+}
+
+/// Whether the policy has something to say about this very process: it is one of its programs, with proof,
+/// or a restricted one led to it.
+fn is_governed(policy: &ResolvedPolicy, process: &Process) -> bool {
+    let restricts = |rule: &Rule| match (&rule.subjects, rule.effect) {
+        (Subjects::Programs(programs), Effect::Confined | Effect::Deny) => {
+            process.under.iter().any(|program| programs.binary_search(program).is_ok())
+        }
+        _ => false,
+    };
+    process.program.is_some() || policy.rules.iter().any(restricts)
 }
 
 /// A rule, and whether its right side covers what is asked for.

@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use bfp_bundle::{
-    decide::{self, Tables, Verdict},
+    decide::{self, Tables, Unless, Verdict},
     label::{Label, ProgramId},
     record::{Cell, NO_RULE, Node32, Node128, Pair, PairBucket, Policy, ProgramBucket},
 };
@@ -72,8 +72,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn judge(&self, label: &Label, cell: u32) -> Verdict {
-        Verdict::from_bits(verdict::judge_cell(label, cell))
+    fn judge(&self, label: &Label, cell: u32, unless: Unless) -> Verdict {
+        Verdict::from_bits(verdict::judge_cell(label, cell, (unless == Unless::Granted).into()))
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@
 
 use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use bfp_bundle::{
-    decide::{self, Verdict, decide, decide_raw},
+    decide::{self, Unless, Verdict, decide, decide_raw},
     label::{Label, ProgramId},
     request::{Address, Protocol, Request},
 };
@@ -83,12 +83,13 @@ pub extern "C" fn judge_raw(label: *const Label) -> i32 {
     i32::from(verdict.is_allowed())
 }
 
-/// The verdict for a cell, as [`Verdict::to_bits`].
+/// The verdict for a cell, as [`Verdict::to_bits`]; `needs_grant` is [`Unless::Granted`] as a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn judge_cell(label: *const Label, cell: u32) -> u64 {
+pub extern "C" fn judge_cell(label: *const Label, cell: u32, needs_grant: u32) -> u64 {
+    let unless = if needs_grant == 0 { Unless::Refused } else { Unless::Granted };
     match or_stranger(label) {
-        Some(label) => decide::judge(&Maps, label, cell).to_bits(),
+        Some(label) => decide::judge(&Maps, label, cell, unless).to_bits(),
         None => Verdict::FAULT.to_bits(),
     }
 }
