@@ -55,3 +55,5 @@ pub mod difference;
 pub mod drawing;
 
 pub mod xml;
+
+mod hash;
