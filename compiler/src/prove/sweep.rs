@@ -182,12 +182,14 @@ struct Sweep<K> {
     ends: Vec<(K, u32, bool)>,
     /// What covers, sorted by item; a rule may cover an address twice.
     open: Vec<(u32, u32)>,
+    /// What covers behind the next end.
+    kept: Vec<(u32, u32)>,
     items: Vec<u32>,
 }
 
 impl<K: Key> Sweep<K> {
     fn new(maximum: K) -> Sweep<K> {
-        Sweep { maximum, ends: Vec::new(), open: Vec::new(), items: Vec::new() }
+        Sweep { maximum, ends: Vec::new(), open: Vec::new(), kept: Vec::new(), items: Vec::new() }
     }
 
     fn put(&mut self, first: K, last: K, item: u32) {
@@ -201,7 +203,7 @@ impl<K: Key> Sweep<K> {
     fn classes(&mut self, lists: &mut Lists) -> Vec<Class<K, u32>> {
         self.ends.sort_unstable();
         self.open.clear();
-        let Sweep { maximum, ends, open, items } = self;
+        let Sweep { maximum, ends, open, kept, items } = self;
         let mut classes: Vec<Class<K, u32>> = Vec::new();
         let mut ends = ends.drain(..).peekable();
         loop {
@@ -217,19 +219,26 @@ impl<K: Key> Sweep<K> {
                 }
             }
             let Some(at) = next else { return classes };
+            // Many may begin or end at one place: what is open is written anew, as it was listed above.
+            kept.clear();
+            let mut before = open.drain(..).peekable();
             while let Some((_, item, opens)) = ends.next_if(|(next, ..)| *next == at) {
-                let place = open.binary_search_by_key(&item, |(item, _)| *item);
-                match (place, opens) {
-                    (Ok(place), true) => open.iter_mut().skip(place).take(1).for_each(|(_, count)| *count += 1),
-                    (Err(place), true) => open.insert(place, (item, 1)),
-                    (Ok(place), false) => match open.get_mut(place) {
-                        Some((_, count)) if *count > 1 => *count -= 1,
-                        _ => drop(open.remove(place)),
-                    },
+                while let Some(other) = before.next_if(|(other, _)| *other < item) {
+                    kept.push(other);
+                }
+                let known = before.next_if(|(other, _)| *other == item);
+                match kept.last_mut().filter(|(other, _)| *other == item) {
+                    None => kept.push(known.unwrap_or((item, 0))),
+                    Some(_) => {}
+                }
+                if let Some((_, count)) = kept.last_mut() {
                     // What was never opened does not close.
-                    (Err(_), false) => {}
+                    *count = if opens { *count + 1 } else { count.saturating_sub(1) };
                 }
             }
+            kept.extend(before);
+            kept.retain(|(_, count)| *count > 0);
+            std::mem::swap(open, kept);
         }
     }
 }
