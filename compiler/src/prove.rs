@@ -524,6 +524,9 @@ impl Visits {
     }
 }
 
+/// The profile of the rules and the flags of the cell, and the same behind a gateway.
+type Profile = ((u32, u32), Option<(u32, u32)>);
+
 /// A visit with the programs that are asked about there.
 struct Job<'a> {
     visit: &'a Visit,
@@ -536,9 +539,8 @@ struct Job<'a> {
 fn jobs<'a>(visits: &'a Visits, asking: &Asking<'_>, classes: &Classes, sets: &Sets) -> Vec<Job<'a>> {
     let all: BTreeSet<usize> = (0..asking.policy.policy().programs.len()).collect();
     let own = treated_alone(asking.image);
-    // Which programs have still to be asked about in a cell of each profile: (profile, flags of the cell), and of
-    // the cell behind a gateway.
-    let mut waiting: BTreeMap<((u32, u32), Option<(u32, u32)>), BTreeSet<usize>> = BTreeMap::new();
+    // Which programs have still to be asked about in a cell of each profile.
+    let mut waiting: BTreeMap<Profile, BTreeSet<usize>> = BTreeMap::new();
     let mut jobs = Vec::with_capacity(visits.list.len());
     let mut index = Index::default();
     for visit in &visits.list {

@@ -227,9 +227,8 @@ impl<K: Key> Sweep<K> {
                     kept.push(other);
                 }
                 let known = before.next_if(|(other, _)| *other == item);
-                match kept.last_mut().filter(|(other, _)| *other == item) {
-                    None => kept.push(known.unwrap_or((item, 0))),
-                    Some(_) => {}
+                if kept.last().is_none_or(|(other, _)| *other != item) {
+                    kept.push(known.unwrap_or((item, 0)));
                 }
                 if let Some((_, count)) = kept.last_mut() {
                     // What was never opened does not close.
