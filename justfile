@@ -72,9 +72,9 @@ check:
 @fuzz SECONDS="600":
     fuzz/run.sh -max_total_time={{ SECONDS }}
 
-# The same, bounded and quick, for CI
+# Every seed and some thousand changes of them, on what the tests have built
 @fuzz-smoke:
-    fuzz/run.sh -runs=2000
+    fuzz/run.sh --smoke -runs=3000
 
 # Where the programs that go into a guest are collected
 guest_programs := justfile_directory() / "target/guest"
@@ -102,8 +102,9 @@ bench-compiler *SIZE:
 harness: setup
     cargo test -p bfp-kernel-tests
 
-# All tests: those without a kernel, the demo (DNS by knot, end to end), and the kernel tests on two kernels
-test: check harness demo (kernel "6.1" "6.12")
+# All tests: those without a kernel, each fuzz target for a short while, the demo (DNS by knot, end to end), and
+# the kernel tests on two kernels
+test: check harness fuzz-smoke demo (kernel "6.1" "6.12")
 
 # The kernel tests under every kernel that is supported, and the tables of fixtures/allow-lists under two
 kernel-all: (kernel "6.1" "6.12" "6.18" "7.3")

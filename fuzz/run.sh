@@ -1,50 +1,82 @@
 #!/bin/bash
-# Runs fuzz targets in turn, from seeds that are made of the fixtures: run.sh LIMIT [TARGET…]
+# Runs fuzz targets in turn: run.sh [--smoke] LIMIT [TARGET…]
 #
-# LIMIT is an option of libFuzzer: -max_total_time=600 or -runs=2000. What it finds grows in corpus/, and a
-# failure leaves its input in artifacts/: `cargo fuzz run -s none TARGET FILE` shows it again.
+# Seeds are made of the fixtures, and stand in seeds/. LIMIT is an option of libFuzzer: -max_total_time=600 or
+# -runs=2000. What is found grows in corpus/, and a failure leaves its input in artifacts/:
+# `cargo fuzz run -s none TARGET FILE` shows it again.
+#
+# --smoke: without cargo-fuzz, on what `cargo test` has built: every seed once, and changes of them. Only the
+# targets themselves are instrumented, so it finds what is near a seed, and keeps nothing.
 set -euo pipefail
 cd "$(dirname "$0")"
 
+is_smoke=
+if [ "$1" = --smoke ]; then
+    is_smoke=1
+    shift
+fi
 limit=$1
 shift
 targets=("$@")
 [ $# -gt 0 ] || targets=(parse fmt_round_trip compile verify decode)
 
-if ! command -v cargo-fuzz >/dev/null; then
-    echo "fuzz: installing cargo-fuzz"
-    cargo install cargo-fuzz --version 0.13.2 --locked --quiet
-fi
-
-for target in "${targets[@]}"; do
-    mkdir -p "corpus/$target"
-done
-
+made=target/made
+rm -rf "$made"
+mkdir -p "$made"/{parse,fmt_round_trip,compile,verify,decode}
 # A policy and its lock are one input.
-mkdir -p corpus/compile
 for folder in ../fixtures/accept/*/ ../fixtures/allow-lists/*/; do
     {
         cat "$folder/policy.bfp"
         echo "--- lock"
         cat "$folder/policy.bfp.lock" 2>/dev/null || true
-    } >"corpus/compile/$(basename "$folder")"
+    } >"$made/compile/$(basename "$folder")"
 done
 # What follows the first byte are edits of a valid bundle; the first byte says of which part.
-mkdir -p corpus/verify corpus/decode
 for part in 0 1 2 3 4 5 6 7; do
-    printf '%b' "\\x0$part\\x08\\x00\\x04\\x01" | tee "corpus/verify/part-$part" >"corpus/decode/part-$part"
+    printf '%b' "\\x0$part\\x08\\x00\\x04\\x01" | tee "$made/verify/part-$part" >"$made/decode/part-$part"
 done
 
-for target in "${targets[@]}"; do
-    seeds=()
-    options=(-timeout=20 -rss_limit_mb=4096 -print_final_stats=1 -verbosity=0)
-    case $target in
-        parse | fmt_round_trip) seeds=(../fixtures/accept ../fixtures/allow-lists ../fixtures/reject) ;;&
+# What is common to both ways: the options of a target, and where its seeds stand.
+prepare() {
+    seeds=("$made/$1" "seeds/$1")
+    options=("$limit" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 -verbosity=0)
+    case $1 in
+        parse | fmt_round_trip) seeds+=(../fixtures/accept ../fixtures/allow-lists ../fixtures/reject) ;;&
         parse | fmt_round_trip | compile) options+=(-dict=bfp.dict -max_len=4096) ;;
         *) options+=(-max_len=256) ;;
     esac
-    echo "fuzz: $target"
+    echo "fuzz: $1"
+}
+
+if [ -n "$is_smoke" ]; then
+    # Nothing but the targets is built with other options than the tests: all else is found, or can be found again.
+    export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../target}
+    coverage=(-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
+        -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table)
+    for target in "${targets[@]}"; do
+        prepare "$target"
+        cargo rustc --quiet --locked --bin "$target" -- "${coverage[@]}"
+        mkdir -p "artifacts/$target"
+        log=$made/$target.log
+        if ! "$CARGO_TARGET_DIR/debug/$target" -keep_seed=1 -seed=1 -artifact_prefix="artifacts/$target/" \
+            "${options[@]}" "${seeds[@]}" >"$log" 2>&1; then
+            tail -n 40 "$log"
+            echo "fuzz: $target failed: its input is in fuzz/artifacts/$target"
+            exit 1
+        fi
+        sed -n 's/^stat::number_of_executed_units: */    inputs: /p' "$log"
+    done
+    exit
+fi
+
+if ! command -v cargo-fuzz >/dev/null; then
+    echo "fuzz: installing cargo-fuzz"
+    cargo install cargo-fuzz --version 0.13.2 --locked --quiet
+fi
+for target in "${targets[@]}"; do
+    prepare "$target"
+    mkdir -p "corpus/$target"
     # No sanitizer: nothing here is unsafe, and a stable compiler builds it. Overflow and the bounds of
     # indexes are checked all the same.
-    cargo fuzz run --sanitizer none "$target" "corpus/$target" "${seeds[@]}" -- "$limit" "${options[@]}"
+    cargo fuzz run --sanitizer none "$target" "corpus/$target" "${seeds[@]}" -- "${options[@]}"
 done

@@ -54,6 +54,7 @@ gzip gzip
 xz xz-utils
 lz4 lz4
 zstd zstd
+c++ g++
 T
 # A busybox that needs libraries would not start in the guest's first, nearly empty file system.
 if command -v busybox >/dev/null && ldd "$(command -v busybox)" >/dev/null 2>&1; then

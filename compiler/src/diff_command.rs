@@ -1,5 +1,6 @@
 //! `diff`: who gains what and who loses what between two policies, bundles, or revisions of a policy.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -71,7 +72,7 @@ struct ShownChange {
 }
 
 /// What changes, line by line.
-#[derive(Default, PartialEq)]
+#[derive(Default, PartialEq, Eq, Hash)]
 struct Told {
     gains: Vec<String>,
     loses: Vec<String>,
@@ -149,8 +150,10 @@ fn summary(document: &Document) -> String {
 /// Those for whom the same changes, together.
 fn together(changes: &[ShownChange]) -> Vec<(Vec<&str>, &Told)> {
     let mut groups: Vec<(Vec<&str>, &Told)> = Vec::new();
+    let mut known: HashMap<&Told, usize> = HashMap::new();
     for change in changes {
-        match groups.iter_mut().find(|(_, told)| **told == change.told) {
+        let at = *known.entry(&change.told).or_insert(groups.len());
+        match groups.get_mut(at) {
             Some((programs, _)) => programs.push(&change.program),
             None => groups.push((vec![&change.program], &change.told)),
         }

@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bfp_bundle::decide::Reason;
 use bfp_bundle::identity::Executable;
-use bfp_bundle::image::NamedExecutable;
-use bfp_bundle::label::Label;
+use bfp_bundle::image::{Image, NamedExecutable};
+use bfp_bundle::label::{Label, ProgramId, Proof};
 
 use crate::compiled::{Compiled, Who};
 use crate::policy::Destination;
-use crate::regions::{Plane, Region, judge};
+use crate::regions::{self, Plane, Region, judge};
 use crate::resolve::coverage::union;
 
 /// What changes from one policy to another.
@@ -108,112 +108,274 @@ pub fn compare(old: &Compiled, new: &Compiled) -> Difference {
     }
     let plane = Plane::of(&[&old.image, &new.image]);
     let regions = plane.regions();
-    let mut kinds: BTreeMap<(usize, usize), &Region> = BTreeMap::new();
-    for region in &regions {
-        kinds.entry(region.kind).or_insert(region);
-    }
-    let both = Both { old, new, kinds };
+    let kinds = Kinds::new([&old.image, &new.image], &regions);
 
     let paths: BTreeSet<&str> =
         [old, new].iter().flat_map(|one| one.executables()).map(|executable| executable.path.as_str()).collect();
+    let sides = [Side::of(&old.image), Side::of(&new.image)];
+    let mut open = Open::new(&kinds);
     let mut moves: Vec<(Who, Moves)> = Vec::new();
-    let mut open = Open::new();
-    for who in paths.iter().map(|path| Who::Program((*path).to_owned())).chain([Who::Stranger]) {
-        let moved = both.moves(&who, &mut open);
-        moves.push((who, moved));
+    let mut verdicts: BTreeMap<&str, Answers> = BTreeMap::new();
+    for path in &paths {
+        let [before, after] = sides.each_ref().map(|side| side.label(path));
+        let found = kinds.ask(kinds.own(&sides, path), |region| {
+            let was = judge(&old.image, &before, region.sample()).is_allowed();
+            (was, judge(&new.image, &after, region.sample()).is_allowed())
+        });
+        open.count(&kinds, &found);
+        moves.push((Who::Program((*path).to_owned()), kinds.moves(&found)));
+        verdicts.insert(*path, found);
     }
+    let found = kinds.ask(Vec::new(), |region| {
+        let allows = |image| judge(image, &Label::STRANGER, region.sample()).is_allowed();
+        (allows(&old.image), allows(&new.image))
+    });
+    open.count(&kinds, &found);
+    moves.push((Who::Stranger, kinds.moves(&found)));
+
     let parents: BTreeSet<&str> =
         [old, new].iter().flat_map(|one| one.parents()).map(|executable| executable.path.as_str()).collect();
-    let mut handed_down = Vec::new();
     for path in parents {
-        let told: Vec<&Moves> = moves
-            .iter()
-            .filter(|(who, _)| matches!(who, Who::Program(named) if named == path))
-            .map(|(_, moved)| moved)
-            .collect();
-        handed_down.push((Who::StartedBy(path.to_owned()), both.handed_down(path, &told, &open)));
+        let Some(verdicts) = verdicts.get(path) else { continue };
+        let started = sides.each_ref().map(|side| side.started_by(path));
+        // Where it is closed to everything that the program starts, it is not open any more.
+        let found = kinds.ask(kinds.own(&sides, path), |region| {
+            let [before, after] = &started;
+            (!is_closed(&old.image, before, region), !is_closed(&new.image, after, region))
+        });
+        let mut handed_down = kinds.moves(&found);
+        // Only where nothing else says so, and somebody feels it.
+        handed_down.retain(|(kind, moved)| {
+            let own = kinds.answer(verdicts, *kind);
+            Move::of(own) != Some(*moved) && open.by_others(&kinds, *kind, own)
+        });
+        moves.push((Who::StartedBy(path.to_owned()), handed_down));
     }
-    moves.extend(handed_down);
 
-    let changes = moves.into_iter().filter(|(_, moved)| !moved.is_empty()).map(|(who, moved)| {
-        let of = |wanted: Move| {
-            let moved = regions.iter().filter(|region| moved.get(&region.kind) == Some(&wanted));
-            union(&moved.map(Region::destination).collect::<Vec<_>>())
-        };
-        Change { who, gains: of(Move::Gain), loses: of(Move::Loss) }
+    // Many programs gain and lose the same.
+    let mut known: HashMap<Moves, [Vec<Destination>; 2]> = HashMap::new();
+    let changes = moves.into_iter().filter(|(_, moves)| !moves.is_empty()).map(|(who, moves)| {
+        let [gains, loses] = known.entry(moves).or_insert_with_key(|moves| kinds.destinations(moves)).clone();
+        Change { who, gains, loses }
     });
     Difference { changes: changes.collect(), identities: identities(old, new) }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Move {
     Gain,
     Loss,
 }
 
-/// The kinds of requests whose verdict changes.
-type Moves = HashMap<(usize, usize), Move>;
-
-/// Some of those who may do a kind of request before and after: there, what a parent hands down decides.
-type Open = HashMap<(usize, usize), Vec<Who>>;
-
-struct Both<'a> {
-    old: &'a Compiled,
-    new: &'a Compiled,
-    /// One region of each kind.
-    kinds: BTreeMap<(usize, usize), &'a Region>,
+impl Move {
+    fn of((was, is): (bool, bool)) -> Option<Move> {
+        match (was, is) {
+            (false, true) => Some(Move::Gain),
+            (true, false) => Some(Move::Loss),
+            _ => None,
+        }
+    }
 }
 
-impl Both<'_> {
-    fn moves(&self, who: &Who, open: &mut Open) -> Moves {
-        let (before, after) = (who.label(&self.old.image), who.label(&self.new.image));
-        let mut moves = Moves::new();
-        for (kind, region) in &self.kinds {
-            let was = judge(&self.old.image, &before, region.sample()).is_allowed();
-            let is = judge(&self.new.image, &after, region.sample()).is_allowed();
-            match (was, is) {
-                (false, true) => drop(moves.insert(*kind, Move::Gain)),
-                (true, false) => drop(moves.insert(*kind, Move::Loss)),
-                (true, true) => {
-                    let known = open.entry(*kind).or_default();
-                    // Two are enough: one of them is not the parent.
-                    if known.len() < 2 {
-                        known.push(who.clone());
-                    }
-                }
-                (false, false) => {}
-            }
+/// The numbers of the kinds of requests whose verdict changes, ascending.
+type Moves = Vec<(usize, Move)>;
+
+/// All kinds of requests, numbered.
+///
+/// A verdict on a program depends on what the tables hold of it at the cell of the request, and on the flags
+/// of that cell. Of most cells they hold nothing of a program's own: kinds of which the cells have the same
+/// flags, a profile, are then decided alike, and one of them is asked about for all.
+struct Kinds<'a> {
+    regions: &'a [Region],
+    /// Of each kind, its regions.
+    of_kind: Vec<Vec<usize>>,
+    /// Of each kind, its profile.
+    profile: Vec<usize>,
+    /// The kinds of each profile.
+    profiles: Vec<Vec<usize>>,
+    /// The kinds that lie in each cell, of the old tables and of the new ones.
+    in_cell: [HashMap<u32, Vec<usize>>; 2],
+}
+
+/// The flags of the cell of a request, and of the one behind a gateway where there is one; of a cell that is
+/// not found, none.
+type Flags = (Option<u32>, Option<Option<u32>>);
+
+/// What was answered for the kinds that concern one who asks, and for the rest of each profile: before, after.
+struct Answers {
+    /// Ascending.
+    own: Vec<(usize, (bool, bool))>,
+    rest: Vec<(bool, bool)>,
+}
+
+impl<'a> Kinds<'a> {
+    fn new(images: [&Image; 2], regions: &'a [Region]) -> Kinds<'a> {
+        let mut by_number: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+        for (at, region) in regions.iter().enumerate() {
+            by_number.entry(region.kind).or_default().push(at);
         }
+        let of_kind: Vec<Vec<usize>> = by_number.into_values().collect();
+        let mut kinds =
+            Kinds { regions, of_kind, profile: Vec::new(), profiles: Vec::new(), in_cell: Default::default() };
+        let mut known: HashMap<[Flags; 2], usize> = HashMap::new();
+        for kind in 0..kinds.of_kind.len() {
+            let Some(sample) = kinds.region(kind).map(Region::sample) else { continue };
+            let mut flags: [Flags; 2] = Default::default();
+            for ((image, in_cell), flags) in images.iter().zip(&mut kinds.in_cell).zip(&mut flags) {
+                let (cell, behind) = regions::places(image, sample);
+                for cell in [cell, behind.flatten()].into_iter().flatten() {
+                    in_cell.entry(cell).or_default().push(kind);
+                }
+                let of = |cell: Option<u32>| cell.and_then(|cell| Some(image.cells.get(cell as usize)?.flags));
+                *flags = (of(cell), behind.map(of));
+            }
+            let next = known.len();
+            let profile = *known.entry(flags).or_insert(next);
+            kinds.profiles.resize_with(known.len(), Vec::new);
+            kinds.profiles.iter_mut().skip(profile).take(1).for_each(|kinds| kinds.push(kind));
+            kinds.profile.push(profile);
+        }
+        kinds
+    }
+
+    fn region(&self, kind: usize) -> Option<&Region> {
+        self.regions.get(*self.of_kind.get(kind)?.first()?)
+    }
+
+    /// The kinds in cells of which the tables hold something of the program's own, ascending.
+    fn own(&self, sides: &[Side<'_>; 2], path: &str) -> Vec<usize> {
+        let mut own = Vec::new();
+        for (side, in_cell) in sides.iter().zip(&self.in_cell) {
+            let program = side.executables.get(path).map(|executable| executable.program);
+            let cells = program.and_then(|program| side.own_cells.get(&program));
+            own.extend(cells.into_iter().flatten().filter_map(|cell| in_cell.get(cell)).flatten());
+        }
+        own.sort_unstable();
+        own.dedup();
+        own
+    }
+
+    /// Asks about each of some kinds, and about one other of each profile.
+    fn ask(&self, own: Vec<usize>, ask: impl Fn(&Region) -> (bool, bool)) -> Answers {
+        let of = |kind: usize| self.region(kind).map_or((false, false), &ask);
+        let rest = |kinds: &Vec<usize>| kinds.iter().find(|kind| own.binary_search(kind).is_err()).copied();
+        let rest = self.profiles.iter().map(|kinds| rest(kinds).map_or((false, false), of)).collect();
+        Answers { own: own.iter().map(|kind| (*kind, of(*kind))).collect(), rest }
+    }
+
+    fn answer(&self, answers: &Answers, kind: usize) -> (bool, bool) {
+        if let Ok(at) = answers.own.binary_search_by_key(&kind, |(kind, _)| *kind) {
+            return answers.own.get(at).map_or((false, false), |(_, answer)| *answer);
+        }
+        let profile = self.profile.get(kind).and_then(|profile| answers.rest.get(*profile));
+        profile.copied().unwrap_or((false, false))
+    }
+
+    /// Where the answer changes.
+    fn moves(&self, answers: &Answers) -> Moves {
+        let mut moves: Moves =
+            answers.own.iter().filter_map(|(kind, answer)| Some((*kind, Move::of(*answer)?))).collect();
+        for (kinds, answer) in self.profiles.iter().zip(&answers.rest) {
+            let Some(moved) = Move::of(*answer) else { continue };
+            let is_own = |kind: &usize| answers.own.binary_search_by_key(kind, |(kind, _)| *kind).is_ok();
+            moves.extend(kinds.iter().filter(|kind| !is_own(kind)).map(|kind| (*kind, moved)));
+        }
+        moves.sort_unstable_by_key(|(kind, _)| *kind);
         moves
     }
 
-    /// Where a restriction that a program hands down changes, and nothing else says so.
-    fn handed_down(&self, path: &str, told: &[&Moves], open: &Open) -> Moves {
-        let parent = Who::Program(path.to_owned());
-        let of = |(kind, region): (&(usize, usize), &&Region)| {
-            let was = is_closed(self.old, path, region);
-            let is = is_closed(self.new, path, region);
-            let moved = match (was, is) {
-                (true, false) => Move::Gain,
-                (false, true) => Move::Loss,
-                _ => return None,
-            };
-            let is_told = told.iter().any(|told| told.get(kind) == Some(&moved));
-            let concerns_somebody = open.get(kind).is_some_and(|whos| whos.iter().any(|who| *who != parent));
-            (!is_told && concerns_somebody).then_some((*kind, moved))
-        };
-        self.kinds.iter().filter_map(of).collect()
+    /// What is gained, and what is lost.
+    fn destinations(&self, moves: &Moves) -> [Vec<Destination>; 2] {
+        [Move::Gain, Move::Loss].map(|wanted| {
+            let kinds = moves.iter().filter(|(_, moved)| *moved == wanted);
+            let mut regions: Vec<usize> =
+                kinds.filter_map(|(kind, _)| self.of_kind.get(*kind)).flatten().copied().collect();
+            regions.sort_unstable();
+            let regions = regions.iter().filter_map(|region| self.regions.get(*region));
+            union(&regions.map(Region::destination).collect::<Vec<_>>())
+        })
     }
 }
 
-/// Whether a program closes a region to everything that it starts.
-fn is_closed(compiled: &Compiled, path: &str, region: &Region) -> bool {
-    let mut label = Who::StartedBy(path.to_owned()).label(&compiled.image);
-    label.heir_of = Label::STRANGER.heir_of;
-    let refused = |label: &Label| {
-        matches!(judge(&compiled.image, label, region.sample()).reason, Reason::Denied | Reason::Confined)
-    };
-    refused(&label) && !refused(&Label::STRANGER)
+/// How many may do a kind of request before and after: there, what a parent hands down decides.
+struct Open {
+    /// Of each profile.
+    rest: Vec<i64>,
+    /// Of each kind, how many more, or fewer.
+    own: Vec<i64>,
+}
+
+impl Open {
+    fn new(kinds: &Kinds<'_>) -> Open {
+        Open { rest: vec![0; kinds.profiles.len()], own: vec![0; kinds.profile.len()] }
+    }
+
+    fn count(&mut self, kinds: &Kinds<'_>, answers: &Answers) {
+        let of = |answer: (bool, bool)| i64::from(answer == (true, true));
+        for (count, answer) in self.rest.iter_mut().zip(&answers.rest) {
+            *count += of(*answer);
+        }
+        for (kind, answer) in &answers.own {
+            let rest = kinds.profile.get(*kind).and_then(|profile| answers.rest.get(*profile));
+            let more = of(*answer) - rest.map_or(0, |rest| of(*rest));
+            self.own.iter_mut().skip(*kind).take(1).for_each(|count| *count += more);
+        }
+    }
+
+    /// Whether one of them is not the one who was answered so.
+    fn by_others(&self, kinds: &Kinds<'_>, kind: usize, answer: (bool, bool)) -> bool {
+        let rest = kinds.profile.get(kind).and_then(|profile| self.rest.get(*profile)).copied().unwrap_or(0);
+        let all = rest + self.own.get(kind).copied().unwrap_or(0);
+        all > i64::from(answer == (true, true))
+    }
+}
+
+/// One of the two policies, as programs are looked up in it.
+struct Side<'a> {
+    executables: HashMap<&'a str, &'a NamedExecutable>,
+    /// The cells for which the tables hold something of a program's own.
+    own_cells: HashMap<ProgramId, Vec<u32>>,
+}
+
+impl<'a> Side<'a> {
+    fn of(image: &'a Image) -> Side<'a> {
+        let mut side = Side { executables: HashMap::new(), own_cells: HashMap::new() };
+        for executable in &image.executables {
+            side.executables.entry(executable.path.as_str()).or_insert(executable);
+        }
+        let ids: Vec<ProgramId> = image.programs.iter().flat_map(|bucket| bucket.ids).collect();
+        for bucket in &image.pairs {
+            for (cell, number) in bucket.cells.iter().zip(bucket.programs) {
+                if let Some(id) = number.checked_sub(1).and_then(|at| ids.get(at as usize)) {
+                    side.own_cells.entry(*id).or_default().push(*cell);
+                }
+            }
+        }
+        side
+    }
+
+    /// As [`Image::label_of`].
+    fn label(&self, path: &str) -> Label {
+        let mut label = Label::STRANGER;
+        let executable = self.executables.get(path).map(|executable| executable.executable());
+        label.execute(executable.as_ref(), Proof::Proven);
+        label
+    }
+
+    /// What a program starts, without the grants that it passes on.
+    fn started_by(&self, path: &str) -> Label {
+        let mut label = self.label(path);
+        label.execute(None, Proof::Proven);
+        label.heir_of = Label::STRANGER.heir_of;
+        label
+    }
+}
+
+/// Whether a program closes a region to what it starts: this is the label of that.
+fn is_closed(image: &Image, started: &Label, region: &Region) -> bool {
+    let refused =
+        |label: &Label| matches!(judge(image, label, region.sample()).reason, Reason::Denied | Reason::Confined);
+    refused(started) && !refused(&Label::STRANGER)
 }
 
 fn identities(old: &Compiled, new: &Compiled) -> Vec<IdentityChange> {

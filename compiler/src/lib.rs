@@ -59,3 +59,5 @@ pub mod error_page;
 mod nearest;
 
 pub mod xml;
+
+mod hash;

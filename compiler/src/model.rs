@@ -81,16 +81,13 @@ pub fn answer(policy: &CheckedPolicy, process: &Process, asked: Asked) -> Answer
 pub(crate) fn judge(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Answer {
     let weighed: Vec<Weighed<'_>> =
         policy.rules.iter().map(|rule| Weighed { rule, covers: covers(rule, asked) }).collect();
-    weigh(default(policy, process, asked), &weighed, process)
+    weigh(needs_grant(policy, process, asked), &weighed, process)
 }
 
-/// What holds where no rule speaks: raw and packet sockets carry no destination that could be checked, so
-/// whoever is governed needs a grant for them.
-pub(crate) fn default(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Default {
-    match asked {
-        Asked::Raw if is_governed(policy, process) => Default::Deny,
-        Asked::Raw | Asked::Request(_) => policy.default,
-    }
+/// Whether what no rule speaks of is refused: under `default deny`; and raw and packet sockets, which carry no
+/// destination that could be checked, to whoever is governed.
+pub(crate) fn needs_grant(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> bool {
+    policy.default != Default::Allow || (asked == Asked::Raw && is_governed(policy, process))
 }
 
 /// Whether the policy has something to say about this very process: it is one of its programs, with proof,
@@ -152,12 +149,12 @@ pub(crate) fn identities(process: &Process) -> impl Iterator<Item = Option<Progr
 }
 
 /// What the rules answer together. A rule that neither covers nor confines may be left out.
-pub(crate) fn weigh(default: Default, rules: &[Weighed<'_>], process: &Process) -> Answer {
+pub(crate) fn weigh(needs_grant: bool, rules: &[Weighed<'_>], process: &Process) -> Answer {
     // One identity must satisfy everything.
     let allowing = |identity: &Option<ProgramIndex>| {
         let enforced = |weighed: &&Weighed<'_>| weighed.rule.enforcement == Enforcement::Enforced;
         !rules.iter().filter(enforced).any(|weighed| weighed.refuses(process, *identity))
-            && (default == Default::Allow || rules.iter().any(|weighed| weighed.grants(*identity)))
+            && (!needs_grant || rules.iter().any(|weighed| weighed.grants(*identity)))
     };
     // The first identity that is allowed is the one that audit judges.
     let Some(identity) = identities(process).find(allowing) else {

@@ -34,19 +34,19 @@ mod walk;
 
 pub use self::ask::Witness;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Display};
 
-use bfp_bundle::decide::find_cell;
 use bfp_bundle::image::Image;
 use bfp_bundle::label::{ProgramId, Proof as Identity};
 use bfp_bundle::record::{BUCKET, Cell, Step};
 use bfp_bundle::request::{Address, LAST_PORT_KEY, LOOPBACK_V4, Protocol, Request};
 
-use self::ask::{Asker, Asking, same};
+use self::ask::{Asker, Asking, Places, same};
 use self::meaning::{Index, Meaning};
-use self::sweep::{Class, Classes};
-use crate::model::{Answer, Asked, Process};
+use self::sweep::{Class, Classes, Key, Rows};
+use crate::hash::{NumberMap, NumberSet};
+use crate::model::{Answer, Asked, Process, Weighed};
 use crate::policy::CheckedPolicy;
 
 /// The tables do not mean what the policy means.
@@ -142,19 +142,18 @@ pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Pr
     planes.find_first(&mut v6, |area| askable_v6(area).next().is_some());
     let sets = Sets::new(&classes, &meaning);
     let edges = Edges { asking: &asking, planes: &planes, sets: &sets };
-    let mut verdicts = in_parallel(&v4, |area| edges.of_v4(area))?;
-    verdicts += in_parallel(&v6, |area| edges.of_v6(area))?;
+    let mut verdicts = in_parallel(&v4, |areas| sum(areas, |area| edges.of_v4(area)))?;
+    verdicts += in_parallel(&v6, |areas| sum(areas, |area| edges.of_v6(area)))?;
     // Who asks for the unspecified address asks for loopback.
-    let of = |areas: &[Area], address: u128| areas.get(areas.partition_point(|area| area.last < address)).copied();
-    if let Some(area) = of(&v4, LOOPBACK_V4.into()) {
-        verdicts += edges.at(&area, Address::V4(0))? + edges.at(&area, Address::v6(MAPPED.0))?;
+    if let Some(area) = v4.get(v4.partition_point(|area| area.last < LOOPBACK_V4)) {
+        verdicts += edges.at(area, Address::V4(0))? + edges.at(area, Address::v6(MAPPED.0))?;
     }
-    if let Some(area) = of(&v6, 1) {
-        verdicts += edges.at(&area, Address::v6(0))?;
+    if let Some(area) = v6.get(v6.partition_point(|area| area.last < 1)) {
+        verdicts += edges.at(area, Address::v6(0))?;
     }
 
     let mut visits = Visits::default();
-    visits.seen(&[(image.policy.raw_cell, classes.raw)], Asked::Raw);
+    visits.seen_alone((image.policy.raw_cell, classes.raw), Asked::Raw);
     for area in &v4 {
         askable_v4(area).into_iter().for_each(|(first, _)| visits.area(&planes, area, Address::V4(first)));
     }
@@ -164,13 +163,16 @@ pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Pr
         alone.next().into_iter().for_each(|(first, _)| visits.area(&planes, area, Address::v6(first)));
     }
     let translated = translated(&v4, &v6);
-    verdicts += in_parallel(&translated, |both| edges.of_nat64(both))?;
+    verdicts += in_parallel(&translated, |ranges| sum(ranges, |both| edges.of_nat64(both)))?;
     for both in &translated {
         visits.nat64(&planes, both);
     }
     let jobs = jobs(&visits, &asking, &classes, &sets);
     let descendant = asking.descendant();
-    verdicts += in_parallel(&jobs, |job| job.ask(&asking, &classes, &descendant))?;
+    verdicts += in_parallel(&jobs, |jobs| {
+        let mut desk = Desk::default();
+        sum(jobs, |job| job.ask(&asking, &classes, &descendant, &mut desk))
+    })?;
     Ok(ProvenImage { policy, image, proof: Proof { verdicts } })
 }
 
@@ -182,38 +184,52 @@ const NAT64: (u128, u128) = (0x0064_ff9b << 96, 0x0064_ff9b << 96 | 0xffff_ffff)
 
 /// Addresses that the same rules cover, and from which a search in the tables goes on in the same way.
 #[derive(Clone, Copy)]
-struct Area {
-    first: u128,
-    last: u128,
+struct Area<K> {
+    first: K,
+    last: K,
     /// What lies at each of these addresses: the number of a plane.
-    plane: usize,
+    plane: u32,
     /// No area before this one has this plane, of those that can be asked about.
     is_first: bool,
 }
 
-/// Two divisions of the same keys, each cut by the other: (first, last, one value, other value).
-fn join<'a, A, B>(a: &'a [Class<A>], b: &'a [Class<B>]) -> impl Iterator<Item = (u128, u128, &'a A, &'a B)> {
+/// What ends at a key, and begins behind the one before it.
+trait Ends<K> {
+    fn last(&self) -> K;
+}
+
+impl<K: Key, V> Ends<K> for Class<K, V> {
+    fn last(&self) -> K {
+        self.last
+    }
+}
+
+/// Two divisions of the same keys, each cut by the other: (first, last, one, other).
+fn join<'a, K: Key + Default, A: Ends<K>, B: Ends<K>>(
+    a: &'a [A],
+    b: &'a [B],
+) -> impl Iterator<Item = (K, K, &'a A, &'a B)> {
     let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
-    let mut first = 0;
+    let mut first = K::default();
     std::iter::from_fn(move || {
-        let (one, other) = (a.peek()?, b.peek()?);
-        let last = one.last.min(other.last);
-        let found = (first, last, &one.value, &other.value);
-        a.next_if(|one| one.last == last);
-        b.next_if(|other| other.last == last);
-        first = last.wrapping_add(1);
+        let (one, other) = (*a.peek()?, *b.peek()?);
+        let last = one.last().min(other.last());
+        let found = (first, last, one, other);
+        a.next_if(|one| one.last() == last);
+        b.next_if(|other| other.last() == last);
+        first = last.after();
         Some(found)
     })
 }
 
 /// The ends of an area that are judged as what they are: the unspecified address is not.
-fn askable_v4(area: &Area) -> Option<(u32, u32)> {
-    let (first, last) = (u32::try_from(area.first.max(1)).ok()?, u32::try_from(area.last).ok()?);
+fn askable_v4(area: &Area<u32>) -> Option<(u32, u32)> {
+    let (first, last) = (area.first.max(1), area.last);
     (first <= last).then_some((first, last))
 }
 
 /// As [`askable_v4`]: what lies before, between and behind mapped and translated addresses, and the latter.
-fn askable_v6(area: &Area) -> impl Iterator<Item = (u128, u128)> + use<> {
+fn askable_v6(area: &Area<u128>) -> impl Iterator<Item = (u128, u128)> + use<> {
     let parts = [(1, MAPPED.0 - 1), (MAPPED.1 + 1, NAT64.0 - 1), NAT64, (NAT64.1 + 1, u128::MAX)];
     let (first, last) = (area.first, area.last);
     parts.into_iter().map(move |part| (first.max(part.0), last.min(part.1))).filter(|(first, last)| first <= last)
@@ -228,50 +244,61 @@ struct Ports {
     cell: Option<u32>,
 }
 
+impl Ends<u32> for Ports {
+    fn last(&self) -> u32 {
+        self.last
+    }
+}
+
 /// For each covering and way into the tables, the ports.
 #[derive(Default)]
 struct Planes {
-    numbers: HashMap<(u32, Option<Step>), usize>,
-    list: Vec<Vec<Ports>>,
-    found: HashSet<usize>,
+    numbers: NumberMap<(u32, Option<Step>), u32>,
+    rows: Rows<Ports>,
+    /// Of which an area was found, by number.
+    found: Vec<bool>,
 }
 
 impl Planes {
     /// Cuts the policy's classes by those of the tables.
-    fn areas(
+    fn areas<K: Key + Default>(
         &mut self,
-        by_policy: &[Class<u32>],
-        by_tables: &[Class<Option<Step>>],
+        by_policy: &[Class<K, u32>],
+        by_tables: &[Class<K, Option<Step>>],
         classes: &Classes,
         image: &Image,
-    ) -> Vec<Area> {
-        let area = |(first, last, covering, step): (u128, u128, &u32, &Option<Step>)| {
-            let next = self.list.len();
-            let plane = *self.numbers.entry((*covering, *step)).or_insert(next);
+    ) -> Vec<Area<K>> {
+        let (mut walk, mut by_port) = (walk::Walk::default(), Vec::new());
+        let mut areas = Vec::with_capacity(by_policy.len().max(by_tables.len()));
+        for (first, last, covering, step) in join(by_policy, by_tables) {
+            let next = self.rows.len() as u32;
+            let plane = *self.numbers.entry((covering.value, step.value)).or_insert(next);
             if plane == next {
-                let by_policy = classes.ports.get(*covering as usize).map_or(&[][..], Vec::as_slice);
-                let by_tables = walk::ports(image, *step);
-                let ports = join(by_policy, &by_tables).map(|(first, last, set, cell)| Ports {
-                    first: first as u32,
-                    last: last as u32,
-                    set: *set,
-                    cell: *cell,
-                });
-                self.list.push(ports.collect());
+                walk::ports(image, step.value, &mut walk, &mut by_port);
+                let ports = join(classes.ports.row(covering.value), &by_port);
+                self.rows.push(ports.map(|(first, last, set, step)| Ports {
+                    first,
+                    last,
+                    set: set.value,
+                    cell: step.value.map(Step::index),
+                }));
             }
-            Area { first, last, plane, is_first: false }
-        };
-        join(by_policy, by_tables).map(area).collect()
+            areas.push(Area { first, last, plane, is_first: false });
+        }
+        areas
     }
 
-    fn find_first(&mut self, areas: &mut [Area], is_askable: impl Fn(&Area) -> bool) {
+    fn find_first<K>(&mut self, areas: &mut [Area<K>], is_askable: impl Fn(&Area<K>) -> bool) {
+        self.found.resize(self.rows.len(), false);
         for area in areas.iter_mut().filter(|area| is_askable(area)) {
-            area.is_first = self.found.insert(area.plane);
+            if let Some(found) = self.found.get_mut(area.plane as usize) {
+                area.is_first = !std::mem::replace(found, true);
+            }
         }
     }
 
-    fn of(&self, area: &Area) -> &[Ports] {
-        self.list.get(area.plane).map_or(&[], Vec::as_slice)
+    fn of<K>(&self, area: &Area<K>) -> &[Ports] {
+        self.rows.row(area.plane)
     }
 }
 
@@ -287,10 +314,10 @@ fn request(address: Address, key: u32) -> Asked {
 }
 
 /// The first and the last of a plane's ranges, as two of one port each.
-fn ends(ports: &[Ports]) -> Vec<Ports> {
+fn ends(ports: &[Ports]) -> impl Iterator<Item = Ports> + use<> {
     let first = ports.first().map(|ports| Ports { last: ports.first, ..*ports });
     let last = ports.last().map(|ports| Ports { first: ports.last, ..*ports });
-    first.into_iter().chain(last).collect()
+    first.into_iter().chain(last)
 }
 
 /// What is known of each set of rules.
@@ -310,10 +337,11 @@ struct Facts {
 
 impl Sets {
     fn new(classes: &Classes, meaning: &Meaning<'_>) -> Sets {
+        let (mut index, mut scale, stranger) = (Index::default(), Vec::new(), Process::default());
         let facts = classes.sets.iter().map(|rules| {
-            let rules = meaning.index(rules);
-            let stranger = meaning.answer(&rules, &Process::default());
-            Facts { stranger, profile: meaning.profile(&rules), names: meaning.names(&rules) }
+            meaning.index(rules, &mut index);
+            let stranger = meaning.answer(&index, &stranger, &mut scale);
+            Facts { stranger, profile: meaning.profile(&index), names: meaning.names(&index) }
         });
         Sets { facts: facts.collect() }
     }
@@ -332,19 +360,19 @@ struct Edges<'a> {
 }
 
 impl Edges<'_> {
-    fn of_v4(&self, area: &Area) -> Result<u64, ProveError> {
+    fn of_v4(&self, area: &Area<u32>) -> Result<u64, ProveError> {
         let Some((first, last)) = askable_v4(area) else { return Ok(0) };
         let mut asked = self.at(area, Address::V4(first))?;
         if first != last {
             asked += self.at(area, Address::V4(last))?;
         }
         for (end, ports) in [first, last].into_iter().zip(ends(self.planes.of(area))) {
-            asked += self.about(&[ports], Address::v6(MAPPED.0 | u128::from(end)))?;
+            asked += self.about([ports], Address::v6(MAPPED.0 | u128::from(end)))?;
         }
         Ok(asked)
     }
 
-    fn of_v6(&self, area: &Area) -> Result<u64, ProveError> {
+    fn of_v6(&self, area: &Area<u128>) -> Result<u64, ProveError> {
         let mut asked = 0;
         for (first, last) in askable_v6(area) {
             asked += self.at(area, Address::v6(first))?;
@@ -357,26 +385,22 @@ impl Edges<'_> {
 
     /// At both ends of each range of ports; where the same ones were asked about elsewhere, of the first and
     /// the last range.
-    fn at(&self, area: &Area, address: Address) -> Result<u64, ProveError> {
+    fn at<K>(&self, area: &Area<K>, address: Address) -> Result<u64, ProveError> {
         let ports = self.planes.of(area);
-        if area.is_first { self.about(ports, address) } else { self.about(&ends(ports), address) }
+        if area.is_first { self.about(ports.iter().copied(), address) } else { self.about(ends(ports), address) }
     }
 
-    fn about(&self, ports: &[Ports], address: Address) -> Result<u64, ProveError> {
+    fn about(&self, ports: impl IntoIterator<Item = Ports>, address: Address) -> Result<u64, ProveError> {
         let stranger = self.asking.stranger();
         // What lies behind a NAT64 gateway adds to the answer: there, the cell alone is compared.
         let translated = address.judged().behind_nat64().is_some();
         let mut asked = 0;
         for ports in ports {
+            let model = self.sets.of(ports.set).stranger;
             let keys = [ports.first, ports.last];
             for key in keys.into_iter().take(if ports.first == ports.last { 1 } else { 2 }) {
                 let request = request(address, key);
-                let model = self.sets.of(ports.set).stranger;
-                let image = self.asking.verdict(&stranger, request);
-                let found = match request {
-                    Asked::Request(request) => find_cell(self.asking.image, &request),
-                    Asked::Raw => None,
-                };
+                let (image, found) = self.asking.verdict_and_cell(&stranger, request);
                 let leads = found.is_some() && found == ports.cell;
                 if !leads || !(translated || same(model, image)) {
                     return Err(self.asking.witness(&stranger.process, request, model, image).into());
@@ -412,11 +436,11 @@ impl Edges<'_> {
 struct Translated<'a> {
     first: u128,
     last: u128,
-    v4: &'a Area,
-    v6: &'a Area,
+    v4: &'a Area<u32>,
+    v6: &'a Area<u128>,
 }
 
-fn translated<'a>(v4: &'a [Area], v6: &'a [Area]) -> Vec<Translated<'a>> {
+fn translated<'a>(v4: &'a [Area<u32>], v6: &'a [Area<u128>]) -> Vec<Translated<'a>> {
     let mut found = Vec::new();
     let mut behind = v4.iter().peekable();
     let within = v6.iter().skip(v6.partition_point(|area| area.last < NAT64.0));
@@ -424,9 +448,10 @@ fn translated<'a>(v4: &'a [Area], v6: &'a [Area]) -> Vec<Translated<'a>> {
         let mut first = area.first.max(NAT64.0);
         let end = area.last.min(NAT64.1);
         while let Some(carried) = behind.peek() {
-            let last = (NAT64.0 | carried.last).min(end);
+            let carried_last = NAT64.0 | u128::from(carried.last);
+            let last = carried_last.min(end);
             found.push(Translated { first, last, v4: carried, v6: area });
-            behind.next_if(|carried| NAT64.0 | carried.last == last);
+            behind.next_if(|_| carried_last == last);
             first = last + 1;
             if last == end {
                 break;
@@ -436,62 +461,77 @@ fn translated<'a>(v4: &'a [Area], v6: &'a [Area]) -> Vec<Translated<'a>> {
     found
 }
 
-/// A cell, the rules that cover it, and a request that lies in it; two of each behind a NAT64 gateway.
+/// A cell, and the set of the rules that cover it.
+type Place = (u32, u32);
+
+/// A place and a request that lies in it; behind a NAT64 gateway lies another place.
 struct Visit {
-    places: Vec<(u32, u32)>,
+    place: Place,
+    behind: Option<Place>,
     asked: Asked,
+}
+
+impl Visit {
+    fn places(&self) -> impl Iterator<Item = Place> + use<> {
+        std::iter::once(self.place).chain(self.behind)
+    }
 }
 
 /// Every cell with every set of rules that leads to it, in the order in which they were found.
 #[derive(Default)]
 struct Visits {
-    known: HashSet<Vec<(u32, u32)>>,
+    alone: NumberSet<Place>,
+    both: NumberSet<(Place, Place)>,
     /// The planes that were seen.
-    alone: HashSet<usize>,
+    planes: Vec<bool>,
     /// The pairs of planes that were seen on both sides of a gateway.
-    planes: HashSet<(usize, usize)>,
+    pairs_of_planes: NumberSet<(u32, u32)>,
     list: Vec<Visit>,
 }
 
 impl Visits {
-    fn seen(&mut self, places: &[(u32, u32)], asked: Asked) {
-        if !self.known.contains(places) {
-            self.known.insert(places.to_vec());
-            self.list.push(Visit { places: places.to_vec(), asked });
+    fn seen_alone(&mut self, place: Place, asked: Asked) {
+        if self.alone.insert(place) {
+            self.list.push(Visit { place, behind: None, asked });
         }
     }
 
-    fn area(&mut self, planes: &Planes, area: &Area, address: Address) {
-        if !self.alone.insert(area.plane) {
+    fn area<K>(&mut self, planes: &Planes, area: &Area<K>, address: Address) {
+        self.planes.resize(planes.rows.len(), false);
+        if self.planes.get_mut(area.plane as usize).is_none_or(|seen| std::mem::replace(seen, true)) {
             return;
         }
         for ports in planes.of(area) {
             if let Some(cell) = ports.cell {
-                self.seen(&[(cell, ports.set)], request(address, ports.first));
+                self.seen_alone((cell, ports.set), request(address, ports.first));
             }
         }
     }
 
     fn nat64(&mut self, planes: &Planes, both: &Translated<'_>) {
-        if !self.planes.insert((both.v6.plane, both.v4.plane)) {
+        if !self.pairs_of_planes.insert((both.v6.plane, both.v4.plane)) {
             return;
         }
-        let ends = |ports: &[Ports]| -> Vec<Class<Ports>> {
-            ports.iter().map(|ports| Class { last: ports.last.into(), value: *ports }).collect()
-        };
-        for (first, _, v6, v4) in join(&ends(planes.of(both.v6)), &ends(planes.of(both.v4))) {
+        for (first, _, v6, v4) in join(planes.of(both.v6), planes.of(both.v4)) {
             if let (Some(cell6), Some(cell4)) = (v6.cell, v4.cell) {
-                let asked = request(Address::v6(both.first), first as u32);
-                self.seen(&[(cell6, v6.set), (cell4, v4.set)], asked);
+                let (place, behind) = ((cell6, v6.set), (cell4, v4.set));
+                if self.both.insert((place, behind)) {
+                    let asked = request(Address::v6(both.first), first);
+                    self.list.push(Visit { place, behind: Some(behind), asked });
+                }
             }
         }
     }
 }
 
+/// The profile of the rules and the flags of the cell, and the same behind a gateway.
+type Profile = ((u32, u32), Option<(u32, u32)>);
+
 /// A visit with the programs that are asked about there.
 struct Job<'a> {
     visit: &'a Visit,
-    programs: BTreeSet<usize>,
+    /// Ascending.
+    programs: Vec<usize>,
     /// No visit before this one had its profile.
     opens_profile: bool,
 }
@@ -499,66 +539,94 @@ struct Job<'a> {
 fn jobs<'a>(visits: &'a Visits, asking: &Asking<'_>, classes: &Classes, sets: &Sets) -> Vec<Job<'a>> {
     let all: BTreeSet<usize> = (0..asking.policy.policy().programs.len()).collect();
     let own = treated_alone(asking.image);
-    // Which programs have still to be asked about in a cell of each profile: (profile, flags of the cell).
-    let mut waiting: BTreeMap<Vec<(u32, u32)>, BTreeSet<usize>> = BTreeMap::new();
+    // Which programs have still to be asked about in a cell of each profile.
+    let mut waiting: BTreeMap<Profile, BTreeSet<usize>> = BTreeMap::new();
     let mut jobs = Vec::with_capacity(visits.list.len());
+    let mut index = Index::default();
     for visit in &visits.list {
         let flags = |cell: u32| asking.image.cells.get(cell as usize).map_or(0, |cell| cell.flags);
-        let profile: Vec<(u32, u32)> =
-            visit.places.iter().map(|(cell, set)| (sets.of(*set).profile, flags(*cell))).collect();
+        let profile = |(cell, set): Place| (sets.of(set).profile, flags(cell));
+        let profile = (profile(visit.place), visit.behind.map(profile));
         let opens_profile = !waiting.contains_key(&profile);
         // Where both verdicts behind a gateway are asked about alone as well, what is left is how they meet:
         // once for each profile, and wherever the tables err on whether a rule names the place.
-        let agrees = |(cell, set): &(u32, u32)| (flags(*cell) & Cell::NAMED != 0) == sets.of(*set).names;
-        let alone = |place: &(u32, u32)| visits.known.contains([*place].as_slice());
-        let meets = visit.places.len() == 2 && visit.places.iter().all(|place| agrees(place) && alone(place));
+        let agrees = |(cell, set): Place| (flags(cell) & Cell::NAMED != 0) == sets.of(set).names;
+        let alone = |place: Place| visits.alone.contains(&place);
+        let meets = visit.behind.is_some() && visit.places().all(|place| agrees(place) && alone(place));
         if meets && !opens_profile {
             continue;
         }
-        let mut programs = BTreeSet::new();
-        for (cell, set) in &visit.places {
-            programs.extend(asking.meaning.named(&asking.meaning.index(classes.sets.list(*set))));
-            programs.extend(own.get(cell).into_iter().flatten());
+        let mut programs = Vec::new();
+        for (cell, set) in visit.places() {
+            asking.meaning.index(classes.sets.list(set), &mut index);
+            asking.meaning.named(&index, &mut programs);
+            let begin = own.partition_point(|(of, _)| *of < cell);
+            programs.extend(own.iter().skip(begin).take_while(|(of, _)| *of == cell).map(|(_, program)| *program));
         }
+        programs.sort_unstable();
+        programs.dedup();
         let waiting = waiting.entry(profile).or_insert_with(|| all.clone());
-        // Those that are named here wait for another cell of this profile.
-        let named: BTreeSet<usize> = waiting.intersection(&programs).copied().collect();
-        programs.append(waiting);
-        *waiting = named;
+        if !waiting.is_empty() {
+            // Those that are named here wait for another cell of this profile.
+            let named = programs.iter().filter(|program| waiting.contains(program)).copied().collect();
+            programs.extend(std::mem::replace(waiting, named));
+            programs.sort_unstable();
+            programs.dedup();
+        }
+        programs.shrink_to_fit();
         jobs.push(Job { visit, programs, opens_profile });
     }
     jobs
 }
 
-/// The programs of which the tables hold something of their own, by cell.
-fn treated_alone(image: &Image) -> HashMap<u32, Vec<usize>> {
+/// The programs of which the tables hold something of their own: (cell, program), sorted.
+fn treated_alone(image: &Image) -> Vec<(u32, usize)> {
     let by_id: HashMap<ProgramId, usize> =
         image.executables.iter().enumerate().map(|(index, executable)| (executable.program, index)).collect();
-    let ids: Vec<ProgramId> = image.programs.iter().flat_map(|bucket| bucket.ids).collect();
-    let mut found: HashMap<u32, Vec<usize>> = HashMap::new();
+    let ids = image.programs.iter().flat_map(|bucket| bucket.ids);
+    let programs: Vec<Option<usize>> = ids.map(|id| by_id.get(&id).copied()).collect();
+    let mut found = Vec::with_capacity(image.pairs.len() * BUCKET);
     for bucket in &image.pairs {
-        for (cell, number) in bucket.cells.iter().zip(bucket.programs).take(BUCKET) {
-            let id = number.checked_sub(1).and_then(|at| ids.get(at as usize));
-            if let Some(program) = id.and_then(|id| by_id.get(id)) {
-                found.entry(*cell).or_default().push(*program);
-            }
+        for (cell, number) in bucket.cells.iter().zip(bucket.programs) {
+            let program = number.checked_sub(1).and_then(|at| programs.get(at as usize).copied().flatten());
+            found.extend(program.map(|program| (*cell, program)));
         }
     }
+    found.sort_unstable();
     found
 }
 
+/// What is written over for each question, instead of being made anew.
+#[derive(Default)]
+struct Desk<'a> {
+    place: Index,
+    behind: Index,
+    scale: Vec<Weighed<'a>>,
+    answers: Vec<(Option<usize>, Answer)>,
+}
+
 impl Job<'_> {
-    fn ask(&self, asking: &Asking<'_>, classes: &Classes, descendant: &Asker) -> Result<u64, ProveError> {
-        let indexes: Vec<Index> =
-            self.visit.places.iter().map(|(_, set)| asking.meaning.index(classes.sets.list(*set))).collect();
-        let places: Vec<&Index> = indexes.iter().collect();
+    fn ask<'a>(
+        &self,
+        asking: &Asking<'a>,
+        classes: &Classes,
+        descendant: &Asker,
+        desk: &mut Desk<'a>,
+    ) -> Result<u64, ProveError> {
+        let Desk { place, behind, scale, answers } = desk;
+        asking.meaning.index(classes.sets.list(self.visit.place.1), place);
+        if let Some((_, set)) = self.visit.behind {
+            asking.meaning.index(classes.sets.list(set), behind);
+        }
+        let places = Places { place, behind: self.visit.behind.map(|_| &*behind) };
         let mut verdicts = 0;
         let mut ask = |asker: &Asker| -> Result<Answer, ProveError> {
             verdicts += 1;
-            Ok(asking.ask(&places, asker, self.visit.asked)?)
+            Ok(asking.ask(places, asker, self.visit.asked, scale)?)
         };
         let stranger = asking.stranger();
-        let mut answers = vec![(None, ask(&stranger)?)];
+        answers.clear();
+        answers.push((None, ask(&stranger)?));
         for program in &self.programs {
             let proven = asking.execute(&stranger, Some(*program), Identity::Proven);
             answers.push((Some(*program), ask(&proven)?));
@@ -566,11 +634,26 @@ impl Job<'_> {
             ask(&asking.execute(&stranger, Some(*program), Identity::NameOnly))?;
         }
         // Whoever is allowed shows what refuses those who started it, best if audit has nothing to say of it.
-        let is = |audited| answers.iter().find(move |(_, answer)| answer.allowed && answer.audited == audited);
-        if let Some((allowed, _)) = is(false).or_else(|| is(true)) {
+        let is = |answers: &[(Option<usize>, Answer)], audited| {
+            answers.iter().find(|(_, answer)| answer.allowed && answer.audited == audited).copied()
+        };
+        let mut allowed = is(answers, false);
+        if allowed.is_none() && !self.programs.is_empty() {
+            // None of those that are named here: one of those that a rule grants everything.
+            for program in &asking.meaning.all_granted_everywhere {
+                let asker = asking.execute(&stranger, Some(*program), Identity::Proven);
+                let answer = ask(&asker)?;
+                answers.push((Some(*program), answer));
+                if answer.allowed && !answer.audited {
+                    break;
+                }
+            }
+            allowed = is(answers, false).or_else(|| is(answers, true));
+        }
+        if let Some((allowed, _)) = allowed {
             for program in &self.programs {
                 let parent = asking.execute(&stranger, Some(*program), Identity::NameOnly);
-                ask(&asking.execute(&parent, *allowed, Identity::Proven))?;
+                ask(&asking.execute(&parent, allowed, Identity::Proven))?;
             }
         }
         if self.opens_profile {
@@ -580,13 +663,16 @@ impl Job<'_> {
     }
 }
 
+fn sum<T>(items: &[T], mut work: impl FnMut(&T) -> Result<u64, ProveError>) -> Result<u64, ProveError> {
+    items.iter().try_fold(0, |sum, item| work(item).map(|verdicts| sum + verdicts))
+}
+
 /// Does the work on as many threads as the machine runs at once; of several errors, the first one counts.
-fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<u64, ProveError> + Sync) -> Result<u64, ProveError> {
+fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&[T]) -> Result<u64, ProveError> + Sync) -> Result<u64, ProveError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let all = |part: &[T]| part.iter().try_fold(0, |sum, item| work(item).map(|verdicts| sum + verdicts));
     std::thread::scope(|scope| {
         let chunks = items.chunks(items.len().div_ceil(threads).max(1));
-        let running: Vec<_> = chunks.map(|part| scope.spawn(move || all(part))).collect();
+        let running: Vec<_> = chunks.map(|part| scope.spawn(|| work(part))).collect();
         running.into_iter().try_fold(0, |sum, thread| match thread.join() {
             Ok(verdicts) => verdicts.map(|verdicts| sum + verdicts),
             Err(panicked) => std::panic::resume_unwind(panicked),

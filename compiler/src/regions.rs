@@ -77,9 +77,16 @@ pub fn judge(image: &Image, label: &Label, asked: Asked) -> Verdict {
 
 /// The cells that are judged for what is asked for: one, or two for an address behind NAT64.
 pub fn cells(image: &Image, asked: Asked) -> Vec<u32> {
-    let Asked::Request(request) = asked else { return vec![image.policy.raw_cell] };
-    let found = [decide::find_cell(image, &request), decide::find_embedded_cell(image, &request)];
-    found.into_iter().flatten().collect()
+    let (cell, behind) = places(image, asked);
+    [cell, behind.flatten()].into_iter().flatten().collect()
+}
+
+/// The cell of what is asked for, and the one behind a NAT64 gateway where there is one; a cell that is not found
+/// is a fault.
+pub(crate) fn places(image: &Image, asked: Asked) -> (Option<u32>, Option<Option<u32>>) {
+    let Asked::Request(request) = asked else { return (Some(image.policy.raw_cell), None) };
+    let behind = request.address.judged().behind_nat64();
+    (decide::find_cell(image, &request), behind.map(|_| decide::find_embedded_cell(image, &request)))
 }
 
 impl Plane {

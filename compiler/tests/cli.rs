@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 use std::fs::{self, File};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -412,32 +413,95 @@ fn question_that_cannot_be_answered_is_no_denial() {
     place.ok(&explain("signer", "kms.internal:443/udp"));
 }
 
+/// Who builds, and where.
+struct Builder<'a> {
+    program: &'a Path,
+    directory: &'a Path,
+    umask: &'a str,
+    zone: &'a str,
+    locale: &'a str,
+    home: &'a Path,
+    user: &'a str,
+    uid: Option<u32>,
+}
+
+impl Builder<'_> {
+    fn build(&self, policy: &Path, output: &Path, key: &Path) -> Vec<u8> {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "umask $0 && exec \"$@\"", self.umask])
+            .arg(self.program)
+            .arg("build")
+            .args([policy.as_os_str(), "-o".as_ref(), output.as_os_str(), "--key".as_ref(), key.as_os_str()])
+            .args(["--revision", "3", "--expires", "2031-01-31T00:00:00+01:00", "--audience", "payments"])
+            .current_dir(self.directory)
+            .env("TZ", self.zone)
+            .env("LANG", self.locale)
+            .env("LC_ALL", self.locale)
+            .env("HOME", self.home)
+            .env("USER", self.user)
+            .env("LOGNAME", self.user)
+            .env_remove("XDG_CACHE_HOME");
+        if let Some(uid) = self.uid {
+            command.uid(uid).gid(uid);
+        }
+        let ended = command.output().unwrap();
+        assert!(ended.status.success(), "{}: {}", self.user, String::from_utf8_lossy(&ended.stderr));
+        fs::read(self.directory.join(output)).unwrap()
+    }
+}
+
+/// The user `nobody`, as far as root may become somebody else.
+const NOBODY: u32 = 65534;
+
 #[test]
 fn same_source_lock_and_flags_give_the_same_bytes_anywhere() {
     let (here, there) = (Place::new(), Place::new());
+    for place in [&here, &there] {
+        place.write("kms.bfp", format!("{POLICY}include \"deep/er/more.bfp\"\n"));
+        fs::create_dir_all(place.path("deep/er")).unwrap();
+        place.write("deep/er/artifact", [7; 5000]);
+        place.write("deep/er/more.bfp", "only \"/usr/bin/tool\" verity file(\"artifact\") -> 203.0.113.20\n");
+    }
     for key in ["key", "key.pub"] {
         fs::copy(here.path(key), there.path(key)).unwrap();
     }
-    fs::create_dir_all(there.path("deep/er")).unwrap();
-    let build = |directory: &Path, policy: &Path, output: &Path, key: &Path, umask: &str, zone: &str, lang: &str| {
-        let ended = Command::new("sh")
-            .args(["-c", "umask $0 && exec \"$@\"", umask, env!("CARGO_BIN_EXE_bfpc"), "build"])
-            .args([policy.as_os_str(), "-o".as_ref(), output.as_os_str(), "--key".as_ref(), key.as_os_str()])
-            .args(["--revision", "3", "--expires", "2031-01-31T00:00:00+01:00", "--audience", "payments"])
-            .current_dir(directory)
-            .env("TZ", zone)
-            .env("LANG", lang)
-            .env("LC_ALL", lang)
-            .output()
-            .unwrap();
-        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    };
+    let program = Path::new(env!("CARGO_BIN_EXE_bfpc"));
     let (file, output, key) = (Path::new("kms.bfp"), Path::new("kms.bfpb"), Path::new("key"));
-    build(here.0.path(), file, output, key, "077", "Pacific/Kiritimati", "C");
-    let absolute = ["kms.bfp", "deep/other.bfpb", "key"].map(|name| there.path(name));
-    let [policy, other, secret] = absolute.each_ref().map(PathBuf::as_path);
-    build(&there.path("deep/er"), policy, other, secret, "000", "America/Los_Angeles", "tr_TR.UTF-8");
-    assert_eq!(fs::read(here.path("kms.bfpb")).unwrap(), fs::read(other).unwrap());
+    let first = Builder {
+        program,
+        directory: here.0.path(),
+        umask: "077",
+        zone: "Pacific/Kiritimati",
+        locale: "C",
+        home: here.0.path(),
+        user: "root",
+        uid: None,
+    };
+    let bytes = first.build(file, output, key);
+
+    // Only root can become another user, who may not see where the tests' own program stands.
+    let uid = (fs::metadata(there.0.path()).unwrap().uid() == 0).then_some(NOBODY);
+    let own_program = there.path("bfpc");
+    fs::copy(program, &own_program).unwrap();
+    for name in ["", "deep", "deep/er", "key"] {
+        chown(there.path(name), uid, uid).unwrap();
+    }
+    let deep = there.path("deep/er");
+    let second = Builder {
+        program: &own_program,
+        directory: &deep,
+        umask: "000",
+        zone: "America/Los_Angeles",
+        locale: "tr_TR.UTF-8",
+        home: Path::new("/nonexistent"),
+        user: "nobody",
+        uid,
+    };
+    let [policy, other, secret] = ["kms.bfp", "deep/other.bfpb", "key"].map(|name| there.path(name));
+    assert_eq!(bytes, second.build(&policy, &other, &secret));
+    // A path from elsewhere is another spelling of the same file.
+    assert_eq!(bytes, second.build(Path::new("../../kms.bfp"), Path::new("again.bfpb"), Path::new("../../key")));
 }
 
 #[test]

@@ -26,6 +26,54 @@ fn told(old: &str, new: &str) -> String {
     said
 }
 
+/// The plain way: every kind of request is put to both for every program.
+fn plainly(old: &Compiled, new: &Compiled) -> Difference {
+    let plane = Plane::of(&[&old.image, &new.image]);
+    let regions = plane.regions();
+    let mut kinds: BTreeMap<(usize, usize), &Region> = BTreeMap::new();
+    for region in &regions {
+        kinds.entry(region.kind).or_insert(region);
+    }
+    let allows = |compiled: &Compiled, who: &Who, region: &Region| {
+        judge(&compiled.image, &who.label(&compiled.image), region.sample()).is_allowed()
+    };
+    let is_closed = |compiled: &Compiled, who: &Who, region: &Region| {
+        let mut label = who.label(&compiled.image);
+        label.heir_of = Label::STRANGER.heir_of;
+        let refused = |label: &Label| {
+            matches!(judge(&compiled.image, label, region.sample()).reason, Reason::Denied | Reason::Confined)
+        };
+        refused(&label) && !refused(&Label::STRANGER)
+    };
+    let paths = |all: Vec<&NamedExecutable>| all.iter().map(|one| one.path.clone()).collect::<BTreeSet<_>>();
+    let named = paths([old, new].iter().flat_map(|one| one.executables()).collect());
+    let parents = paths([old, new].iter().flat_map(|one| one.parents()).collect());
+    let everyone: Vec<Who> = named.into_iter().map(Who::Program).chain([Who::Stranger]).collect();
+    let moved = |who: &Who, region: &Region| match who {
+        Who::StartedBy(path) => {
+            let (parent, is_open) = (Who::Program(path.clone()), |of| !is_closed(of, who, region));
+            let moved = Move::of((is_open(old), is_open(new)))?;
+            let feels = |other: &&Who| **other != parent && allows(old, other, region) && allows(new, other, region);
+            let is_told = Move::of((allows(old, &parent, region), allows(new, &parent, region))) == Some(moved);
+            (!is_told && everyone.iter().any(|other| feels(&other))).then_some(moved)
+        }
+        who => Move::of((allows(old, who, region), allows(new, who, region))),
+    };
+    let mut changes = Vec::new();
+    for who in everyone.iter().cloned().chain(parents.into_iter().map(Who::StartedBy)) {
+        let moves: HashMap<(usize, usize), Move> =
+            kinds.iter().filter_map(|(kind, region)| Some((*kind, moved(&who, region)?))).collect();
+        let of = |wanted: Move| {
+            let moved = regions.iter().filter(|region| moves.get(&region.kind) == Some(&wanted));
+            union(&moved.map(Region::destination).collect::<Vec<_>>())
+        };
+        if !moves.is_empty() {
+            changes.push(Change { who, gains: of(Move::Gain), loses: of(Move::Loss) });
+        }
+    }
+    Difference { changes, identities: identities(old, new) }
+}
+
 /// There, a parent's grant to the one address and its child's to the other are worth more together than
 /// either is to its own.
 fn is_judged_twice(asked: Asked) -> bool {
@@ -34,6 +82,32 @@ fn is_judged_twice(asked: Asked) -> bool {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn difference_is_the_one_that_is_found_plainly(before in policy(), after in policy()) {
+        let (old, new) = (compiled(&before).1, compiled(&after).1);
+        if old.image != new.image {
+            prop_assert_eq!(compare(&old, &new), plainly(&old, &new));
+        }
+    }
+
+    /// Two of one policy, which differ in few rules: most of what they hold of each program stays.
+    #[test]
+    fn difference_of_a_few_rules_is_the_one_that_is_found_plainly(
+        same in policy(), before in policy(), after in policy()
+    ) {
+        let c = if same.contains("heir") { "heir" } else { "\"/bin/c\"" };
+        let rules = |text: &str| {
+            let lines = text.lines().filter(|line| !line.starts_with("default") && !line.starts_with("program"));
+            let lines = lines.map(|line| line.replace("heir", "\"/bin/c\"").replace("\"/bin/c\"", c));
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        let of = |more: &str| compiled(&format!("{same}\n{}\n", rules(more))).1;
+        let (old, new) = (of(&before), of(&after));
+        if old.image != new.image {
+            prop_assert_eq!(compare(&old, &new), plainly(&old, &new));
+        }
+    }
 
     #[test]
     fn difference_is_where_a_verdict_changes(before in policy(), after in policy()) {

@@ -4,16 +4,16 @@
 use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use bfp_bundle::decide::{Reason, Verdict, decide, decide_raw};
+use bfp_bundle::decide::{Reason, Tables, Verdict, decide, decide_raw};
 use bfp_bundle::identity::Executable;
 use bfp_bundle::image::{Image, NamedExecutable};
 use bfp_bundle::label::{Label, Proof, UNDER_MAX};
-use bfp_bundle::record::NO_RULE;
+use bfp_bundle::record::{Cell, NO_RULE, Node32, Node128, PairBucket, Policy, ProgramBucket};
 use bfp_bundle::request::{Address, Request};
 
 use super::meaning::{Index, Meaning};
-use crate::model::{Answer, Asked, Process, Weighed, identities};
-use crate::policy::{CheckedPolicy, Default, Effect, Enforcement, ProgramIndex};
+use crate::model::{self, Answer, Asked, Process, Weighed, identities};
+use crate::policy::{CheckedPolicy, Effect, Enforcement, ProgramIndex};
 
 /// A process, told twice: as the policy sees it, and as the kernel notes it.
 #[derive(Clone)]
@@ -56,7 +56,51 @@ pub(super) struct Asking<'a> {
     pub(super) meaning: &'a Meaning<'a>,
 }
 
-impl Asking<'_> {
+/// What holds where something is asked for, and behind a NAT64 gateway.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'i> {
+    pub(super) place: &'i Index,
+    pub(super) behind: Option<&'i Index>,
+}
+
+impl Places<'_> {
+    fn any(self, wanted: impl Fn(&Index) -> bool) -> bool {
+        wanted(self.place) || self.behind.is_some_and(wanted)
+    }
+}
+
+/// The tables, which note what cell a verdict begins with.
+struct Noting<'a> {
+    image: &'a Image,
+    first: std::cell::Cell<Option<u32>>,
+}
+
+impl Tables for Noting<'_> {
+    fn policy(&self) -> Option<&Policy> {
+        self.image.policy()
+    }
+    fn node32(&self, index: u32) -> Option<&Node32> {
+        self.image.node32(index)
+    }
+    fn node128(&self, index: u32) -> Option<&Node128> {
+        self.image.node128(index)
+    }
+    fn cell(&self, index: u32) -> Option<&Cell> {
+        let found = self.image.cell(index);
+        if self.first.get().is_none() && found.is_some() {
+            self.first.set(Some(index));
+        }
+        found
+    }
+    fn program_bucket(&self, index: u32) -> Option<&ProgramBucket> {
+        self.image.program_bucket(index)
+    }
+    fn pair_bucket(&self, index: u32) -> Option<&PairBucket> {
+        self.image.pair_bucket(index)
+    }
+}
+
+impl<'a> Asking<'a> {
     pub(super) fn stranger(&self) -> Asker {
         Asker { process: Process::default(), label: Label::STRANGER }
     }
@@ -87,11 +131,13 @@ impl Asking<'_> {
     }
 
     /// What the policy answers where these places hold: of the second one, where a rule names it.
-    pub(super) fn expected(&self, places: &[&Index], process: &Process) -> Answer {
-        let mut answers = places.iter().enumerate().filter(|(at, place)| *at == 0 || self.meaning.names(place));
-        let first = Answer { allowed: true, audited: false };
-        let answers = answers.by_ref().map(|(_, place)| self.meaning.answer(place, process));
-        answers.fold(first, Answer::and)
+    fn expected(&self, places: Places<'_>, process: &Process, asked: Asked, scale: &mut Vec<Weighed<'a>>) -> Answer {
+        let needs_grant = model::needs_grant(self.policy.policy(), process, asked);
+        let first = self.meaning.answer_by(needs_grant, places.place, process, scale);
+        match places.behind.filter(|behind| self.meaning.names(behind)) {
+            Some(behind) => first.and(self.meaning.answer(behind, process, scale)),
+            None => first,
+        }
     }
 
     /// Asks the tables.
@@ -102,11 +148,27 @@ impl Asking<'_> {
         }
     }
 
-    /// Asks both.
-    pub(super) fn ask(&self, places: &[&Index], asker: &Asker, asked: Asked) -> Result<Answer, Box<Witness>> {
-        let model = self.expected(places, &asker.process);
+    /// Asks the tables, and tells the cell that they found first: that of the address itself.
+    pub(super) fn verdict_and_cell(&self, asker: &Asker, asked: Asked) -> (Verdict, Option<u32>) {
+        let noting = Noting { image: self.image, first: std::cell::Cell::new(None) };
+        let verdict = match asked {
+            Asked::Request(request) => decide(&noting, &asker.label, &request),
+            Asked::Raw => decide_raw(&noting, &asker.label),
+        };
+        (verdict, noting.first.get())
+    }
+
+    /// Asks both. What is weighed is put on the scale.
+    pub(super) fn ask(
+        &self,
+        places: Places<'_>,
+        asker: &Asker,
+        asked: Asked,
+        scale: &mut Vec<Weighed<'a>>,
+    ) -> Result<Answer, Box<Witness>> {
+        let model = self.expected(places, &asker.process, asked, scale);
         let image = self.verdict(asker, asked);
-        if same(model, image) && self.applies(places, &asker.process, image) {
+        if same(model, image) && self.applies(places, &asker.process, asked, image) {
             return Ok(model);
         }
         Err(self.witness(&asker.process, asked, model, image))
@@ -117,12 +179,13 @@ impl Asking<'_> {
     }
 
     /// Whether the rules that a verdict names are ones that lead to it.
-    fn applies(&self, places: &[&Index], process: &Process, verdict: Verdict) -> bool {
-        let (policy, meaning) = (self.policy.policy(), self.meaning);
+    fn applies(&self, places: Places<'_>, process: &Process, asked: Asked, verdict: Verdict) -> bool {
+        let meaning = self.meaning;
+        let needs_grant = model::needs_grant(self.policy.policy(), process, asked);
         let any = |number: u32, wanted: &dyn Fn(Weighed<'_>) -> bool| {
-            meaning.rule(number).is_some_and(|rule| {
-                places.iter().any(|place| wanted(Weighed { rule, covers: meaning.covers(place, number) }))
-            })
+            meaning
+                .rule(number)
+                .is_some_and(|rule| places.any(|place| wanted(Weighed { rule, covers: meaning.covers(place, number) })))
         };
         let refuses = |enforcement: Enforcement, effects: &[Effect], number: u32| {
             any(number, &|weighed: Weighed<'_>| {
@@ -135,8 +198,8 @@ impl Asking<'_> {
         };
         let enforced = |effects: &[Effect]| refuses(Enforcement::Enforced, effects, verdict.rule);
         let decided = match verdict.reason {
-            Reason::Default => verdict.rule == NO_RULE && policy.default == Default::Allow,
-            Reason::NotGranted => verdict.rule == NO_RULE && policy.default != Default::Allow,
+            Reason::Default => verdict.rule == NO_RULE && !needs_grant,
+            Reason::NotGranted => verdict.rule == NO_RULE && needs_grant,
             Reason::Granted => {
                 any(verdict.rule, &|weighed| identities(process).any(|identity| weighed.grants(identity)))
             }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{Answer, Process, Weighed, identities, weigh};
-use crate::policy::{Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
+use crate::policy::{Default, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 
 pub(super) struct Meaning<'a> {
     policy: &'a ResolvedPolicy,
@@ -20,6 +20,8 @@ pub(super) struct Meaning<'a> {
     /// Programs that a rule which covers everything grants it: one that is audited by nothing of its own, and
     /// the first one, where they differ.
     granted_everywhere: Vec<usize>,
+    /// All of them.
+    pub(super) all_granted_everywhere: Vec<usize>,
 }
 
 /// Rules by whom they are about.
@@ -43,6 +45,7 @@ impl<'a> Meaning<'a> {
             confinements: vec![Vec::new(); policy.programs.len()],
             confinements_of_all: Vec::new(),
             granted_everywhere: Vec::new(),
+            all_granted_everywhere: Vec::new(),
         };
         for (number, rule) in policy.rules.iter().enumerate().filter(|(_, rule)| rule.effect == Effect::Confined) {
             match &rule.subjects {
@@ -52,20 +55,30 @@ impl<'a> Meaning<'a> {
                 }),
             }
         }
-        meaning.everywhere = meaning.index(everywhere);
+        let mut index = Index::default();
+        meaning.index(everywhere, &mut index);
+        meaning.everywhere = index;
         let granted: BTreeSet<usize> = meaning.everywhere.of.iter().map(|(program, _)| program.0).collect();
         let process = |program: &usize| Process::of(Some(ProgramIndex(*program)));
         let nothing = Index::default();
         let is = |audited: bool| {
-            let mut answers = granted.iter().map(|program| (*program, meaning.answer(&nothing, &process(program))));
+            let mut scale = Vec::new();
+            let answer = |program: &usize| (*program, meaning.answer(&nothing, &process(program), &mut scale));
+            let mut answers = granted.iter().map(answer);
             answers.find(|(_, answer)| answer.allowed && answer.audited == audited).map(|(program, _)| program)
         };
         meaning.granted_everywhere = is(false).into_iter().chain(is(true)).collect();
+        meaning.all_granted_everywhere = granted.into_iter().collect();
         meaning
     }
 
-    pub(super) fn index(&self, rules: &[u32]) -> Index {
-        let mut index = Index { rules: rules.to_vec(), ..Index::default() };
+    /// Sorts rules into an index, over what was in it.
+    pub(super) fn index(&self, rules: &[u32], index: &mut Index) {
+        index.rules.clear();
+        index.common.clear();
+        index.of.clear();
+        index.exclusive = false;
+        index.rules.extend(rules);
         for number in rules {
             let Some(rule) = self.rule(*number) else { continue };
             index.exclusive |= rule.effect == Effect::Exclusive;
@@ -77,7 +90,6 @@ impl<'a> Meaning<'a> {
             }
         }
         index.of.sort_unstable();
-        index
     }
 
     pub(super) fn rule(&self, number: u32) -> Option<&'a Rule> {
@@ -86,8 +98,8 @@ impl<'a> Meaning<'a> {
 
     /// The programs that these rules tell apart from others of their kind. Every other program is treated as
     /// it is in each class of the same [`Self::profile`].
-    pub(super) fn named(&self, rules: &Index) -> BTreeSet<usize> {
-        let mut named: BTreeSet<usize> = rules.of.iter().map(|(program, _)| program.0).collect();
+    pub(super) fn named(&self, rules: &Index, named: &mut Vec<usize>) {
+        named.extend(rules.of.iter().map(|(program, _)| program.0));
         named.extend(&self.granted_everywhere);
         // Who is one of P everywhere may be none of P here.
         if rules.exclusive {
@@ -98,7 +110,6 @@ impl<'a> Meaning<'a> {
                 }
             }
         }
-        named
     }
 
     /// What these rules say of a program that none of them names: nothing else can matter to it.
@@ -129,11 +140,22 @@ impl<'a> Meaning<'a> {
     }
 
     /// What the policy answers a process in the class that exactly these rules cover.
-    pub(super) fn answer(&self, rules: &Index, process: &Process) -> Answer {
-        let mut weighed: Vec<Weighed<'_>> = Vec::new();
+    pub(super) fn answer(&self, rules: &Index, process: &Process, scale: &mut Vec<Weighed<'a>>) -> Answer {
+        self.answer_by(self.policy.default != Default::Allow, rules, process, scale)
+    }
+
+    /// The same, where what no rule speaks of is refused or not.
+    pub(super) fn answer_by(
+        &self,
+        needs_grant: bool,
+        rules: &Index,
+        process: &Process,
+        scale: &mut Vec<Weighed<'a>>,
+    ) -> Answer {
+        scale.clear();
         let mut put = |numbers: &[u32], covers: bool| {
             let rules = numbers.iter().filter_map(|number| self.rule(*number));
-            weighed.extend(rules.map(|rule| Weighed { rule, covers }));
+            scale.extend(rules.map(|rule| Weighed { rule, covers }));
         };
         for index in [rules, &self.everywhere] {
             put(&index.common, true);
@@ -149,6 +171,6 @@ impl<'a> Meaning<'a> {
         for number in of_all.chain(own).flatten().filter(|number| !self.covers(rules, **number)) {
             put(&[*number], false);
         }
-        weigh(self.policy.default, &weighed, process)
+        weigh(needs_grant, scale, process)
     }
 }
