@@ -30,23 +30,23 @@ mod records;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod visits;
 mod walk;
 
 pub use self::ask::Witness;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Display};
 
 use bfp_bundle::image::Image;
-use bfp_bundle::label::{ProgramId, Proof as Identity};
-use bfp_bundle::record::{BUCKET, Cell, Step};
+use bfp_bundle::record::Step;
 use bfp_bundle::request::{Address, LAST_PORT_KEY, LOOPBACK_V4, Protocol, Request};
 
-use self::ask::{Asker, Asking, Places, same};
+use self::ask::{Asking, same};
 use self::meaning::{Index, Meaning};
 use self::sweep::{Class, Classes, Key, Rows};
-use crate::hash::{NumberMap, NumberSet};
-use crate::model::{Answer, Asked, Process, Weighed};
+use self::visits::{Desk, Visit, Visits, jobs};
+use crate::hash::NumberMap;
+use crate::model::{Answer, Asked, Process};
 use crate::policy::CheckedPolicy;
 
 /// The tables do not mean what the policy means.
@@ -153,7 +153,8 @@ pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Pr
     }
 
     let mut visits = Visits::default();
-    visits.seen_alone((image.policy.raw_cell, classes.raw), Asked::Raw);
+    // An address in the same cell is another question: for raw sockets the policy's programs need grants.
+    visits.list.push(Visit { place: (image.policy.raw_cell, classes.raw), behind: None, asked: Asked::Raw });
     for area in &v4 {
         askable_v4(area).into_iter().for_each(|(first, _)| visits.area(&planes, area, Address::V4(first)));
     }
@@ -459,208 +460,6 @@ fn translated<'a>(v4: &'a [Area<u32>], v6: &'a [Area<u128>]) -> Vec<Translated<'
         }
     }
     found
-}
-
-/// A cell, and the set of the rules that cover it.
-type Place = (u32, u32);
-
-/// A place and a request that lies in it; behind a NAT64 gateway lies another place.
-struct Visit {
-    place: Place,
-    behind: Option<Place>,
-    asked: Asked,
-}
-
-impl Visit {
-    fn places(&self) -> impl Iterator<Item = Place> + use<> {
-        std::iter::once(self.place).chain(self.behind)
-    }
-}
-
-/// Every cell with every set of rules that leads to it, in the order in which they were found.
-#[derive(Default)]
-struct Visits {
-    alone: NumberSet<Place>,
-    both: NumberSet<(Place, Place)>,
-    /// The planes that were seen.
-    planes: Vec<bool>,
-    /// The pairs of planes that were seen on both sides of a gateway.
-    pairs_of_planes: NumberSet<(u32, u32)>,
-    list: Vec<Visit>,
-}
-
-impl Visits {
-    fn seen_alone(&mut self, place: Place, asked: Asked) {
-        if self.alone.insert(place) {
-            self.list.push(Visit { place, behind: None, asked });
-        }
-    }
-
-    fn area<K>(&mut self, planes: &Planes, area: &Area<K>, address: Address) {
-        self.planes.resize(planes.rows.len(), false);
-        if self.planes.get_mut(area.plane as usize).is_none_or(|seen| std::mem::replace(seen, true)) {
-            return;
-        }
-        for ports in planes.of(area) {
-            if let Some(cell) = ports.cell {
-                self.seen_alone((cell, ports.set), request(address, ports.first));
-            }
-        }
-    }
-
-    fn nat64(&mut self, planes: &Planes, both: &Translated<'_>) {
-        if !self.pairs_of_planes.insert((both.v6.plane, both.v4.plane)) {
-            return;
-        }
-        for (first, _, v6, v4) in join(planes.of(both.v6), planes.of(both.v4)) {
-            if let (Some(cell6), Some(cell4)) = (v6.cell, v4.cell) {
-                let (place, behind) = ((cell6, v6.set), (cell4, v4.set));
-                if self.both.insert((place, behind)) {
-                    let asked = request(Address::v6(both.first), first);
-                    self.list.push(Visit { place, behind: Some(behind), asked });
-                }
-            }
-        }
-    }
-}
-
-/// The profile of the rules and the flags of the cell, and the same behind a gateway.
-type Profile = ((u32, u32), Option<(u32, u32)>);
-
-/// A visit with the programs that are asked about there.
-struct Job<'a> {
-    visit: &'a Visit,
-    /// Ascending.
-    programs: Vec<usize>,
-    /// No visit before this one had its profile.
-    opens_profile: bool,
-}
-
-fn jobs<'a>(visits: &'a Visits, asking: &Asking<'_>, classes: &Classes, sets: &Sets) -> Vec<Job<'a>> {
-    let all: BTreeSet<usize> = (0..asking.policy.policy().programs.len()).collect();
-    let own = treated_alone(asking.image);
-    // Which programs have still to be asked about in a cell of each profile.
-    let mut waiting: BTreeMap<Profile, BTreeSet<usize>> = BTreeMap::new();
-    let mut jobs = Vec::with_capacity(visits.list.len());
-    let mut index = Index::default();
-    for visit in &visits.list {
-        let flags = |cell: u32| asking.image.cells.get(cell as usize).map_or(0, |cell| cell.flags);
-        let profile = |(cell, set): Place| (sets.of(set).profile, flags(cell));
-        let profile = (profile(visit.place), visit.behind.map(profile));
-        let opens_profile = !waiting.contains_key(&profile);
-        // Where both verdicts behind a gateway are asked about alone as well, what is left is how they meet:
-        // once for each profile, and wherever the tables err on whether a rule names the place.
-        let agrees = |(cell, set): Place| (flags(cell) & Cell::NAMED != 0) == sets.of(set).names;
-        let alone = |place: Place| visits.alone.contains(&place);
-        let meets = visit.behind.is_some() && visit.places().all(|place| agrees(place) && alone(place));
-        if meets && !opens_profile {
-            continue;
-        }
-        let mut programs = Vec::new();
-        for (cell, set) in visit.places() {
-            asking.meaning.index(classes.sets.list(set), &mut index);
-            asking.meaning.named(&index, &mut programs);
-            let begin = own.partition_point(|(of, _)| *of < cell);
-            programs.extend(own.iter().skip(begin).take_while(|(of, _)| *of == cell).map(|(_, program)| *program));
-        }
-        programs.sort_unstable();
-        programs.dedup();
-        let waiting = waiting.entry(profile).or_insert_with(|| all.clone());
-        if !waiting.is_empty() {
-            // Those that are named here wait for another cell of this profile.
-            let named = programs.iter().filter(|program| waiting.contains(program)).copied().collect();
-            programs.extend(std::mem::replace(waiting, named));
-            programs.sort_unstable();
-            programs.dedup();
-        }
-        programs.shrink_to_fit();
-        jobs.push(Job { visit, programs, opens_profile });
-    }
-    jobs
-}
-
-/// The programs of which the tables hold something of their own: (cell, program), sorted.
-fn treated_alone(image: &Image) -> Vec<(u32, usize)> {
-    let by_id: HashMap<ProgramId, usize> =
-        image.executables.iter().enumerate().map(|(index, executable)| (executable.program, index)).collect();
-    let ids = image.programs.iter().flat_map(|bucket| bucket.ids);
-    let programs: Vec<Option<usize>> = ids.map(|id| by_id.get(&id).copied()).collect();
-    let mut found = Vec::with_capacity(image.pairs.len() * BUCKET);
-    for bucket in &image.pairs {
-        for (cell, number) in bucket.cells.iter().zip(bucket.programs) {
-            let program = number.checked_sub(1).and_then(|at| programs.get(at as usize).copied().flatten());
-            found.extend(program.map(|program| (*cell, program)));
-        }
-    }
-    found.sort_unstable();
-    found
-}
-
-/// What is written over for each question, instead of being made anew.
-#[derive(Default)]
-struct Desk<'a> {
-    place: Index,
-    behind: Index,
-    scale: Vec<Weighed<'a>>,
-    answers: Vec<(Option<usize>, Answer)>,
-}
-
-impl Job<'_> {
-    fn ask<'a>(
-        &self,
-        asking: &Asking<'a>,
-        classes: &Classes,
-        descendant: &Asker,
-        desk: &mut Desk<'a>,
-    ) -> Result<u64, ProveError> {
-        let Desk { place, behind, scale, answers } = desk;
-        asking.meaning.index(classes.sets.list(self.visit.place.1), place);
-        if let Some((_, set)) = self.visit.behind {
-            asking.meaning.index(classes.sets.list(set), behind);
-        }
-        let places = Places { place, behind: self.visit.behind.map(|_| &*behind) };
-        let mut verdicts = 0;
-        let mut ask = |asker: &Asker| -> Result<Answer, ProveError> {
-            verdicts += 1;
-            Ok(asking.ask(places, asker, self.visit.asked, scale)?)
-        };
-        let stranger = asking.stranger();
-        answers.clear();
-        answers.push((None, ask(&stranger)?));
-        for program in &self.programs {
-            let proven = asking.execute(&stranger, Some(*program), Identity::Proven);
-            answers.push((Some(*program), ask(&proven)?));
-            ask(&asking.execute(&proven, None, Identity::Proven))?;
-            ask(&asking.execute(&stranger, Some(*program), Identity::NameOnly))?;
-        }
-        // Whoever is allowed shows what refuses those who started it, best if audit has nothing to say of it.
-        let is = |answers: &[(Option<usize>, Answer)], audited| {
-            answers.iter().find(|(_, answer)| answer.allowed && answer.audited == audited).copied()
-        };
-        let mut allowed = is(answers, false);
-        if allowed.is_none() && !self.programs.is_empty() {
-            // None of those that are named here: one of those that a rule grants everything.
-            for program in &asking.meaning.all_granted_everywhere {
-                let asker = asking.execute(&stranger, Some(*program), Identity::Proven);
-                let answer = ask(&asker)?;
-                answers.push((Some(*program), answer));
-                if answer.allowed && !answer.audited {
-                    break;
-                }
-            }
-            allowed = is(answers, false).or_else(|| is(answers, true));
-        }
-        if let Some((allowed, _)) = allowed {
-            for program in &self.programs {
-                let parent = asking.execute(&stranger, Some(*program), Identity::NameOnly);
-                ask(&asking.execute(&parent, allowed, Identity::Proven))?;
-            }
-        }
-        if self.opens_profile {
-            ask(descendant)?;
-        }
-        Ok(verdicts)
-    }
 }
 
 fn sum<T>(items: &[T], mut work: impl FnMut(&T) -> Result<u64, ProveError>) -> Result<u64, ProveError> {

@@ -228,8 +228,9 @@ impl<'a> Asking<'a> {
 }
 
 pub(super) fn same(model: Answer, image: Verdict) -> bool {
+    // A table that cannot be read refuses, for whatever the policy says.
     let allowed = image.is_allowed();
-    model == Answer { allowed, audited: allowed && image.audited != NO_RULE }
+    image.reason != Reason::Fault && model == Answer { allowed, audited: allowed && image.audited != NO_RULE }
 }
 
 fn told(asked: Asked) -> String {

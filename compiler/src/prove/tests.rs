@@ -124,6 +124,24 @@ fn bits(count: usize, flags: u32) -> impl Iterator<Item = (usize, u32)> {
     (0..count).flat_map(move |at| (0..flags).map(move |bit| (at, 1 << bit)))
 }
 
+/// Who is allowed here is none of the programs that the place names, and none of the first that a rule grants
+/// everything: it takes one of the others to see what its parents are refused.
+#[test]
+fn what_a_parent_is_refused_is_seen_where_only_others_are_allowed() {
+    let policy = checked(
+        "program a = \"/usr/bin/a\"\nprogram b = \"/usr/bin/b\"\nprogram c = \"/usr/bin/c\"\n\
+         deny a -> 0.0.0.0/0\ndeny b -> 255.255.255.255\nonly { a, c } -> *\n",
+    );
+    let right = lower(&policy).unwrap();
+    let slots =
+        (0..right.pairs.len()).flat_map(|bucket| (0..right.pairs[bucket].flags.len()).map(move |at| (bucket, at)));
+    let removed = slots.filter(|(bucket, at)| right.pairs[*bucket].flags[*at] & Pair::DENIED != 0).collect::<Vec<_>>();
+    let number = removed.len();
+    assert!(number >= 2);
+    let caught = caught(&policy, removed, |image, (bucket, at)| image.pairs[*bucket].flags[*at] &= !Pair::DENIED);
+    assert_eq!(caught, number);
+}
+
 #[test]
 fn the_policy_itself_is_proven() {
     for policy in both_defaults() {

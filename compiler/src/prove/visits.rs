@@ -1,0 +1,263 @@
+//! Which places are asked about, and about whom: every cell with every set of rules that leads to it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bfp_bundle::image::Image;
+use bfp_bundle::label::{ProgramId, Proof as Identity};
+use bfp_bundle::record::{BUCKET, Cell};
+use bfp_bundle::request::Address;
+
+use super::ask::{Asker, Asking, Places};
+use super::meaning::Index;
+use super::sweep::Classes;
+use super::{Area, Planes, ProveError, Sets, Translated, join, request};
+use crate::hash::NumberSet;
+use crate::model::{Answer, Asked, Process, Weighed};
+use crate::policy::ProgramIndex;
+
+/// A cell, and the set of the rules that cover it.
+pub(super) type Place = (u32, u32);
+
+/// In place of a cell's number, which has thirty bits.
+const NOWHERE: u32 = u32::MAX;
+
+/// A place and a request that lies in it; behind a NAT64 gateway lies another place.
+pub(super) struct Visit {
+    pub(super) place: Place,
+    pub(super) behind: Option<Place>,
+    pub(super) asked: Asked,
+}
+
+impl Visit {
+    fn places(&self) -> impl Iterator<Item = Place> + use<> {
+        std::iter::once(self.place).chain(self.behind)
+    }
+}
+
+/// Every cell with every set of rules that leads to it, in the order in which they were found.
+#[derive(Default)]
+pub(super) struct Visits {
+    alone: NumberSet<Place>,
+    both: NumberSet<(Place, Place)>,
+    /// The planes that were seen.
+    planes: Vec<bool>,
+    /// The pairs of planes that were seen on both sides of a gateway.
+    pairs_of_planes: NumberSet<(u32, u32)>,
+    pub(super) list: Vec<Visit>,
+}
+
+impl Visits {
+    fn seen_alone(&mut self, place: Place, asked: Asked) {
+        if self.alone.insert(place) {
+            self.list.push(Visit { place, behind: None, asked });
+        }
+    }
+
+    pub(super) fn area<K>(&mut self, planes: &Planes, area: &Area<K>, address: Address) {
+        self.planes.resize(planes.rows.len(), false);
+        if self.planes.get_mut(area.plane as usize).is_none_or(|seen| std::mem::replace(seen, true)) {
+            return;
+        }
+        for ports in planes.of(area) {
+            if let Some(cell) = ports.cell {
+                self.seen_alone((cell, ports.set), request(address, ports.first));
+            }
+        }
+    }
+
+    pub(super) fn nat64(&mut self, planes: &Planes, both: &Translated<'_>) {
+        if !self.pairs_of_planes.insert((both.v6.plane, both.v4.plane)) {
+            return;
+        }
+        for (first, _, v6, v4) in join(planes.of(both.v6), planes.of(both.v4)) {
+            // Ways that lead nowhere are asked about too: they must not pass for a refusal.
+            let (place, behind) = ((v6.cell.unwrap_or(NOWHERE), v6.set), (v4.cell.unwrap_or(NOWHERE), v4.set));
+            if self.both.insert((place, behind)) {
+                let asked = request(Address::v6(both.first), first);
+                self.list.push(Visit { place, behind: Some(behind), asked });
+            }
+        }
+    }
+}
+
+/// The profile of the rules and the flags of the cell, the same behind a gateway, and whether it is about raw
+/// sockets, for which the policy's programs need grants where a stranger needs none.
+type Profile = ((u32, u32), Option<(u32, u32)>, bool);
+
+/// A visit with the programs that are asked about there.
+pub(super) struct Job<'a> {
+    visit: &'a Visit,
+    /// Ascending.
+    programs: Vec<usize>,
+    /// No visit before this one had its profile.
+    opens_profile: bool,
+    /// The place behind the gateway is reached in no other way: that of 0.0.0.0, which means loopback
+    /// elsewhere.
+    is_hidden: bool,
+}
+
+pub(super) fn jobs<'a>(visits: &'a Visits, asking: &Asking<'_>, classes: &Classes, sets: &Sets) -> Vec<Job<'a>> {
+    let all: BTreeSet<usize> = (0..asking.policy.policy().programs.len()).collect();
+    let own = treated_alone(asking.image);
+    // Which programs have still to be asked about in a cell of each profile.
+    let mut waiting: BTreeMap<Profile, BTreeSet<usize>> = BTreeMap::new();
+    let mut jobs = Vec::with_capacity(visits.list.len());
+    let mut index = Index::default();
+    for visit in &visits.list {
+        let flags = |cell: u32| asking.image.cells.get(cell as usize).map_or(0, |cell| cell.flags);
+        let profile = |(cell, set): Place| (sets.of(set).profile, flags(cell));
+        let profile = (profile(visit.place), visit.behind.map(profile), visit.asked == Asked::Raw);
+        let opens_profile = !waiting.contains_key(&profile);
+        // Where both verdicts behind a gateway are asked about alone as well, what is left is how they meet:
+        // once for each profile, and wherever the tables err on whether a rule names the place.
+        let agrees = |(cell, set): Place| (flags(cell) & Cell::NAMED != 0) == sets.of(set).names;
+        let alone = |place: Place| visits.alone.contains(&place);
+        let meets = visit.behind.is_some() && visit.places().all(|place| agrees(place) && alone(place));
+        if meets && !opens_profile {
+            continue;
+        }
+        let mut programs = Vec::new();
+        for (cell, set) in visit.places() {
+            asking.meaning.index(classes.sets.list(set), &mut index);
+            asking.meaning.named(&index, &mut programs);
+            let begin = own.partition_point(|(of, _)| *of < cell);
+            programs.extend(own.iter().skip(begin).take_while(|(of, _)| *of == cell).map(|(_, program)| *program));
+        }
+        programs.sort_unstable();
+        programs.dedup();
+        let waiting = waiting.entry(profile).or_insert_with(|| all.clone());
+        if !waiting.is_empty() {
+            // Those that are named here wait for another cell of this profile.
+            let named = programs.iter().filter(|program| waiting.contains(program)).copied().collect();
+            programs.extend(std::mem::replace(waiting, named));
+            programs.sort_unstable();
+            programs.dedup();
+        }
+        programs.shrink_to_fit();
+        let is_hidden = visit.behind.is_some_and(|behind| !alone(behind));
+        jobs.push(Job { visit, programs, opens_profile, is_hidden });
+    }
+    jobs
+}
+
+/// The programs of which the tables hold something of their own: (cell, program), sorted.
+fn treated_alone(image: &Image) -> Vec<(u32, usize)> {
+    let by_id: HashMap<ProgramId, usize> =
+        image.executables.iter().enumerate().map(|(index, executable)| (executable.program, index)).collect();
+    let ids = image.programs.iter().flat_map(|bucket| bucket.ids);
+    let programs: Vec<Option<usize>> = ids.map(|id| by_id.get(&id).copied()).collect();
+    let mut found = Vec::with_capacity(image.pairs.len() * BUCKET);
+    for bucket in &image.pairs {
+        for (cell, number) in bucket.cells.iter().zip(bucket.programs) {
+            let program = number.checked_sub(1).and_then(|at| programs.get(at as usize).copied().flatten());
+            found.extend(program.map(|program| (*cell, program)));
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+/// What is written over for each question, instead of being made anew.
+#[derive(Default)]
+pub(super) struct Desk<'a> {
+    place: Index,
+    behind: Index,
+    scale: Vec<Weighed<'a>>,
+    answers: Vec<(Option<usize>, Answer)>,
+}
+
+impl Job<'_> {
+    pub(super) fn ask<'a>(
+        &self,
+        asking: &Asking<'a>,
+        classes: &Classes,
+        descendant: &Asker,
+        desk: &mut Desk<'a>,
+    ) -> Result<u64, ProveError> {
+        let Desk { place, behind, scale, answers } = desk;
+        asking.meaning.index(classes.sets.list(self.visit.place.1), place);
+        if let Some((_, set)) = self.visit.behind {
+            asking.meaning.index(classes.sets.list(set), behind);
+        }
+        let places = Places { place, behind: self.visit.behind.map(|_| &*behind) };
+        let mut verdicts = 0;
+        let mut ask = |asker: &Asker| -> Result<Answer, ProveError> {
+            verdicts += 1;
+            Ok(asking.ask(places, asker, self.visit.asked, scale)?)
+        };
+        let stranger = asking.stranger();
+        answers.clear();
+        answers.push((None, ask(&stranger)?));
+        for program in &self.programs {
+            let proven = asking.execute(&stranger, Some(*program), Identity::Proven);
+            answers.push((Some(*program), ask(&proven)?));
+            ask(&asking.execute(&proven, None, Identity::Proven))?;
+            ask(&asking.execute(&stranger, Some(*program), Identity::NameOnly))?;
+        }
+        // Whoever is allowed shows what refuses those who started it, best if audit has nothing to say of it.
+        // A stranger is allowed raw sockets for another reason than a program's child.
+        let counts = |program: Option<usize>| program.is_some() || self.visit.asked != Asked::Raw;
+        let is = |answers: &[(Option<usize>, Answer)], audited| {
+            let allowed = |(program, answer): &(Option<usize>, Answer)| {
+                counts(*program) && answer.allowed && answer.audited == audited
+            };
+            answers.iter().copied().find(allowed)
+        };
+        let mut allowed = is(answers, false);
+        if allowed.is_none() && !self.programs.is_empty() {
+            // None of those that are named here: one of those that a rule grants everything.
+            for program in &asking.meaning.all_granted_everywhere {
+                let asker = asking.execute(&stranger, Some(*program), Identity::Proven);
+                let answer = ask(&asker)?;
+                answers.push((Some(*program), answer));
+                if answer.allowed && !answer.audited {
+                    break;
+                }
+            }
+            allowed = is(answers, false).or_else(|| is(answers, true));
+        }
+        if let Some((allowed, _)) = allowed {
+            for program in &self.programs {
+                let parent = asking.execute(&stranger, Some(*program), Identity::NameOnly);
+                ask(&asking.execute(&parent, allowed, Identity::Proven))?;
+            }
+        }
+        if self.opens_profile {
+            ask(descendant)?;
+        }
+        if self.is_hidden {
+            // Whoever is refused at the first place shows nothing of the second, unless it is the heir of one
+            // that is allowed there.
+            for heir in self.heirs(asking, place, &mut Vec::new()) {
+                let parent = asking.execute(&stranger, Some(heir), Identity::Proven);
+                for program in &self.programs {
+                    ask(&asking.execute(&parent, Some(*program), Identity::Proven))?;
+                }
+            }
+        }
+        Ok(verdicts)
+    }
+}
+
+impl Job<'_> {
+    /// Programs whose heirs are allowed at the first place: one of which audit says nothing, and another one.
+    fn heirs<'a>(&self, asking: &Asking<'a>, place: &Index, scale: &mut Vec<Weighed<'a>>) -> Vec<usize> {
+        let programs = asking.policy.policy().programs.iter().enumerate();
+        let passing = programs.filter(|(_, program)| program.with_children).map(|(index, _)| index);
+        let mut answers = passing.map(|index| {
+            let process = Process::of(Some(ProgramIndex(index)));
+            (index, asking.meaning.answer(place, &process, scale))
+        });
+        let mut heirs = Vec::new();
+        let mut audited = None;
+        for (index, answer) in answers.by_ref().filter(|(_, answer)| answer.allowed) {
+            if !answer.audited {
+                heirs.push(index);
+                break;
+            }
+            audited = audited.or(Some(index));
+        }
+        heirs.extend(audited);
+        heirs
+    }
+}
