@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use bfp_bundle::decide::Reason;
+use bfp_bundle::record::Policy;
 use bfp_compiler::compiled::{Compiled, Judgement, Who};
 use bfp_compiler::describe::{Described, Names, describe};
 use bfp_compiler::policy::Destination;
@@ -111,7 +112,7 @@ fn answer(compiled: &Compiled, programs: &[Who], asked: &[Destination], format: 
     }
     let allowed = answers.iter().all(|(answer, _)| answer.allowed);
     let said = match format {
-        Format::Human => answers.iter().map(|(answer, reason)| said(answer, *reason)).collect(),
+        Format::Human => answers.iter().map(|(answer, reason)| said(answer, because(compiled, *reason))).collect(),
         Format::Json => {
             json(&Document { version: 1, allowed, answers: answers.into_iter().map(|(answer, _)| answer).collect() })
         }
@@ -122,7 +123,7 @@ fn answer(compiled: &Compiled, programs: &[Who], asked: &[Destination], format: 
 /// More ranges than this are counted, not listed.
 pub(crate) const MOST_LISTED: usize = 24;
 
-fn said(answer: &ShownAnswer, reason: Reason) -> String {
+fn said(answer: &ShownAnswer, because: &str) -> String {
     let mut said = String::new();
     let word = if answer.allowed { "allowed" } else { "denied" };
     // Writing to a string cannot fail.
@@ -132,7 +133,7 @@ fn said(answer: &ShownAnswer, reason: Reason) -> String {
     if let Some(more) = answer.destinations.len().checked_sub(MOST_LISTED).filter(|more| *more > 0) {
         let _ = writeln!(said, "{word}  {} -> {more} more ranges", answer.program);
     }
-    let _ = writeln!(said, "  because {}", because(reason));
+    let _ = writeln!(said, "  because {because}");
     if let Some(rule) = &answer.rule {
         let _ = writeln!(said, "  {}", rule.text());
     }
@@ -152,14 +153,16 @@ fn said(answer: &ShownAnswer, reason: Reason) -> String {
     said
 }
 
-pub(crate) fn because(reason: Reason) -> &'static str {
+pub(crate) fn because(compiled: &Compiled, reason: Reason) -> &'static str {
+    let denies_by_default = compiled.image.policy.flags & Policy::DEFAULT_DENY != 0;
     match reason {
         Reason::Default => "nothing refuses it, and the default is to allow",
         Reason::Granted => "a rule grants it",
         Reason::Denied => "a rule denies it",
         Reason::Exclusive => "only other programs may reach this destination",
         Reason::Confined => "this program, or one that started it, may reach nothing but what its rule names",
-        Reason::NotGranted => "the default is to deny, and no rule grants it",
+        Reason::NotGranted if denies_by_default => "the default is to deny, and no rule grants it",
+        Reason::NotGranted => "raw sockets need a grant for a program that the policy names, and no rule gives it",
         Reason::Overflow => "too many restricted programs led to this process",
         Reason::Fault => "the tables cannot be read",
     }

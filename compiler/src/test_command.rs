@@ -114,7 +114,7 @@ fn shown(report: &Report, files: &Files, compiled: &Compiled) -> Vec<ShownTest> 
                 program: found.who.text(),
                 destination,
                 verdict: if found.judgement.is_allowed { "allowed" } else { "denied" },
-                because: because(found.judgement.reason),
+                because: because(compiled, found.judgement.reason),
                 rule,
             })
         });
