@@ -5,7 +5,8 @@
 //! that differ in spelling alone have none.
 //!
 //! What a program starts is compared too, as far as it is told by the program itself: where a restriction
-//! that it hands down changes, and its own verdict does not.
+//! that it hands down changes, and its own verdict does not. One thing is not told: a grant of raw sockets
+//! to a program that may open them without it, which counts when a restricted program starts it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,6 +16,7 @@ use bfp_bundle::image::{Image, NamedExecutable};
 use bfp_bundle::label::{Label, ProgramId, Proof};
 
 use crate::compiled::{Compiled, Who};
+use crate::model::Asked;
 use crate::policy::Destination;
 use crate::regions::{self, Plane, Region, judge};
 use crate::resolve::coverage::union;
@@ -126,7 +128,7 @@ pub fn compare(old: &Compiled, new: &Compiled) -> Difference {
         moves.push((Who::Program((*path).to_owned()), kinds.moves(&found)));
         verdicts.insert(*path, found);
     }
-    let found = kinds.ask(Vec::new(), |region| {
+    let found = kinds.ask(kinds.raw.clone(), |region| {
         let allows = |image| judge(image, &Label::STRANGER, region.sample()).is_allowed();
         (allows(&old.image), allows(&new.image))
     });
@@ -185,6 +187,8 @@ type Moves = Vec<(usize, Move)>;
 /// A verdict on a program depends on what the tables hold of it at the cell of the request, and on the flags
 /// of that cell. Of most cells they hold nothing of a program's own: kinds of which the cells have the same
 /// flags, a profile, are then decided alike, and one of them is asked about for all.
+///
+/// Raw sockets are asked about for everyone: there it counts that the policy names a program at all.
 struct Kinds<'a> {
     regions: &'a [Region],
     /// Of each kind, its regions.
@@ -193,6 +197,8 @@ struct Kinds<'a> {
     profile: Vec<usize>,
     /// The kinds of each profile.
     profiles: Vec<Vec<usize>>,
+    /// The kind that is raw sockets.
+    raw: Vec<usize>,
     /// The kinds that lie in each cell, of the old tables and of the new ones.
     in_cell: [HashMap<u32, Vec<usize>>; 2],
 }
@@ -215,11 +221,20 @@ impl<'a> Kinds<'a> {
             by_number.entry(region.kind).or_default().push(at);
         }
         let of_kind: Vec<Vec<usize>> = by_number.into_values().collect();
-        let mut kinds =
-            Kinds { regions, of_kind, profile: Vec::new(), profiles: Vec::new(), in_cell: Default::default() };
+        let mut kinds = Kinds {
+            regions,
+            of_kind,
+            profile: Vec::new(),
+            profiles: Vec::new(),
+            raw: Vec::new(),
+            in_cell: Default::default(),
+        };
         let mut known: HashMap<[Flags; 2], usize> = HashMap::new();
         for kind in 0..kinds.of_kind.len() {
             let Some(sample) = kinds.region(kind).map(Region::sample) else { continue };
+            if sample == Asked::Raw {
+                kinds.raw.push(kind);
+            }
             let mut flags: [Flags; 2] = Default::default();
             for ((image, in_cell), flags) in images.iter().zip(&mut kinds.in_cell).zip(&mut flags) {
                 let (cell, behind) = regions::places(image, sample);
@@ -242,9 +257,9 @@ impl<'a> Kinds<'a> {
         self.regions.get(*self.of_kind.get(kind)?.first()?)
     }
 
-    /// The kinds in cells of which the tables hold something of the program's own, ascending.
+    /// Raw sockets, and the kinds in cells of which the tables hold something of the program's own, ascending.
     fn own(&self, sides: &[Side<'_>; 2], path: &str) -> Vec<usize> {
-        let mut own = Vec::new();
+        let mut own = self.raw.clone();
         for (side, in_cell) in sides.iter().zip(&self.in_cell) {
             let program = side.executables.get(path).map(|executable| executable.program);
             let cells = program.and_then(|program| side.own_cells.get(&program));
@@ -373,9 +388,11 @@ impl<'a> Side<'a> {
 
 /// Whether a program closes a region to what it starts: this is the label of that.
 fn is_closed(image: &Image, started: &Label, region: &Region) -> bool {
-    let refused =
-        |label: &Label| matches!(judge(image, label, region.sample()).reason, Reason::Denied | Reason::Confined);
-    refused(started) && !refused(&Label::STRANGER)
+    let of = |label: &Label| judge(image, label, region.sample());
+    let refused = |label: &Label| matches!(of(label).reason, Reason::Denied | Reason::Confined);
+    // What a restricted program starts needs a grant for raw sockets where others need none.
+    let needs_a_grant = of(started).reason == Reason::NotGranted && of(&Label::STRANGER).is_allowed();
+    needs_a_grant || refused(started) && !refused(&Label::STRANGER)
 }
 
 fn identities(old: &Compiled, new: &Compiled) -> Vec<IdentityChange> {

@@ -40,10 +40,10 @@ fn plainly(old: &Compiled, new: &Compiled) -> Difference {
     let is_closed = |compiled: &Compiled, who: &Who, region: &Region| {
         let mut label = who.label(&compiled.image);
         label.heir_of = Label::STRANGER.heir_of;
-        let refused = |label: &Label| {
-            matches!(judge(&compiled.image, label, region.sample()).reason, Reason::Denied | Reason::Confined)
-        };
-        refused(&label) && !refused(&Label::STRANGER)
+        let of = |label: &Label| judge(&compiled.image, label, region.sample());
+        let refused = |label: &Label| matches!(of(label).reason, Reason::Denied | Reason::Confined);
+        of(&label).reason == Reason::NotGranted && of(&Label::STRANGER).is_allowed()
+            || refused(&label) && !refused(&Label::STRANGER)
     };
     let paths = |all: Vec<&NamedExecutable>| all.iter().map(|one| one.path.clone()).collect::<BTreeSet<_>>();
     let named = paths([old, new].iter().flat_map(|one| one.executables()).collect());
@@ -148,6 +148,9 @@ proptest! {
             label.execute(named.map(|named| named.executable()).as_ref(), Proof::Proven);
             judge(&compiled.image, &label, asked).is_allowed()
         };
+        let under_both = |parent: &str| {
+            [&old, &new].iter().all(|compiled| !of(compiled, parent, None, Asked::Raw))
+        };
         for parent in PATHS {
             if children(parent) {
                 continue;
@@ -165,7 +168,9 @@ proptest! {
                             || told(&Who::StartedBy(parent.to_owned()), asked, is)
                             || told(&who, asked, is)
                             // A restriction of the child's own, felt only with the grants of its parent.
-                            || child.is_some_and(|path| told(&Who::StartedBy(path.to_owned()), asked, is));
+                            || child.is_some_and(|path| told(&Who::StartedBy(path.to_owned()), asked, is))
+                            // A grant of raw sockets that the child's own default does without.
+                            || asked == Asked::Raw && child_named.is_some() && under_both(parent);
                         prop_assert!(told, "{:?} under {} from {} to {} for {:?}", child, parent, was, is, asked);
                     }
                 }
@@ -208,7 +213,7 @@ fn who_gains_and_who_loses_is_told_by_program_and_range() {
     let new = "only { \"/bin/p\", \"/bin/q\" } -> 10.0.0.0/8:443\ndeny * -> 192.0.2.1:53/udp\n";
     assert_eq!(
         told(old, new),
-        "/bin/p - 192.0.2.1:53/udp\n/bin/q + 10.0.0.0/8:443\n/bin/q - 192.0.2.1:53/udp\neveryone else - 192.0.2.1:53/udp\n"
+        "/bin/p - 192.0.2.1:53/udp\n/bin/q + 10.0.0.0/8:443\n/bin/q - 192.0.2.1:53/udp\n/bin/q - raw\neveryone else - 192.0.2.1:53/udp\n"
     );
 }
 
