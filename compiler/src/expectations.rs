@@ -138,7 +138,7 @@ impl Runner<'_> {
         match subjects {
             Subjects::Everyone => self.compiled.everyone(),
             Subjects::Programs(programs) => {
-                let at = |ProgramIndex(at): &ProgramIndex| self.policy.policy().programs.get(*at);
+                let at = |index: &ProgramIndex| self.policy.policy().program(*index);
                 programs.iter().filter_map(at).map(|program| Who::Program(program.path.clone())).collect()
             }
         }

@@ -69,6 +69,9 @@ pub fn needs(checked: &CheckedPolicy) -> Vec<Need> {
     if policy.rules.iter().any(names_raw) {
         needs.push(Need::RawSockets);
     }
+    if policy.programs.iter().any(|program| program.libraries.is_some()) {
+        needs.push(Need::Libraries);
+    }
     needs
 }
 
@@ -130,6 +133,7 @@ pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
         program: id,
         flags: cells.executable_flags(index),
         pins: program.pins.clone(),
+        libraries: program.libraries.clone(),
     });
 
     Ok(Image {

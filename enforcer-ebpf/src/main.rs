@@ -25,7 +25,7 @@ mod content;
 /// Labels in socket storage: who uses a socket.
 mod owners;
 
-/// Who must not be reached into.
+/// Who must not be reached into, and who executes nothing that is not pinned.
 mod guard;
 
 /// Verdicts, by the tables.
@@ -56,6 +56,7 @@ mod egress;
 
 // That nothing gets around these programs.
 mod bprm_creds_from_file;
+mod libraries;
 mod ptrace;
 mod sysctl;
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use bfp_bundle::identity::Part;
 use bfp_bundle::manifest::Need;
 use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Refusal, Trust, VerifiedBundle, verify};
 use bfp_enforcer::apply::{Applied, ApplyError, apply};
@@ -20,7 +21,7 @@ use bfp_enforcer::trust::{self, TrustError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// What these programs enforce. A policy that needs more is refused, never weakened.
-const OFFERS: [Need; 3] = [Need::BpfLsm, Need::Verity, Need::RawSockets];
+const OFFERS: [Need; 4] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries];
 
 /// The programs for the kernel.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(env!("BFP_EBPF_OBJECT"));
@@ -153,11 +154,16 @@ fn main() -> ExitCode {
 fn apply_bundle(arguments: &BundleArguments) -> Result<String, Failure> {
     with_bundle(arguments, |bundle, now| {
         let Applied { about, impostors } = apply(PROGRAMS, bundle, now)?;
-        for path in impostors {
+        for impostor in impostors {
+            let path = &impostor.path;
+            let loss = match impostor.part {
+                Part::Program => "it holds no grants".to_owned(),
+                Part::Mapped => format!("`{}` cannot load it", impostor.program),
+            };
             // Where standard error is closed, the policy is enforced all the same.
             let _ = writeln!(
                 io::stderr(),
-                "bfp-enforcer: warning: the content of `{path}` is none that the policy pins: it holds no grants\n  \
+                "bfp-enforcer: warning: the content of `{path}` is none that the policy pins: {loss}\n  \
                  help: install the build that the policy names and enable fs-verity on it (`fsverity enable {path}`)"
             );
         }

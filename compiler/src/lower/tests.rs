@@ -99,9 +99,11 @@ pub(crate) fn policy() -> impl Strategy<Value = CheckedPolicy> {
                         name: (*path).to_owned(),
                         span: Span::default(),
                         pins: Vec::new(),
+                        libraries: None,
                         with_children,
                     })
                     .collect(),
+                strangers: Vec::new(),
                 rules,
                 default: if deny { Default::Deny(Span::default()) } else { Default::Allow },
                 names: std::collections::BTreeMap::new(),

@@ -46,6 +46,7 @@ pub(super) fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Res
             (executable.program == id, "its id is not the one of its path"),
             (executable.flags == flags, "what it passes on to what it starts"),
             (executable.pins == program.pins, "its fs-verity digests"),
+            (executable.libraries == program.libraries, "the libraries that it may map"),
             (known.get(&id) == Some(&1), "it does not stand once in the table of programs"),
         ];
         if let Some((_, what)) = checks.into_iter().find(|(right, _)| !right) {

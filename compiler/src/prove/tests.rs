@@ -313,6 +313,7 @@ fn a_wrong_executable_is_caught() {
     assert_eq!(caught(&policy, 0..programs, |image, at| image.executables[*at].program ^= 1), programs);
     assert_eq!(caught(&policy, 0..programs, |image, at| image.executables[*at].path.push('2')), programs);
     assert_eq!(caught(&policy, 0..programs, |image, at| image.executables[*at].pins.push([0; 32])), programs);
+    assert_eq!(caught(&policy, 0..programs, |image, at| image.executables[*at].libraries = Some(Vec::new())), programs);
     assert_eq!(caught(&policy, 0..programs, |image, at| drop(image.executables.remove(*at))), programs);
     assert_eq!(caught(&policy, [0], |image, at| image.executables.push(image.executables[*at].clone())), 1);
 }
