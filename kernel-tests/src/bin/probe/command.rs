@@ -24,8 +24,17 @@ pub(crate) enum Command {
     Spawn { program: String, arguments: Vec<String> },
     Exec { program: String, arguments: Vec<String> },
     ExecFromMemory { program: String, arguments: Vec<String> },
+    Map(Mapped),
     InChroot { directory: String, rest: Box<Command> },
     InMountNamespace { source: String, target: String, rest: Box<Command> },
+}
+
+/// What is to be mapped for execution.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Mapped {
+    File(String),
+    Memory,
+    WrittenMemory,
 }
 
 impl Command {
@@ -58,6 +67,12 @@ impl Command {
                 },
                 _ => return Err("`in-mount-namespace` wants a source and a target".to_owned()),
             },
+            "map-file" => match rest {
+                [file] => Command::Map(Mapped::File(file.clone())),
+                _ => return Err("`map-file` wants a path".to_owned()),
+            },
+            "map-memory" => Command::Map(Mapped::Memory),
+            "map-written-memory" => Command::Map(Mapped::WrittenMemory),
             "hold-tcp" => Command::Hold { to: journey(rest)?.to },
             "hammer" => Command::Hammer { to: journey(rest)?.to },
             how => Command::Send {
@@ -91,6 +106,12 @@ impl Command {
                 let error = surroundings::exec_from_memory(&program, &arguments);
                 cannot("exec from memory", errno_of(&error))
             }
+            Command::Map(Mapped::File(path)) => match std::fs::File::open(&path) {
+                Ok(file) => say(raw::map_executable(&file)),
+                Err(error) => cannot("open", errno_of(&error)),
+            },
+            Command::Map(Mapped::Memory) => say(raw::map_executable_memory()),
+            Command::Map(Mapped::WrittenMemory) => say(raw::make_written_memory_executable()),
             Command::InChroot { directory, rest } => match surroundings::enter_chroot(&directory) {
                 Ok(()) => rest.run(),
                 Err(errno) => cannot("chroot", errno),

@@ -13,6 +13,7 @@
 //! probe fork … | thread …         # the rest in a forked process, or in a second thread
 //! probe spawn PATH ARG… | exec PATH ARG…
 //! probe exec-from-memory PATH ARG…        # runs a copy of PATH that only memory holds
+//! probe map-file PATH | map-memory | map-written-memory   # for execution
 //! probe in-chroot DIR … | in-mount-namespace SOURCE TARGET …
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its one line on stdout is what this program is for")]
