@@ -8,15 +8,14 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{
     EbpfContext, bindings::task_struct, helpers::generated::bpf_probe_read_kernel, macros::lsm, programs::LsmContext,
 };
-use bfp_bundle::identity::Part;
+use bfp_bundle::{event::Kind, identity::Part};
 
 use crate::{
     content, guard,
     kernel::Pointer,
     labels::{self, current_label},
+    socket::refuse,
 };
-
-const EPERM: i32 = 1;
 
 /// `PROT_WRITE` and `PROT_EXEC`, include/uapi/asm-generic/mman-common.h.
 const WRITE: u64 = 2;
@@ -36,12 +35,12 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
     }
     // What is written to while it is executed is whatever was written.
     if protection & WRITE != 0 || is_anonymous(&ctx) {
-        return -EPERM;
+        return refuse(Kind::Mapping);
     }
     let file: Pointer = ctx.arg(0);
     // Newer kernels want to see this, older ones hold it for needless; see `is_anonymous`.
     if file.is_null() {
-        return -EPERM;
+        return refuse(Kind::Mapping);
     }
     let task: *mut task_struct = labels::current();
     // SAFETY: the first argument, which is not null, of the task that runs.
@@ -49,7 +48,7 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
         content::is_bound(file, label.program, Part::Mapped)
             || content::is_pinned(task, file, label.program, Part::Mapped)
     };
-    if is_listed { 0 } else { -EPERM }
+    if is_listed { 0 } else { refuse(Kind::Mapping) }
 }
 
 #[lsm(hook = "file_mprotect")]
@@ -61,7 +60,7 @@ pub fn file_mprotect(ctx: LsmContext) -> i32 {
         return earlier;
     }
     // What a loader maps for execution it maps so at once.
-    if guard::keeps_to_libraries(current_label()) { -EPERM } else { 0 }
+    if guard::keeps_to_libraries(current_label()) { refuse(Kind::Mapping) } else { 0 }
 }
 
 /// Whether memory without a file is mapped.

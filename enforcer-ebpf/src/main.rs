@@ -28,6 +28,9 @@ mod owners;
 /// Who must not be reached into, and who executes nothing that is not pinned.
 mod guard;
 
+/// What is told of a refusal.
+mod events;
+
 /// Verdicts, by the tables.
 mod verdict;
 

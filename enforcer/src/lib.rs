@@ -4,7 +4,7 @@
 //! whom it trusts ([`trust`]), the kernel functions that the programs call ([`kfunc`]), the programs and
 //! their tables ([`load`]), who the executables are ([`directory`]) and what they may contain ([`content`]),
 //! whether the kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]), all of it in
-//! order ([`apply`]), and what it says ([`status`], [`doctor`]).
+//! order ([`apply`]), and what it says ([`status`], [`events`], [`doctor`]).
 //!
 //! **Invariant:** nothing here takes bytes that [`bfp_bundle::verify`] has not passed, and the programs
 //! for the kernel come as an argument, so that this library builds without them.
@@ -39,5 +39,7 @@ pub mod apply;
 pub mod json;
 
 pub mod status;
+
+pub mod events;
 
 pub mod doctor;

@@ -79,6 +79,9 @@ pub const INODES: &str = "INODES";
 /// The map that counts verdicts.
 pub const VERDICTS: &str = "VERDICTS";
 
+/// The ring of events.
+const EVENTS: &str = "EVENTS";
+
 /// The label of those that the policy does not name.
 const STRANGER: &str = "STRANGER";
 
@@ -328,7 +331,9 @@ impl Programs {
     /// A map of the programs.
     pub fn map(&self, name: &'static str) -> Result<&MapData, LoadError> {
         match self.ebpf.map(name) {
-            Some(Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::Unsupported(map)) => Ok(map),
+            Some(
+                Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::RingBuf(map) | Map::Unsupported(map),
+            ) => Ok(map),
             _ => Err(LoadError::Incomplete(name)),
         }
     }
@@ -399,7 +404,7 @@ impl Programs {
         Ok(())
     }
 
-    /// Pins what is attached, and the verdicts, in a folder of the BPF filesystem.
+    /// Pins what is attached, the verdicts and the events, in a folder of the BPF filesystem.
     pub fn pin(&mut self, folder: &Path) -> Result<(), LoadError> {
         for (hook, link) in std::mem::take(&mut self.links) {
             let path = folder.join(format!("link_{hook}"));
@@ -410,7 +415,10 @@ impl Programs {
             let pinned = syscall::pin(link.as_fd(), &path);
             pinned.map_err(|error| LoadError::PinLink { path, error })?;
         }
-        let path = folder.join("verdicts");
-        self.map(VERDICTS)?.pin(&path).map_err(|error| LoadError::Pin { path, error })
+        for (map, name) in [(VERDICTS, "verdicts"), (EVENTS, "events")] {
+            let path = folder.join(name);
+            self.map(map)?.pin(&path).map_err(|error| LoadError::Pin { path, error })?;
+        }
+        Ok(())
     }
 }
