@@ -21,6 +21,7 @@ pub(crate) enum Command {
     WaitThen(Box<Command>),
     Thread(Box<Command>),
     Fork(Box<Command>),
+    Times { count: u32, how: How, journey: Journey },
     Spawn { program: String, arguments: Vec<String> },
     Exec { program: String, arguments: Vec<String> },
     ExecFromMemory { program: String, arguments: Vec<String> },
@@ -43,6 +44,14 @@ impl Command {
         Ok(match word.as_str() {
             "wait-then" => Command::WaitThen(Box::new(Self::parse(rest)?)),
             "thread" => Command::Thread(Box::new(Self::parse(rest)?)),
+            "times" => match rest {
+                [count, how, rest @ ..] => Command::Times {
+                    count: count.parse().map_err(|_| format!("no number: `{count}`"))?,
+                    how: How::parse(how).ok_or_else(|| format!("no such way to send: `{how}`"))?,
+                    journey: journey(rest)?,
+                },
+                _ => return Err("`times` wants a number and a way to send".to_owned()),
+            },
             "fork" => Command::Fork(Box::new(Self::parse(rest)?)),
             "spawn" | "exec" | "exec-from-memory" => {
                 let (program, arguments) = rest.split_first().ok_or_else(|| format!("`{word}` wants a path"))?;
@@ -85,6 +94,9 @@ impl Command {
     pub(crate) fn run(self) -> ExitCode {
         match self {
             Command::Send { how, journey } => say(traffic::send(how, &journey)),
+            Command::Times { count, how, journey } => {
+                say((0..count).map(|_| traffic::send(how, &journey)).last().unwrap_or(Ok(())))
+            }
             Command::Hold { to } => hold(to),
             Command::Hammer { to } => hammer(to),
             Command::WaitThen(rest) => {

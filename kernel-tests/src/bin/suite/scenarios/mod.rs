@@ -8,6 +8,7 @@
 mod addresses;
 mod apply;
 mod bundle;
+mod events;
 pub(crate) mod host;
 mod identity;
 mod libraries;
@@ -32,6 +33,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         apply::SCENARIOS,
         pinned::SCENARIOS,
         libraries::SCENARIOS,
+        events::SCENARIOS,
     ]
     .into_iter()
     .flatten()
