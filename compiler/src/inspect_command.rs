@@ -227,7 +227,9 @@ fn human(document: &Document) -> String {
     }
     line(String::new());
     line("rules".to_owned());
-    document.rules.iter().for_each(|rule| line(format!("  {}:{}  {}", rule.file, rule.line, rule.text)));
+    for (number, rule) in (1..).zip(&document.rules) {
+        line(format!("  {number}  {}:{}  {}", rule.file, rule.line, rule.text));
+    }
     if !document.verified {
         line(STILL_UNVERIFIED.to_owned());
     }

@@ -18,7 +18,7 @@ use bfp_bundle::{
 
 use crate::tables::count_lost;
 
-/// About 3 600 events. The size is one of the map's: a power of two, and whole pages.
+/// About 3 200 events, of which each has a header of 8 bytes. The size is one of the map's: a power of two, and whole pages.
 const SIZE: usize = 256 * 1024;
 
 #[btf_map]
