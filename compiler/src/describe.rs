@@ -317,6 +317,8 @@ mod tests {
         assert_eq!(ports(&PortRange::all()), Vec::<String>::new());
         let bare = [Protocol::Tcp, Protocol::Udp, Protocol::Other].map(|protocol| range(protocol, 443, 443));
         assert_eq!(ports(&bare), ["443"]);
+        let without_icmp = PortRange::all().into_iter().filter(|range| range.protocol != Protocol::Icmp);
+        assert_eq!(ports(&without_icmp.collect::<Vec<_>>()), ["0-65535"]);
         assert_eq!(
             ports(&[range(Protocol::Tcp, 0, u16::MAX), range(Protocol::Udp, 53, 54), range(Protocol::Icmp, 0, 0)]),
             ["*/tcp", "53-54/udp", "icmp"]

@@ -24,7 +24,7 @@ pub(crate) struct ExplainArguments {
     /// A path, a name that the policy declares, or `*`
     #[arg(required_unless_present = "all")]
     program: Option<String>,
-    /// What the right side of a rule may be; a port without a protocol is one of TCP, `/icmp` is a ping
+    /// What the right side of a rule may be; a port without a protocol is one of TCP
     #[arg(required_unless_present = "all")]
     destination: Option<String>,
     /// Show everything that a program can reach, or everyone who can reach a destination

@@ -10,14 +10,14 @@ use std::path::Path;
 
 use bfp_bundle::debug::Debug;
 use bfp_bundle::request::Protocol;
-use bfp_grammar::syntax::{self, Destinations, Statement};
+use bfp_grammar::syntax::{Destinations, Statement};
 use miette::Diagnostic;
 
 use crate::dns_name::DnsName;
 use crate::load::{self, Loaded};
 use crate::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
 use crate::pipeline::Source;
-use crate::policy::{Destination, PortRange, Rule};
+use crate::policy::{Destination, Rule};
 use crate::resolve::{self, ResolveError};
 use crate::source::SourceError;
 
@@ -29,7 +29,7 @@ pub enum QuestionError {
     #[diagnostic(
         code(explain::destination),
         help(
-            "write `203.0.113.10:443`, `[2001:db8::1]:443/udp`, `raw`, or a name that the policy uses, `kms.internal:443`"
+            "write `203.0.113.10:443`, `[2001:db8::1]:443/udp`, `203.0.113.10/icmp`, `raw`, or a name that the policy uses, `kms.internal:443`"
         )
     )]
     Destination {
@@ -58,15 +58,11 @@ pub enum Vocabulary<'a> {
 
 /// What a destination means.
 pub fn destinations(written: &str, vocabulary: Vocabulary<'_>) -> Result<Vec<Destination>, QuestionError> {
-    let (place, is_icmp) = match written.strip_suffix("/icmp") {
-        Some(place) => (place, true),
-        None => (written, false),
-    };
     let wrong = |reason: String| QuestionError::Destination { written: written.to_owned(), reason };
-    if place.contains(['\n', '\r', '#']) {
+    if written.contains(['\n', '\r', '#']) {
         return Err(wrong("it is more than one destination".to_owned()));
     }
-    let asked = format!("deny * -> {place}");
+    let asked = format!("deny * -> {written}");
     let (syntax, rule) = match vocabulary {
         Vocabulary::Source(source) => {
             let mut loaded = source.loaded.clone();
@@ -83,7 +79,7 @@ pub fn destinations(written: &str, vocabulary: Vocabulary<'_>) -> Result<Vec<Des
             read(&loaded, &lock(debug), written)?
         }
     };
-    match narrowed(&syntax, rule.destinations, is_icmp) {
+    match narrowed(&syntax, rule.destinations) {
         nothing if nothing.is_empty() => Err(wrong("it is about no request".to_owned())),
         destinations => Ok(destinations),
     }
@@ -107,19 +103,13 @@ fn all<E: ToString>(errors: &[E]) -> String {
 }
 
 /// Who writes a port without a protocol asks for TCP.
-fn narrowed(syntax: &Destinations, mut destinations: Vec<Destination>, is_icmp: bool) -> Vec<Destination> {
+fn narrowed(syntax: &Destinations, mut destinations: Vec<Destination>) -> Vec<Destination> {
     let ports = match syntax {
         Destinations::Endpoint { ports, .. } | Destinations::Named { ports, .. } => ports.as_ref(),
         _ => None,
     };
-    let ports = ports.map(|ports| &ports.node).filter(|ports: &&syntax::Ports| !ports.ranges.is_empty());
-    for to in &mut destinations {
-        if is_icmp {
-            let tcp = to.ports.iter().filter(|range| range.protocol == Protocol::Tcp);
-            let written = tcp.map(|range| PortRange { protocol: Protocol::Icmp, ..*range }).collect();
-            let without_port = vec![PortRange { protocol: Protocol::Icmp, first: 0, last: 0 }];
-            to.ports = if ports.is_some() { written } else { without_port };
-        } else if ports.is_some_and(|ports| ports.protocol.is_none()) {
+    if ports.is_some_and(|ports| !ports.node.ranges.is_empty() && ports.node.protocol.is_none()) {
+        for to in &mut destinations {
             to.ports.retain(|range| range.protocol == Protocol::Tcp);
         }
     }

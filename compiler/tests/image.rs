@@ -30,6 +30,11 @@ fn image_of_ports() {
     insta::assert_snapshot!(source_and_image("ports"));
 }
 
+#[test]
+fn image_of_icmp() {
+    insta::assert_snapshot!(source_and_image("icmp"));
+}
+
 fn source_and_image(fixture: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/accept").join(fixture);
     let Ok(loaded) = load::load(&folder.join("policy.bfp"), &Disk).unwrap() else { panic!("{fixture} is refused") };

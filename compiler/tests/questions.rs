@@ -96,6 +96,47 @@ fn explain_tells_the_rule_and_what_else_applies() {
 }
 
 #[test]
+fn icmp_is_asked_about_by_itself() {
+    let place = Place::new();
+    let rules = "program monitor = \"/usr/bin/monitor\"\nhost corp = { 10.0.0.0/8, [fd00::/8] }\n\
+                 allow monitor -> { corp/icmp, 192.0.2.0/24 }\ndeny * -> 10.0.0.9/icmp\ndefault deny\n\n";
+    let wrong = "    monitor -> 192.0.2.1/icmp    denied\n";
+    let test = |more: &str| {
+        format!(
+            "{rules}test \"pings only\" {{\n    monitor -> corp/icmp except 10.0.0.9/icmp    allowed\n    \
+             monitor -> corp:0-65535    denied\n{more}}}\n"
+        )
+    };
+    place.write("icmp.bfp", &test(""));
+    place.write("wrong.bfp", &test(wrong).replace("corp/icmp,", "corp,"));
+    insta::assert_snapshot!(place.session(&[
+        &["explain", "icmp.bfp", "monitor", "corp/icmp"],
+        &["explain", "icmp.bfp", "monitor", "10.0.0.1"],
+        &["explain", "icmp.bfp", "*", "[fd00::1]/icmp"],
+        &["explain", "icmp.bfp", "monitor", "10.0.0.1:443/icmp"],
+        &["explain", "icmp.bfp", "--all", "--program", "monitor"],
+        &["explain", "icmp.bfp", "--all", "--destination", "10.0.0.8/31/icmp"],
+        &["test", "icmp.bfp", "--coverage"],
+        &["test", "wrong.bfp"],
+        &["diff", "icmp.bfp", "wrong.bfp"],
+    ]));
+    place.answer(0, &["keygen", "key"]);
+    place.answer(0, &["build", "icmp.bfp", "-o", "icmp.bfpb", "--key", "key"]);
+    let trust = ["--trust", "key.pub"];
+    for question in ["corp/icmp", "10.0.0.1", "[fd00::1]/icmp"] {
+        let ask = |file: &str, more: &[&str]| {
+            let words = [&["explain", file, "monitor", question], more].concat();
+            let ended = place.run(env!("CARGO_BIN_EXE_bfpc"), &words);
+            (ended.code, ended.stdout)
+        };
+        assert_eq!(ask("icmp.bfp", &[]), ask("icmp.bfpb", &trust), "{question}");
+    }
+    assert!(place.answer(0, &["inspect", "icmp.bfpb", "--trust", "key.pub"]).contains("corp/icmp"));
+    place.answer(0, &["graph", "icmp.bfp", "-o", "icmp.svg"]);
+    assert!(fs::read_to_string(place.path("icmp.svg")).unwrap().contains("10.0.0.9/icmp"));
+}
+
+#[test]
 fn explain_all_lists_what_is_reached_and_who_reaches_it() {
     let place = Place::new();
     insta::assert_snapshot!(place.session(&[

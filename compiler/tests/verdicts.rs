@@ -101,6 +101,8 @@ fn check_table(folder: &Path) -> usize {
 
 fn request(destination: &str) -> Request {
     let (place, protocol) = destination.rsplit_once('/').unwrap();
+    // ICMP has no ports.
+    let place = if protocol == "icmp" { format!("{place}:0") } else { place.to_owned() };
     let place: SocketAddr = place.parse().unwrap();
     Request {
         address: match place {
@@ -111,6 +113,7 @@ fn request(destination: &str) -> Request {
         protocol: match protocol {
             "tcp" => Protocol::Tcp,
             "udp" => Protocol::Udp,
+            "icmp" => Protocol::Icmp,
             other => panic!("{other}"),
         },
     }

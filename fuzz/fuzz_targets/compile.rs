@@ -56,7 +56,7 @@ fn requests(policy: &ResolvedPolicy) -> Vec<Request> {
             Addresses::Raw => continue,
         };
         for address in addresses {
-            for protocol in [Protocol::Tcp, Protocol::Udp] {
+            for protocol in Protocol::ALL {
                 for port in [0, 443, u16::MAX] {
                     requests.push(Request { address, port, protocol });
                 }

@@ -283,25 +283,25 @@ pub enum SyntaxError {
         span: Span,
     },
 
-    /// `{ a, b }:443`
-    #[error("a set takes no ports")]
-    #[diagnostic(code(syntax::ports_on_set), help("write the ports on each element: `{{ a{ports}, b{ports} }}`"))]
+    /// `{ a, b }:443`, `{ a, b }/icmp`
+    #[error("a set takes no ports and no protocol")]
+    #[diagnostic(code(syntax::ports_on_set), help("write them on each element: `{{ a{ports}, b{ports} }}`"))]
     PortsOnSet {
-        /// The ports, with their colon.
+        /// The ports, with their colon, or the protocol.
         ports: String,
         /// Where.
-        #[label("move these inside the set")]
+        #[label("move this inside the set")]
         span: Span,
     },
 
-    /// `*:443`
-    #[error("`*` takes no ports")]
+    /// `*:443`, `*/icmp`
+    #[error("`*` takes no ports and no protocol")]
     #[diagnostic(code(syntax::ports_on_any), help("for every address, write `{{ 0.0.0.0/0{ports}, [::/0]{ports} }}`"))]
     PortsOnAny {
-        /// The ports, with their colon.
+        /// The ports, with their colon, or the protocol.
         ports: String,
         /// Where.
-        #[label("`*` is every port already")]
+        #[label("`*` is everything already")]
         span: Span,
     },
 
@@ -444,14 +444,14 @@ pub enum SyntaxError {
     #[diagnostic(
         code(syntax::unknown_protocol),
         help(
-            "write `/tcp` or `/udp`, or neither for every protocol; raw and packet sockets are the built-in host `raw`"
+            "write `/tcp` or `/udp` behind a port, `/icmp` behind a host, or nothing for every protocol; raw and packet sockets are the built-in host `raw`"
         )
     )]
     UnknownProtocol {
         /// The protocol.
         protocol: String,
         /// Where.
-        #[label("neither `tcp` nor `udp`")]
+        #[label("neither `tcp`, `udp` nor `icmp`")]
         span: Span,
     },
 
@@ -467,6 +467,18 @@ pub enum SyntaxError {
         /// Where.
         #[label("no port before this")]
         span: Span,
+    },
+
+    /// `kms.internal:443/icmp`
+    #[error("ICMP has no ports")]
+    #[diagnostic(code(syntax::ports_on_icmp))]
+    PortsOnIcmp {
+        /// The ports, with their colon.
+        #[label("no ports here")]
+        span: Span,
+        /// What to do about it.
+        #[help]
+        help: String,
     },
 
     /// A `sha256:` that is not 64 hexadecimal digits, or another algorithm.

@@ -202,7 +202,9 @@ impl Speller<'_> {
             (first, last) if first == last => first.to_string(),
             (first, last) => format!("{first}-{last}"),
         };
+        let protocol = ports.node.protocol.as_ref().map(|protocol| protocol.node);
         let mut pieces = match ports.node.ranges.as_slice() {
+            [] if protocol == Some(Protocol::Icmp) => Vec::new(),
             [] => vec![text(":*")],
             [range] if !self.has_comments(ports.span) => {
                 vec![text(format!(":{}", spelt_range(range)))]
@@ -217,10 +219,11 @@ impl Speller<'_> {
                 vec![text(":"), Piece::List(list)]
             }
         };
-        match &ports.node.protocol {
+        match protocol {
             None => {}
-            Some(Spanned { node: Protocol::Tcp, .. }) => pieces.push(text("/tcp")),
-            Some(Spanned { node: Protocol::Udp, .. }) => pieces.push(text("/udp")),
+            Some(Protocol::Tcp) => pieces.push(text("/tcp")),
+            Some(Protocol::Udp) => pieces.push(text("/udp")),
+            Some(Protocol::Icmp) => pieces.push(text("/icmp")),
         }
         pieces
     }

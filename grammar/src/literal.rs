@@ -22,7 +22,7 @@ pub(crate) enum HostWord {
 pub(crate) fn host_word(word: &str, span: Span) -> Result<HostWord, SyntaxError> {
     if word.starts_with('/') {
         return Err(match word {
-            "/tcp" | "/udp" => protocol_without_port(word, span, 0),
+            "/tcp" | "/udp" => SyntaxError::ProtocolWithoutPort { protocol: word.replace('/', ""), span },
             _ => SyntaxError::PathAsDestination { path: word.to_owned(), span },
         });
     }
@@ -30,9 +30,6 @@ pub(crate) fn host_word(word: &str, span: Span) -> Result<HostWord, SyntaxError>
         Some((base, length)) => (base, Some(length)),
         None => (word, None),
     };
-    if let Some((before, "tcp" | "udp")) = word.rsplit_once('/') {
-        return Err(protocol_without_port(word, span, before.len()));
-    }
     if base.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return Ok(HostWord::Host(v4(base, length, span)?));
     }
@@ -46,12 +43,6 @@ pub(crate) fn host_word(word: &str, span: Span) -> Result<HostWord, SyntaxError>
         return Ok(HostWord::Host(dns_name(base, span)?));
     }
     Ok(HostWord::Name(name(base, span)?))
-}
-
-fn protocol_without_port(word: &str, span: Span, slash: usize) -> SyntaxError {
-    let start = span.start + slash;
-    let protocol = word.get(slash + 1..).unwrap_or_default().to_owned();
-    SyntaxError::ProtocolWithoutPort { protocol, span: Span { start, end: span.end } }
 }
 
 /// Reads a declared name.
@@ -210,11 +201,12 @@ pub(crate) fn port(digits: &str, span: Span) -> Result<u16, SyntaxError> {
     digits.parse().map_err(|_| SyntaxError::PortTooLarge { port: digits.to_owned(), span })
 }
 
-/// Reads `tcp` or `udp`.
+/// Reads `tcp`, `udp` or `icmp`.
 pub(crate) fn protocol(word: &str, span: Span) -> Result<Protocol, SyntaxError> {
     match word {
         "tcp" => Ok(Protocol::Tcp),
         "udp" => Ok(Protocol::Udp),
+        "icmp" => Ok(Protocol::Icmp),
         _ => Err(SyntaxError::UnknownProtocol { protocol: word.to_owned(), span }),
     }
 }

@@ -177,22 +177,25 @@ pub enum Host {
     Dns(String),
 }
 
-/// `{80, 443}/tcp`
+/// `:{80, 443}/tcp`, or `/icmp`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports {
-    /// The ranges, both ends included, in the order of the text; empty for `*` (every port).
+    /// The ranges, both ends included, in the order of the text; empty for `*` (every port), and for ICMP,
+    /// which has none.
     pub ranges: Vec<Spanned<(u16, u16)>>,
     /// The protocol; `None` is every protocol.
     pub protocol: Option<Spanned<Protocol>>,
 }
 
-/// A transport protocol that a policy can name.
+/// A protocol that a policy can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// `/tcp`
     Tcp,
     /// `/udp`
     Udp,
+    /// `/icmp`, which stands behind a host and never behind ports.
+    Icmp,
 }
 
 /// `[audit] only P -> only D` and its relatives.

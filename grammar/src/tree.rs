@@ -266,7 +266,7 @@ impl Reader<'_> {
         let written_ports = ports_pair.as_ref().map(|ports| (ports.as_str().to_owned(), self.span(ports)));
         // Both halves are read before either is given up, so that both may report.
         let ports = match ports_pair {
-            Some(ports) => self.ports(ports).map(Some),
+            Some(ports) => self.ports(ports, base.as_str()).map(Some),
             None => Some(None),
         };
         let node = match base.as_rule() {
@@ -345,21 +345,46 @@ impl Reader<'_> {
         Some(Destinations::Ranges { file: file?, filters, ports })
     }
 
-    /// Reads ports; their place leaves out the colon.
-    fn ports(&mut self, pair: Pair<'_>) -> Option<Spanned<Ports>> {
+    /// Reads the ports and the protocol behind a host; their place leaves out the colon.
+    fn ports(&mut self, pair: Pair<'_>, host: &str) -> Option<Spanned<Ports>> {
         let (mut place, mut ranges, mut protocol) = (None, None, Some(None));
+        // The numbers with their colon, and a protocol before which there are none.
+        let (mut numbers, mut bare): (Option<Span>, Option<Span>) = (None, None);
         for part in pair.into_inner() {
             let span = self.span(&part);
             match part.as_rule() {
-                Rule::any => ranges = Some(Vec::new()),
-                Rule::port_range => ranges = self.port_range(part).map(|range| vec![range]),
-                Rule::port_set => ranges = self.elements(part, Rule::port_range, Self::port_range),
-                Rule::protocol => protocol = self.protocol(part).map(Some),
-                _ => continue,
+                Rule::colon => {
+                    numbers = Some(span);
+                    continue;
+                }
+                Rule::protocol => {
+                    bare = numbers.is_none().then_some(span);
+                    protocol = self.protocol(part).map(Some);
+                }
+                _ => {
+                    numbers = numbers.map(|colon| Span { end: span.end, ..colon });
+                    ranges = match part.as_rule() {
+                        Rule::any => Some(Vec::new()),
+                        Rule::port_range => self.port_range(part).map(|range| vec![range]),
+                        _ => self.elements(part, Rule::port_range, Self::port_range),
+                    };
+                }
             }
             place = Some(Span { start: place.map_or(span.start, |place: Span| place.start), ..span });
         }
-        Some(Spanned { node: Ports { ranges: ranges?, protocol: protocol? }, span: place? })
+        let protocol: Option<Spanned<Protocol>> = protocol?;
+        let span = place?;
+        match (protocol.as_ref().map(|protocol| protocol.node), numbers, bare) {
+            (Some(Protocol::Icmp), Some(span), _) => {
+                self.refuse(SyntaxError::PortsOnIcmp { span, help: without_ports(host) })
+            }
+            (Some(Protocol::Icmp), None, _) => Some(Spanned { node: Ports { ranges: Vec::new(), protocol }, span }),
+            (Some(_), _, Some(span)) => {
+                let protocol = span.text_in(self.text).trim_start_matches('/').to_owned();
+                self.refuse(SyntaxError::ProtocolWithoutPort { protocol, span })
+            }
+            _ => Some(Spanned { node: Ports { ranges: ranges?, protocol }, span }),
+        }
     }
 
     fn port_range(&mut self, pair: Pair<'_>) -> Option<Spanned<(u16, u16)>> {
@@ -450,4 +475,11 @@ impl Reader<'_> {
         self.errors.push(error);
         None
     }
+}
+
+/// What to write instead of ports of ICMP behind this host.
+fn without_ports(host: &str) -> String {
+    let can_be_pasted = host.len() <= 60 && !host.starts_with(['*', '{']) && !host.contains('\n');
+    let place = if can_be_pasted { format!("`{host}/icmp`") } else { "`/icmp` right behind each host".to_owned() };
+    format!("write {place}; the ports of other protocols stand in an element of their own")
 }

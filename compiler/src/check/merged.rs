@@ -154,16 +154,21 @@ fn suffixes(ports: &[PortRange]) -> Option<Vec<String>> {
         ranges.map(|range| (range.first, range.last)).collect()
     };
     let (tcp, udp, other) = (of(Protocol::Tcp), of(Protocol::Udp), of(Protocol::Other));
-    if !of(Protocol::Icmp).is_empty() {
-        return None;
+    let mut suffixes = Vec::new();
+    match of(Protocol::Icmp).as_slice() {
+        [] => {}
+        [(0, u16::MAX)] => suffixes.push("/icmp".to_owned()),
+        _ => return None,
     }
     if tcp == udp && udp == other {
-        return Some(vec![format!(":{}", list(&tcp))]);
+        if !tcp.is_empty() {
+            suffixes.push(format!(":{}", list(&tcp)));
+        }
+        return Some(suffixes);
     }
     if !other.is_empty() {
         return None;
     }
-    let mut suffixes = Vec::new();
     if !tcp.is_empty() {
         suffixes.push(format!(":{}/tcp", list(&tcp)));
     }

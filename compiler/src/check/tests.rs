@@ -70,6 +70,8 @@ refused! {
         "only { \"/a\", \"/b\" } -> { 10.0.0.1, 10.0.0.2:53/udp }\nonly { \"/b\", \"/c\" } -> { [2001:db8::/32], 10.0.0.1 }";
     two_confinements_of_one_program_are_refused:
         "program a = \"/a\"\na -> only kms.internal:443\n{ a, \"/b\" } -> only { 10.0.0.0/8, loopback:80-90/tcp }";
+    exclusives_of_icmp_that_overlap_are_refused:
+        "only \"/a\" -> { 10.0.0.0/8/icmp, 10.0.0.1:443 }\nonly \"/b\" -> { 10.0.0.1, [fd00::/8]/icmp }";
     confinement_beside_that_of_everyone_is_refused: "* -> only 10.0.0.0/8\n\"/a\" -> only 192.0.2.0/24";
     two_confinements_of_everyone_are_refused: "* -> only 10.0.0.0/8\n* -> only 192.0.2.0/24";
     restrictions_on_rotating_names_are_refused:
@@ -98,6 +100,7 @@ fn rules_that_do_not_meet_are_accepted() {
     for text in [
         "only \"/a\" -> 10.0.0.1:443\nonly \"/b\" -> 10.0.0.1:444",
         "only \"/a\" -> 10.0.0.1/32:443/tcp\nonly \"/b\" -> 10.0.0.1:443/udp",
+        "only \"/a\" -> 10.0.0.1:0-65535\nonly \"/b\" -> 10.0.0.1/icmp",
         "only \"/a\" -> 10.0.0.0/9\nonly \"/b\" -> 10.128.0.0/9",
         "only \"/a\" -> 0.0.0.0/0\nonly \"/b\" -> [2001:db8::/32]",
         "\"/a\" -> only 10.0.0.1\n\"/b\" -> only 10.0.0.2",
@@ -122,6 +125,7 @@ fn merged_line_resolves_the_contradiction() {
     for text in [
         "only { \"/a\", \"/b\" } -> { 10.0.0.1, 10.0.0.2:53/udp }\nonly { \"/b\", \"/c\" } -> { [2001:db8::/32], 10.0.0.1 }",
         "\"/a\" -> only { kms.internal:{1, 3-4}, 10.0.0.3 }\n\"/a\" -> only { 10.0.0.0/31:5, 10.0.0.2:6/tcp }",
+        "only \"/a\" -> { kms.internal/icmp, 10.0.0.1:443, 10.0.0.0/30 except 10.0.0.2/icmp }\nonly \"/b\" -> { 10.0.0.1/icmp, [fd00::/8]/icmp }",
     ] {
         let error = checked(text).unwrap_err().remove(0);
         let help = error.help().unwrap().to_string();

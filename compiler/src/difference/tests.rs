@@ -218,6 +218,15 @@ fn who_gains_and_who_loses_is_told_by_program_and_range() {
 }
 
 #[test]
+fn icmp_is_granted_and_refused_by_itself() {
+    let ports = "allow \"/bin/p\" -> 10.0.0.0/8:443\ndefault deny\n";
+    let both = "allow \"/bin/p\" -> { 10.0.0.0/8:443, 10.0.0.0/8/icmp, [fd00::/8]/icmp }\ndefault deny\n";
+    assert_eq!(told(ports, both), "/bin/p + 10.0.0.0/8/icmp\n/bin/p + [fd00::/8]/icmp\n");
+    let (all, silent) = ("deny * -> raw\n", "deny * -> { raw, 10.0.0.1/icmp }\n");
+    assert_eq!(told(all, silent), "everyone else - 10.0.0.1/icmp\n");
+}
+
+#[test]
 fn raw_sockets_are_a_destination() {
     assert_eq!(told("deny * -> raw\n", "deny * -> 10.0.0.1\n"), "everyone else + raw\neveryone else - 10.0.0.1\n");
 }

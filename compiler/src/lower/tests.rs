@@ -47,7 +47,9 @@ fn ports() -> impl Strategy<Value = Vec<PortRange>> {
         first: a.min(b),
         last: a.max(b),
     });
-    prop_oneof![Just(PortRange::all()), prop::collection::btree_set(range, 1..4).prop_map(|s| s.into_iter().collect())]
+    let icmp = PortRange { protocol: Protocol::Icmp, first: 0, last: u16::MAX };
+    let some = prop::collection::btree_set(range, 1..4).prop_map(|ranges| ranges.into_iter().collect());
+    prop_oneof![2 => Just(PortRange::all()), 1 => Just(vec![icmp]), 2 => some]
 }
 
 fn rule() -> impl Strategy<Value = Rule> {

@@ -28,15 +28,15 @@ fn checked(text: &str) -> CheckedPolicy {
     .unwrap()
 }
 
-/// Every kind of rule; nodes over IPv4, IPv6 and ports; edges at both ends of an address space.
+/// Every kind of rule and protocol; nodes over IPv4, IPv6 and ports; edges at both ends of an address space.
 const POLICY: &str = r#"
 program signer = "/usr/bin/signer"
 program backup = "/usr/bin/restic" with children
 program ci = { "/usr/bin/cargo", "/usr/bin/rustc" }
-only signer -> { 10.0.0.5:443, 10.0.0.9, [fd00::5]:{22, 443}/tcp }
+only signer -> { 10.0.0.5:443, 10.0.0.6/icmp, 10.0.0.9, [fd00::5]:{22, 443}/tcp, [fd00::6]/icmp }
 backup -> only { 10.1.0.0/16, 255.255.255.255 }
 audit ci -> only { 10.0.0.0/8, [2001:db8::/32] }
-deny ci -> { metadata, 10.2.0.7:8000-8010 }
+deny ci -> { metadata, 10.2.0.7:8000-8010, 10.2.0.9/icmp }
 deny * -> { 192.0.2.0/24:25, [2001:db8::25] }
 allow ci -> { 10.2.0.0/16:{80, 443, 8000-8010}, [2001:db8::/32] }
 allow * -> 198.51.100.0/24

@@ -46,8 +46,15 @@ fn destination() -> impl Strategy<Value = String> {
         Just("[64:ff9b::10.0.0.2]"),
         Just("[64:ff9b::/96]"),
     ];
-    let ports =
-        prop_oneof![Just(""), Just(":443"), Just(":443/tcp"), Just(":{53, 400-500}/udp"), Just(":*/tcp"), Just(":0")];
+    let ports = prop_oneof![
+        Just(""),
+        Just(":443"),
+        Just(":443/tcp"),
+        Just(":{53, 400-500}/udp"),
+        Just(":*/tcp"),
+        Just(":0"),
+        Just("/icmp")
+    ];
     let one = (host, ports).prop_map(|(host, ports)| format!("{host}{ports}"));
     let one = prop_oneof![8 => one, 1 => Just("raw".to_owned()), 1 => Just("loopback".to_owned())];
     prop_oneof![

@@ -194,16 +194,16 @@ pub enum ResolveError {
         span: Span,
     },
     /// Ports given twice.
-    #[error("`{name}` has its ports already")]
-    #[diagnostic(code(resolve::ports_twice), help("leave the ports out here, or in the declaration of `{name}`"))]
+    #[error("`{name}` has its ports or its protocol already")]
+    #[diagnostic(code(resolve::ports_twice), help("leave them out here, or in the declaration of `{name}`"))]
     PortsTwice {
         /// The host.
         name: String,
         /// What it stands for.
-        #[label("has ports here")]
+        #[label("given here")]
         declared: Span,
         /// The second time.
-        #[label("ports given again")]
+        #[label("and given again")]
         span: Span,
     },
     /// A DNS name that cannot be one.
@@ -321,12 +321,12 @@ pub enum ResolveError {
         #[label("reports nothing")]
         span: Span,
     },
-    /// `raw:443`
-    #[error("`raw` has no ports")]
+    /// `raw:443`, `raw/icmp`
+    #[error("`raw` has no ports and no protocol")]
     #[diagnostic(code(resolve::raw_ports), help("write `raw`: it stands for every raw and packet socket"))]
     RawPorts {
         /// The ports.
-        #[label("no port can be checked")]
+        #[label("nothing that could be checked")]
         span: Span,
     },
     /// `test "…" { }`

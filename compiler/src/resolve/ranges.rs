@@ -84,11 +84,13 @@ pub(super) fn builtin(name: &str) -> Option<Vec<Addresses>> {
     Some(v4.chain(networks_v6.iter().map(|(bits, length)| v6(*bits, *length).1)).collect())
 }
 
-/// A port list without a protocol means every protocol that has ports or may have them.
+/// A port list without a protocol means every protocol that has ports or may have them. ICMP has none: it is
+/// covered whole, as a ping's port of 0 is.
 pub(super) fn ports(ports: &syntax::Ports) -> Vec<PortRange> {
     let protocols: &[Protocol] = match ports.protocol.as_ref().map(|protocol| protocol.node) {
         Some(syntax::Protocol::Tcp) => &[Protocol::Tcp],
         Some(syntax::Protocol::Udp) => &[Protocol::Udp],
+        Some(syntax::Protocol::Icmp) => &[Protocol::Icmp],
         None if ports.ranges.is_empty() => &Protocol::ALL,
         None => &[Protocol::Tcp, Protocol::Udp, Protocol::Other],
     };

@@ -224,6 +224,19 @@ fn ports_without_a_protocol_are_those_of_every_protocol_with_ports() {
 }
 
 #[test]
+fn icmp_is_covered_whole_and_by_nothing_that_has_ports() {
+    let icmp = [PortRange { protocol: Protocol::Icmp, first: 0, last: u16::MAX }];
+    assert_eq!(destinations("10.0.0.1/icmp")[0].ports, icmp);
+    assert_eq!(destinations("kms.internal/icmp").len(), 2);
+    assert_eq!(destinations("loopback/icmp"), destinations("{ 127.0.0.0/8/icmp, [::1]/icmp }"));
+    assert_eq!(destinations("{ 10.0.0.1:0-65535, 10.0.0.1/icmp }"), destinations("10.0.0.1"));
+    assert_eq!(destinations("10.0.0.1 except 10.0.0.0/8/icmp"), destinations("10.0.0.1:0-65535"));
+    assert_eq!(destinations("10.0.0.0/31/icmp except 10.0.0.1"), destinations("10.0.0.0/icmp"));
+    let named = resolved("host kms = kms.internal\ndeny * -> kms/icmp");
+    assert_eq!(named.rules[0].destinations, destinations("kms.internal/icmp"));
+}
+
+#[test]
 fn named_host_is_narrowed_to_ports() {
     let named = resolved("host kms = kms.internal\ndeny * -> kms:443");
     assert_eq!(named.rules[0].destinations, destinations("kms.internal:443"));

@@ -73,7 +73,7 @@ fn expected_words_of_a_test_are_aligned() {
 fn literals_have_one_spelling() {
     check(
         "literals",
-        "host a = { 10.0.0.1/32, [2001:DB8:0:0::1/128]:0443, \"kms.internal\", \"kms\", \"größe.example\":80-80, b:{443}, b:{443}/udp, c:* }\nprogram p = \"/a\tb\" verity { sha256:ABCDEF0000000000000000000000000000000000000000000000000000000000 }",
+        "host a = { 10.0.0.1/32, [2001:DB8:0:0::1/128]:0443, \"kms.internal\", \"kms\", \"größe.example\":80-80, b:{443}, b:{443}/udp, c:*, c /icmp, [2001:DB8::1]# why\n/icmp }\nprogram p = \"/a\tb\" verity { sha256:ABCDEF0000000000000000000000000000000000000000000000000000000000 }",
     );
 }
 

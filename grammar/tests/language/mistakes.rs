@@ -124,8 +124,18 @@ fn mistakes() -> Vec<Mistake> {
             &["empty_set"; 4],
             "host a = {}\nonly { } -> a\nallow a -> b:{}\nprogram a = \"/a\" verity {}",
         ),
-        mistake("ports_on_set", &["ports_on_set"], "allow a -> { b, c }:443"),
-        mistake("ports_on_any", &["ports_on_any"], "allow a -> *:443/tcp"),
+        mistake("ports_on_set", &["ports_on_set"; 2], "allow a -> { b, c }:443\nallow a -> { b, c }/icmp"),
+        mistake("ports_on_any", &["ports_on_any"; 2], "allow a -> *:443/tcp\nallow a -> */icmp"),
+        mistake(
+            "ports_on_icmp",
+            &["ports_on_icmp"; 5],
+            "allow a -> b:443/icmp\nallow a -> [fd00::/8]:{80, 443}/icmp\nallow a -> 10.0.0.0/8:*/icmp\nallow a -> kms.internal/icmp:443\nallow a -> ranges(\"a-long-name-of-a-list.json\", service = \"S3\", region = \"eu-central-1\"):443/icmp",
+        ),
+        mistake(
+            "protocol_twice",
+            &["unexpected", "bad_address", "protocol_without_port", "unexpected"],
+            "allow a -> b/icmp /icmp\nallow a -> 10.0.0.1/icmp/udp\nallow a -> [::1]/icmp/icmp",
+        ),
         mistake(
             "wildcard_name",
             &["wildcard_name"; 3],
@@ -156,11 +166,15 @@ fn mistakes() -> Vec<Mistake> {
         mistake("unbracketed_v6", &["unbracketed_v6", "unbracketed_v6"], "allow a -> fd00::/8\nallow a -> ::1"),
         mistake("port_too_large", &["port_too_large"], "allow a -> b:{ 80, 65536 }"),
         mistake("reversed_ports", &["reversed_ports"], "allow a -> b:8010-8000"),
-        mistake("unknown_protocol", &["unknown_protocol"], "allow a -> b:443/sctp"),
+        mistake(
+            "unknown_protocol",
+            &["unknown_protocol", "unknown_protocol"],
+            "allow a -> b:443/sctp\nallow a -> [::1]/icmpv6",
+        ),
         mistake(
             "protocol_without_port",
-            &["protocol_without_port", "protocol_without_port"],
-            "allow a -> b/tcp\nallow a -> 10.0.0.0/8/udp",
+            &["protocol_without_port"; 5],
+            "allow a -> b/tcp\nallow a -> 10.0.0.0/8/udp\nallow a -> [::1]/udp\nallow a -> b/tcp:443\nallow a -> { b, /udp }",
         ),
         (
             "bad_digest",

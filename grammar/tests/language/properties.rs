@@ -69,6 +69,7 @@ fn ports() -> BoxedStrategy<String> {
     prop_oneof![
         1 => Just(String::new()),
         2 => (ports, protocol).prop_map(|(ports, protocol)| format!(":{ports}{protocol}")),
+        1 => prop_oneof![Just("/icmp".to_owned()), Just(" /icmp".to_owned())],
     ]
     .boxed()
 }
@@ -262,6 +263,7 @@ const WORDS: &[&str] = &[
     "-",
     ".",
     "tcp",
+    "/icmp",
     "\0",
 ];
 

@@ -186,6 +186,7 @@ impl Show<'_> {
             None => String::new(),
             Some(Spanned { node: Protocol::Tcp, span }) => format!(" Tcp{}", self.at(*span)),
             Some(Spanned { node: Protocol::Udp, span }) => format!(" Udp{}", self.at(*span)),
+            Some(Spanned { node: Protocol::Icmp, span }) => format!(" Icmp{}", self.at(*span)),
         };
         format!(" ports [{}]{}{protocol}", ranges.join(", "), self.at(ports.span))
     }

@@ -40,6 +40,7 @@ pub(crate) enum How {
     ConnectUnspecThenTcp,
     ConnectedThenSendto,
     Icmp,
+    ConnectedIcmp,
     BoundUnspecified,
 }
 
@@ -60,6 +61,7 @@ impl How {
             "connect-unspec-then-tcp" => How::ConnectUnspecThenTcp,
             "connected-then-sendto" => How::ConnectedThenSendto,
             "icmp" => How::Icmp,
+            "connected-icmp" => How::ConnectedIcmp,
             "bound-unspecified" => How::BoundUnspecified,
             _ => return None,
         })
@@ -131,7 +133,15 @@ pub(crate) fn send(how: How, journey: &Journey) -> Result<(), Errno> {
             connect(&socket, &with_interface(first))?;
             sent(sendto(&socket, BYTE, SendFlags::NOSIGNAL, &to))
         }
-        How::Icmp => ping(to),
+        How::Icmp => {
+            let (socket, request) = ping_socket(to)?;
+            sent(sendto(&socket, &request, SendFlags::NOSIGNAL, &to))
+        }
+        How::ConnectedIcmp => {
+            let (socket, request) = ping_socket(to)?;
+            connect(&socket, &to)?;
+            sent(send_connected(&socket, &request, SendFlags::NOSIGNAL))
+        }
         How::BoundUnspecified => {
             let unspecified: IpAddr = match journey.bind {
                 Some(IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
@@ -176,14 +186,13 @@ fn open_with(to: SocketAddr, kind: SocketType, protocol: Option<Protocol>) -> Re
     Ok(socket)
 }
 
-/// One echo request without a payload, through an unprivileged ping socket.
-fn ping(to: SocketAddr) -> Result<(), Errno> {
+/// An unprivileged ping socket, and an echo request without a payload.
+fn ping_socket(to: SocketAddr) -> Result<(OwnedFd, [u8; 8]), Errno> {
     let (protocol, request) = match to {
         SocketAddr::V4(_) => (ipproto::ICMP, [8, 0, 0, 0, 0, 0, 0, 0]),
         SocketAddr::V6(_) => (ipproto::ICMPV6, [128, 0, 0, 0, 0, 0, 0, 0]),
     };
-    let socket = open_with(to, SocketType::DGRAM, Some(protocol))?;
-    sent(sendto(&socket, &request, SendFlags::NOSIGNAL, &to))
+    Ok((open_with(to, SocketType::DGRAM, Some(protocol))?, request))
 }
 
 fn expect_v4(to: SocketAddr) -> Result<(Ipv4Addr, u16), Errno> {

@@ -1,5 +1,5 @@
-//! Where traffic is sent: an address, a port and a protocol, written `192.0.2.1:443/tcp` or
-//! `[2001:db8::1]:443/udp`.
+//! Where traffic is sent: an address, a port and a protocol, written `192.0.2.1:443/tcp`,
+//! `[2001:db8::1]:443/udp` or, without a port, `192.0.2.1/icmp`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -8,17 +8,20 @@ use std::str::FromStr;
 /// The loopback interface is the first of every network namespace; link-local addresses need one.
 pub(crate) const LOOPBACK_INTERFACE: u32 = 1;
 
-/// The two protocols a verdict table may name.
+/// The protocols a verdict table may name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Protocol {
     Tcp,
     Udp,
+    /// By ping sockets.
+    Icmp,
 }
 
 /// One destination of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Destination {
     pub(crate) address: IpAddr,
+    /// 0 for ICMP.
     pub(crate) port: u16,
     pub(crate) protocol: Protocol,
 }
@@ -62,6 +65,7 @@ impl Destination {
                 &["udp", "sendto", "sendmsg", "mapped-udp", "mapped-sendto", "inet-on-inet6-sendto"]
             }
             (Protocol::Udp, IpAddr::V6(_)) => &["udp", "sendto", "sendmsg"],
+            (Protocol::Icmp, _) => &["icmp", "connected-icmp"],
         }
     }
 }
@@ -71,6 +75,12 @@ impl fmt::Display for Destination {
         let protocol = match self.protocol {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
+            Protocol::Icmp => {
+                return match self.address {
+                    IpAddr::V4(address) => write!(f, "{address}/icmp"),
+                    IpAddr::V6(address) => write!(f, "[{address}]/icmp"),
+                };
+            }
         };
         write!(f, "{}/{protocol}", SocketAddr::new(self.address, self.port))
     }
@@ -81,11 +91,15 @@ impl FromStr for Destination {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (address, protocol) = text.rsplit_once('/').ok_or_else(|| format!("no protocol in `{text}`"))?;
+        if protocol == "icmp" {
+            let whole: SocketAddr = format!("{address}:0").parse().map_err(|_| format!("no address: `{address}`"))?;
+            return Ok(Destination { address: whole.ip(), port: 0, protocol: Protocol::Icmp });
+        }
         let address: SocketAddr = address.parse().map_err(|_| format!("no address with a port: `{address}`"))?;
         let protocol = match protocol {
             "tcp" => Protocol::Tcp,
             "udp" => Protocol::Udp,
-            other => return Err(format!("neither tcp nor udp: `{other}`")),
+            other => return Err(format!("neither tcp, udp nor icmp: `{other}`")),
         };
         Ok(Destination { address: address.ip(), port: address.port(), protocol })
     }
@@ -99,7 +113,13 @@ mod tests {
 
     #[test]
     fn a_destination_reads_back_as_it_is_written() {
-        for text in ["192.0.2.1:443/tcp", "[2001:db8::1]:8000/udp", "[::ffff:192.0.2.1]:1/tcp"] {
+        for text in [
+            "192.0.2.1:443/tcp",
+            "[2001:db8::1]:8000/udp",
+            "[::ffff:192.0.2.1]:1/tcp",
+            "192.0.2.1/icmp",
+            "[2001:db8::1]/icmp",
+        ] {
             assert_eq!(text.parse::<Destination>().unwrap().to_string(), text);
         }
     }

@@ -5,8 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with};
 
 use crate::destination::{Destination, LOOPBACK_INTERFACE, Protocol};
 
@@ -20,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 enum Listener {
     Tcp(TcpListener),
     Udp(UdpSocket),
+    /// A raw socket, which sees what the kernel itself answers.
+    Icmp(OwnedFd),
 }
 
 /// What a check expects to see of one attempt.
@@ -133,6 +138,28 @@ fn take_one(listener: &Listener) -> bool {
     match listener {
         Listener::Tcp(listener) => listener.accept().is_ok(),
         Listener::Udp(socket) => socket.recv(&mut [0; 16]).is_ok(),
+        Listener::Icmp(socket) => {
+            let mut packet = [0; 64];
+            loop {
+                match rustix::io::read(socket, &mut packet) {
+                    Ok(length) if is_echo_request(packet.get(..length).unwrap_or_default()) => return true,
+                    // An answer to somebody else's request, or an error that was reported here.
+                    Ok(_) => {}
+                    Err(_) => return false,
+                }
+            }
+        }
+    }
+}
+
+/// Whether this is an echo request, behind a header of IPv4 or, over IPv6, alone.
+fn is_echo_request(packet: &[u8]) -> bool {
+    const ECHO_REQUEST_V6: u8 = 128;
+    const ECHO_REQUEST_V4: u8 = 8;
+    match packet.first() {
+        Some(&ECHO_REQUEST_V6) => true,
+        Some(first) if first >> 4 == 4 => packet.get(usize::from(first & 15) * 4) == Some(&ECHO_REQUEST_V4),
+        _ => false,
     }
 }
 
@@ -157,5 +184,34 @@ fn listen(at: Destination) -> io::Result<Listener> {
             }
             Ok(Listener::Udp(socket))
         }
+        Protocol::Icmp => {
+            let (family, protocol) = match at.address {
+                IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP),
+                IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6),
+            };
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = socket_with(family, SocketType::RAW, flags, Some(protocol))?;
+            bind(&socket, &at.socket_address())?;
+            Ok(Listener::Icmp(socket))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_echo_request;
+
+    #[test]
+    fn requests_are_told_from_answers() {
+        let v4 = |length: u8, kind: u8| {
+            let mut packet = vec![0x40 | length];
+            packet.resize(usize::from(length) * 4, 0);
+            packet.extend([kind, 0, 0, 0, 0, 0, 0, 0]);
+            packet
+        };
+        assert!(is_echo_request(&v4(5, 8)) && is_echo_request(&v4(6, 8)));
+        assert!(!is_echo_request(&v4(5, 0)) && !is_echo_request(&v4(5, 3)));
+        assert!(is_echo_request(&[128, 0, 0, 0]));
+        assert!(!is_echo_request(&[129, 0, 0, 0]) && !is_echo_request(&[]) && !is_echo_request(&[0x45]));
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! # PROGRAM        ADDRESS:PORT/PROTOCOL  VERDICT
 //! /usr/bin/signer  192.0.2.10:443/tcp     allowed
+//! /usr/bin/signer  192.0.2.10/icmp        denied
 //! ```
 //!
 //! `/usr/bin/runner>/usr/bin/tool` is the tool, started by the runner. `audited` is allowed, and counted as
@@ -89,7 +90,8 @@ mod tests {
         assert_eq!(complaint("\na b"), "line 2: not three fields");
         assert_eq!(complaint("a 192.0.2.1:1/tcp allowed"), "line 1: not an absolute path: `a`");
         assert_eq!(complaint("/a 192.0.2.1/tcp allowed"), "line 1: no address with a port: `192.0.2.1`");
-        assert_eq!(complaint("/a 192.0.2.1:1/icmp allowed"), "line 1: neither tcp nor udp: `icmp`");
+        assert_eq!(complaint("/a 192.0.2.1:1/sctp allowed"), "line 1: neither tcp, udp nor icmp: `sctp`");
+        assert_eq!(complaint("/a 192.0.2.1:1/icmp allowed"), "line 1: no address: `192.0.2.1:1`");
         assert_eq!(complaint("/a 192.0.2.1:1/tcp maybe"), "line 1: neither allowed, audited nor denied: `maybe`");
         let twice = "/a 192.0.2.1:1/tcp allowed\n/a 192.0.2.1:1/tcp denied";
         assert_eq!(complaint(twice), "line 2: this request has a verdict already");
