@@ -8,8 +8,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use bfp_grammar::syntax::{Expected, Span};
 
+use crate::check::CheckedPolicy;
 use crate::compiled::{Compiled, Judgement, Who};
-use crate::policy::{CheckedPolicy, Destination, Expectation, ProgramIndex, Subjects};
+use crate::policy::{Destination, Expectation, ProgramIndex, Subjects};
 use crate::regions::{Plane, Region};
 
 /// All `test` blocks of a policy, as they came out.

@@ -11,7 +11,7 @@ use bfp_grammar::syntax::{self, Destinations, Programs, Quoted, Span, Spanned, S
 use miette::Diagnostic;
 use sha2::{Digest, Sha256};
 
-use crate::pipeline::Findings;
+use crate::findings::Findings;
 use crate::source::{self, SourceError};
 use crate::source_map::SourceMap;
 

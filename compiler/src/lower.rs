@@ -23,7 +23,8 @@ use sha2::{Digest, Sha256};
 
 use self::cells::Cells;
 use self::tree::Trees;
-use crate::policy::{Addresses, CheckedPolicy, Default, PortRange, Rule};
+use crate::check::CheckedPolicy;
+use crate::policy::{Addresses, Default, PortRange, Rule};
 
 /// Why a checked policy has no image.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]

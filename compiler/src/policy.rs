@@ -10,7 +10,6 @@ use bfp_bundle::image::Library;
 use bfp_bundle::request::Protocol;
 use bfp_grammar::syntax::{self, Span};
 
-use crate::check::Concern;
 use crate::dns_name::DnsName;
 
 /// A policy whose names are resolved and whose rules may still contradict each other.
@@ -114,26 +113,6 @@ pub struct Accepted {
     pub reason: String,
     /// The statement that it is about.
     pub about: Span,
-}
-
-/// A policy that passed every check: the only kind that can be lowered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckedPolicy {
-    // INVARIANT: made by `check::check` alone.
-    pub(crate) policy: ResolvedPolicy,
-    pub(crate) warnings: Vec<Concern>,
-}
-
-impl CheckedPolicy {
-    /// The policy.
-    pub fn policy(&self) -> &ResolvedPolicy {
-        &self.policy
-    }
-
-    /// What its author should look at once more, in the order of the text.
-    pub fn warnings(&self) -> &[Concern] {
-        &self.warnings
-    }
 }
 
 /// An executable.

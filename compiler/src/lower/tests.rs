@@ -12,6 +12,7 @@ use bfp_grammar::syntax::Span;
 use proptest::prelude::*;
 
 use super::lower;
+use crate::check::CheckedPolicy;
 use crate::model::{self, Answer, Asked, Process};
 use crate::policy::*;
 

@@ -9,8 +9,9 @@ use bfp_bundle::label::ProgramId;
 use bfp_bundle::record::{Cell, NO_RULE, Pair};
 
 use super::ProveError;
+use crate::check::CheckedPolicy;
 use crate::lower::program_id;
-use crate::policy::{CheckedPolicy, Effect, Enforcement, ProgramIndex, Rule, Subjects};
+use crate::policy::{Effect, Enforcement, ProgramIndex, Rule, Subjects};
 
 /// The executables are the policy's programs, and the table of programs knows each once.
 pub(super) fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Result<(), ProveError> {

@@ -10,13 +10,13 @@ use bfp_bundle::record::{BUCKET, Cell, FANOUT, NO_RULE, Pair, Policy, Step};
 use proptest::prelude::*;
 
 use super::{ProveError, prove};
+use crate::check::CheckedPolicy;
 use crate::check::check;
 use crate::load::load_text;
 use crate::lock::Lock;
 use crate::lower::lower;
 use crate::lower::tests::{answer, policy, processes, requests};
 use crate::model::{self, Answer, Asked, Process};
-use crate::policy::CheckedPolicy;
 use crate::resolve::resolve;
 use crate::source::Disk;
 
