@@ -95,7 +95,11 @@ impl Command {
         match self {
             Command::Send { how, journey } => say(traffic::send(how, &journey)),
             Command::Times { count, how, journey } => {
-                say((0..count).map(|_| traffic::send(how, &journey)).last().unwrap_or(Ok(())))
+                let mut last = Ok(());
+                for _ in 0..count {
+                    last = traffic::send(how, &journey);
+                }
+                say(last)
             }
             Command::Hold { to } => hold(to),
             Command::Hammer { to } => hammer(to),
