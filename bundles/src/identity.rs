@@ -54,6 +54,8 @@ impl Executable {
     pub const GUARDED: u32 = 4;
     /// Grants need one of its pinned contents. Set by the enforcer where there are any.
     pub const PINNED: u32 = 8;
+    /// It may map for execution nothing but itself and the libraries that are pinned for it. Likewise.
+    pub const LIBRARIES: u32 = 16;
 }
 
 /// An fs-verity digest (SHA-256).
@@ -65,7 +67,9 @@ pub type Content = [u8; 32];
 pub struct PinnedContent {
     /// The program,
     pub program: ProgramId,
-    /// and a content that it may have.
+    /// what the file is to it,
+    pub part: Part,
+    /// and a content that the file may have.
     pub digest: Content,
 }
 
@@ -75,10 +79,22 @@ pub struct PinnedContent {
 pub struct PinnedInode {
     /// The file: what tells a directory tells a file too.
     pub inode: Directory,
-    /// The program that has this content.
+    /// The program,
     pub program: ProgramId,
+    /// and what the file is to it.
+    pub part: Part,
+}
+
+/// What a measured file is to a program.
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// It is the program, when a process executes it.
+    Program = 0,
+    /// A process of the program may map it for execution.
+    Mapped = 1,
 }
 
 const _: () = assert!(size_of::<Directory>() == 16 && size_of::<ExecutableKey>() == 272);
 const _: () = assert!(size_of::<Executable>() == 16);
-const _: () = assert!(size_of::<PinnedContent>() == 40 && size_of::<PinnedInode>() == 24);
+const _: () = assert!(size_of::<PinnedContent>() == 48 && size_of::<PinnedInode>() == 32);

@@ -45,6 +45,17 @@ pub struct NamedExecutable {
     pub flags: u32,
     /// The fs-verity digests (SHA-256) of which a grant needs one; empty where the path is enough.
     pub pins: Vec<[u8; 32]>,
+    /// What else the program may map for execution; `None` where that is anything.
+    pub libraries: Option<Vec<Library>>,
+}
+
+/// A library that a pinned program may map for execution.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Library {
+    /// The absolute path, where it is measured when the policy is applied.
+    pub path: String,
+    /// The fs-verity digests (SHA-256) that it may have.
+    pub pins: Vec<[u8; 32]>,
 }
 
 impl NamedExecutable {

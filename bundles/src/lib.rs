@@ -1,7 +1,7 @@
 //! What the compiler, the enforcer and the kernel programs agree on.
 //!
 //! In reading order: what is asked ([`request`]), who asks ([`label`]), the tables that a policy
-//! becomes ([`record`]), and the one function that answers ([`decide`]). These four are `no_std`
+//! becomes ([`record`]), the one function that answers ([`decide`]), and what the kernel tells ([`event`]). These are `no_std`
 //! without a dependency, an allocation or a panic, and the kernel programs use them as they are.
 //! The feature `bundle` adds the file that carries the tables to a host: [`image`], [`manifest`],
 //! [`key`], [`envelope`], [`verify`]; and [`unverified`], which only shows it.
@@ -22,6 +22,8 @@ pub mod identity;
 pub mod record;
 
 pub mod decide;
+
+pub mod event;
 
 #[cfg(feature = "bundle")]
 pub mod image;

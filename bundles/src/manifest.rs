@@ -134,11 +134,13 @@ pub enum Need {
     Verity = 2,
     /// Raw and packet sockets are decided on.
     RawSockets = 3,
+    /// What a program maps for execution is measured by fs-verity.
+    Libraries = 4,
 }
 
 impl Need {
     /// Everything that a policy of this format can need.
-    pub const ALL: [Need; 3] = [Need::BpfLsm, Need::Verity, Need::RawSockets];
+    pub const ALL: [Need; 4] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries];
 
     /// From its number.
     pub fn from_number(number: u16) -> Option<Need> {
@@ -152,6 +154,7 @@ impl fmt::Display for Need {
             Need::BpfLsm => "BPF LSM",
             Need::Verity => "fs-verity digests of executables",
             Need::RawSockets => "verdicts on raw and packet sockets",
+            Need::Libraries => "fs-verity digests of libraries",
         })
     }
 }

@@ -4,7 +4,7 @@
 
 use bfp_bundle::debug::Debug;
 use bfp_bundle::envelope::{HEADER_LENGTH, SIGNATURE_LENGTH, seal};
-use bfp_bundle::image::{Image, NamedExecutable};
+use bfp_bundle::image::{Image, Library, NamedExecutable};
 use bfp_bundle::key::SecretKey;
 use bfp_bundle::manifest::{Manifest, Need, SectionKind};
 use bfp_bundle::record::*;
@@ -44,6 +44,7 @@ fn image() -> Image {
             program: 1,
             flags: 1,
             pins: vec![[3; 32]],
+            libraries: Some(vec![Library { path: "/usr/lib/libc.so.6".to_owned(), pins: vec![[4; 32]] }]),
         }],
     }
 }

@@ -20,12 +20,32 @@ use std::collections::BTreeSet;
 
 use bfp_grammar::syntax::Span;
 
-use crate::pipeline::Findings;
-use crate::policy::{CheckedPolicy, Effect, ProgramIndex, ResolvedPolicy, Rule, Subjects};
+use crate::findings::Findings;
+use crate::policy::{Effect, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 use crate::resolve::coverage::{contains, overlaps};
 
 pub use self::concern::Concern;
 pub use self::rotating::RotatingGrant;
+
+/// A policy that passed every check: the only kind that can be lowered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedPolicy {
+    // INVARIANT: made by `check::check` alone.
+    pub(crate) policy: ResolvedPolicy,
+    pub(crate) warnings: Vec<Concern>,
+}
+
+impl CheckedPolicy {
+    /// The policy.
+    pub fn policy(&self) -> &ResolvedPolicy {
+        &self.policy
+    }
+
+    /// What its author should look at once more, in the order of the text.
+    pub fn warnings(&self) -> &[Concern] {
+        &self.warnings
+    }
+}
 
 /// A contradiction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bfp_bundle::decide::Reason;
 use bfp_bundle::identity::Executable;
-use bfp_bundle::image::{Image, NamedExecutable};
+use bfp_bundle::image::{Image, Library, NamedExecutable};
 use bfp_bundle::label::{Label, ProgramId, Proof};
 
 use crate::compiled::{Compiled, Who};
@@ -74,6 +74,14 @@ pub enum Aspect {
     PinAdded([u8; 32]),
     /// A content that has them no more.
     PinRemoved([u8; 32]),
+    /// The program may map any library now.
+    LibrariesUnpinned,
+    /// The program may map no library but those that are listed.
+    LibrariesPinned,
+    /// A library that it may map now: its path, and one of its contents.
+    LibraryAdded(String, [u8; 32]),
+    /// A library that it may map no more.
+    LibraryRemoved(String, [u8; 32]),
     /// What it starts inherits its grants now.
     ChildrenAdded,
     /// What it starts inherits its grants no more.
@@ -83,7 +91,14 @@ pub enum Aspect {
 impl Aspect {
     /// Whether more processes have the program's grants.
     pub fn widens(&self) -> bool {
-        matches!(self, Aspect::Unpinned | Aspect::PinAdded(_) | Aspect::ChildrenAdded)
+        matches!(
+            self,
+            Aspect::Unpinned
+                | Aspect::PinAdded(_)
+                | Aspect::LibrariesUnpinned
+                | Aspect::LibraryAdded(..)
+                | Aspect::ChildrenAdded
+        )
     }
 
     /// In words.
@@ -97,6 +112,10 @@ impl Aspect {
             }
             Aspect::PinAdded(pin) => format!("has its grants as sha256:{} too", hex(pin)),
             Aspect::PinRemoved(pin) => format!("has no grants as sha256:{} any more", hex(pin)),
+            Aspect::LibrariesUnpinned => "may load any library now".to_owned(),
+            Aspect::LibrariesPinned => "loads no library now but those that are listed".to_owned(),
+            Aspect::LibraryAdded(path, pin) => format!("may load {path} as sha256:{} now", hex(pin)),
+            Aspect::LibraryRemoved(path, pin) => format!("may not load {path} as sha256:{} any more", hex(pin)),
             Aspect::ChildrenAdded => "passes its grants on to what it starts now".to_owned(),
             Aspect::ChildrenRemoved => "no longer passes its grants on to what it starts".to_owned(),
         }
@@ -415,6 +434,23 @@ fn identities(old: &Compiled, new: &Compiled) -> Vec<IdentityChange> {
                 (was, is) => {
                     aspects.extend(is.iter().filter(|pin| !was.contains(pin)).copied().map(Aspect::PinAdded));
                     aspects.extend(was.iter().filter(|pin| !is.contains(pin)).copied().map(Aspect::PinRemoved));
+                }
+            }
+        }
+        if let (Some(was), Some(is)) = (was, is) {
+            let listed = |executable: &NamedExecutable| -> Option<BTreeSet<(String, [u8; 32])>> {
+                let each =
+                    |library: &Library| library.pins.iter().map(|pin| (library.path.clone(), *pin)).collect::<Vec<_>>();
+                Some(executable.libraries.as_ref()?.iter().flat_map(each).collect())
+            };
+            match (listed(was), listed(is)) {
+                (None, None) => {}
+                (Some(_), None) => aspects.push(Aspect::LibrariesUnpinned),
+                (None, Some(_)) => aspects.push(Aspect::LibrariesPinned),
+                (Some(was), Some(is)) => {
+                    let of = |(path, pin): &(String, [u8; 32])| (path.clone(), *pin);
+                    aspects.extend(is.difference(&was).map(of).map(|(path, pin)| Aspect::LibraryAdded(path, pin)));
+                    aspects.extend(was.difference(&is).map(of).map(|(path, pin)| Aspect::LibraryRemoved(path, pin)));
                 }
             }
         }

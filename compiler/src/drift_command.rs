@@ -11,8 +11,8 @@ use bfp_bundle::envelope::MAGIC;
 use bfp_bundle::verify::MAX_BUNDLE_BYTES;
 use bfp_compiler::dns::DnsError;
 use bfp_compiler::dns_name::DnsName;
+use bfp_compiler::findings::{Findings, boxed};
 use bfp_compiler::lock::{Dnssec, LockedName, Stability};
-use bfp_compiler::pipeline::Findings;
 use bfp_compiler::resolve::ResolveError;
 use bfp_compiler::source;
 use bfp_grammar::syntax::Span;
@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::input::{Format, InputError};
 use crate::lock_command::{self, Unresolved};
-use crate::policy_command::{Files, boxed, counted};
+use crate::policy_command::{Files, counted};
 use crate::{Answer, Complaints, DriftArguments, Failure, TrustArguments, bundle_command};
 
 /// The version of the JSON; it changes when a reader of the old one would be misled.

@@ -8,8 +8,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use bfp_grammar::syntax::{Expected, Span};
 
+use crate::check::CheckedPolicy;
 use crate::compiled::{Compiled, Judgement, Who};
-use crate::policy::{CheckedPolicy, Destination, Expectation, ProgramIndex, Subjects};
+use crate::policy::{Destination, Expectation, ProgramIndex, Subjects};
 use crate::regions::{Plane, Region};
 
 /// All `test` blocks of a policy, as they came out.
@@ -138,7 +139,7 @@ impl Runner<'_> {
         match subjects {
             Subjects::Everyone => self.compiled.everyone(),
             Subjects::Programs(programs) => {
-                let at = |ProgramIndex(at): &ProgramIndex| self.policy.policy().programs.get(*at);
+                let at = |index: &ProgramIndex| self.policy.policy().program(*index);
                 programs.iter().filter_map(at).map(|program| Who::Program(program.path.clone())).collect()
             }
         }

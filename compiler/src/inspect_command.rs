@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bfp_bundle::debug::Debug;
-use bfp_bundle::image::NamedExecutable;
+use bfp_bundle::image::{Library, NamedExecutable};
 use bfp_bundle::manifest::{Manifest, Need, SectionKind};
 use bfp_bundle::unverified;
 use bfp_bundle::verify::MAX_BUNDLE_BYTES;
@@ -59,6 +59,15 @@ struct ShownSection {
 
 #[derive(Serialize)]
 struct ShownProgram {
+    path: String,
+    pins: Vec<String>,
+    /// What else it may map for execution; absent where that is anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    libraries: Option<Vec<ShownLibrary>>,
+}
+
+#[derive(Serialize)]
+struct ShownLibrary {
     path: String,
     pins: Vec<String>,
 }
@@ -158,6 +167,13 @@ fn document(found: &Found<'_>, verified: bool) -> Document {
             .map(|executable| ShownProgram {
                 path: executable.path.clone(),
                 pins: executable.pins.iter().map(|pin| hex(pin)).collect(),
+                libraries: executable.libraries.as_ref().map(|libraries| {
+                    let shown = |library: &Library| ShownLibrary {
+                        path: library.path.clone(),
+                        pins: library.pins.iter().map(|pin| hex(pin)).collect(),
+                    };
+                    libraries.iter().map(shown).collect()
+                }),
             })
             .collect(),
         rules,
@@ -201,10 +217,19 @@ fn human(document: &Document) -> String {
     for program in &document.programs {
         line(format!("  {}", program.path));
         program.pins.iter().for_each(|pin| line(format!("    verity sha256:{pin}")));
+        if let Some([]) = program.libraries.as_deref() {
+            line("    no libraries".to_owned());
+        }
+        for library in program.libraries.iter().flatten() {
+            line(format!("    library {}", library.path));
+            library.pins.iter().for_each(|pin| line(format!("      verity sha256:{pin}")));
+        }
     }
     line(String::new());
     line("rules".to_owned());
-    document.rules.iter().for_each(|rule| line(format!("  {}:{}  {}", rule.file, rule.line, rule.text)));
+    for (number, rule) in (1..).zip(&document.rules) {
+        line(format!("  {number}  {}:{}  {}", rule.file, rule.line, rule.text));
+    }
     if !document.verified {
         line(STILL_UNVERIFIED.to_owned());
     }

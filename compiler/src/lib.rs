@@ -14,6 +14,8 @@
 
 pub mod pipeline;
 
+pub mod findings;
+
 pub mod source;
 
 pub mod source_map;

@@ -11,7 +11,7 @@ use bfp_grammar::syntax::{self, Destinations, Programs, Quoted, Span, Spanned, S
 use miette::Diagnostic;
 use sha2::{Digest, Sha256};
 
-use crate::pipeline::Findings;
+use crate::findings::Findings;
 use crate::source::{self, SourceError};
 use crate::source_map::SourceMap;
 
@@ -323,8 +323,9 @@ impl<'a> Named<'a> {
     fn programs(&mut self, programs: &'a Spanned<Programs>) {
         match &programs.node {
             Programs::Any | Programs::Named(_) => {}
-            Programs::Path { verity, .. } => {
-                for pin in verity {
+            Programs::Path { verity, libraries, .. } => {
+                let libraries = libraries.iter().flat_map(|libraries| &libraries.node);
+                for pin in libraries.flat_map(|library| &library.node.verity).chain(verity) {
                     if let Verity::File(file) = &pin.node {
                         self.artifacts.push(file);
                     }

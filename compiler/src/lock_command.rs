@@ -10,15 +10,15 @@ use std::path::Path;
 
 use bfp_compiler::dns::{self, DnsError, Resolvers, TrustAnchors};
 use bfp_compiler::dns_name::DnsName;
+use bfp_compiler::findings::{Findings, boxed};
 use bfp_compiler::lock::{Dnssec, Lock, LockedName, Stability};
-use bfp_compiler::pipeline::Findings;
 use bfp_compiler::resolve;
 use bfp_compiler::source::{self, Disk};
 use bfp_grammar::syntax::Span;
 use miette::{Diagnostic, LabeledSpan, SourceSpan};
 use time::OffsetDateTime;
 
-use crate::policy_command::{Files, boxed, counted, write};
+use crate::policy_command::{Files, counted, write};
 use crate::{Answer, Failure, LockArguments, ResolverArguments, in_file};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]

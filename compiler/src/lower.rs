@@ -23,7 +23,8 @@ use sha2::{Digest, Sha256};
 
 use self::cells::Cells;
 use self::tree::Trees;
-use crate::policy::{Addresses, CheckedPolicy, Default, PortRange, Rule};
+use crate::check::CheckedPolicy;
+use crate::policy::{Addresses, Default, PortRange, Rule};
 
 /// Why a checked policy has no image.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -68,6 +69,9 @@ pub fn needs(checked: &CheckedPolicy) -> Vec<Need> {
     }
     if policy.rules.iter().any(names_raw) {
         needs.push(Need::RawSockets);
+    }
+    if policy.programs.iter().any(|program| program.libraries.is_some()) {
+        needs.push(Need::Libraries);
     }
     needs
 }
@@ -130,6 +134,7 @@ pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
         program: id,
         flags: cells.executable_flags(index),
         pins: program.pins.clone(),
+        libraries: program.libraries.clone(),
     });
 
     Ok(Image {

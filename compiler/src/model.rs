@@ -5,9 +5,8 @@
 
 use bfp_bundle::request::{Address, LOOPBACK_V4, Request};
 
-use crate::policy::{
-    Addresses, CheckedPolicy, Default, Effect, Enforcement, PortRange, ProgramIndex, ResolvedPolicy, Rule, Subjects,
-};
+use crate::check::CheckedPolicy;
+use crate::policy::{Addresses, Default, Effect, Enforcement, PortRange, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 
 /// Who asks, as the model sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

@@ -10,18 +10,16 @@ use bfp_bundle::image::Image;
 use bfp_bundle::key::SecretKey;
 use bfp_bundle::manifest::Manifest;
 use bfp_grammar::syntax::{Span, Statement};
-use miette::Diagnostic;
 use sha2::{Digest, Sha256};
 
+use crate::check::CheckedPolicy;
+use crate::findings::{Findings, boxed};
 use crate::load::Loaded;
 use crate::lock::Lock;
-use crate::policy::{CheckedPolicy, Default, Effect, Enforcement, ResolvedPolicy, Subjects};
+use crate::policy::{Default, Effect, Enforcement, ResolvedPolicy, Subjects};
 use crate::prove::ProvenImage;
 use crate::regions::{self, Plane};
 use crate::{check, lower, prove, resolve};
-
-/// The errors of the stage that failed: all of them.
-pub type Findings = Vec<Box<dyn Diagnostic + Send + Sync>>;
 
 /// What goes in.
 #[derive(Clone, Copy, Debug)]
@@ -154,15 +152,11 @@ fn covering(policy: &ResolvedPolicy, image: &Image) -> Vec<Vec<u32>> {
 }
 
 /// The tables cannot be written.
-#[derive(Debug, thiserror::Error, Diagnostic)]
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("the bundle cannot be encoded: {reason}")]
 #[diagnostic(code(sign::unencodable), help("this is a defect of the compiler: report it with the policy"))]
 struct SealError {
     reason: String,
-}
-
-fn boxed<E: Diagnostic + Send + Sync + 'static>(errors: Vec<E>) -> Findings {
-    errors.into_iter().map(|error| Box::new(error) as Box<dyn Diagnostic + Send + Sync>).collect()
 }
 
 /// A rule on one line, without comments.

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use bfp_bundle::image::Library;
 use bfp_bundle::request::Protocol;
 use bfp_grammar::syntax::{self, Span};
 
-use crate::check::Concern;
 use crate::dns_name::DnsName;
 
 /// A policy whose names are resolved and whose rules may still contradict each other.
@@ -17,8 +17,10 @@ use crate::dns_name::DnsName;
 pub struct ResolvedPolicy {
     /// The name of the policy.
     pub name: String,
-    /// The executables that it names, in the order of their first mention.
+    /// The executables that its rules name, in the order of their first mention.
     pub programs: Vec<Program>,
+    /// Those that only its tests name, numbered on: to the rules they are strangers.
+    pub strangers: Vec<Program>,
     /// What each name stands for that rules call programs by.
     pub declared_programs: BTreeMap<String, BTreeSet<ProgramIndex>>,
     /// The rules, in the order of the text; `only P -> only D` is two rules with one span.
@@ -35,6 +37,13 @@ pub struct ResolvedPolicy {
     pub tests: Vec<Test>,
     /// The findings that are intended.
     pub accepted: Vec<Accepted>,
+}
+
+impl ResolvedPolicy {
+    /// A program that a rule or a test names.
+    pub fn program(&self, ProgramIndex(index): ProgramIndex) -> Option<&Program> {
+        self.programs.get(index).or_else(|| self.strangers.get(index.checked_sub(self.programs.len())?))
+    }
 }
 
 /// A name in a rule.
@@ -106,26 +115,6 @@ pub struct Accepted {
     pub about: Span,
 }
 
-/// A policy that passed every check: the only kind that can be lowered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckedPolicy {
-    // INVARIANT: made by `check::check` alone.
-    pub(crate) policy: ResolvedPolicy,
-    pub(crate) warnings: Vec<Concern>,
-}
-
-impl CheckedPolicy {
-    /// The policy.
-    pub fn policy(&self) -> &ResolvedPolicy {
-        &self.policy
-    }
-
-    /// What its author should look at once more, in the order of the text.
-    pub fn warnings(&self) -> &[Concern] {
-        &self.warnings
-    }
-}
-
 /// An executable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -137,11 +126,13 @@ pub struct Program {
     pub span: Span,
     /// The fs-verity digests (SHA-256) of which a grant needs one; empty where the path is enough.
     pub pins: Vec<[u8; 32]>,
+    /// What else it may map for execution, by path; `None` where that is anything.
+    pub libraries: Option<Vec<Library>>,
     /// What it starts inherits its grants.
     pub with_children: bool,
 }
 
-/// The number of a program in [`ResolvedPolicy::programs`].
+/// The number of a program in [`ResolvedPolicy::programs`]; in a test, of a stranger behind them too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProgramIndex(pub usize);
 

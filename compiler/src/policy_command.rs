@@ -5,10 +5,11 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use bfp_compiler::check::CheckedPolicy;
+use bfp_compiler::findings::{Findings, boxed};
 use bfp_compiler::load::{self, Loaded};
 use bfp_compiler::lock::Lock;
-use bfp_compiler::pipeline::{self, Findings, Source};
-use bfp_compiler::policy::CheckedPolicy;
+use bfp_compiler::pipeline::{self, Source};
 use bfp_compiler::source::{self, Disk};
 use bfp_grammar::syntax::Span;
 use miette::Diagnostic;
@@ -159,10 +160,6 @@ fn first_difference(text: &str, other: &str) -> Span {
         start += line.len();
     }
     Span { start, end: start }
-}
-
-pub(crate) fn boxed<D: Diagnostic + Send + Sync + 'static>(errors: Vec<D>) -> Findings {
-    errors.into_iter().map(|error| Box::new(error) as _).collect()
 }
 
 /// Replaces a file as a whole, so that nobody ever reads half of it.

@@ -45,9 +45,9 @@ use self::ask::{Asking, same};
 use self::meaning::{Index, Meaning};
 use self::sweep::{Class, Classes, Key, Rows};
 use self::visits::{Desk, Visit, Visits, jobs};
+use crate::check::CheckedPolicy;
 use crate::hash::NumberMap;
 use crate::model::{Answer, Asked, Process};
-use crate::policy::CheckedPolicy;
 
 /// The tables do not mean what the policy means.
 #[derive(Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]

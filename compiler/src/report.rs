@@ -12,7 +12,7 @@ mod json;
 mod sarif;
 mod told;
 
-use bfp_compiler::pipeline::Findings;
+use bfp_compiler::findings::Findings;
 use bfp_compiler::source_map::SourceMap;
 use clap::ValueEnum;
 use miette::{Diagnostic, Report};

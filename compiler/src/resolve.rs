@@ -21,6 +21,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use bfp_bundle::image::Library;
 use bfp_grammar::syntax::{self, Destinations, Host, Programs, Span, Spanned, Statement};
 use miette::Diagnostic;
 
@@ -62,6 +63,8 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
             resolver.rule(rule, *span, &mut rules);
         }
     }
+    // What only a test names is nobody to the policy: it asks as a stranger does.
+    let ruled = resolver.paths.borrow().len();
     let (mut tests, mut accepted) = (Vec::new(), Vec::new());
     for (index, Spanned { node, span }) in policy.statements.iter().enumerate() {
         match node {
@@ -101,9 +104,12 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
     if !errors.is_empty() {
         return Err(errors.into_values().flatten().collect());
     }
+    let mut programs = resolver.paths.take();
+    let strangers = programs.split_off(ruled);
     Ok(ResolvedPolicy {
         name: name.map_or_else(|| stem.to_owned(), |name| name.node.clone()),
-        programs: resolver.paths.take(),
+        programs,
+        strangers,
         declared_programs: {
             let declared = resolver.known_programs.take().into_iter();
             declared.map(|(name, programs)| (name.to_owned(), programs)).collect()
@@ -145,6 +151,12 @@ struct Resolver<'a> {
     known_hosts: RefCell<BTreeMap<&'a str, Vec<Destination>>>,
     cyclic: RefCell<BTreeSet<&'a str>>,
     everything: Vec<Destination>,
+}
+
+/// What a program's file is pinned to, and what it may map.
+struct Content {
+    pins: Vec<[u8; 32]>,
+    libraries: Option<Vec<Library>>,
 }
 
 /// How many declarations may stand for each other in a row; bounds the recursion.
@@ -302,15 +314,16 @@ impl<'a> Resolver<'a> {
                 }
                 self.named_programs(name, programs.span, within)
             }
-            Programs::Path { path, verity } => {
-                let pins = verity.iter().filter_map(|pin| match &pin.node {
-                    syntax::Verity::Sha256(digest) => Some(*digest),
-                    syntax::Verity::File(file) => self.loaded.digests.get(&file.span).copied(),
-                });
-                let mut pins: Vec<[u8; 32]> = pins.collect();
-                pins.sort_unstable();
-                pins.dedup();
-                self.program(path, declared, pins).into_iter().collect()
+            Programs::Path { path, verity, libraries } => {
+                let content = Content { pins: self.pins(verity), libraries: self.libraries(libraries.as_ref()) };
+                if let Some(libraries) = libraries.as_ref().filter(|_| verity.is_empty()) {
+                    self.fail(ResolveError::LibrariesOfUnpinned {
+                        path: path.node.clone(),
+                        span: path.span,
+                        libraries: libraries.span,
+                    });
+                }
+                self.program(path, declared, content).into_iter().collect()
             }
         }
     }
@@ -333,7 +346,34 @@ impl<'a> Resolver<'a> {
         found
     }
 
-    fn program(&self, path: &syntax::Quoted, declared: Option<&str>, pins: Vec<[u8; 32]>) -> Option<ProgramIndex> {
+    fn pins(&self, verity: &[Spanned<syntax::Verity>]) -> Vec<[u8; 32]> {
+        let pins = verity.iter().filter_map(|pin| match &pin.node {
+            syntax::Verity::Sha256(digest) => Some(*digest),
+            syntax::Verity::File(file) => self.loaded.digests.get(&file.span).copied(),
+        });
+        let mut pins: Vec<[u8; 32]> = pins.collect();
+        pins.sort_unstable();
+        pins.dedup();
+        pins
+    }
+
+    fn libraries(&self, written: Option<&Spanned<Vec<Spanned<syntax::Library>>>>) -> Option<Vec<Library>> {
+        let mut libraries: Vec<Library> = Vec::new();
+        for Spanned { node: syntax::Library { path, verity }, .. } in &written?.node {
+            if let Some(error) = program_path::fault(path) {
+                self.fail(error);
+            }
+            if verity.is_empty() {
+                self.fail(ResolveError::UnpinnedLibrary { path: path.node.clone(), span: path.span });
+            }
+            libraries.push(Library { path: path.node.clone(), pins: self.pins(verity) });
+        }
+        libraries.sort();
+        libraries.dedup();
+        Some(libraries)
+    }
+
+    fn program(&self, path: &syntax::Quoted, declared: Option<&str>, content: Content) -> Option<ProgramIndex> {
         if let Some(error) = program_path::fault(path) {
             self.fail(error);
             return None;
@@ -345,7 +385,11 @@ impl<'a> Resolver<'a> {
         let index = *self.path_numbers.borrow_mut().entry(path.node.clone()).or_insert(next);
         match paths.get(index.0) {
             // One file is one program: its grants cannot depend on the name by which a rule calls it.
-            Some(known) if known.pins != pins || known.with_children != with_children => {
+            Some(known)
+                if known.pins != content.pins
+                    || known.libraries != content.libraries
+                    || known.with_children != with_children =>
+            {
                 self.fail(ResolveError::TwoIdentities {
                     path: path.node.clone(),
                     first: known.span,
@@ -355,7 +399,8 @@ impl<'a> Resolver<'a> {
             Some(_) => {}
             None => {
                 let name = declared.unwrap_or(&path.node).to_owned();
-                paths.push(Program { path: path.node.clone(), name, span: path.span, pins, with_children });
+                let Content { pins, libraries } = content;
+                paths.push(Program { path: path.node.clone(), name, span: path.span, pins, libraries, with_children });
             }
         }
         Some(index)

@@ -142,7 +142,7 @@ fn a_policy_is_built_verified_inspected_and_explained() {
         "policy      payments",
         "revision    7",
         "  /usr/bin/signer",
-        "  kms.bfp:8  only signer -> only kms.internal:443",
+        "  1  kms.bfp:8  only signer -> only kms.internal:443",
     ] {
         assert_eq!(inspected.lines().filter(|found| *found == line).count(), 1, "{line}: {inspected}");
     }

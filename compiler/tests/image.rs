@@ -108,7 +108,11 @@ fn dump(image: &Image, out: &mut String) {
         for (slot, ((&id, &flags), &by)) in entries.enumerate().filter(|(_, ((id, _), _))| **id != 0) {
             let number = index * bucket.ids.len() + slot + 1;
             let executable = image.executables.iter().find(|executable| executable.program == id).unwrap();
-            let held = [(Executable::RESTRICTED, "restricted"), (Executable::WITH_CHILDREN, "with children")];
+            let held = [
+                (Executable::RESTRICTED, "restricted"),
+                (Executable::WITH_CHILDREN, "with children"),
+                (Executable::GUARDED, "guarded"),
+            ];
             let restricted = names(executable.flags, &held).replace("nothing", "unrestricted");
             writeln!(out, "program {number}  {}  id {id:016x}, {restricted}", executable.path).unwrap();
             writeln!(out, "  elsewhere: {}, by {}", names(flags, &pair_flags), rule(by)).unwrap();

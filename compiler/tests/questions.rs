@@ -225,7 +225,7 @@ fn junit_is_xml_with_a_case_for_each_test() {
     let place = Place::new();
     place.write(
         "odd.bfp",
-        "only \"/a\" -> 10.0.0.1:443\n\ntest \"<&\\\"> is nobody's\" {\n    * -> 10.0.0.0/24 allowed\n}\n\ntest \"fine\" {\n    \"/a\" -> raw allowed\n}\n",
+        "only \"/a\" -> 10.0.0.1:443\n\ntest \"<&\\\"> is nobody's\" {\n    * -> 10.0.0.0/24 allowed\n}\n\ntest \"fine\" {\n    \"/b\" -> raw allowed\n}\n",
     );
     place.answer(1, &["test", "odd.bfp", "--junit", "out.xml"]);
     let text = fs::read_to_string(place.path("out.xml")).unwrap();

@@ -5,7 +5,10 @@
 
 use aya_ebpf::{helpers::generated::bpf_send_signal, macros::lsm, programs::LsmContext};
 
+use bfp_bundle::event::Kind;
+
 use crate::{
+    events,
     kernel::{self, Pointer, member},
     labels,
     storage::Missing,
@@ -28,7 +31,10 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
             Some(label) => labels::note_executed(label, task, file),
             // No memory for a label. This hook cannot refuse, but a program whose restrictions could not
             // be noted must not run.
-            None if labels::is_restricted(file) => drop(bpf_send_signal(SIGKILL)),
+            None if labels::is_restricted(file) => {
+                events::tell_of(core::ptr::null(), Kind::NoLabel);
+                bpf_send_signal(SIGKILL);
+            }
             None => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Whether a file has a content that the policy pins: its fs-verity digest is listed for the program.
+//! Whether a file has a content that the policy pins for a program: its fs-verity digest is listed.
 //!
 //! Two ways, and either is enough. The kernel tells the digest of a file that is executed, where it has
 //! the function for it (`bpf_get_fsverity_digest`, since 6.8, for LSM programs). And the files that the
@@ -15,7 +15,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use bfp_bundle::{
-    identity::{Content, PinnedContent, PinnedInode},
+    identity::{Content, Part, PinnedContent, PinnedInode},
     label::ProgramId,
 };
 
@@ -33,7 +33,7 @@ static DIGESTS: HashMap<PinnedContent, u64, 1, { BPF_F_RDONLY_PROG as usize }> =
 #[btf_map]
 static INODES: HashMap<PinnedInode, u64, 1, { BPF_F_RDONLY_PROG as usize }> = HashMap::new();
 
-/// Where the kernel writes a digest for the task that executes. Not one place for a processor: these
+/// Where the kernel writes a digest for the task that executes or maps a file. Not one place for a processor: these
 /// programs can be interrupted by others of their kind.
 #[unsafe(link_section = ".maps")]
 #[unsafe(no_mangle)]
@@ -55,12 +55,12 @@ const SHA256: u16 = 1;
 /// the kernel has none (enforcer/src/kfunc.rs).
 const BPF_GET_FSVERITY_DIGEST: usize = 0x6266_7001;
 
-/// Whether the policy pins the content of the executed `file` for `program`.
+/// Whether the policy pins the content of `file` as this part of `program`.
 ///
 /// # Safety
 /// `file` is a trusted `struct file *` to the verifier, and `task` the task that runs now.
 #[inline(always)]
-pub unsafe fn is_pinned(task: *mut task_struct, file: Pointer, program: ProgramId) -> bool {
+pub unsafe fn is_pinned(task: *mut task_struct, file: Pointer, program: ProgramId, part: Part) -> bool {
     // SAFETY: the caller's obligation; `place` is the map's memory when it is not null.
     unsafe {
         let place = MEASURED.get(task, Missing::Create);
@@ -77,21 +77,21 @@ pub unsafe fn is_pinned(task: *mut task_struct, file: Pointer, program: ProgramI
         if get_digest(file, digest.as_ptr()) != 0 || (*place).algorithm != SHA256 {
             return false;
         }
-        DIGESTS.get(&PinnedContent { program, digest: ptr::read(&raw const (*place).digest) }).is_some()
+        DIGESTS.get(&PinnedContent { program, part, digest: ptr::read(&raw const (*place).digest) }).is_some()
     }
 }
 
-/// Whether `file` is one that the enforcer measured for `program`.
+/// Whether `file` is one that the enforcer measured as this part of `program`.
 ///
 /// # Safety
 /// `file` is a `struct file *` to the verifier.
 #[inline(always)]
-pub unsafe fn is_bound(file: Pointer, program: ProgramId) -> bool {
+pub unsafe fn is_bound(file: Pointer, program: ProgramId, part: Part) -> bool {
     // SAFETY: the caller's obligation, and the members are what their names say.
     unsafe {
         let dentry: Pointer = member(kernel::member_address(file, &kernel::file__f_path), &kernel::path__dentry);
         match labels::inode(dentry) {
-            Some(inode) => INODES.get(&PinnedInode { inode, program }).is_some(),
+            Some(inode) => INODES.get(&PinnedInode { inode, program, part }).is_some(),
             None => false,
         }
     }

@@ -1,26 +1,37 @@
-//! Nobody reaches into a program that holds an exclusive grant: its grant would be theirs.
+//! What is forbidden about a program from within and from without, so that its grants stay its own.
 
 use aya_ebpf::{bindings::BPF_F_RDONLY_PROG, btf_maps::HashMap, macros::btf_map};
-use bfp_bundle::label::{Label, ProgramId};
+use bfp_bundle::{
+    identity::Executable,
+    label::{Label, ProgramId},
+};
 
-/// The programs that hold an exclusive grant, filled by the enforcer and frozen.
+/// The programs that are guarded, and how: constants of [`Executable`]. Filled by the enforcer and frozen.
 #[btf_map]
 static GUARDED: HashMap<ProgramId, u64, 1, { BPF_F_RDONLY_PROG as usize }> = HashMap::new();
 
-/// Whether a task with this label holds an exclusive grant, of its own or by inheritance.
+/// Whether a task with this label holds an exclusive grant, of its own or by inheritance: nobody reaches
+/// into it, for its grant would be theirs.
 #[inline(always)]
 pub fn is_guarded(label: *const Label) -> bool {
     // SAFETY: a label in a map's memory where it is not null.
     let Some(label) = (unsafe { label.as_ref() }) else { return false };
-    let mut guarded = label.flags & Label::PROVEN != 0 && is_listed(label.program);
+    let mut guarded = label.flags & Label::PROVEN != 0 && has(label.program, Executable::GUARDED);
     for program in &label.heir_of {
-        guarded |= *program != 0 && is_listed(*program);
+        guarded |= *program != 0 && has(*program, Executable::GUARDED);
     }
     guarded
 }
 
+/// Whether a task with this label maps nothing for execution but what is pinned for its program. One that
+/// merely bears the program's name holds none of its grants, and is as free as any other.
 #[inline(always)]
-fn is_listed(program: ProgramId) -> bool {
+pub fn keeps_to_libraries(label: &Label) -> bool {
+    label.flags & Label::PROVEN != 0 && has(label.program, Executable::LIBRARIES)
+}
+
+#[inline(always)]
+fn has(program: ProgramId, flag: u32) -> bool {
     // SAFETY: the map is frozen, so its values do not change.
-    unsafe { GUARDED.get(&program) }.is_some()
+    unsafe { GUARDED.get(&program) }.is_some_and(|flags| *flags & u64::from(flag) != 0)
 }

@@ -11,7 +11,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use bfp_bundle::{
-    identity::{Directory, Executable, ExecutableKey, NAME_SIZE},
+    identity::{Directory, Executable, ExecutableKey, NAME_SIZE, Part},
     label::{Label, ProgramId, Proof},
 };
 
@@ -63,7 +63,9 @@ pub unsafe fn note_executed(label: &mut Label, task: *mut task_struct, file: Poi
     // SAFETY: the caller's obligation.
     unsafe {
         let found = executable(file);
-        let measured = |program| content::is_bound(file, program) || content::is_pinned(task, file, program);
+        let measured = |program| {
+            content::is_bound(file, program, Part::Program) || content::is_pinned(task, file, program, Part::Program)
+        };
         let proof = proof_of(found.as_ref(), task.cast_const().cast(), measured);
         label.execute(found.as_ref(), proof);
     }
@@ -99,7 +101,7 @@ pub unsafe fn note_running(label: &mut Label, task: Pointer) {
             return;
         }
         let found = executable(file);
-        let proof = proof_of(found.as_ref(), task, |program| content::is_bound(file, program));
+        let proof = proof_of(found.as_ref(), task, |program| content::is_bound(file, program, Part::Program));
         label.execute(found.as_ref(), proof);
     }
 }

@@ -25,8 +25,11 @@ mod content;
 /// Labels in socket storage: who uses a socket.
 mod owners;
 
-/// Who must not be reached into.
+/// Who must not be reached into, and who executes nothing that is not pinned.
 mod guard;
+
+/// What is told of a refusal.
+mod events;
 
 /// Verdicts, by the tables.
 mod verdict;
@@ -56,6 +59,7 @@ mod egress;
 
 // That nothing gets around these programs.
 mod bprm_creds_from_file;
+mod libraries;
 mod ptrace;
 mod sysctl;
 

@@ -6,9 +6,9 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 
-use crate::{guard, labels, storage::Missing};
+use bfp_bundle::event::Kind;
 
-const EPERM: i32 = 1;
+use crate::{guard, labels, socket::refuse, storage::Missing};
 
 /// `PTRACE_MODE_ATTACH`, include/linux/ptrace.h: more than reading what /proc shows of a task.
 const MODE_ATTACH: u32 = 2;
@@ -21,7 +21,7 @@ pub fn ptrace_access_check(ctx: LsmContext) -> i32 {
         return earlier;
     }
     // `(struct task_struct *child, unsigned int mode)`
-    if guard::is_guarded(labels::of(ctx.arg(0), Missing::Leave)) { -EPERM } else { 0 }
+    if guard::is_guarded(labels::of(ctx.arg(0), Missing::Leave)) { refuse(Kind::Access) } else { 0 }
 }
 
 #[lsm(hook = "ptrace_traceme")]
@@ -31,5 +31,5 @@ pub fn ptrace_traceme(ctx: LsmContext) -> i32 {
         return earlier;
     }
     // The one that asks is the one that would be traced.
-    if guard::is_guarded(labels::of(labels::current(), Missing::Leave)) { -EPERM } else { 0 }
+    if guard::is_guarded(labels::of(labels::current(), Missing::Leave)) { refuse(Kind::Access) } else { 0 }
 }

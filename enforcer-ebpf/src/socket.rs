@@ -7,7 +7,10 @@ use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel};
 
+use bfp_bundle::event::Kind;
+
 use crate::{
+    events,
     kernel::{self, Pointer, member},
     labels, owners,
     storage::Missing,
@@ -75,7 +78,7 @@ pub unsafe fn judge_name(call: Call, sk: Pointer, name: Pointer, length: i32) ->
     match name.family {
         AF_UNIX => judge_canary(&name),
         AF_UNSPEC if call == Call::Connect => 0,
-        AF_UNSPEC if labels::current_label().is_governed() => -EPERM,
+        AF_UNSPEC if labels::current_label().is_governed() => refuse(Kind::Unjudged),
         AF_INET | AF_UNSPEC if length < 16 => -EINVAL,
         // SAFETY: the caller's obligation.
         AF_INET | AF_UNSPEC => unsafe { judge_named_v4(sk, u32::from_be(name.v4), port) },
@@ -87,6 +90,13 @@ pub unsafe fn judge_name(call: Call, sk: Pointer, name: Pointer, length: i32) ->
         }
         _ => 0,
     }
+}
+
+/// Refuses what no table decides.
+#[inline(always)]
+pub fn refuse(kind: Kind) -> i32 {
+    events::tell_of(labels::current_label(), kind);
+    -EPERM
 }
 
 // IPv4 and IPv6 stay apart until the request is in memory: the register that only one of them uses would
@@ -150,7 +160,11 @@ pub unsafe fn note_use(sk: Pointer) -> i32 {
         return 0;
     }
     let noted = owners::note(sk, labels::of(labels::current(), Missing::Leave));
-    if !noted && labels::current_label().is_governed() { -ENOMEM } else { 0 }
+    if noted || !labels::current_label().is_governed() {
+        return 0;
+    }
+    events::tell_of(labels::current_label(), Kind::NoLabel);
+    -ENOMEM
 }
 
 /// Judges the peer of a connected socket; 0 or a negative errno.

@@ -3,9 +3,9 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 
-use crate::{labels, storage::Missing, verdict};
+use bfp_bundle::event;
 
-const EPERM: i32 = 1;
+use crate::{labels, socket::refuse, storage::Missing, verdict};
 
 // Families, include/linux/socket.h.
 const AF_UNIX: i32 = 1;
@@ -68,7 +68,7 @@ pub fn socket_create(ctx: LsmContext) -> i32 {
     match kind(ctx.arg(0), ctx.arg(1), ctx.arg(2)) {
         Kind::Judged => 0,
         Kind::Raw => verdict::errno(verdict::judge_raw(labels::of(labels::current(), Missing::Leave))),
-        Kind::Other if labels::current_label().is_governed() => -EPERM,
+        Kind::Other if labels::current_label().is_governed() => refuse(event::Kind::Unjudged),
         Kind::Other => 0,
     }
 }

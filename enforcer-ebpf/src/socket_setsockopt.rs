@@ -3,9 +3,9 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 
-use crate::labels;
+use bfp_bundle::event::Kind;
 
-const EPERM: i32 = 1;
+use crate::{labels, socket::refuse};
 
 // Levels and options, include/uapi/linux/in.h and in6.h.
 const IPPROTO_IP: i32 = 0;
@@ -31,5 +31,5 @@ pub fn socket_setsockopt(ctx: LsmContext) -> i32 {
         IPPROTO_IPV6 => matches!(option, IPV6_2292RTHDR | IPV6_2292PKTOPTIONS | IPV6_HDRINCL | IPV6_RTHDR),
         _ => false,
     };
-    if reroutes && labels::current_label().is_governed() { -EPERM } else { 0 }
+    if reroutes && labels::current_label().is_governed() { refuse(Kind::Option) } else { 0 }
 }

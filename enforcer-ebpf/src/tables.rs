@@ -38,9 +38,12 @@ const AUDITED: u32 = 8;
 /// The index of packets that the backstop dropped.
 const DROPPED: u32 = 9;
 
-/// How many requests got each reason, indexed by its number; the audited ones; and dropped packets.
+/// The index of events for which the ring had no room.
+const LOST: u32 = 10;
+
+/// How many requests got each reason, indexed by its number; the audited ones; dropped packets; lost events.
 #[btf_map]
-static VERDICTS: PerCpuArray<u64, 10> = PerCpuArray::new();
+static VERDICTS: PerCpuArray<u64, 11> = PerCpuArray::new();
 
 /// The maps as tables.
 pub struct Maps;
@@ -113,6 +116,12 @@ pub fn count(verdict: Verdict) {
 #[inline(always)]
 pub fn count_dropped() {
     count_one(DROPPED);
+}
+
+/// Counts an event that nobody will read.
+#[inline(always)]
+pub fn count_lost() {
+    count_one(LOST);
 }
 
 #[inline(always)]

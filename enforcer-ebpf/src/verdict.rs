@@ -7,11 +7,15 @@
 use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use bfp_bundle::{
     decide::{self, Unless, Verdict, decide, decide_raw},
+    event::Kind,
     label::{Label, ProgramId},
     request::{Address, Protocol, Request},
 };
 
-use crate::tables::{Maps, count, count_dropped};
+use crate::{
+    events,
+    tables::{Maps, count, count_dropped},
+};
 
 /// What a hook returns for a verdict: 0 for 1, and for everything else -1, which is -EPERM.
 ///
@@ -38,6 +42,7 @@ pub fn bit(allowed: i32) -> i32 {
 pub extern "C" fn judge_v4(label: *const Label, address: u32, port: u32, ipproto: u32) -> i32 {
     let verdict = judge(label, Address::V4(address), port, ipproto);
     count(verdict);
+    events::tell_verdict(label, 0, events::mapped(address), events::about(Kind::Request, port, ipproto), verdict);
     i32::from(verdict.is_allowed())
 }
 
@@ -47,6 +52,7 @@ pub extern "C" fn judge_v4(label: *const Label, address: u32, port: u32, ipproto
 pub extern "C" fn judge_v6(label: *const Label, high: u64, low: u64, port: u32, ipproto: u32) -> i32 {
     let verdict = judge(label, Address::V6 { high, low }, port, ipproto);
     count(verdict);
+    events::tell_verdict(label, high, low, events::about(Kind::Request, port, ipproto), verdict);
     i32::from(verdict.is_allowed())
 }
 
@@ -54,22 +60,25 @@ pub extern "C" fn judge_v6(label: *const Label, high: u64, low: u64, port: u32, 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn judge_packet_v4(label: *const Label, address: u32, port: u32, ipproto: u32) -> i32 {
-    pass(judge(label, Address::V4(address), port, ipproto))
+    let verdict = judge(label, Address::V4(address), port, ipproto);
+    pass(label, 0, events::mapped(address), events::about(Kind::Packet, port, ipproto), verdict)
 }
 
 /// As [`judge_packet_v4`], for an IPv6 address in two halves.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn judge_packet_v6(label: *const Label, high: u64, low: u64, port: u32, ipproto: u32) -> i32 {
-    pass(judge(label, Address::V6 { high, low }, port, ipproto))
+    let verdict = judge(label, Address::V6 { high, low }, port, ipproto);
+    pass(label, high, low, events::about(Kind::Packet, port, ipproto), verdict)
 }
 
 #[inline(always)]
-fn pass(verdict: Verdict) -> i32 {
+fn pass(label: *const Label, high: u64, low: u64, about: u64, verdict: Verdict) -> i32 {
     if verdict.is_allowed() {
         return 1;
     }
     count_dropped();
+    events::tell_packet(label, high, low, about, verdict.to_bits());
     0
 }
 
@@ -80,6 +89,7 @@ pub extern "C" fn judge_raw(label: *const Label) -> i32 {
     let Some(label) = or_stranger(label) else { return 0 };
     let verdict = decide_raw(&Maps, label);
     count(verdict);
+    events::tell_verdict(label, 0, 0, events::about(Kind::Raw, 0, 0), verdict);
     i32::from(verdict.is_allowed())
 }
 

@@ -10,6 +10,7 @@ use bfp_bundle::verify::VerifiedBundle;
 use crate::about::{About, AboutError, RevisionError};
 use crate::btf::{Btf, BtfError};
 use crate::canary::{self, Canary, CanaryError};
+use crate::content::Impostor;
 use crate::directory::{self, DirectoryError};
 use crate::host::{self, HostError};
 use crate::load::{self, Constants, LABELLING_HOOKS, LoadError};
@@ -82,8 +83,8 @@ impl ApplyError {
 pub struct Applied {
     /// The policy.
     pub about: About,
-    /// The executables whose content is none that the policy pins. Their programs hold no grants.
-    pub impostors: Vec<String>,
+    /// The files whose content is none that the policy pins.
+    pub impostors: Vec<Impostor>,
 }
 
 /// Has the kernel enforce a bundle. `object` holds the programs.

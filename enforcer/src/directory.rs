@@ -7,24 +7,22 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, HashMap, MapData, MapError};
-use bfp_bundle::identity::{Executable, ExecutableKey, NAME_SIZE, PinnedContent, PinnedInode};
+use bfp_bundle::identity::{Executable, ExecutableKey, NAME_SIZE};
 use bfp_bundle::image::NamedExecutable;
 use bfp_bundle::label::Label;
 
+use crate::content::{self, Content, Impostor};
 use crate::load::{DIGESTS, EXECUTABLES, INODES, LABELS, LEARNING_HOOK, LoadError, Programs};
 use crate::syscall;
 
 const LEARNED: &str = "LEARNED";
-const DIRECTORY_SIZE: usize = 16;
+pub(crate) const DIRECTORY_SIZE: usize = 16;
 const KEY_SIZE: usize = size_of::<ExecutableKey>();
 const VALUE_SIZE: usize = size_of::<Executable>();
-const CONTENT_KEY_SIZE: usize = size_of::<PinnedContent>();
-const INODE_KEY_SIZE: usize = size_of::<PinnedInode>();
 const _: () = assert!(KEY_SIZE == DIRECTORY_SIZE + NAME_SIZE);
 
 /// Where the flags lie in a label, after the program.
@@ -47,8 +45,18 @@ pub enum DirectoryError {
     /// Two names for one.
     #[error("the executables `{0}` and `{1}` of the policy are the same file on this host")]
     SameFile(String, String),
+    /// A library that it may map is not there.
+    #[error("the library `{path}` that the policy pins for `{program}` cannot be found: {error}")]
+    NoLibrary {
+        /// As the policy names it.
+        path: String,
+        /// Whose it is.
+        program: String,
+        /// Why.
+        error: io::Error,
+    },
     /// Its filesystem has no fs-verity.
-    #[error("the content of the executable `{path}` cannot be measured: {error}")]
+    #[error("the content of `{path}` cannot be measured: {error}")]
     NotMeasured {
         /// Which.
         path: String,
@@ -83,6 +91,7 @@ impl DirectoryError {
         match self {
             DirectoryError::NotFound { .. } => "install the program before the policy is applied, or correct its path",
             DirectoryError::NotAFile(_) => "name the program's file in the policy",
+            DirectoryError::NoLibrary { .. } => "install it before the policy is applied, or correct its path",
             DirectoryError::SameFile(..) => "name one of the two in the policy; symbolic links are followed",
             DirectoryError::NotMeasured { .. } => {
                 "keep it on a filesystem with fs-verity (ext4 made with `-O verity`, btrfs, f2fs), \
@@ -100,11 +109,12 @@ impl DirectoryError {
     }
 }
 
-/// Fills the maps of executables and of their contents, and freezes them. Returns the executables that have
-/// none of the contents that the policy pins: their programs hold no grants.
-pub fn bind(programs: &mut Programs, executables: &[NamedExecutable]) -> Result<Vec<String>, DirectoryError> {
+/// Fills the maps of executables and of their contents, and freezes them. Returns the files that have none
+/// of the contents that the policy pins.
+pub fn bind(programs: &mut Programs, executables: &[NamedExecutable]) -> Result<Vec<Impostor>, DirectoryError> {
     let files: Vec<ResolvedFile<'_>> = executables.iter().map(resolve).collect::<Result<_, _>>()?;
-    let (keys, inodes) = learn(programs, &files)?;
+    let contents: Vec<Content<'_>> = content::pinned(executables).collect();
+    let (keys, inodes) = learn(programs, &files, &contents)?;
     let mut names: BTreeMap<[u8; KEY_SIZE], &str> = BTreeMap::new();
     for (file, key) in files.iter().zip(&keys) {
         if let Some(earlier) = names.insert(*key, &file.executable.path) {
@@ -115,51 +125,16 @@ pub fn bind(programs: &mut Programs, executables: &[NamedExecutable]) -> Result<
     for (file, key) in files.iter().zip(&keys) {
         map.insert(key, value(file.executable), 0)?;
     }
-    let mut map: HashMap<&mut MapData, [u8; CONTENT_KEY_SIZE], u64> = programs.typed_map(DIGESTS)?;
-    for executable in executables {
-        for pin in &executable.pins {
-            map.insert(content_key(executable.program, pin), 1, 0)?;
-        }
-    }
-    let mut map: HashMap<&mut MapData, [u8; INODE_KEY_SIZE], u64> = programs.typed_map(INODES)?;
-    let mut impostors = Vec::new();
-    for (file, inode) in files.iter().zip(inodes) {
-        match inode {
-            Measured::Unpinned => {}
-            Measured::Pinned(inode) => map.insert(inode_key(&inode, file.executable.program), 1, 0)?,
-            Measured::Other => impostors.push(file.executable.path.clone()),
-        }
-    }
+    content::fill(programs, &contents, &inodes)?;
     for table in [EXECUTABLES, DIGESTS, INODES] {
         syscall::freeze(programs.map(table)?).map_err(|error| LoadError::Table { table, error })?;
     }
-    Ok(impostors)
-}
-
-/// What became of an executable's content.
-enum Measured {
-    /// The policy pins none.
-    Unpinned,
-    /// It is one that the policy pins; the file is this one.
-    Pinned([u8; DIRECTORY_SIZE]),
-    /// It is another, or the file has no fs-verity.
-    Other,
-}
-
-/// An executable, and whether its content is one that the policy pins.
-fn measure(executable: &NamedExecutable, file: &File) -> Result<bool, DirectoryError> {
-    match syscall::measure_verity(file.as_fd()) {
-        Ok(digest) => Ok(digest.is_some_and(|digest| executable.pins.contains(&digest))),
-        // The filesystem could, and the file is as any other.
-        Err(error) if error.raw_os_error() == Some(libc::ENODATA) => Ok(false),
-        Err(error) => Err(DirectoryError::NotMeasured { path: executable.path.clone(), error }),
-    }
+    Ok(content::impostors(&contents, &inodes))
 }
 
 /// An executable, where it lies once symbolic links are followed.
 struct ResolvedFile<'a> {
     executable: &'a NamedExecutable,
-    path: PathBuf,
     directory: PathBuf,
     name: [u8; NAME_SIZE],
 }
@@ -180,14 +155,19 @@ fn resolve(executable: &NamedExecutable) -> Result<ResolvedFile<'_>, DirectoryEr
         Some(place) if component.len() < NAME_SIZE => place.copy_from_slice(component),
         _ => return Err(DirectoryError::NotAFile(executable.path.clone())),
     }
-    Ok(ResolvedFile { executable, directory: directory.to_owned(), name, path })
+    Ok(ResolvedFile { executable, directory: directory.to_owned(), name })
 }
 
-/// What the kernel says of the executables: the key of each, and what became of its content.
-type Learned = (Vec<[u8; KEY_SIZE]>, Vec<Measured>);
+/// What the kernel says of the executables: the key of each; and of the files that have a content which the
+/// policy pins.
+type Learned = (Vec<[u8; KEY_SIZE]>, Vec<Option<[u8; DIRECTORY_SIZE]>>);
 
 /// Asks the kernel about the directory of each file, and about the files that are measured.
-fn learn(programs: &mut Programs, files: &[ResolvedFile<'_>]) -> Result<Learned, DirectoryError> {
+fn learn(
+    programs: &mut Programs,
+    files: &[ResolvedFile<'_>],
+    contents: &[Content<'_>],
+) -> Result<Learned, DirectoryError> {
     if files.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
@@ -200,11 +180,24 @@ fn learn(programs: &mut Programs, files: &[ResolvedFile<'_>]) -> Result<Learned,
         *flags = (u32::from_ne_bytes(*flags) | Label::LEARNER).to_ne_bytes();
     }
     syscall::set_task_element(programs.map(LABELS)?, &own, Some(&marked)).map_err(DirectoryError::Label)?;
-    let learned = files.iter().map(|file| Ok((learn_one(programs, file)?, learn_content(programs, file)?))).collect();
+    let learned = learn_all(programs, files, contents);
     // Whatever was learned, the mark goes: a label that was not there before goes with it.
     syscall::set_task_element(programs.map(LABELS)?, &own, before.as_ref()).map_err(DirectoryError::Label)?;
     programs.detach_last();
     learned
+}
+
+fn learn_all(
+    programs: &mut Programs,
+    files: &[ResolvedFile<'_>],
+    contents: &[Content<'_>],
+) -> Result<Learned, DirectoryError> {
+    let keys = files.iter().map(|file| learn_one(programs, file)).collect::<Result<_, _>>()?;
+    let inodes = contents.iter().map(|content| match content::measure(content)? {
+        Some(file) => ask(programs, &file, Path::new(content.path)).map(Some),
+        None => Ok(None),
+    });
+    Ok((keys, inodes.collect::<Result<_, _>>()?))
 }
 
 fn learn_one(programs: &mut Programs, file: &ResolvedFile<'_>) -> Result<[u8; KEY_SIZE], DirectoryError> {
@@ -217,19 +210,6 @@ fn learn_one(programs: &mut Programs, file: &ResolvedFile<'_>) -> Result<[u8; KE
     Ok(key)
 }
 
-fn learn_content(programs: &mut Programs, file: &ResolvedFile<'_>) -> Result<Measured, DirectoryError> {
-    if file.executable.pins.is_empty() {
-        return Ok(Measured::Unpinned);
-    }
-    let unreadable = |error| DirectoryError::Unreadable { path: file.path.clone(), error };
-    let opened = File::open(&file.path).map_err(unreadable)?;
-    if measure(file.executable, &opened)? {
-        Ok(Measured::Pinned(ask(programs, &opened, &file.path)?))
-    } else {
-        Ok(Measured::Other)
-    }
-}
-
 /// Has the kernel tell the identity of an open directory or file, by the hook `inode_getattr`.
 fn ask(programs: &mut Programs, opened: &File, path: &Path) -> Result<[u8; DIRECTORY_SIZE], DirectoryError> {
     let mut answers: Array<&mut MapData, [u8; DIRECTORY_SIZE]> = programs.typed_map(LEARNED)?;
@@ -240,24 +220,6 @@ fn ask(programs: &mut Programs, opened: &File, path: &Path) -> Result<[u8; DIREC
         answer if answer == [0; DIRECTORY_SIZE] => Err(DirectoryError::NoAnswer(path.to_owned())),
         answer => Ok(answer),
     }
-}
-
-/// As `bfp_bundle::identity::PinnedContent` lies in memory.
-fn content_key(program: u64, digest: &[u8; 32]) -> [u8; CONTENT_KEY_SIZE] {
-    let mut key = [0; CONTENT_KEY_SIZE];
-    let (first, second) = key.split_at_mut(8);
-    first.copy_from_slice(&program.to_ne_bytes());
-    second.copy_from_slice(digest);
-    key
-}
-
-/// As `bfp_bundle::identity::PinnedInode` lies in memory.
-fn inode_key(inode: &[u8; DIRECTORY_SIZE], program: u64) -> [u8; INODE_KEY_SIZE] {
-    let mut key = [0; INODE_KEY_SIZE];
-    let (first, second) = key.split_at_mut(DIRECTORY_SIZE);
-    first.copy_from_slice(inode);
-    second.copy_from_slice(&program.to_ne_bytes());
-    key
 }
 
 fn value(executable: &NamedExecutable) -> [u8; VALUE_SIZE] {
@@ -282,6 +244,7 @@ mod tests {
             program: 0x0102_0304_0506_0708,
             flags: 3,
             pins: Vec::new(),
+            libraries: None,
         }
     }
 

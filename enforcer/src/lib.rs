@@ -1,10 +1,10 @@
 //! The enforcer: a signed bundle enters, and the kernel enforces it.
 //!
 //! In reading order: what the host offers ([`host`]), the layout of its kernel ([`btf`], [`offsets`]),
-//! whom it trusts ([`trust`]), the kernel functions that the
-//! programs call ([`kfunc`]), the programs and their tables ([`load`]), who the executables are
-//! ([`directory`]), whether the kernel asks at all ([`canary`]), what stays in force ([`pins`],
-//! [`about`]), all of it in order ([`apply`]), and what it says ([`status`], [`doctor`]).
+//! whom it trusts ([`trust`]), the kernel functions that the programs call ([`kfunc`]), the programs and
+//! their tables ([`load`]), who the executables are ([`directory`]) and what they may contain ([`content`]),
+//! whether the kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]), all of it in
+//! order ([`apply`]), and what it says ([`status`], [`events`], [`doctor`]).
 //!
 //! **Invariant:** nothing here takes bytes that [`bfp_bundle::verify`] has not passed, and the programs
 //! for the kernel come as an argument, so that this library builds without them.
@@ -26,6 +26,8 @@ pub mod load;
 
 pub mod directory;
 
+pub mod content;
+
 pub mod canary;
 
 pub mod pins;
@@ -37,5 +39,7 @@ pub mod apply;
 pub mod json;
 
 pub mod status;
+
+pub mod events;
 
 pub mod doctor;

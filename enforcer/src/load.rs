@@ -3,7 +3,7 @@
 //! **Invariant:** every table is frozen before any program is attached, and a [`Programs`] that is
 //! dropped before it is pinned leaves nothing attached.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,10 +15,12 @@ use aya::programs::links::{CgroupAttachMode, FdLink, LinkError};
 use aya::programs::{CgroupSkb, CgroupSkbAttachType, CgroupSysctl, Iter, Lsm, Program, ProgramError};
 use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
 use bfp_bundle::identity::Executable;
+use bfp_bundle::image::NamedExecutable;
 use bfp_bundle::manifest::SectionKind;
 use bfp_bundle::verify::VerifiedBundle;
 
 use crate::canary::Canary;
+use crate::content;
 use crate::kfunc;
 use crate::offsets::Kernel;
 use crate::syscall;
@@ -30,7 +32,7 @@ pub const LEARNING_HOOK: &str = "inode_getattr";
 pub const LABELLING_HOOKS: [&str; 3] = ["task_alloc", "bprm_committed_creds", "socket_post_create"];
 
 /// The hooks that decide.
-pub const DECIDING_HOOKS: [&str; 9] = [
+pub const DECIDING_HOOKS: [&str; 11] = [
     "socket_create",
     "socket_connect",
     "socket_sendmsg",
@@ -40,6 +42,8 @@ pub const DECIDING_HOOKS: [&str; 9] = [
     "bprm_creds_from_file",
     "ptrace_access_check",
     "ptrace_traceme",
+    "mmap_file",
+    "file_mprotect",
 ];
 
 /// The hook by which splice and sendfile are judged where they do not ask `socket_sendmsg`.
@@ -60,7 +64,7 @@ pub const LABELS: &str = "LABELS";
 /// The labels of sockets, likewise.
 pub const SOCKETS: &str = "SOCKETS";
 
-/// The map of programs that hold an exclusive grant.
+/// The map of programs that hold an exclusive grant, or keep to their libraries.
 const GUARDED: &str = "GUARDED";
 
 /// The executables' map.
@@ -74,6 +78,9 @@ pub const INODES: &str = "INODES";
 
 /// The map that counts verdicts.
 pub const VERDICTS: &str = "VERDICTS";
+
+/// The ring of events.
+const EVENTS: &str = "EVENTS";
 
 /// The label of those that the policy does not name.
 const STRANGER: &str = "STRANGER";
@@ -201,11 +208,11 @@ pub fn load(object: &[u8], bundle: &VerifiedBundle<'_>, constants: &Constants<'_
         loader.map_max_entries(table, entries(table, count)?);
     }
     loader.map_max_entries(EXECUTABLES, entries(EXECUTABLES, bundle.executables().len())?);
-    loader.map_max_entries(INODES, entries(INODES, bundle.executables().len())?);
-    let pins = bundle.executables().iter().map(|executable| executable.pins.len()).sum();
-    loader.map_max_entries(DIGESTS, entries(DIGESTS, pins)?);
+    let contents = || content::pinned(bundle.executables());
+    loader.map_max_entries(INODES, entries(INODES, contents().count())?);
+    loader.map_max_entries(DIGESTS, entries(DIGESTS, contents().map(|content| content.pins.len()).sum())?);
 
-    let guarded: Vec<u64> = guarded(bundle).collect();
+    let guarded = guarded(bundle.executables());
     loader.map_max_entries(GUARDED, entries(GUARDED, guarded.len())?);
 
     let mut programs = Programs::new(loader.load(&directed(object, constants.kernel)?)?, constants.kernel);
@@ -215,8 +222,8 @@ pub fn load(object: &[u8], bundle: &VerifiedBundle<'_>, constants: &Constants<'_
         filled.map_err(|error| LoadError::Table { table, error })?;
     }
     let mut map: HashMap<&mut MapData, u64, u64> = programs.typed_map(GUARDED)?;
-    for program in guarded {
-        let added = map.insert(program, 1, 0);
+    for (program, flags) in guarded {
+        let added = map.insert(program, flags, 0);
         added.map_err(|error| LoadError::Table { table: GUARDED, error: io::Error::other(error) })?;
     }
     for table in [STRANGER, GUARDED] {
@@ -234,10 +241,17 @@ fn directed(object: &[u8], kernel: &Kernel) -> Result<Vec<u8>, LoadError> {
     kfunc::direct(object, kernel.fsverity_digest).ok_or(LoadError::Incomplete("call of bpf_get_fsverity_digest"))
 }
 
-/// The programs that hold an exclusive grant, each once.
-fn guarded(bundle: &VerifiedBundle<'_>) -> impl Iterator<Item = u64> {
-    let holds = bundle.executables().iter().filter(|executable| executable.flags & Executable::GUARDED != 0);
-    holds.map(|executable| executable.program).collect::<BTreeSet<_>>().into_iter()
+/// The programs that are guarded, and how.
+fn guarded(executables: &[NamedExecutable]) -> BTreeMap<u64, u64> {
+    let mut guarded = BTreeMap::new();
+    for executable in executables {
+        let libraries = if executable.libraries.is_some() { Executable::LIBRARIES } else { 0 };
+        let flags = executable.flags & Executable::GUARDED | libraries;
+        if flags != 0 {
+            *guarded.entry(executable.program).or_default() |= u64::from(flags);
+        }
+    }
+    guarded
 }
 
 /// Loads the programs over empty tables and lets go of them again: whether the kernel would take them.
@@ -317,7 +331,9 @@ impl Programs {
     /// A map of the programs.
     pub fn map(&self, name: &'static str) -> Result<&MapData, LoadError> {
         match self.ebpf.map(name) {
-            Some(Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::Unsupported(map)) => Ok(map),
+            Some(
+                Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::RingBuf(map) | Map::Unsupported(map),
+            ) => Ok(map),
             _ => Err(LoadError::Incomplete(name)),
         }
     }
@@ -388,7 +404,7 @@ impl Programs {
         Ok(())
     }
 
-    /// Pins what is attached, and the verdicts, in a folder of the BPF filesystem.
+    /// Pins what is attached, the verdicts and the events, in a folder of the BPF filesystem.
     pub fn pin(&mut self, folder: &Path) -> Result<(), LoadError> {
         for (hook, link) in std::mem::take(&mut self.links) {
             let path = folder.join(format!("link_{hook}"));
@@ -399,7 +415,10 @@ impl Programs {
             let pinned = syscall::pin(link.as_fd(), &path);
             pinned.map_err(|error| LoadError::PinLink { path, error })?;
         }
-        let path = folder.join("verdicts");
-        self.map(VERDICTS)?.pin(&path).map_err(|error| LoadError::Pin { path, error })
+        for (map, name) in [(VERDICTS, "verdicts"), (EVENTS, "events")] {
+            let path = folder.join(name);
+            self.map(map)?.pin(&path).map_err(|error| LoadError::Pin { path, error })?;
+        }
+        Ok(())
     }
 }

@@ -10,17 +10,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use bfp_bundle::identity::Part;
 use bfp_bundle::manifest::Need;
 use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Refusal, Trust, VerifiedBundle, verify};
 use bfp_enforcer::apply::{Applied, ApplyError, apply};
 use bfp_enforcer::doctor;
+use bfp_enforcer::events::{self, EventsError};
 use bfp_enforcer::pins::{Pins, PinsError, ROOT};
 use bfp_enforcer::status::{self, StatusError};
 use bfp_enforcer::trust::{self, TrustError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// What these programs enforce. A policy that needs more is refused, never weakened.
-const OFFERS: [Need; 3] = [Need::BpfLsm, Need::Verity, Need::RawSockets];
+const OFFERS: [Need; 4] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries];
 
 /// The programs for the kernel.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(env!("BFP_EBPF_OBJECT"));
@@ -39,6 +41,15 @@ enum Command {
     Apply(BundleArguments),
     /// Say what is enforced, and count its verdicts
     Status {
+        /// For people or for programs
+        #[arg(long, value_enum, default_value_t = Format::Human)]
+        format: Format,
+    },
+    /// Say what was refused, and what `audit` rules would refuse
+    Events {
+        /// Wait for more, until it is stopped
+        #[arg(long)]
+        follow: bool,
         /// For people or for programs
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
@@ -86,6 +97,8 @@ enum Failure {
     #[error(transparent)]
     Status(#[from] StatusError),
     #[error(transparent)]
+    Events(#[from] EventsError),
+    #[error(transparent)]
     Pins(#[from] PinsError),
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -103,7 +116,8 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Failure::Refused(_) | Failure::Apply(ApplyError::Revision(_)) => 3,
-            Failure::Apply(_) | Failure::Pins(_) | Failure::Status(_) => 4,
+            Failure::Events(EventsError::NothingEnforced) => 1,
+            Failure::Apply(_) | Failure::Pins(_) | Failure::Status(_) | Failure::Events(_) => 4,
             _ => 2,
         }
     }
@@ -113,6 +127,7 @@ impl Failure {
             Failure::Apply(error) => error.help(),
             Failure::Refused(error) => error.help(),
             Failure::Status(error) => error.help(),
+            Failure::Events(error) => error.help(),
             Failure::Pins(error) => error.help(),
             Failure::Trust(error) => error.help(),
             Failure::Unreadable { .. } | Failure::NotAFile(_) => "name the file that `bfpc build` wrote",
@@ -133,6 +148,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Apply(arguments) => apply_bundle(&arguments),
         Command::Status { format } => show_status(format),
+        Command::Events { follow, format } => show_events(follow, format),
         Command::Doctor { format } => return examine(format),
         Command::Remove => remove(),
         Command::Verify(arguments) => verify_bundle(&arguments),
@@ -153,16 +169,33 @@ fn main() -> ExitCode {
 fn apply_bundle(arguments: &BundleArguments) -> Result<String, Failure> {
     with_bundle(arguments, |bundle, now| {
         let Applied { about, impostors } = apply(PROGRAMS, bundle, now)?;
-        for path in impostors {
+        for impostor in impostors {
+            let path = &impostor.path;
+            let loss = match impostor.part {
+                Part::Program => "it holds no grants".to_owned(),
+                Part::Mapped => format!("`{}` cannot load it", impostor.program),
+            };
             // Where standard error is closed, the policy is enforced all the same.
             let _ = writeln!(
                 io::stderr(),
-                "bfp-enforcer: warning: the content of `{path}` is none that the policy pins: it holds no grants\n  \
+                "bfp-enforcer: warning: the content of `{path}` is none that the policy pins: {loss}\n  \
                  help: install the build that the policy names and enable fs-verity on it (`fsverity enable {path}`)"
             );
         }
         Ok(format!("policy `{}` revision {} is enforced\n", about.policy, about.revision))
     })
+}
+
+fn show_events(follow: bool, format: Format) -> Result<String, Failure> {
+    let line = match format {
+        Format::Human => events::to_text,
+        Format::Json => events::to_json,
+    };
+    match events::read(&mut io::stdout().lock(), line, follow) {
+        // Whoever read them has seen enough.
+        Err(EventsError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(String::new()),
+        read => Ok(read.map(|()| String::new())?),
+    }
 }
 
 fn verify_bundle(arguments: &BundleArguments) -> Result<String, Failure> {

@@ -9,8 +9,8 @@ use crate::json::quote;
 use crate::pins::{Pins, PinsError};
 
 /// The reasons in the order of their numbers (`bfp_bundle::decide::Reason`), and what they say. The last
-/// two are no reasons: see enforcer-ebpf/src/tables.rs, `AUDITED` and `DROPPED`.
-const REASONS: [(&str, &str); 10] = [
+/// three are no reasons: see enforcer-ebpf/src/tables.rs, `AUDITED`, `DROPPED` and `LOST`.
+pub(crate) const REASONS: [(&str, &str); 11] = [
     ("default", "allowed: no rule refuses"),
     ("granted", "allowed by a rule"),
     ("denied", "refused by `deny`"),
@@ -21,6 +21,7 @@ const REASONS: [(&str, &str); 10] = [
     ("fault", "refused: a table could not be read"),
     ("audited", "allowed, and an `audit` rule would refuse it (counted above too)"),
     ("dropped", "packets to elsewhere than what was judged"),
+    ("lost", "events that nobody read in time"),
 ];
 
 /// Why there is no answer.
@@ -134,7 +135,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// A time in seconds since 1970-01-01, as RFC 3339 writes it.
-fn utc(seconds: u64) -> String {
+pub(crate) fn utc(seconds: u64) -> String {
     let (mut days, rest) = (seconds / 86_400, seconds % 86_400);
     let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     // The Gregorian calendar repeats after 146 097 days.
@@ -162,7 +163,7 @@ mod tests {
     fn status(expires: Option<u64>) -> Status {
         let about =
             About { policy: "we\"b".to_owned(), revision: 3, manifest_digest: [0xab; 32], applied_at: 0, expires };
-        Status { about, verdicts: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], now: 1000 }
+        Status { about, verdicts: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], now: 1000 }
     }
 
     #[test]
@@ -196,6 +197,6 @@ mod tests {
     fn json_quotes_names_and_counts_every_reason() {
         let json = to_json(Some(&status(None)));
         assert!(json.starts_with("{\"version\":1,\"enforced\":true,\"policy\":\"we\\\"b\",\"revision\":3,"));
-        assert!(json.ends_with("\"fault\":8,\"audited\":9,\"dropped\":10}}\n"));
+        assert!(json.ends_with("\"fault\":8,\"audited\":9,\"dropped\":10,\"lost\":11}}\n"));
     }
 }

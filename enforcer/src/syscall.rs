@@ -2,13 +2,14 @@
 //!
 //! Each function is safe for every argument: sizes are compared with the map's own before the kernel is
 //! handed a pointer.
-#![expect(unsafe_code, reason = "bpf(2), mmap(2) and pidfd_open(2) take raw pointers; every use is in this file")]
+#![expect(unsafe_code, reason = "bpf(2), mmap(2), poll(2) and the like take raw pointers; every use is in this file")]
 
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use aya::maps::MapData;
 
@@ -39,6 +40,27 @@ fn bpf(command: libc::c_long, attributes: &Element) -> io::Result<()> {
     // `key` and `value` point to is as large as the map's keys and values, which the callers check.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<Element>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Waits until a descriptor can be read, or for a while.
+pub(crate) fn wait_readable(file: BorrowedFd<'_>, at_most: Duration) -> io::Result<()> {
+    let mut wanted = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let milliseconds = i32::try_from(at_most.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: one descriptor is announced, and `wanted` is one.
+    match unsafe { libc::poll(&raw mut wanted, 1, milliseconds) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// The nanoseconds since the machine was started, as `bpf_ktime_get_boot_ns` counts them.
+pub(crate) fn since_boot() -> io::Result<u64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is where the answer goes.
+    if unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64))
 }
 
 /// The part of `union bpf_attr` for new links.

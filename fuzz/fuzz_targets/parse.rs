@@ -66,9 +66,13 @@ impl Walk<'_> {
         self.inside(programs.span);
         match &programs.node {
             Programs::Any | Programs::Named(_) => {}
-            Programs::Path { path, verity } => {
+            Programs::Path { path, verity, libraries } => {
                 self.inside(path.span);
                 verity.iter().for_each(|pin| self.inside(pin.span));
+                for library in libraries.iter().flat_map(|libraries| &libraries.node) {
+                    self.inside(library.span);
+                    library.node.verity.iter().for_each(|pin| self.inside(pin.span));
+                }
             }
             Programs::Set(elements) => elements.iter().for_each(|element| self.programs(element)),
         }

@@ -168,6 +168,8 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::paren_open => "`(`",
         Rule::paren_close => "`)`",
         Rule::verity | Rule::verity_kw => "`verity`",
+        Rule::libraries | Rule::libraries_kw => "`libraries`",
+        Rule::library => "the path of a library in quotes",
         Rule::only_kw | Rule::second_only => "`only`",
         Rule::deny_kw => "`deny`",
         Rule::allow_kw => "`allow`",
@@ -269,6 +271,7 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
         "except" => return "`except` subtracts from a destination only".to_owned(),
         "with" => return "`with children` ends the declaration of a program".to_owned(),
         "verity" => return "`verity` follows a path in quotes".to_owned(),
+        "libraries" => return "`libraries { … }` follows a path in quotes and its `verity`".to_owned(),
         _ => {}
     }
     if wanted.contains(&"`}`") && wanted.contains(&"`,`") {
@@ -277,7 +280,7 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
     match place.rule {
         Rule::policy_line => "write `policy` and one name: `policy payments-kms`",
         Rule::program_line => {
-            "write `program signer = \"/usr/bin/signer\"`, with or without `verity …` and `with children`"
+            "write `program signer = \"/usr/bin/signer\"`, with or without `verity …`, `libraries { … }` and `with children`"
         }
         Rule::host_line => "write `host kms = kms.internal:443`, or a `{ set }` of destinations",
         Rule::default_line => "write `default allow` or `default deny`",

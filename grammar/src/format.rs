@@ -9,8 +9,8 @@ use crate::layout::{self, Comment, Item, List, Piece, Style};
 use crate::literal::quote;
 use crate::parse;
 use crate::syntax::{
-    Default, Destinations, Effect, Expectation, Expected, Host, Ports, Programs, Protocol, Quoted, Rule, Span, Spanned,
-    Statement, Test, Verity,
+    Default, Destinations, Effect, Expectation, Expected, Host, Library, Ports, Programs, Protocol, Quoted, Rule, Span,
+    Spanned, Statement, Test, Verity,
 };
 
 /// Formats the text of one file.
@@ -112,9 +112,19 @@ impl Speller<'_> {
         match &programs.node {
             Programs::Any => vec![text("*")],
             Programs::Named(name) => vec![text(name)],
-            Programs::Path { path, verity } => {
-                let place = Span { start: path.span.end, end: programs.span.end };
-                self.path(path, verity, place)
+            Programs::Path { path, verity, libraries } => {
+                let end = libraries.as_ref().map_or(programs.span.end, |libraries| libraries.span.start);
+                let mut pieces = self.path(path, verity, Span { start: path.span.end, end });
+                if let Some(libraries) = libraries {
+                    let items = libraries.node.iter().map(|library| {
+                        let Library { path, verity } = &library.node;
+                        let place = Span { start: path.span.end, end: library.span.end };
+                        (library.span, self.path(path, verity, place))
+                    });
+                    pieces.push(text(" libraries "));
+                    pieces.push(self.set(items, libraries.span));
+                }
+                pieces
             }
             Programs::Set(set) => {
                 vec![self.set(set.iter().map(|one| (one.span, self.programs(one))), programs.span)]

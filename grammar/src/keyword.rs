@@ -5,7 +5,7 @@ pub(crate) const STATEMENT_WORDS: &[&str] =
     &["policy", "program", "host", "only", "deny", "allow", "audit", "default", "include", "test", "accept"];
 
 /// The words that have a meaning inside a statement and can therefore not be declared either.
-const INNER_WORDS: &[&str] = &["except", "with", "verity", "ranges", "allowed", "denied"];
+const INNER_WORDS: &[&str] = &["except", "with", "verity", "libraries", "ranges", "allowed", "denied"];
 
 /// Whether a word begins a statement.
 pub(crate) fn begins_statement(word: &str) -> bool {

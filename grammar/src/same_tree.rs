@@ -1,8 +1,8 @@
 //! Whether two trees say the same, wherever it was written.
 
 use crate::syntax::{
-    Accept, Destinations, Expectation, HostDeclaration, Policy, Ports, ProgramDeclaration, Programs, Rule, Span,
-    Spanned, Statement, Test, Verity,
+    Accept, Destinations, Expectation, HostDeclaration, Library, Policy, Ports, ProgramDeclaration, Programs, Rule,
+    Span, Spanned, Statement, Test, Verity,
 };
 
 /// Whether two trees are equal but for the places of their nodes.
@@ -104,12 +104,21 @@ impl ForgetPlaces for Programs {
     fn forget_places(&mut self) {
         match self {
             Self::Any | Self::Named(_) => {}
-            Self::Path { path, verity } => {
+            Self::Path { path, verity, libraries } => {
                 path.forget_places();
                 verity.forget_places();
+                libraries.forget_places();
             }
             Self::Set(set) => set.forget_places(),
         }
+    }
+}
+
+impl ForgetPlaces for Library {
+    fn forget_places(&mut self) {
+        let Self { path, verity } = self;
+        path.forget_places();
+        verity.forget_places();
     }
 }
 

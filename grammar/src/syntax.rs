@@ -102,9 +102,20 @@ pub enum Programs {
         path: Quoted,
         /// The pinned contents; empty where the path alone identifies the program.
         verity: Vec<Spanned<Verity>>,
+        /// What else it may map for execution; `None` where that is anything.
+        libraries: Option<Spanned<Vec<Spanned<Library>>>>,
     },
     /// `{ signer, "/usr/bin/other" }`
     Set(Vec<Spanned<Programs>>),
+}
+
+/// `"/usr/lib/libc.so.6" verity sha256:…`, in `libraries { … }`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Library {
+    /// The path.
+    pub path: Quoted,
+    /// The pinned contents; a library without any is an error of a later stage.
+    pub verity: Vec<Spanned<Verity>>,
 }
 
 /// A pinned content.

@@ -11,7 +11,7 @@ use crate::literal::{self, HostWord};
 use crate::matcher::Rule;
 use crate::scan::MAX_DEPTH;
 use crate::syntax::{
-    Accept, Default, Destinations, Effect, Expectation, Expected, Host, HostDeclaration, Name, Ports,
+    Accept, Default, Destinations, Effect, Expectation, Expected, Host, HostDeclaration, Library, Name, Ports,
     ProgramDeclaration, Programs, Protocol, Quoted, Rule as PolicyRule, Span, Spanned, Verity,
 };
 
@@ -171,14 +171,15 @@ impl Reader<'_> {
                 Programs::Named(self.keep(name)?)
             }
             Rule::path => {
-                let (mut path, mut verity) = (None, Some(Vec::new()));
+                let (mut path, mut verity, mut libraries) = (None, Some(Vec::new()), Some(None));
                 for part in part.into_inner() {
                     match part.as_rule() {
                         Rule::quoted => path = self.quoted(part),
+                        Rule::libraries => libraries = self.libraries(part).map(Some),
                         _ => verity = self.verity(part),
                     }
                 }
-                Programs::Path { path: path?, verity: verity? }
+                Programs::Path { path: path?, verity: verity?, libraries: libraries? }
             }
             _ => Programs::Set(self.elements(part, Rule::programs, Self::programs)?),
         };
@@ -192,6 +193,26 @@ impl Reader<'_> {
         } else {
             Some(vec![self.pin(pins)?])
         }
+    }
+
+    fn libraries(&mut self, pair: Pair<'_>) -> Option<Spanned<Vec<Spanned<Library>>>> {
+        let span = self.span(&pair);
+        // None at all says something: the program maps nothing but itself.
+        let libraries = pair.into_inner().filter(|part| part.as_rule() == Rule::library);
+        let read: Vec<_> = libraries.map(|library| self.library(library)).collect();
+        Some(Spanned { node: read.into_iter().collect::<Option<_>>()?, span })
+    }
+
+    fn library(&mut self, pair: Pair<'_>) -> Option<Spanned<Library>> {
+        let span = self.span(&pair);
+        let (mut path, mut verity) = (None, Some(Vec::new()));
+        for part in pair.into_inner() {
+            match part.as_rule() {
+                Rule::quoted => path = self.quoted(part),
+                _ => verity = self.verity(part),
+            }
+        }
+        Some(Spanned { node: Library { path: path?, verity: verity? }, span })
     }
 
     fn pin(&mut self, pair: Pair<'_>) -> Option<Spanned<Verity>> {

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
 
+use super::CheckedPolicy;
 use super::{Concern, RotatingGrant, check};
 use crate::dns_name::DnsName;
+use crate::findings::Findings;
 use crate::load::load_text;
 use crate::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
-use crate::pipeline::Findings;
-use crate::policy::CheckedPolicy;
 use crate::resolve::resolve;
 use crate::source::Disk;
 

@@ -250,6 +250,14 @@ fn identities_are_compared_pin_by_pin() {
         told(&verity(&[&a]), &verity(&[&b])),
         format!("/bin/p has its grants as {b} too\n/bin/p has no grants as {a} any more\n")
     );
+    let loads = |libraries: &str| policy(&format!("verity {a} libraries {{ {libraries} }}"));
+    let libc = |pin: &str| format!("\"/lib/libc.so.6\" verity {pin}");
+    assert_eq!(told(&verity(&[&a]), &loads(&libc(&a))), "/bin/p loads no library now but those that are listed\n");
+    assert_eq!(told(&loads(""), &verity(&[&a])), "/bin/p may load any library now\n");
+    assert_eq!(
+        told(&loads(&libc(&a)), &loads(&libc(&b))),
+        format!("/bin/p may load /lib/libc.so.6 as {b} now\n/bin/p may not load /lib/libc.so.6 as {a} any more\n")
+    );
     let children = |more: &str| format!("program p = \"/bin/p\"{more}\nonly p -> 10.0.0.1\n");
     let (old, new) = (compiled(&children("")).1, compiled(&children(" with children")).1);
     let difference = compare(&old, &new);

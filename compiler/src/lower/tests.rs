@@ -12,6 +12,7 @@ use bfp_grammar::syntax::Span;
 use proptest::prelude::*;
 
 use super::lower;
+use crate::check::CheckedPolicy;
 use crate::model::{self, Answer, Asked, Process};
 use crate::policy::*;
 
@@ -101,9 +102,11 @@ pub(crate) fn policy() -> impl Strategy<Value = CheckedPolicy> {
                         name: (*path).to_owned(),
                         span: Span::default(),
                         pins: Vec::new(),
+                        libraries: None,
                         with_children,
                     })
                     .collect(),
+                strangers: Vec::new(),
                 rules,
                 default: if deny { Default::Deny(Span::default()) } else { Default::Allow },
                 names: std::collections::BTreeMap::new(),

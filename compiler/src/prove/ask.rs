@@ -12,8 +12,9 @@ use bfp_bundle::record::{Cell, NO_RULE, Node32, Node128, PairBucket, Policy, Pro
 use bfp_bundle::request::{Address, Request};
 
 use super::meaning::{Index, Meaning};
+use crate::check::CheckedPolicy;
 use crate::model::{self, Answer, Asked, Process, Weighed, identities};
-use crate::policy::{CheckedPolicy, Effect, Enforcement, ProgramIndex};
+use crate::policy::{Effect, Enforcement, ProgramIndex};
 
 /// A process, told twice: as the policy sees it, and as the kernel notes it.
 #[derive(Clone)]

@@ -9,8 +9,9 @@ use bfp_bundle::label::ProgramId;
 use bfp_bundle::record::{Cell, NO_RULE, Pair};
 
 use super::ProveError;
+use crate::check::CheckedPolicy;
 use crate::lower::program_id;
-use crate::policy::{CheckedPolicy, Effect, Enforcement, ProgramIndex, Rule, Subjects};
+use crate::policy::{Effect, Enforcement, ProgramIndex, Rule, Subjects};
 
 /// The executables are the policy's programs, and the table of programs knows each once.
 pub(super) fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Result<(), ProveError> {
@@ -46,6 +47,7 @@ pub(super) fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Res
             (executable.program == id, "its id is not the one of its path"),
             (executable.flags == flags, "what it passes on to what it starts"),
             (executable.pins == program.pins, "its fs-verity digests"),
+            (executable.libraries == program.libraries, "the libraries that it may map"),
             (known.get(&id) == Some(&1), "it does not stand once in the table of programs"),
         ];
         if let Some((_, what)) = checks.into_iter().find(|(right, _)| !right) {

@@ -10,13 +10,13 @@ use bfp_bundle::record::{BUCKET, Cell, FANOUT, NO_RULE, Pair, Policy, Step};
 use proptest::prelude::*;
 
 use super::{ProveError, prove};
+use crate::check::CheckedPolicy;
 use crate::check::check;
 use crate::load::load_text;
 use crate::lock::Lock;
 use crate::lower::lower;
 use crate::lower::tests::{answer, policy, processes, requests};
 use crate::model::{self, Answer, Asked, Process};
-use crate::policy::CheckedPolicy;
 use crate::resolve::resolve;
 use crate::source::Disk;
 
@@ -313,6 +313,7 @@ fn a_wrong_executable_is_caught() {
     assert_eq!(caught(&policy, 0..programs, |image, at| image.executables[*at].program ^= 1), programs);
     assert_eq!(caught(&policy, 0..programs, |image, at| image.executables[*at].path.push('2')), programs);
     assert_eq!(caught(&policy, 0..programs, |image, at| image.executables[*at].pins.push([0; 32])), programs);
+    assert_eq!(caught(&policy, 0..programs, |image, at| image.executables[*at].libraries = Some(Vec::new())), programs);
     assert_eq!(caught(&policy, 0..programs, |image, at| drop(image.executables.remove(*at))), programs);
     assert_eq!(caught(&policy, [0], |image, at| image.executables.push(image.executables[*at].clone())), 1);
 }

@@ -10,11 +10,11 @@ use bfp_bundle::label::Label;
 use proptest::prelude::*;
 
 use super::*;
+use crate::check::CheckedPolicy;
 use crate::compiled::{Compiled, Who};
 use crate::load::load_text;
 use crate::lock::Lock;
 use crate::pipeline::{self, Source};
-use crate::policy::CheckedPolicy;
 use crate::resolve::resolve;
 use crate::source::Disk;
 

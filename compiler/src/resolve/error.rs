@@ -253,7 +253,7 @@ pub enum ResolveError {
         span: Span,
     },
     /// One file, two identities.
-    #[error("`{path}` is named twice, with different pins or heirs")]
+    #[error("`{path}` is named twice, with different pins, libraries or heirs")]
     #[diagnostic(
         code(resolve::two_identities),
         help("declare the program once, with its `verity` and `with children`, and use that name everywhere")
@@ -267,6 +267,35 @@ pub enum ResolveError {
         /// Where it is named otherwise.
         #[label("and otherwise here")]
         second: Span,
+    },
+    /// A library that anybody could replace.
+    #[error("the library `{path}` is not pinned")]
+    #[diagnostic(
+        code(resolve::unpinned_library),
+        help("pin it: `\"{path}\" verity file(\"…\")`, or `verity sha256:…` as `fsverity digest` prints it")
+    )]
+    UnpinnedLibrary {
+        /// The path.
+        path: String,
+        /// Where.
+        #[label("no `verity` behind this")]
+        span: Span,
+    },
+    /// A list of libraries that an unpinned program would not keep to.
+    #[error("`{path}` lists its libraries but is not pinned itself")]
+    #[diagnostic(
+        code(resolve::libraries_of_unpinned),
+        help("write its `verity` between the path and `libraries`: a program of any content maps what it likes")
+    )]
+    LibrariesOfUnpinned {
+        /// The path.
+        path: String,
+        /// Where it stands.
+        #[label("no `verity` behind this")]
+        span: Span,
+        /// The list.
+        #[label("these are pinned")]
+        libraries: Span,
     },
     /// `program b = a with children`
     #[error("`with children` cannot be added to `{name}` under another name")]

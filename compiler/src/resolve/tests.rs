@@ -110,9 +110,21 @@ refused! {
     name_that_is_none_is_refused: "deny * -> { \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example\", \"-a-.example\" }";
     policy_without_a_rule_is_refused: "policy idle";
     one_file_with_two_identities: "program a = \"/a\" with children\ndeny { a, \"/a\" } -> 10.0.0.1";
+    libraries_that_are_not_pinned: "only \"/a\" libraries { \"/lib/b\", \"c\" } -> 10.0.0.1";
     audit_of_a_grant: "audit allow \"/a\" -> 10.0.0.1";
     ports_of_raw: "deny * -> raw:443";
     everyone_within_a_set_is_refused: "deny { *, \"/a\" } -> 10.0.0.1";
+}
+
+#[test]
+fn a_program_that_only_a_test_names_is_a_stranger() {
+    let tested =
+        "only \"/a\" -> 10.0.0.1\ntest \"t\" {\n    \"/b\" -> 10.0.0.1 denied\n    \"/a\" -> 10.0.0.1 allowed\n}\n";
+    let policy = resolved(tested);
+    let paths = |programs: &[crate::policy::Program]| programs.iter().map(|one| one.path.clone()).collect::<Vec<_>>();
+    assert_eq!((paths(&policy.programs), paths(&policy.strangers)), (vec!["/a".to_owned()], vec!["/b".to_owned()]));
+    assert_eq!(policy.tests[0].expectations[0].subjects, Subjects::Programs(vec![ProgramIndex(1)]));
+    assert_eq!(policy.program(ProgramIndex(1)).unwrap().path, "/b");
 }
 
 #[test]

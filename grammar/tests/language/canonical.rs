@@ -36,7 +36,7 @@ fn comments_stay_where_they_were() {
 fn comments_without_a_place_move_above() {
     check(
         "hoisted",
-        "host b = {\n  c except # why\n  d,\n  e: # the port\n  443, f:{80, # web\n 443}/tcp\n}\nprogram p = \"/p\" verity file( # built\n\"f\")\nhost r = ranges( # from aws\n \"r.json\", # file\n s = \"S3\" # filter\n):443\n",
+        "host b = {\n  c except # why\n  d,\n  e: # the port\n  443, f:{80, # web\n 443}/tcp\n}\nprogram p = \"/p\" verity file( # built\n\"f\")\nprogram q = \"/q\" verity { # pinned\nfile(\"f\")} libraries { # all\n\"/l\" verity file(\"l\"), # libc\n}\nhost r = ranges( # from aws\n \"r.json\", # file\n s = \"S3\" # filter\n):443\n",
     );
 }
 

@@ -27,6 +27,10 @@ forms! {
     program_pinned_by_several_digests:
         &pinned("program signer = \"/usr/bin/signer\" verity { sha256:HEX, sha256:HEX, file(\"dist/signer\"), }"),
     program_pinned_by_build_artifact: "program signer = \"/usr/bin/signer\" verity file(\"dist/signer\") with children",
+    program_with_pinned_libraries: &pinned(
+        "program signer = \"/usr/bin/signer\" verity sha256:HEX libraries { \"/lib/libc.so.6\" verity { sha256:HEX, file(\"libc\") }, \"/lib/ld.so\", } with children",
+    ),
+    program_that_maps_nothing_but_itself: &pinned("program signer = \"/usr/bin/signer\" verity sha256:HEX libraries { }"),
     program_with_children: "program backup = \"/usr/bin/restic\" with children",
     program_set: "program ci = { \"/usr/bin/cargo\", \"/usr/bin/rustc\", { other, * } }",
     path_with_escapes: r#"program odd = "/opt/a \"b\" \\ c\n\t#{""#,

@@ -44,12 +44,16 @@ fn pin() -> impl Strategy<Value = String> {
 }
 
 fn program() -> BoxedStrategy<String> {
-    let verity = prop_oneof![pin(), bracketed("{", pin(), "}")];
+    let verity = prop_oneof![pin(), bracketed("{", pin(), "}")].boxed();
+    let library = (quoted(), verity.clone()).prop_map(|(path, verity)| format!("{path} verity {verity}"));
+    let libraries = prop_oneof![1 => Just("{}".to_owned()), 3 => bracketed("{", library, "}")];
     let leaf = prop_oneof![
         2 => name(),
         1 => Just("*".to_owned()),
         2 => quoted(),
-        1 => (quoted(), verity).prop_map(|(path, verity)| format!("{path} verity {verity}")),
+        1 => (quoted(), verity.clone()).prop_map(|(path, verity)| format!("{path} verity {verity}")),
+        1 => (quoted(), verity, libraries)
+            .prop_map(|(path, verity, libraries)| format!("{path} verity {verity} libraries{libraries}")),
     ];
     leaf.boxed().prop_recursive(3, 16, 4, |inner| bracketed("{", inner, "}")).boxed()
 }
@@ -218,6 +222,7 @@ const WORDS: &[&str] = &[
     "with",
     "children",
     "verity",
+    "libraries",
     "ranges",
     "accept",
     "because",

@@ -117,16 +117,26 @@ impl Show<'_> {
         match &programs.node {
             Programs::Any => format!("Any{}", self.at(programs.span)),
             Programs::Named(name) => format!("Named {name}{}", self.at(programs.span)),
-            Programs::Path { path, verity } => {
-                let pins: Vec<String> = verity.iter().map(|pin| self.pin(pin)).collect();
-                let pins = if pins.is_empty() { String::new() } else { format!(" pinned [{}]", pins.join(", ")) };
-                format!("Path {}{pins}", self.text(path))
+            Programs::Path { path, verity, libraries } => {
+                let libraries = libraries.as_ref().map_or(String::new(), |libraries| {
+                    let each = libraries.node.iter().map(|library| {
+                        self.at(library.span);
+                        format!("{}{}", self.text(&library.node.path), self.pins(&library.node.verity))
+                    });
+                    format!(" libraries [{}]{}", each.collect::<Vec<_>>().join(", "), self.at(libraries.span))
+                });
+                format!("Path {}{}{libraries}", self.text(path), self.pins(verity))
             }
             Programs::Set(set) => {
                 let set: Vec<String> = set.iter().map(|one| self.programs(one)).collect();
                 format!("Set [{}]", set.join(", "))
             }
         }
+    }
+
+    fn pins(&self, pins: &[Spanned<Verity>]) -> String {
+        let pins: Vec<String> = pins.iter().map(|pin| self.pin(pin)).collect();
+        if pins.is_empty() { String::new() } else { format!(" pinned [{}]", pins.join(", ")) }
     }
 
     fn pin(&self, pin: &Spanned<Verity>) -> String {

@@ -130,20 +130,35 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The policy that pins the probe as the signer.
-const PINNED: &str = "fixtures/pinned/policy.bfp";
+/// The policies that pin the probe as the signer: alone, and with the libraries that it loads.
+const PINNED: [&str; 2] = ["policy", "libraries"];
+
+/// What the probe loads, where Debian has it.
+const LIBRARIES: [&str; 3] =
+    ["/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6", "/lib/x86_64-linux-gnu/libgcc_s.so.1"];
 
 /// Lays out /pinned for the guest: the probe of this machine is the build that its policy pins.
 fn pinned(programs: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
     let sources = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let policy = sources.path().join("policy.bfp");
-    fs::copy(PINNED, &policy).map_err(|error| format!("{PINNED}: {error}"))?;
-    let build = programs.join("probe");
-    fs::copy(&build, sources.path().join("signer")).map_err(|error| format!("{}: {error}", build.display()))?;
-    call(Command::new(bfpc).arg("lock").arg(&policy))?;
+    let put = |from: &Path, name: &str| {
+        fs::copy(from, sources.path().join(name)).map_err(|error| format!("{}: {error}", from.display()))
+    };
+    put(&programs.join("probe"), "signer")?;
+    put(&programs.join("probe-dynamic"), "signer-dynamic")?;
+    // The guest's are this machine's, which brings every program with its libraries.
+    for library in LIBRARIES.map(Path::new) {
+        put(library, &library.file_name().unwrap_or_default().to_string_lossy())?;
+    }
     let target = root.join("pinned");
     fs::create_dir_all(&target).map_err(|error| error.to_string())?;
-    call(Command::new(bfpc).arg("build").arg(policy).arg("-o").arg(target.join("policy.bfpb")).arg("--key").arg(key))
+    for name in PINNED {
+        let file = format!("{name}.bfp");
+        put(&Path::new("fixtures/pinned").join(&file), &file)?;
+        let (policy, bundle) = (sources.path().join(file), target.join(format!("{name}.bfpb")));
+        call(Command::new(bfpc).arg("lock").arg(&policy))?;
+        call(Command::new(bfpc).arg("build").arg(policy).arg("-o").arg(bundle).arg("--key").arg(key))?;
+    }
+    Ok(())
 }
 
 /// Lays out /attacks for the guest.

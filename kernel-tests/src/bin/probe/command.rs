@@ -21,11 +21,21 @@ pub(crate) enum Command {
     WaitThen(Box<Command>),
     Thread(Box<Command>),
     Fork(Box<Command>),
+    Times { count: u32, how: How, journey: Journey },
     Spawn { program: String, arguments: Vec<String> },
     Exec { program: String, arguments: Vec<String> },
     ExecFromMemory { program: String, arguments: Vec<String> },
+    Map(Mapped),
     InChroot { directory: String, rest: Box<Command> },
     InMountNamespace { source: String, target: String, rest: Box<Command> },
+}
+
+/// What is to be mapped for execution.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Mapped {
+    File(String),
+    Memory,
+    WrittenMemory,
 }
 
 impl Command {
@@ -34,6 +44,14 @@ impl Command {
         Ok(match word.as_str() {
             "wait-then" => Command::WaitThen(Box::new(Self::parse(rest)?)),
             "thread" => Command::Thread(Box::new(Self::parse(rest)?)),
+            "times" => match rest {
+                [count, how, rest @ ..] => Command::Times {
+                    count: count.parse().map_err(|_| format!("no number: `{count}`"))?,
+                    how: How::parse(how).ok_or_else(|| format!("no such way to send: `{how}`"))?,
+                    journey: journey(rest)?,
+                },
+                _ => return Err("`times` wants a number and a way to send".to_owned()),
+            },
             "fork" => Command::Fork(Box::new(Self::parse(rest)?)),
             "spawn" | "exec" | "exec-from-memory" => {
                 let (program, arguments) = rest.split_first().ok_or_else(|| format!("`{word}` wants a path"))?;
@@ -58,6 +76,12 @@ impl Command {
                 },
                 _ => return Err("`in-mount-namespace` wants a source and a target".to_owned()),
             },
+            "map-file" => match rest {
+                [file] => Command::Map(Mapped::File(file.clone())),
+                _ => return Err("`map-file` wants a path".to_owned()),
+            },
+            "map-memory" => Command::Map(Mapped::Memory),
+            "map-written-memory" => Command::Map(Mapped::WrittenMemory),
             "hold-tcp" => Command::Hold { to: journey(rest)?.to },
             "hammer" => Command::Hammer { to: journey(rest)?.to },
             how => Command::Send {
@@ -70,6 +94,9 @@ impl Command {
     pub(crate) fn run(self) -> ExitCode {
         match self {
             Command::Send { how, journey } => say(traffic::send(how, &journey)),
+            Command::Times { count, how, journey } => {
+                say((0..count).map(|_| traffic::send(how, &journey)).last().unwrap_or(Ok(())))
+            }
             Command::Hold { to } => hold(to),
             Command::Hammer { to } => hammer(to),
             Command::WaitThen(rest) => {
@@ -91,6 +118,12 @@ impl Command {
                 let error = surroundings::exec_from_memory(&program, &arguments);
                 cannot("exec from memory", errno_of(&error))
             }
+            Command::Map(Mapped::File(path)) => match std::fs::File::open(&path) {
+                Ok(file) => say(raw::map_executable(&file)),
+                Err(error) => cannot("open", errno_of(&error)),
+            },
+            Command::Map(Mapped::Memory) => say(raw::map_executable_memory()),
+            Command::Map(Mapped::WrittenMemory) => say(raw::make_written_memory_executable()),
             Command::InChroot { directory, rest } => match surroundings::enter_chroot(&directory) {
                 Ok(()) => rest.run(),
                 Err(errno) => cannot("chroot", errno),

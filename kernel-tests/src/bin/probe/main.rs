@@ -9,10 +9,12 @@
 //! probe HOW ADDRESS PORT [--bind ADDRESS] [--via ADDRESS:PORT]
 //! probe hammer ADDRESS PORT       # prints `ready`, tries until a line arrives on stdin, sums up
 //! probe hold-tcp ADDRESS PORT     # connects, then sends one byte for each line on stdin
+//! probe times N HOW ADDRESS PORT          # the answer to the last
 //! probe wait-then …               # prints `ready`, waits for a line on stdin, then does the rest
 //! probe fork … | thread …         # the rest in a forked process, or in a second thread
 //! probe spawn PATH ARG… | exec PATH ARG…
 //! probe exec-from-memory PATH ARG…        # runs a copy of PATH that only memory holds
+//! probe map-file PATH | map-memory | map-written-memory   # for execution
 //! probe in-chroot DIR … | in-mount-namespace SOURCE TARGET …
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its one line on stdout is what this program is for")]

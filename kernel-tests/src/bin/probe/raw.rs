@@ -1,8 +1,9 @@
-//! The three calls for which no safe wrapper exists: fork, unshare, and a send whose name has a
-//! family that no library builds. What always holds: this is the only file of the probe with
+//! The calls for which no safe wrapper exists: fork, unshare, a send whose name has a family that no
+//! library builds, and memory that may be executed. What always holds: this is the only file of the probe with
 //! `unsafe` in it.
 #![expect(unsafe_code, reason = "raw system calls that rustix does not wrap safely")]
 
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -59,6 +60,37 @@ pub(crate) fn sendto_unspec(socket: &OwnedFd, message: &[u8], address: Ipv4Addr,
         )
     };
     if sent < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Maps the first page of a file for execution.
+pub(crate) fn map_executable(file: &File) -> Result<(), Errno> {
+    map(libc::PROT_READ | libc::PROT_EXEC, libc::MAP_PRIVATE, file.as_raw_fd()).map(drop)
+}
+
+/// Maps a page of memory that no file backs, for execution.
+pub(crate) fn map_executable_memory() -> Result<(), Errno> {
+    map(libc::PROT_READ | libc::PROT_EXEC, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1).map(drop)
+}
+
+/// Maps a page that can be written, and lets it be executed from then on, as a JIT compiler does.
+pub(crate) fn make_written_memory_executable() -> Result<(), Errno> {
+    let page = map(libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)?;
+    // SAFETY: the page is mapped, and nothing else refers to it.
+    match unsafe { libc::mprotect(page, PAGE, libc::PROT_READ | libc::PROT_EXEC) } {
+        0 => Ok(()),
+        _ => Err(last_errno()),
+    }
+}
+
+const PAGE: usize = 4096;
+
+/// A new mapping of one page; it stays until the process ends.
+fn map(protection: libc::c_int, flags: libc::c_int, file: libc::c_int) -> Result<*mut libc::c_void, Errno> {
+    // SAFETY: the kernel chooses the place, so nothing that is mapped already is touched.
+    match unsafe { libc::mmap(std::ptr::null_mut(), PAGE, protection, flags, file, 0) } {
+        libc::MAP_FAILED => Err(last_errno()),
+        place => Ok(place),
+    }
 }
 
 fn last_errno() -> Errno {

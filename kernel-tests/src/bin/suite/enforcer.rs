@@ -44,13 +44,29 @@ pub(crate) fn status() -> Result<Ended, String> {
     run(&["status"])
 }
 
-/// How many requests the enforcer has counted that an `audit` rule would refuse.
-pub(crate) fn audited() -> Result<u64, String> {
+/// What nobody has read yet of what was refused, a line of JSON each.
+pub(crate) fn events() -> Result<Vec<String>, String> {
+    let ended = try_events()?;
+    ended.expect_code(0)?;
+    Ok(ended.stdout.lines().map(str::to_owned).collect())
+}
+
+pub(crate) fn try_events() -> Result<Ended, String> {
+    run(&["events", "--format", "json"])
+}
+
+/// A number that `status` tells under a name.
+pub(crate) fn counted(name: &str) -> Result<u64, String> {
     let ended = run(&["status", "--format", "json"])?;
     ended.expect_code(0)?;
-    let told = ended.stdout.split_once("\"audited\":").and_then(|(_, rest)| rest.split([',', '}']).next());
-    let count = told.and_then(|count| count.parse().ok());
-    count.ok_or_else(|| format!("`status` tells no count of audited requests: {}", ended.stdout))
+    let told = ended.stdout.split_once(&format!("\"{name}\":"));
+    let count = told.and_then(|(_, rest)| rest.split([',', '}']).next()?.parse().ok());
+    count.ok_or_else(|| format!("`status` tells no `{name}`: {}", ended.stdout))
+}
+
+/// How many requests the enforcer has counted that an `audit` rule would refuse.
+pub(crate) fn audited() -> Result<u64, String> {
+    counted("audited")
 }
 
 fn run(arguments: &[&str]) -> Result<Ended, String> {

@@ -1,5 +1,5 @@
 //! What no table can say: when a process started, where its file came from, what became of the
-//! enforcer. Every scenario but those of [`pinned`] works on one policy, fixtures/accept/signer-kms (the demo's): only
+//! enforcer. Every scenario but those of [`pinned`] and [`libraries`] works on one policy, fixtures/accept/signer-kms (the demo's): only
 //! /usr/bin/signer reaches the KMS, and it reaches nothing else.
 //!
 //! What enters: the folder with the bundles. What leaves: one check for each scenario. A scenario
@@ -8,8 +8,10 @@
 mod addresses;
 mod apply;
 mod bundle;
+mod events;
 pub(crate) mod host;
 mod identity;
+mod libraries;
 mod lifetime;
 mod pinned;
 
@@ -30,6 +32,8 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         bundle::SCENARIOS,
         apply::SCENARIOS,
         pinned::SCENARIOS,
+        libraries::SCENARIOS,
+        events::SCENARIOS,
     ]
     .into_iter()
     .flatten()

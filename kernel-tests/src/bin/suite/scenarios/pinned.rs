@@ -68,7 +68,7 @@ fn put_in_place(new: &Path, with_verity: bool) -> Result<(), String> {
     fs::rename(new, SIGNER).map_err(|error| format!("{SIGNER}: {error}"))
 }
 
-fn enable_verity(file: &Path) -> Result<(), String> {
+pub(super) fn enable_verity(file: &Path) -> Result<(), String> {
     let ended = Command::new("/bin/fsverity").arg("enable").arg(file).output();
     let ended = ended.map_err(|error| format!("cannot run fsverity: {error}"))?;
     if ended.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&ended.stderr).into_owned()) }
@@ -128,7 +128,7 @@ fn upgrade(host: &Host) -> Result<(), String> {
 }
 
 /// Whether the kernel has the function by which a program learns a digest.
-fn measures_at_exec() -> Result<bool, String> {
+pub(super) fn measures_at_exec() -> Result<bool, String> {
     let symbols = fs::read_to_string("/proc/kallsyms").map_err(|error| format!("/proc/kallsyms: {error}"))?;
     Ok(symbols.lines().any(|line| line.split_whitespace().nth(2) == Some("bpf_get_fsverity_digest")))
 }
@@ -163,6 +163,6 @@ fn no_verity_there(host: &Host) -> Result<(), String> {
     install(false)?;
     let ended = ended?;
     ended.expect_code(CANNOT_ENFORCE)?;
-    let sentence = "the content of the executable `/usr/bin/signer` cannot be measured";
+    let sentence = "the content of `/usr/bin/signer` cannot be measured";
     if ended.stderr.contains(sentence) { Ok(()) } else { Err(format!("seen `{}`", ended.stderr)) }
 }

@@ -1,0 +1,136 @@
+//! Events: what is refused is told to whoever reads the ring.
+//!
+//! Nothing waits for a reader. Where the ring is full, the event is counted as lost, and the refusal stands.
+
+use aya_ebpf::{
+    btf_maps::RingBuf,
+    helpers::generated::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_boot_ns,
+    },
+    macros::btf_map,
+};
+use bfp_bundle::{
+    decide::Verdict,
+    event::{Event, Kind},
+    label::Label,
+    record::NO_RULE,
+};
+
+use crate::tables::count_lost;
+
+/// About 3 200 events, of which each has a header of 8 bytes. The size is one of the map's: a power of two, and whole pages.
+const SIZE: usize = 256 * 1024;
+
+#[btf_map]
+static EVENTS: RingBuf<Event, SIZE> = RingBuf::new();
+
+/// The low half of an IPv4 address, as IPv6 has it.
+#[inline(always)]
+pub const fn mapped(address: u32) -> u64 {
+    0xffff_0000_0000 | address as u64
+}
+
+/// Where a request goes beside its address, and what kind of event it would be, in one argument.
+#[inline(always)]
+pub const fn about(kind: Kind, port: u32, ipproto: u32) -> u64 {
+    (kind as u64) << 32 | (ipproto as u64 & 0xffff) << 16 | port as u64 & 0xffff
+}
+
+/// Tells of a verdict on a request by the task that runs now, where it is worth it.
+#[inline(always)]
+pub fn tell_verdict(label: *const Label, high: u64, low: u64, about: u64, verdict: Verdict) {
+    if !verdict.is_allowed() || verdict.audited != NO_RULE {
+        tell_request(label, high, low, about, verdict.to_bits());
+    }
+}
+
+// Functions of their own, as those in `verdict` are: what they need of the stack is not added to what the
+// search needs.
+
+/// Tells of a request by the task that runs now, with its verdict as [`Verdict::to_bits`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell_request(label: *const Label, high: u64, low: u64, about: u64, verdict: u64) -> i32 {
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        count_lost();
+        return 0;
+    };
+    let verdict = Verdict::from_bits(verdict);
+    // SAFETY: the entry is as large as an event, and every member is written.
+    unsafe {
+        let event = entry.as_mut_ptr();
+        write(event, label, high, low, about, verdict);
+        if verdict.is_allowed() {
+            (*event).kind = Kind::Audited as u16;
+            (*event).rule = verdict.audited;
+        }
+        write_task(event);
+    }
+    entry.submit(0);
+    0
+}
+
+/// Tells of a packet. It may leave while any task runs, so none is named.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell_packet(label: *const Label, high: u64, low: u64, about: u64, verdict: u64) -> i32 {
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        count_lost();
+        return 0;
+    };
+    // SAFETY: the entry is as large as an event, and every member is written.
+    unsafe {
+        let event = entry.as_mut_ptr();
+        write(event, label, high, low, about, Verdict::from_bits(verdict));
+        (*event).process = 0;
+        (*event).user = 0;
+        (*event).thread = [0; 16];
+    }
+    entry.submit(0);
+    0
+}
+
+/// Tells of what no table decided.
+#[inline(always)]
+pub fn tell_of(label: *const Label, kind: Kind) {
+    let Some(mut entry) = EVENTS.reserve(0) else { return count_lost() };
+    // SAFETY: the entry is as large as an event, and every member is written.
+    unsafe {
+        let event = entry.as_mut_ptr();
+        write(event, label, 0, 0, about(kind, 0, 0), Verdict::FAULT);
+        write_task(event);
+    }
+    entry.submit(0);
+}
+
+/// What every event has.
+#[inline(always)]
+unsafe fn write(event: *mut Event, label: *const Label, high: u64, low: u64, about: u64, verdict: Verdict) {
+    // SAFETY: the callers' obligation; a label is in a map's memory where it is not null.
+    unsafe {
+        (*event).since_boot = bpf_ktime_get_boot_ns();
+        let (program, flags) = label.as_ref().map_or((0, 0), |label| (label.program, label.flags));
+        (*event).program = program;
+        (*event).label = flags;
+        (*event).high = high;
+        (*event).low = low;
+        (*event).rule = verdict.rule;
+        (*event).kind = (about >> 32) as u16;
+        (*event).reason = verdict.reason as u16;
+        (*event).protocol = (about >> 16) as u16;
+        (*event).port = about as u16;
+    }
+}
+
+/// The task that runs now.
+#[inline(always)]
+unsafe fn write_task(event: *mut Event) {
+    // SAFETY: the callers' obligation; the name has the room that the helper is told.
+    unsafe {
+        (*event).process = (bpf_get_current_pid_tgid() >> 32) as u32;
+        (*event).user = bpf_get_current_uid_gid() as u32;
+        (*event).thread = [0; 16];
+        // It leaves zeros where it fails.
+        bpf_get_current_comm((&raw mut (*event).thread).cast(), 16);
+    }
+}

@@ -1,0 +1,78 @@
+//! `mmap_file` and `file_mprotect`: a program whose libraries are pinned executes nothing else.
+//!
+//! The kernel maps the program's own file and its loader through the same hook, after it has committed the
+//! exec (fs/binfmt_elf.c, `load_elf_binary`), so the label is the new one by then.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    EbpfContext, bindings::task_struct, helpers::generated::bpf_probe_read_kernel, macros::lsm, programs::LsmContext,
+};
+use bfp_bundle::{event::Kind, identity::Part};
+
+use crate::{
+    content, guard,
+    kernel::Pointer,
+    labels::{self, current_label},
+    socket::refuse,
+};
+
+/// `PROT_WRITE` and `PROT_EXEC`, include/uapi/asm-generic/mman-common.h.
+const WRITE: u64 = 2;
+const EXECUTE: u64 = 4;
+
+#[lsm(hook = "mmap_file")]
+pub fn mmap_file(ctx: LsmContext) -> i32 {
+    // `(struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags)`
+    let earlier: i32 = ctx.arg(4);
+    let protection: u64 = ctx.arg(2);
+    if earlier != 0 || protection & EXECUTE == 0 {
+        return earlier;
+    }
+    let label = current_label();
+    if !guard::keeps_to_libraries(label) {
+        return 0;
+    }
+    // What is written to while it is executed is whatever was written.
+    if protection & WRITE != 0 || is_anonymous(&ctx) {
+        return refuse(Kind::Mapping);
+    }
+    let file: Pointer = ctx.arg(0);
+    // Newer kernels want to see this, older ones hold it for needless; see `is_anonymous`.
+    if file.is_null() {
+        return refuse(Kind::Mapping);
+    }
+    let task: *mut task_struct = labels::current();
+    // SAFETY: the first argument, which is not null, of the task that runs.
+    let is_listed = unsafe {
+        content::is_bound(file, label.program, Part::Mapped)
+            || content::is_pinned(task, file, label.program, Part::Mapped)
+    };
+    if is_listed { 0 } else { refuse(Kind::Mapping) }
+}
+
+#[lsm(hook = "file_mprotect")]
+pub fn file_mprotect(ctx: LsmContext) -> i32 {
+    // `(struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot)`
+    let earlier: i32 = ctx.arg(3);
+    let protection: u64 = ctx.arg(2);
+    if earlier != 0 || protection & EXECUTE == 0 {
+        return earlier;
+    }
+    // What a loader maps for execution it maps so at once.
+    if guard::keeps_to_libraries(current_label()) { refuse(Kind::Mapping) } else { 0 }
+}
+
+/// Whether memory without a file is mapped.
+///
+/// The verifier of kernels before 6.14 takes the argument for a file that is always there, and removes a
+/// test of it as needless. So the argument is read as a number, of which the verifier knows nothing.
+#[inline(always)]
+fn is_anonymous(ctx: &LsmContext) -> bool {
+    let mut file = MaybeUninit::<u64>::uninit();
+    // SAFETY: the arguments of a hook are an array of numbers of 64 bits; `file` is one.
+    unsafe {
+        let read = bpf_probe_read_kernel(file.as_mut_ptr().cast(), size_of::<u64>() as u32, ctx.as_ptr());
+        read != 0 || file.assume_init() == 0
+    }
+}

@@ -1,0 +1,303 @@
+//! What the kernel programs tell of refusals: records from a ring, as lines of text or of JSON.
+//!
+//! One reader at a time gets each event. Reading holds no lock, so a policy can be applied meanwhile; the
+//! reader goes on with the new one's ring.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv6Addr};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use aya::maps::{Map, MapData, MapError, RingBuf};
+use bfp_bundle::decide::Reason;
+use bfp_bundle::event::{Event, Kind};
+use bfp_bundle::label::Label;
+use bfp_bundle::record::NO_RULE;
+
+use crate::json::quote;
+use crate::pins::{Pins, PinsError};
+use crate::status::{REASONS, utc};
+use crate::syscall;
+
+/// Why there are no events.
+#[derive(Debug, thiserror::Error)]
+pub enum EventsError {
+    /// The pins.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    /// Nothing tells any.
+    #[error("nothing is enforced")]
+    NothingEnforced,
+    /// The ring.
+    #[error("the events cannot be read: {0}")]
+    Ring(#[from] MapError),
+    /// Waiting for the ring, or the clock.
+    #[error("the events cannot be waited for: {0}")]
+    Wait(io::Error),
+    /// Nobody reads what is printed.
+    #[error("the answer cannot be written: {0}")]
+    Output(io::Error),
+}
+
+impl EventsError {
+    /// What the person who reads the message can do.
+    pub fn help(&self) -> &'static str {
+        match self {
+            EventsError::Pins(error) => error.help(),
+            EventsError::NothingEnforced => "apply a policy first",
+            EventsError::Output(_) => "check where standard output goes",
+            _ => "check that this process runs as root",
+        }
+    }
+}
+
+/// How often a reader that waits looks whether another policy was applied.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Writes the events that nobody has read yet; with `follow`, those to come too, until it is stopped.
+pub fn read(output: &mut impl Write, format: impl Fn(&Event, u64) -> String, follow: bool) -> Result<(), EventsError> {
+    let mut place = newest()?.ok_or(EventsError::NothingEnforced)?;
+    loop {
+        let mut ring = RingBuf::try_from(Map::from_map_data(MapData::from_pin(&place)?)?)?;
+        loop {
+            let booted = booted_at().map_err(EventsError::Wait)?;
+            while let Some(record) = ring.next() {
+                if let Some(event) = decode(&record) {
+                    output.write_all(format(&event, booted).as_bytes()).map_err(EventsError::Output)?;
+                }
+            }
+            output.flush().map_err(EventsError::Output)?;
+            if !follow {
+                return Ok(());
+            }
+            syscall::wait_readable(ring.as_fd(), LOOK).map_err(EventsError::Wait)?;
+            match newest()? {
+                Some(now) if now != place => {
+                    place = now;
+                    break;
+                }
+                // Nothing is enforced for now, or the same as before.
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Where the ring of the policy that is enforced is pinned.
+fn newest() -> Result<Option<PathBuf>, PinsError> {
+    let Some(pins) = Pins::find()? else { return Ok(None) };
+    Ok(pins.generations()?.last().map(|number| pins.generation(*number).join("events")))
+}
+
+/// When the machine was started, in nanoseconds since 1970-01-01 UTC.
+fn booted_at() -> io::Result<u64> {
+    let since_boot = syscall::since_boot()?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(io::Error::other)?;
+    Ok(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).saturating_sub(since_boot))
+}
+
+/// Reads a record as `bfp_bundle::event::Event` lies in memory; `None` where it is none.
+fn decode(record: &[u8]) -> Option<Event> {
+    let mut rest = record;
+    let mut long = || Some(u64::from_ne_bytes(take(&mut rest)?));
+    let (since_boot, program, high, low) = (long()?, long()?, long()?, long()?);
+    let mut word = || Some(u32::from_ne_bytes(take(&mut rest)?));
+    let (process, user, rule, label) = (word()?, word()?, word()?, word()?);
+    let mut half = || Some(u16::from_ne_bytes(take(&mut rest)?));
+    let (kind, reason, port, protocol) = (half()?, half()?, half()?, half()?);
+    let thread = take(&mut rest)?;
+    let event =
+        Event { since_boot, program, high, low, process, user, rule, label, kind, reason, port, protocol, thread };
+    rest.is_empty().then_some(event)
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(*first)
+}
+
+/// What was refused, as a word, and as a part of a sentence.
+fn kind(number: u16) -> (&'static str, &'static str) {
+    match Kind::from_number(number) {
+        Some(Kind::Request) => ("request", "refused"),
+        Some(Kind::Audited) => ("audited", "allowed; an `audit` rule would refuse"),
+        Some(Kind::Raw) => ("raw", "refused a raw or packet socket, or a TUN device"),
+        Some(Kind::Packet) => ("packet", "dropped a packet"),
+        Some(Kind::Unjudged) => ("unjudged", "refused a socket or a name that cannot be judged"),
+        Some(Kind::Option) => ("option", "refused an option that puts another destination on the wire"),
+        Some(Kind::NoLabel) => ("no_label", "no memory for a label"),
+        Some(Kind::Access) => ("access", "refused access to a program with an exclusive grant"),
+        Some(Kind::Mapping) => ("mapping", "refused to map what is not pinned for the program"),
+        None => ("unknown", "unknown"),
+    }
+}
+
+/// Whether the tables decided.
+fn is_judged(event: &Event) -> bool {
+    let judged = [Kind::Request, Kind::Audited, Kind::Raw, Kind::Packet];
+    Kind::from_number(event.kind).is_some_and(|kind| judged.contains(&kind))
+}
+
+/// Why, as a word and in a sentence.
+fn reason(number: u16) -> (&'static str, &'static str) {
+    let sentence = match Reason::from_number(u8::try_from(number).unwrap_or(u8::MAX)) {
+        Reason::Default => "no rule refuses",
+        Reason::Granted => "a rule grants it",
+        Reason::Denied => "a rule denies it",
+        Reason::Exclusive => "only other programs may",
+        Reason::Confined => "outside of a program's confinement",
+        Reason::NotGranted => "no rule grants it",
+        Reason::Overflow => "too many restricted programs led to it",
+        Reason::Fault => "a table could not be read",
+    };
+    (REASONS.get(usize::from(number)).map_or("fault", |(word, _)| word), sentence)
+}
+
+/// The destination of a request, where the event has one.
+fn destination(event: &Event) -> Option<(IpAddr, String)> {
+    let has_one = [Kind::Request, Kind::Audited, Kind::Packet];
+    if !Kind::from_number(event.kind).is_some_and(|kind| has_one.contains(&kind)) {
+        return None;
+    }
+    let v6 = Ipv6Addr::from_bits(u128::from(event.high) << 64 | u128::from(event.low));
+    let address = v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4);
+    let protocol = match event.protocol {
+        6 => "tcp".to_owned(),
+        17 => "udp".to_owned(),
+        1 | 58 => "icmp".to_owned(),
+        other => other.to_string(),
+    };
+    Some((address, protocol))
+}
+
+/// The thread's name without what would change a line or a terminal.
+fn thread(event: &Event) -> String {
+    let name = event.thread.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// As a line for people.
+pub fn to_text(event: &Event, booted: u64) -> String {
+    let mut line = utc(booted.saturating_add(event.since_boot) / 1_000_000_000);
+    // Writing to a string cannot fail.
+    if event.process != 0 {
+        let _ = write!(line, "  {} (process {}, user {})", thread(event), event.process, event.user);
+    }
+    let _ = write!(line, "  {}", kind(event.kind).1);
+    match destination(event) {
+        Some((IpAddr::V4(address), protocol)) => drop(write!(line, " {address}:{}/{protocol}", event.port)),
+        Some((IpAddr::V6(address), protocol)) => drop(write!(line, " [{address}]:{}/{protocol}", event.port)),
+        None => {}
+    }
+    if is_judged(event) {
+        let _ = write!(line, ": {}", reason(event.reason).1);
+    }
+    if event.rule != NO_RULE {
+        let _ = write!(line, " (rule {})", u64::from(event.rule) + 1);
+    }
+    line.push('\n');
+    line
+}
+
+/// As a line of JSON. `version` rises when a field changes its meaning or goes.
+pub fn to_json(event: &Event, booted: u64) -> String {
+    let mut line = String::from("{\"version\":1,\"time\":");
+    quote(&mut line, &utc(booted.saturating_add(event.since_boot) / 1_000_000_000));
+    let _ = write!(line, ",\"since_boot_ns\":{},\"kind\":\"{}\"", event.since_boot, kind(event.kind).0);
+    if event.process != 0 {
+        let _ = write!(line, ",\"process\":{},\"user\":{},\"thread\":", event.process, event.user);
+        quote(&mut line, &thread(event));
+    }
+    let _ = write!(line, ",\"program_id\":\"{:016x}\"", event.program);
+    let _ = write!(line, ",\"proven\":{}", event.label & Label::PROVEN != 0);
+    if let Some((address, protocol)) = destination(event) {
+        let _ = write!(line, ",\"address\":\"{address}\",\"port\":{},\"protocol\":\"{protocol}\"", event.port);
+    }
+    if is_judged(event) {
+        let _ = write!(line, ",\"reason\":\"{}\"", reason(event.reason).0);
+    }
+    if event.rule != NO_RULE {
+        let _ = write!(line, ",\"rule\":{}", u64::from(event.rule) + 1);
+    }
+    line.push_str("}\n");
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+
+    fn event() -> Event {
+        Event {
+            since_boot: 5_000_000_000,
+            program: 7,
+            low: 0xffff_0a00_0001,
+            process: 42,
+            user: 1000,
+            rule: 2,
+            label: Label::PROVEN,
+            kind: Kind::Request as u16,
+            reason: Reason::Exclusive as u16,
+            port: 443,
+            protocol: 6,
+            thread: *b"cu\nrl\0\0\0\0\0\0\0\0\0\0\0",
+            ..Event::default()
+        }
+    }
+
+    #[test]
+    fn records_are_read_as_the_kernel_writes_them() {
+        let event = event();
+        let mut record = Vec::new();
+        for long in [event.since_boot, event.program, event.high, event.low] {
+            record.extend(long.to_ne_bytes());
+        }
+        for word in [event.process, event.user, event.rule, event.label] {
+            record.extend(word.to_ne_bytes());
+        }
+        for half in [event.kind, event.reason, event.port, event.protocol] {
+            record.extend(half.to_ne_bytes());
+        }
+        record.extend(event.thread);
+        assert_eq!(record.len(), Event::SIZE);
+        assert_eq!(decode(&record), Some(event));
+        assert_eq!(decode(record.split_last().unwrap().1), None);
+    }
+
+    #[test]
+    fn a_refusal_is_a_line() {
+        assert_eq!(
+            to_text(&event(), 0),
+            "1970-01-01T00:00:05Z  cu?rl (process 42, user 1000)  refused 10.0.0.1:443/tcp: only other programs may (rule 3)\n"
+        );
+        assert_eq!(
+            to_json(&event(), 0),
+            "{\"version\":1,\"time\":\"1970-01-01T00:00:05Z\",\"since_boot_ns\":5000000000,\"kind\":\"request\",\
+             \"process\":42,\"user\":1000,\"thread\":\"cu?rl\",\"program_id\":\"0000000000000007\",\"proven\":true,\
+             \"address\":\"10.0.0.1\",\"port\":443,\"protocol\":\"tcp\",\"reason\":\"exclusive\",\"rule\":3}\n"
+        );
+    }
+
+    #[test]
+    fn a_packet_names_no_process_and_a_mapping_no_destination() {
+        let packet = Event { process: 0, kind: Kind::Packet as u16, high: 0xfd00 << 48, low: 1, ..event() };
+        assert_eq!(
+            to_text(&packet, 0),
+            "1970-01-01T00:00:05Z  dropped a packet [fd00::1]:443/tcp: only other programs may (rule 3)\n"
+        );
+        let mapping = Event { kind: Kind::Mapping as u16, rule: NO_RULE, ..event() };
+        assert!(to_text(&mapping, 0).ends_with("refused to map what is not pinned for the program\n"));
+        assert!(!to_json(&mapping, 0).contains("address"));
+    }
+
+    #[test]
+    fn every_kind_has_a_word_of_its_own() {
+        let words: std::collections::BTreeSet<_> = Kind::ALL.iter().map(|known| kind(*known as u16).0).collect();
+        assert_eq!(words.len(), Kind::ALL.len());
+        assert_eq!(kind(0).0, "unknown");
+    }
+}
