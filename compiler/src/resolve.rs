@@ -469,7 +469,8 @@ impl<'a> Resolver<'a> {
         let written = name.node.as_str();
         if written == "raw" {
             if let Some(ports) = ports {
-                self.fail(ResolveError::RawPorts { span: ports.span });
+                let help = "write `raw`: it stands for every raw and packet socket".to_owned();
+                self.fail(ResolveError::RawPorts { help, span: ports.span });
             }
             return vec![Destination { addresses: Addresses::Raw, ports: PortRange::all() }];
         }
@@ -487,6 +488,11 @@ impl<'a> Resolver<'a> {
             if found.iter().any(|destination| destination.ports != PortRange::all()) {
                 let declared = declaration.destinations.span;
                 self.fail(ResolveError::PortsTwice { name: written.to_owned(), declared, span });
+            }
+            // Narrowed, it would still be every raw socket.
+            if found.iter().any(|destination| destination.addresses == Addresses::Raw) {
+                let help = format!("`{written}` holds `raw`: leave it out there, or the ports and the protocol here");
+                self.fail(ResolveError::RawPorts { help, span });
             }
             found.iter_mut().for_each(|destination| destination.ports.clone_from(&ranges));
         }

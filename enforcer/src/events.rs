@@ -156,8 +156,11 @@ fn reason(number: u16) -> (&'static str, &'static str) {
     (REASONS.get(usize::from(number)).map_or("fault", |(word, _)| word), sentence)
 }
 
-/// The destination of a request, where the event has one.
-fn destination(event: &Event) -> Option<(IpAddr, String)> {
+/// ICMP of both families, which has no ports.
+const ICMP: &str = "icmp";
+
+/// The destination of a request, where the event has one: its address, its port and its protocol.
+fn destination(event: &Event) -> Option<(IpAddr, u16, String)> {
     let has_one = [Kind::Request, Kind::Audited, Kind::Packet];
     if !Kind::from_number(event.kind).is_some_and(|kind| has_one.contains(&kind)) {
         return None;
@@ -167,10 +170,12 @@ fn destination(event: &Event) -> Option<(IpAddr, String)> {
     let protocol = match event.protocol {
         6 => "tcp".to_owned(),
         17 => "udp".to_owned(),
-        1 | 58 => "icmp".to_owned(),
+        1 | 58 => ICMP.to_owned(),
         other => other.to_string(),
     };
-    Some((address, protocol))
+    // A name has room for a port also where the protocol has none.
+    let port = if protocol == ICMP { 0 } else { event.port };
+    Some((address, port, protocol))
 }
 
 /// The thread's name without what would change a line or a terminal.
@@ -187,10 +192,12 @@ pub fn to_text(event: &Event, booted: u64) -> String {
         let _ = write!(line, "  {} (process {}, user {})", thread(event), event.process, event.user);
     }
     let _ = write!(line, "  {}", kind(event.kind).1);
-    match destination(event) {
-        Some((IpAddr::V4(address), protocol)) => drop(write!(line, " {address}:{}/{protocol}", event.port)),
-        Some((IpAddr::V6(address), protocol)) => drop(write!(line, " [{address}]:{}/{protocol}", event.port)),
-        None => {}
+    if let Some((address, port, protocol)) = destination(event) {
+        let _ = match address {
+            IpAddr::V4(address) => write!(line, " {address}"),
+            IpAddr::V6(address) => write!(line, " [{address}]"),
+        };
+        let _ = if protocol == ICMP { write!(line, "/{ICMP}") } else { write!(line, ":{port}/{protocol}") };
     }
     if is_judged(event) {
         let _ = write!(line, ": {}", reason(event.reason).1);
@@ -213,8 +220,8 @@ pub fn to_json(event: &Event, booted: u64) -> String {
     }
     let _ = write!(line, ",\"program_id\":\"{:016x}\"", event.program);
     let _ = write!(line, ",\"proven\":{}", event.label & Label::PROVEN != 0);
-    if let Some((address, protocol)) = destination(event) {
-        let _ = write!(line, ",\"address\":\"{address}\",\"port\":{},\"protocol\":\"{protocol}\"", event.port);
+    if let Some((address, port, protocol)) = destination(event) {
+        let _ = write!(line, ",\"address\":\"{address}\",\"port\":{port},\"protocol\":\"{protocol}\"");
     }
     if is_judged(event) {
         let _ = write!(line, ",\"reason\":\"{}\"", reason(event.reason).0);
@@ -292,6 +299,17 @@ mod tests {
         let mapping = Event { kind: Kind::Mapping as u16, rule: NO_RULE, ..event() };
         assert!(to_text(&mapping, 0).ends_with("refused to map what is not pinned for the program\n"));
         assert!(!to_json(&mapping, 0).contains("address"));
+    }
+
+    #[test]
+    fn icmp_has_no_port_whatever_the_call_named() {
+        for (number, high, low, place) in
+            [(1, 0, 0xffff_0a00_0001, "10.0.0.1/icmp"), (58, 0xfd00 << 48, 1, "[fd00::1]/icmp")]
+        {
+            let ping = Event { protocol: number, high, low, ..event() };
+            assert!(to_text(&ping, 0).contains(&format!("refused {place}: ")), "{}", to_text(&ping, 0));
+            assert!(to_json(&ping, 0).contains("\"port\":0,\"protocol\":\"icmp\""));
+        }
     }
 
     #[test]

@@ -323,8 +323,11 @@ pub enum ResolveError {
     },
     /// `raw:443`, `raw/icmp`
     #[error("`raw` has no ports and no protocol")]
-    #[diagnostic(code(resolve::raw_ports), help("write `raw`: it stands for every raw and packet socket"))]
+    #[diagnostic(code(resolve::raw_ports))]
     RawPorts {
+        /// What to write.
+        #[help]
+        help: String,
         /// The ports.
         #[label("nothing that could be checked")]
         span: Span,
