@@ -71,8 +71,25 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     Ok(all_passed)
 }
 
-/// What the attacks need that stock kernels have as modules.
-const MODULES: [&str; 3] = ["tun", "sctp", "l2tp_ip"];
+/// What attacks and scenarios need that stock kernels have as modules.
+const MODULES: [&str; 13] = [
+    "tun",
+    "sctp",
+    "l2tp_ip",
+    "veth",
+    "ip_gre",
+    "ipip",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_nat",
+    "binfmt_misc",
+    "btrfs",
+    "loop",
+    "overlay",
+];
+
+/// What the attacks use besides, and the set-up installs: an attack whose tool is missing fails.
+const TOOLS: [&str; 3] = ["/usr/sbin/ip", "/usr/sbin/nft", "/bin/bash"];
 
 /// How many guests run side by side.
 const AT_ONCE: usize = 2;
@@ -80,17 +97,35 @@ const AT_ONCE: usize = 2;
 fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, String> {
     let kernel = Kernel::find(series).map_err(|error| error.to_string())?;
     let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(1800)).tree(root, "/");
-    for name in ["bfp-enforcer", "probe", "probe-dynamic", "attacker", "suite"] {
+    for name in ["bfp-enforcer", "probe", "probe-dynamic", "attacker", "attacker-dynamic", "suite"] {
         guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
     }
     for module in MODULES {
         guest = guest.module(module);
     }
+    guest = guest.file(arguments.programs.join("misleading.so"), "/lib/misleading.so");
+    // Where libraries look for it, beside where programs do.
+    guest = guest.file("/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
+    for tool in TOOLS {
+        guest = guest.file(tool, tool);
+    }
     // The set-up installs it; where it is missing, the scenario that needs it fails.
     guest = guest.file("/usr/bin/strace", "/bin/strace").file("/usr/bin/fsverity", "/bin/fsverity");
+    guest = guest.file("/usr/sbin/mkfs.btrfs", "/bin/mkfs.btrfs");
     let filter = arguments.only.as_ref().map_or_else(String::new, |only| format!(" --only '{only}'"));
-    guest.run(&format!("suite{filter}")).map_err(|failure| format!("kernel {series}: {failure}"))
+    let failed = |failure| format!("kernel {series}: {failure}");
+    let mut outcome = guest.run(&format!("suite{filter}")).map_err(failed)?;
+    if arguments.only.as_ref().is_none_or(|only| WITHOUT_BPF.contains(only.as_str())) {
+        // The same kernel, booted so that it asks no BPF programs.
+        let lacking = guest.lsm("landlock,lockdown,yama,integrity").run("suite --without-bpf").map_err(failed)?;
+        outcome.status |= lacking.status;
+        outcome.output.extend(lacking.output);
+    }
+    Ok(outcome)
 }
+
+/// The pattern for the scenarios of such a kernel.
+const WITHOUT_BPF: &str = "suite --without-bpf";
 
 /// Lays out /bundles and /trust for the guest.
 fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
@@ -130,20 +165,30 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The policy that pins the probe as the signer.
-const PINNED: &str = "fixtures/pinned/policy.bfp";
+/// The policies that pin the probe as the signer.
+const PINNED: &str = "fixtures/pinned";
 
-/// Lays out /pinned for the guest: the probe of this machine is the build that its policy pins.
+/// Lays out /pinned for the guest: the probe of this machine is the build that its policies pin, and the next
+/// one is the same with one byte more.
 fn pinned(programs: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
     let sources = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let policy = sources.path().join("policy.bfp");
-    fs::copy(PINNED, &policy).map_err(|error| format!("{PINNED}: {error}"))?;
     let build = programs.join("probe");
-    fs::copy(&build, sources.path().join("signer")).map_err(|error| format!("{}: {error}", build.display()))?;
-    call(Command::new(bfpc).arg("lock").arg(&policy))?;
+    let mut bytes = fs::read(&build).map_err(|error| format!("{}: {error}", build.display()))?;
+    for name in ["signer", "signer-next"] {
+        fs::write(sources.path().join(name), &bytes).map_err(|error| error.to_string())?;
+        bytes.push(0);
+    }
     let target = root.join("pinned");
     fs::create_dir_all(&target).map_err(|error| error.to_string())?;
-    call(Command::new(bfpc).arg("build").arg(policy).arg("-o").arg(target.join("policy.bfpb")).arg("--key").arg(key))
+    for name in ["policy", "upgrade"] {
+        let (from, policy) =
+            (Path::new(PINNED).join(format!("{name}.bfp")), sources.path().join(format!("{name}.bfp")));
+        fs::copy(&from, &policy).map_err(|error| format!("{}: {error}", from.display()))?;
+        call(Command::new(bfpc).arg("lock").arg(&policy))?;
+        let bundle = target.join(format!("{name}.bfpb"));
+        call(Command::new(bfpc).arg("build").arg(policy).arg("-o").arg(bundle).arg("--key").arg(key))?;
+    }
+    Ok(())
 }
 
 /// Lays out /attacks for the guest.

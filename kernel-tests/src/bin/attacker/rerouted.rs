@@ -43,7 +43,7 @@ fn source_route_by_option(aim: &Aim) -> Result<(), Refused> {
     }
 }
 
-fn source_route_by_control_message(aim: &Aim) -> Result<(), Refused> {
+pub(crate) fn source_route_by_control_message(aim: &Aim) -> Result<(), Refused> {
     let control = sys::control(libc::IPPROTO_IP, IP_RETOPTS, &source_route(aim));
     let granted = Name::of(aim.granted);
     sys::sendmsg(&sys::open(aim)?, &Message::new(Some(&granted), &control), 0)

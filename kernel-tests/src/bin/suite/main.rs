@@ -11,6 +11,7 @@
 //! suite --only PATTERN   # what has PATTERN in its name
 //! suite --list           # the names
 //! suite --demo           # the table of the demo
+//! suite --without-bpf    # what holds under a kernel that is booted without BPF among its security modules
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its report on stdout is what this program is for")]
 
@@ -20,6 +21,7 @@ mod destination;
 mod enforcer;
 mod listeners;
 mod network;
+mod objects;
 mod programs;
 mod report;
 mod scenarios;
@@ -42,8 +44,13 @@ fn main() -> ExitCode {
         ["--only", pattern] => Some((*pattern).to_owned()),
         ["--list"] => return list(),
         ["--demo"] => return demonstrate(),
+        ["--without-bpf"] => {
+            let mut report = Report::new(None);
+            scenarios::run_without_bpf(Path::new(BUNDLES), &mut report);
+            return report.close();
+        }
         _ => {
-            eprintln!("usage: suite [--only PATTERN | --list | --demo]");
+            eprintln!("usage: suite [--only PATTERN | --list | --demo | --without-bpf]");
             return ExitCode::from(2);
         }
     };
