@@ -63,7 +63,7 @@ fn tunnel(aim: &Aim, kind: &str) -> Result<(), Refused> {
     shell(&format!(
         "ip=/usr/sbin/ip; $ip link add {name} type {kind} local 127.0.0.1 remote {far}
          echo 1 > /proc/sys/net/ipv6/conf/{name}/disable_ipv6; $ip link set {name} up
-         $ip address add 10.98.0.1/32 dev {name}; $ip route add {granted}/32 dev {name} src 10.98.0.1
+         $ip address add 10.98.0.1/32 dev {name}; $ip route add {granted}/32 dev {name} src 10.98.0.1"
     ))?;
     let outcome = through(aim, &name);
     shell(&format!("/usr/sbin/ip link del {name}"))?;

@@ -152,8 +152,7 @@ fn connect_to_oneself(aim: &Aim) -> Result<(), Refused> {
                 ioctl(&socket, libc::SIOCSIFADDR, &raw mut request)?;
             }
             IpAddr::V6(forbidden) => {
-                let mut own =
-                    libc::in6_ifreq { ifr6_addr: zeroed(), ifr6_prefixlen: 128, ifr6_ifindex: 1 };
+                let mut own = libc::in6_ifreq { ifr6_addr: zeroed(), ifr6_prefixlen: 128, ifr6_ifindex: 1 };
                 own.ifr6_addr.s6_addr = forbidden.octets();
                 ioctl(&socket, libc::SIOCSIFADDR, &raw mut own)?;
             }

@@ -101,11 +101,9 @@ pub(crate) fn enter_user_namespace(more: i32) -> Result<(), Refused> {
     // SAFETY: takes numbers.
     let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
     unshare(libc::CLONE_NEWUSER | more)?;
-    for (file, line) in [
-        ("setgroups", "deny".to_owned()),
-        ("uid_map", format!("0 {user} 1")),
-        ("gid_map", format!("0 {group} 1")),
-    ] {
+    for (file, line) in
+        [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {user} 1")), ("gid_map", format!("0 {group} 1"))]
+    {
         std::fs::write(format!("/proc/self/{file}"), line).map_err(Refused::io("write"))?;
     }
     Ok(())

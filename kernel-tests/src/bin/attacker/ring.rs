@@ -86,12 +86,18 @@ fn send_to(aim: &Aim, way: Way) -> Result<(), Refused> {
 /// The same without a call for the socket either, into the ring's own table.
 fn ring_socket(aim: &Aim) -> Result<(), Refused> {
     let name = Name::of(aim.forbidden);
-    let entry = opcode::Socket::new(aim.family(), aim.kind(), 0).file_index(types::DestinationSlot::try_from_slot_target(0).ok()).build();
+    let entry = opcode::Socket::new(aim.family(), aim.kind(), 0)
+        .file_index(types::DestinationSlot::try_from_slot_target(0).ok())
+        .build();
     let mut ring = IoUring::new(4).map_err(Refused::io("io_uring_setup"))?;
     ring.submitter().register_files(&[-1]).map_err(Refused::io("io_uring_register"))?;
     complete(&mut ring, "socket", entry)?;
     complete(&mut ring, "connect", opcode::Connect::new(types::Fixed(0), name.pointer(), name.length).build())?;
-    complete(&mut ring, "send", opcode::Send::new(types::Fixed(0), sys::MESSAGE.as_ptr(), sys::MESSAGE.len() as u32).build())
+    complete(
+        &mut ring,
+        "send",
+        opcode::Send::new(types::Fixed(0), sys::MESSAGE.as_ptr(), sys::MESSAGE.len() as u32).build(),
+    )
 }
 
 /// A message on a connected socket.

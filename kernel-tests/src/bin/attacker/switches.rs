@@ -145,7 +145,8 @@ struct Info {
 }
 
 fn info(object: &OwnedFd) -> Result<Info, Refused> {
-    let mut info = Info { kind: 0, id: 0, key_size: 0, value_size: 0, max_entries: 0, flags: 0, name: [0; 16], rest: [0; 16] };
+    let mut info =
+        Info { kind: 0, id: 0, key_size: 0, value_size: 0, max_entries: 0, flags: 0, name: [0; 16], rest: [0; 16] };
     let mut attributes = [0; 16];
     attributes[0] = both(object.as_raw_fd() as u32, size_of::<Info>() as u32);
     attributes[1] = (&raw mut info).expose_provenance() as u64;

@@ -205,7 +205,8 @@ fn leave_own_file() -> Result<(), Refused> {
     let mut parts = Vec::new();
     for line in maps.lines().filter(|line| line.ends_with(&*own)) {
         let mut words = line.split_whitespace();
-        let (from, to) = words.next().and_then(|word| word.split_once('-')).ok_or(Refused::new("maps", libc::EINVAL))?;
+        let (from, to) =
+            words.next().and_then(|word| word.split_once('-')).ok_or(Refused::new("maps", libc::EINVAL))?;
         let rights = words.next().unwrap_or_default();
         let right = |letter, flag| if rights.contains(letter) { flag } else { 0 };
         let protection = right('r', libc::PROT_READ) | right('w', libc::PROT_WRITE) | right('x', libc::PROT_EXEC);
@@ -259,12 +260,23 @@ fn exe_file_by_map(aim: &Aim) -> Result<(), Refused> {
     let signer = fs::File::open(SIGNER).map_err(Refused::io("open"))?;
     // proc(5): what the fields of `stat` are, from the state on, which is the third.
     let stat = fs::read_to_string("/proc/self/stat").map_err(Refused::io("open"))?;
-    let fields: Vec<u64> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().map(|word| word.parse().unwrap_or(0)).collect();
+    let fields: Vec<u64> =
+        stat.rsplit(')').next().unwrap_or_default().split_whitespace().map(|word| word.parse().unwrap_or(0)).collect();
     let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
     // SAFETY: asks where the heap ends.
     let heap_end = unsafe { libc::sbrk(0) } as u64;
     let places = [
-        field(26), field(27), field(45), field(46), field(47), heap_end, field(28), field(48), field(49), field(50), field(51),
+        field(26),
+        field(27),
+        field(45),
+        field(46),
+        field(47),
+        heap_end,
+        field(28),
+        field(48),
+        field(49),
+        field(50),
+        field(51),
     ];
     leave_own_file()?;
     let map = Map { places, auxiliary: 0, auxiliary_size: 0, exe_file: signer.as_raw_fd() as u32 };
