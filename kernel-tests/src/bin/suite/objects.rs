@@ -36,10 +36,21 @@ impl Objects {
 
     /// Whether nothing came to be since, but for what is about to go.
     pub(crate) fn are_all(&self) -> Result<(), String> {
+        self.are_all_of(&[""])
+    }
+
+    /// Whether nothing came to be that could decide anything.
+    pub(crate) fn are_all_that_decide(&self) -> Result<(), String> {
+        self.are_all_of(&["program", "link"])
+    }
+
+    /// Of those whose names begin so.
+    fn are_all_of(&self, kinds: &[&str]) -> Result<(), String> {
         let started = Instant::now();
         loop {
             let now = Objects::read()?;
-            let left: Vec<&str> = now.0.difference(&self.0).map(String::as_str).collect();
+            let new = now.0.difference(&self.0).map(String::as_str);
+            let left: Vec<&str> = new.filter(|name| kinds.iter().any(|kind| name.starts_with(kind))).collect();
             if left.is_empty() {
                 return Ok(());
             }

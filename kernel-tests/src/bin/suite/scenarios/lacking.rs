@@ -136,17 +136,18 @@ fn without_locked_memory(host: &Host) -> Result<(), String> {
 }
 
 /// From far too little memory up to enough: at every step the policy is either enforced or nothing is left.
-/// Where the kernel kills the enforcer it cannot say a word.
+/// An enforcer that the kernel kills cannot say a word, nor take its folder of pins away: then nothing is left
+/// that decides, and `remove` takes the rest.
 fn with_little_memory(host: &Host) -> Result<(), String> {
     const CGROUP: &str = "/sys/fs/cgroup/bfp-small";
-    const STEP_KIB: u64 = 512;
+    const STEP_KIB: u64 = 1024;
     host.unenforced()?;
     let write = |file: &str, value: &str| fs::write(file, value).map_err(|error| format!("{file}: {error}"));
     write("/sys/fs/cgroup/cgroup.subtree_control", "+memory")?;
     fs::create_dir_all(CGROUP).map_err(|error| format!("{CGROUP}: {error}"))?;
     let before = Objects::read()?;
     let (mut refusals, mut enough) = (0, false);
-    for step in 1..=128 {
+    for step in 1..=64 {
         write(&format!("{CGROUP}/memory.max"), &format!("{}", step * STEP_KIB * 1024))?;
         let ended = apply_where(&host.bundle, &format!("echo $$ > {CGROUP}/cgroup.procs"))?;
         if ended.expect_code(0).is_ok() {
@@ -155,7 +156,10 @@ fn with_little_memory(host: &Host) -> Result<(), String> {
             break;
         }
         refusals += 1;
-        if !ended.is_killed() {
+        if ended.is_killed() {
+            before.are_all_that_decide().map_err(|left| format!("at {} KiB: {left}", step * STEP_KIB))?;
+            enforcer::remove()?;
+        } else {
             says(&ended, "", "memory").map_err(|difference| format!("at {} KiB: {difference}", step * STEP_KIB))?;
         }
         before.are_all().map_err(|left| format!("at {} KiB: {left}", step * STEP_KIB))?;
