@@ -28,6 +28,9 @@ struct Arguments {
     /// Run only what has this in its name
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
+    /// Run only what holds under a kernel that is booted without BPF among its security modules
+    #[arg(long, conflicts_with = "only")]
+    without_bpf: bool,
     /// Print what passed too
     #[arg(long)]
     verbose: bool,
@@ -114,18 +117,19 @@ fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, Str
     guest = guest.file("/usr/sbin/mkfs.btrfs", "/bin/mkfs.btrfs");
     let filter = arguments.only.as_ref().map_or_else(String::new, |only| format!(" --only '{only}'"));
     let failed = |failure| format!("kernel {series}: {failure}");
+    let lacking = guest.clone().lsm("landlock,lockdown,yama,integrity");
+    let run_lacking = || lacking.run("suite --without-bpf").map_err(failed);
+    if arguments.without_bpf {
+        return run_lacking();
+    }
     let mut outcome = guest.run(&format!("suite{filter}")).map_err(failed)?;
-    if arguments.only.as_ref().is_none_or(|only| WITHOUT_BPF.contains(only.as_str())) {
-        // The same kernel, booted so that it asks no BPF programs.
-        let lacking = guest.lsm("landlock,lockdown,yama,integrity").run("suite --without-bpf").map_err(failed)?;
+    if arguments.only.is_none() {
+        let lacking = run_lacking()?;
         outcome.status |= lacking.status;
         outcome.output.extend(lacking.output);
     }
     Ok(outcome)
 }
-
-/// The pattern for the scenarios of such a kernel.
-const WITHOUT_BPF: &str = "suite --without-bpf";
 
 /// Lays out /bundles and /trust for the guest.
 fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {

