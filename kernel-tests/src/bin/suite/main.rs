@@ -44,11 +44,7 @@ fn main() -> ExitCode {
         ["--only", pattern] => Some((*pattern).to_owned()),
         ["--list"] => return list(),
         ["--demo"] => return demonstrate(),
-        ["--without-bpf"] => {
-            let mut report = Report::new(None);
-            scenarios::run_without_bpf(Path::new(BUNDLES), &mut report);
-            return report.close();
-        }
+        ["--without-bpf"] => return run_without_bpf(),
         _ => {
             eprintln!("usage: suite [--only PATTERN | --list | --demo | --without-bpf]");
             return ExitCode::from(2);
@@ -66,6 +62,15 @@ fn main() -> ExitCode {
     }
     scenarios::run(Path::new(BUNDLES), &mut report);
     attacks::run(&mut report);
+    report.close()
+}
+
+fn run_without_bpf() -> ExitCode {
+    let mut report = Report::new(None);
+    match network::make_every_address_local() {
+        Ok(()) => scenarios::run_without_bpf(Path::new(BUNDLES), &mut report),
+        Err(complaint) => report.check("every address is local", Err(complaint)),
+    }
     report.close()
 }
 
