@@ -46,6 +46,9 @@ busybox busybox-static
 mke2fs e2fsprogs
 fsverity fsverity
 strace strace
+mkfs.btrfs btrfs-progs
+ip iproute2
+nft nftables
 openssl openssl
 setpriv util-linux
 ldd libc-bin

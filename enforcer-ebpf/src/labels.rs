@@ -11,6 +11,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use bfp_bundle::{
+    decide::Tables,
     identity::{Directory, Executable, ExecutableKey, NAME_SIZE, Part},
     label::{Label, ProgramId, Proof},
 };
@@ -19,6 +20,7 @@ use crate::{
     content,
     kernel::{self, Pointer, member},
     storage::{Missing, TaskStorage},
+    tables::Maps,
 };
 
 /// The labels. One map for all policies that follow each other: it is pinned, and outlives the programs.
@@ -108,7 +110,7 @@ pub unsafe fn note_running(label: &mut Label, task: Pointer) {
 
 /// Whether what a task executes can be told by its file.
 ///
-/// Not while a tracer drives it. Not in a user namespace: there, whoever made it can mount libraries of
+/// Not while a tracer drives it, or a supervisor answers its system calls. Not in a user namespace: there, whoever made it can mount libraries of
 /// their own in the loader's way, and (for a process that was already running) forge `exe_file`.
 ///
 /// # Safety
@@ -127,8 +129,38 @@ unsafe fn proof(task: Pointer) -> Proof {
             return Proof::NameOnly;
         }
         let level: i32 = member(namespace, &kernel::user_namespace__level);
-        if traced == 0 && level == 0 { Proof::Proven } else { Proof::NameOnly }
+        if traced == 0 && level == 0 && !is_supervised(task) { Proof::Proven } else { Proof::NameOnly }
     }
+}
+
+/// More seccomp filters than a service has.
+const FILTERS_MAX: u32 = 32;
+
+/// Whether one of a task's seccomp filters leaves system calls to a supervisor, who can have the loader open
+/// another library (kernel/seccomp.c, `seccomp_do_user_notification`). Anyone may be that of what they start.
+///
+/// # Safety
+/// `task` is a `struct task_struct *` to the verifier.
+#[inline(always)]
+unsafe fn is_supervised(task: Pointer) -> bool {
+    // SAFETY: the caller's obligation, and the members are what their names say.
+    unsafe {
+        let seccomp = kernel::member_address(task, &kernel::task_struct__seccomp);
+        let mut filter: Pointer = member(seccomp, &kernel::seccomp__filter);
+        let mut left = FILTERS_MAX;
+        while left != 0 {
+            if filter.is_null() {
+                return false;
+            }
+            let supervisor: Pointer = member(filter, &kernel::seccomp_filter__notif);
+            if !supervisor.is_null() {
+                return true;
+            }
+            filter = member(filter, &kernel::seccomp_filter__prev);
+            left = Maps::opaque(left - 1);
+        }
+    }
+    true
 }
 
 /// Whether the policy restricts whoever executes `file`.

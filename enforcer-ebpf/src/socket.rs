@@ -21,6 +21,10 @@ const AF_UNSPEC: u16 = 0;
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+const AF_NETLINK: u16 = 16;
+const AF_PACKET: u16 = 17;
+const AF_ALG: u16 = 38;
+const AF_XDP: u16 = 44;
 
 /// The low half of ::ffff:0.0.0.0.
 const MAPPED_UNSPECIFIED: u64 = 0xffff_0000_0000;
@@ -167,7 +171,8 @@ pub unsafe fn note_use(sk: Pointer) -> i32 {
     -ENOMEM
 }
 
-/// Judges the peer of a connected socket; 0 or a negative errno.
+/// Judges the peer of a connected socket; 0 or a negative errno. What has no peer that could be judged is judged
+/// as at its making (`socket_create`), since it may have been handed on.
 #[inline(always)]
 unsafe fn judge_peer(sk: Pointer) -> i32 {
     // SAFETY: the caller's obligation; `struct sock` begins with its `struct sock_common`.
@@ -184,6 +189,9 @@ unsafe fn judge_peer(sk: Pointer) -> i32 {
                 let [high, low] = address.map(u64::from_be);
                 if high | low == 0 { 0 } else { judge_v6(sk, high, low, port) }
             }
+            AF_UNIX | AF_NETLINK | AF_ALG => 0,
+            AF_PACKET | AF_XDP => verdict::errno(verdict::judge_raw(labels::of(labels::current(), Missing::Leave))),
+            _ if labels::current_label().is_governed() => -EPERM,
             _ => 0,
         }
     }

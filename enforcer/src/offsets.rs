@@ -8,10 +8,14 @@ use crate::btf::{Btf, Shape};
 /// A global, `STRUCT__MEMBER`, and what the programs take its member for.
 type Expectation = (&'static str, Shape);
 
-const EXPECTED: [Expectation; 26] = [
+const EXPECTED: [Expectation; 30] = [
     ("task_struct__mm", Shape::Pointer),
     ("task_struct__cred", Shape::Pointer),
     ("task_struct__ptrace", Shape::Number(4)),
+    ("task_struct__seccomp", Shape::Inside(16)),
+    ("seccomp__filter", Shape::Pointer),
+    ("seccomp_filter__prev", Shape::Pointer),
+    ("seccomp_filter__notif", Shape::Pointer),
     ("cred__user_ns", Shape::Pointer),
     ("user_namespace__level", Shape::Number(4)),
     ("mm_struct__exe_file", Shape::Pointer),

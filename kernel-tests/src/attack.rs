@@ -16,22 +16,49 @@ pub struct Entry {
     pub title: String,
     /// How it works.
     pub how: String,
-    /// Who tries it, and the errno that each must see; `silence` where the kernel tells the attacker
-    /// nothing.
-    pub refusals: BTreeMap<Attacker, String>,
+    /// Who tries it, and what must come of it.
+    expected: Vec<(Who, Expectation)>,
     /// As whom.
     pub users: Vec<User>,
     /// Over what.
     pub targets: Vec<Target>,
     /// What shows, without a policy, that it works.
-    pub shows: Shows,
-    /// What shows instead under kernels of a series that lack the thing.
-    pub shows_on: BTreeMap<String, String>,
+    shows: Shows,
+    /// What shows instead for some, such as those under kernels that lack the thing.
+    shows_on: Vec<(Who, String)>,
     /// Whether it needs a signer that runs and holds a connection.
     pub victim: bool,
     /// Whether a stranger begins it, and starts the attacker.
     pub begun_by_a_stranger: bool,
+    /// Whether the signer is linked to its libraries when it starts.
+    pub dynamic_signer: bool,
+    /// Whether it can leave the policy, or what the policy stands on, other than it was.
+    pub unsettles: bool,
     technique: Option<String>,
+}
+
+/// The series of kernels under which every row is tried, the oldest first.
+pub const SERIES: [&str; 4] = ["6.1", "6.12", "6.18", "7.3"];
+
+/// For whom something holds: an attacker, a user, a series of kernels, or several of these. In a file it is
+/// written `stranger as root on 6.1`; what is left out is anyone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Who {
+    attacker: Option<Attacker>,
+    user: Option<User>,
+    series: Option<String>,
+}
+
+/// What must come of an attack while the policy is enforced.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Expectation {
+    /// The attacker sees this errno, and no packet is on its way; `silence` where the kernel tells the
+    /// attacker nothing.
+    Refused(String),
+    /// It works: a limit that is stated, and why it is one.
+    GetsThrough(String),
+    /// Nobody tries it, and why.
+    NotTried(String),
 }
 
 /// Who attacks.
@@ -80,7 +107,12 @@ pub enum Shows {
 struct File {
     title: String,
     how: String,
-    refused: BTreeMap<Attacker, String>,
+    #[serde(default)]
+    refused: BTreeMap<String, String>,
+    #[serde(default)]
+    gets_through: BTreeMap<String, String>,
+    #[serde(default)]
+    not_tried: BTreeMap<String, String>,
     users: Vec<User>,
     targets: Vec<Target>,
     shows: Option<String>,
@@ -90,30 +122,96 @@ struct File {
     victim: bool,
     #[serde(default)]
     begun_by_a_stranger: bool,
+    #[serde(default)]
+    dynamic_signer: bool,
+    #[serde(default)]
+    unsettles: bool,
     technique: Option<String>,
 }
 
+/// The series of a kernel's release: `6.1` of `6.1.0-50-cloud-amd64`.
+#[must_use]
+pub fn series_of(release: &str) -> String {
+    release.split('.').take(2).collect::<Vec<_>>().join(".")
+}
+
+impl Who {
+    fn parse(text: &str) -> Result<Who, String> {
+        let mut who = Who::default();
+        let mut words = text.split_whitespace();
+        while let Some(word) = words.next() {
+            match word {
+                "app" => who.attacker = Some(Attacker::App),
+                "stranger" => who.attacker = Some(Attacker::Stranger),
+                "as" => who.user = words.next().and_then(User::parse),
+                "on" => who.series = words.next().filter(|series| SERIES.contains(series)).map(str::to_owned),
+                _ => return Err(format!("`{text}` is nobody: write `stranger as root on 6.1`, or a part of it")),
+            }
+        }
+        if who.to_words() == text.split_whitespace().collect::<Vec<_>>().join(" ") {
+            Ok(who)
+        } else {
+            Err(format!("`{text}` is nobody: write `stranger as root on 6.1`, or a part of it"))
+        }
+    }
+
+    fn to_words(&self) -> String {
+        let attacker = self.attacker.map(|attacker| attacker.to_string());
+        let user = self.user.map(|user| format!("as {user}"));
+        let series = self.series.as_ref().map(|series| format!("on {series}"));
+        [attacker, user, series].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    fn is(&self, attacker: Attacker, user: User, series: &str) -> bool {
+        self.attacker.is_none_or(|it| it == attacker)
+            && self.user.is_none_or(|it| it == user)
+            && self.series.as_ref().is_none_or(|it| it == series)
+    }
+
+    /// What is said of fewer has the last word.
+    fn weight(&self) -> usize {
+        [self.attacker.is_some(), self.user.is_some(), self.series.is_some()].into_iter().filter(|it| *it).count()
+    }
+}
+
+/// What is said of whoever this is, by what was said of the fewest.
+fn said_of<'a, T>(all: &'a [(Who, T)], attacker: Attacker, user: User, series: &str) -> Option<&'a T> {
+    let said = all.iter().filter(|(who, _)| who.is(attacker, user, series));
+    said.max_by_key(|(who, _)| who.weight()).map(|(_, said)| said)
+}
+
 impl Entry {
-    /// The cells of the matrix.
-    pub fn cells(&self) -> impl Iterator<Item = (Attacker, User, Target)> {
-        let cells = self.refusals.keys().flat_map(move |attacker| {
-            let users = self.users.iter();
-            users.flat_map(move |user| self.targets.iter().map(move |target| (*attacker, *user, *target)))
-        });
-        cells.collect::<Vec<_>>().into_iter()
+    /// The cells of the matrix that are tried under kernels of a series.
+    pub fn cells(&self, series: &str) -> impl Iterator<Item = (Attacker, User, Target)> {
+        let mut cells = Vec::new();
+        for (attacker, user) in
+            self.attackers().into_iter().flat_map(|it| self.users.iter().map(move |user| (it, *user)))
+        {
+            if !matches!(self.expected(attacker, user, series), Expectation::NotTried(_)) {
+                cells.extend(self.targets.iter().map(|target| (attacker, user, *target)));
+            }
+        }
+        cells.into_iter()
     }
 
-    /// What an attacker must see.
-    #[must_use]
-    pub fn refusal(&self, attacker: Attacker) -> &str {
-        self.refusals.get(&attacker).map_or("EPERM", String::as_str)
+    /// Who tries it.
+    fn attackers(&self) -> Vec<Attacker> {
+        let named = |attacker: &Attacker| self.expected.iter().any(|(who, _)| who.attacker == Some(*attacker));
+        [Attacker::App, Attacker::Stranger].into_iter().filter(named).collect()
     }
 
-    /// What shows that it works, under a kernel of this release, such as `6.1.0-50-cloud-amd64`.
+    /// What must come of it for an attacker, a user, and kernels of a series.
     #[must_use]
-    pub fn shows(&self, release: &str) -> Shows {
-        let series = release.split('.').take(2).collect::<Vec<_>>().join(".");
-        self.shows_on.get(&series).map_or_else(|| self.shows.clone(), |answer| Shows::Answer(answer.clone()))
+    pub fn expected(&self, attacker: Attacker, user: User, series: &str) -> Expectation {
+        let said = said_of(&self.expected, attacker, user, series);
+        said.cloned().unwrap_or_else(|| Expectation::Refused("EPERM".to_owned()))
+    }
+
+    /// What shows that it works.
+    #[must_use]
+    pub fn shows(&self, attacker: Attacker, user: User, series: &str) -> Shows {
+        let answer = said_of(&self.shows_on, attacker, user, series);
+        answer.map_or_else(|| self.shows.clone(), |answer| Shows::Answer(answer.clone()))
     }
 
     /// What the attacker's program calls it.
@@ -134,6 +232,12 @@ impl Target {
     #[must_use]
     pub fn transport(self) -> &'static str {
         if matches!(self, Target::Tcp4 | Target::Tcp6) { "tcp" } else { "udp" }
+    }
+}
+
+impl User {
+    fn parse(word: &str) -> Option<User> {
+        [User::Root, User::Somebody].into_iter().find(|user| user.to_string() == word)
     }
 }
 
@@ -173,53 +277,121 @@ pub fn read_entries(folder: &Path) -> Result<Vec<Entry>, String> {
 
 fn parse(name: String, text: &str) -> Result<Entry, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
-    if file.refused.is_empty() || file.users.is_empty() || file.targets.is_empty() {
-        return Err("nobody tries it: `refused`, `users` and `targets` each need an entry".to_owned());
+    let mut expected = Vec::new();
+    // Of two that are said of as few, the later one counts.
+    for (who, errno) in &file.refused {
+        expected.push((Who::parse(who)?, Expectation::Refused(errno.clone())));
     }
+    for (who, why) in &file.gets_through {
+        expected.push((Who::parse(who)?, Expectation::GetsThrough(why.clone())));
+    }
+    for (who, why) in &file.not_tried {
+        expected.push((Who::parse(who)?, Expectation::NotTried(why.clone())));
+    }
+    let shows_on = file.shows_on.iter().map(|(who, answer)| Ok((Who::parse(who)?, answer.clone())));
+    let shows_on = shows_on.collect::<Result<_, String>>()?;
     let shows = match file.shows {
         None => Shows::Packet,
         Some(answer) => Shows::Answer(answer),
     };
-    Ok(Entry {
+    let entry = Entry {
         name,
         title: file.title,
         how: file.how,
-        refusals: file.refused,
+        expected,
         users: file.users,
         targets: file.targets,
         shows,
-        shows_on: file.shows_on,
+        shows_on,
         victim: file.victim,
         begun_by_a_stranger: file.begun_by_a_stranger,
+        dynamic_signer: file.dynamic_signer,
+        unsettles: file.unsettles,
         technique: file.technique,
-    })
+    };
+    if SERIES.iter().all(|series| entry.cells(series).next().is_none()) {
+        return Err("nobody tries it: `refused` or `gets_through`, `users` and `targets` each need an entry".to_owned());
+    }
+    Ok(entry)
 }
 
-/// The catalogue as the table of docs/attacks.md.
+/// The catalogue as the table of docs/attacks.md: technique by user by kernel, and what stands behind the
+/// numbers in it.
 #[must_use]
 pub fn table(entries: &[Entry]) -> String {
-    let mut text =
-        String::from("| technique | how | by | as | over | what the attacker sees |\n|---|---|---|---|---|---|\n");
+    let mut text = String::from("| technique | how | by | as | over |");
+    SERIES.iter().for_each(|series| text.push_str(&format!(" {series} |")));
+    text.push_str("\n|---|---|---|---|---|");
+    SERIES.iter().for_each(|_| text.push_str("---|"));
+    text.push('\n');
+    let mut notes = Notes::default();
     for entry in entries {
-        let words = |words: Vec<String>| words.join(", ");
-        let by = words(entry.refusals.keys().map(ToString::to_string).collect());
-        let sees: Vec<String> = entry.refusals.values().cloned().collect();
-        let sees = if sees.windows(2).all(|pair| pair.first() == pair.last()) {
-            sees.into_iter().take(1).collect()
-        } else {
-            sees
-        };
-        text.push_str(&format!(
-            "| `{}`: {} | {} | {by} | {} | {} | {} |\n",
-            entry.name,
-            entry.title,
-            entry.how,
-            words(entry.users.iter().map(ToString::to_string).collect()),
-            words(entry.targets.iter().map(ToString::to_string).collect()),
-            words(sees)
-        ));
+        let over: Vec<String> = entry.targets.iter().map(ToString::to_string).collect();
+        let mut first = format!("| `{}`: {} | {} |", entry.name, entry.title, entry.how);
+        for (attackers, users, row) in lines(entry) {
+            text.push_str(&format!("{first} {attackers} | {users} | {} |", over.join(", ")));
+            for cell in row {
+                text.push_str(&format!(" {} |", notes.show(cell)));
+            }
+            text.push('\n');
+            first = "| | |".to_owned();
+        }
     }
-    text
+    text + &notes.to_list()
+}
+
+/// The lines of an entry: attackers and users for whom the same holds under every kernel.
+fn lines(entry: &Entry) -> Vec<(String, String, Vec<Expectation>)> {
+    let mut lines: Vec<(Vec<String>, Vec<String>, Vec<Expectation>)> = Vec::new();
+    for attacker in entry.attackers() {
+        let mut own: Vec<(Vec<String>, Vec<Expectation>)> = Vec::new();
+        for user in &entry.users {
+            let row: Vec<_> = SERIES.iter().map(|series| entry.expected(attacker, *user, series)).collect();
+            match own.iter_mut().find(|(_, known)| *known == row) {
+                Some((users, _)) => users.push(user.to_string()),
+                None => own.push((vec![user.to_string()], row)),
+            }
+        }
+        for (users, row) in own {
+            match lines.iter_mut().find(|(_, those, known)| *those == users && *known == row) {
+                Some((attackers, ..)) => attackers.push(attacker.to_string()),
+                None => lines.push((vec![attacker.to_string()], users, row)),
+            }
+        }
+    }
+    lines.into_iter().map(|(attackers, users, row)| (attackers.join(", "), users.join(", "), row)).collect()
+}
+
+/// The reasons, each once, by the order in which they come up.
+#[derive(Default)]
+struct Notes {
+    reasons: Vec<String>,
+}
+
+impl Notes {
+    fn show(&mut self, cell: Expectation) -> String {
+        match cell {
+            Expectation::Refused(errno) => errno,
+            Expectation::GetsThrough(why) => format!("**gets through** ({})", self.number(why)),
+            Expectation::NotTried(why) => format!("– ({})", self.number(why)),
+        }
+    }
+
+    fn number(&mut self, why: String) -> usize {
+        let known = self.reasons.iter().position(|reason| *reason == why);
+        known.unwrap_or_else(|| {
+            self.reasons.push(why);
+            self.reasons.len() - 1
+        }) + 1
+    }
+
+    fn to_list(&self) -> String {
+        let mut text = String::new();
+        for (index, reason) in self.reasons.iter().enumerate() {
+            text.push_str(&format!("{}{}. {reason}\n", if index == 0 { "\n" } else { "" }, index + 1));
+        }
+        text
+    }
 }
 
 #[cfg(test)]
@@ -245,18 +417,54 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), wanted, "run it with BFP_BLESS=1 and read the difference");
     }
 
+    const HEAD: &str = "title = \"t\"\nhow = \"h\"\nusers = [\"root\", \"somebody\"]\ntargets = [\"tcp4\"]\n";
+
+    fn entry(rest: &str) -> Result<Entry, String> {
+        parse("x".to_owned(), &format!("{HEAD}{rest}"))
+    }
+
     #[test]
     fn a_series_of_kernels_can_lack_it() {
-        let text = "title = \"t\"\nhow = \"h\"\nusers = [\"root\"]\ntargets = [\"tcp4\"]\n[refused]\napp = \"EPERM\"\n\
-                    [shows_on]\n\"6.1\" = \"EOPNOTSUPP\"\n";
-        let entry = parse("x".to_owned(), text).unwrap();
-        assert_eq!(entry.shows("6.1.0-50-cloud-amd64"), Shows::Answer("EOPNOTSUPP".to_owned()));
-        assert_eq!(entry.shows("6.12.117+deb13-cloud-amd64"), Shows::Packet);
+        let entry = entry("[refused]\napp = \"EPERM\"\n[shows_on]\n\"on 6.1\" = \"EOPNOTSUPP\"\n").unwrap();
+        let shows = |release| entry.shows(Attacker::App, User::Root, &series_of(release));
+        assert_eq!(shows("6.1.0-50-cloud-amd64"), Shows::Answer("EOPNOTSUPP".to_owned()));
+        assert_eq!(shows("6.12.117+deb13-cloud-amd64"), Shows::Packet);
+    }
+
+    #[test]
+    fn what_is_said_of_fewer_counts() {
+        let entry = entry(
+            "[refused]\nstranger = \"EPERM\"\n\"stranger as root on 6.1\" = \"EINVAL\"\n\
+             [gets_through]\n\"stranger as root\" = \"why\"\n[not_tried]\n\"as somebody on 7.3\" = \"lacks it\"\n",
+        )
+        .unwrap();
+        let expected = |user, series| entry.expected(Attacker::Stranger, user, series);
+        assert_eq!(expected(User::Somebody, "6.1"), Expectation::Refused("EPERM".to_owned()));
+        assert_eq!(expected(User::Root, "6.1"), Expectation::Refused("EINVAL".to_owned()));
+        assert_eq!(expected(User::Root, "6.12"), Expectation::GetsThrough("why".to_owned()));
+        assert_eq!(entry.cells("7.3").collect::<Vec<_>>(), [(Attacker::Stranger, User::Root, Target::Tcp4)]);
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_those_of_whom_the_same_holds() {
+        let entry =
+            entry("[refused]\napp = \"EPERM\"\nstranger = \"EPERM\"\n\"stranger as root on 6.1\" = \"silence\"\n");
+        let text = table(&[entry.unwrap()]);
+        let rows: Vec<&str> = text.lines().skip(2).collect();
+        assert_eq!(
+            rows,
+            [
+                "| `x`: t | h | app | root, somebody | tcp4 | EPERM | EPERM | EPERM | EPERM |",
+                "| | | stranger | root | tcp4 | silence | EPERM | EPERM | EPERM |",
+                "| | | stranger | somebody | tcp4 | EPERM | EPERM | EPERM | EPERM |",
+            ]
+        );
     }
 
     #[test]
     fn what_nobody_tries_is_no_entry() {
-        let text = "title = \"t\"\nhow = \"h\"\nusers = []\ntargets = [\"tcp4\"]\n[refused]\napp = \"EPERM\"\n";
-        assert!(parse("x".to_owned(), text).unwrap_err().contains("nobody tries it"));
+        assert!(entry("").unwrap_err().contains("nobody tries it"));
+        assert!(entry("[refused]\nnoone = \"EPERM\"\n").unwrap_err().contains("is nobody"));
+        assert!(entry("[refused]\n\"app on 5.10\" = \"EPERM\"\n").unwrap_err().contains("is nobody"));
     }
 }

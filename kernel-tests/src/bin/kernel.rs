@@ -28,6 +28,9 @@ struct Arguments {
     /// Run only what has this in its name
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
+    /// Run only what holds under a kernel that is booted without BPF among its security modules
+    #[arg(long, conflicts_with = "only")]
+    without_bpf: bool,
     /// Print what passed too
     #[arg(long)]
     verbose: bool,
@@ -71,8 +74,25 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     Ok(all_passed)
 }
 
-/// What the attacks need that stock kernels have as modules.
-const MODULES: [&str; 3] = ["tun", "sctp", "l2tp_ip"];
+/// What attacks and scenarios need that stock kernels have as modules.
+const MODULES: [&str; 13] = [
+    "tun",
+    "sctp",
+    "l2tp_ip",
+    "veth",
+    "ip_gre",
+    "ipip",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_nat",
+    "binfmt_misc",
+    "btrfs",
+    "loop",
+    "overlay",
+];
+
+/// What the attacks use besides, and the set-up installs: an attack whose tool is missing fails.
+const TOOLS: [&str; 3] = ["/usr/sbin/ip", "/usr/sbin/nft", "/bin/bash"];
 
 /// How many guests run side by side.
 const AT_ONCE: usize = 2;
@@ -80,16 +100,35 @@ const AT_ONCE: usize = 2;
 fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, String> {
     let kernel = Kernel::find(series).map_err(|error| error.to_string())?;
     let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(1800)).tree(root, "/");
-    for name in ["bfp-enforcer", "probe", "probe-dynamic", "attacker", "suite"] {
+    for name in ["bfp-enforcer", "probe", "probe-dynamic", "attacker", "attacker-dynamic", "suite"] {
         guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
     }
     for module in MODULES {
         guest = guest.module(module);
     }
+    guest = guest.file(arguments.programs.join("misleading.so"), "/lib/misleading.so");
+    // Where libraries look for it, beside where programs do.
+    guest = guest.file("/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
+    for tool in TOOLS {
+        guest = guest.file(tool, tool);
+    }
     // The set-up installs it; where it is missing, the scenario that needs it fails.
     guest = guest.file("/usr/bin/strace", "/bin/strace").file("/usr/bin/fsverity", "/bin/fsverity");
+    guest = guest.file("/usr/sbin/mkfs.btrfs", "/bin/mkfs.btrfs");
     let filter = arguments.only.as_ref().map_or_else(String::new, |only| format!(" --only '{only}'"));
-    guest.run(&format!("suite{filter}")).map_err(|failure| format!("kernel {series}: {failure}"))
+    let failed = |failure| format!("kernel {series}: {failure}");
+    let lacking = guest.clone().lsm("landlock,lockdown,yama,integrity");
+    let run_lacking = || lacking.run("suite --without-bpf").map_err(failed);
+    if arguments.without_bpf {
+        return run_lacking();
+    }
+    let mut outcome = guest.run(&format!("suite{filter}")).map_err(failed)?;
+    if arguments.only.is_none() {
+        let lacking = run_lacking()?;
+        outcome.status |= lacking.status;
+        outcome.output.extend(lacking.output);
+    }
+    Ok(outcome)
 }
 
 /// Lays out /bundles and /trust for the guest.
@@ -130,20 +169,26 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The policies that pin the probe as the signer: alone, and with the libraries that it loads.
-const PINNED: [&str; 2] = ["policy", "libraries"];
+/// The policies that pin the probe as the signer: its build, the next one too, and the libraries that it loads.
+const PINNED: [&str; 3] = ["policy", "upgrade", "libraries"];
 
 /// What the probe loads, where Debian has it.
 const LIBRARIES: [&str; 3] =
     ["/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6", "/lib/x86_64-linux-gnu/libgcc_s.so.1"];
 
-/// Lays out /pinned for the guest: the probe of this machine is the build that its policy pins.
+/// Lays out /pinned for the guest: the probe of this machine is the build that its policies pin, and the next
+/// one is the same with one byte more.
 fn pinned(programs: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
     let sources = tempfile::tempdir().map_err(|error| error.to_string())?;
     let put = |from: &Path, name: &str| {
         fs::copy(from, sources.path().join(name)).map_err(|error| format!("{}: {error}", from.display()))
     };
-    put(&programs.join("probe"), "signer")?;
+    let build = programs.join("probe");
+    let mut bytes = fs::read(&build).map_err(|error| format!("{}: {error}", build.display()))?;
+    for name in ["signer", "signer-next"] {
+        fs::write(sources.path().join(name), &bytes).map_err(|error| error.to_string())?;
+        bytes.push(0);
+    }
     put(&programs.join("probe-dynamic"), "signer-dynamic")?;
     // The guest's are this machine's, which brings every program with its libraries.
     for library in LIBRARIES.map(Path::new) {

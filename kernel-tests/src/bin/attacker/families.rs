@@ -4,7 +4,7 @@
 use std::fs::OpenOptions;
 use std::mem::zeroed;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use crate::Technique;
 use crate::aim::{Aim, Transport};
@@ -14,7 +14,7 @@ use crate::sys::{self, Name, Refused};
 /// include/uapi/linux/in.h
 const IPPROTO_L2TP: i32 = 115;
 const IPPROTO_SCTP: i32 = 132;
-const IPPROTO_MPTCP: i32 = 262;
+pub(crate) const IPPROTO_MPTCP: i32 = 262;
 const MSG_FASTOPEN: i32 = 0x2000_0000;
 /// include/linux/socket.h
 const AF_XDP: i32 = 44;
@@ -69,8 +69,12 @@ fn raw_icmp(aim: &Aim) -> Result<(), Refused> {
 const INTERFACE: i32 = 1;
 
 fn packet_socket(aim: &Aim) -> Result<(), Refused> {
+    send_packet(&sys::socket(libc::AF_PACKET, libc::SOCK_DGRAM, 0)?, aim)
+}
+
+/// Sends a whole packet by a packet socket.
+pub(crate) fn send_packet(socket: &OwnedFd, aim: &Aim) -> Result<(), Refused> {
     let protocol = (if aim.forbidden.is_ipv4() { libc::ETH_P_IP } else { libc::ETH_P_IPV6 }) as u16;
-    let socket = sys::socket(libc::AF_PACKET, libc::SOCK_DGRAM, 0)?;
     // SAFETY: zeros are a valid value of every field.
     let mut name: libc::sockaddr_ll = unsafe { zeroed() };
     name.sll_family = libc::AF_PACKET as u16;

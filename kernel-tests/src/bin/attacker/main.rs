@@ -12,13 +12,21 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its one line on stdout is what this program is for")]
 
 mod aim;
+mod configured;
+mod confined;
 mod families;
 mod inside;
+mod libraries;
 mod named;
+mod options;
+mod other;
 mod passed;
 mod rerouted;
 mod ring;
+mod supervised;
+mod switches;
 mod sys;
+mod taken_for;
 
 use std::process::ExitCode;
 
@@ -36,6 +44,13 @@ fn techniques() -> impl Iterator<Item = &'static Technique> {
         passed::TECHNIQUES,
         ring::TECHNIQUES,
         inside::TECHNIQUES,
+        taken_for::TECHNIQUES,
+        libraries::TECHNIQUES,
+        supervised::TECHNIQUES,
+        options::TECHNIQUES,
+        confined::TECHNIQUES,
+        switches::TECHNIQUES,
+        configured::TECHNIQUES,
     ]
     .into_iter()
     .flatten()

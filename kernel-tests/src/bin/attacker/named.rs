@@ -26,7 +26,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("bound-and-unspecified", bound_and_unspecified),
 ];
 
-fn connect(aim: &Aim) -> Result<(), Refused> {
+pub(crate) fn connect(aim: &Aim) -> Result<(), Refused> {
     let socket = sys::open(aim)?;
     sys::connect(&socket, &Name::of(aim.forbidden))?;
     sys::send(&socket)

@@ -11,7 +11,9 @@ use std::process::{Command, Stdio};
 
 use crate::Technique;
 use crate::aim::Aim;
-use crate::families::anywhere;
+use crate::families::{self, anywhere};
+use crate::rerouted::packet;
+use crate::ring;
 use crate::sys::{self, Message, Name, Refused};
 
 pub(crate) const TECHNIQUES: &[Technique] = &[
@@ -19,6 +21,12 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("inherited-socket-by-splice", inherited_splice),
     ("inherited-socket-by-sendfile", inherited_sendfile),
     ("inherited-socket-by-write", inherited_write),
+    ("inherited-socket-by-ring", inherited_ring),
+    ("inherited-socket-by-registered-file", inherited_registered),
+    ("inherited-socket-by-vmsplice", inherited_vmsplice),
+    ("inherited-mptcp-socket", inherited_mptcp),
+    ("inherited-packet-socket", inherited_packet_socket),
+    ("inherited-raw-socket", inherited_raw_socket),
     ("passed-socket", passed),
     ("taken-socket", taken),
     ("accepted-connection", accepted),
@@ -51,8 +59,13 @@ fn with_inherited(name: &str, aim: &Aim, then: fn(&OwnedFd) -> Result<(), Refuse
     }
     let socket = sys::open(aim)?;
     sys::connect(&socket, &Name::of(aim.forbidden))?;
+    hand_on(&socket, name, aim)
+}
+
+/// The second half: the attacker, with a socket of the stranger's.
+fn hand_on(socket: &OwnedFd, name: &str, aim: &Aim) -> Result<(), Refused> {
     let attacker = std::env::var("BFP_ATTACKER").map_err(|_| Refused::new("environment", libc::ENOENT))?;
-    run_with(&socket, &attacker, name, aim)
+    run_with(socket, &attacker, name, aim)
 }
 
 fn run_with(socket: &OwnedFd, attacker: &str, name: &str, aim: &Aim) -> Result<(), Refused> {
@@ -113,6 +126,65 @@ fn inherited_sendfile(aim: &Aim) -> Result<(), Refused> {
         let sent = unsafe { libc::sendfile(socket.as_raw_fd(), secret.as_raw_fd(), std::ptr::null_mut(), 4096) };
         sys::check("sendfile", sent as i64).map(drop)
     })
+}
+
+fn inherited_ring(aim: &Aim) -> Result<(), Refused> {
+    with_inherited("inherited-socket-by-ring", aim, ring::send)
+}
+
+fn inherited_registered(aim: &Aim) -> Result<(), Refused> {
+    with_inherited("inherited-socket-by-registered-file", aim, ring::send_registered)
+}
+
+/// Pages of this process, moved into a pipe, copied to another one and moved on into the socket.
+fn inherited_vmsplice(aim: &Aim) -> Result<(), Refused> {
+    with_inherited("inherited-socket-by-vmsplice", aim, |socket| {
+        let (first, into_first) = std::io::pipe().map_err(Refused::io("pipe"))?;
+        let (second, into_second) = std::io::pipe().map_err(Refused::io("pipe"))?;
+        let (none, length) = (std::ptr::null_mut(), sys::MESSAGE.len());
+        let part = libc::iovec { iov_base: sys::MESSAGE.as_ptr().cast_mut().cast(), iov_len: length };
+        // SAFETY: the bytes are alive, as long as is said, and nobody writes them; the rest are numbers.
+        unsafe {
+            sys::check("vmsplice", libc::vmsplice(into_first.as_raw_fd(), &raw const part, 1, 0) as i64)?;
+            sys::check("tee", libc::tee(first.as_raw_fd(), into_second.as_raw_fd(), length, 0) as i64)?;
+            let moved = libc::splice(second.as_raw_fd(), none, socket.as_raw_fd(), none, length, 0);
+            sys::check("splice", moved as i64).map(drop)
+        }
+    })
+}
+
+/// A socket that the stranger makes and leaves as it is.
+fn with_made(
+    name: &str,
+    aim: &Aim,
+    make: impl FnOnce() -> Result<OwnedFd, Refused>,
+    then: impl FnOnce(&OwnedFd) -> Result<(), Refused>,
+) -> Result<(), Refused> {
+    match handed_on() {
+        Some(socket) => then(&socket),
+        None => hand_on(&make()?, name, aim),
+    }
+}
+
+fn inherited_mptcp(aim: &Aim) -> Result<(), Refused> {
+    let make = || {
+        let socket = sys::socket(aim.family(), libc::SOCK_STREAM, families::IPPROTO_MPTCP)?;
+        sys::connect(&socket, &Name::of(aim.forbidden)).map(|()| socket)
+    };
+    with_made("inherited-mptcp-socket", aim, make, sys::send)
+}
+
+fn inherited_packet_socket(aim: &Aim) -> Result<(), Refused> {
+    let make = || sys::socket(libc::AF_PACKET, libc::SOCK_DGRAM, 0);
+    with_made("inherited-packet-socket", aim, make, |socket| families::send_packet(socket, aim))
+}
+
+fn inherited_raw_socket(aim: &Aim) -> Result<(), Refused> {
+    let make = || sys::socket(aim.family(), libc::SOCK_RAW, libc::IPPROTO_RAW);
+    let mut granted = aim.granted;
+    granted.set_port(0);
+    let send = |socket: &OwnedFd| sys::sendto(socket, &packet(aim), 0, &Name::of(granted));
+    with_made("inherited-raw-socket", aim, make, send)
 }
 
 /// Where stranger and attacker meet. One attack runs at a time.

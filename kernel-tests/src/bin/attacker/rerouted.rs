@@ -24,7 +24,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
 
 /// A loose source route over the forbidden address: it gets into the header, and the granted one into the
 /// route.
-fn source_route(aim: &Aim) -> Vec<u8> {
+pub(crate) fn source_route(aim: &Aim) -> Vec<u8> {
     let mut option = vec![131, 7, 4];
     option.extend(aim.forbidden_v4().octets());
     option.push(0);
@@ -43,7 +43,7 @@ fn source_route_by_option(aim: &Aim) -> Result<(), Refused> {
     }
 }
 
-fn source_route_by_control_message(aim: &Aim) -> Result<(), Refused> {
+pub(crate) fn source_route_by_control_message(aim: &Aim) -> Result<(), Refused> {
     let control = sys::control(libc::IPPROTO_IP, IP_RETOPTS, &source_route(aim));
     let granted = Name::of(aim.granted);
     sys::sendmsg(&sys::open(aim)?, &Message::new(Some(&granted), &control), 0)

@@ -32,6 +32,12 @@ impl Refused {
     }
 }
 
+impl Refused {
+    pub(crate) fn is(&self, errno: i32) -> bool {
+        self.errno == errno
+    }
+}
+
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.errno {
@@ -51,6 +57,9 @@ impl fmt::Display for Refused {
             libc::EOPNOTSUPP => "EOPNOTSUPP",
             libc::ESRCH => "ESRCH",
             libc::ETXTBSY => "ETXTBSY",
+            libc::EXDEV => "EXDEV",
+            libc::EBUSY => "EBUSY",
+            libc::ENOTCONN => "ENOTCONN",
             other => return write!(f, "{} errno {other}", self.call),
         };
         write!(f, "{} {name}", self.call)

@@ -5,13 +5,14 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use bfp_kernel_tests::attack::{Attacker, Entry, Shows, Target, User, read_entries};
+use bfp_kernel_tests::attack::{Attacker, Entry, Expectation, Shows, Target, User, read_entries, series_of};
 
 use crate::destination::Destination;
 use crate::enforcer;
@@ -22,6 +23,8 @@ use crate::report::Report;
 use crate::sniffer::{Carrying, Sniffer};
 
 const ATTACKER: &str = "/bin/attacker";
+/// The same, linked to its libraries when it starts.
+const DYNAMIC_ATTACKER: &str = "/bin/attacker-dynamic";
 /// Confined by the policy.
 const APP: &str = "/usr/bin/app";
 /// Not named by the policy.
@@ -30,6 +33,12 @@ const STRANGER: &str = "/usr/bin/stranger";
 const SIGNER: &str = "/usr/bin/signer";
 const MEETING: &str = "/tmp/bfp-meeting";
 const SECRET: &str = "/etc/bfp-secret";
+/// Where every user may put files, on the filesystem that has the signer.
+const WORKSHOP: &str = "/var/bfp-workshop";
+/// Runs as root whoever starts it.
+const SET_UID: &str = "/var/bfp-workshop/set-uid";
+/// Another cgroup to go to.
+const OTHER_CGROUP: &str = "/sys/fs/cgroup/bfp-other";
 
 const PORT: u16 = 443;
 /// What only the signer may reach.
@@ -74,12 +83,16 @@ pub(crate) fn run(report: &mut Report) {
         Ok(entries) => entries,
         Err(complaint) => return report.check("attacks: entries", Err(complaint)),
     };
-    let wanted: Vec<Attempt<'_>> =
-        entries.iter().flat_map(attempts).filter(|attempt| report.wants(&attempt.name())).collect();
+    let series = match series() {
+        Ok(series) => series,
+        Err(complaint) => return report.check("attacks: the kernel's release", Err(complaint)),
+    };
+    let all = entries.iter().flat_map(|entry| attempts(entry, &series));
+    let wanted: Vec<Attempt<'_>> = all.filter(|attempt| report.wants(&attempt.name())).collect();
     if wanted.is_empty() {
         return;
     }
-    let stage = match Stage::prepare() {
+    let stage = match Stage::prepare(series.clone()) {
         Ok(stage) => stage,
         Err(complaint) => return report.check("attacks: prepared", Err(complaint)),
     };
@@ -99,11 +112,18 @@ pub(crate) fn names() -> Result<Vec<String>, String> {
     if !folder.exists() {
         return Ok(Vec::new());
     }
-    Ok(read_entries(folder)?.iter().flat_map(attempts).map(|attempt| attempt.name()).collect())
+    let series = series()?;
+    let entries = read_entries(folder)?;
+    Ok(entries.iter().flat_map(|entry| attempts(entry, &series)).map(|attempt| attempt.name()).collect())
 }
 
-fn attempts(entry: &Entry) -> impl Iterator<Item = Attempt<'_>> {
-    entry.cells().map(move |(attacker, user, target)| Attempt { entry, attacker, user, target })
+fn series() -> Result<String, String> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").map_err(|error| error.to_string())?;
+    Ok(series_of(&release))
+}
+
+fn attempts<'a>(entry: &'a Entry, series: &str) -> impl Iterator<Item = Attempt<'a>> {
+    entry.cells(series).map(move |(attacker, user, target)| Attempt { entry, attacker, user, target })
 }
 
 impl Attempt<'_> {
@@ -131,22 +151,31 @@ struct Stage {
     listeners: Listeners,
     sniffer: Sniffer,
     /// The kernel's.
-    release: String,
+    series: String,
     _programs: Programs,
 }
 
 impl Stage {
-    fn prepare() -> Result<Stage, String> {
+    fn prepare(series: String) -> Result<Stage, String> {
         fs::write(SECRET, "bfp-secret").map_err(|error| format!("{SECRET}: {error}"))?;
+        make_workshop()?;
         network::own([KMS, GRANTED, OUTSIDE])?;
         let addresses = [KMS, GRANTED, OUTSIDE].into_iter().flat_map(|(v4, v6)| [IpAddr::from(v4), IpAddr::from(v6)]);
         let both = addresses.flat_map(|at| [Destination::tcp(at, PORT), Destination::udp(at, PORT)]);
-        Ok(Stage {
-            listeners: Listeners::open(both)?,
-            sniffer: Sniffer::open()?,
-            release: fs::read_to_string("/proc/sys/kernel/osrelease").map_err(|error| error.to_string())?,
-            _programs: Programs::install_copies_of(ATTACKER, [APP, STRANGER, SIGNER])?,
-        })
+        let programs = Programs::install_copies_of(ATTACKER, [APP, STRANGER, SIGNER])?;
+        replace_signer(ATTACKER)?;
+        Ok(Stage { listeners: Listeners::open(both)?, sniffer: Sniffer::open()?, series, _programs: programs })
+    }
+
+    /// What the policy stands on, as it was: attacks may unmount it.
+    fn settle(&self) -> Result<(), String> {
+        for (kind, place) in [("bpf", "/sys/fs/bpf"), ("cgroup2", "/sys/fs/cgroup")] {
+            let mounts = fs::read_to_string("/proc/self/mounts").map_err(|error| error.to_string())?;
+            if !mounts.lines().any(|line| line.split(' ').nth(1) == Some(place)) {
+                mount(kind, place)?;
+            }
+        }
+        Ok(())
     }
 
     fn try_all(&self, attempts: &[Attempt<'_>], phase: Phase, report: &mut Report) {
@@ -156,13 +185,23 @@ impl Stage {
                 Phase::During => "during",
                 Phase::After => "after",
             };
-            report.check(&format!("{}: {word}", attempt.name()), self.try_one(attempt, phase));
+            let mut tried = self.try_one(attempt, phase);
+            if attempt.entry.unsettles {
+                tried = tried.and(self.settle());
+                if phase == Phase::During {
+                    tried = tried.and(enforcer::apply(&Path::new(ATTACKS).join("policy.bfpb")));
+                }
+            }
+            report.check(&format!("{}: {word}", attempt.name()), tried);
         }
     }
 
     fn try_one(&self, attempt: &Attempt<'_>, phase: Phase) -> Result<(), String> {
         let entry = attempt.entry;
         let _old = fs::remove_file(MEETING);
+        if entry.dynamic_signer {
+            replace_signer(DYNAMIC_ATTACKER)?;
+        }
         let victim = if entry.victim { Some(Victim::start(attempt)?) } else { None };
         self.listeners.clear();
         self.sniffer.clear();
@@ -172,9 +211,13 @@ impl Stage {
         let carrying = if entry.begun_by_a_stranger { Carrying::Data } else { Carrying::Anything };
         let reached = self.sniffer.saw(attempt.forbidden().ip(), carrying);
         drop(victim);
-        let refusal = entry.refusal(attempt.attacker);
-        match (phase, &entry.shows(&self.release)) {
-            (Phase::During, _) => {
+        sweep_workshop()?;
+        if entry.dynamic_signer {
+            replace_signer(ATTACKER)?;
+        }
+        let expected = entry.expected(attempt.attacker, attempt.user, &self.series);
+        match (phase, &expected) {
+            (Phase::During, Expectation::Refused(refusal)) => {
                 let as_expected = refusal == "silence" || answer.rsplit(' ').next() == Some(refusal);
                 match (as_expected, reached) {
                     (true, false) => Ok(()),
@@ -182,10 +225,8 @@ impl Stage {
                     (false, false) => Err(format!("expected `{refusal}`, seen `{answer}`")),
                 }
             }
-            (_, Shows::Packet) if reached => Ok(()),
-            (_, Shows::Packet) => Err(format!("expected a packet on its way, seen none and `{answer}`")),
-            (_, Shows::Answer(expected)) if answer.rsplit(' ').next() == Some(expected.as_str()) => Ok(()),
-            (_, Shows::Answer(expected)) => Err(format!("expected `{expected}`, seen `{answer}`")),
+            // A limit that is no more one is to be stated no more either.
+            _ => shows(&entry.shows(attempt.attacker, attempt.user, &self.series), reached, &answer),
         }
     }
 
@@ -211,6 +252,67 @@ impl Stage {
         }
         Ok(line)
     }
+}
+
+/// Whether an attack that nothing forbids worked.
+fn shows(shows: &Shows, reached: bool, answer: &str) -> Result<(), String> {
+    match shows {
+        Shows::Packet if reached => Ok(()),
+        Shows::Packet => Err(format!("expected a packet on its way, seen none and `{answer}`")),
+        Shows::Answer(expected) if answer.rsplit(' ').next() == Some(expected.as_str()) => Ok(()),
+        Shows::Answer(expected) => Err(format!("expected `{expected}`, seen `{answer}`")),
+    }
+}
+
+/// Where the kernel does not look in a program's header (`EI_PAD`), by which an attack can tell the signer's
+/// file. The dynamic loader does look there.
+const MARK: (u64, &[u8]) = (9, b"signer!");
+
+/// Another build in the signer's place, as a package manager puts it there.
+fn replace_signer(build: &str) -> Result<(), String> {
+    let new = "/usr/bin/.signer.new";
+    let replace = || -> std::io::Result<()> {
+        fs::copy(build, new)?;
+        if build == ATTACKER {
+            fs::OpenOptions::new().write(true).open(new)?.write_all_at(MARK.1, MARK.0)?;
+        }
+        fs::rename(new, SIGNER)
+    };
+    replace().map_err(|error| format!("{SIGNER}: {error}"))
+}
+
+fn mount(kind: &str, place: &str) -> Result<(), String> {
+    let mounted = rustix::mount::mount(kind, place, kind, rustix::mount::MountFlags::empty(), None);
+    mounted.map_err(|error| format!("{kind} at {place}: {error}"))
+}
+
+/// Takes away what an attack left in the workshop.
+fn sweep_workshop() -> Result<(), String> {
+    let wrong = |error: std::io::Error| format!("{WORKSHOP}: {error}");
+    for entry in fs::read_dir(WORKSHOP).map_err(wrong)? {
+        let path = entry.map_err(wrong)?.path();
+        let gone = match path.is_dir() {
+            true => fs::remove_dir_all(path),
+            false if path == Path::new(SET_UID) => Ok(()),
+            false => fs::remove_file(path),
+        };
+        gone.map_err(wrong)?;
+    }
+    Ok(())
+}
+
+/// A folder for every user's files, and in it a program that runs as root whoever starts it.
+fn make_workshop() -> Result<(), String> {
+    let made = || -> std::io::Result<()> {
+        // Otherwise only its owner may link to a file.
+        fs::write("/proc/sys/fs/protected_hardlinks", "0")?;
+        fs::create_dir_all(WORKSHOP)?;
+        fs::set_permissions(WORKSHOP, fs::Permissions::from_mode(0o1777))?;
+        fs::copy(ATTACKER, SET_UID)?;
+        fs::set_permissions(SET_UID, fs::Permissions::from_mode(0o4755))?;
+        fs::create_dir_all(OTHER_CGROUP)
+    };
+    made().map_err(|error| format!("{WORKSHOP}: {error}"))
 }
 
 fn become_user(command: &mut std::process::Command, user: User) {

@@ -19,6 +19,11 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    /// Whether a signal ended it.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.code.is_none_or(|code| code > 128)
+    }
+
     pub(crate) fn expect_code(&self, wanted: i32) -> Result<(), String> {
         match self.code {
             Some(code) if code == wanted => Ok(()),
@@ -70,8 +75,12 @@ pub(crate) fn audited() -> Result<u64, String> {
 }
 
 fn run(arguments: &[&str]) -> Result<Ended, String> {
-    let output =
-        Command::new(ENFORCER).args(arguments).output().map_err(|error| format!("cannot run {ENFORCER}: {error}"))?;
+    end(Command::new(ENFORCER).args(arguments))
+}
+
+/// Runs a command to its end, such as the enforcer in other surroundings.
+pub(crate) fn end(command: &mut Command) -> Result<Ended, String> {
+    let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
     Ok(Ended {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -11,6 +11,7 @@
 //! suite --only PATTERN   # what has PATTERN in its name
 //! suite --list           # the names
 //! suite --demo           # the table of the demo
+//! suite --without-bpf    # what holds under a kernel that is booted without BPF among its security modules
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its report on stdout is what this program is for")]
 
@@ -20,6 +21,7 @@ mod destination;
 mod enforcer;
 mod listeners;
 mod network;
+mod objects;
 mod programs;
 mod report;
 mod scenarios;
@@ -42,8 +44,9 @@ fn main() -> ExitCode {
         ["--only", pattern] => Some((*pattern).to_owned()),
         ["--list"] => return list(),
         ["--demo"] => return demonstrate(),
+        ["--without-bpf"] => return run_without_bpf(),
         _ => {
-            eprintln!("usage: suite [--only PATTERN | --list | --demo]");
+            eprintln!("usage: suite [--only PATTERN | --list | --demo | --without-bpf]");
             return ExitCode::from(2);
         }
     };
@@ -59,6 +62,15 @@ fn main() -> ExitCode {
     }
     scenarios::run(Path::new(BUNDLES), &mut report);
     attacks::run(&mut report);
+    report.close()
+}
+
+fn run_without_bpf() -> ExitCode {
+    let mut report = Report::new(None);
+    match network::make_every_address_local() {
+        Ok(()) => scenarios::run_without_bpf(Path::new(BUNDLES), &mut report),
+        Err(complaint) => report.check("every address is local", Err(complaint)),
+    }
     report.close()
 }
 

@@ -46,7 +46,7 @@ fn pinned(host: &Host, scenario: fn(&Host) -> Result<(), String>) -> Result<(), 
 fn install() -> Result<(), String> {
     let new = Path::new("/usr/bin/.signer.new");
     fs::copy(DYNAMIC, new).map_err(|error| format!("{DYNAMIC}: {error}"))?;
-    enable_verity(new)?;
+    enable_verity(&new.to_string_lossy())?;
     fs::rename(new, SIGNER).map_err(|error| format!("{SIGNER}: {error}"))?;
     [LOADER, LIBC, LIBGCC].into_iter().try_for_each(|library| replace(library, b""))
 }
@@ -64,7 +64,7 @@ fn replace(library: &str, more: &[u8]) -> Result<(), String> {
         OpenOptions::new().append(true).open(&new)?.write_all(more)
     };
     written().map_err(|error| format!("{library}: {error}"))?;
-    enable_verity(Path::new(&new))?;
+    enable_verity(&new)?;
     fs::rename(new, library).map_err(|error| format!("{library}: {error}"))
 }
 
@@ -82,7 +82,7 @@ fn no_other_file(_host: &Host) -> Result<(), String> {
     // One with fs-verity, and one without.
     let other = Path::new("/usr/lib/other.so");
     copy_probe_to(other)?;
-    enable_verity(other)?;
+    enable_verity(&other.to_string_lossy())?;
     let refused = expect(SIGNER, &["map-file", "/usr/lib/other.so"], "EPERM");
     fs::remove_file(other).map_err(|error| format!("{}: {error}", other.display()))?;
     refused?;

@@ -11,6 +11,7 @@ mod bundle;
 mod events;
 pub(crate) mod host;
 mod identity;
+mod lacking;
 mod libraries;
 mod lifetime;
 mod pinned;
@@ -31,6 +32,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         lifetime::SCENARIOS,
         bundle::SCENARIOS,
         apply::SCENARIOS,
+        lacking::SCENARIOS,
         pinned::SCENARIOS,
         libraries::SCENARIOS,
         events::SCENARIOS,
@@ -44,7 +46,15 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 pub(crate) fn run(bundles: &Path, report: &mut Report) {
-    let wanted: Vec<&Scenario> = all().filter(|(name, _)| report.wants(name)).collect();
+    run_these(all().filter(|(name, _)| report.wants(name)).collect(), bundles, report);
+}
+
+/// The scenarios of a kernel that does not ask BPF programs.
+pub(crate) fn run_without_bpf(bundles: &Path, report: &mut Report) {
+    run_these(lacking::WITHOUT_BPF.iter().collect(), bundles, report);
+}
+
+fn run_these(wanted: Vec<&Scenario>, bundles: &Path, report: &mut Report) {
     if wanted.is_empty() {
         return;
     }

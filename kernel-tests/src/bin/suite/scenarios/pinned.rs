@@ -1,9 +1,11 @@
 //! A signer whose content is pinned by its fs-verity digest, which the compiler worked out from the build
-//! on another machine. Each scenario applies the policy of fixtures/pinned by itself.
+//! on another machine. Each scenario applies a policy of fixtures/pinned by itself, with the signer on the
+//! guest's own ext4 or on a btrfs that it makes, to which a symbolic link leads from the signer's path.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 
 use super::Scenario;
@@ -14,67 +16,107 @@ use crate::listeners::Expected;
 use crate::programs::{Running, copy_probe_to};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
-    ("a pinned signer with the right content reaches the KMS in every way", |host| pinned(host, right_content)),
+    ("a pinned signer with the right content reaches the KMS in every way", |host| pinned(host, EXT4, right_content)),
     ("a pinned signer that ran before the policy reaches the KMS", running_before),
-    ("a pinned signer without fs-verity is refused and stays confined", |host| pinned(host, without_verity)),
-    ("a pinned signer with one byte more is refused and stays confined", |host| pinned(host, modified)),
-    ("a copy of the pinned signer elsewhere is refused", |host| pinned(host, copy_elsewhere)),
-    ("an upgrade to a pinned build is followed without a reload from 6.8 on", |host| pinned(host, upgrade)),
-    ("an upgrade to another build loses the grant", |host| pinned(host, wrong_upgrade)),
+    ("a pinned signer without fs-verity is refused and stays confined", |host| pinned(host, EXT4, without_verity)),
+    ("a pinned signer with one byte more is refused and stays confined", |host| pinned(host, EXT4, modified)),
+    ("a copy of the pinned signer elsewhere is refused", |host| pinned(host, EXT4, copy_elsewhere)),
+    ("an upgrade to a pinned build is followed without a reload from 6.8 on", |host| pinned(host, EXT4, upgrade)),
+    ("an upgrade to another build loses the grant", |host| pinned(host, EXT4, wrong_upgrade)),
+    ("each of two pinned builds holds the grant, and no third", |host| two_builds(host, EXT4)),
     ("apply says which pinned executable has another content", says_who_has_other_content),
     ("a pinned executable on a filesystem without fs-verity is not applied", no_verity_there),
+    ("on btrfs, a pinned signer with the right content reaches the KMS", |host| on_btrfs(host, right_content)),
+    ("on btrfs, a pinned signer without fs-verity is refused and stays confined", |host| {
+        on_btrfs(host, without_verity)
+    }),
+    ("on btrfs, a pinned signer with one byte more is refused and stays confined", |host| on_btrfs(host, modified)),
+    ("on btrfs, a copy of the pinned signer elsewhere is refused", |host| on_btrfs(host, copy_elsewhere)),
+    ("on btrfs, an upgrade to a pinned build is followed without a reload from 6.8 on", |host| on_btrfs(host, upgrade)),
+    ("on btrfs, an upgrade to another build loses the grant", |host| on_btrfs(host, wrong_upgrade)),
+    ("on btrfs, each of two pinned builds holds the grant, and no third", |host| {
+        with_btrfs(|| two_builds(host, BTRFS))
+    }),
 ];
 
-/// The harness builds it.
+/// The harness builds it: the probe is pinned.
 const BUNDLE: &str = "/pinned/policy.bfpb";
+/// Likewise, and beside the probe the same with one byte more.
+const UPGRADE: &str = "/pinned/upgrade.bfpb";
 /// The exit status where the host cannot enforce.
 const CANNOT_ENFORCE: i32 = 4;
+
+/// The folder that the signer's file is in.
+type Place = &'static str;
+
+const EXT4: Place = "/usr/bin";
+const BTRFS: Place = "/mnt/btrfs";
+const BTRFS_DISK: &str = "/tmp/btrfs-disk";
 
 fn kms() -> Destination {
     Destination::tcp(KMS_V4, PORT)
 }
 
 /// Applies the policy with the pinned signer in its place, and gives the host back as it was.
-fn pinned(host: &Host, scenario: fn(&Host) -> Result<(), String>) -> Result<(), String> {
+fn pinned(host: &Host, place: Place, scenario: fn(&Host, Place) -> Result<(), String>) -> Result<(), String> {
     host.unenforced()?;
-    install(true)?;
+    install(place, 0, true)?;
     let tried = enforcer::apply(Path::new(BUNDLE)).and_then(|()| {
-        let tried = scenario(host);
+        let tried = scenario(host, place);
         tried.and(enforcer::remove())
     });
-    tried.and(install(false))
+    tried.and(install(place, 0, false))
 }
 
-/// The signer is a new file with the pinned content, by a rename as a package manager does it.
-fn install(with_verity: bool) -> Result<(), String> {
-    let new = PathBuf::from("/usr/bin/.signer.new");
-    copy_probe_to(&new)?;
-    put_in_place(&new, with_verity)
+fn on_btrfs(host: &Host, scenario: fn(&Host, Place) -> Result<(), String>) -> Result<(), String> {
+    with_btrfs(|| pinned(host, BTRFS, scenario))
 }
 
-/// The same with one byte more at its end.
-fn install_modified(with_verity: bool) -> Result<(), String> {
-    let new = PathBuf::from("/usr/bin/.signer.new");
-    copy_probe_to(&new)?;
-    let appended = OpenOptions::new().append(true).open(&new).and_then(|mut file| file.write_all(&[0]));
-    appended.map_err(|error| format!("{}: {error}", new.display()))?;
-    put_in_place(&new, with_verity)
+/// Makes a btrfs, and has the signer's path lead there for as long as `then` takes.
+fn with_btrfs(then: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    const SIZE: u64 = 200 << 20;
+    let wrong = |error: std::io::Error| format!("{BTRFS}: {error}");
+    fs::File::create(BTRFS_DISK).and_then(|disk| disk.set_len(SIZE)).map_err(wrong)?;
+    fs::create_dir_all(BTRFS).map_err(wrong)?;
+    call("/bin/mkfs.btrfs", &["-q", BTRFS_DISK])?;
+    call("busybox", &["mount", "-t", "btrfs", "-o", "loop", BTRFS_DISK, BTRFS])?;
+    let lead_there = || fs::remove_file(SIGNER).and_then(|()| symlink(format!("{BTRFS}/signer"), SIGNER));
+    let tried = lead_there().map_err(wrong).and_then(|()| then());
+    // A link that is copied to is written through.
+    fs::remove_file(SIGNER).map_err(wrong)?;
+    install(EXT4, 0, false)?;
+    call("busybox", &["umount", BTRFS])?;
+    fs::remove_file(BTRFS_DISK).map_err(wrong)?;
+    tried
 }
 
-fn put_in_place(new: &Path, with_verity: bool) -> Result<(), String> {
-    if with_verity {
-        enable_verity(new)?;
+fn call(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let ended = Command::new(program).args(arguments).output();
+    let ended = ended.map_err(|error| format!("cannot run {program}: {error}"))?;
+    if ended.status.success() {
+        return Ok(());
     }
-    fs::rename(new, SIGNER).map_err(|error| format!("{SIGNER}: {error}"))
+    Err(format!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&ended.stderr)))
 }
 
-pub(super) fn enable_verity(file: &Path) -> Result<(), String> {
-    let ended = Command::new("/bin/fsverity").arg("enable").arg(file).output();
-    let ended = ended.map_err(|error| format!("cannot run fsverity: {error}"))?;
-    if ended.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&ended.stderr).into_owned()) }
+/// The signer is a new file with the pinned content and so many bytes more, by a rename as a package manager
+/// does it.
+fn install(place: Place, more: usize, with_verity: bool) -> Result<(), String> {
+    let (new, signer) = (format!("{place}/.signer.new"), format!("{place}/signer"));
+    copy_probe_to(Path::new(&new))?;
+    let appended = OpenOptions::new().append(true).open(&new).and_then(|mut file| file.write_all(&vec![0; more]));
+    appended.map_err(|error| format!("{new}: {error}"))?;
+    if with_verity {
+        enable_verity(&new)?;
+    }
+    fs::rename(&new, &signer).map_err(|error| format!("{signer}: {error}"))
 }
 
-fn right_content(host: &Host) -> Result<(), String> {
+pub(super) fn enable_verity(file: &str) -> Result<(), String> {
+    call("/bin/fsverity", &["enable", file])
+}
+
+fn right_content(host: &Host, _: Place) -> Result<(), String> {
     every_way_to([KMS_V4, KMS_V6]).try_for_each(|(way, at)| host.reaches(SIGNER, &way, at))?;
     host.refused(SIGNER, &to("tcp", OUTSIDE_V4))?;
     host.refused(THIEF, &to("tcp", KMS_V4))
@@ -82,11 +124,11 @@ fn right_content(host: &Host) -> Result<(), String> {
 
 fn running_before(host: &Host) -> Result<(), String> {
     host.unenforced()?;
-    install(true)?;
+    install(EXT4, 0, true)?;
     let mut old = Running::start_until(SIGNER, &["wait-then", "tcp", "127.0.0.10", "443"], "ready")?;
     enforcer::apply(Path::new(BUNDLE))?;
     let reached = host.goes_on(&mut old, Expected::Reaches(kms()));
-    reached.and(enforcer::remove()).and(install(false))
+    reached.and(enforcer::remove()).and(install(EXT4, 0, false))
 }
 
 fn is_refused_and_confined(host: &Host) -> Result<(), String> {
@@ -95,36 +137,58 @@ fn is_refused_and_confined(host: &Host) -> Result<(), String> {
     host.refused(SIGNER, &to("tcp", OUTSIDE_V4))
 }
 
-fn without_verity(host: &Host) -> Result<(), String> {
-    install(false)?;
+fn without_verity(host: &Host, place: Place) -> Result<(), String> {
+    install(place, 0, false)?;
     is_refused_and_confined(host)
 }
 
-fn modified(host: &Host) -> Result<(), String> {
-    install_modified(true)?;
+fn modified(host: &Host, place: Place) -> Result<(), String> {
+    install(place, 1, true)?;
     is_refused_and_confined(host)
 }
 
-fn copy_elsewhere(host: &Host) -> Result<(), String> {
-    let copy = Path::new("/usr/local/signer");
-    copy_probe_to(copy)?;
-    enable_verity(copy)?;
-    let refused = host.refused("/usr/local/signer", &to("tcp", KMS_V4));
-    fs::remove_file(copy).map_err(|error| format!("{}: {error}", copy.display()))?;
+fn copy_elsewhere(host: &Host, place: Place) -> Result<(), String> {
+    let folder = if place == EXT4 { "/usr/local".to_owned() } else { format!("{place}/elsewhere") };
+    let copy = format!("{folder}/signer");
+    copy_probe_to(Path::new(&copy))?;
+    enable_verity(&copy)?;
+    let refused = host.refused(&copy, &to("tcp", KMS_V4));
+    fs::remove_file(&copy).map_err(|error| format!("{copy}: {error}"))?;
     refused
 }
 
-fn upgrade(host: &Host) -> Result<(), String> {
+fn upgrade(host: &Host, place: Place) -> Result<(), String> {
     // Away from the inode that was measured when the policy was applied, and back to the same content.
-    install_modified(true)?;
+    install(place, 1, true)?;
     is_refused_and_confined(host)?;
-    install(true)?;
+    install(place, 0, true)?;
     if measures_at_exec()? {
-        return right_content(host);
+        return right_content(host, place);
     }
     is_refused_and_confined(host)?;
     enforcer::apply(Path::new(BUNDLE))?;
-    right_content(host)
+    right_content(host, place)
+}
+
+/// The old build and the new one, whichever is there when the policy is applied; and from one to the other.
+fn two_builds(host: &Host, place: Place) -> Result<(), String> {
+    host.unenforced()?;
+    let tried = [0, 1].into_iter().try_for_each(|more| {
+        install(place, more, true)?;
+        enforcer::apply(Path::new(UPGRADE))?;
+        let tried = right_content(host, place).and_then(|()| {
+            install(place, 1 - more, true)?;
+            if measures_at_exec()? {
+                right_content(host, place)?
+            } else {
+                is_refused_and_confined(host)?
+            }
+            install(place, 2, true)?;
+            is_refused_and_confined(host)
+        });
+        tried.and(enforcer::remove())
+    });
+    tried.and(install(place, 0, false))
 }
 
 /// Whether the kernel has the function by which a program learns a digest.
@@ -133,19 +197,19 @@ pub(super) fn measures_at_exec() -> Result<bool, String> {
     Ok(symbols.lines().any(|line| line.split_whitespace().nth(2) == Some("bpf_get_fsverity_digest")))
 }
 
-fn wrong_upgrade(host: &Host) -> Result<(), String> {
+fn wrong_upgrade(host: &Host, place: Place) -> Result<(), String> {
     host.reaches(SIGNER, &to("tcp", KMS_V4), kms())?;
-    install_modified(true)?;
+    install(place, 1, true)?;
     is_refused_and_confined(host)
 }
 
 fn says_who_has_other_content(host: &Host) -> Result<(), String> {
     host.unenforced()?;
-    install_modified(true)?;
+    install(EXT4, 1, true)?;
     let ended = enforcer::try_apply(Path::new(BUNDLE))?;
     ended.expect_code(0)?;
     let refused = is_refused_and_confined(host);
-    refused.and(enforcer::remove()).and(install(false))?;
+    refused.and(enforcer::remove()).and(install(EXT4, 0, false))?;
     let warning = "warning: the content of `/usr/bin/signer` is none that the policy pins";
     if ended.stderr.contains(warning) { Ok(()) } else { Err(format!("no warning, but `{}`", ended.stderr)) }
 }
@@ -156,11 +220,11 @@ fn no_verity_there(host: &Host) -> Result<(), String> {
     let elsewhere = Path::new("/tmp/signer-in-memory");
     copy_probe_to(elsewhere)?;
     fs::remove_file(SIGNER).map_err(|error| format!("{SIGNER}: {error}"))?;
-    std::os::unix::fs::symlink(elsewhere, SIGNER).map_err(|error| format!("{SIGNER}: {error}"))?;
+    symlink(elsewhere, SIGNER).map_err(|error| format!("{SIGNER}: {error}"))?;
     let ended = enforcer::try_apply(Path::new(BUNDLE));
     fs::remove_file(SIGNER).map_err(|error| format!("{SIGNER}: {error}"))?;
     fs::remove_file(elsewhere).map_err(|error| format!("{}: {error}", elsewhere.display()))?;
-    install(false)?;
+    install(EXT4, 0, false)?;
     let ended = ended?;
     ended.expect_code(CANNOT_ENFORCE)?;
     let sentence = "the content of `/usr/bin/signer` cannot be measured";
