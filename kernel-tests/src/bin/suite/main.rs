@@ -11,6 +11,8 @@
 //! suite --only PATTERN   # what has PATTERN in its name
 //! suite --list           # the names
 //! suite --demo           # the table of the demo
+//! suite --ordinary [--only PATTERN]   # ordinary things on a whole Debian system
+//! suite --soak SECONDS   # mixed traffic for a time, there too
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its report on stdout is what this program is for")]
 
@@ -20,10 +22,12 @@ mod destination;
 mod enforcer;
 mod listeners;
 mod network;
+mod ordinary;
 mod programs;
 mod report;
 mod scenarios;
 mod sniffer;
+mod soak;
 mod tables;
 mod verdicts;
 
@@ -42,8 +46,11 @@ fn main() -> ExitCode {
         ["--only", pattern] => Some((*pattern).to_owned()),
         ["--list"] => return list(),
         ["--demo"] => return demonstrate(),
+        ["--ordinary"] => return ordinary_things(None),
+        ["--ordinary", "--only", pattern] => return ordinary_things(Some((*pattern).to_owned())),
+        ["--soak", seconds] if seconds.parse::<u64>().is_ok() => return soak::run(seconds.parse().unwrap_or_default()),
         _ => {
-            eprintln!("usage: suite [--only PATTERN | --list | --demo]");
+            eprintln!("usage: suite [--only PATTERN | --list | --demo | --ordinary [--only PATTERN] | --soak SECONDS]");
             return ExitCode::from(2);
         }
     };
@@ -59,6 +66,12 @@ fn main() -> ExitCode {
     }
     scenarios::run(Path::new(BUNDLES), &mut report);
     attacks::run(&mut report);
+    report.close()
+}
+
+fn ordinary_things(only: Option<String>) -> ExitCode {
+    let mut report = Report::new(only);
+    ordinary::run(&mut report);
     report.close()
 }
 
