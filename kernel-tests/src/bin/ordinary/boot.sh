@@ -5,7 +5,7 @@ set -u
 export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 echo "== state"
 systemctl is-system-running --wait
-systemctl is-active multi-user.target network.target dbus.service systemd-journald.service systemd-logind.service cron.service
+systemctl is-active multi-user.target dbus.service systemd-journald.service systemd-logind.service cron.service
 echo "== failed"
 systemctl list-units --failed --plain --no-legend | cut -d' ' -f1
 
@@ -45,4 +45,6 @@ echo "== enforcer"
 bfp-enforcer status
 systemctl show -p Result -p ExecMainStatus bfp-apply.service
 echo "== order"
-systemd-analyze critical-chain bfp-apply.service --no-pager 2>/dev/null | head -3
+for unit in bfp-apply.service network-pre.target sysinit.target multi-user.target; do
+    echo "$unit $(systemctl show -p ActiveEnterTimestampMonotonic --value $unit)"
+done

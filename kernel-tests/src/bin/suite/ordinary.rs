@@ -56,29 +56,37 @@ pub(crate) fn run(report: &mut Report) {
 
 fn try_all(entries: &[&Entry], enforced: bool, phase: &str, report: &mut Report) {
     for entry in entries {
-        report.check(&format!("ordinary {}: {phase}", entry.name), try_one(entry, enforced));
-        if let Some(refused) = &entry.refused {
-            let outcome = match (shell(entry.user, refused), enforced) {
-                (Ok(_), false) | (Err(_), true) => Ok(()),
-                (Err(complaint), false) => Err(complaint),
-                (Ok(said), true) => Err(format!("expected a refusal, seen `{said}`")),
-            };
-            report.check(&format!("ordinary {}, outside: {phase}", entry.name), outcome);
+        let name = format!("ordinary {}: {phase}", entry.name);
+        if let Err(complaint) = shell(User::Root, &entry.prepare) {
+            report.check(&name, Err(format!("prepare: {complaint}")));
+        } else {
+            report.check(&name, try_one(entry, enforced));
+            if let Some(refused) = &entry.refused {
+                let outcome = try_outside(entry.user, refused, enforced);
+                report.check(&format!("ordinary {}, outside: {phase}", entry.name), outcome);
+            }
+        }
+        if let Err(complaint) = shell(User::Root, &entry.clean) {
+            report.check(&name, Err(format!("clean: {complaint}")));
         }
     }
 }
 
 fn try_one(entry: &Entry, enforced: bool) -> Result<(), String> {
-    let prepared = shell(User::Root, &entry.prepare).map_err(|complaint| format!("prepare: {complaint}"));
-    let said = prepared.and_then(|_| shell(entry.user, &entry.run));
-    let cleaned = shell(User::Root, &entry.clean).map_err(|complaint| format!("clean: {complaint}"));
-    let said = said?;
-    cleaned?;
-    if said.trim() != entry.expect.trim() {
-        let during = if enforced { counts().unwrap_or_default() } else { String::new() };
-        return Err(format!("expected `{}`, seen `{}`{during}", entry.expect.trim(), said.trim()));
+    let counted = || if enforced { counts().unwrap_or_default() } else { String::new() };
+    let said = shell(entry.user, &entry.run).map_err(|complaint| format!("{complaint}{}", counted()))?;
+    if said.trim() == entry.expect.trim() {
+        return Ok(());
     }
-    Ok(())
+    Err(format!("expected `{}`, seen `{}`{}", entry.expect.trim(), said.trim(), counted()))
+}
+
+fn try_outside(user: User, refused: &str, enforced: bool) -> Result<(), String> {
+    match (shell(user, refused), enforced) {
+        (Ok(_), false) | (Err(_), true) => Ok(()),
+        (Err(complaint), false) => Err(complaint),
+        (Ok(said), true) => Err(format!("expected a refusal, seen `{said}`")),
+    }
 }
 
 /// What shell commands say; their complaints too where they fail.
