@@ -85,7 +85,7 @@ pub fn rows() -> Vec<Row> {
             Rule::Confined(program, (v4, _)) => (*program, inside(*v4)),
         };
         let confined = FIRST_CONFINED + index % 50;
-        let other = (index * 7 + 1) % PROGRAMS;
+        let other = (index % PROGRAMS * 7 + 1) % PROGRAMS;
         for programs in [vec![Some(own)], vec![None], vec![Some(other)], vec![Some(confined)]] {
             push(&mut rows, &rules, &programs, address, index % 3 != 0);
         }
