@@ -17,7 +17,7 @@ made=$cache/debian
 # those stay, empty.
 unread=(/usr/share/doc '/usr/share/man/*' /usr/share/info /usr/share/locale /usr/share/icons /usr/share/gtk-doc)
 
-# By what each is for; the last word of a line is no package.
+# What the entries of fixtures/ordinary use. What follows `#` says what a line is for.
 packages=$(sed 's/#.*//' <<'P' | tr '\n' ' '
 systemd systemd-sysv systemd-container dbus udev kmod libpam-systemd cron     # the system
 apt ca-certificates adduser login passwd sudo util-linux bsdutils procps psmisc
@@ -40,6 +40,10 @@ fail() {
 modules=$(find "$kernel" -maxdepth 4 -type d -path '*/lib/modules/*' | head -1)
 [ -n "$modules" ] || fail "no modules in $kernel"
 release=${modules##*/}
+
+# Of several runs that need it at the same time, one makes it and the others wait.
+exec 9>"$cache/debian.lock"
+flock 9
 
 # The system is made again when this script, or the kernel, is another one.
 recipe=$(cat guest.sh "$kernel/package" | sha256sum | cut -d' ' -f1)
@@ -95,11 +99,10 @@ PATH=$work/tools/usr/bin:$PATH unshare --mount mmdebstrap --quiet --mode=root --
 
 mkdir -p "$work/root/usr/lib/modules"
 cp -a "$modules" "$work/root/usr/lib/modules/"
-# From 6.12 on Debian keeps System.map and its like elsewhere; depmod needs none.
 chroot "$work/root" depmod "$release"
 chroot "$work/root" dpkg-query -W >"$work/packages"
 
-# Twice what it holds would be generous; a guest writes some hundred megabytes at most.
+# A guest writes some hundred megabytes at most.
 size=$(($(du -sm "$work/root" | cut -f1) + 768))
 PATH=$PATH:/usr/sbin:/sbin mke2fs -q -F -t ext4 -b 4096 -O verity,^has_journal \
     -E lazy_itable_init=1,nodiscard,root_owner=0:0 -d "$work/root" "$work/disk" "${size}M"

@@ -46,7 +46,7 @@ enum What {
         /// For how many minutes
         minutes: u64,
     },
-    /// Run a shell command in the Debian system, without a policy
+    /// Run a shell command in the Debian system, beside what the soak has, which is not applied
     Run {
         /// The command
         command: String,
@@ -82,7 +82,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
             let guest = guest.time_limit(Duration::from_secs(seconds + 1200));
             show(&staging.with_verdicts()?.take_along(guest), &format!("suite --soak {seconds}"))
         }
-        What::Run { command } => show(&staging.take_along(guest), command),
+        What::Run { command } => show(&staging.with_verdicts()?.take_along(guest), command),
     }
 }
 
