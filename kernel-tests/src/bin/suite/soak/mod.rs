@@ -240,7 +240,8 @@ fn summarise(tally: &Tally, rows: &[Row], sinks: &Sinks) -> Result<Vec<String>, 
     if allowed == 0 || denied == 0 || udp == 0 || tcp == 0 {
         complaints.push("nothing was tried of one kind".to_owned());
     }
-    for reason in ["fault", "overflow"] {
+    // What is refused here is refused before a packet leaves.
+    for reason in ["fault", "overflow", "dropped"] {
         let told = status.lines().find_map(|line| line.trim_start().strip_prefix(reason)?.split_whitespace().next());
         if told != Some("0") {
             complaints.push(format!("`status` counts {} that are `{reason}`", told.unwrap_or("nothing")));
