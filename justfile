@@ -96,6 +96,25 @@ guest-programs: compiler enforcer
 kernel *KERNELS="6.12": (setup KERNELS) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} {{ KERNELS }}
 
+# Make the Debian system that the next three recipes boot, where it is missing: some minutes, about 1 GB
+debian-guest: (setup "6.12")
+    @kernel-tests/guest.sh
+
+ordinary := "cargo run --quiet -p bfp-kernel-tests --bin ordinary -- --programs " + guest_programs
+
+# A whole Debian system boots, with ten thousand rules and without, and nothing may differ
+kernel-boot: debian-guest guest-programs
+    @{{ ordinary }} boot
+
+# Ordinary things before, during and after a policy: just ordinary --only ssh
+[positional-arguments]
+ordinary *ARGS: debian-guest guest-programs
+    @{{ ordinary }} list "$@"
+
+# Mixed traffic under ten thousand rules; every verdict is checked, and nothing may leak
+soak MINUTES="30": debian-guest guest-programs
+    @{{ ordinary }} soak {{ MINUTES }}
+
 # How a build's time divides among its stages, for policies of 1 000 to 100 000 rules over a million addresses
 bench-compiler *SIZE:
     @cargo bench -p bfp-compiler --bench size -- {{ SIZE }}
@@ -108,7 +127,7 @@ harness: setup
 # the kernel tests on two kernels
 test: check harness fuzz-smoke demo (kernel "6.1" "6.12")
 
-# The kernel tests under every kernel that is supported, and the tables of fixtures/allow-lists under two
-kernel-all: (kernel "6.1" "6.12" "6.18" "7.3")
+# The kernel tests under every supported kernel, fixtures/allow-lists under two, and a whole Debian system
+kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") kernel-boot ordinary
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} \
         --fixtures fixtures/allow-lists --only table 6.1 6.12

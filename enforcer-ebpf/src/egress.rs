@@ -142,11 +142,13 @@ impl Packet {
 
     /// Whether the packet is none of a process's making: a TCP segment without data that opens no connection
     /// (what answers a connection from outside, or ends one that is older than the policy); and of the
-    /// kernel's own sockets what is neither TCP nor UDP, such as the messages that find a neighbour.
+    /// kernel's own sockets what is neither TCP nor UDP, such as the messages that find a neighbour. What the kernel
+    /// says for connections that wait for their end, it says through raw sockets of its own, which have no label
+    /// (net/ipv4/tcp_ipv4.c, `tcp_v4_send_ack`); a process's have one.
     #[inline(always)]
     fn is_kernels_own(self, protocol: u32, at: u32) -> bool {
         match protocol {
-            TCP if self.is_raw => false,
+            TCP if self.is_raw && !self.label.is_null() => false,
             TCP => match load::<TcpControl>(self.skb, at + 12) {
                 Some(TcpControl { length, flags }) => {
                     let header = at + u32::from(length >> 4) * 4;

@@ -39,6 +39,18 @@ impl Staging {
         Ok(staging)
     }
 
+    /// Nothing, in the new folder `root`: what is put here is put over a system that exists.
+    pub(crate) fn empty(root: PathBuf) -> Result<Self, Failure> {
+        let staging = Self { root };
+        staging.folder(Path::new("/"))?;
+        Ok(staging)
+    }
+
+    /// Copies a host file alone.
+    pub(crate) fn file_alone(&self, source: &Path, guest: &str) -> Result<(), Failure> {
+        self.copy(source, guest)
+    }
+
     /// Copies a host file, and the libraries that it needs.
     pub(crate) fn file(&self, source: &Path, guest: &str) -> Result<(), Failure> {
         self.copy(source, guest)?;
@@ -79,6 +91,12 @@ impl Staging {
         let path = self.make_room(guest)?;
         fs::write(&path, content).map_err(Failure::at("write", &path))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(Failure::at("write", &path))
+    }
+
+    /// Makes a symbolic link.
+    pub(crate) fn link(&self, target: &str, guest: &str) -> Result<(), Failure> {
+        let link = self.make_room(guest)?;
+        symlink(target, &link).map_err(Failure::at("make", &link))
     }
 
     /// The size that the image will have. It takes few values, since the kept states of booted

@@ -5,8 +5,9 @@
 //! that ended in any other way than by its command's end is a [`Failure`].
 
 use crate::{
-    Failure, Kernel,
+    Debian, Failure, Kernel,
     cpio::Cpio,
+    debian,
     disk::Staging,
     machine::{Heard, Machine, Parts, Start},
     module,
@@ -19,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Mounts the disk as root, once told to go on and what time it is.
+/// Waits until it is told to go on, and what time it is; then comes the end that fits the system.
 const FIRST_PROGRAM: &str = "#!/bin/sh
 export PATH=/bin
 mount -t devtmpfs dev /dev
@@ -33,6 +34,9 @@ stty raw -echo
 echo bfp-ready
 while read -r word now end; do [ \"$word $end\" != 'go end' ] || break; done
 date -s @$now >/dev/console
+";
+
+const ONTO_DISK: &str = "\
 mount -t ext4 -o noatime,noinit_itable /dev/vda /disk && cd /disk && mount --move . / && exec chroot . /bin/sh /.bfp/init
 ";
 
@@ -78,6 +82,8 @@ pub struct Guest<'a> {
     append: String,
     limit: Duration,
     start: Start,
+    debian: Option<Debian>,
+    units: Vec<(String, String, String)>,
 }
 
 /// How a command ended.
@@ -113,6 +119,8 @@ impl<'a> Guest<'a> {
             append: String::new(),
             limit: Duration::from_secs(60),
             start: Start::Kept,
+            debian: None,
+            units: Vec::new(),
         }
     }
 
@@ -165,6 +173,21 @@ impl<'a> Guest<'a> {
         self
     }
 
+    /// Boots a whole Debian system by systemd, and puts the files and trees over it. The command runs as a
+    /// service, once the system has reached multi-user. A file comes alone: its libraries are the system's.
+    /// The system is booted afresh on each run, and what it writes is gone with it.
+    pub fn debian(mut self, system: Debian) -> Self {
+        self.debian = Some(system);
+        self.start = Start::Cold;
+        self
+    }
+
+    /// Adds a unit to a Debian system, which another one wants.
+    pub fn unit(mut self, name: impl Into<String>, wanted_by: impl Into<String>, text: impl Into<String>) -> Self {
+        self.units.push((name.into(), wanted_by.into(), text.into()));
+        self
+    }
+
     /// Boots it afresh. Otherwise it starts from a booted machine that is kept, and shares its uptime
     /// and its state of the random number generator with every other run.
     pub fn cold(mut self) -> Self {
@@ -200,6 +223,7 @@ impl<'a> Guest<'a> {
             initrd: &self.initrd(&busybox)?,
             disk: &disk,
             disk_mib: staging.size_mib(),
+            base: self.debian.as_ref().map(Debian::disk),
             work: work.path(),
         };
         let mut machine = Machine::start(&parts, self.start, deadline)?;
@@ -210,7 +234,7 @@ impl<'a> Guest<'a> {
             if patience.is_zero() {
                 return Err(Failure::TooSlow { limit: self.limit, console: machine.console() });
             }
-            let waits = !transcript.began;
+            let waits = !transcript.began && !transcript.has_heard(debian::GOES_ON);
             match machine.hear(if waits { patience.min(Duration::from_millis(20)) } else { patience }) {
                 Heard::Bytes(bytes) => {
                     let said = transcript.take(&bytes);
@@ -231,6 +255,10 @@ impl<'a> Guest<'a> {
     }
 
     fn stage(&self, work: &Path, busybox: &Path, command: &str, mark: &str) -> Result<Staging, Failure> {
+        if let Some(system) = &self.debian {
+            system.must_fit(self.kernel)?;
+            return self.stage_over_debian(work, command, mark);
+        }
         let staging = Staging::new(work.join("root"), busybox)?;
         for (host, guest) in &self.trees {
             staging.tree(host, guest)?;
@@ -248,21 +276,43 @@ impl<'a> Guest<'a> {
         Ok(staging)
     }
 
+    fn stage_over_debian(&self, work: &Path, command: &str, mark: &str) -> Result<Staging, Failure> {
+        let staging = Staging::empty(work.join("root"))?;
+        for (host, guest) in &self.trees {
+            staging.tree(host, &debian::place(guest))?;
+        }
+        for (host, guest) in &self.files {
+            staging.file_alone(host, &debian::place(guest))?;
+        }
+        let own = ("bfp-command.service".to_owned(), "multi-user.target".to_owned(), debian::COMMAND_UNIT.to_owned());
+        for (name, wanted_by, text) in self.units.iter().chain([&own]) {
+            staging.text(&format!("/.bfp/units/{name}"), text)?;
+            staging.link(&format!("../{name}"), &format!("/.bfp/units/{wanted_by}.wants/{name}"))?;
+        }
+        staging.text("/.bfp/env", &format!("MARK={mark}\n{ENVIRONMENT}"))?;
+        staging.text("/.bfp/init", debian::SECOND_PROGRAM)?;
+        staging.text("/.bfp/command", &format!("{command}\n"))?;
+        Ok(staging)
+    }
+
     /// The first file system: enough to find the disk.
     fn initrd(&self, busybox: &Path) -> Result<Vec<u8>, Failure> {
         let mut cpio = Cpio::default();
-        for folder in ["bin", "dev", "proc", "disk", "modules"] {
+        for folder in ["bin", "dev", "proc", "disk", "modules", "payload"] {
             cpio.folder(folder);
         }
         cpio.program("bin/busybox", &fs::read(busybox).map_err(Failure::at("read", busybox))?);
-        for applet in ["sh", "mount", "insmod", "ifconfig", "hostname", "stty", "date", "chroot"] {
+        for applet in [
+            "sh", "mount", "insmod", "ifconfig", "hostname", "stty", "date", "chroot", "umount", "chown", "cp", "mkdir",
+        ] {
             cpio.symlink(&format!("bin/{applet}"), "busybox");
         }
         let needed = ["virtio_pci", "virtio_blk", "ext4"].map(str::to_owned);
         for (index, module) in module::load_order(self.kernel, &needed)?.iter().enumerate() {
             cpio.program(&format!("modules/{index:02}-{}.ko", module.name), &module.elf);
         }
-        cpio.program("init", FIRST_PROGRAM.as_bytes());
+        let end = if self.debian.is_some() { debian::FIRST_PROGRAM } else { ONTO_DISK };
+        cpio.program("init", [FIRST_PROGRAM, end].concat().as_bytes());
         Ok(cpio.finish())
     }
 }
@@ -282,6 +332,11 @@ impl Transcript {
         let begin = format!("\0begin-{mark}\n").into_bytes();
         let end = format!("\0end-{mark} ").into_bytes();
         Self { begin, end, held: Vec::new(), began: false, status: None }
+    }
+
+    /// Whether something was said before the command began.
+    fn has_heard(&self, words: &[u8]) -> bool {
+        !self.began && position(&self.held, words).is_some()
     }
 
     /// Takes what the port gave; what of it the command wrote.

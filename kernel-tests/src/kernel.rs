@@ -84,7 +84,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn cache() -> Result<PathBuf, Failure> {
+pub(crate) fn cache() -> Result<PathBuf, Failure> {
     let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("BFP_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("bfp")))

@@ -17,15 +17,19 @@
 
 pub mod attack;
 mod cpio;
+mod debian;
 mod disk;
 mod failure;
 mod guest;
 mod kernel;
 mod machine;
 mod module;
+pub mod ordinary;
+pub mod rules;
 mod vmlinux;
 mod workshop;
 
+pub use debian::Debian;
 pub use failure::Failure;
 pub use guest::{Guest, Outcome};
 pub use kernel::Kernel;

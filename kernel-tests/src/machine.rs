@@ -51,6 +51,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) initrd: &'a [u8],
     pub(crate) disk: &'a Path,
     pub(crate) disk_mib: u64,
+    /// A second disk; what is written to it is gone with the machine.
+    pub(crate) base: Option<&'a Path>,
     /// An empty folder for this machine's own files.
     pub(crate) work: &'a Path,
 }
@@ -113,6 +115,10 @@ impl Machine {
         // The kernel kills QEMU when the thread that started it ends, however that happens.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", &qemu()]).args(fixed_arguments(parts)).args(["-drive", &drive]);
+        if let Some(base) = parts.base {
+            let drive = format!("if=none,id=base,format=raw,cache=unsafe,snapshot=on,file={}", comma_doubled(base));
+            command.args(["-drive", &drive]);
+        }
         command.arg("-initrd").arg(parts.work.join("initrd"));
         command.args(["-serial", &format!("file:{}", comma_doubled(&console))]);
         command.args(["-chardev", "stdio,id=talk,signal=off", "-serial", "chardev:talk"]).args(more).current_dir(dir);
@@ -169,7 +175,8 @@ fn fixed_arguments(parts: &Parts<'_>) -> Vec<String> {
         &["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
         &["-device", "virtio-blk-pci,drive=disk", "-kernel", &vmlinux, "-append", &append],
     ];
-    fixed.concat().into_iter().map(str::to_owned).collect()
+    let base = if parts.base.is_some() { &["-device", "virtio-blk-pci,drive=base"][..] } else { &[] };
+    fixed.concat().iter().chain(base).map(|argument| (*argument).to_owned()).collect()
 }
 
 /// QEMU splits its options at commas, and takes a doubled one as it is.

@@ -12,6 +12,8 @@
 //! suite --list           # the names
 //! suite --demo           # the table of the demo
 //! suite --without-bpf    # what holds under a kernel that is booted without BPF among its security modules
+//! suite --ordinary [--only PATTERN]   # ordinary things on a whole Debian system
+//! suite --soak SECONDS   # mixed traffic for a time, there too
 //! ```
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its report on stdout is what this program is for")]
 
@@ -22,10 +24,12 @@ mod enforcer;
 mod listeners;
 mod network;
 mod objects;
+mod ordinary;
 mod programs;
 mod report;
 mod scenarios;
 mod sniffer;
+mod soak;
 mod tables;
 mod verdicts;
 
@@ -45,8 +49,13 @@ fn main() -> ExitCode {
         ["--list"] => return list(),
         ["--demo"] => return demonstrate(),
         ["--without-bpf"] => return run_without_bpf(),
+        ["--ordinary"] => return ordinary_things(None),
+        ["--ordinary", "--only", pattern] => return ordinary_things(Some((*pattern).to_owned())),
+        ["--soak", seconds] if seconds.parse::<u64>().is_ok() => return soak::run(seconds.parse().unwrap_or_default()),
         _ => {
-            eprintln!("usage: suite [--only PATTERN | --list | --demo | --without-bpf]");
+            eprintln!(
+                "usage: suite [--only PATTERN | --list | --demo | --without-bpf | --ordinary [--only PATTERN] | --soak SECONDS]"
+            );
             return ExitCode::from(2);
         }
     };
@@ -71,6 +80,12 @@ fn run_without_bpf() -> ExitCode {
         Ok(()) => scenarios::run_without_bpf(Path::new(BUNDLES), &mut report),
         Err(complaint) => report.check("every address is local", Err(complaint)),
     }
+    report.close()
+}
+
+fn ordinary_things(only: Option<String>) -> ExitCode {
+    let mut report = Report::new(only);
+    ordinary::run(&mut report);
     report.close()
 }
 

@@ -1,0 +1,142 @@
+//! The ordinary things that must keep working: one file of fixtures/ordinary/ for each. What enters: these
+//! files. What leaves: what to run, what it must say, and the tables of docs/ordinary.md.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+/// An ordinary thing.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The file's name.
+    #[serde(skip)]
+    pub name: String,
+    /// What it is, in a line.
+    pub title: String,
+    /// How it is tried.
+    pub how: String,
+    /// Under which policy.
+    pub under: Under,
+    /// As whom.
+    #[serde(default)]
+    pub user: User,
+    /// What must be there before it, as shell commands.
+    #[serde(default)]
+    pub prepare: String,
+    /// The thing itself, as shell commands.
+    pub run: String,
+    /// What `run` says, without the white space around it.
+    pub expect: String,
+    /// What removes the traces, as shell commands.
+    #[serde(default)]
+    pub clean: String,
+    /// What works without the policy and fails under it: so it is seen that the program is confined.
+    pub refused: Option<String>,
+}
+
+/// Under which policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Under {
+    /// One that is about other programs and other addresses.
+    Unrelated,
+    /// One that confines the program, which stays inside what it was given.
+    Confined,
+}
+
+/// As whom.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum User {
+    /// With every capability.
+    #[default]
+    Root,
+    /// With none.
+    Somebody,
+}
+
+/// Reads every entry of a folder, in the order of their names.
+///
+/// # Errors
+/// A sentence with the file's name.
+pub fn read_entries(folder: &Path) -> Result<Vec<Entry>, String> {
+    let files = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut entries = Vec::new();
+    for path in files.flatten().map(|file| file.path()).filter(|path| path.extension().is_some_and(|it| it == "toml")) {
+        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        entries.push(parse(name, &text).map_err(|complaint| format!("{}: {complaint}", path.display()))?);
+    }
+    entries.sort_by(|one, other| one.name.cmp(&other.name));
+    if entries.is_empty() { Err(format!("{} has no entries", folder.display())) } else { Ok(entries) }
+}
+
+fn parse(name: String, text: &str) -> Result<Entry, String> {
+    let entry: Entry = toml::from_str(text).map_err(|error| error.to_string())?;
+    if entry.expect.trim().is_empty() {
+        return Err("a thing that says nothing cannot be told from one that did not run: `expect` is empty".to_owned());
+    }
+    if (entry.under == Under::Confined) != entry.refused.is_some() {
+        return Err("`refused` belongs to every entry under the policy `confined`, and to no other".to_owned());
+    }
+    Ok(Entry { name, ..entry })
+}
+
+/// The entries under one policy as a table of docs/ordinary.md.
+#[must_use]
+pub fn table(entries: &[Entry], under: Under) -> String {
+    let mut text = String::from("| what | how | as |\n|---|---|---|\n");
+    for entry in entries.iter().filter(|entry| entry.under == under) {
+        let user = if entry.user == User::Root { "root" } else { "somebody" };
+        text.push_str(&format!("| `{}`: {} | {} | {user} |\n", entry.name, entry.title, entry.how));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+
+    fn root() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    }
+
+    /// The tables of the docs are the entries. `BFP_BLESS=1` writes them.
+    #[test]
+    fn the_docs_show_the_entries() {
+        let entries = read_entries(&root().join("fixtures/ordinary")).unwrap();
+        let path = root().join("docs/ordinary.md");
+        let mut wanted = std::fs::read_to_string(&path).unwrap();
+        for (under, word) in [(Under::Unrelated, "unrelated"), (Under::Confined, "confined")] {
+            let begin = format!("<!-- {word}: generated from fixtures/ordinary -->\n");
+            let end = format!("<!-- end of {word} -->\n");
+            let (before, rest) = wanted.split_once(&begin).unwrap();
+            let (_, after) = rest.split_once(&end).unwrap();
+            wanted = format!("{before}{begin}\n{}\n{end}{after}", table(&entries, under));
+        }
+        if std::env::var_os("BFP_BLESS").is_some() {
+            std::fs::write(&path, &wanted).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), wanted, "run it with BFP_BLESS=1 and read the difference");
+    }
+
+    #[test]
+    fn the_lists_are_as_long_as_the_docs_promise() {
+        let entries = read_entries(&root().join("fixtures/ordinary")).unwrap();
+        let count = |under| entries.iter().filter(|entry| entry.under == under).count();
+        assert!(count(Under::Unrelated) >= 40, "{}", count(Under::Unrelated));
+        assert!(count(Under::Confined) >= 12, "{}", count(Under::Confined));
+    }
+
+    #[test]
+    fn an_entry_that_could_not_fail_is_none() {
+        let text = |under: &str, expect: &str| {
+            format!("title = \"t\"\nhow = \"h\"\nunder = \"{under}\"\nrun = \"true\"\nexpect = \"{expect}\"\n")
+        };
+        assert!(parse("x".to_owned(), &text("unrelated", "")).unwrap_err().contains("says nothing"));
+        assert!(parse("x".to_owned(), &text("confined", "ok")).unwrap_err().contains("`refused`"));
+        assert!(parse("x".to_owned(), &text("unrelated", "ok")).is_ok());
+    }
+}
