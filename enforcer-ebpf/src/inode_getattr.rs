@@ -31,7 +31,10 @@ pub fn inode_getattr(ctx: LsmContext) -> i32 {
         if let (Some(directory), Some(answer)) =
             (labels::inode(member(path, &kernel::path__dentry)), LEARNED.get_ptr_mut(0))
         {
-            *answer = directory;
+            // The first answer counts: until 6.6 overlayfs asks again about the file below.
+            if (*answer).inode == 0 {
+                *answer = directory;
+            }
         }
     }
     0
