@@ -267,7 +267,7 @@ fn pinned_on_overlayfs(host: &Host) -> Result<(), String> {
     with_overlay(|| {
         let before = Objects::read()?;
         let ended = enforcer::try_apply(Path::new(PINNED))?;
-        says(&ended, "the content of the executable `/usr/bin/signer` cannot be measured", "fs-verity")?;
+        says(&ended, "the content of `/usr/bin/signer` cannot be measured", "fs-verity")?;
         before.are_all()
     })
 }
@@ -278,7 +278,7 @@ fn pinned_in_memory(host: &Host) -> Result<(), String> {
     let put = || symlink(ELSEWHERE, SIGNER).map_err(|error| error.to_string());
     let (ended, before) = with_signer(host, Path::new(PINNED), put)?;
     fs::remove_file(ELSEWHERE).map_err(|error| format!("{ELSEWHERE}: {error}"))?;
-    says(&ended, "the content of the executable `/usr/bin/signer` cannot be measured", "fs-verity")?;
+    says(&ended, "the content of `/usr/bin/signer` cannot be measured", "fs-verity")?;
     before.are_all()
 }
 
