@@ -2,10 +2,13 @@
 //! programs with other rights.
 #![expect(unsafe_code, reason = "clone and interface addresses take raw structures")]
 
+use std::io;
 use std::mem::zeroed;
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::Technique;
 use crate::aim::{Aim, Transport};
@@ -35,7 +38,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
 
 fn in_thread(aim: &Aim) -> Result<(), Refused> {
     let aim = aim.clone();
-    std::thread::spawn(move || named::connect(&aim)).join().unwrap_or(Err(Refused::new("thread", 0)))
+    thread::spawn(move || named::connect(&aim)).join().unwrap_or(Err(Refused::new("thread", 0)))
 }
 
 fn in_fork(aim: &Aim) -> Result<(), Refused> {
@@ -162,12 +165,26 @@ fn connect_to_oneself(aim: &Aim) -> Result<(), Refused> {
     }
     match aim.transport {
         Transport::Tcp => {
-            let _listener = TcpListener::bind(aim.forbidden).map_err(Refused::io("bind"))?;
+            let _listener = once_usable(|| TcpListener::bind(aim.forbidden))?;
             named::connect(aim)
         }
         Transport::Udp => {
-            let _listener = UdpSocket::bind(aim.forbidden).map_err(Refused::io("bind"))?;
+            let _listener = once_usable(|| UdpSocket::bind(aim.forbidden))?;
             named::connect(aim)
+        }
+    }
+}
+
+/// A new IPv6 address can be used once a worker of the kernel has found that nobody else has it, which it does
+/// for the loopback interface too (net/ipv6/addrconf.c, `addrconf_dad_work`).
+fn once_usable<T>(bind: impl Fn() -> io::Result<T>) -> Result<T, Refused> {
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && Instant::now() < until => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            bound => return bound.map_err(Refused::io("bind")),
         }
     }
 }
