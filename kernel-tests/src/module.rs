@@ -18,6 +18,10 @@ pub(crate) struct Module {
     pub(crate) elf: Vec<u8>,
 }
 
+/// Modules that another one asks for by the name of an algorithm, so that its `depends=` does not name them. Only
+/// some kernels have them as modules (crc32c: 6.18).
+const ALGORITHMS: [(&str, &str); 1] = [("btrfs", "crc32c_cryptoapi")];
+
 /// These modules of `kernel` and what they need, in loading order.
 pub(crate) fn load_order(kernel: &Kernel, names: &[String]) -> Result<Vec<Module>, Failure> {
     let mut order = Vec::new();
@@ -47,6 +51,11 @@ fn visit(kernel: &Kernel, name: &str, seen: &mut BTreeSet<String>, order: &mut V
     };
     for needed in depends(&elf) {
         visit(kernel, &needed, seen, order)?;
+    }
+    for (_, algorithm) in ALGORITHMS.iter().filter(|(user, _)| *user == name) {
+        if file_of(kernel.modules(), algorithm).is_some() {
+            visit(kernel, algorithm, seen, order)?;
+        }
     }
     order.push(Module { name, elf });
     Ok(())

@@ -103,6 +103,10 @@ fn with_tracer_off(host: &Host) -> Result<(), String> {
     host.unenforced()?;
     let before = Objects::read()?;
     let set = |value: &str| fs::write(SWITCH, value).map_err(|error| format!("{SWITCH}: {error}"));
+    // From 7.3 on nobody can switch it off while the kernel itself uses it.
+    if fs::write(SWITCH, "0").is_err_and(|error| error.raw_os_error() == Some(libc::EOPNOTSUPP)) {
+        return Ok(());
+    }
     set("0")?;
     let ended = enforcer::try_apply(&host.bundle);
     set("1")?;
