@@ -1,8 +1,9 @@
 //! What the compiler, the enforcer and the kernel programs agree on.
 //!
 //! In reading order: what is asked ([`request`]), who asks ([`label`]), the tables that a policy
-//! becomes ([`record`]), the one function that answers ([`decide`]), and what the kernel tells ([`event`]). These are `no_std`
-//! without a dependency, an allocation or a panic, and the kernel programs use them as they are.
+//! becomes ([`record`]), the one function that answers ([`decide`]), and what the kernel tells
+//! ([`event`]). These are `no_std` without a dependency, an allocation or a panic, and the kernel programs
+//! use them as they are.
 //! The feature `bundle` adds the file that carries the tables to a host: [`image`], [`manifest`],
 //! [`key`], [`envelope`], [`verify`]; and [`unverified`], which only shows it.
 #![no_std]

@@ -4,11 +4,10 @@
 //! go on under the new label (fs/exec.c, `begin_new_exec` is the point of no return).
 
 use aya_ebpf::{helpers::generated::bpf_send_signal, macros::lsm, programs::LsmContext};
-
 use bfp_bundle::event::Kind;
 
 use crate::{
-    events,
+    events, files,
     kernel::{self, Pointer, member},
     labels,
     storage::Missing,
@@ -31,7 +30,7 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
             Some(label) => labels::note_executed(label, task, file),
             // No memory for a label. This hook cannot refuse, but a program whose restrictions could not
             // be noted must not run.
-            None if labels::is_restricted(file) => {
+            None if files::is_restricted(file) => {
                 events::tell_of(core::ptr::null(), Kind::NoLabel);
                 bpf_send_signal(SIGKILL);
             }

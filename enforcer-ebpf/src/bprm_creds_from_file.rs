@@ -7,7 +7,7 @@
 use aya_ebpf::{bindings::linux_binprm, helpers::generated::bpf_bprm_opts_set, macros::lsm, programs::LsmContext};
 use bfp_bundle::identity::Executable;
 
-use crate::{kernel::Pointer, labels};
+use crate::{files, kernel::Pointer};
 
 /// `BPF_F_BPRM_SECUREEXEC`, include/uapi/linux/bpf.h.
 const SECURE_EXEC: u64 = 1;
@@ -22,7 +22,7 @@ pub fn bprm_creds_from_file(ctx: LsmContext) -> i32 {
     unsafe {
         let bprm: *mut linux_binprm = ctx.arg(0);
         let file: Pointer = ctx.arg(1);
-        if labels::executable(file).is_some_and(|executable| executable.flags & Executable::GUARDED != 0) {
+        if files::executable(file).is_some_and(|executable| executable.flags & Executable::GUARDED != 0) {
             bpf_bprm_opts_set(bprm, SECURE_EXEC);
         }
     }

@@ -20,8 +20,8 @@ use bfp_bundle::{
 };
 
 use crate::{
+    files,
     kernel::{self, Pointer, member},
-    labels,
     storage::{Missing, TaskStorage},
 };
 
@@ -90,7 +90,7 @@ pub unsafe fn is_bound(file: Pointer, program: ProgramId, part: Part) -> bool {
     // SAFETY: the caller's obligation, and the members are what their names say.
     unsafe {
         let dentry: Pointer = member(kernel::member_address(file, &kernel::file__f_path), &kernel::path__dentry);
-        match labels::inode(dentry) {
+        match files::inode(dentry) {
             Some(inode) => INODES.get(&PinnedInode { inode, program, part }).is_some(),
             None => false,
         }

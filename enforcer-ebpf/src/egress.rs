@@ -16,11 +16,7 @@ use aya_ebpf::{
 };
 use bfp_bundle::{decide::Tables, label::Label};
 
-use crate::{
-    owners,
-    tables::Maps,
-    verdict::{self, bit},
-};
+use crate::{asm::bit, owners, tables::Maps, verdict};
 
 const PASS: i32 = 1;
 const DROP: i32 = 0;

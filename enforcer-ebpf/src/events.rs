@@ -16,7 +16,9 @@ use bfp_bundle::{
     record::NO_RULE,
 };
 
-use crate::tables::count_lost;
+use crate::{counters::count_lost, labels::current_label};
+
+const EPERM: i32 = 1;
 
 /// About 3 200 events, of which each has a header of 8 bytes. The size is one of the map's: a power of two, and whole pages.
 const SIZE: usize = 256 * 1024;
@@ -101,6 +103,13 @@ pub fn tell_of(label: *const Label, kind: Kind) {
         write_task(event);
     }
     entry.submit(0);
+}
+
+/// Refuses what no table decides to the task that runs now, and tells of it.
+#[inline(always)]
+pub fn refuse(kind: Kind) -> i32 {
+    tell_of(current_label(), kind);
+    -EPERM
 }
 
 /// What every event has.

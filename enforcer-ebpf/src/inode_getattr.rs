@@ -11,6 +11,7 @@ use aya_ebpf::{
 use bfp_bundle::{identity::Directory, label::Label};
 
 use crate::{
+    files,
     kernel::{self, Pointer, member},
     labels,
 };
@@ -28,12 +29,11 @@ pub fn inode_getattr(ctx: LsmContext) -> i32 {
     // SAFETY: the first argument is `const struct path *`; the answer is the map's memory.
     unsafe {
         let path: Pointer = ctx.arg(0);
-        if let (Some(directory), Some(answer)) =
-            (labels::inode(member(path, &kernel::path__dentry)), LEARNED.get_ptr_mut(0))
+        if let (Some(inode), Some(answer)) = (files::inode(member(path, &kernel::path__dentry)), LEARNED.get_ptr_mut(0))
         {
             // The first answer counts: until 6.6 overlayfs asks again about the file below.
             if (*answer).inode == 0 {
-                *answer = directory;
+                *answer = inode;
             }
         }
     }

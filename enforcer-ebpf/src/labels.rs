@@ -4,33 +4,22 @@
 //! can point it at any file that it can open (`PR_SET_MM_MAP`, kernel/sys.c, `prctl_set_mm_map`). It is
 //! read once, for processes that already run when the first policy is applied.
 
-use aya_ebpf::{
-    bindings::{BPF_F_RDONLY_PROG, task_struct},
-    btf_maps::HashMap,
-    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel_str},
-    macros::btf_map,
-};
+use aya_ebpf::{bindings::task_struct, helpers::generated::bpf_get_current_task_btf};
 use bfp_bundle::{
-    decide::Tables,
-    identity::{Directory, Executable, ExecutableKey, NAME_SIZE, Part},
+    identity::{Executable, Part},
     label::{Label, ProgramId, Proof},
 };
 
 use crate::{
-    content,
+    asm, content, files,
     kernel::{self, Pointer, member},
     storage::{Missing, TaskStorage},
-    tables::Maps,
 };
 
 /// The labels. One map for all policies that follow each other: it is pinned, and outlives the programs.
 #[unsafe(link_section = ".maps")]
 #[unsafe(no_mangle)]
 static LABELS: TaskStorage<Label> = TaskStorage::new();
-
-/// The executables that the policy names, filled by the enforcer and frozen.
-#[btf_map]
-static EXECUTABLES: HashMap<ExecutableKey, Executable, 1, { BPF_F_RDONLY_PROG as usize }> = HashMap::new();
 
 /// The task that runs now.
 #[inline(always)]
@@ -64,7 +53,7 @@ pub fn current_label() -> &'static Label {
 pub unsafe fn note_executed(label: &mut Label, task: *mut task_struct, file: Pointer) {
     // SAFETY: the caller's obligation.
     unsafe {
-        let found = executable(file);
+        let found = files::executable(file);
         let measured = |program| {
             content::is_bound(file, program, Part::Program) || content::is_pinned(task, file, program, Part::Program)
         };
@@ -102,7 +91,7 @@ pub unsafe fn note_running(label: &mut Label, task: Pointer) {
         if file.is_null() {
             return;
         }
-        let found = executable(file);
+        let found = files::executable(file);
         let proof = proof_of(found.as_ref(), task, |program| content::is_bound(file, program, Part::Program));
         label.execute(found.as_ref(), proof);
     }
@@ -110,8 +99,9 @@ pub unsafe fn note_running(label: &mut Label, task: Pointer) {
 
 /// Whether what a task executes can be told by its file.
 ///
-/// Not while a tracer drives it, or a supervisor answers its system calls. Not in a user namespace: there, whoever made it can mount libraries of
-/// their own in the loader's way, and (for a process that was already running) forge `exe_file`.
+/// Not while a tracer drives it, or a supervisor answers its system calls. Not in a user namespace: there,
+/// whoever made it can mount libraries of their own in the loader's way, and (for a process that was already
+/// running) forge `exe_file`.
 ///
 /// # Safety
 /// `task` is a `struct task_struct *` to the verifier.
@@ -157,67 +147,8 @@ unsafe fn is_supervised(task: Pointer) -> bool {
                 return true;
             }
             filter = member(filter, &kernel::seccomp_filter__prev);
-            left = Maps::opaque(left - 1);
+            left = asm::opaque(left - 1);
         }
     }
     true
-}
-
-/// Whether the policy restricts whoever executes `file`.
-///
-/// # Safety
-/// `file` is a `struct file *` to the verifier.
-#[inline(always)]
-pub unsafe fn is_restricted(file: Pointer) -> bool {
-    // SAFETY: the caller's obligation.
-    unsafe { executable(file) }.is_some_and(|executable| executable.flags & Executable::RESTRICTED != 0)
-}
-
-/// What the policy says of a file, by the directory that holds it and its name there.
-///
-/// # Safety
-/// `file` is a `struct file *` to the verifier.
-#[inline(always)]
-pub unsafe fn executable(file: Pointer) -> Option<Executable> {
-    // SAFETY: the members are what their names say; `name` is as long as the helper is told.
-    unsafe {
-        let dentry: Pointer = member(kernel::member_address(file, &kernel::file__f_path), &kernel::path__dentry);
-        if dentry.is_null() {
-            return None;
-        }
-        let parent: Pointer = member(dentry, &kernel::dentry__d_parent);
-        let mut key = ExecutableKey { directory: inode(parent)?, name: [0; NAME_SIZE] };
-        let name: Pointer = member(kernel::member_address(dentry, &kernel::dentry__d_name), &kernel::qstr__name);
-        if bpf_probe_read_kernel_str(key.name.as_mut_ptr().cast(), NAME_SIZE as u32, name) < 0 {
-            return None;
-        }
-        EXECUTABLES.get(&key).copied()
-    }
-}
-
-/// The identity of the directory, or of the file, behind a dentry.
-///
-/// # Safety
-/// `dentry` is a `struct dentry *` to the verifier, or null.
-#[inline(always)]
-pub unsafe fn inode(dentry: Pointer) -> Option<Directory> {
-    // SAFETY: the caller's obligation, and the members are what their names say.
-    unsafe {
-        if dentry.is_null() {
-            return None;
-        }
-        let inode: Pointer = member(dentry, &kernel::dentry__d_inode);
-        if inode.is_null() {
-            return None;
-        }
-        let super_block: Pointer = member(inode, &kernel::inode__i_sb);
-        if super_block.is_null() {
-            return None;
-        }
-        Some(Directory {
-            inode: member(inode, &kernel::inode__i_ino),
-            device: member(super_block, &kernel::super_block__s_dev),
-            generation: member(inode, &kernel::inode__i_generation),
-        })
-    }
 }

@@ -11,10 +11,11 @@ use aya_ebpf::{
 use bfp_bundle::{event::Kind, identity::Part};
 
 use crate::{
-    content, guard,
+    content,
+    events::refuse,
+    guard,
     kernel::Pointer,
     labels::{self, current_label},
-    socket::refuse,
 };
 
 /// `PROT_WRITE` and `PROT_EXEC`, include/uapi/asm-generic/mman-common.h.

@@ -10,13 +10,19 @@
 /// Reading kernel structures at offsets that the enforcer takes from the running kernel's BTF.
 mod kernel;
 
+/// Single instructions that the compiler must not see through.
+mod asm;
+
 /// The policy's tables, as frozen array maps.
 mod tables;
 
 /// Values that the kernel keeps with tasks and sockets.
 mod storage;
 
-/// Labels in task storage, and who a file is.
+/// Who a file is.
+mod files;
+
+/// Labels in task storage.
 mod labels;
 
 /// Whether a file has a pinned content.
@@ -28,11 +34,17 @@ mod owners;
 /// Who must not be reached into, and who executes nothing that is not pinned.
 mod guard;
 
+/// What is counted.
+mod counters;
+
 /// What is told of a refusal.
 mod events;
 
 /// Verdicts, by the tables.
 mod verdict;
+
+/// Which sockets can be judged by their sends.
+mod socket_kind;
 
 /// From a socket call to the requests that it makes, and their verdicts.
 mod socket;

@@ -8,7 +8,7 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 
 use bfp_bundle::event::Kind;
 
-use crate::{guard, labels, socket::refuse, storage::Missing};
+use crate::{events::refuse, guard, labels, storage::Missing};
 
 /// `PTRACE_MODE_ATTACH`, include/linux/ptrace.h: more than reading what /proc shows of a task.
 const MODE_ATTACH: u32 = 2;

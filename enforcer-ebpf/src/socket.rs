@@ -6,13 +6,13 @@
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel};
-
 use bfp_bundle::event::Kind;
 
 use crate::{
     events,
     kernel::{self, Pointer, member},
     labels, owners,
+    socket_kind::{judge_kind, kind},
     storage::Missing,
     verdict,
 };
@@ -21,10 +21,6 @@ const AF_UNSPEC: u16 = 0;
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
-const AF_NETLINK: u16 = 16;
-const AF_PACKET: u16 = 17;
-const AF_ALG: u16 = 38;
-const AF_XDP: u16 = 44;
 
 /// The low half of ::ffff:0.0.0.0.
 const MAPPED_UNSPECIFIED: u64 = 0xffff_0000_0000;
@@ -82,7 +78,7 @@ pub unsafe fn judge_name(call: Call, sk: Pointer, name: Pointer, length: i32) ->
     match name.family {
         AF_UNIX => judge_canary(&name),
         AF_UNSPEC if call == Call::Connect => 0,
-        AF_UNSPEC if labels::current_label().is_governed() => refuse(Kind::Unjudged),
+        AF_UNSPEC if labels::current_label().is_governed() => events::refuse(Kind::Unjudged),
         AF_INET | AF_UNSPEC if length < 16 => -EINVAL,
         // SAFETY: the caller's obligation.
         AF_INET | AF_UNSPEC => unsafe { judge_named_v4(sk, u32::from_be(name.v4), port) },
@@ -94,13 +90,6 @@ pub unsafe fn judge_name(call: Call, sk: Pointer, name: Pointer, length: i32) ->
         }
         _ => 0,
     }
-}
-
-/// Refuses what no table decides.
-#[inline(always)]
-pub fn refuse(kind: Kind) -> i32 {
-    events::tell_of(labels::current_label(), kind);
-    -EPERM
 }
 
 // IPv4 and IPv6 stay apart until the request is in memory: the register that only one of them uses would
@@ -171,8 +160,8 @@ pub unsafe fn note_use(sk: Pointer) -> i32 {
     -ENOMEM
 }
 
-/// Judges the peer of a connected socket; 0 or a negative errno. What has no peer that could be judged is judged
-/// as at its making (`socket_create`), since it may have been handed on.
+/// Judges the peer of a connected socket; 0 or a negative errno. What has no peer that could be judged is
+/// judged as when it was made (`socket_create`), since it may have been handed on.
 #[inline(always)]
 unsafe fn judge_peer(sk: Pointer) -> i32 {
     // SAFETY: the caller's obligation; `struct sock` begins with its `struct sock_common`.
@@ -189,10 +178,7 @@ unsafe fn judge_peer(sk: Pointer) -> i32 {
                 let [high, low] = address.map(u64::from_be);
                 if high | low == 0 { 0 } else { judge_v6(sk, high, low, port) }
             }
-            AF_UNIX | AF_NETLINK | AF_ALG => 0,
-            AF_PACKET | AF_XDP => verdict::errno(verdict::judge_raw(labels::of(labels::current(), Missing::Leave))),
-            _ if labels::current_label().is_governed() => -EPERM,
-            _ => 0,
+            _ => judge_kind(kind(family.into(), 0, 0)),
         }
     }
 }

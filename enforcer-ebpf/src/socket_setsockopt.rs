@@ -5,7 +5,7 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 
 use bfp_bundle::event::Kind;
 
-use crate::{labels, socket::refuse};
+use crate::{events::refuse, labels};
 
 // Levels and options, include/uapi/linux/in.h and in6.h.
 const IPPROTO_IP: i32 = 0;

@@ -13,8 +13,10 @@ use bfp_bundle::{
 };
 
 use crate::{
+    asm::bit,
+    counters::{count, count_dropped},
     events,
-    tables::{Maps, count, count_dropped},
+    tables::Maps,
 };
 
 /// What a hook returns for a verdict: 0 for 1, and for everything else -1, which is -EPERM.
@@ -24,15 +26,6 @@ use crate::{
 #[inline(always)]
 pub fn errno(allowed: i32) -> i32 {
     bit(allowed) - 1
-}
-
-/// The lowest bit, in a way that the verifier sees and the compiler does not leave out.
-#[inline(always)]
-pub fn bit(allowed: i32) -> i32 {
-    let mut bit = i64::from(allowed);
-    // SAFETY: one instruction that masks the register it is given.
-    unsafe { core::arch::asm!("{0} &= 1", inout(reg) bit, options(pure, nomem, nostack, preserves_flags)) };
-    bit as i32
 }
 
 /// Judges an IPv4 address that a call names, for who is labelled `label`: 1 if it may. No label is a

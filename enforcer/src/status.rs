@@ -9,7 +9,7 @@ use crate::json::quote;
 use crate::pins::{Pins, PinsError};
 
 /// The reasons in the order of their numbers (`bfp_bundle::decide::Reason`), and what they say. The last
-/// three are no reasons: see enforcer-ebpf/src/tables.rs, `AUDITED`, `DROPPED` and `LOST`.
+/// three are no reasons: see enforcer-ebpf/src/counters.rs, `AUDITED`, `DROPPED` and `LOST`.
 pub(crate) const REASONS: [(&str, &str); 11] = [
     ("default", "allowed: no rule refuses"),
     ("granted", "allowed by a rule"),

@@ -1,0 +1,32 @@
+//! Single instructions that the compiler must not see through: where it could, it writes something else that
+//! costs the verifier more, or that the verifier refuses.
+//!
+//! An empty `asm!` would do as well, but breaks the BTF line info.
+
+/// The lowest bit, in a way that the verifier sees and the compiler does not leave out.
+#[inline(always)]
+pub fn bit(allowed: i32) -> i32 {
+    let mut bit = i64::from(allowed);
+    // SAFETY: one instruction that masks the register it is given.
+    unsafe { core::arch::asm!("{0} &= 1", inout(reg) bit, options(pure, nomem, nostack, preserves_flags)) };
+    bit as i32
+}
+
+/// The same number, about which the compiler knows nothing: so it unrolls no loop that counts with it.
+#[inline(always)]
+pub fn opaque(number: u32) -> u32 {
+    let mut same = u64::from(number);
+    // SAFETY: one instruction that changes nothing in the register it is given.
+    unsafe { core::arch::asm!("{0} |= 0", inout(reg) same, options(pure, nomem, nostack, preserves_flags)) };
+    same as u32
+}
+
+/// The highest bit: LLVM turns a shifted difference back into a comparison and a branch, unless it cannot see
+/// the shift.
+#[inline(always)]
+pub fn sign_bit(word: u64) -> u64 {
+    let mut bit = word;
+    // SAFETY: one instruction that shifts the register it is given.
+    unsafe { core::arch::asm!("{0} >>= 63", inout(reg) bit, options(pure, nomem, nostack, preserves_flags)) };
+    bit
+}
