@@ -119,8 +119,9 @@ soak MINUTES="30": debian-guest guest-programs
 bench-compiler *SIZE:
     @cargo bench -p bfp-compiler --bench size -- {{ SIZE }}
 
-# The kernel tests' own tests, and what is held against a tool of the set-up, such as fs-verity digests
+# The kernel tests' own lints and tests, and what is held against a tool of the set-up, such as fs-verity digests
 harness: setup
+    cargo clippy -p bfp-kernel-tests --all-targets -- -D warnings
     cargo test -p bfp-kernel-tests
 
 # All tests: those without a kernel, each fuzz target for a short while, the demo (DNS by knot, end to end), and

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::entries::{self, User};
+
 /// A technique.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -69,16 +71,6 @@ pub enum Attacker {
     App,
     /// A program that the policy does not name, which wants at what is exclusive.
     Stranger,
-}
-
-/// As whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum User {
-    /// With every capability.
-    Root,
-    /// With none.
-    Somebody,
 }
 
 /// Over what.
@@ -235,21 +227,9 @@ impl Target {
     }
 }
 
-impl User {
-    fn parse(word: &str) -> Option<User> {
-        [User::Root, User::Somebody].into_iter().find(|user| user.to_string() == word)
-    }
-}
-
 impl fmt::Display for Attacker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if *self == Attacker::App { "app" } else { "stranger" })
-    }
-}
-
-impl fmt::Display for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if *self == User::Root { "root" } else { "somebody" })
     }
 }
 
@@ -264,15 +244,7 @@ impl fmt::Display for Target {
 /// # Errors
 /// A sentence with the file's name.
 pub fn read_entries(folder: &Path) -> Result<Vec<Entry>, String> {
-    let files = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut entries = Vec::new();
-    for path in files.flatten().map(|file| file.path()).filter(|path| path.extension().is_some_and(|it| it == "toml")) {
-        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        entries.push(parse(name, &text).map_err(|complaint| format!("{}: {complaint}", path.display()))?);
-    }
-    entries.sort_by(|one, other| one.name.cmp(&other.name));
-    if entries.is_empty() { Err(format!("{} has no entries", folder.display())) } else { Ok(entries) }
+    entries::read(folder, parse)
 }
 
 fn parse(name: String, text: &str) -> Result<Entry, String> {

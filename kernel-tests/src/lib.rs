@@ -16,9 +16,11 @@
 //! ```
 
 pub mod attack;
+pub mod command;
 mod cpio;
 mod debian;
 mod disk;
+pub mod entries;
 mod failure;
 mod guest;
 mod kernel;

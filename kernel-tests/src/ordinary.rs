@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::entries::{self, User};
+
 /// An ordinary thing.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,31 +47,12 @@ pub enum Under {
     Confined,
 }
 
-/// As whom.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum User {
-    /// With every capability.
-    #[default]
-    Root,
-    /// With none.
-    Somebody,
-}
-
 /// Reads every entry of a folder, in the order of their names.
 ///
 /// # Errors
 /// A sentence with the file's name.
 pub fn read_entries(folder: &Path) -> Result<Vec<Entry>, String> {
-    let files = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut entries = Vec::new();
-    for path in files.flatten().map(|file| file.path()).filter(|path| path.extension().is_some_and(|it| it == "toml")) {
-        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        entries.push(parse(name, &text).map_err(|complaint| format!("{}: {complaint}", path.display()))?);
-    }
-    entries.sort_by(|one, other| one.name.cmp(&other.name));
-    if entries.is_empty() { Err(format!("{} has no entries", folder.display())) } else { Ok(entries) }
+    entries::read(folder, parse)
 }
 
 fn parse(name: String, text: &str) -> Result<Entry, String> {
@@ -88,8 +71,8 @@ fn parse(name: String, text: &str) -> Result<Entry, String> {
 pub fn table(entries: &[Entry], under: Under) -> String {
     let mut text = String::from("| what | how | as |\n|---|---|---|\n");
     for entry in entries.iter().filter(|entry| entry.under == under) {
-        let user = if entry.user == User::Root { "root" } else { "somebody" };
-        text.push_str(&format!("| `{}`: {} | {} | {user} |\n", entry.name, entry.title, entry.how));
+        let Entry { name, title, how, user, .. } = entry;
+        text.push_str(&format!("| `{name}`: {title} | {how} | {user} |\n"));
     }
     text
 }

@@ -7,13 +7,14 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use bfp_kernel_tests::command::say;
 use bfp_kernel_tests::{Guest, Kernel};
 use clap::Parser;
 
@@ -181,9 +182,4 @@ fn call(command: &mut Command, shown: &str) -> Result<(), String> {
     say(&format!("$ {shown}"));
     let status = command.status().map_err(|error| format!("{shown}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{shown}: {status}")) }
-}
-
-fn say(text: &str) {
-    // Where even standard error is gone, the status still tells.
-    let _unheard = writeln!(io::stderr(), "{text}");
 }

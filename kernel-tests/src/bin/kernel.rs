@@ -4,12 +4,12 @@
 //! Status: 0 when every kernel passed; 1 otherwise, also when a kernel or a program is missing.
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
+use bfp_kernel_tests::command::{call, output_of, say};
 use bfp_kernel_tests::{Guest, Kernel, Outcome};
 use clap::Parser;
 
@@ -234,21 +234,4 @@ fn programs_of(bfpc: &Path, bundle: &Path) -> Result<Vec<String>, String> {
     let said = output_of(Command::new(bfpc).arg("inspect").arg(bundle).arg("--format").arg("json"))?;
     let inspected: Inspected = serde_json::from_slice(&said).map_err(|error| format!("bfpc inspect: {error}"))?;
     Ok(inspected.programs.into_iter().map(|program| program.path).collect())
-}
-
-fn call(command: &mut Command) -> Result<(), String> {
-    output_of(command).map(drop)
-}
-
-fn output_of(command: &mut Command) -> Result<Vec<u8>, String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    Err(format!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)))
-}
-
-fn say(text: &str) {
-    // Where even standard error is gone, the status still tells.
-    let _unheard = writeln!(io::stderr(), "{text}");
 }

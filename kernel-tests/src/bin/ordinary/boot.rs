@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bfp_kernel_tests::Guest;
-
-use crate::say;
+use bfp_kernel_tests::command::say;
 
 const SCRIPT: &str = include_str!("boot.sh");
 

@@ -6,11 +6,12 @@
 mod boot;
 mod staging;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bfp_kernel_tests::command::say;
 use bfp_kernel_tests::{Debian, Guest, Kernel};
 use clap::{Parser, Subcommand};
 
@@ -90,9 +91,4 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
 fn show(guest: &Guest<'_>, command: &str) -> Result<bool, String> {
     let outcome = guest.run_into(command, &mut io::stdout().lock()).map_err(|failure| failure.to_string())?;
     Ok(outcome.status == 0)
-}
-
-fn say(text: &str) {
-    // Where even standard error is gone, the status still tells.
-    let _unheard = writeln!(io::stderr(), "{text}");
 }

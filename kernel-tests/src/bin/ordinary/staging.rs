@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bfp_kernel_tests::Guest;
+use bfp_kernel_tests::command::call;
 use bfp_kernel_tests::rules::{self, Row};
 use tempfile::TempDir;
 
@@ -118,15 +119,4 @@ impl Staging {
     fn key(&self) -> PathBuf {
         self.keys.path().join("key")
     }
-}
-
-fn call(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = [output.stdout, output.stderr].concat();
-    // A policy of ten thousand rules can have as many complaints.
-    let text: String = String::from_utf8_lossy(&said).chars().take(4000).collect();
-    Err(format!("{command:?}: {}\n{text}", output.status))
 }

@@ -6,19 +6,19 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use bfp_kernel_tests::attack::{Attacker, Entry, Expectation, Shows, Target, User, read_entries, series_of};
+use bfp_kernel_tests::attack::{Attacker, Entry, Expectation, Shows, Target, read_entries, series_of};
+use bfp_kernel_tests::entries::User;
 
 use crate::destination::Destination;
 use crate::enforcer;
 use crate::listeners::Listeners;
 use crate::network;
-use crate::programs::Programs;
+use crate::programs::{Programs, become_user};
 use crate::report::Report;
 use crate::sniffer::{Carrying, Sniffer};
 
@@ -51,8 +51,6 @@ const GRANTED: (Ipv4Addr, Ipv6Addr) =
 const OUTSIDE: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(203, 0, 113, 66), Ipv6Addr::new(0x2001, 0xdb8, 0x66, 0, 0, 0, 0, 0x66));
 
-/// An unprivileged user.
-const SOMEBODY: u32 = 1000;
 /// Loopback delivers within the send itself.
 const SILENCE: Duration = Duration::from_millis(10);
 
@@ -313,12 +311,6 @@ fn make_workshop() -> Result<(), String> {
         fs::create_dir_all(OTHER_CGROUP)
     };
     made().map_err(|error| format!("{WORKSHOP}: {error}"))
-}
-
-fn become_user(command: &mut std::process::Command, user: User) {
-    if user == User::Somebody {
-        command.uid(SOMEBODY).gid(SOMEBODY);
-    }
 }
 
 /// A signer that holds a connection to what it alone may reach.

@@ -3,19 +3,18 @@
 //! stage.sh. What leaves: a check for each entry before its policy, during, and after. What always holds: no
 //! verdict under the unrelated policy is a refusal, whoever asked; a confined program is seen to be confined.
 
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use bfp_kernel_tests::ordinary::{Entry, Under, User, read_entries};
+use bfp_kernel_tests::entries::User;
+use bfp_kernel_tests::ordinary::{Entry, Under, read_entries};
 
 use crate::enforcer;
+use crate::programs::become_user;
 use crate::report::Report;
 
 /// Where the harness puts them.
 const FOLDER: &str = "/bfp/ordinary";
-/// The user `somebody` of the system.
-const SOMEBODY: u32 = 1000;
 /// How long an entry may take. A machine that is emulated is slow to start a JVM.
 const LIMIT: &str = "120";
 /// Refusals that the enforcer counts.
@@ -110,9 +109,7 @@ fn shell(user: User, commands: &str) -> Result<String, String> {
         User::Somebody => "/home/somebody",
     };
     command.env("HOME", home);
-    if user == User::Somebody {
-        command.uid(SOMEBODY).gid(SOMEBODY);
-    }
+    become_user(&mut command, user);
     // A service that a command starts keeps its output open; a file is read when the command has ended.
     let (said, complained) = (scratch()?, scratch()?);
     command.stdout(said.write()?).stderr(complained.write()?);

@@ -4,8 +4,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use bfp_kernel_tests::entries::User;
 
 const PROBE: &str = "/bin/probe";
 
@@ -83,6 +86,16 @@ pub(crate) fn answer_of(program: &str, arguments: &[&str]) -> Result<String, Str
         (false, _) => Ok(line),
         (true, false) => Err(format!("{program} says: {complaint}")),
         (true, true) => Err(format!("{program} said nothing, {}", output.status)),
+    }
+}
+
+/// An unprivileged user, `somebody` where users have names.
+const SOMEBODY: u32 = 1000;
+
+/// Has a command run as a user.
+pub(crate) fn become_user(command: &mut Command, user: User) {
+    if user == User::Somebody {
+        command.uid(SOMEBODY).gid(SOMEBODY);
     }
 }
 
