@@ -185,7 +185,13 @@ fn prefix_length(length: &str, family: &'static str, limit: u8, span: Span) -> R
             address: format!("/{length}"),
             // The slash belongs to it: an empty length would leave nothing to point at.
             span: Span { start: span.start.saturating_sub(1), end: span.end },
-            help: format!("behind the slash stands a prefix length from 0 to {limit}"),
+            help: match keyword::nearest(&length.to_ascii_lowercase(), &["icmp"]) {
+                _ if length != "icmp" && length.eq_ignore_ascii_case("icmp") => {
+                    "write `/icmp` in lower case".to_owned()
+                }
+                Some(meant) => format!("did you mean `/{meant}`?"),
+                None => format!("behind the slash stands a prefix length from 0 to {limit}"),
+            },
         });
     }
     length.parse::<u8>().ok().filter(|length| *length <= limit).ok_or_else(|| SyntaxError::PrefixTooLong {

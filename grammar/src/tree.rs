@@ -263,7 +263,7 @@ impl Reader<'_> {
         let base = parts.next()?;
         let ports_pair = parts.next();
         let base_span = self.span(&base);
-        let written_ports = ports_pair.as_ref().map(|ports| (ports.as_str().to_owned(), self.span(ports)));
+        let written_ports = ports_pair.as_ref().map(|ports| (pasteable(ports.as_str()), self.span(ports)));
         // Both halves are read before either is given up, so that both may report.
         let ports = match ports_pair {
             Some(ports) => self.ports(ports, base.as_str()).map(Some),
@@ -475,6 +475,11 @@ impl Reader<'_> {
         self.errors.push(error);
         None
     }
+}
+
+/// Ports as they can be pasted elsewhere: ICMP has none.
+fn pasteable(ports: &str) -> String {
+    if ports.ends_with("/icmp") { "/icmp".to_owned() } else { ports.to_owned() }
 }
 
 /// What to write instead of ports of ICMP behind this host.

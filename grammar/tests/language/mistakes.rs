@@ -125,7 +125,12 @@ fn mistakes() -> Vec<Mistake> {
             "host a = {}\nonly { } -> a\nallow a -> b:{}\nprogram a = \"/a\" verity {}",
         ),
         mistake("ports_on_set", &["ports_on_set"; 2], "allow a -> { b, c }:443\nallow a -> { b, c }/icmp"),
-        mistake("ports_on_any", &["ports_on_any"; 2], "allow a -> *:443/tcp\nallow a -> */icmp"),
+        mistake(
+            "ports_on_any",
+            &["ports_on_any", "ports_on_any", "ports_on_icmp", "ports_on_any"],
+            "allow a -> *:443/tcp\nallow a -> */icmp\nallow a -> *:*/icmp",
+        ),
+        mistake("icmp_in_capitals", &["bad_address"; 2], "allow a -> 10.0.0.1/ICMP\nallow a -> 10.0.0.1/imcp"),
         mistake(
             "ports_on_icmp",
             &["ports_on_icmp"; 5],
