@@ -82,7 +82,7 @@ guest_programs := justfile_directory() / "target/guest"
 [private]
 guest-programs: compiler enforcer
     @RUSTFLAGS="-C target-feature=+crt-static" cargo build --release -p bfp-kernel-tests \
-        --bin probe --bin attacker --bin suite --target x86_64-unknown-linux-gnu
+        --bin probe --bin attacker --bin suite --bin injector --target x86_64-unknown-linux-gnu
     @cargo build --release -p bfp-kernel-tests --bin probe --bin attacker --example misleading
     @mkdir -p {{ guest_programs }}
     @cp target/release/probe {{ guest_programs }}/probe-dynamic
@@ -90,7 +90,8 @@ guest-programs: compiler enforcer
     @cp target/release/examples/libmisleading.so {{ guest_programs }}/misleading.so
     @cp target/release/bfpc target/enforcer/bfp-enforcer target/x86_64-unknown-linux-gnu/release/probe \
         target/x86_64-unknown-linux-gnu/release/attacker \
-        target/x86_64-unknown-linux-gnu/release/suite {{ guest_programs }}/
+        target/x86_64-unknown-linux-gnu/release/suite \
+        target/x86_64-unknown-linux-gnu/release/injector {{ guest_programs }}/
 
 # Try every policy of fixtures/accept and every scenario with real sockets: just kernel 6.1 6.12
 kernel *KERNELS="6.12": (setup KERNELS) guest-programs

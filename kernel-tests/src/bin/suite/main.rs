@@ -22,8 +22,6 @@ mod demo;
 mod destination;
 mod enforcer;
 mod listeners;
-mod network;
-mod objects;
 mod ordinary;
 mod programs;
 mod report;
@@ -36,6 +34,7 @@ mod verdicts;
 use std::path::Path;
 use std::process::ExitCode;
 
+use bfp_kernel_tests::network;
 use report::Report;
 
 const BUNDLES: &str = "/bundles";
