@@ -50,6 +50,9 @@ pub enum ApplyError {
     /// In force, but not for all.
     #[error("the policy is enforced, but processes that executed a program meanwhile may lack its label: {0}")]
     LateLabelling(LoadError),
+    /// In force, but so is the one before.
+    #[error("the policy is enforced, but what was enforced before is not all gone: {0}")]
+    Older(PinsError),
 }
 
 impl ApplyError {
@@ -65,7 +68,7 @@ impl ApplyError {
             ApplyError::Directory(error) => error.help(),
             ApplyError::Canary(error) => error.help(),
             ApplyError::Pins(error) => error.help(),
-            ApplyError::LateLabelling(_) => "apply it again",
+            ApplyError::LateLabelling(_) | ApplyError::Older(_) => "apply it again",
         }
     }
 
@@ -112,7 +115,7 @@ fn apply_locked(
     if let Some(number) = newest {
         about.may_follow(&About::read(&pins.generation(number).join("about"))?)?;
     }
-    pins.remove_unfinished()?;
+    pins.remove_leftovers()?;
 
     let canary = Canary::random()?;
     let constants = Constants { kernel, canary: &canary, labels: &pins.labels(), sockets: &pins.sockets() };
@@ -133,7 +136,7 @@ fn apply_locked(
     about.pin(&folder.join("about"))?;
     programs.pin(&folder)?;
     pins.complete(number)?;
-    pins.remove_older(number)?;
+    pins.remove_older(number).map_err(ApplyError::Older)?;
     // While both were attached, the older one had the last word on what an exec makes of a label.
     programs.label_running().map_err(ApplyError::LateLabelling)?;
     Ok(Applied { about, impostors })
