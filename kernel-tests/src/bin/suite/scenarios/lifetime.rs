@@ -4,6 +4,8 @@
 use std::fs;
 use std::io::Read;
 
+use bfp_kernel_tests::objects::Objects;
+
 use super::Scenario;
 use super::host::{Host, KMS_V4, OUTSIDE_V4, PORT, SIGNER, THIEF, to};
 use crate::destination::Destination;
@@ -130,6 +132,8 @@ fn applying_again(host: &Host) -> Result<(), String> {
 /// What an enforcer that is killed in its first `apply`, or in `remove`, can leave: labels, and nothing that
 /// follows a process to another program.
 fn stale_label(host: &Host) -> Result<(), String> {
+    host.unenforced()?;
+    let before = Objects::read()?;
     host.enforced()?;
     let arguments = format!("wait-then exec {THIEF} wait-then {}", to("tcp", KMS_V4));
     let words: Vec<&str> = arguments.split_whitespace().collect();
@@ -138,6 +142,8 @@ fn stale_label(host: &Host) -> Result<(), String> {
     for folder in names.flatten().map(|name| name.path()).filter(|path| path.is_dir()) {
         fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
+    // The kernel detaches in the background.
+    before.are_all_that_decide()?;
     let became = running.go_on()?;
     if became != "ready" {
         return Err(format!("expected the signer to become the thief, seen `{became}`"));
