@@ -4,8 +4,9 @@
 //! becomes ([`record`]), the one function that answers ([`decide`]), and what the kernel tells
 //! ([`event`]). These are `no_std` without a dependency, an allocation or a panic, and the kernel programs
 //! use them as they are.
-//! The feature `bundle` adds the file that carries the tables to a host: [`image`], [`manifest`],
-//! [`key`], [`envelope`], [`verify`]; and [`unverified`], which only shows it.
+//! The feature `bundle` adds the file that carries the tables to a host: `image`, `manifest`, `key`,
+//! `envelope`, `verify`; and `unverified`, which only shows it. The feature `sign` adds how such files are
+//! made, which no host needs: `secret_key`, `seal`.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -27,6 +28,9 @@ pub mod decide;
 pub mod event;
 
 #[cfg(feature = "bundle")]
+mod bounded;
+
+#[cfg(feature = "bundle")]
 pub mod image;
 
 #[cfg(feature = "bundle")]
@@ -46,3 +50,9 @@ pub mod unverified;
 
 #[cfg(feature = "bundle")]
 pub mod debug;
+
+#[cfg(feature = "sign")]
+pub mod secret_key;
+
+#[cfg(feature = "sign")]
+pub mod seal;

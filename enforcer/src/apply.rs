@@ -5,7 +5,7 @@
 
 use std::fs::File;
 
-use bfp_bundle::verify::VerifiedBundle;
+use bfp_bundle::verify::{Refusal, VerifiedBundle};
 
 use crate::about::{About, AboutError, RevisionError};
 use crate::btf::{Btf, BtfError};
@@ -20,6 +20,9 @@ use crate::pins::{Pins, PinsError};
 /// Why a bundle is not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
+    /// The bundle's executables.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// The host lacks something.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -56,6 +59,7 @@ impl ApplyError {
     /// What the person who reads the message can do.
     pub fn help(&self) -> &'static str {
         match self {
+            ApplyError::Refused(error) => error.help(),
             ApplyError::Host(error) => error.help(),
             ApplyError::Btf(error) => error.help(),
             ApplyError::Offsets(error) => error.help(),
@@ -116,8 +120,9 @@ fn apply_locked(
 
     let canary = Canary::random()?;
     let constants = Constants { kernel, canary: &canary, labels: &pins.labels(), sockets: &pins.sockets() };
-    let mut programs = load::load(object, bundle, &constants)?;
-    let impostors = directory::bind(&mut programs, bundle.executables())?;
+    let executables = bundle.executables()?;
+    let mut programs = load::load(object, bundle, &executables, &constants)?;
+    let impostors = directory::bind(&mut programs, &executables)?;
 
     // First what keeps labels, so that no task comes into being without one; then those that are missing;
     // and only then what decides by them.

@@ -198,7 +198,12 @@ pub struct Constants<'a> {
 }
 
 /// Loads the programs and fills their tables from the bundle; attaches nothing.
-pub fn load(object: &[u8], bundle: &VerifiedBundle<'_>, constants: &Constants<'_>) -> Result<Programs, LoadError> {
+pub fn load(
+    object: &[u8],
+    bundle: &VerifiedBundle<'_>,
+    executables: &[NamedExecutable],
+    constants: &Constants<'_>,
+) -> Result<Programs, LoadError> {
     let btf = Btf::from_sys_fs()?;
     let mut loader = loader(&btf, &constants.kernel.offsets, constants.canary);
     loader.map_pin_path(LABELS, constants.labels);
@@ -207,12 +212,12 @@ pub fn load(object: &[u8], bundle: &VerifiedBundle<'_>, constants: &Constants<'_
         let count = bundle.section(kind).len() / kind.record_size().unwrap_or(1).max(1);
         loader.map_max_entries(table, entries(table, count)?);
     }
-    loader.map_max_entries(EXECUTABLES, entries(EXECUTABLES, bundle.executables().len())?);
-    let contents = || content::pinned(bundle.executables());
+    loader.map_max_entries(EXECUTABLES, entries(EXECUTABLES, executables.len())?);
+    let contents = || content::pinned(executables);
     loader.map_max_entries(INODES, entries(INODES, contents().count())?);
     loader.map_max_entries(DIGESTS, entries(DIGESTS, contents().map(|content| content.pins.len()).sum())?);
 
-    let guarded = guarded(bundle.executables());
+    let guarded = guarded(executables);
     loader.map_max_entries(GUARDED, entries(GUARDED, guarded.len())?);
 
     let mut programs = Programs::new(loader.load(&directed(object, constants.kernel)?)?, constants.kernel);

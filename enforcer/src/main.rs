@@ -254,14 +254,14 @@ fn with_bundle(
     arguments: &BundleArguments,
     then: impl FnOnce(&VerifiedBundle<'_>, u64) -> Result<String, Failure>,
 ) -> Result<String, Failure> {
-    let trust = Trust { keys: trust::read(&arguments.trust)?, threshold: arguments.threshold };
+    let trust = Trust::first(trust::read(&arguments.trust)?, arguments.threshold)?;
     let mut audience = arguments.audience.clone();
     if let Ok(name) = std::fs::read_to_string("/proc/sys/kernel/hostname") {
         audience.push(name.trim().to_owned());
     }
     let now = now()?;
     let bytes = read_bundle(&arguments.bundle)?;
-    then(&verify(&bytes, &trust, &Host { now, audience, offers: OFFERS.to_vec() })?, now)
+    then(&verify(&bytes, &trust, &Host { now, labels: audience, offers: OFFERS.to_vec() })?, now)
 }
 
 fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {

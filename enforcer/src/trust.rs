@@ -70,7 +70,7 @@ fn read_key(path: &Path) -> Result<PublicKey, TrustError> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use bfp_bundle::key::SecretKey;
+    use bfp_bundle::secret_key::SecretKey;
 
     #[test]
     fn a_folder_gives_every_key_in_it() {
