@@ -2,7 +2,7 @@
 //! missing and what to do, with exit status 4, and leaves in the kernel what it found there.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
