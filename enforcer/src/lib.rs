@@ -3,7 +3,7 @@
 //! In reading order: what the host offers ([`host`]), the layout of its kernel ([`btf`], [`offsets`]),
 //! whom it trusts ([`trust`]), the kernel functions that the programs call ([`kfunc`]), the programs and
 //! their tables ([`load`]), who the executables are ([`directory`]) and what they may contain ([`content`]),
-//! whether the kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]), all of it in
+//! whether the kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]) and who may end it ([`lockdown`]), all of it in
 //! order ([`apply`]), and what it says ([`status`], [`events`], [`doctor`]).
 //!
 //! **Invariant:** nothing here takes bytes that [`bfp_bundle::verify`] has not passed, and the programs
@@ -31,6 +31,8 @@ pub mod content;
 pub mod canary;
 
 pub mod pins;
+
+pub mod lockdown;
 
 pub mod about;
 

@@ -16,6 +16,7 @@ use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Refusal, Trust, VerifiedBundle,
 use bfp_enforcer::apply::{Applied, ApplyError, apply};
 use bfp_enforcer::doctor;
 use bfp_enforcer::events::{self, EventsError};
+use bfp_enforcer::lockdown;
 use bfp_enforcer::pins::{Pins, PinsError, ROOT};
 use bfp_enforcer::status::{self, StatusError};
 use bfp_enforcer::trust::{self, TrustError};
@@ -106,6 +107,8 @@ enum Failure {
     Unreadable { path: PathBuf, error: io::Error },
     #[error("the bundle `{0}` is not a regular file")]
     NotAFile(PathBuf),
+    #[error("the policy is locked: removing it needs a release token")]
+    Locked,
     #[error("this host's clock is before 1970")]
     Clock,
     #[error("the answer cannot be written: {0}")]
@@ -115,7 +118,7 @@ enum Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
-            Failure::Refused(_) | Failure::Apply(ApplyError::Revision(_)) => 3,
+            Failure::Refused(_) | Failure::Locked | Failure::Apply(ApplyError::Revision(_)) => 3,
             Failure::Events(EventsError::NothingEnforced) => 1,
             Failure::Apply(_) | Failure::Pins(_) | Failure::Status(_) | Failure::Events(_) => 4,
             _ => 2,
@@ -131,6 +134,7 @@ impl Failure {
             Failure::Pins(error) => error.help(),
             Failure::Trust(error) => error.help(),
             Failure::Unreadable { .. } | Failure::NotAFile(_) => "name the file that `bfpc build` wrote",
+            Failure::Locked => "have those sign a release token whose keys the policy was applied with",
             Failure::Clock => "set the clock: bundles are valid for a time",
             Failure::Output(_) => "check where standard output goes",
         }
@@ -238,6 +242,9 @@ fn remove() -> Result<String, Failure> {
     let Some(pins) = Pins::find()? else {
         return Ok("nothing is enforced, so nothing was removed\n".to_owned());
     };
+    if !lockdown::locked(&pins)?.is_empty() {
+        return Err(Failure::Locked);
+    }
     // What was enforced is said where it can be read; it goes either way.
     let name = pins
         .generations()?
