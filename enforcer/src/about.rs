@@ -33,8 +33,6 @@ pub struct About {
     pub applied_at: u64,
     /// When it expires, likewise.
     pub expires: Option<u64>,
-    /// Whether other processes may not take it apart.
-    pub lockdown: bool,
     /// Whom the host trusted when it was applied.
     pub trust: TrustSet,
 }
@@ -79,7 +77,6 @@ impl About {
             manifest_digest: bundle.manifest_digest(),
             applied_at: now,
             expires: manifest.expires,
-            lockdown: manifest.lockdown,
             trust: trust.to_set(),
         }
     }
@@ -153,7 +150,6 @@ pub(crate) mod tests {
             manifest_digest: [1; 32],
             applied_at: 7,
             expires: Some(9),
-            lockdown: false,
             trust: TrustSet { version: 0, threshold: 1, keys: vec![[1; 32]], revoked: vec![] },
         }
     }

@@ -17,6 +17,7 @@ use crate::content::Impostor;
 use crate::directory::{self, DirectoryError};
 use crate::host::{self, HostError};
 use crate::load::{self, Constants, LABELLING_HOOKS, LoadError};
+use crate::lockdown::{self, AtWork, LockdownError};
 use crate::memory::Remembered;
 use crate::offsets::{Kernel, OffsetError};
 use crate::pins::{Pins, PinsError};
@@ -55,6 +56,9 @@ pub enum ApplyError {
     /// The pins.
     #[error(transparent)]
     Pins(#[from] PinsError),
+    /// The lock.
+    #[error(transparent)]
+    Lockdown(#[from] LockdownError),
     /// In force, but not for all.
     #[error("the policy is enforced, but processes that executed a program meanwhile may lack its label: {0}")]
     LateLabelling(LoadError),
@@ -74,6 +78,7 @@ impl ApplyError {
             ApplyError::Directory(error) => error.help(),
             ApplyError::Canary(error) => error.help(),
             ApplyError::Pins(error) => error.help(),
+            ApplyError::Lockdown(error) => error.help(),
             ApplyError::LateLabelling(_) => "apply it again",
         }
     }
@@ -148,11 +153,22 @@ fn apply_locked(
     let bundle = admitted.bundle();
     let about = About::of(bundle, acceptance.trust, acceptance.now);
     let newest = pins.generations()?.last().copied();
+    if bundle.manifest().lockdown {
+        lockdown::check_own_file()?;
+    }
     pins.remove_unfinished()?;
+    // What is made from here on is not known yet to what guards the older generations.
+    let at_work = AtWork::announce(pins)?;
 
     let canary = Canary::random()?;
-    let constants =
-        Constants { kernel: prepared.kernel, canary: &canary, labels: &pins.labels(), sockets: &pins.sockets() };
+    let constants = Constants {
+        kernel: prepared.kernel,
+        canary: &canary,
+        labels: &pins.labels(),
+        sockets: &pins.sockets(),
+        enforcers: &pins.enforcers(),
+        pins_device: lockdown::device_of(pins)?,
+    };
     let executables = bundle.executables()?;
     let mut programs = load::load(prepared.object, bundle, &executables, &constants)?;
     let impostors = directory::bind(&mut programs, &executables)?;
@@ -170,9 +186,15 @@ fn apply_locked(
     let folder = pins.begin(number)?;
     about.pin(&folder.join("about"))?;
     programs.pin(&folder)?;
+    if bundle.manifest().lockdown {
+        lockdown::lock(&mut programs, pins, &folder)?;
+    } else {
+        lockdown::leave_open(&programs)?;
+    }
     remember()?;
     pins.complete(number)?;
     pins.remove_older(number)?;
+    drop(at_work);
     // While both were attached, the older one had the last word on what an exec makes of a label.
     programs.label_running().map_err(ApplyError::LateLabelling)?;
     Ok(Applied { about, impostors })

@@ -132,6 +132,7 @@ fn kind(number: u16) -> (&'static str, &'static str) {
         Some(Kind::NoLabel) => ("no_label", "no memory for a label"),
         Some(Kind::Access) => ("access", "refused access to a program with an exclusive grant"),
         Some(Kind::Mapping) => ("mapping", "refused to map what is not pinned for the program"),
+        Some(Kind::Locked) => ("locked", "refused to take apart the policy, which is locked"),
         None => ("unknown", "unknown"),
     }
 }

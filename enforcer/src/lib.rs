@@ -5,7 +5,7 @@
 //! remembers on disk ([`state`]) and altogether ([`memory`]), and whether a bundle may follow that
 //! ([`admission`]); the kernel functions that the programs call ([`kfunc`]), the programs and
 //! their tables ([`load`]), who the executables are ([`directory`]) and what they may contain ([`content`]),
-//! whether the kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]), all of it in
+//! whether the kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]) and who may end it ([`lockdown`]), all of it in
 //! order ([`apply`]), and what it says ([`status`], [`events`], [`doctor`]).
 //!
 //! **Invariant:** nothing here takes bytes that [`bfp_bundle::verify`] has not passed, and the programs
@@ -43,6 +43,8 @@ pub mod content;
 pub mod canary;
 
 pub mod pins;
+
+pub mod lockdown;
 
 pub mod about;
 

@@ -69,6 +69,8 @@ enum Command {
     },
     /// Enforce nothing any more; a locked policy needs a token of its signers
     Remove(RemoveArguments),
+    /// Take the lock off a policy, with a token of its signers; the policy stays enforced
+    Unlock(RemoveArguments),
     /// Verify a bundle as `apply` would, and do nothing else
     Verify(BundleArguments),
     /// Let a signed trust set take the place of the keys that this host trusts
@@ -206,6 +208,7 @@ fn main() -> ExitCode {
         Command::Events { follow, format } => show_events(follow, format),
         Command::Doctor { format } => return examine(format),
         Command::Remove(arguments) => trust_command::remove(&arguments, &state),
+        Command::Unlock(arguments) => trust_command::unlock(&arguments, &state),
         Command::Verify(arguments) => apply_command::verify_bundle(&arguments, &state),
         Command::Trust(arguments) => trust_command::adopt(&arguments, &state),
         Command::Recover(arguments) => trust_command::recover(&arguments, &state),

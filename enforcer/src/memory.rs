@@ -9,6 +9,7 @@ use bfp_bundle::verify::Trust;
 
 use crate::about::{About, AboutError};
 use crate::admission::Memory;
+use crate::lockdown;
 use crate::pins::{Pins, PinsError};
 use crate::state::Record;
 use crate::trust::{self, TRUST, TrustError};
@@ -20,6 +21,8 @@ pub struct Remembered {
     pub record: Record,
     /// In the kernel, where something is enforced.
     pub enforced: Option<About>,
+    /// Whether what is enforced is locked.
+    pub is_locked: bool,
 }
 
 /// Why the kernel does not tell.
@@ -43,11 +46,14 @@ impl EnforcedError {
     }
 }
 
-/// What the kernel enforces; `None` where it is nothing.
-pub fn enforced() -> Result<Option<About>, EnforcedError> {
-    let Some(pins) = Pins::find()? else { return Ok(None) };
-    let Some(number) = pins.generations()?.last().copied() else { return Ok(None) };
-    Ok(Some(About::read(&pins.generation(number).join("about"))?))
+/// Adds to a record what the kernel remembers.
+pub fn recall(record: Record) -> Result<Remembered, EnforcedError> {
+    let nothing = Remembered { record, ..Remembered::default() };
+    let Some(pins) = Pins::find()? else { return Ok(nothing) };
+    let is_locked = !lockdown::locked(&pins)?.is_empty();
+    let Some(number) = pins.generations()?.last().copied() else { return Ok(nothing) };
+    let enforced = Some(About::read(&pins.generation(number).join("about"))?);
+    Ok(Remembered { enforced, is_locked, ..nothing })
 }
 
 /// What time it is.
@@ -99,7 +105,7 @@ impl Remembered {
     /// What the kernel enforces says whom the host trusted then. That holds where a trust set was adopted, or the
     /// policy is locked: the administrator's files are then not asked.
     pub fn trust(&self, named: Option<&Path>) -> Result<Trust, TrustError> {
-        let kept = self.enforced.as_ref().filter(|enforced| enforced.trust.version > 0 || enforced.lockdown);
+        let kept = self.enforced.as_ref().filter(|enforced| enforced.trust.version > 0 || self.is_locked);
         let adopted = self.record.trust_sets.last().map(|(version, _)| *version);
         let version = kept.map(|enforced| enforced.trust.version).max(adopted);
         if let (Some(version), Some(_)) = (version, named) {
@@ -140,11 +146,12 @@ mod tests {
     #[test]
     fn the_higher_of_disk_and_kernel_is_remembered() {
         for (disk, kernel, expected, forgotten) in [(3, 5, 5, true), (5, 3, 5, false), (4, 4, 4, false)] {
-            let remembered = Remembered { record: record(disk), enforced: Some(about("web", kernel)) };
+            let remembered =
+                Remembered { record: record(disk), enforced: Some(about("web", kernel)), is_locked: false };
             assert_eq!(highest(&remembered), Some(expected));
             assert_eq!(remembered.disk_has_forgotten(), forgotten);
         }
-        let wiped = Remembered { record: Record::default(), enforced: Some(about("web", 5)) };
+        let wiped = Remembered { record: Record::default(), enforced: Some(about("web", 5)), is_locked: false };
         assert_eq!((highest(&wiped), wiped.disk_has_forgotten()), (Some(5), true));
         assert_eq!(highest(&Remembered::default()), None);
     }
@@ -152,13 +159,14 @@ mod tests {
     #[test]
     fn a_revision_that_was_taken_back_is_not_remembered_by_the_kernel_either() {
         let recovered = Some(Recovered { policy: "web".to_owned(), from: 9 });
-        let remembered = Remembered { record: Record { recovered, ..record(3) }, enforced: Some(about("web", 9)) };
+        let remembered =
+            Remembered { record: Record { recovered, ..record(3) }, enforced: Some(about("web", 9)), is_locked: false };
         assert_eq!((highest(&remembered), remembered.disk_has_forgotten()), (Some(3), false));
     }
 
     #[test]
     fn a_clock_that_was_set_back_is_noticed() {
-        let remembered = Remembered { record: record(3), enforced: Some(about("web", 3)) };
+        let remembered = Remembered { record: record(3), enforced: Some(about("web", 3)), is_locked: false };
         assert_eq!(remembered.time(150), Time { now: 150, set_back_to: None });
         assert_eq!(remembered.time(99), Time { now: 100, set_back_to: Some(99) });
     }
@@ -170,9 +178,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("other.pem"), key(2).to_pem().unwrap()).unwrap();
         let mut locked = about("web", 3);
-        locked.lockdown = true;
         locked.trust.keys = vec![key(1).to_bytes()];
-        let remembered = Remembered { record: record(3), enforced: Some(locked) };
+        let remembered = Remembered { record: record(3), enforced: Some(locked), is_locked: true };
         assert!(matches!(remembered.trust(Some(folder.path())), Err(TrustError::Adopted(0))));
         assert_eq!(remembered.trust(None).unwrap().keys(), [key(1)]);
     }

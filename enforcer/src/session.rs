@@ -61,13 +61,14 @@ impl Session {
     }
 
     fn recall(record: Result<Record, state::StateError>) -> Result<Session, Failure> {
-        let enforced = memory::enforced()?;
-        // What is damaged can be told anew by a kernel that enforces. Where there is none, nobody can.
-        let record = match record {
-            Err(state::StateError::Damaged(_)) if enforced.is_some() => Record::default(),
-            record => record?,
+        let remembered = match record {
+            // What is damaged can be told anew by a kernel that enforces. Where there is none, nobody can.
+            Err(error @ state::StateError::Damaged(_)) => match memory::recall(Record::default())? {
+                remembered if remembered.enforced.is_some() => remembered,
+                _ => return Err(error.into()),
+            },
+            record => memory::recall(record?)?,
         };
-        let remembered = Remembered { record, enforced };
         let clock = clock()?;
         let time = remembered.time(clock);
         if let Some(clock) = time.set_back_to {

@@ -9,6 +9,7 @@ use bfp_bundle::verify::refusal::Utc;
 
 use crate::about::{About, AboutError};
 use crate::json::quote;
+use crate::lockdown;
 use crate::pins::{Pins, PinsError};
 
 /// The reasons in the order of their numbers (`bfp_bundle::decide::Reason`), and what they say. The last
@@ -57,6 +58,8 @@ impl StatusError {
 pub struct Status {
     /// The policy.
     pub about: About,
+    /// Whether others are kept from taking it apart.
+    pub is_locked: bool,
     /// Verdicts by reason.
     pub verdicts: [u64; REASONS.len()],
     /// The time of the question, in seconds since 1970-01-01 UTC.
@@ -75,16 +78,16 @@ pub fn read(now: u64) -> Result<Option<Status>, StatusError> {
     for (index, sum) in (0..).zip(&mut verdicts) {
         *sum = counters.get(&index, 0)?.iter().sum();
     }
-    Ok(Some(Status { about, verdicts, now }))
+    Ok(Some(Status { about, is_locked: lockdown::is_locked(&folder)?, verdicts, now }))
 }
 
 /// As sentences.
 pub fn to_text(status: Option<&Status>) -> String {
-    let Some(Status { about, verdicts, now }) = status else {
+    let Some(Status { about, is_locked, verdicts, now }) = status else {
         return "nothing is enforced\n".to_owned();
     };
     let mut text = String::new();
-    let lockdown = if about.lockdown { "yes: nobody takes it apart without a release token" } else { "no" };
+    let lockdown = if *is_locked { "yes: nobody takes it apart without a release token" } else { "no" };
     let expiry = match about.expires {
         None => "never".to_owned(),
         Some(expires) if about.has_expired(*now) => format!("{}: it has expired, and stays enforced", Utc(expires)),
@@ -117,7 +120,7 @@ fn trusted(about: &About) -> String {
 
 /// As one line of JSON. `version` rises when a field changes its meaning or goes.
 pub fn to_json(status: Option<&Status>) -> String {
-    let Some(Status { about, verdicts, now }) = status else {
+    let Some(Status { about, is_locked, verdicts, now }) = status else {
         return "{\"version\":1,\"enforced\":false,\"message\":\"nothing is enforced\"}\n".to_owned();
     };
     let mut text = String::from("{\"version\":1,\"enforced\":true,\"policy\":");
@@ -125,12 +128,11 @@ pub fn to_json(status: Option<&Status>) -> String {
     let expires = about.expires.map_or("null".to_owned(), |time| time.to_string());
     let _ = write!(
         text,
-        ",\"revision\":{},\"manifest_sha256\":\"{}\",\"applied_at\":{},\"expires\":{expires},\"expired\":{},\"lockdown\":{},\"trust\":{{\"version\":{},\"threshold\":{},\"keys\":{}}},\"verdicts\":{{",
+        ",\"revision\":{},\"manifest_sha256\":\"{}\",\"applied_at\":{},\"expires\":{expires},\"expired\":{},\"lockdown\":{is_locked},\"trust\":{{\"version\":{},\"threshold\":{},\"keys\":{}}},\"verdicts\":{{",
         about.revision,
         hex(&about.manifest_digest),
         about.applied_at,
         about.has_expired(*now),
-        about.lockdown,
         about.trust.version,
         about.trust.threshold,
         about.trust.keys.len()
@@ -158,7 +160,7 @@ mod tests {
 
     fn status(expires: Option<u64>) -> Status {
         let about = About { manifest_digest: [0xab; 32], applied_at: 0, expires, ..about("we\"b", 3) };
-        Status { about, verdicts: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], now: 1000 }
+        Status { about, is_locked: expires.is_some(), verdicts: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], now: 1000 }
     }
 
     #[test]
@@ -167,6 +169,14 @@ mod tests {
         assert!(!to_text(Some(&status(Some(1001)))).contains("expired,"));
         assert!(to_json(Some(&status(Some(1000)))).contains("\"expired\":true"));
         assert!(to_json(Some(&status(None))).contains("\"expires\":null,\"expired\":false"));
+    }
+
+    #[test]
+    fn a_locked_policy_says_so() {
+        assert!(to_text(Some(&status(Some(1)))).contains("lockdown  yes\n"));
+        assert!(to_text(Some(&status(None))).contains("lockdown  no\n"));
+        assert!(to_json(Some(&status(Some(1)))).contains("\"lockdown\":true,\"verdicts\""));
+        assert!(to_json(Some(&status(None))).contains("\"lockdown\":false,"));
     }
 
     #[test]

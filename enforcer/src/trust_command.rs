@@ -6,6 +6,7 @@ use bfp_bundle::verify::{Act, Host, MAX_DOCUMENT_BYTES, Trust, verify_token, ver
 use bfp_enforcer::about::About;
 use bfp_enforcer::admission::Seen;
 use bfp_enforcer::input;
+use bfp_enforcer::lockdown;
 use bfp_enforcer::pins::{Pins, ROOT};
 use bfp_enforcer::state::{Record, Recovered, State, StateError};
 use clap::Args;
@@ -101,7 +102,7 @@ fn remembered(session: &Session) -> Record {
 /// Enforces nothing any more.
 pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
     let (state, session) = Session::open(folder)?;
-    if let Some(about) = session.remembered.enforced.as_ref().filter(|about| about.lockdown) {
+    if let Some(about) = session.remembered.enforced.as_ref().filter(|_| session.remembered.is_locked) {
         consent(about, arguments.token.as_deref(), &session, &arguments.host)?;
     }
     let Some(pins) = Pins::find()? else {
@@ -115,6 +116,20 @@ pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
         Some(about) => format!("removed policy `{}` revision {} and all labels\n", about.policy, about.revision),
         None => format!("removed `{ROOT}`\n"),
     })
+}
+
+/// Takes the lock off what is enforced, which stays so.
+pub(crate) fn unlock(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
+    let (_state, session) = Session::open(folder)?;
+    let locked = session.remembered.enforced.as_ref().filter(|_| session.remembered.is_locked);
+    let (Some(about), Some(pins)) = (locked, Pins::find()?) else {
+        return Ok("nothing is locked\n".to_owned());
+    };
+    consent(about, arguments.token.as_deref(), &session, &arguments.host)?;
+    for generation in lockdown::locked(&pins)? {
+        lockdown::unlock(&generation)?;
+    }
+    Ok(format!("policy `{}` revision {} is unlocked, and stays enforced\n", about.policy, about.revision))
 }
 
 /// Whether the signers consent to the end of a locked policy.
