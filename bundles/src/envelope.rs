@@ -1,89 +1,84 @@
-//! The envelope: the bytes of a bundle file, and how they are written. How they are read is in
-//! [`verify`](mod@crate::verify).
+//! The envelope: the bytes of the files that are signed. How they are written is in `seal`, how they are read
+//! in [`verify`](crate::verify); docs/format.md specifies both byte by byte.
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 8 | [`MAGIC`] |
+//! | 8 | the magic bytes of its [`Document`] |
 //! | 4 | [`FORMAT_VERSION`] |
-//! | 4 | length of the manifest |
+//! | 4 | length of the body |
 //! | 4 | number of signatures |
 //! | 4 | zero |
-//! | … | the manifest, in postcard |
+//! | … | the body, in postcard: of a bundle its manifest |
 //! | 80 each | the signatures: key id (16 bytes), Ed25519 signature (64 bytes) |
-//! | … | the sections, in the manifest's order, with nothing between and nothing after |
+//! | … | of a bundle: the sections, in the manifest's order, with nothing between |
 //!
-//! Numbers are little-endian.
+//! Numbers are little-endian. Nothing follows.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use sha2::{Digest, Sha256};
-
-use crate::debug::Debug;
-use crate::image::Image;
-use crate::key::SecretKey;
-use crate::manifest::{Manifest, SectionEntry, SectionKind};
-
-/// The first bytes. A transport that rewrites line ends or stops at a control character breaks them.
-pub const MAGIC: [u8; 8] = *b"BFPB\r\n\x1a\n";
 
 /// The version of the layout.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// The length of what precedes the manifest.
+/// The length of what precedes the body.
 pub const HEADER_LENGTH: usize = 24;
 
 /// The length of a key id and a signature.
 pub const SIGNATURE_LENGTH: usize = 80;
 
-/// What is signed begins with this, so that no signature over a manifest is one over anything else.
-pub const SIGNING_CONTEXT: &[u8] = b"bfp bundle manifest, format 1\0";
-
-/// What a signature of a bundle signs.
-pub fn signing_payload(manifest: &[u8]) -> Vec<u8> {
-    [SIGNING_CONTEXT, manifest].concat()
+/// What is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// A compiled policy.
+    Bundle,
+    /// Whose signatures count from now on.
+    TrustSet,
+    /// The signers' consent to something that a host refuses otherwise.
+    Token,
 }
 
-/// What a release of a policy says about itself.
-pub type Release = Manifest;
+impl Document {
+    /// Every one.
+    pub const ALL: [Document; 3] = [Document::Bundle, Document::TrustSet, Document::Token];
 
-/// Writes a bundle. The sections of `release` are replaced by those of the image.
-pub fn seal(
-    mut release: Release,
-    image: &Image,
-    debug: &Debug,
-    keys: &[SecretKey],
-) -> Result<Vec<u8>, postcard::Error> {
-    let mut sections = Vec::new();
-    release.sections.clear();
-    for kind in SectionKind::ALL {
-        let bytes = match kind {
-            SectionKind::Debug => postcard::to_allocvec(debug)?,
-            _ => image.section(kind),
-        };
-        let record = kind.record_size().unwrap_or(0);
-        release.sections.push(SectionEntry {
-            kind: kind as u16,
-            key_size: if record == 0 { 0 } else { 4 },
-            value_size: record as u32,
-            count: bytes.len().checked_div(record).unwrap_or(0) as u32,
-            length: bytes.len() as u64,
-            sha256: Sha256::digest(&bytes).into(),
-        });
-        sections.push(bytes);
+    /// Its first bytes. A transport that rewrites line ends or stops at a control character breaks them.
+    pub fn magic(self) -> [u8; 8] {
+        match self {
+            Document::Bundle => *b"BFPB\r\n\x1a\n",
+            Document::TrustSet => *b"BFPT\r\n\x1a\n",
+            Document::Token => *b"BFPK\r\n\x1a\n",
+        }
     }
-    let manifest = postcard::to_allocvec(&release)?;
-    let payload = signing_payload(&manifest);
 
-    let mut file = Vec::new();
-    file.extend(MAGIC);
-    for number in [FORMAT_VERSION, manifest.len() as u32, keys.len() as u32, 0] {
-        file.extend(number.to_le_bytes());
+    /// The document that begins like this.
+    pub fn of(bytes: &[u8]) -> Option<Document> {
+        Document::ALL.into_iter().find(|document| bytes.starts_with(&document.magic()))
     }
-    file.extend(&manifest);
-    for key in keys {
-        file.extend(key.public().id().0);
-        file.extend(key.sign(&payload));
+
+    /// What is signed begins with this, so that no signature of one document is one of another.
+    fn context(self) -> &'static [u8] {
+        match self {
+            Document::Bundle => b"bfp bundle, format 1\0",
+            Document::TrustSet => b"bfp trust set, format 1\0",
+            Document::Token => b"bfp token, format 1\0",
+        }
     }
-    sections.iter().for_each(|section| file.extend(section));
-    Ok(file)
+
+    /// What a signature signs: the context and the SHA-256 of the body. It is short whatever the body is:
+    /// some hardware signs no more than a few hundred bytes.
+    pub fn signing_payload(self, body: &[u8]) -> Vec<u8> {
+        [self.context(), &Sha256::digest(body)].concat()
+    }
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Document::Bundle => "bundle",
+            Document::TrustSet => "trust set",
+            Document::Token => "token",
+        })
+    }
 }

@@ -1,19 +1,17 @@
 //! The image: a policy's tables in memory, and as the sections of a bundle.
-//!
-//! Decoding checks the structure once, so that no search over an accepted image can run off a table:
-//! every step leads to a node that stands before the node it is in, or to a cell that exists, within the
-//! number of levels that [`decide`](crate::decide) descends.
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decide::{ADDRESS_LEVELS, PORT_LEVELS, Tables};
+use crate::decide::Tables;
 use crate::identity::Executable;
 use crate::label::{Label, ProgramId, Proof};
 use crate::manifest::SectionKind;
-use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record, Step};
+use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record};
+use crate::verify::structure;
 
 /// A policy's tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +57,14 @@ pub struct Library {
 }
 
 impl NamedExecutable {
+    /// All that a section holds.
+    pub(crate) fn decode_all(section: &[u8]) -> Result<Vec<NamedExecutable>, ImageError> {
+        match postcard::take_from_bytes(section) {
+            Ok((list, [])) => Ok(list),
+            _ => Err(ImageError::Undecodable(SectionKind::Executables)),
+        }
+    }
+
     /// What the kernel notes when a process executes it.
     pub fn executable(&self) -> Executable {
         Executable { program: self.program, flags: self.flags, reserved: 0 }
@@ -66,18 +72,27 @@ impl NamedExecutable {
 }
 
 /// What is wrong with a section.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageError {
     /// A table that every image has is empty, or the policy is not one record.
-    #[error("the section `{0}` has the wrong number of records")]
     Count(SectionKind),
     /// A section is not a whole number of records, or is no list of executables.
-    #[error("the section `{0}` cannot be decoded")]
     Undecodable(SectionKind),
     /// A step leads nowhere, backwards, or too deep.
-    #[error("the section `{0}` leads outside its tables")]
     Structure(SectionKind),
 }
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageError::Count(kind) => write!(f, "the section `{kind}` has the wrong number of records"),
+            ImageError::Undecodable(kind) => write!(f, "the section `{kind}` cannot be decoded"),
+            ImageError::Structure(kind) => write!(f, "the section `{kind}` leads outside its tables"),
+        }
+    }
+}
+
+impl core::error::Error for ImageError {}
 
 impl Image {
     /// The bytes of a section that becomes a map, or of the executables.
@@ -95,10 +110,10 @@ impl Image {
         }
     }
 
-    /// Decodes the sections that `find` hands out, and checks their structure.
+    /// Decodes the sections that `find` hands out, once their structure is checked.
     pub fn decode<'a>(find: impl Fn(SectionKind) -> &'a [u8]) -> Result<Image, ImageError> {
-        let executables = SectionKind::Executables;
-        let image = Image {
+        structure::check(&find)?;
+        Ok(Image {
             policy: match decode::<Policy>(SectionKind::Policy, find(SectionKind::Policy))?.as_slice() {
                 [policy] => *policy,
                 _ => return Err(ImageError::Count(SectionKind::Policy)),
@@ -108,13 +123,8 @@ impl Image {
             cells: decode(SectionKind::Cells, find(SectionKind::Cells))?,
             programs: decode(SectionKind::Programs, find(SectionKind::Programs))?,
             pairs: decode(SectionKind::Pairs, find(SectionKind::Pairs))?,
-            executables: match postcard::take_from_bytes(find(executables)) {
-                Ok((list, [])) => list,
-                _ => return Err(ImageError::Undecodable(executables)),
-            },
-        };
-        image.check_structure()?;
-        Ok(image)
+            executables: NamedExecutable::decode_all(find(SectionKind::Executables))?,
+        })
     }
 
     /// The label of a process that executes the file at `path` on its host, with proof, and that nothing
@@ -124,80 +134,6 @@ impl Image {
         let named = self.executables.iter().find(|executable| executable.path == path);
         label.execute(named.map(NamedExecutable::executable).as_ref(), Proof::Proven);
         label
-    }
-
-    fn check_structure(&self) -> Result<(), ImageError> {
-        let buckets =
-            |mask: u32, count: usize| (mask as usize).checked_add(1) == Some(count) && count.is_power_of_two();
-        if !buckets(self.policy.program_mask, self.programs.len()) {
-            return Err(ImageError::Count(SectionKind::Programs));
-        }
-        if !buckets(self.policy.pair_mask, self.pairs.len()) {
-            return Err(ImageError::Count(SectionKind::Pairs));
-        }
-
-        if self.policy.raw_cell as usize >= self.cells.len() {
-            return Err(ImageError::Structure(SectionKind::Policy));
-        }
-
-        // A node is a node of ports when its steps lead to cells, of addresses when they lead to ports.
-        // `depths` holds both depths of each node that was checked: as seen by a search for a port, and by
-        // a search for an address; a search that a node cannot serve is too deep.
-        const UNFIT: u32 = u32::MAX;
-        let mut depths: Vec<(u32, u32)> = Vec::with_capacity(self.nodes32.len());
-        let port_depth = |depths: &[(u32, u32)], step: Step| -> u32 {
-            if step.0 & Step::PORT_DONE != 0 {
-                if (step.index() as usize) < self.cells.len() { 0 } else { UNFIT }
-            } else {
-                depths.get(step.index() as usize).map_or(UNFIT, |depth| depth.0)
-            }
-        };
-        let port_fits = |depths: &[(u32, u32)], step: Step| port_depth(depths, step) <= PORT_LEVELS;
-        let one_more = |depth: u32| if depth == UNFIT { UNFIT } else { depth + 1 };
-        let address_step = |depths: &[(u32, u32)], step: Step| -> u32 {
-            if step.0 & Step::ADDRESS_DONE != 0 {
-                if port_fits(depths, step) { 0 } else { UNFIT }
-            } else if step.0 & Step::PORT_DONE != 0 {
-                UNFIT
-            } else {
-                depths.get(step.index() as usize).map_or(UNFIT, |depth| depth.1)
-            }
-        };
-        for node in &self.nodes32 {
-            let ascending = node.ends.is_sorted() && node.ends.last() == Some(&u32::MAX);
-            let steps = || node.next.iter().map(|&step| Step(step));
-            let by_port = steps().map(|step| one_more(port_depth(&depths, step))).max().unwrap_or(UNFIT);
-            let by_address = steps().map(|step| one_more(address_step(&depths, step))).max().unwrap_or(UNFIT);
-            let found = (by_port, by_address);
-            if !ascending || (found.0 > PORT_LEVELS && found.1 > ADDRESS_LEVELS) {
-                return Err(ImageError::Structure(SectionKind::Nodes32));
-            }
-            depths.push(found);
-        }
-        let mut depths128: Vec<u32> = Vec::with_capacity(self.nodes128.len());
-        let step128 = |depths128: &[u32], step: Step| -> u32 {
-            if step.0 & Step::ADDRESS_DONE != 0 {
-                if port_fits(&depths, step) { 0 } else { UNFIT }
-            } else if step.0 & Step::PORT_DONE != 0 {
-                UNFIT
-            } else {
-                depths128.get(step.index() as usize).copied().unwrap_or(UNFIT)
-            }
-        };
-        for node in &self.nodes128 {
-            let ends = || node.ends_high.iter().zip(&node.ends_low);
-            let ascending = ends().is_sorted() && ends().next_back() == Some((&u64::MAX, &u64::MAX));
-            let found = node.next.iter().map(|&step| one_more(step128(&depths128, Step(step)))).max().unwrap_or(UNFIT);
-            if !ascending || found > ADDRESS_LEVELS {
-                return Err(ImageError::Structure(SectionKind::Nodes128));
-            }
-            depths128.push(found);
-        }
-        let (root_v4, root_v6) = (Step(self.policy.root_v4), Step(self.policy.root_v6));
-        if address_step(&depths, root_v4) > ADDRESS_LEVELS || step128(&depths128, root_v6) > ADDRESS_LEVELS {
-            return Err(ImageError::Structure(SectionKind::Policy));
-        }
-        Ok(())
     }
 }
 

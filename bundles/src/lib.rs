@@ -1,11 +1,13 @@
 //! What the compiler, the enforcer and the kernel programs agree on.
 //!
-//! In reading order: what is asked ([`request`]), who asks ([`label`]), the tables that a policy
+//! In reading order: what is asked ([`request`]), who asks ([`label`], [`identity`]), what a locked policy
+//! guards ([`lockdown`]), the tables that a policy
 //! becomes ([`record`]), the one function that answers ([`decide`]), and what the kernel tells
 //! ([`event`]). These are `no_std` without a dependency, an allocation or a panic, and the kernel programs
 //! use them as they are.
-//! The feature `bundle` adds the file that carries the tables to a host: [`image`], [`manifest`],
-//! [`key`], [`envelope`], [`verify`]; and [`unverified`], which only shows it.
+//! The feature `bundle` adds the file that carries the tables to a host: `image`, `manifest`, `key`,
+//! `envelope`, `verify`; and `unverified`, which only shows it. The feature `sign` adds how such files are
+//! made, which no host needs: `secret_key`, `seal`.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -20,11 +22,16 @@ pub mod label;
 
 pub mod identity;
 
+pub mod lockdown;
+
 pub mod record;
 
 pub mod decide;
 
 pub mod event;
+
+#[cfg(feature = "bundle")]
+mod bounded;
 
 #[cfg(feature = "bundle")]
 pub mod image;
@@ -46,3 +53,9 @@ pub mod unverified;
 
 #[cfg(feature = "bundle")]
 pub mod debug;
+
+#[cfg(feature = "sign")]
+pub mod secret_key;
+
+#[cfg(feature = "sign")]
+pub mod seal;

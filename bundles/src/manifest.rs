@@ -6,7 +6,17 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounded;
 use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record};
+
+/// The most labels of an audience.
+pub const MAX_AUDIENCE: usize = 64;
+
+/// The most needs.
+const MAX_NEEDS: usize = 64;
+
+/// The most sections: some more than there are kinds, so that an unknown one is told as such.
+const MAX_SECTIONS: usize = 64;
 
 /// The manifest of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +30,10 @@ pub struct Manifest {
     /// The bundle is refused from this time on, in seconds since 1970-01-01 UTC.
     pub expires: Option<u64>,
     /// The hosts that it is for, by label; empty: every host.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_AUDIENCE>")]
     pub audience: Vec<String>,
+    /// While it is enforced, other processes may not take it apart: see docs/lockdown.md.
+    pub lockdown: bool,
     /// SHA-256 of the policy's source.
     pub source_sha256: [u8; 32],
     /// SHA-256 of the lock file; of nothing where there is none.
@@ -28,8 +41,10 @@ pub struct Manifest {
     /// The compiler and its version.
     pub compiler: String,
     /// What the kernel must offer: [`Need`]s by number.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_NEEDS>")]
     pub needs: Vec<u16>,
     /// The sections, in the order of the file.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_SECTIONS>")]
     pub sections: Vec<SectionEntry>,
 }
 

@@ -10,11 +10,13 @@ use alloc::vec::Vec;
 use sha2::{Digest, Sha256};
 
 use crate::debug::Debug;
-use crate::envelope::SIGNATURE_LENGTH;
+use crate::envelope::Document;
 use crate::image::Image;
 use crate::key::KeyId;
 use crate::manifest::{Manifest, SectionKind};
-use crate::verify::{Frame, Refusal, decode_manifest, decode_sections};
+use crate::verify::bundle::{Sections, decode_debug, decode_manifest};
+use crate::verify::frame::Frame;
+use crate::verify::refusal::Refusal;
 
 /// What a bundle says of itself. Nobody vouches for it.
 #[derive(Debug)]
@@ -35,12 +37,15 @@ pub struct UnverifiedBundle {
 
 /// Reads a bundle without verifying it.
 pub fn peek(bytes: &[u8]) -> Result<UnverifiedBundle, Refusal> {
-    let frame = Frame::read(bytes)?;
-    let entries = frame.signatures.as_chunks::<SIGNATURE_LENGTH>().0;
-    let claimed_signers = entries.iter().filter_map(|entry| entry.first_chunk().copied().map(KeyId)).collect();
+    let frame = Frame::read(Document::Bundle, bytes)?;
     let manifest = decode_manifest(&frame)?;
-    let (sections, image, debug) = decode_sections(&manifest, &frame)?;
-    let manifest_digest = Sha256::digest(frame.manifest).into();
-    let sections = sections.into_iter().map(|(kind, bytes)| (kind, bytes.len())).collect();
-    Ok(UnverifiedBundle { manifest, manifest_digest, sections, image, debug, claimed_signers })
+    let sections = Sections::cut(&manifest.sections, frame.rest)?;
+    Ok(UnverifiedBundle {
+        manifest,
+        manifest_digest: Sha256::digest(frame.body).into(),
+        sections: sections.lengths().collect(),
+        image: Image::decode(|kind| sections.section(kind))?,
+        debug: decode_debug(sections.section(SectionKind::Debug))?,
+        claimed_signers: frame.signers().collect(),
+    })
 }

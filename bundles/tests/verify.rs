@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 use bfp_bundle::debug::Debug;
-use bfp_bundle::envelope::{HEADER_LENGTH, SIGNATURE_LENGTH, seal};
+use bfp_bundle::envelope::{Document, HEADER_LENGTH, SIGNATURE_LENGTH};
 use bfp_bundle::image::{Image, Library, NamedExecutable};
-use bfp_bundle::key::SecretKey;
 use bfp_bundle::manifest::{Manifest, Need, SectionKind};
 use bfp_bundle::record::*;
+use bfp_bundle::seal::seal_bundle;
+use bfp_bundle::secret_key::SecretKey;
+use bfp_bundle::verify::refusal::WhoseThreshold;
 use bfp_bundle::verify::{Host, Refusal, Trust, verify};
 
 fn image() -> Image {
@@ -56,6 +58,7 @@ fn manifest() -> Manifest {
         not_before: None,
         expires: None,
         audience: vec![],
+        lockdown: false,
         source_sha256: [1; 32],
         lock_sha256: [2; 32],
         compiler: "bfpc test".to_owned(),
@@ -69,15 +72,15 @@ fn key(seed: u8) -> SecretKey {
 }
 
 fn trust(seeds: &[u8], threshold: usize) -> Trust {
-    Trust { keys: seeds.iter().map(|seed| key(*seed).public()).collect(), threshold }
+    Trust::first(seeds.iter().map(|seed| key(*seed).public()).collect(), threshold).unwrap()
 }
 
 fn host() -> Host {
-    Host { now: 1_000, audience: Vec::new(), offers: vec![Need::BpfLsm] }
+    Host { now: 1_000, labels: Vec::new(), offers: vec![Need::BpfLsm] }
 }
 
 fn sealed(manifest: Manifest, keys: &[SecretKey]) -> Vec<u8> {
-    seal(manifest, &image(), &Debug::default(), keys).unwrap()
+    seal_bundle(manifest, &image(), &Debug::default(), keys).unwrap()
 }
 
 fn refusal(bytes: &[u8]) -> Refusal {
@@ -89,7 +92,7 @@ fn what_was_sealed_is_accepted_and_holds_what_was_put_in() {
     let bytes = sealed(manifest(), &[key(1)]);
     let trusted = trust(&[1], 1);
     let bundle = verify(&bytes, &trusted, &host()).unwrap();
-    assert_eq!(bundle.image(), &image());
+    assert_eq!(bundle.image().unwrap(), image());
     assert_eq!((bundle.manifest().policy.as_str(), bundle.manifest().revision), ("payments-kms", 7));
     assert_eq!(bundle.section(SectionKind::Policy).len(), 32);
     assert_eq!(bundle.signers(), [key(1).public().id()]);
@@ -135,21 +138,24 @@ fn two_bundles_cannot_be_spliced() {
 #[test]
 fn each_refusal_has_its_own_reason() {
     assert_eq!(refusal(b""), Refusal::Truncated("the header"));
-    assert_eq!(refusal(&[0; 100]), Refusal::BadMagic);
+    assert_eq!(refusal(&[0; 100]), Refusal::BadMagic { wanted: Document::Bundle, found: None });
     let mut bytes = sealed(manifest(), &[key(1)]);
     bytes[8] = 9;
     assert_eq!(refusal(&bytes), Refusal::UnknownVersion(9));
     let mut bytes = sealed(manifest(), &[key(1)]);
     bytes[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
-    assert!(matches!(refusal(&bytes), Refusal::Oversize { what: "manifest", .. }));
+    assert!(matches!(refusal(&bytes), Refusal::Oversize { what: "body", .. }));
 
     assert_eq!(refusal(&sealed(manifest(), &[key(3)])), Refusal::UnknownKey(key(3).public().id()));
     assert_eq!(refusal(&sealed(manifest(), &[key(1), key(1)])), Refusal::DuplicateKey(key(1).public().id()));
-    assert_eq!(refusal(&sealed(manifest(), &[])), Refusal::Threshold { found: 0, threshold: 1 });
+    assert_eq!(
+        refusal(&sealed(manifest(), &[])),
+        Refusal::Threshold { found: 0, threshold: 1, whose: WhoseThreshold::InForce }
+    );
     let one = sealed(manifest(), &[key(1)]);
     let two = verify(&one, &trust(&[1, 2], 2), &host()).unwrap_err();
-    assert_eq!(two, Refusal::Threshold { found: 1, threshold: 2 });
-    assert_eq!(verify(&one, &trust(&[], 0), &host()).unwrap_err(), Refusal::NoTrust);
+    assert_eq!(two, Refusal::Threshold { found: 1, threshold: 2, whose: WhoseThreshold::InForce });
+    assert!(matches!(Trust::first(vec![], 0), Err(Refusal::BadTrustSet(_))));
 
     let early = Manifest { not_before: Some(1_001), ..manifest() };
     assert_eq!(refusal(&sealed(early, &[key(1)])), Refusal::NotYetValid { not_before: 1_001, now: 1_000 });
@@ -186,7 +192,7 @@ fn an_image_that_leads_outside_its_tables_is_refused() {
     for breaking in broken {
         let mut image = image();
         breaking(&mut image);
-        let bytes = seal(manifest(), &image, &Debug::default(), &[key(1)]).unwrap();
+        let bytes = seal_bundle(manifest(), &image, &Debug::default(), &[key(1)]).unwrap();
         assert!(matches!(refusal(&bytes), Refusal::Image(_)));
     }
 }
@@ -227,6 +233,6 @@ fn a_peek_shows_what_no_signature_vouches_for_and_refuses_what_is_malformed() {
     assert!(matches!(peek(&oversize).unwrap_err(), Refusal::Oversize { .. }));
     let mut broken = image();
     broken.policy.root_v4 = 5;
-    let broken = seal(manifest(), &broken, &Debug::default(), &[]).unwrap();
+    let broken = seal_bundle(manifest(), &broken, &Debug::default(), &[]).unwrap();
     assert!(matches!(peek(&broken).unwrap_err(), Refusal::Image(_)));
 }

@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bfp_bundle::key::SecretKey;
+use bfp_bundle::secret_key::SecretKey;
 use bfp_compiler::load::load_text;
 use bfp_compiler::lock::Lock;
 use bfp_compiler::pipeline::{self, Release, Source};

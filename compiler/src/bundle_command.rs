@@ -5,9 +5,11 @@ use std::io::{Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use bfp_bundle::key::{KeyError, KeyId, PublicKey, SecretKey};
+use bfp_bundle::key::{KeyError, KeyId, PublicKey};
 use bfp_bundle::manifest::Need;
+use bfp_bundle::secret_key::SecretKey;
 use bfp_bundle::verify::{self as verification, Host, MAX_BUNDLE_BYTES, Refusal, Trust, VerifiedBundle};
+use bfp_compiler::compiled::Compiled;
 use bfp_compiler::pipeline::{self, Release};
 use bfp_compiler::source;
 use miette::{Diagnostic, Report};
@@ -66,6 +68,7 @@ pub(crate) fn build(arguments: &BuildArguments) -> Result<Done, Failure> {
         not_before: arguments.not_before.as_deref().map(seconds).transpose()?,
         expires: arguments.expires.as_deref().map(seconds).transpose()?,
         audience: arguments.audience.clone(),
+        lockdown: arguments.lockdown,
     };
     if let (Some(opens), Some(closes)) = (release.not_before, release.expires)
         && closes <= opens
@@ -143,10 +146,16 @@ pub(crate) fn keygen(path: &Path) -> Answer {
 
 /// Verifies as a host with the given labels would.
 pub(crate) fn verified<'a>(bytes: &'a [u8], arguments: &TrustArguments) -> Result<VerifiedBundle<'a>, Failure> {
-    let trust = Trust { keys: public_keys(&arguments.trust)?, threshold: arguments.threshold };
+    let trust = Trust::first(public_keys(&arguments.trust)?, arguments.threshold).map_err(refused)?;
     let now = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or(0);
-    let host = Host { now, audience: arguments.audience.clone(), offers: Need::ALL.to_vec() };
+    let host = Host { now, labels: arguments.audience.clone(), offers: Need::ALL.to_vec() };
     verification::verify(bytes, &trust, &host).map_err(refused)
+}
+
+/// What questions are asked of.
+pub(crate) fn compiled(bundle: &VerifiedBundle<'_>) -> Result<Compiled, Failure> {
+    let name = bundle.manifest().policy.clone();
+    Ok(Compiled { name, image: bundle.image().map_err(refused)?, debug: bundle.debug().map_err(refused)? })
 }
 
 /// A bundle is refused, with what to do about it.

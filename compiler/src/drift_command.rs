@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use bfp_bundle::envelope::MAGIC;
+use bfp_bundle::envelope::Document;
 use bfp_bundle::verify::MAX_BUNDLE_BYTES;
 use bfp_compiler::dns::DnsError;
 use bfp_compiler::dns_name::DnsName;
@@ -67,7 +67,7 @@ enum Status {
 
 pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
     let bytes = source::read_bytes(&arguments.file, MAX_BUNDLE_BYTES)?;
-    if bytes.starts_with(&MAGIC) {
+    if Document::of(&bytes).is_some() {
         let locked = locked_in_bundle(&bytes, arguments)?;
         // The bundle alone has no text to point into.
         let show = |findings: Findings| Failure::Input(Complaints::about_nothing(findings));
@@ -99,7 +99,7 @@ fn locked_in_bundle(bytes: &[u8], arguments: &DriftArguments) -> Result<BTreeMap
     let trust = TrustArguments { trust: trust.clone(), threshold: 1, audience: arguments.audience.clone() };
     let bundle = bundle_command::verified(bytes, &trust)?;
     let mut locked: BTreeMap<DnsName, Locked> = BTreeMap::new();
-    for (address, name) in &bundle.debug().names {
+    for (address, name) in &bundle_command::compiled(&bundle)?.debug.names {
         let (Ok(address), Ok(name)) = (address.parse(), DnsName::parse(name)) else { continue };
         let unknown = || Locked { addresses: BTreeSet::new(), stability: None, dnssec: Dnssec::Unproven };
         locked.entry(name).or_insert_with(unknown).addresses.insert(address);

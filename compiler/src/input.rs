@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bfp_bundle::debug::Place;
 use bfp_bundle::decide::Reason;
-use bfp_bundle::envelope::MAGIC;
+use bfp_bundle::envelope::Document;
 use bfp_bundle::verify::MAX_BUNDLE_BYTES;
 use bfp_compiler::check::CheckedPolicy;
 use bfp_compiler::compiled::{Compiled, Judgement, Who};
@@ -69,7 +69,7 @@ impl Input {
     /// Reads a policy or a bundle.
     pub(crate) fn read(path: &Path, arguments: &InputArguments) -> Result<Input, Failure> {
         let bytes = source::read_bytes(path, MAX_BUNDLE_BYTES)?;
-        if !bytes.starts_with(&MAGIC) {
+        if Document::of(&bytes).is_none() {
             return Input::of_policy(Files::read(path)?);
         }
         let Some(trust) = &arguments.trust else {
@@ -78,13 +78,12 @@ impl Input {
         let (threshold, audience) = (arguments.threshold, arguments.audience.clone());
         let bundle =
             bundle_command::verified(&bytes, &TrustArguments { trust: trust.to_owned(), threshold, audience })?;
-        let (name, image, debug) = (bundle.manifest().policy.clone(), bundle.image().clone(), bundle.debug().clone());
-        Ok(Input { compiled: Compiled { name, image, debug }, policy: None })
+        Ok(Input { compiled: bundle_command::compiled(&bundle)?, policy: None })
     }
 
     /// Reads a policy; a bundle is an error.
     pub(crate) fn read_policy(path: &Path) -> Result<(Files, CheckedPolicy, Compiled), Failure> {
-        if source::read_bytes(path, MAX_BUNDLE_BYTES)?.starts_with(&MAGIC) {
+        if Document::of(&source::read_bytes(path, MAX_BUNDLE_BYTES)?).is_some() {
             return Err(InputError::NotAPolicy { file: path.display().to_string() }.into());
         }
         compile(Files::read(path)?)

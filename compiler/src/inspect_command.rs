@@ -11,7 +11,7 @@ use bfp_compiler::source;
 use clap::Args;
 use serde::Serialize;
 
-use crate::bundle_command::{hex, refused, time, verified};
+use crate::bundle_command::{compiled, hex, refused, time, verified};
 use crate::input::{Format, InputArguments, json};
 use crate::report::human::visible;
 use crate::{Answer, TrustArguments};
@@ -39,6 +39,7 @@ struct Document {
     not_before: Option<String>,
     expires: Option<String>,
     audience: Vec<String>,
+    lockdown: bool,
     needs: Vec<String>,
     source_sha256: String,
     lock_sha256: String,
@@ -97,13 +98,14 @@ pub(crate) fn inspect(arguments: &InspectArguments) -> Answer {
             let (trust, audience) = (trust.clone(), audience.clone());
             let bundle = verified(&bytes, &TrustArguments { trust, threshold: *threshold, audience })?;
             let sections = SectionKind::ALL.iter().map(|kind| (*kind, bundle.section(*kind).len())).collect();
+            let compiled = compiled(&bundle)?;
             let found = Found {
                 manifest: bundle.manifest(),
                 manifest_digest: bundle.manifest_digest(),
                 signers: bundle.signers().iter().map(ToString::to_string).collect(),
                 sections,
-                executables: bundle.executables(),
-                debug: bundle.debug(),
+                executables: &compiled.image.executables,
+                debug: &compiled.debug,
             };
             document(&found, true)
         }
@@ -147,6 +149,7 @@ fn document(found: &Found<'_>, verified: bool) -> Document {
         not_before: manifest.not_before.map(time),
         expires: manifest.expires.map(time),
         audience: manifest.audience.clone(),
+        lockdown: manifest.lockdown,
         needs: manifest.needs.iter().map(need).collect(),
         source_sha256: hex(&manifest.source_sha256),
         lock_sha256: hex(&manifest.lock_sha256),
@@ -201,6 +204,7 @@ fn human(document: &Document) -> String {
     line(format!("not before  {}", or_dash(&document.not_before)));
     line(format!("expires     {}", or_dash(&document.expires)));
     line(format!("audience    {audience}"));
+    line(format!("lockdown    {}", if document.lockdown { "yes" } else { "no" }));
     line(format!("source      sha256:{}", document.source_sha256));
     line(format!("lock        sha256:{}", document.lock_sha256));
     line(format!("manifest    sha256:{}", document.manifest_sha256));

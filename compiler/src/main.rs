@@ -186,6 +186,9 @@ struct BuildArguments {
     /// A label of the hosts that the bundle is for; may be given several times. Without it: every host
     #[arg(long, value_name = "LABEL")]
     audience: Vec<String>,
+    /// While it is enforced, nobody on the host may take it apart without a release token
+    #[arg(long)]
+    lockdown: bool,
     /// Exit 1 where there is a warning, and write no bundle
     #[arg(long)]
     deny_warnings: bool,

@@ -5,10 +5,10 @@
 use std::collections::{BTreeSet, HashSet};
 
 use bfp_bundle::debug::{Debug, DebugEffect, DebugRule, Place};
-use bfp_bundle::envelope;
 use bfp_bundle::image::Image;
-use bfp_bundle::key::SecretKey;
 use bfp_bundle::manifest::Manifest;
+use bfp_bundle::seal;
+use bfp_bundle::secret_key::SecretKey;
 use bfp_grammar::syntax::{Span, Statement};
 use sha2::{Digest, Sha256};
 
@@ -61,6 +61,8 @@ pub struct Release {
     pub expires: Option<u64>,
     /// See [`Manifest::audience`].
     pub audience: Vec<String>,
+    /// See [`Manifest::lockdown`].
+    pub lockdown: bool,
 }
 
 /// Proven tables → signed bundle.
@@ -77,13 +79,14 @@ pub fn sign(
         not_before: release.not_before,
         expires: release.expires,
         audience: release.audience,
+        lockdown: release.lockdown,
         source_sha256: source.loaded.sources.digest(),
         lock_sha256: Sha256::digest(source.lock_text).into(),
         compiler: concat!("bfpc ", env!("CARGO_PKG_VERSION")).to_owned(),
         needs: lower::needs(policy).into_iter().map(|need| need as u16).collect(),
         sections: Vec::new(),
     };
-    envelope::seal(manifest, proven.image(), &debug(source, policy, proven.image()), keys)
+    seal::seal_bundle(manifest, proven.image(), &debug(source, policy, proven.image()), keys)
         .map_err(|error| boxed(vec![SealError { reason: error.to_string() }]))
 }
 

@@ -6,9 +6,9 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use bfp_bundle::envelope::{HEADER_LENGTH, SIGNATURE_LENGTH};
-use bfp_bundle::key::SecretKey;
+use bfp_bundle::envelope::{Document, HEADER_LENGTH, SIGNATURE_LENGTH};
 use bfp_bundle::manifest::Need;
+use bfp_bundle::secret_key::SecretKey;
 use bfp_bundle::verify::{Host, Trust};
 use bfp_compiler::load::{self, Read};
 use bfp_compiler::lock::Lock;
@@ -35,12 +35,12 @@ pub static KEY: LazyLock<SecretKey> = LazyLock::new(|| SecretKey::from_seed(&[7;
 
 /// A host that has every key and offers everything.
 pub fn trust() -> Trust {
-    Trust { keys: vec![KEY.public()], threshold: 1 }
+    Trust::first(vec![KEY.public()], 1).expect("one key is enough")
 }
 
 /// See [`trust`].
 pub fn host() -> Host {
-    Host { now: 1_000, audience: vec!["fuzzed".to_owned()], offers: Need::ALL.to_vec() }
+    Host { now: 1_000, labels: vec!["fuzzed".to_owned()], offers: Need::ALL.to_vec() }
 }
 
 /// A bundle that is accepted.
@@ -72,7 +72,7 @@ pub fn signed(manifest: &[u8], sections: &[u8]) -> Vec<u8> {
     bundle[12..16].copy_from_slice(&(manifest.len() as u32).to_le_bytes());
     bundle.extend_from_slice(manifest);
     bundle.extend_from_slice(&KEY.public().id().0);
-    bundle.extend_from_slice(&KEY.sign(&bfp_bundle::envelope::signing_payload(manifest)));
+    bundle.extend_from_slice(&KEY.sign(&Document::Bundle.signing_payload(manifest)));
     bundle.extend_from_slice(sections);
     bundle
 }

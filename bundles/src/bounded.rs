@@ -1,0 +1,64 @@
+//! Lists in foreign bytes: read without believing how long they say they are.
+//!
+//! serde's own `Vec` makes room for the announced length (up to 1 MiB) before it reads an element. Here
+//! memory follows the elements that are there.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::marker::PhantomData;
+
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+
+/// Reads a list of at most `MAX` elements.
+pub(crate) fn list<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    deserializer.deserialize_seq(Elements::<T, MAX>(PhantomData))
+}
+
+struct Elements<T, const MAX: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Elements<T, MAX> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {MAX} elements")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = elements.next_element()? {
+            if list.len() == MAX {
+                return Err(A::Error::custom("too many elements"));
+            }
+            list.push(element);
+        }
+        Ok(list)
+    }
+}
+
+/// A list whose elements are read and dropped: whether they can be read is all that is asked.
+pub(crate) struct Walked<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Walked<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Walk(PhantomData))
+    }
+}
+
+struct Walk<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Walk<T> {
+    type Value = Walked<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Walked<T>, A::Error> {
+        while elements.next_element::<T>()?.is_some() {}
+        Ok(Walked(PhantomData))
+    }
+}

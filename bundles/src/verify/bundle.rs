@@ -1,0 +1,150 @@
+//! A bundle: received bytes → [`VerifiedBundle`].
+//!
+//! In this order: the frame, the signatures over the manifest's bytes as received, the manifest, its claims
+//! (time, audience, needs), the sections' digests, their structure.
+
+use alloc::vec::Vec;
+
+use sha2::{Digest, Sha256};
+
+use crate::debug::Debug;
+use crate::envelope::Document;
+use crate::image::{Image, NamedExecutable};
+use crate::key::KeyId;
+use crate::manifest::{Manifest, Need, SectionEntry, SectionKind};
+
+use super::frame::Frame;
+use super::refusal::{Refusal, WhoseThreshold};
+use super::trust::Trust;
+use super::{Host, structure};
+
+/// The largest bundle that is read. Check a file's length against it before reading the file.
+pub const MAX_BUNDLE_BYTES: u64 = 512 << 20;
+
+/// A bundle that passed every check: the only kind that can be loaded.
+#[derive(Debug)]
+pub struct VerifiedBundle<'a> {
+    // INVARIANT: made by `verify` alone.
+    manifest: Manifest,
+    manifest_digest: [u8; 32],
+    sections: Sections<'a>,
+    signers: Vec<KeyId>,
+}
+
+impl<'a> VerifiedBundle<'a> {
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+    /// SHA-256 of the manifest's bytes, which names this release: the manifest holds its sections' digests.
+    pub fn manifest_digest(&self) -> [u8; 32] {
+        self.manifest_digest
+    }
+    /// The bytes of a section.
+    pub fn section(&self, wanted: SectionKind) -> &'a [u8] {
+        self.sections.section(wanted)
+    }
+    /// The tables, decoded.
+    pub fn image(&self) -> Result<Image, Refusal> {
+        Ok(Image::decode(|kind| self.section(kind))?)
+    }
+    /// The executables that the policy names, decoded.
+    pub fn executables(&self) -> Result<Vec<NamedExecutable>, Refusal> {
+        Ok(NamedExecutable::decode_all(self.section(SectionKind::Executables))?)
+    }
+    /// Where the rules came from, decoded. No verdict depends on it.
+    pub fn debug(&self) -> Result<Debug, Refusal> {
+        decode_debug(self.section(SectionKind::Debug))
+    }
+    /// Who signed.
+    pub fn signers(&self) -> &[KeyId] {
+        &self.signers
+    }
+}
+
+/// Verifies the bytes of a bundle.
+pub fn verify<'a>(bytes: &'a [u8], trust: &Trust, host: &Host) -> Result<VerifiedBundle<'a>, Refusal> {
+    let frame = Frame::read(Document::Bundle, bytes)?;
+    let signers = frame.check_signatures(Document::Bundle, &[(WhoseThreshold::InForce, trust)])?;
+    let manifest = decode_manifest(&frame)?;
+    check_claims(&manifest, host)?;
+    let sections = Sections::cut(&manifest.sections, frame.rest)?;
+    structure::check(|kind| sections.section(kind))?;
+    let manifest_digest = Sha256::digest(frame.body).into();
+    Ok(VerifiedBundle { manifest, manifest_digest, sections, signers })
+}
+
+pub(crate) fn decode_manifest(frame: &Frame<'_>) -> Result<Manifest, Refusal> {
+    match postcard::take_from_bytes::<Manifest>(frame.body) {
+        Ok((manifest, [])) => Ok(manifest),
+        _ => Err(Refusal::BadBody),
+    }
+}
+
+pub(crate) fn decode_debug(bytes: &[u8]) -> Result<Debug, Refusal> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((debug, [])) => Ok(debug),
+        _ => Err(Refusal::BadDebug),
+    }
+}
+
+fn check_claims(manifest: &Manifest, host: &Host) -> Result<(), Refusal> {
+    host.check_time(manifest.not_before, manifest.expires)?;
+    host.check_audience(&manifest.audience)?;
+    for &number in &manifest.needs {
+        let need = Need::from_number(number).ok_or(Refusal::UnknownNeed(number))?;
+        if !host.offers.contains(&need) {
+            return Err(Refusal::UnmetNeed(need));
+        }
+    }
+    Ok(())
+}
+
+/// The sections that a manifest announces: every kind once, with the digests that it announces.
+#[derive(Debug)]
+pub(crate) struct Sections<'a>(Vec<(SectionKind, &'a [u8])>);
+
+impl<'a> Sections<'a> {
+    pub(crate) fn cut(entries: &[SectionEntry], mut rest: &'a [u8]) -> Result<Sections<'a>, Refusal> {
+        let mut sections: Vec<(SectionKind, &[u8])> = Vec::new();
+        for entry in entries {
+            let kind = SectionKind::from_number(entry.kind).ok_or(Refusal::UnknownSection(entry.kind))?;
+            if sections.iter().any(|(earlier, _)| *earlier == kind) {
+                return Err(Refusal::DuplicateSection(kind));
+            }
+            let fits = match kind.record_size() {
+                None => entry.key_size == 0 && entry.value_size == 0 && entry.count == 0,
+                Some(record) => {
+                    entry.key_size == 4
+                        && entry.value_size as usize == record
+                        && u64::from(entry.count) * record as u64 == entry.length
+                }
+            };
+            if !fits {
+                return Err(Refusal::SectionSize(kind));
+            }
+            let length = usize::try_from(entry.length).map_err(|_| Refusal::SectionSize(kind))?;
+            let (bytes, after) = rest.split_at_checked(length).ok_or(Refusal::Truncated("a section"))?;
+            if <[u8; 32]>::from(Sha256::digest(bytes)) != entry.sha256 {
+                return Err(Refusal::SectionDigest(kind));
+            }
+            sections.push((kind, bytes));
+            rest = after;
+        }
+        if !rest.is_empty() {
+            return Err(Refusal::TrailingBytes(rest.len() as u64));
+        }
+        match SectionKind::ALL.into_iter().find(|kind| !sections.iter().any(|(found, _)| found == kind)) {
+            Some(missing) => Err(Refusal::MissingSection(missing)),
+            None => Ok(Sections(sections)),
+        }
+    }
+
+    pub(crate) fn section(&self, wanted: SectionKind) -> &'a [u8] {
+        self.0.iter().find(|(kind, _)| *kind == wanted).map_or(&[], |(_, bytes)| bytes)
+    }
+
+    pub(crate) fn lengths(&self) -> impl Iterator<Item = (SectionKind, usize)> {
+        self.0.iter().map(|(kind, bytes)| (*kind, bytes.len()))
+    }
+}

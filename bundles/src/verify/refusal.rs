@@ -1,0 +1,264 @@
+//! Refusals: why a file is not believed, in words for whoever has to act on it.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::envelope::{Document, FORMAT_VERSION};
+use crate::image::ImageError;
+use crate::key::KeyId;
+use crate::manifest::{Need, SectionKind};
+
+/// Why a document is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The first bytes are wrong.
+    BadMagic {
+        /// What it should be.
+        wanted: Document,
+        /// What it is, where it is one of ours.
+        found: Option<Document>,
+    },
+    /// Another layout.
+    UnknownVersion(u32),
+    /// It ends too early.
+    Truncated(&'static str),
+    /// Something follows its end.
+    TrailingBytes(u64),
+    /// It is larger than can be sensible.
+    Oversize {
+        /// What is too large.
+        what: &'static str,
+        /// How large it says it is.
+        found: u64,
+        /// How large it may be.
+        limit: u64,
+    },
+    /// A field that must be zero is not.
+    Reserved,
+    /// A signature by a key that the host does not trust.
+    UnknownKey(KeyId),
+    /// A signature by a key that the host trusts no more.
+    RevokedKey(KeyId),
+    /// Two signatures by one key.
+    DuplicateKey(KeyId),
+    /// A signature that does not hold.
+    BadSignature(KeyId),
+    /// Too few signatures.
+    Threshold {
+        /// How many hold.
+        found: usize,
+        /// How many must.
+        threshold: usize,
+        /// Who demands them.
+        whose: WhoseThreshold,
+    },
+    /// The body's bytes cannot be decoded.
+    BadBody,
+    /// Not yet.
+    NotYetValid {
+        /// From when on.
+        not_before: u64,
+        /// What time it is.
+        now: u64,
+    },
+    /// Not any more.
+    Expired {
+        /// Since when.
+        expires: u64,
+        /// What time it is.
+        now: u64,
+    },
+    /// For other hosts.
+    WrongAudience(Vec<String>),
+    /// A need that this program does not know.
+    UnknownNeed(u16),
+    /// A need that this host does not meet.
+    UnmetNeed(Need),
+    /// A section that this program does not know.
+    UnknownSection(u16),
+    /// A section twice.
+    DuplicateSection(SectionKind),
+    /// A section is not there.
+    MissingSection(SectionKind),
+    /// A section's sizes contradict each other.
+    SectionSize(SectionKind),
+    /// A section was changed.
+    SectionDigest(SectionKind),
+    /// A section holds what no compiler writes.
+    Image(ImageError),
+    /// The debug section cannot be decoded.
+    BadDebug,
+    /// A trust set that no host can follow.
+    BadTrustSet(&'static str),
+    /// A trust set that is not the next one.
+    TrustVersion {
+        /// Its version.
+        offered: u64,
+        /// The version in force.
+        in_force: u64,
+    },
+    /// A trust set that would believe a revoked key again.
+    ForgottenRevocation(KeyId),
+}
+
+/// Whose threshold is not met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhoseThreshold {
+    /// That of the trust set in force.
+    InForce,
+    /// That of the trust set which is to follow.
+    New,
+}
+
+impl From<ImageError> for Refusal {
+    fn from(error: ImageError) -> Refusal {
+        Refusal::Image(error)
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::BadMagic { wanted, found: Some(found) } => write!(f, "this is a bfp {found}, and no {wanted}"),
+            Refusal::BadMagic { wanted, found: None } => {
+                write!(f, "this is not a bfp {wanted}: it does not begin with the magic bytes of one")
+            }
+            Refusal::UnknownVersion(version) => {
+                write!(f, "the file has format version {version}, and this program reads version {FORMAT_VERSION} only")
+            }
+            Refusal::Truncated(part) => write!(f, "the file is cut short: it ends within {part}"),
+            Refusal::TrailingBytes(count) => write!(f, "the file has {count} bytes after its end"),
+            Refusal::Oversize { what, found, limit } => {
+                write!(f, "the {what} is too large: {found}, and at most {limit} is read")
+            }
+            Refusal::Reserved => f.write_str("the header has a reserved field that is not zero"),
+            Refusal::UnknownKey(id) => write!(f, "it is signed by the unknown key {id}"),
+            Refusal::RevokedKey(id) => write!(f, "it is signed by the key {id}, which is revoked"),
+            Refusal::DuplicateKey(id) => write!(f, "it has two signatures by the key {id}"),
+            Refusal::BadSignature(id) => write!(f, "the signature by the key {id} does not match the content"),
+            Refusal::Threshold { found, threshold, whose } => {
+                let whose = match whose {
+                    WhoseThreshold::InForce => "this host demands",
+                    WhoseThreshold::New => "the new trust set demands",
+                };
+                let plural = if *found == 1 { "" } else { "s" };
+                write!(f, "it has {found} valid signature{plural}, and {whose} {threshold}")
+            }
+            Refusal::BadBody => f.write_str("what was signed cannot be decoded"),
+            Refusal::NotYetValid { not_before, now } => {
+                write!(f, "it is not valid before {}, and it is {}", Utc(*not_before), Utc(*now))
+            }
+            Refusal::Expired { expires, now } => {
+                write!(f, "it expired at {}, and it is {}", Utc(*expires), Utc(*now))
+            }
+            Refusal::WrongAudience(labels) => {
+                write!(f, "it is for hosts labelled {labels:?}, and this host has none of these labels")
+            }
+            Refusal::UnknownNeed(number) => {
+                write!(f, "it needs a kernel feature that this program does not know (number {number})")
+            }
+            Refusal::UnmetNeed(need) => write!(f, "the policy needs what this host's enforcer does not offer: {need}"),
+            Refusal::UnknownSection(number) => write!(f, "it has a section of the unknown kind {number}"),
+            Refusal::DuplicateSection(kind) => write!(f, "it has two sections `{kind}`"),
+            Refusal::MissingSection(kind) => write!(f, "it has no section `{kind}`"),
+            Refusal::SectionSize(kind) => {
+                write!(f, "it announces sizes for the section `{kind}` that do not fit together")
+            }
+            Refusal::SectionDigest(kind) => {
+                write!(f, "the section `{kind}` does not have the digest that the manifest announces")
+            }
+            Refusal::Image(error) => error.fmt(f),
+            Refusal::BadDebug => f.write_str("the section `debug` cannot be decoded"),
+            Refusal::BadTrustSet(reason) => write!(f, "no host can follow this trust set: {reason}"),
+            Refusal::TrustVersion { offered, in_force } => write!(
+                f,
+                "the trust set has version {offered}, and after version {in_force}, which is in force, comes {}",
+                in_force.saturating_add(1)
+            ),
+            Refusal::ForgottenRevocation(id) => {
+                write!(f, "the trust set does not say that the key {id} is revoked, and a revocation is for ever")
+            }
+        }
+    }
+}
+
+impl Refusal {
+    /// What the person who reads the message can do.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Refusal::BadMagic { wanted: Document::Bundle, .. } => "name the .bfpb file that `bfpc build` wrote",
+            Refusal::BadMagic { wanted: Document::TrustSet, .. } => "name the file that `bfpc trust-set` wrote",
+            Refusal::BadMagic { wanted: Document::Token, .. } => "name the file that `bfpc token` wrote",
+            Refusal::UnknownVersion(_) => "use releases of `bfpc` and `bfp-enforcer` that belong together",
+            Refusal::UnknownKey(_) | Refusal::DuplicateKey(_) => {
+                "sign with keys whose public halves this host trusts, once each"
+            }
+            Refusal::Threshold { .. } => {
+                "have more of the trusted keys sign it: `bfpc sign` adds a signature to a file"
+            }
+            Refusal::RevokedKey(_) => "sign it anew, by keys that are in force, and look into who signed this",
+            Refusal::NotYetValid { .. } => "check this host's clock, or wait",
+            Refusal::Expired { .. } => "make and sign it again, a bundle under a higher revision",
+            Refusal::WrongAudience(_) => "ship what was made for this host; its labels stand in /etc/bfp/labels",
+            Refusal::UnknownNeed(_) | Refusal::UnmetNeed(_) | Refusal::UnknownSection(_) => {
+                "update the enforcer on this host, or leave the feature out of the policy"
+            }
+            Refusal::BadTrustSet(_) => "make the trust set again: `bfpc trust-set` refuses what no host can follow",
+            Refusal::TrustVersion { offered, in_force } if offered > in_force => {
+                "adopt the versions between them first, one after the other"
+            }
+            Refusal::TrustVersion { .. } => "nothing to do: this host already trusts what came after",
+            Refusal::ForgottenRevocation(_) => "make the trust set again, with `--revoke` for this key too",
+            _ => "the file was damaged or tampered with on its way: fetch it again from where it was made",
+        }
+    }
+}
+
+/// A time in seconds since 1970-01-01, as RFC 3339 writes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Utc(pub u64);
+
+impl fmt::Display for Utc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut days, rest) = (self.0 / 86_400, self.0 % 86_400);
+        let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        // The Gregorian calendar repeats after 146 097 days.
+        let mut year = 1970 + 400 * (days / 146_097);
+        days %= 146_097;
+        while days >= 365 + u64::from(leap(year)) {
+            days -= 365 + u64::from(leap(year));
+            year += 1;
+        }
+        let mut month = 1;
+        for length in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+            if days < length {
+                break;
+            }
+            days -= length;
+            month += 1;
+        }
+        write!(f, "{year:04}-{month:02}-{:02}T{:02}:{:02}:{:02}Z", days + 1, rest / 3600, rest / 60 % 60, rest % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn times_are_written_as_dates() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_798_761_599, "2026-12-31T23:59:59Z"),
+            (13_569_465_600, "2400-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(Utc(seconds).to_string(), expected);
+        }
+    }
+}

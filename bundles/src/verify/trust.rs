@@ -1,0 +1,157 @@
+//! Whose signatures a host believes: a trust set, and how one takes the place of another.
+//!
+//! A host begins with the public keys that its administrator put there ([`Trust::first`], version 0). From then
+//! on a set is a signed document: version N + 1 follows version N where a threshold of both sets has signed it.
+//! One at a time: whoever holds a threshold of old keys cannot skip to a version that nothing can follow.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bounded;
+use crate::envelope::Document;
+use crate::key::{KeyId, PublicKey};
+
+use super::frame::Frame;
+use super::refusal::{Refusal, WhoseThreshold};
+
+/// The most keys of a set.
+pub const MAX_KEYS: usize = 32;
+
+/// The most keys that a set says are revoked.
+pub const MAX_REVOKED: usize = 1024;
+
+/// A trust set, as its document says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustSet {
+    /// One more than that of the set which it replaces.
+    pub version: u64,
+    /// How many of the keys must have signed.
+    pub threshold: u16,
+    /// The keys, each as its 32 bytes.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_KEYS>")]
+    pub keys: Vec<[u8; 32]>,
+    /// Keys that are never to be believed again.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_REVOKED>")]
+    pub revoked: Vec<KeyId>,
+}
+
+/// Whom a host trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    version: u64,
+    // INVARIANT: at least one, and no more than there are keys.
+    threshold: usize,
+    // INVARIANT: no two alike, none revoked.
+    keys: Vec<PublicKey>,
+    revoked: Vec<KeyId>,
+}
+
+impl Trust {
+    /// The keys that the administrator put there.
+    pub fn first(keys: Vec<PublicKey>, threshold: usize) -> Result<Trust, Refusal> {
+        Trust::checked(0, threshold, keys, Vec::new())
+    }
+
+    /// The trust that a set gives, which somebody vouches for.
+    pub fn of_set(set: &TrustSet) -> Result<Trust, Refusal> {
+        let keys: Option<Vec<PublicKey>> = set.keys.iter().map(PublicKey::from_bytes).collect();
+        let keys = keys.ok_or(Refusal::BadTrustSet("one of its keys is no Ed25519 key, or a weak one"))?;
+        Trust::checked(set.version, set.threshold.into(), keys, set.revoked.clone())
+    }
+
+    fn checked(version: u64, threshold: usize, keys: Vec<PublicKey>, revoked: Vec<KeyId>) -> Result<Trust, Refusal> {
+        let bad = |reason| Err(Refusal::BadTrustSet(reason));
+        if keys.is_empty() || threshold == 0 {
+            return bad("it has no key, or demands no signature");
+        }
+        if threshold > keys.len() {
+            return bad("it demands more signatures than it has keys");
+        }
+        if keys.len() > MAX_KEYS {
+            return bad("it has too many keys");
+        }
+        let ids: Vec<KeyId> = keys.iter().map(PublicKey::id).collect();
+        if ids.iter().enumerate().any(|(index, id)| ids.iter().skip(index + 1).any(|other| other == id)) {
+            return bad("it has a key twice");
+        }
+        if ids.iter().any(|id| revoked.contains(id)) {
+            return bad("it has a key that it revokes");
+        }
+        Ok(Trust { version, threshold, keys, revoked })
+    }
+
+    /// The same keys, demanding more signatures.
+    pub fn demanding(self, threshold: usize) -> Result<Trust, Refusal> {
+        let threshold = threshold.max(self.threshold);
+        Trust::checked(self.version, threshold, self.keys, self.revoked)
+    }
+
+    /// Its version; 0 for what an administrator put there.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+    /// How many of the keys must have signed.
+    pub fn threshold(&self) -> usize {
+        self.threshold
+    }
+    /// The keys.
+    pub fn keys(&self) -> &[PublicKey] {
+        &self.keys
+    }
+    /// Keys that are never to be believed again.
+    pub fn revoked(&self) -> &[KeyId] {
+        &self.revoked
+    }
+
+    /// As its document says it.
+    pub fn to_set(&self) -> TrustSet {
+        TrustSet {
+            version: self.version,
+            // At most `MAX_KEYS`.
+            threshold: self.threshold as u16,
+            keys: self.keys.iter().map(PublicKey::to_bytes).collect(),
+            revoked: self.revoked.clone(),
+        }
+    }
+
+    /// As the body of its document, for a host to keep.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // A list of bytes in memory cannot fail to encode; no bytes are no trust set.
+        postcard::to_allocvec(&self.to_set()).unwrap_or_default()
+    }
+
+    /// From what [`Trust::to_bytes`] gave. Nobody vouches for it: it is for bytes that the host itself kept.
+    pub fn from_kept_bytes(bytes: &[u8]) -> Result<Trust, Refusal> {
+        match postcard::take_from_bytes::<TrustSet>(bytes) {
+            Ok((set, [])) => Trust::of_set(&set),
+            _ => Err(Refusal::BadBody),
+        }
+    }
+
+    pub(crate) fn key(&self, id: KeyId) -> Option<&PublicKey> {
+        self.keys.iter().find(|key| key.id() == id)
+    }
+}
+
+/// Verifies the bytes of a trust set that is to take the place of the one in force.
+pub fn verify_trust_set(bytes: &[u8], in_force: &Trust) -> Result<Trust, Refusal> {
+    let frame = Frame::read(Document::TrustSet, bytes)?;
+    // Whose signatures the new set wants can be known only by reading it, which waits until the set in force
+    // vouches for it.
+    frame.check_threshold(Document::TrustSet, WhoseThreshold::InForce, in_force)?;
+    let set = match postcard::take_from_bytes::<TrustSet>(frame.body) {
+        Ok((set, [])) => set,
+        _ => return Err(Refusal::BadBody),
+    };
+    let new = Trust::of_set(&set)?;
+    let voters = [(WhoseThreshold::InForce, in_force), (WhoseThreshold::New, &new)];
+    frame.check_signatures(Document::TrustSet, &voters)?;
+    if new.version != in_force.version.saturating_add(1) {
+        return Err(Refusal::TrustVersion { offered: new.version, in_force: in_force.version });
+    }
+    if let Some(forgotten) = in_force.revoked.iter().find(|id| !new.revoked.contains(id)) {
+        return Err(Refusal::ForgottenRevocation(*forgotten));
+    }
+    Ok(new)
+}
