@@ -25,7 +25,7 @@ struct Arguments {
     /// Try some points alone, so that it takes a minute and a half
     #[arg(long)]
     thin: bool,
-    /// Run these series alone: again, next, failing, first, remove
+    /// Run these series alone: again, next, failing, at-once, short, first, remove
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Series of the kernels: 6.1, 6.12, 6.18, 7.3

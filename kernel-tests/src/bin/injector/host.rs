@@ -9,6 +9,7 @@ use std::process::Command;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 
+use crate::state::State;
 use crate::watch::{Wanted, Watch};
 
 const ENFORCER: &str = "/bin/bfp-enforcer";
@@ -20,14 +21,16 @@ const THIEF: &str = "/usr/bin/thief";
 const KMS: [&str; 2] = ["127.0.0.10:443", "[fd00:bf::10]:443"];
 /// Where it may not go.
 const OUTSIDE: [&str; 2] = ["198.51.100.7:443", "[2001:db8::7]:443"];
+/// Where the enforcer keeps what the host remembers.
+const STATE: &str = "/var/lib/bfp";
 const BOARD: &str = "/dev/shm/bfp-board";
 
 /// Listeners, and connections that are older than any policy.
 pub(crate) struct Host {
     connections: Vec<(SocketAddr, Connection)>,
     _listeners: Vec<(TcpListener, UdpSocket)>,
-    /// The highest revision that there is a bundle of.
-    pub(crate) revisions: u64,
+    /// Every bundle, of revision 1 and of the following ones.
+    bundles: Vec<Vec<u8>>,
 }
 
 enum Connection {
@@ -58,8 +61,21 @@ impl Host {
             connections.push((aim, Connection::Tcp(tcp)));
             connections.push((aim, Connection::Udp(udp)));
         }
-        let files = fs::read_dir(REVISIONS).map_err(|error| format!("{REVISIONS}: {error}"))?;
-        Ok(Host { connections, _listeners: listeners, revisions: files.count() as u64 })
+        let count = fs::read_dir(REVISIONS).map_err(|error| format!("{REVISIONS}: {error}"))?.count() as u64;
+        let read = |revision| fs::read(bundle(revision)).map_err(|error| format!("revision {revision}: {error}"));
+        let bundles = (1..=count).map(read).collect::<Result<_, _>>()?;
+        Ok(Host { connections, _listeners: listeners, bundles })
+    }
+
+    /// The highest revision that there is a bundle of.
+    pub(crate) fn last_revision(&self) -> u64 {
+        self.bundles.len() as u64
+    }
+
+    /// What the host remembers on disk, all of it whole.
+    pub(crate) fn remembered(&self) -> Result<State, String> {
+        let state = State::read(STATE.as_ref())?;
+        state.is_whole(&self.bundles).map(|()| state)
     }
 
     /// Starts whoever must be refused, under an enforced policy.

@@ -6,7 +6,9 @@
 //! tried. What always holds: at the end nothing is enforced, and no process is left.
 //!
 //! ```text
-//! injector series [thin] [NAME…]      # in a guest: again, next, failing, first, remove; all without a name
+//! injector series [thin] [NAME…]      # in a guest: again, next, failing, at-once, short, first, remove;
+//!                                     # all without a name
+//! injector here PROGRAMS              # on any host: what needs no kernel that enforces
 //! injector list COMMAND…              # the system calls of a command, and which have an effect
 //! injector prober … | start …         # what it runs itself
 //! ```
@@ -14,11 +16,14 @@
 
 mod board;
 mod call;
+mod hardship;
+mod here;
 mod host;
 mod points;
 mod prober;
 mod report;
 mod series;
+mod state;
 mod trace;
 mod verdict;
 mod watch;
@@ -53,6 +58,7 @@ fn main() -> ExitCode {
     let Some((word, rest)) = arguments.split_first() else { return usage() };
     let done = match word.as_str() {
         "series" => run_series(rest),
+        "here" if !rest.is_empty() => run_here(rest),
         "list" if !rest.is_empty() => list(rest),
         "prober" => prober::run(rest).map(|()| ExitCode::SUCCESS),
         "start" if !rest.is_empty() => start(rest),
@@ -65,7 +71,7 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: injector series [thin] [NAME…] | list COMMAND…");
+    eprintln!("usage: injector series [thin] [NAME…] | here PROGRAMS | list COMMAND…");
     ExitCode::from(2)
 }
 
@@ -79,6 +85,13 @@ fn run_series(arguments: &[String]) -> Result<ExitCode, String> {
     let wants = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     let (windows, attempts) = series::run(&host, &extent, wants, &mut report)?;
     Ok(report.close(windows, attempts))
+}
+
+fn run_here(arguments: &[String]) -> Result<ExitCode, String> {
+    let [programs] = arguments else { return Err("the folder with bfpc and bfp-enforcer is wanted".to_owned()) };
+    let mut report = Report::default();
+    here::run(programs.as_ref(), &mut report)?;
+    Ok(report.close(0, 0))
 }
 
 /// What a command does, a line for each call.

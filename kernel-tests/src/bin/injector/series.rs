@@ -7,9 +7,11 @@ use std::process::Command;
 use bfp_kernel_tests::objects::Inventory;
 
 use crate::call::Call;
+use crate::hardship;
 use crate::host::{Host, apply, enforced, remove, succeeds};
 use crate::points::{self, Pick, Point};
 use crate::report::{Report, Series};
+use crate::state::State;
 use crate::trace::{self, Plan, Traced};
 use crate::verdict;
 use crate::watch::Watch;
@@ -32,7 +34,7 @@ pub(crate) fn run(
 ) -> Result<(usize, u64), String> {
     let nothing = Inventory::read()?;
     succeeds(apply(1))?;
-    let all = Inventory::read()?;
+    let all = Whole { objects: Inventory::read()?, state: host.remembered()?, host };
     let watch = host.watch()?;
     let watched = Watched { watch: &watch, all: &all, revision: std::cell::Cell::new(1) };
     if wants("again") {
@@ -44,6 +46,12 @@ pub(crate) fn run(
     if wants("failing") {
         watched.failing(extent.failing, report)?;
     }
+    if wants("at-once") {
+        hardship::at_once(&watched, report)?;
+    }
+    if wants("short") {
+        hardship::short(&watched, report)?;
+    }
     let (windows, attempts) = (watch.windows(), watch.attempts());
     for window in &windows {
         println!("     WINDOW {window}");
@@ -52,21 +60,37 @@ pub(crate) fn run(
     drop(watch);
 
     if wants("first") {
-        first(&nothing, &all, extent.first, host.revisions, report)?;
+        first(&nothing, &all, extent.first, report)?;
     }
     if wants("remove") {
-        removed(&nothing, &all, extent.remove, host.revisions, report)?;
+        removed(&nothing, &all, extent.remove, report)?;
     }
     Ok((windows.len(), attempts))
 }
 
+/// What there is while one policy is enforced, and nobody was disturbed.
+pub(crate) struct Whole<'a> {
+    /// In the kernel.
+    objects: Inventory,
+    /// On disk.
+    state: State,
+    host: &'a Host,
+}
+
+impl Whole<'_> {
+    /// Whether there is exactly that again.
+    pub(crate) fn is_all(&self) -> Result<(), String> {
+        self.objects.is_all()?;
+        self.host.remembered()?.is_tidy(&self.state)
+    }
+}
+
 /// Under the eyes of the probers.
-struct Watched<'a> {
-    watch: &'a Watch,
-    /// What the kernel holds while one policy is enforced.
-    all: &'a Inventory,
+pub(crate) struct Watched<'a> {
+    pub(crate) watch: &'a Watch,
+    pub(crate) all: &'a Whole<'a>,
     /// The revision that is enforced.
-    revision: std::cell::Cell<u64>,
+    pub(crate) revision: std::cell::Cell<u64>,
 }
 
 impl Watched<'_> {
@@ -134,6 +158,8 @@ impl Watched<'_> {
             Some(now) if now == old || now == revision => Ok(()),
             other => Err(format!("killed {place}: revision {old} or {revision} expected, {other:?} seen")),
         };
+        let remembered = self.all.host.remembered().map_err(|cut| format!("killed {place}: {cut}"));
+        let outcome = outcome.and(remembered.map(drop));
         self.watch.moment(&format!("in the apply after a kill {place}"));
         // Where this fails, nothing is left to go on with.
         succeeds(apply(revision)).map_err(|error| format!("the apply after a kill {place}: {error}"))?;
@@ -216,8 +242,9 @@ fn control(watch: &Watch, nothing: &Inventory, report: &mut Report) -> Result<()
 }
 
 /// The first apply on a host where nothing is enforced, killed; then another, and `remove`.
-fn first(nothing: &Inventory, all: &Inventory, pick: Pick, revision: u64, report: &mut Report) -> Result<(), String> {
+fn first(nothing: &Inventory, all: &Whole<'_>, pick: Pick, report: &mut Report) -> Result<(), String> {
     let mut series = Series::begin("the first apply");
+    let revision = all.host.last_revision();
     let calls = calls_of(&mut apply(revision), pick.counts())?;
     succeeds(remove())?;
     for point in points::kills(&calls, pick) {
@@ -231,8 +258,9 @@ fn first(nothing: &Inventory, all: &Inventory, pick: Pick, revision: u64, report
             continue;
         };
         let place = format!("killed {} {call}", point.side());
+        let whole = all.host.remembered().map(drop);
         succeeds(apply(revision)).map_err(|error| format!("{place}: {error}"))?;
-        let outcome = all.is_all();
+        let outcome = whole.and_then(|()| all.is_all());
         succeeds(remove()).map_err(|error| format!("{place}: {error}"))?;
         series.tried(outcome.and_then(|()| nothing.is_all()).map_err(|left| format!("{place}: {left}")));
     }
@@ -241,8 +269,9 @@ fn first(nothing: &Inventory, all: &Inventory, pick: Pick, revision: u64, report
 }
 
 /// `remove`, killed; then by turns `remove` again, or an apply.
-fn removed(nothing: &Inventory, all: &Inventory, pick: Pick, revision: u64, report: &mut Report) -> Result<(), String> {
+fn removed(nothing: &Inventory, all: &Whole<'_>, pick: Pick, report: &mut Report) -> Result<(), String> {
     let mut series = Series::begin("remove");
+    let revision = all.host.last_revision();
     succeeds(apply(revision))?;
     let calls = calls_of(&mut remove(), pick.counts())?;
     succeeds(apply(revision))?;
@@ -257,10 +286,10 @@ fn removed(nothing: &Inventory, all: &Inventory, pick: Pick, revision: u64, repo
             continue;
         };
         let place = format!("killed {} {call}", point.side());
-        let mut outcome = Ok(());
+        let mut outcome = all.host.remembered().map(drop);
         if turn % 2 == 0 {
             succeeds(remove()).map_err(|error| format!("{place}: {error}"))?;
-            outcome = nothing.is_all();
+            outcome = outcome.and_then(|()| nothing.is_all());
         }
         succeeds(apply(revision)).map_err(|error| format!("{place}: {error}"))?;
         series.tried(outcome.and_then(|()| all.is_all()).map_err(|left| format!("{place}: {left}")));
@@ -273,6 +302,15 @@ fn removed(nothing: &Inventory, all: &Inventory, pick: Pick, revision: u64, repo
 
 /// The calls of a command that nobody disturbs, and that must be a success.
 pub(crate) fn calls_of(command: &mut Command, counts: fn(&Call) -> bool) -> Result<Vec<Call>, String> {
+    calls_of_ending(command, counts, trace::End::Exit(0))
+}
+
+/// The calls of a command that nobody disturbs, and that must end so.
+pub(crate) fn calls_of_ending(
+    command: &mut Command,
+    counts: fn(&Call) -> bool,
+    end: trace::End,
+) -> Result<Vec<Call>, String> {
     let mut calls = Vec::new();
     let mut tell = |side, call: &Call| {
         if side == trace::Side::Before {
@@ -280,7 +318,7 @@ pub(crate) fn calls_of(command: &mut Command, counts: fn(&Call) -> bool) -> Resu
         }
     };
     let traced = run_traced(command, counts, Plan::Watch(&mut tell))?;
-    if traced.end != trace::End::Exit(0) {
+    if traced.end != end {
         return Err(format!("{command:?}: {:?}: {}", traced.end, traced.stderr));
     }
     Ok(calls)

@@ -25,7 +25,8 @@ pub(crate) fn says_it_is_enforced(traced: &Traced) -> bool {
     traced.stderr.contains("the policy is enforced, but")
 }
 
-fn is_a_sentence(said: &str) -> bool {
+/// Whether somebody is told what is wrong, and what to do.
+pub(crate) fn is_a_sentence(said: &str) -> bool {
     let mut lines = said.lines();
     let first = lines.next().unwrap_or_default();
     first.len() > "bfp-enforcer: ".len()
