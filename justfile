@@ -99,6 +99,16 @@ guest-programs: compiler enforcer
 # Try every policy of fixtures/accept and every scenario with real sockets: just kernel 6.1 6.12
 kernel *KERNELS="6.12": (setup KERNELS) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} {{ KERNELS }}
+    @cargo run --quiet -p bfp-kernel-tests --bin killer -- --programs {{ guest_programs }} --thin {{ KERNELS }}
+
+# Kill the enforcer at each of its system calls in turn, and have each fail, under a policy that must hold at every
+# moment: an hour and more for a kernel
+killer *KERNELS="6.12": (setup KERNELS) guest-programs
+    @cargo run --quiet -p bfp-kernel-tests --bin killer -- --programs {{ guest_programs }} {{ KERNELS }}
+
+# The same on this host, for what needs no kernel that enforces: a minute
+killer-here: guest-programs
+    @{{ guest_programs }}/injector here {{ guest_programs }}
 
 # Make the Debian system that the next three recipes boot, where it is missing: some minutes, about 1 GB
 debian-guest: (setup "6.12")
@@ -130,7 +140,7 @@ harness: setup
 
 # All tests: those without a kernel, each fuzz target for a short while, the demo (DNS by knot, end to end), and
 # the kernel tests on two kernels
-test: check harness fuzz-smoke demo (kernel "6.1" "6.12")
+test: check harness fuzz-smoke demo killer-here (kernel "6.1" "6.12")
 
 # The kernel tests under every supported kernel, fixtures/allow-lists under two, and a whole Debian system
 kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") kernel-boot ordinary
