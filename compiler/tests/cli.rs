@@ -315,7 +315,11 @@ fn bundle_of_another_key_is_refused() {
     place.built(&[]);
     for command in ["verify", "inspect"] {
         place.refused(3, "unknown key", &[command, "kms.bfpb", "--trust", "other.pub"]);
-        place.refused(3, "more signatures than it has keys", &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "2"]);
+        place.refused(
+            3,
+            "more signatures than it has keys",
+            &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "2"],
+        );
         place.refused(3, "demands no signature", &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "0"]);
     }
     place.refused(2, "--trust", &["verify", "kms.bfpb"]);
