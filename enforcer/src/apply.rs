@@ -134,7 +134,7 @@ pub fn apply(
     let applied = apply_locked(&programs, admitted, acceptance, remember, &pins);
     // After a success there is nothing to tidy, and after a failure its own reason matters more.
     if applied.is_err() {
-        let _ = pins.tidy();
+        let _ = pins.tidy().and_then(|()| lockdown::forget_marks(&pins));
     }
     applied
 }
@@ -198,6 +198,8 @@ fn apply_locked(
     pins.complete(number)?;
     pins.remove_older(number).map_err(ApplyError::Older)?;
     drop(at_work);
+    // Should they stay, the next one removes them.
+    let _ = lockdown::forget_marks(pins);
     // While both were attached, the older one had the last word on what an exec makes of a label.
     programs.label_running().map_err(ApplyError::LateLabelling)?;
     Ok(Applied { about, impostors })

@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use nix::libc;
 
 use crate::host::{apply, enforced, succeeds};
+use crate::points::{self, Pick};
 use crate::report::{Report, Series};
 use crate::series::Watched;
 use crate::verdict;
@@ -59,7 +60,7 @@ const CGROUP: &str = "/sys/fs/cgroup/bfp-short";
 const MIB: u64 = 1 << 20;
 
 /// A host that has too few descriptors, too little memory, or no BPF filesystem.
-pub(crate) fn short(watched: &Watched<'_>, report: &mut Report) -> Result<(), String> {
+pub(crate) fn short(watched: &Watched<'_>, pick: Pick, report: &mut Report) -> Result<(), String> {
     let mut series = Series::begin("apply, short of something");
     let before = watched.watch.windows().len();
     let write = |file: &str, value: &str| fs::write(file, value).map_err(|error| format!("{file}: {error}"));
@@ -81,9 +82,9 @@ pub(crate) fn short(watched: &Watched<'_>, report: &mut Report) -> Result<(), St
     ways.push(("no BPF filesystem".to_owned(), "umount -l /sys/fs/bpf".to_owned()));
     ways.push(("another filesystem over it".to_owned(), "mount -t tmpfs none /sys/fs/bpf".to_owned()));
     let mut failed = 0;
-    for (what, line) in ways {
+    for (what, line) in points::evenly(ways.len(), pick).filter_map(|index| ways.get(index)) {
         watched.watch.moment(&format!("in an apply that has {what}"));
-        let output = apply_where(&line, watched.revision.get())?;
+        let output = apply_where(line, watched.revision.get())?;
         watched.watch.hold()?;
         failed += usize::from(!output.status.success());
         let old = watched.revision.get();

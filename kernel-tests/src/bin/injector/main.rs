@@ -40,15 +40,17 @@ const WHOLE: Extent = Extent {
     again: Pick::EveryState,
     next: Pick::EveryState,
     failing: Pick::EveryState,
+    short: Pick::EveryState,
     first: Pick::EveryState,
     remove: Pick::EveryState,
 };
 
 /// What fits in one and a half minutes under emulation.
 const THIN: Extent = Extent {
-    again: Pick::WithTurns(4),
+    again: Pick::WithTurns(2),
     next: Pick::Few(3),
     failing: Pick::Few(10),
+    short: Pick::Few(4),
     first: Pick::Few(2),
     remove: Pick::Few(3),
 };

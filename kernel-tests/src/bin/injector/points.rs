@@ -103,7 +103,8 @@ fn errors(call: &Call) -> &'static [Errno] {
     }
 }
 
-fn evenly(count: usize, pick: Pick) -> Box<dyn Iterator<Item = usize>> {
+/// Some of a list's places.
+pub(crate) fn evenly(count: usize, pick: Pick) -> Box<dyn Iterator<Item = usize>> {
     match pick {
         Pick::WithTurns(wanted) | Pick::Few(wanted) if wanted < count => {
             // From the middle of each part, so that no part's end is always left out.

@@ -21,6 +21,7 @@ pub(crate) struct Extent {
     pub(crate) again: Pick,
     pub(crate) next: Pick,
     pub(crate) failing: Pick,
+    pub(crate) short: Pick,
     pub(crate) first: Pick,
     pub(crate) remove: Pick,
 }
@@ -50,7 +51,7 @@ pub(crate) fn run(
         hardship::at_once(&watched, report)?;
     }
     if wants("short") {
-        hardship::short(&watched, report)?;
+        hardship::short(&watched, extent.short, report)?;
     }
     let (windows, attempts) = (watch.windows(), watch.attempts());
     for window in &windows {
