@@ -5,18 +5,10 @@ use std::path::PathBuf;
 use bfp_bundle::seal;
 use bfp_bundle::verify::{Act, Token};
 use clap::{Args, Subcommand};
-use miette::Diagnostic;
 
 use crate::signed_document::{SignedDocument, Unencodable};
 use crate::verify_command::refused;
 use crate::{Answer, output, validity};
-
-#[derive(Debug, thiserror::Error, Diagnostic)]
-enum TokenError {
-    #[error("no recovery leads from revision {from} up to {to}")]
-    #[diagnostic(code(token::forward), help("a recovery takes a host back; a later revision it accepts anyway"))]
-    Forward { from: u64, to: u64 },
-}
 
 #[derive(Subcommand)]
 pub(crate) enum TokenCommand {
@@ -28,9 +20,9 @@ pub(crate) enum TokenCommand {
         #[command(flatten)]
         consent: ConsentArguments,
     },
-    /// A host may accept a revision again that is lower than what it has seen
+    /// The highest revision that a host has seen is taken back, or set anew where the host has lost it
     Recover {
-        /// The highest revision that the host has seen
+        /// The highest revision that the host has seen; 0 where it has seen none, or has lost what it remembered
         #[arg(long, value_name = "N")]
         from: u64,
         /// What it is to have seen instead: it accepts this revision and higher ones
@@ -63,9 +55,6 @@ pub(crate) struct ConsentArguments {
 pub(crate) fn token(command: &TokenCommand) -> Answer {
     let (act, consent) = match command {
         TokenCommand::Release { revision, consent } => (Act::Release { revision: *revision }, consent),
-        TokenCommand::Recover { from, to, .. } if to > from => {
-            return Err(TokenError::Forward { from: *from, to: *to }.into());
-        }
         TokenCommand::Recover { from, to, consent } => (Act::Recover { from: *from, to: *to }, consent),
     };
     let not_before = consent.not_before.as_deref().map(validity::seconds).transpose()?;
