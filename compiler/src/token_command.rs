@@ -5,10 +5,18 @@ use std::path::PathBuf;
 use bfp_bundle::seal;
 use bfp_bundle::verify::{Act, Token};
 use clap::{Args, Subcommand};
+use miette::Diagnostic;
 
 use crate::signed_document::{SignedDocument, Unencodable};
 use crate::verify_command::refused;
 use crate::{Answer, output, validity};
+
+#[derive(Debug, thiserror::Error, Diagnostic)]
+enum TokenError {
+    #[error("no recovery leads from revision {from} up to {to}")]
+    #[diagnostic(code(token::forward), help("a recovery takes a host back; a later revision it accepts anyway"))]
+    Forward { from: u64, to: u64 },
+}
 
 #[derive(Subcommand)]
 pub(crate) enum TokenCommand {
@@ -20,9 +28,9 @@ pub(crate) enum TokenCommand {
         #[command(flatten)]
         consent: ConsentArguments,
     },
-    /// The highest revision that a host has seen is taken back, or set anew where the host has lost it
+    /// The highest revision that a host has seen is taken back, or set anew where its memory is damaged
     Recover {
-        /// The highest revision that the host has seen; 0 where it has seen none, or has lost what it remembered
+        /// The highest revision that the host has seen; 0 where its memory is damaged
         #[arg(long, value_name = "N")]
         from: u64,
         /// What it is to have seen instead: it accepts this revision and higher ones
@@ -55,6 +63,10 @@ pub(crate) struct ConsentArguments {
 pub(crate) fn token(command: &TokenCommand) -> Answer {
     let (act, consent) = match command {
         TokenCommand::Release { revision, consent } => (Act::Release { revision: *revision }, consent),
+        // From 0: a host whose memory is damaged has seen nothing, and is to begin at a revision.
+        TokenCommand::Recover { from, to, .. } if to > from && *from != 0 => {
+            return Err(TokenError::Forward { from: *from, to: *to }.into());
+        }
         TokenCommand::Recover { from, to, consent } => (Act::Recover { from: *from, to: *to }, consent),
     };
     let not_before = consent.not_before.as_deref().map(validity::seconds).transpose()?;

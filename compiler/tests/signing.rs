@@ -626,7 +626,12 @@ fn tokens_say_what_they_consent_to() {
     place.ok(&["sign", "recover", "--key", "b"]);
     place.refused(3, "expired", &["verify", "recover", "--trust", "b.pub"]);
 
+    // A host that has lost its memory begins anew where the signers say.
+    place.ok(&[&recover[..], &expires, &["--from", "0", "--to", "9"]].concat());
+
     fs::remove_file(place.path("recover")).unwrap();
+    let forward = [&recover[..], &expires, &["--to", "9"]].concat();
+    place.refused(2, "no recovery leads from revision 7 up to 9", &[&forward[..], &["--from", "7"]].concat());
     place.refused(2, "--expires", &[&recover[..], &["--from", "9", "--to", "7"]].concat());
     place.refused(
         2,
