@@ -229,6 +229,8 @@ fn what_fills_a_body_costs_no_more_than_twice_its_bytes() {
     for (audience, policy) in [
         (vec![long.clone()], String::new()),
         (vec![String::new(); 64], String::new()),
+        // More than there may be: room for all of them would be 1 MiB.
+        (vec![String::new(); 60_000], String::new()),
         (vec!["x".repeat(900); 64], String::new()),
         (vec![], long.clone()),
     ] {
