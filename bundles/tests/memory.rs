@@ -88,7 +88,7 @@ fn verified(document: Document, file: &[u8], trust: &Trust, host: &Host) -> (usi
 fn assert_bounded(what: &str, document: Document, file: &[u8], trust: &Trust, host: &Host) {
     let (peak, outcome) = verified(document, file, trust, host);
     let bound = 2 * file.len() + CONSTANT;
-    assert!(peak <= bound, "{what}: {peak} bytes for {} ({outcome})", file.len());
+    assert!(peak <= bound, "{what}: {peak} bytes for {} ({outcome:.200})", file.len());
 }
 
 #[test]
