@@ -12,3 +12,5 @@ mod vectors;
 mod verify;
 
 mod exhaustive;
+
+mod page;

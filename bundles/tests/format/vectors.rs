@@ -64,6 +64,11 @@ pub(crate) fn cases() -> Vec<Case> {
     [frames::cases(), bundles::cases(), trust_sets::cases(), tokens::cases()].into_iter().flatten().collect()
 }
 
+/// The file that docs/format.md shows.
+pub(crate) fn one_key() -> Vec<u8> {
+    cases().into_iter().find(|case| case.name == "one-key").unwrap().file
+}
+
 /// Where they stand.
 pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/bundles")
