@@ -5,6 +5,8 @@ use bfp_bundle::manifest::{Manifest, SectionKind};
 use bfp_bundle::seal::seal;
 use bfp_bundle::verify::Refusal;
 use bfp_bundle::verify::refusal::WhoseThreshold;
+use curve25519_dalek::scalar::{Scalar, clamp_integer};
+use sha2::{Digest, Sha512};
 
 use super::Case;
 use crate::made::{Parts, image, key, keys, manifest, sealed, set};
@@ -49,6 +51,19 @@ fn malleable() -> [u8; 64] {
         (*byte, carry) = (sum as u8, sum >> 8);
     }
     signature
+}
+
+/// A signature whose point is the neutral element, as the owner of the key alone can make it: the equation holds.
+/// OpenSSL accepts it; a strict verifier does not, for such a point has nothing to do with the message.
+fn of_small_order() -> [u8; 64] {
+    let payload = Document::Bundle.signing_payload(&body());
+    let mut point = [0; 32];
+    point[0] = 1;
+    let secret = Sha512::digest([1; 32]);
+    let secret = Scalar::from_bytes_mod_order(clamp_integer(*secret.first_chunk().unwrap()));
+    let hash = Sha512::new().chain_update(point).chain_update(key(1).public().to_bytes()).chain_update(payload);
+    let number = Scalar::from_bytes_mod_order_wide(&hash.finalize().into()) * secret;
+    [point, number.to_bytes()].concat().try_into().unwrap()
 }
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -130,6 +145,12 @@ pub(crate) fn cases() -> Vec<Case> {
         .refused(Refusal::BadSignature(id(1))),
         bundle("signature-malleable", "the group's order is added to the signature's number", signed_as(&malleable()))
             .refused(Refusal::BadSignature(id(1))),
+        bundle(
+            "signature-small-order",
+            "the signature's point has small order, and the equation holds",
+            signed_as(&of_small_order()),
+        )
+        .refused(Refusal::BadSignature(id(1))),
         bundle(
             "signature-of-another-key",
             "the entry names key 1, and key 2 signed",
