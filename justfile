@@ -35,9 +35,12 @@ ebpf:
 
 object := justfile_directory() / "target/bpfel-unknown-none/bpf/programs.o"
 
+# It is linked with all that it executes: a library could be replaced by whoever is root (docs/lockdown.md).
 # Build bfp-enforcer with the kernel programs in it: target/enforcer/bfp-enforcer
 enforcer: toolchain ebpf
-    @BFP_EBPF_OBJECT={{ object }} cargo build -p bfp-enforcer --features kernel-programs --profile enforcer
+    @BFP_EBPF_OBJECT={{ object }} RUSTFLAGS="-C target-feature=+crt-static" cargo build -p bfp-enforcer \
+        --features kernel-programs --profile enforcer --target x86_64-unknown-linux-gnu
+    @mkdir -p target/enforcer && cp target/x86_64-unknown-linux-gnu/enforcer/bfp-enforcer target/enforcer/
 
 # Build bfpc: target/release/bfpc
 compiler:

@@ -65,11 +65,13 @@ pub enum Kind {
     Access = 8,
     /// To map for execution what is not pinned for the program.
     Mapping = 9,
+    /// To take apart a policy that is locked.
+    Locked = 10,
 }
 
 impl Kind {
     /// Every kind, in the order of the numbers.
-    pub const ALL: [Kind; 9] = [
+    pub const ALL: [Kind; 10] = [
         Kind::Request,
         Kind::Audited,
         Kind::Raw,
@@ -79,6 +81,7 @@ impl Kind {
         Kind::NoLabel,
         Kind::Access,
         Kind::Mapping,
+        Kind::Locked,
     ];
 
     /// From its number.

@@ -1,6 +1,7 @@
 //! What the compiler, the enforcer and the kernel programs agree on.
 //!
-//! In reading order: what is asked ([`request`]), who asks ([`label`]), the tables that a policy
+//! In reading order: what is asked ([`request`]), who asks ([`label`], [`identity`]), what a locked policy
+//! guards ([`lockdown`]), the tables that a policy
 //! becomes ([`record`]), the one function that answers ([`decide`]), and what the kernel tells
 //! ([`event`]). These are `no_std` without a dependency, an allocation or a panic, and the kernel programs
 //! use them as they are.
@@ -20,6 +21,8 @@ pub mod request;
 pub mod label;
 
 pub mod identity;
+
+pub mod lockdown;
 
 pub mod record;
 

@@ -7,7 +7,7 @@ use aya_ebpf::{helpers::generated::bpf_send_signal, macros::lsm, programs::LsmCo
 use bfp_bundle::event::Kind;
 
 use crate::{
-    events, files,
+    enforcers, events, files,
     kernel::{self, Pointer, member},
     labels,
     storage::Missing,
@@ -26,6 +26,7 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
         if file.is_null() {
             return 0;
         }
+        enforcers::note_executed(task, file);
         match labels::of(task, Missing::Create).as_mut() {
             Some(label) => labels::note_executed(label, task, file),
             // No memory for a label. This hook cannot refuse, but a program whose restrictions could not

@@ -55,9 +55,18 @@ pub unsafe fn inode(dentry: Pointer) -> Option<Directory> {
             return None;
         }
         let inode: Pointer = member(dentry, &kernel::dentry__d_inode);
-        if inode.is_null() {
-            return None;
-        }
+        if inode.is_null() { None } else { identity(inode) }
+    }
+}
+
+/// The identity of an inode.
+///
+/// # Safety
+/// `inode` is a `struct inode *` to the verifier.
+#[inline(always)]
+pub unsafe fn identity(inode: Pointer) -> Option<Directory> {
+    // SAFETY: the caller's obligation, and the members are what their names say.
+    unsafe {
         let super_block: Pointer = member(inode, &kernel::inode__i_sb);
         if super_block.is_null() {
             return None;

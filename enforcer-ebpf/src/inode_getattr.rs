@@ -8,17 +8,21 @@ use aya_ebpf::{
     macros::{btf_map, lsm},
     programs::LsmContext,
 };
-use bfp_bundle::{identity::Directory, label::Label};
+use bfp_bundle::{identity::Directory, label::Label, lockdown::Mounted};
 
 use crate::{
     files,
-    kernel::{self, Pointer, member},
+    kernel::{self, Pointer, member, place, word},
     labels,
 };
 
 /// The last answer.
 #[btf_map]
 static LEARNED: Array<Directory, 1> = Array::new();
+
+/// And where it lies: the filesystem and the mount.
+#[btf_map]
+static LEARNED_MOUNT: Array<Mounted, 1> = Array::new();
 
 #[lsm(hook = "inode_getattr")]
 pub fn inode_getattr(ctx: LsmContext) -> i32 {
@@ -29,12 +33,18 @@ pub fn inode_getattr(ctx: LsmContext) -> i32 {
     // SAFETY: the first argument is `const struct path *`; the answer is the map's memory.
     unsafe {
         let path: Pointer = ctx.arg(0);
-        if let (Some(inode), Some(answer)) = (files::inode(member(path, &kernel::path__dentry)), LEARNED.get_ptr_mut(0))
-        {
-            // The first answer counts: until 6.6 overlayfs asks again about the file below.
-            if (*answer).inode == 0 {
-                *answer = inode;
-            }
+        let dentry: Pointer = member(path, &kernel::path__dentry);
+        let (Some(inode), Some(answer)) = (files::inode(dentry), LEARNED.get_ptr_mut(0)) else { return 0 };
+        // The first answer counts: until 6.6 overlayfs asks again about the file below.
+        if (*answer).inode != 0 {
+            return 0;
+        }
+        *answer = inode;
+        if let Some(answer) = LEARNED_MOUNT.get_ptr_mut(0) {
+            let mount = place(path as u64, &kernel::path__mnt);
+            let inode = place(dentry as u64, &kernel::dentry__d_inode);
+            let super_block = word(inode).and_then(|inode| word(place(inode, &kernel::inode__i_sb)));
+            *answer = Mounted { super_block: super_block.unwrap_or(0), mount: word(mount).unwrap_or(0) };
         }
     }
     0

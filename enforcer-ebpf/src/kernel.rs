@@ -5,9 +5,9 @@
 //! access against the same BTF, so a wrong offset to a pointer is rejected, and a read that faults yields
 //! zero.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::Global;
+use aya_ebpf::{EbpfContext, Global, helpers::generated::bpf_probe_read_kernel, programs::LsmContext};
 
 /// A pointer into the kernel whose type the verifier keeps.
 pub type Pointer = *const c_void;
@@ -45,6 +45,12 @@ offsets!(
     inode__i_sb,
     inode__i_generation,
     super_block__s_dev,
+    vfsmount__mnt_sb,
+    path__mnt,
+    mount__mnt,
+    mount__mnt_parent,
+    mount__mnt_group_id,
+    mount__mnt_mounts,
     socket__sk,
     sock__sk_protocol,
     sock_common__skc_family,
@@ -65,6 +71,29 @@ offsets!(
 pub unsafe fn member<T: Copy>(base: Pointer, offset: &Global<u32>) -> T {
     // SAFETY: the caller's obligation. Volatile, so that the access stays as wide as it is written.
     unsafe { core::ptr::read_volatile(base.byte_add(offset.load() as usize).cast::<T>()) }
+}
+
+/// A word of kernel memory at an address that is a mere number; nothing where none is.
+#[inline(always)]
+pub fn word(address: u64) -> Option<u64> {
+    let mut word = MaybeUninit::<u64>::uninit();
+    // SAFETY: the helper reads as many bytes as it is told, and fails where there are none.
+    unsafe {
+        let read = bpf_probe_read_kernel(word.as_mut_ptr().cast(), size_of::<u64>() as u32, address as Pointer);
+        if read == 0 { Some(word.assume_init()) } else { None }
+    }
+}
+
+/// The address of the member at `offset` of what lies at an address.
+#[inline(always)]
+pub fn place(address: u64, offset: &Global<u32>) -> u64 {
+    address.wrapping_add(u64::from(offset.load()))
+}
+
+/// An argument of a hook as a number: for those that may be null, and those that are followed as numbers.
+#[inline(always)]
+pub fn argument(ctx: &LsmContext, index: u64) -> Option<u64> {
+    word(ctx.as_ptr() as u64 + index * 8)
 }
 
 /// The address of the member of `base` at `offset`.

@@ -106,7 +106,7 @@ pub unsafe fn note_running(label: &mut Label, task: Pointer) {
 /// # Safety
 /// `task` is a `struct task_struct *` to the verifier.
 #[inline(always)]
-unsafe fn proof(task: Pointer) -> Proof {
+pub unsafe fn proof(task: Pointer) -> Proof {
     // SAFETY: the caller's obligation, and the members are what their names say.
     unsafe {
         let traced: u32 = member(task, &kernel::task_struct__ptrace);

@@ -1,20 +1,17 @@
-//! `mmap_file` and `file_mprotect`: a program whose libraries are pinned executes nothing else.
+//! `mmap_file` and `file_mprotect`: a program whose libraries are pinned executes nothing else, and the enforcer
+//! of a locked policy nothing but its own file.
 //!
 //! The kernel maps the program's own file and its loader through the same hook, after it has committed the
 //! exec (fs/binfmt_elf.c, `load_elf_binary`), so the label is the new one by then.
 
-use core::mem::MaybeUninit;
-
-use aya_ebpf::{
-    EbpfContext, bindings::task_struct, helpers::generated::bpf_probe_read_kernel, macros::lsm, programs::LsmContext,
-};
+use aya_ebpf::{bindings::task_struct, macros::lsm, programs::LsmContext};
 use bfp_bundle::{event::Kind, identity::Part};
 
 use crate::{
-    content,
+    content, enforcers,
     events::refuse,
     guard,
-    kernel::Pointer,
+    kernel::{Pointer, argument},
     labels::{self, current_label},
 };
 
@@ -31,7 +28,8 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let label = current_label();
-    if !guard::keeps_to_libraries(label) {
+    let is_enforcer = enforcers::is_current();
+    if !is_enforcer && !guard::keeps_to_libraries(label) {
         return 0;
     }
     // What is written to while it is executed is whatever was written.
@@ -42,6 +40,11 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
     // Newer kernels want to see this, older ones hold it for needless; see `is_anonymous`.
     if file.is_null() {
         return refuse(Kind::Mapping);
+    }
+    // It is linked with all that it executes: what it would load could be anyone's.
+    if is_enforcer {
+        // SAFETY: the first argument, which is not null.
+        return if unsafe { enforcers::is_file(file) } { 0 } else { refuse(Kind::Mapping) };
     }
     let task: *mut task_struct = labels::current();
     // SAFETY: the first argument, which is not null, of the task that runs.
@@ -61,7 +64,7 @@ pub fn file_mprotect(ctx: LsmContext) -> i32 {
         return earlier;
     }
     // What a loader maps for execution it maps so at once.
-    if guard::keeps_to_libraries(current_label()) { refuse(Kind::Mapping) } else { 0 }
+    if enforcers::is_current() || guard::keeps_to_libraries(current_label()) { refuse(Kind::Mapping) } else { 0 }
 }
 
 /// Whether memory without a file is mapped.
@@ -70,10 +73,5 @@ pub fn file_mprotect(ctx: LsmContext) -> i32 {
 /// test of it as needless. So the argument is read as a number, of which the verifier knows nothing.
 #[inline(always)]
 fn is_anonymous(ctx: &LsmContext) -> bool {
-    let mut file = MaybeUninit::<u64>::uninit();
-    // SAFETY: the arguments of a hook are an array of numbers of 64 bits; `file` is one.
-    unsafe {
-        let read = bpf_probe_read_kernel(file.as_mut_ptr().cast(), size_of::<u64>() as u32, ctx.as_ptr());
-        read != 0 || file.assume_init() == 0
-    }
+    argument(ctx, 0).is_none_or(|file| file == 0)
 }

@@ -31,6 +31,12 @@ mod content;
 /// Labels in socket storage: who uses a socket.
 mod owners;
 
+/// Which processes are the enforcer's own.
+mod enforcers;
+
+/// What a locked policy guards.
+mod locked;
+
 /// Who must not be reached into, and who executes nothing that is not pinned.
 mod guard;
 
@@ -74,6 +80,13 @@ mod bprm_creds_from_file;
 mod libraries;
 mod ptrace;
 mod sysctl;
+
+// That nobody takes a locked policy apart.
+mod bpf;
+mod inode_permission;
+mod inode_rename;
+mod sb_umount;
+mod task_kill;
 
 // Asked while a policy is applied.
 mod inode_getattr;

@@ -11,16 +11,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, HashMap, MapData, MapError};
-use bfp_bundle::identity::{Executable, ExecutableKey, NAME_SIZE};
+use bfp_bundle::identity::{Directory, Executable, ExecutableKey, NAME_SIZE};
 use bfp_bundle::image::NamedExecutable;
 use bfp_bundle::label::Label;
+use bfp_bundle::lockdown::Mounted;
 
 use crate::content::{self, Content, Impostor};
 use crate::load::{DIGESTS, EXECUTABLES, INODES, LABELS, LEARNING_HOOK, LoadError, Programs};
 use crate::syscall;
 
 const LEARNED: &str = "LEARNED";
-pub(crate) const DIRECTORY_SIZE: usize = 16;
+const LEARNED_MOUNT: &str = "LEARNED_MOUNT";
+pub(crate) const DIRECTORY_SIZE: usize = size_of::<Directory>();
+pub(crate) const MOUNTED_SIZE: usize = size_of::<Mounted>();
 const KEY_SIZE: usize = size_of::<ExecutableKey>();
 const VALUE_SIZE: usize = size_of::<Executable>();
 const _: () = assert!(KEY_SIZE == DIRECTORY_SIZE + NAME_SIZE);
@@ -171,6 +174,14 @@ fn learn(
     if files.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
+    while_learning(programs, |programs| learn_all(programs, files, contents))
+}
+
+/// Marks this process as one that asks, for as long as something is asked.
+pub(crate) fn while_learning<T>(
+    programs: &mut Programs,
+    asked: impl FnOnce(&mut Programs) -> Result<T, DirectoryError>,
+) -> Result<T, DirectoryError> {
     let own = syscall::own_pidfd().map_err(DirectoryError::Label)?;
     programs.attach(LEARNING_HOOK)?;
     let before: Option<[u8; Label::SIZE]> =
@@ -180,7 +191,7 @@ fn learn(
         *flags = (u32::from_ne_bytes(*flags) | Label::LEARNER).to_ne_bytes();
     }
     syscall::set_task_element(programs.map(LABELS)?, &own, Some(&marked)).map_err(DirectoryError::Label)?;
-    let learned = learn_all(programs, files, contents);
+    let learned = asked(programs);
     // Whatever was learned, the mark goes: a label that was not there before goes with it.
     syscall::set_task_element(programs.map(LABELS)?, &own, before.as_ref()).map_err(DirectoryError::Label)?;
     programs.detach_last();
@@ -211,7 +222,7 @@ fn learn_one(programs: &mut Programs, file: &ResolvedFile<'_>) -> Result<[u8; KE
 }
 
 /// Has the kernel tell the identity of an open directory or file, by the hook `inode_getattr`.
-fn ask(programs: &mut Programs, opened: &File, path: &Path) -> Result<[u8; DIRECTORY_SIZE], DirectoryError> {
+pub(crate) fn ask(programs: &mut Programs, opened: &File, path: &Path) -> Result<[u8; DIRECTORY_SIZE], DirectoryError> {
     let mut answers: Array<&mut MapData, [u8; DIRECTORY_SIZE]> = programs.typed_map(LEARNED)?;
     answers.set(0, [0; DIRECTORY_SIZE], 0)?;
     let asked = opened.metadata();
@@ -220,6 +231,12 @@ fn ask(programs: &mut Programs, opened: &File, path: &Path) -> Result<[u8; DIREC
         answer if answer == [0; DIRECTORY_SIZE] => Err(DirectoryError::NoAnswer(path.to_owned())),
         answer => Ok(answer),
     }
+}
+
+/// Where what was asked about last lies, as `bfp_bundle::lockdown::Mounted` lies in memory.
+pub(crate) fn mount_of_last(programs: &mut Programs) -> Result<[u8; MOUNTED_SIZE], DirectoryError> {
+    let answers: Array<&mut MapData, [u8; MOUNTED_SIZE]> = programs.typed_map(LEARNED_MOUNT)?;
+    Ok(answers.get(&0, 0)?)
 }
 
 fn value(executable: &NamedExecutable) -> [u8; VALUE_SIZE] {

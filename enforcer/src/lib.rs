@@ -1,9 +1,11 @@
 //! The enforcer: a signed bundle enters, and the kernel enforces it.
 //!
 //! In reading order: what the host offers ([`host`]), the layout of its kernel ([`btf`], [`offsets`]),
-//! whom it trusts ([`trust`]), the kernel functions that the programs call ([`kfunc`]), the programs and
+//! what it reads from outside ([`input`]): whom it trusts ([`trust`]), what it is called ([`labels`]); what it
+//! remembers on disk ([`state`]) and altogether ([`memory`]), and whether a bundle may follow that
+//! ([`admission`]); the kernel functions that the programs call ([`kfunc`]), the programs and
 //! their tables ([`load`]), who the executables are ([`directory`]) and what they may contain ([`content`]),
-//! whether the kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]), all of it in
+//! whether the kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]) and who may end it ([`lockdown`]), all of it in
 //! order ([`apply`]), and what it says ([`status`], [`events`], [`doctor`]).
 //!
 //! **Invariant:** nothing here takes bytes that [`bfp_bundle::verify`] has not passed, and the programs
@@ -18,7 +20,17 @@ pub mod btf;
 
 pub mod offsets;
 
+pub mod input;
+
 pub mod trust;
+
+pub mod labels;
+
+pub mod admission;
+
+pub mod state;
+
+pub mod memory;
 
 mod kfunc;
 
@@ -31,6 +43,8 @@ pub mod content;
 pub mod canary;
 
 pub mod pins;
+
+pub mod lockdown;
 
 pub mod about;
 

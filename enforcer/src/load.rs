@@ -23,6 +23,7 @@ use crate::canary::Canary;
 use crate::content;
 use crate::kfunc;
 use crate::offsets::Kernel;
+use crate::pins::LINK;
 use crate::syscall;
 
 /// The hook that tells an enforcer the identity of directories. Attached while it asks.
@@ -46,6 +47,10 @@ pub const DECIDING_HOOKS: [&str; 11] = [
     "file_mprotect",
 ];
 
+/// The hooks that keep others from taking the policy apart, attached last, and where it is locked alone.
+pub const LOCKDOWN_HOOKS: [&str; 7] =
+    ["bpf", "inode_permission", "inode_rename", "inode_unlink", "sb_umount", "sb_remount", "task_kill"];
+
 /// The hook by which splice and sendfile are judged where they do not ask `socket_sendmsg`.
 pub const SPLICE_HOOK: &str = "file_permission";
 
@@ -63,6 +68,24 @@ pub const LABELS: &str = "LABELS";
 
 /// The labels of sockets, likewise.
 pub const SOCKETS: &str = "SOCKETS";
+
+/// The enforcer's own processes, likewise.
+pub const ENFORCERS: &str = "ENFORCERS";
+
+/// The enforcer's file.
+pub const ENFORCER: &str = "ENFORCER";
+
+/// What a locked policy guards: objects,
+pub const OBJECTS: &str = "OBJECTS";
+
+/// places,
+pub const PLACES: &str = "PLACES";
+
+/// and the filesystem of the pins.
+pub const MOUNTED: &str = "MOUNTED";
+
+/// The word that says whether an enforcer is at work.
+pub const BUSY: &str = "BUSY";
 
 /// The map of programs that hold an exclusive grant, or keep to their libraries.
 const GUARDED: &str = "GUARDED";
@@ -181,6 +204,8 @@ impl LoadError {
 pub struct Programs {
     ebpf: Ebpf,
     hooks: Vec<&'static str>,
+    /// Those of [`LOCKDOWN_HOOKS`] that are wanted: all or none.
+    lock: &'static [&'static str],
     links: Vec<(&'static str, FdLink)>,
     sysctl: Option<OwnedFd>,
 }
@@ -193,8 +218,12 @@ pub struct Constants<'a> {
     pub canary: &'a Canary,
     /// Where the maps of labels are pinned, or are going to be: of tasks,
     pub labels: &'a Path,
-    /// and of sockets.
+    /// of sockets,
     pub sockets: &'a Path,
+    /// and of the enforcer's own processes.
+    pub enforcers: &'a Path,
+    /// The device of the filesystem that has the pins.
+    pub pins_device: u32,
 }
 
 /// Loads the programs and fills their tables from the bundle; attaches nothing.
@@ -205,9 +234,11 @@ pub fn load(
     constants: &Constants<'_>,
 ) -> Result<Programs, LoadError> {
     let btf = Btf::from_sys_fs()?;
-    let mut loader = loader(&btf, &constants.kernel.offsets, constants.canary);
+    let switches = Switches::of(constants.kernel, constants.pins_device);
+    let mut loader = loader(&btf, &constants.kernel.offsets, constants.canary, &switches);
     loader.map_pin_path(LABELS, constants.labels);
     loader.map_pin_path(SOCKETS, constants.sockets);
+    loader.map_pin_path(ENFORCERS, constants.enforcers);
     for (table, kind) in TABLES {
         let count = bundle.section(kind).len() / kind.record_size().unwrap_or(1).max(1);
         loader.map_max_entries(table, entries(table, count)?);
@@ -220,7 +251,8 @@ pub fn load(
     let guarded = guarded(executables);
     loader.map_max_entries(GUARDED, entries(GUARDED, guarded.len())?);
 
-    let mut programs = Programs::new(loader.load(&directed(object, constants.kernel)?)?, constants.kernel);
+    let lock = if bundle.manifest().lockdown { LOCKDOWN_HOOKS.as_slice() } else { &[] };
+    let mut programs = Programs::new(loader.load(&directed(object, constants.kernel)?)?, constants.kernel, lock);
     for (table, kind) in TABLES {
         let map = programs.map(table)?;
         let filled = syscall::fill(map, bundle.section(kind)).and_then(|()| syscall::freeze(map));
@@ -262,16 +294,37 @@ fn guarded(executables: &[NamedExecutable]) -> BTreeMap<u64, u64> {
 /// Loads the programs over empty tables and lets go of them again: whether the kernel would take them.
 pub fn probe(object: &[u8], kernel: &Kernel) -> Result<Vec<Verified>, LoadError> {
     let btf = Btf::from_sys_fs()?;
-    let ebpf = loader(&btf, &kernel.offsets, &Canary { high: 0, low: 0 }).load(&directed(object, kernel)?)?;
-    let mut programs = Programs::new(ebpf, kernel);
+    let (canary, switches) = (Canary { high: 0, low: 0 }, Switches::of(kernel, 0));
+    let ebpf = loader(&btf, &kernel.offsets, &canary, &switches).load(&directed(object, kernel)?)?;
+    let mut programs = Programs::new(ebpf, kernel, &LOCKDOWN_HOOKS);
     programs.load_all(&btf)?;
     programs.verified()
 }
 
-fn loader<'a>(btf: &'a Btf, offsets: &'a [(&'static str, u32)], canary: &'a Canary) -> EbpfLoader<'a> {
+/// What the programs know beside offsets and the canary, by the names of their globals.
+struct Switches([(&'static str, u32); 5]);
+
+impl Switches {
+    fn of(kernel: &Kernel, pins_device: u32) -> Switches {
+        Switches([
+            ("PINS_DEVICE", pins_device),
+            ("FIRST_MOUNT", kernel.mounts.first),
+            ("MOUNT_NODE", kernel.mounts.node),
+            ("MOUNT_NEXT", kernel.mounts.next),
+            ("MOUNTS_ARE_A_RING", kernel.mounts.are_a_ring.into()),
+        ])
+    }
+}
+
+fn loader<'a>(
+    btf: &'a Btf,
+    offsets: &'a [(&'static str, u32)],
+    canary: &'a Canary,
+    switches: &'a Switches,
+) -> EbpfLoader<'a> {
     let mut loader = EbpfLoader::new();
     loader.btf(Some(btf)).allow_unsupported_maps();
-    for (name, offset) in offsets {
+    for (name, offset) in offsets.iter().chain(&switches.0) {
         loader.override_global(name, offset, true);
     }
     loader.override_global("CANARY_HIGH", &canary.high, true);
@@ -282,6 +335,15 @@ fn loader<'a>(btf: &'a Btf, offsets: &'a [(&'static str, u32)], canary: &'a Cana
 /// A map has at least one entry.
 fn entries(table: &'static str, count: usize) -> Result<u32, LoadError> {
     u32::try_from(count.max(1)).map_err(|_| LoadError::TooLarge(table))
+}
+
+fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::RingBuf(map) | Map::Unsupported(map) => {
+            Some(map)
+        }
+        _ => None,
+    }
 }
 
 fn refused(program: &'static str, error: ProgramError) -> LoadError {
@@ -304,15 +366,21 @@ fn not_attached<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 }
 
 impl Programs {
-    fn new(ebpf: Ebpf, kernel: &Kernel) -> Programs {
+    fn new(ebpf: Ebpf, kernel: &Kernel, lock: &'static [&'static str]) -> Programs {
         let mut hooks = Vec::from(DECIDING_HOOKS);
         hooks.extend(kernel.splice_is_no_send.then_some(SPLICE_HOOK));
-        Programs { ebpf, hooks, links: Vec::new(), sysctl: None }
+        Programs { ebpf, hooks, lock, links: Vec::new(), sysctl: None }
+    }
+
+    /// In the order in which they are attached.
+    fn all_hooks(&self) -> Vec<&'static str> {
+        let deciding = self.hooks.iter().copied();
+        [LEARNING_HOOK].into_iter().chain(LABELLING_HOOKS).chain(deciding).chain(self.lock.iter().copied()).collect()
     }
 
     /// Has the verifier check every program.
     fn load_all(&mut self, btf: &Btf) -> Result<(), LoadError> {
-        for hook in [LEARNING_HOOK].into_iter().chain(LABELLING_HOOKS).chain(self.hooks.clone()) {
+        for hook in self.all_hooks() {
             self.typed::<Lsm>(hook)?.load(hook, btf).map_err(|error| refused(hook, error))?;
         }
         for (program, walked) in ITERATORS {
@@ -324,7 +392,7 @@ impl Programs {
 
     /// What the verifier's work on each program was.
     fn verified(&mut self) -> Result<Vec<Verified>, LoadError> {
-        let hooks = [LEARNING_HOOK].into_iter().chain(LABELLING_HOOKS).chain(self.hooks.clone());
+        let hooks = self.all_hooks().into_iter();
         let others = ITERATORS.into_iter().map(|(name, _)| name).chain([EGRESS, SYSCTL]);
         let count = |name| {
             let info = self.program(name)?.info().map_err(|error| refused(name, error))?;
@@ -335,12 +403,18 @@ impl Programs {
 
     /// A map of the programs.
     pub fn map(&self, name: &'static str) -> Result<&MapData, LoadError> {
-        match self.ebpf.map(name) {
-            Some(
-                Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::RingBuf(map) | Map::Unsupported(map),
-            ) => Ok(map),
-            _ => Err(LoadError::Incomplete(name)),
-        }
+        self.ebpf.map(name).and_then(data).ok_or(LoadError::Incomplete(name))
+    }
+
+    /// Every map of the programs.
+    pub fn maps(&self) -> impl Iterator<Item = &MapData> {
+        self.ebpf.maps().filter_map(|(_, map)| data(map))
+    }
+
+    /// The kernel's number of every program.
+    pub fn program_numbers(&self) -> io::Result<Vec<u32>> {
+        let loaded = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
+        loaded.map(|fd| syscall::object_number(fd.as_fd())).collect()
     }
 
     /// A map of the programs, as the type that aya has for it.
@@ -409,21 +483,31 @@ impl Programs {
         Ok(())
     }
 
-    /// Pins what is attached, the verdicts and the events, in a folder of the BPF filesystem.
-    pub fn pin(&mut self, folder: &Path) -> Result<(), LoadError> {
+    /// Pins the links of what was attached since the last time.
+    pub fn pin_links(&mut self, folder: &Path, prefix: &str) -> Result<(), LoadError> {
         for (hook, link) in std::mem::take(&mut self.links) {
-            let path = folder.join(format!("link_{hook}"));
+            let path = folder.join(format!("{prefix}{hook}"));
             link.pin(&path).map_err(|error| LoadError::Pin { path, error })?;
         }
+        Ok(())
+    }
+
+    /// Pins what is attached, the verdicts and the events, in a folder of the BPF filesystem.
+    pub fn pin(&mut self, folder: &Path) -> Result<(), LoadError> {
+        self.pin_links(folder, LINK)?;
         if let Some(link) = self.sysctl.take() {
-            let path = folder.join(format!("link_{SYSCTL}"));
+            let path = folder.join(format!("{LINK}{SYSCTL}"));
             let pinned = syscall::pin(link.as_fd(), &path);
             pinned.map_err(|error| LoadError::PinLink { path, error })?;
         }
         for (map, name) in [(VERDICTS, "verdicts"), (EVENTS, "events")] {
-            let path = folder.join(name);
-            self.map(map)?.pin(&path).map_err(|error| LoadError::Pin { path, error })?;
+            self.pin_map(map, &folder.join(name))?;
         }
         Ok(())
+    }
+
+    /// Pins a map.
+    pub fn pin_map(&self, map: &'static str, path: &Path) -> Result<(), LoadError> {
+        self.map(map)?.pin(path).map_err(|error| LoadError::Pin { path: path.to_owned(), error })
     }
 }

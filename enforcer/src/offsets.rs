@@ -8,7 +8,7 @@ use crate::btf::{Btf, Shape};
 /// A global, `STRUCT__MEMBER`, and what the programs take its member for.
 type Expectation = (&'static str, Shape);
 
-const EXPECTED: [Expectation; 30] = [
+const EXPECTED: [Expectation; 36] = [
     ("task_struct__mm", Shape::Pointer),
     ("task_struct__cred", Shape::Pointer),
     ("task_struct__ptrace", Shape::Number(4)),
@@ -30,6 +30,12 @@ const EXPECTED: [Expectation; 30] = [
     ("inode__i_sb", Shape::Pointer),
     ("inode__i_generation", Shape::Number(4)),
     ("super_block__s_dev", Shape::Number(4)),
+    ("vfsmount__mnt_sb", Shape::Pointer),
+    ("path__mnt", Shape::Pointer),
+    ("mount__mnt", Shape::Inside(32)),
+    ("mount__mnt_parent", Shape::Pointer),
+    ("mount__mnt_group_id", Shape::Number(4)),
+    ("mount__mnt_mounts", Shape::Inside(16)),
     ("socket__sk", Shape::Pointer),
     ("sock__sk_protocol", Shape::Number(2)),
     ("sock_common__skc_family", Shape::Number(2)),
@@ -76,6 +82,38 @@ pub struct Kernel {
     pub splice_is_no_send: bool,
     /// The type number of the function by which programs learn the fs-verity digest of a file (since 6.8).
     pub fsverity_digest: Option<u32>,
+    /// How a filesystem knows its mounts.
+    pub mounts: Mounts,
+}
+
+/// How a filesystem knows its mounts: by a list through them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mounts {
+    /// Where the filesystem has the first one.
+    pub first: u32,
+    /// Where a mount is linked with the others,
+    pub node: u32,
+    /// and the next one, from there.
+    pub next: u32,
+    /// Whether the last one leads to the filesystem again (before 6.18), or nowhere.
+    pub are_a_ring: bool,
+}
+
+impl Mounts {
+    fn of(btf: &Btf<'_>) -> Result<Mounts, OffsetError> {
+        let first = btf.member("super_block", "s_mounts").ok_or(OffsetError::Missing("super_block.s_mounts".into()))?;
+        let linked = |member: &str, shape| find_one(btf, &format!("mount__{member}"), shape);
+        Ok(match first.shape {
+            Shape::Pointer => {
+                let next = linked("mnt_next_for_sb", Shape::Pointer)?;
+                Mounts { first: first.offset, node: 0, next, are_a_ring: false }
+            }
+            _ => {
+                let node = linked("mnt_instance", Shape::Inside(16))?;
+                Mounts { first: first.offset, node, next: 0, are_a_ring: true }
+            }
+        })
+    }
 }
 
 impl Kernel {
@@ -85,6 +123,7 @@ impl Kernel {
             offsets: find(btf)?,
             splice_is_no_send: btf.member("proto_ops", "sendpage").is_some(),
             fsverity_digest: btf.function("bpf_get_fsverity_digest"),
+            mounts: Mounts::of(btf)?,
         })
     }
 }

@@ -20,6 +20,11 @@ const COMPLETE: &str = "generation-";
 /// The BPF filesystem takes no dots in names.
 const UNFINISHED: &str = "new-";
 
+/// How the names of links begin,
+pub(crate) const LINK: &str = "link_";
+/// and of those that keep others from taking the policy apart.
+pub(crate) const LOCK: &str = "lock_";
+
 /// A path, and what went wrong there.
 #[derive(Debug, thiserror::Error)]
 #[error("`{path}` cannot be {what}: {error}")]
@@ -32,11 +37,16 @@ pub struct PinsError {
 impl PinsError {
     /// What the person who reads the message can do.
     pub fn help(&self) -> &'static str {
-        "check that this process runs as root and that a BPF filesystem is mounted at /sys/fs/bpf"
+        match self.error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "run it as root; where the policy is locked, run the very file that applied it, not traced, and no copy"
+            }
+            _ => "check that this process runs as root and that a BPF filesystem is mounted at /sys/fs/bpf",
+        }
     }
 }
 
-fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> PinsError {
+pub(crate) fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> PinsError {
     let path = path.to_owned();
     move |error| PinsError { path, what, error }
 }
@@ -107,6 +117,16 @@ impl Pins {
     /// Where the map of the sockets' labels is pinned.
     pub fn sockets(&self) -> PathBuf {
         self.root.join("sockets")
+    }
+
+    /// Where the map of the enforcer's own processes is pinned.
+    pub fn enforcers(&self) -> PathBuf {
+        self.root.join("enforcers")
+    }
+
+    /// The folder of everything.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The complete generations, the oldest first.
@@ -183,21 +203,35 @@ impl Pins {
     }
 }
 
-fn names(folder: &Path) -> Result<Vec<String>, PinsError> {
+pub(crate) fn names(folder: &Path) -> Result<Vec<String>, PinsError> {
     let entries = std::fs::read_dir(folder).map_err(failed(folder, "read"))?;
     let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     names.collect::<io::Result<_>>().map_err(failed(folder, "read"))
 }
 
-/// Detaches a generation's links, and removes its folder.
-fn remove_generation(folder: &Path) -> Result<(), PinsError> {
-    for name in names(folder)? {
-        let path = folder.join(&name);
+/// Detaches a folder's links whose names begin so.
+pub(crate) fn remove_links(folder: &Path, prefix: &str) -> Result<(), PinsError> {
+    for name in names(folder)?.into_iter().filter(|name| name.starts_with(prefix)) {
+        let path = folder.join(name);
         // The kernel detaches in the background when the pin is the last to hold a link, and at once
         // when a descriptor is (kernel/bpf/syscall.c, `bpf_link_put` and `bpf_link_put_direct`).
-        let link = if name.starts_with("link_") { PinnedLink::from_pin(&path).ok() } else { None };
+        let link = PinnedLink::from_pin(&path).ok();
         std::fs::remove_file(&path).map_err(failed(&path, "removed"))?;
         drop(link);
+    }
+    Ok(())
+}
+
+/// Detaches a generation's links, and removes its folder.
+///
+/// What locks it goes first: as long as that is there, an enforcer must be known as one, and what marks it is
+/// another of its links.
+fn remove_generation(folder: &Path) -> Result<(), PinsError> {
+    remove_links(folder, LOCK)?;
+    remove_links(folder, LINK)?;
+    for name in names(folder)? {
+        let path = folder.join(&name);
+        std::fs::remove_file(&path).map_err(failed(&path, "removed"))?;
     }
     std::fs::remove_dir(folder).map_err(failed(folder, "removed"))
 }

@@ -18,6 +18,8 @@ const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 const MAP_DELETE_ELEM: libc::c_long = 3;
 const OBJECT_PIN: libc::c_long = 6;
+const OBJECT_GET: libc::c_long = 7;
+const OBJECT_INFO: libc::c_long = 15;
 const MAP_FREEZE: libc::c_long = 22;
 const LINK_CREATE: libc::c_long = 28;
 
@@ -101,6 +103,42 @@ pub(crate) fn pin(link: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Opens what is pinned.
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let pin = Pin { path: path.as_ptr().expose_provenance() as u64, object: 0, flags: 0 };
+    // SAFETY: the attributes are alive, and of the size that is passed; the path ends with a zero.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, OBJECT_GET, &pin, size_of::<Pin>()) };
+    match i32::try_from(fd) {
+        // SAFETY: a new descriptor that nothing else owns.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The part of `union bpf_attr` for what the kernel tells of an object.
+#[repr(C)]
+struct About {
+    object: u32,
+    length: u32,
+    info: u64,
+}
+
+/// The kernel's number of a program, a map or a link: what is told of each begins with its type and its number.
+pub(crate) fn object_number(object: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = [0u32; 2];
+    let length = size_of_val(&info) as u32;
+    let about = About { object: number(object), length, info: info.as_mut_ptr().expose_provenance() as u64 };
+    // SAFETY: the attributes are alive, and of the size that is passed; the kernel writes no more than `length`.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, OBJECT_INFO, &about, size_of::<About>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(info[1]) }
+}
+
+/// The device of a file as the kernel itself writes it (include/linux/kdev_t.h, `MKDEV`).
+pub(crate) fn kernel_device(device: u64) -> u32 {
+    libc::major(device) << 20 | libc::minor(device)
+}
+
 fn number(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().unsigned_abs()
 }
@@ -108,6 +146,13 @@ fn number(fd: BorrowedFd<'_>) -> u32 {
 /// Lets nobody write a map from outside any more.
 pub(crate) fn freeze(map: &MapData) -> io::Result<()> {
     bpf(MAP_FREEZE, &Element { map: number(map.fd().as_fd()), ..Element::default() })
+}
+
+/// Whether nobody can write a map from outside any more, as the kernel says of its descriptor
+/// (kernel/bpf/syscall.c, `bpf_map_show_fdinfo`).
+pub(crate) fn is_frozen(map: &MapData) -> io::Result<bool> {
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd()))?;
+    Ok(about.lines().any(|line| line.split_once(':').is_some_and(|(name, is)| name == "frozen" && is.trim() == "1")))
 }
 
 /// Copies bytes to the beginning of an array map that can be mapped.

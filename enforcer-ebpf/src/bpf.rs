@@ -1,0 +1,60 @@
+//! `bpf`: others get no descriptor of what a locked policy consists of, and so have nothing to detach, to update
+//! or to write to.
+//!
+//! A descriptor that the call names is not followed: another thread could put another one in its place before
+//! the kernel looks. The number of an object lies in the kernel's own copy of the arguments (kernel/bpf/syscall.c,
+//! `__sys_bpf`), and the other way to a descriptor is a pin, whose folder others do not enter
+//! ([`crate::inode_permission`]).
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{helpers::generated::bpf_probe_read_kernel, macros::lsm, programs::LsmContext};
+use bfp_bundle::{event::Kind, lockdown::Object};
+
+use crate::{enforcers, events::refuse, kernel::Pointer, locked};
+
+// `enum bpf_cmd`, include/uapi/linux/bpf.h.
+const PROG_LOAD: i32 = 5;
+const PROG_GET_FD_BY_ID: i32 = 13;
+const MAP_GET_FD_BY_ID: i32 = 14;
+const LINK_GET_FD_BY_ID: i32 = 30;
+
+/// `BPF_PROG_TYPE_TRACING` and `BPF_MODIFY_RETURN`: a program that answers in the place of a kernel function. Of
+/// `security_bpf` any positive answer would do: `__sys_bpf` takes it for consent, and no module is asked.
+const TRACING: u32 = 26;
+const MODIFY_RETURN: u32 = 26;
+
+/// As much of `union bpf_attr` as is looked at, in words of 32 bits.
+const WORDS: usize = 18;
+const NUMBER: usize = 0;
+const PROGRAM_TYPE: usize = 0;
+const EXPECTED_ATTACH_TYPE: usize = 17;
+
+#[lsm(hook = "bpf")]
+pub fn bpf(ctx: LsmContext) -> i32 {
+    // `(int cmd, union bpf_attr *attr, unsigned int size)`, and from 6.15 on `bool kernel`. What an earlier
+    // program refused does not come here (arch/x86/net/bpf_jit_comp.c, `invoke_bpf_mod_ret`).
+    let command: i32 = ctx.arg(0);
+    if !matches!(command, PROG_LOAD | PROG_GET_FD_BY_ID | MAP_GET_FD_BY_ID | LINK_GET_FD_BY_ID) {
+        return 0;
+    }
+    if enforcers::is_current() {
+        return 0;
+    }
+    let mut place = MaybeUninit::<[u32; WORDS]>::uninit();
+    // SAFETY: the helper writes as many bytes as it is told, or says that it could not.
+    let words = unsafe {
+        let attributes: Pointer = ctx.arg(1);
+        if bpf_probe_read_kernel(place.as_mut_ptr().cast(), size_of::<[u32; WORDS]>() as u32, attributes) != 0 {
+            return refuse(Kind::Locked);
+        }
+        place.assume_init()
+    };
+    let is_refused = match command {
+        PROG_LOAD => words[PROGRAM_TYPE] == TRACING && words[EXPECTED_ATTACH_TYPE] == MODIFY_RETURN,
+        PROG_GET_FD_BY_ID => locked::is_own(Object::Program, words[NUMBER]),
+        MAP_GET_FD_BY_ID => locked::is_own(Object::Map, words[NUMBER]),
+        _ => locked::is_own(Object::Link, words[NUMBER]),
+    };
+    if is_refused { refuse(Kind::Locked) } else { 0 }
+}

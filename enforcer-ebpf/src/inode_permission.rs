@@ -1,0 +1,43 @@
+//! `inode_permission`: others do not enter the folders that have the pins of a locked policy, and nobody writes to
+//! the enforcer's file.
+//!
+//! Every way to a pin leads through its folder: to open it (kernel/bpf/inode.c, `bpf_obj_do_get`), to remove or
+//! to rename it and to put another one in its place (fs/namei.c, `may_lookup` and `may_delete`). And so does
+//! every way to write to a file: opening and truncating it both ask for the permission to write (fs/namei.c,
+//! `may_open`; fs/open.c, `vfs_truncate`). Whoever had it open for writing before would have kept it from being
+//! executed, or is kept from it now.
+
+use aya_ebpf::{macros::lsm, programs::LsmContext};
+use bfp_bundle::{
+    event::Kind,
+    lockdown::{FOLDER, PROGRAM},
+};
+
+use crate::{enforcers, events::refuse, files, kernel::Pointer, locked};
+
+/// `MAY_WRITE`, include/linux/fs.h.
+const MAY_WRITE: i32 = 2;
+
+#[lsm(hook = "inode_permission")]
+pub fn inode_permission(ctx: LsmContext) -> i32 {
+    // `(struct inode *inode, int mask)`
+    let earlier: i32 = ctx.arg(2);
+    if earlier != 0 {
+        return earlier;
+    }
+    let mask: i32 = ctx.arg(1);
+    // SAFETY: the first argument.
+    unsafe {
+        let inode: Pointer = ctx.arg(0);
+        // Asked for every step of every path: what is not ours goes on at once.
+        if mask & MAY_WRITE == 0 && !locked::is_beside_pins(inode) {
+            return 0;
+        }
+        let Some(place) = files::identity(inode) else { return 0 };
+        match locked::place(&place) {
+            Some(FOLDER) if !enforcers::is_current() => refuse(Kind::Locked),
+            Some(PROGRAM) if mask & MAY_WRITE != 0 => refuse(Kind::Locked),
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! `sb_umount` and `sb_remount`: the filesystem that has the pins stays mounted, and writable, while the policy is
+//! locked: with its last mount the pins would go.
+//!
+//! It goes with a mount that it stands on, where that is taken away with all that is on it (`umount -l /sys`), and
+//! with copies of such mounts elsewhere, where the mounts are shared: another mount namespace, or a recursive
+//! bind mount (fs/namespace.c, `umount_tree`; fs/pnode.c, `propagate_umount`). A namespace of mounts that are not
+//! shared, such as a container's, loses nothing but its own.
+
+use aya_ebpf::{Global, macros::lsm, programs::LsmContext};
+use bfp_bundle::event::Kind;
+
+use crate::{
+    asm::{bit, opaque},
+    enforcers,
+    events::refuse,
+    kernel::{self, Pointer, argument, place, word},
+    locked,
+};
+
+/// `MNT_DETACH`, include/linux/fs.h.
+const DETACH: i32 = 2;
+
+/// More mounts than stand on each other.
+const DEPTH_MAX: u32 = 32;
+/// More mounts of one filesystem than there are, each mount namespace's counted.
+const COPIES_MAX: u32 = 1024;
+
+/// Where a mount is linked with the others of its filesystem, and the next one from there.
+#[unsafe(no_mangle)]
+static MOUNT_NODE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static MOUNT_NEXT: Global<u32> = Global::new(0);
+/// Where a filesystem has the first one.
+#[unsafe(no_mangle)]
+static FIRST_MOUNT: Global<u32> = Global::new(0);
+/// Whether the last one leads to the filesystem again (before 6.18), or nowhere.
+#[unsafe(no_mangle)]
+static MOUNTS_ARE_A_RING: Global<u32> = Global::new(0);
+
+#[lsm(hook = "sb_umount")]
+pub fn sb_umount(ctx: LsmContext) -> i32 {
+    // `(struct vfsmount *mnt, int flags)`
+    let earlier: i32 = ctx.arg(2);
+    if earlier != 0 {
+        return earlier;
+    }
+    if enforcers::is_current() {
+        return 0;
+    }
+    let flags: i32 = ctx.arg(1);
+    let target = argument(&ctx, 0).unwrap_or(0).wrapping_sub(u64::from(kernel::mount__mnt.load()));
+    if bit(takes_pins(target, flags)) != 0 { refuse(Kind::Locked) } else { 0 }
+}
+
+#[lsm(hook = "sb_remount")]
+pub fn sb_remount(ctx: LsmContext) -> i32 {
+    // `(struct super_block *sb, void *mnt_opts)`
+    let earlier: i32 = ctx.arg(2);
+    if earlier != 0 {
+        return earlier;
+    }
+    // SAFETY: the first argument.
+    let has_pins = unsafe { locked::has_pins(ctx.arg::<Pointer>(0)) };
+    if has_pins && !enforcers::is_current() { refuse(Kind::Locked) } else { 0 }
+}
+
+/// Whether unmounting the `struct mount` at this address would take the pins along, or could: 1 or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn takes_pins(target: u64, flags: i32) -> i32 {
+    let Some(pins) = locked::mounted() else { return 1 };
+    let own = pins.mount.wrapping_sub(u64::from(kernel::mount__mnt.load()));
+    // What the pins stand on.
+    let mut at = own;
+    let mut left = DEPTH_MAX;
+    while left != 0 {
+        if at == target {
+            return 1;
+        }
+        let Some(parent) = word(place(at, &kernel::mount__mnt_parent)) else { return 1 };
+        if parent == at {
+            break;
+        }
+        at = parent;
+        left = opaque(left - 1);
+    }
+    if left == 0 {
+        return 1;
+    }
+    let filesystem = word(place(place(target, &kernel::mount__mnt), &kernel::vfsmount__mnt_sb));
+    let children = place(target, &kernel::mount__mnt_mounts);
+    let (Some(filesystem), Some(first)) = (filesystem, word(children)) else { return 1 };
+    if first == children {
+        // Nothing stands on it.
+        if filesystem != pins.super_block {
+            return 0;
+        }
+    } else if flags & DETACH == 0 {
+        return 0; // The kernel refuses to unmount what others stand on (`propagate_mount_busy`).
+    }
+    takes_copy(target, pins.super_block)
+}
+
+/// Whether a copy of the pins' mount stands on the target, or is it, and shared mounts are between: 1 or 0.
+#[inline(always)]
+fn takes_copy(target: u64, super_block: u64) -> i32 {
+    let head = place(super_block, &FIRST_MOUNT);
+    let end = if MOUNTS_ARE_A_RING.load() != 0 { head } else { 0 };
+    let Some(mut node) = word(head) else { return 1 };
+    let mut left = COPIES_MAX;
+    while left != 0 {
+        if node == end {
+            return 0;
+        }
+        if bit(is_propagated(node.wrapping_sub(u64::from(MOUNT_NODE.load())), target)) != 0 {
+            return 1;
+        }
+        let Some(next) = word(place(node, &MOUNT_NEXT)) else { return 1 };
+        node = next;
+        left = opaque(left - 1);
+    }
+    // More than can be looked at.
+    1
+}
+
+/// Whether a mount stands on the target, or is it, and shared mounts are between: 1 or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn is_propagated(mount: u64, target: u64) -> i32 {
+    let mut at = mount;
+    let mut shared = 0;
+    let mut left = DEPTH_MAX;
+    while left != 0 {
+        let Some(parent) = word(place(at, &kernel::mount__mnt_parent)) else { return 1 };
+        let Some(group) = word(place(parent, &kernel::mount__mnt_group_id)) else { return 1 };
+        if parent != at {
+            shared |= group as u32;
+        }
+        if at == target {
+            return i32::from(shared != 0);
+        }
+        if parent == at {
+            return 0; // Mounted on itself, which is nowhere: a root.
+        }
+        at = parent;
+        left = opaque(left - 1);
+    }
+    1
+}
