@@ -296,6 +296,8 @@ class Trust:
             raise Refusal("trust-set", "the threshold cannot be met")
         if len(keys) > MAX_KEYS:
             raise Refusal("trust-set", "too many keys")
+        if len(revoked) > MAX_REVOKED:
+            raise Refusal("trust-set", "too many revoked keys")
         self.version, self.threshold, self.revoked = version, threshold, set(revoked)
         self.keys = {hashlib.sha256(key).digest()[:16]: key for key in keys}
         if len(self.keys) < len(keys):

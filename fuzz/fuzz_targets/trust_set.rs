@@ -7,17 +7,16 @@ use std::sync::LazyLock;
 
 use bfp_bundle::envelope::{Document, HEADER_LENGTH, SIGNATURE_LENGTH};
 use bfp_bundle::key::{KeyId, PublicKey};
-use bfp_bundle::seal::{seal, seal_trust_set};
 use bfp_bundle::verify::{Trust, TrustSet, verify_trust_set};
 use bfp_fuzz::edited;
-use bfp_fuzz::nearly::{id, in_force, key, signers, trust_set};
+use bfp_fuzz::nearly::{IN_FORCE, id, sealed, signers, trust_set};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 
 static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let set = trust_set(&mut Unstructured::new(&[])).expect("without bytes, all is right");
-    let file = seal_trust_set(&set, &[key(1), key(2)]).expect("a list in memory");
-    assert!(verify_trust_set(&file, &in_force()).is_ok(), "the valid trust set is refused");
+    let file = sealed(Document::TrustSet, &body(&set), &[1, 2]);
+    assert!(verify_trust_set(&file, &IN_FORCE).is_ok(), "the valid trust set is refused");
     file
 });
 
@@ -26,21 +25,25 @@ fuzz_target!(|bytes: &[u8]| {
     match mode % 4 {
         0 => {
             let file = edited(&VALID, edits);
-            let accepted = verify_trust_set(&file, &in_force()).is_ok();
+            let accepted = verify_trust_set(&file, &IN_FORCE).is_ok();
             assert_eq!(accepted, file == *VALID, "another file than was signed is accepted");
         }
         1 => {
             let body = edited(&VALID[HEADER_LENGTH..VALID.len() - 2 * SIGNATURE_LENGTH], edits);
-            try_verify(&seal(Document::TrustSet, &body, &[key(1), key(2)], &[]));
+            try_verify(&sealed(Document::TrustSet, &body, &[1, 2]));
         }
         2 => drop(try_nearly(&mut Unstructured::new(edits))),
         _ => try_verify(edits),
     }
 });
 
+fn body(set: &TrustSet) -> Vec<u8> {
+    postcard::to_allocvec(set).expect("a list in memory")
+}
+
 /// What is accepted survives being kept.
 fn try_verify(file: &[u8]) {
-    if let Ok(trust) = verify_trust_set(file, &in_force()) {
+    if let Ok(trust) = verify_trust_set(file, &IN_FORCE) {
         assert_eq!(Trust::from_kept_bytes(&trust.to_bytes()), Ok(trust));
     }
 }
@@ -48,9 +51,8 @@ fn try_verify(file: &[u8]) {
 fn try_nearly(u: &mut Unstructured<'_>) -> Result<()> {
     let set = trust_set(u)?;
     let signers = signers(u, &[1, 2])?;
-    let keys: Vec<_> = signers.iter().map(|number| key(*number)).collect();
-    let file = seal_trust_set(&set, &keys).expect("a list in memory");
-    let found = verify_trust_set(&file, &in_force());
+    let file = sealed(Document::TrustSet, &body(&set), &signers);
+    let found = verify_trust_set(&file, &IN_FORCE);
     assert_eq!(found.is_ok(), follows(&set, &signers), "{found:?} of {set:?}, signed by {signers:?}");
     try_verify(&file);
     Ok(())
@@ -58,7 +60,7 @@ fn try_nearly(u: &mut Unstructured<'_>) -> Result<()> {
 
 /// What the format says of such a set, in other words than the verifier's.
 fn follows(set: &TrustSet, signers: &[u8]) -> bool {
-    let old = in_force();
+    let old = &*IN_FORCE;
     let old_ids: BTreeSet<KeyId> = old.keys().iter().map(PublicKey::id).collect();
     let keys: Option<Vec<PublicKey>> = set.keys.iter().map(PublicKey::from_bytes).collect();
     let Some(keys) = keys else { return false };

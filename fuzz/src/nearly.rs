@@ -3,8 +3,12 @@
 //!
 //! Where the fuzzer's bytes are used up, every further choice is the right one.
 
-use bfp_bundle::key::KeyId;
+use std::sync::LazyLock;
+
+use bfp_bundle::envelope::Document;
+use bfp_bundle::key::{KeyId, PublicKey};
 use bfp_bundle::manifest::{Manifest, SectionEntry, SectionKind};
+use bfp_bundle::seal::seal;
 use bfp_bundle::secret_key::SecretKey;
 use bfp_bundle::verify::{Act, Token, Trust, TrustSet};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
@@ -21,22 +25,45 @@ pub const OLD: [u8; 3] = [1, 2, 3];
 /// The key that the host trusts no more.
 pub const REVOKED: u8 = 8;
 
-/// One of the keys.
-pub fn key(number: u8) -> SecretKey {
-    SecretKey::from_seed(&[number; 32])
+/// Made once: half of the time would go into them.
+static PAIRS: LazyLock<Vec<(SecretKey, PublicKey, KeyId)>> = LazyLock::new(|| {
+    let made = (0..=KEYS).map(|number| {
+        let secret = SecretKey::from_seed(&[number; 32]);
+        let public = secret.public();
+        let id = public.id();
+        (secret, public, id)
+    });
+    made.collect()
+});
+
+/// The public half of one of the keys.
+pub fn public(number: u8) -> &'static PublicKey {
+    &PAIRS[usize::from(number)].1
 }
 
 /// Its id.
 pub fn id(number: u8) -> KeyId {
-    key(number).public().id()
+    PAIRS[usize::from(number)].2
+}
+
+/// A document, signed by such keys.
+pub fn sealed(document: Document, body: &[u8], signers: &[u8]) -> Vec<u8> {
+    let mut file = seal(document, body, &[], &[]);
+    file[16] = signers.len() as u8;
+    let payload = document.signing_payload(body);
+    for number in signers {
+        file.extend(id(*number).0);
+        file.extend(PAIRS[usize::from(*number)].0.sign(&payload));
+    }
+    file
 }
 
 /// A host's trust that has changed before: two of three keys, and one that is revoked.
-pub fn in_force() -> Trust {
-    let keys = OLD.map(|number| key(number).public().to_bytes()).to_vec();
+pub static IN_FORCE: LazyLock<Trust> = LazyLock::new(|| {
+    let keys = OLD.map(|number| public(number).to_bytes()).to_vec();
     let set = TrustSet { version: 6, threshold: 2, keys, revoked: vec![id(REVOKED)] };
     Trust::of_set(&set).expect("such a set can be followed")
-}
+});
 
 /// Whether the next choice is the fuzzer's.
 fn strays(u: &mut Unstructured<'_>) -> Result<bool> {
@@ -71,15 +98,15 @@ pub fn signers(u: &mut Unstructured<'_>, right: &[u8]) -> Result<Vec<u8>> {
     Ok(signers)
 }
 
-/// A trust set that nearly follows [`in_force`]: it takes one key out, revokes it, and takes another in.
+/// A trust set that nearly follows [`IN_FORCE`]: it takes one key out, revokes it, and takes another in.
 pub fn trust_set(u: &mut Unstructured<'_>) -> Result<TrustSet> {
-    let mut keys: Vec<[u8; 32]> = [1, 2, 4].map(|number| key(number).public().to_bytes()).to_vec();
+    let mut keys: Vec<[u8; 32]> = [1, 2, 4].map(|number| public(number).to_bytes()).to_vec();
     while strays(u)? && keys.len() < 40 {
         match u.int_in_range(0..=3)? {
             0 => drop(keys.pop()),
             1 => keys.extend(keys.first().copied()),
             2 => keys.push(u.arbitrary()?),
-            _ => keys.push(key(u.int_in_range(1..=KEYS)?).public().to_bytes()),
+            _ => keys.push(public(u.int_in_range(1..=KEYS)?).to_bytes()),
         }
     }
     let mut revoked = vec![id(REVOKED), id(3)];

@@ -75,6 +75,9 @@ impl Trust {
         if keys.len() > MAX_KEYS {
             return bad("it has too many keys");
         }
+        if revoked.len() > MAX_REVOKED {
+            return bad("it revokes too many keys");
+        }
         let ids: Vec<KeyId> = keys.iter().map(PublicKey::id).collect();
         if ids.iter().enumerate().any(|(index, id)| ids.iter().skip(index + 1).any(|other| other == id)) {
             return bad("it has a key twice");

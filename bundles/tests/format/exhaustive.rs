@@ -5,6 +5,7 @@ use bfp_bundle::envelope::{Document, HEADER_LENGTH, SIGNATURE_LENGTH};
 use bfp_bundle::image::Image;
 use bfp_bundle::manifest::{Manifest, SectionKind};
 use bfp_bundle::seal::{seal_token, seal_trust_set};
+use bfp_bundle::unverified::{peek, peek_token, peek_trust_set};
 use bfp_bundle::verify::{Refusal, Token, verify, verify_token, verify_trust_set};
 
 use crate::made::{Parts, host, image, keys, manifest, sealed, set, token, trust};
@@ -51,6 +52,28 @@ fn every_flipped_bit_is_refused() {
             file[bit / 8] ^= 1 << (bit % 8);
             assert!(judge(document, &file).is_err(), "{document}: bit {bit} of {}", file.len() * 8);
             file[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+/// A look at a file that nobody vouches for may show anything, but it ends.
+#[test]
+fn no_flipped_bit_and_no_length_upsets_a_peek() {
+    let [(_, bundle, _), (_, set, _), (_, token, _)] = files();
+    let peeks: [(Vec<u8>, fn(&[u8]) -> bool); 3] = [
+        (bundle, |file| peek(file).is_ok()),
+        (set, |file| peek_trust_set(file).is_ok()),
+        (token, |file| peek_token(file).is_ok()),
+    ];
+    for (mut file, peek) in peeks {
+        assert!(peek(&file));
+        for bit in 0..file.len() * 8 {
+            file[bit / 8] ^= 1 << (bit % 8);
+            peek(&file);
+            file[bit / 8] ^= 1 << (bit % 8);
+        }
+        for length in 0..file.len() {
+            assert!(!peek(&file[..length]), "length {length} of {}", file.len());
         }
     }
 }

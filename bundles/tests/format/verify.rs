@@ -3,9 +3,9 @@
 use bfp_bundle::manifest::SectionKind;
 use bfp_bundle::seal::seal_bundle;
 use bfp_bundle::secret_key::SecretKey;
-use bfp_bundle::verify::{Refusal, verify};
+use bfp_bundle::verify::{Refusal, Trust, TrustSet, verify};
 
-use crate::made::{debug, host, image, key, manifest, sealed, trust};
+use crate::made::{debug, host, image, key, manifest, sealed, set, trust};
 
 fn refusal(bytes: &[u8]) -> Refusal {
     verify(bytes, &trust(&[1, 2], 1), &host()).unwrap_err()
@@ -25,6 +25,19 @@ fn what_was_sealed_is_accepted_and_holds_what_was_put_in() {
 #[test]
 fn the_same_release_has_the_same_bytes() {
     assert_eq!(sealed(manifest(), &[1, 2]), sealed(manifest(), &[1, 2]));
+}
+
+#[test]
+fn what_a_host_trusts_it_can_keep() {
+    for (count, expected) in [(0, true), (1, true), (1024, true), (1025, false)] {
+        let revoked = vec![key(9).public().id(); count];
+        let set = TrustSet { version: 7, threshold: 2, revoked, ..set(7, 2, &[1, 2], &[]) };
+        let trust = Trust::of_set(&set);
+        assert_eq!(trust.is_ok(), expected, "{count} revoked");
+        let Ok(trust) = trust else { continue };
+        assert_eq!((trust.version(), trust.threshold(), trust.to_set()), (7, 2, set));
+        assert_eq!(Trust::from_kept_bytes(&trust.to_bytes()), Ok(trust));
+    }
 }
 
 #[test]
