@@ -6,7 +6,7 @@
 
 # --- set-up ---------------------------------------------------------------------------------------
 
-# Install what is missing: rust-src, bpf-linker, QEMU, knot, Debian kernels (by default 6.1 and 6.12)
+# Install what is missing: rust-src, bpf-linker, QEMU, knot, Python, Debian kernels (by default 6.1 and 6.12)
 setup *KERNELS: toolchain
     @kernel-tests/setup.sh {{ KERNELS }}
 
@@ -135,9 +135,13 @@ harness: setup
     cargo clippy -p bfp-kernel-tests --all-targets -- -D warnings
     cargo test -p bfp-kernel-tests
 
-# All tests: those without a kernel, each fuzz target for a short while, the demo (DNS by knot, end to end), and
-# the kernel tests on two kernels
-test: check harness fuzz-smoke demo (kernel "6.1" "6.12")
+# The format, by another reader in another language: every vector, and the verdict tables of fixtures/accept
+reader: setup compiler
+    @{{ cache }}/reader/bin/python -B bundles/reader/check.py target/release/bfpc
+
+# All tests: those without a kernel, each fuzz target for a short while, the format by another reader, the demo (DNS
+# by knot, end to end), and the kernel tests on two kernels
+test: check harness fuzz-smoke reader demo (kernel "6.1" "6.12")
 
 # The kernel tests under every supported kernel, fixtures/allow-lists under two, and a whole Debian system
 kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") kernel-boot ordinary units
