@@ -41,6 +41,10 @@ pub(crate) fn apply(bundle: &Path) -> Result<(), String> {
     try_apply(bundle)?.expect_code(0)
 }
 
+pub(crate) fn try_remove() -> Result<Ended, String> {
+    run(&["remove"])
+}
+
 pub(crate) fn remove() -> Result<(), String> {
     run(&["remove"])?.expect_code(0)
 }
