@@ -1,26 +1,27 @@
 //! What is enforced, kept in the kernel beside it: a frozen map of one record.
+//!
+//! It holds what a host must not forget while it enforces: the revision, and whom it trusted.
 
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, IterableMap, Map, MapData, MapError};
-use bfp_bundle::verify::VerifiedBundle;
+use bfp_bundle::verify::{Trust, TrustSet, VerifiedBundle};
+use serde::{Deserialize, Serialize};
 
+use crate::admission::Seen;
 use crate::syscall;
 
 /// The layout of the record.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
-/// The size of the record.
-const SIZE: usize = 1024;
-
-/// How long a policy's name may be.
-const NAME_MAX: usize = SIZE - (4 + 8 + 32 + 8 + 8 + 8 + 4);
+/// The size of the record: the longest trust set, and a name.
+const SIZE: usize = 24 << 10;
 
 /// `BPF_F_RDONLY_PROG`: no program writes it either.
 const READ_ONLY_TO_PROGRAMS: u32 = 1 << 7;
 
 /// What is enforced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// The policy's name.
     pub policy: String,
@@ -32,14 +33,16 @@ pub struct About {
     pub applied_at: u64,
     /// When it expires, likewise.
     pub expires: Option<u64>,
+    /// Whom the host trusted when it was applied.
+    pub trust: TrustSet,
 }
 
 /// Why the record cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
 pub enum AboutError {
-    /// The name does not fit.
-    #[error("the policy's name is longer than {NAME_MAX} bytes")]
-    LongName,
+    /// It does not fit.
+    #[error("the policy's name is too long for the kernel's record of it")]
+    TooLong,
     /// Another layout.
     #[error("what is enforced was applied by another version of the enforcer (`{0}` cannot be understood)")]
     Layout(PathBuf),
@@ -57,46 +60,16 @@ impl AboutError {
     /// What the person who reads the message can do.
     pub fn help(&self) -> &'static str {
         match self {
-            AboutError::LongName => "give the policy a shorter name",
+            AboutError::TooLong => "give the policy a shorter name",
             AboutError::Layout(_) => "use the enforcer that applied it, or remove the policy and apply it again",
             AboutError::Map { .. } => "check that this process runs as root",
         }
     }
 }
 
-/// Why a bundle may not follow what is enforced.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RevisionError {
-    /// A step back.
-    #[error("revision {offered} of `{policy}` is lower than revision {enforced}, which is enforced")]
-    Lower {
-        /// The policy.
-        policy: String,
-        /// The bundle's.
-        offered: u64,
-        /// What is in force.
-        enforced: u64,
-    },
-    /// The same number for something else.
-    #[error("revision {revision} of `{policy}` is enforced with other content")]
-    Different {
-        /// The policy.
-        policy: String,
-        /// The number of both.
-        revision: u64,
-    },
-}
-
-impl RevisionError {
-    /// What the person who reads the message can do.
-    pub fn help(&self) -> &'static str {
-        "build and sign it under a higher revision, also to go back to earlier content"
-    }
-}
-
 impl About {
     /// What a bundle says of itself.
-    pub fn of(bundle: &VerifiedBundle<'_>, now: u64) -> About {
+    pub fn of(bundle: &VerifiedBundle<'_>, trust: &Trust, now: u64) -> About {
         let manifest = bundle.manifest();
         About {
             policy: manifest.policy.clone(),
@@ -104,22 +77,13 @@ impl About {
             manifest_digest: bundle.manifest_digest(),
             applied_at: now,
             expires: manifest.expires,
+            trust: trust.to_set(),
         }
     }
 
-    /// Whether it may take the place of what is enforced.
-    pub fn may_follow(&self, enforced: &About) -> Result<(), RevisionError> {
-        let policy = self.policy.clone();
-        if self.policy != enforced.policy {
-            return Ok(());
-        }
-        if self.revision < enforced.revision {
-            return Err(RevisionError::Lower { policy, offered: self.revision, enforced: enforced.revision });
-        }
-        if self.revision == enforced.revision && self.manifest_digest != enforced.manifest_digest {
-            return Err(RevisionError::Different { policy, revision: self.revision });
-        }
-        Ok(())
+    /// What a host remembers of it.
+    pub fn seen(&self) -> Seen {
+        Seen { policy: self.policy.clone(), revision: self.revision, manifest_digest: Some(self.manifest_digest) }
     }
 
     /// Whether its time is over.
@@ -128,41 +92,28 @@ impl About {
     }
 
     fn encode(&self) -> Result<[u8; SIZE], AboutError> {
-        let name = self.policy.as_bytes();
-        if name.len() > NAME_MAX {
-            return Err(AboutError::LongName);
-        }
+        let body = postcard::to_allocvec(self).map_err(|_| AboutError::TooLong)?;
         let mut bytes = Vec::with_capacity(SIZE);
         bytes.extend(LAYOUT.to_le_bytes());
-        bytes.extend(self.revision.to_le_bytes());
-        bytes.extend(self.manifest_digest);
-        bytes.extend(self.applied_at.to_le_bytes());
-        // The end of time is never.
-        bytes.extend(self.expires.unwrap_or(u64::MAX).to_le_bytes());
-        bytes.extend(0u64.to_le_bytes());
-        bytes.extend((name.len() as u32).to_le_bytes());
-        bytes.extend(name);
-        bytes.resize(SIZE, 0);
-        bytes.try_into().map_err(|_| AboutError::LongName)
+        bytes.extend((body.len() as u32).to_le_bytes());
+        bytes.extend(body);
+        if bytes.len() < SIZE {
+            bytes.resize(SIZE, 0);
+        }
+        bytes.try_into().map_err(|_| AboutError::TooLong)
     }
 
-    fn decode(mut bytes: &[u8]) -> Option<About> {
-        fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
-            let (taken, rest) = bytes.split_first_chunk()?;
-            *bytes = rest;
-            Some(*taken)
-        }
-        if u32::from_le_bytes(take(&mut bytes)?) != LAYOUT {
+    fn decode(bytes: &[u8]) -> Option<About> {
+        let (layout, bytes) = bytes.split_first_chunk()?;
+        let (length, bytes) = bytes.split_first_chunk()?;
+        if u32::from_le_bytes(*layout) != LAYOUT {
             return None;
         }
-        let revision = u64::from_le_bytes(take(&mut bytes)?);
-        let manifest_digest = take(&mut bytes)?;
-        let applied_at = u64::from_le_bytes(take(&mut bytes)?);
-        let expires = Some(u64::from_le_bytes(take(&mut bytes)?)).filter(|time| *time != u64::MAX);
-        let _reserved: [u8; 8] = take(&mut bytes)?;
-        let length = u32::from_le_bytes(take(&mut bytes)?);
-        let policy = String::from_utf8(bytes.get(..length as usize)?.to_vec()).ok()?;
-        Some(About { policy, revision, manifest_digest, applied_at, expires })
+        let body = bytes.get(..u32::from_le_bytes(*length) as usize)?;
+        match postcard::take_from_bytes(body) {
+            Ok((about, [])) => Some(about),
+            _ => None,
+        }
     }
 
     /// Keeps the record in a frozen map, pinned at `path`.
@@ -187,52 +138,41 @@ impl About {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
+    use bfp_bundle::key::KeyId;
 
-    fn about(policy: &str, revision: u64, digest: u8) -> About {
-        About { policy: policy.to_owned(), revision, manifest_digest: [digest; 32], applied_at: 7, expires: Some(9) }
+    pub(crate) fn about(policy: &str, revision: u64) -> About {
+        About {
+            policy: policy.to_owned(),
+            revision,
+            manifest_digest: [1; 32],
+            applied_at: 7,
+            expires: Some(9),
+            trust: TrustSet { version: 0, threshold: 1, keys: vec![[1; 32]], revoked: vec![] },
+        }
     }
 
     #[test]
-    fn decode_inverts_encode() {
-        for record in
-            [about("web", 3, 1), About { expires: None, ..about("", 0, 0) }, about(&"n".repeat(NAME_MAX), 1, 1)]
-        {
+    fn decode_inverts_encode_for_the_longest_trust_set_too() {
+        let trust =
+            TrustSet { version: u64::MAX, threshold: 32, keys: vec![[7; 32]; 32], revoked: vec![KeyId([9; 16]); 1024] };
+        let name = "n".repeat(255);
+        for record in [about("web", 3), About { expires: None, ..about("", 0) }, About { trust, ..about(&name, 1) }] {
             assert_eq!(About::decode(&record.encode().unwrap()).unwrap(), record);
         }
     }
 
     #[test]
     fn a_name_that_does_not_fit_is_refused() {
-        assert!(matches!(about(&"n".repeat(NAME_MAX + 1), 1, 1).encode(), Err(AboutError::LongName)));
+        assert!(matches!(about(&"n".repeat(SIZE), 1).encode(), Err(AboutError::TooLong)));
     }
 
     #[test]
     fn another_layout_is_not_understood() {
-        let mut bytes = about("web", 3, 1).encode().unwrap();
+        let mut bytes = about("web", 3).encode().unwrap();
         *bytes.first_mut().unwrap() += 1;
         assert_eq!(About::decode(&bytes), None);
-    }
-
-    #[test]
-    fn a_lower_revision_is_refused() {
-        let error = about("web", 2, 1).may_follow(&about("web", 3, 1)).unwrap_err();
-        assert_eq!(error.to_string(), "revision 2 of `web` is lower than revision 3, which is enforced");
-    }
-
-    #[test]
-    fn one_revision_with_two_contents_is_refused() {
-        let error = about("web", 3, 2).may_follow(&about("web", 3, 1)).unwrap_err();
-        assert_eq!(error.to_string(), "revision 3 of `web` is enforced with other content");
-    }
-
-    #[test]
-    fn the_same_release_a_higher_one_and_another_policy_may_follow() {
-        let enforced = about("web", 3, 1);
-        for next in [about("web", 3, 1), about("web", 4, 2), about("mail", 1, 2)] {
-            assert_eq!(next.may_follow(&enforced), Ok(()));
-        }
     }
 }

@@ -1,13 +1,16 @@
-//! Applies a verified bundle: everything in order, or nothing at all.
+//! Applies an admitted bundle: everything in order, or nothing at all.
 //!
 //! The new generation is attached before the old one is detached; while both are, the stricter verdict
-//! wins. An error on the way leaves the old generation as it was.
+//! wins. An error on the way leaves the old generation as it was. What the host remembers on disk is written
+//! when nothing can fail any more but giving the new generation its name: a host that goes down between the two
+//! remembers what it was about to enforce, and enforces it when it comes up.
 
 use std::fs::File;
 
-use bfp_bundle::verify::{Refusal, VerifiedBundle};
+use bfp_bundle::verify::{Refusal, Trust};
 
-use crate::about::{About, AboutError, RevisionError};
+use crate::about::{About, AboutError};
+use crate::admission::AdmittedBundle;
 use crate::btf::{Btf, BtfError};
 use crate::canary::{self, Canary, CanaryError};
 use crate::content::Impostor;
@@ -15,8 +18,10 @@ use crate::directory::{self, DirectoryError};
 use crate::host::{self, HostError};
 use crate::load::{self, Constants, LABELLING_HOOKS, LoadError};
 use crate::lockdown::{self, AtWork, LockdownError};
+use crate::memory::Remembered;
 use crate::offsets::{Kernel, OffsetError};
 use crate::pins::{Pins, PinsError};
+use crate::state::{Current, Record, Recovered, State, StateError};
 
 /// Why a bundle is not applied.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +38,9 @@ pub enum ApplyError {
     /// Its structures are others.
     #[error(transparent)]
     Offsets(#[from] OffsetError),
-    /// Something newer, or other, is enforced.
+    /// What the host is to remember.
     #[error(transparent)]
-    Revision(#[from] RevisionError),
+    State(#[from] StateError),
     /// The record of what is enforced.
     #[error(transparent)]
     About(#[from] AboutError),
@@ -67,7 +72,7 @@ impl ApplyError {
             ApplyError::Host(error) => error.help(),
             ApplyError::Btf(error) => error.help(),
             ApplyError::Offsets(error) => error.help(),
-            ApplyError::Revision(error) => error.help(),
+            ApplyError::State(error) => error.help(),
             ApplyError::About(error) => error.help(),
             ApplyError::Load(error) => error.help(),
             ApplyError::Directory(error) => error.help(),
@@ -96,12 +101,34 @@ pub struct Applied {
     pub impostors: Vec<Impostor>,
 }
 
+/// How a bundle came to be accepted, for the host to remember.
+pub struct Acceptance<'a> {
+    /// The bytes of the bundle.
+    pub bytes: &'a [u8],
+    /// By whose signatures.
+    pub trust: &'a Trust,
+    /// On a host with which labels.
+    pub labels: &'a [String],
+    /// When, in seconds since 1970-01-01 UTC.
+    pub now: u64,
+}
+
 /// Has the kernel enforce a bundle. `object` holds the programs.
-pub fn apply(object: &[u8], bundle: &VerifiedBundle<'_>, now: u64) -> Result<Applied, ApplyError> {
+pub fn apply(
+    object: &[u8],
+    admitted: &AdmittedBundle<'_, '_>,
+    acceptance: &Acceptance<'_>,
+    (state, remembered): (&State, &Remembered),
+) -> Result<Applied, ApplyError> {
     let host = host::check()?;
     let kernel = Kernel::of(&Btf::parse(&host.types)?)?;
     let pins = Pins::make()?;
-    let applied = apply_locked(object, bundle, now, (&kernel, &host.cgroups), &pins);
+    let programs = Prepared { object, kernel: &kernel, cgroups: &host.cgroups };
+    let remember = || {
+        state.keep_bundle(&admitted.bundle().manifest_digest(), acceptance.bytes)?;
+        state.write(&remembering(admitted, acceptance, remembered))
+    };
+    let applied = apply_locked(&programs, admitted, acceptance, remember, &pins);
     // After a success there is nothing to tidy, and after a failure its own reason matters more.
     if applied.is_err() {
         let _ = pins.tidy();
@@ -109,18 +136,23 @@ pub fn apply(object: &[u8], bundle: &VerifiedBundle<'_>, now: u64) -> Result<App
     applied
 }
 
+/// What the programs are made of, and attached to.
+struct Prepared<'a> {
+    object: &'a [u8],
+    kernel: &'a Kernel,
+    cgroups: &'a File,
+}
+
 fn apply_locked(
-    object: &[u8],
-    bundle: &VerifiedBundle<'_>,
-    now: u64,
-    (kernel, cgroups): (&Kernel, &File),
+    prepared: &Prepared<'_>,
+    admitted: &AdmittedBundle<'_, '_>,
+    acceptance: &Acceptance<'_>,
+    remember: impl FnOnce() -> Result<(), StateError>,
     pins: &Pins,
 ) -> Result<Applied, ApplyError> {
-    let about = About::of(bundle, now);
+    let bundle = admitted.bundle();
+    let about = About::of(bundle, acceptance.trust, acceptance.now);
     let newest = pins.generations()?.last().copied();
-    if let Some(number) = newest {
-        about.may_follow(&About::read(&pins.generation(number).join("about"))?)?;
-    }
     if bundle.manifest().lockdown {
         lockdown::check_own_file()?;
     }
@@ -130,7 +162,7 @@ fn apply_locked(
 
     let canary = Canary::random()?;
     let constants = Constants {
-        kernel,
+        kernel: prepared.kernel,
         canary: &canary,
         labels: &pins.labels(),
         sockets: &pins.sockets(),
@@ -138,7 +170,7 @@ fn apply_locked(
         pins_device: lockdown::device_of(pins)?,
     };
     let executables = bundle.executables()?;
-    let mut programs = load::load(object, bundle, &executables, &constants)?;
+    let mut programs = load::load(prepared.object, bundle, &executables, &constants)?;
     let impostors = directory::bind(&mut programs, &executables)?;
 
     // First what keeps labels, so that no task comes into being without one; then those that are missing;
@@ -147,7 +179,7 @@ fn apply_locked(
         programs.attach(hook)?;
     }
     programs.label_running()?;
-    programs.attach_deciding(cgroups)?;
+    programs.attach_deciding(prepared.cgroups)?;
     canary::try_out(&canary)?;
 
     let number = newest.unwrap_or(0) + 1;
@@ -159,10 +191,38 @@ fn apply_locked(
     } else {
         lockdown::leave_open(&programs)?;
     }
+    remember()?;
     pins.complete(number)?;
     pins.remove_older(number)?;
     drop(at_work);
     // While both were attached, the older one had the last word on what an exec makes of a label.
     programs.label_running().map_err(ApplyError::LateLabelling)?;
     Ok(Applied { about, impostors })
+}
+
+/// What the host remembers once a bundle is enforced.
+fn remembering(admitted: &AdmittedBundle<'_, '_>, acceptance: &Acceptance<'_>, remembered: &Remembered) -> Record {
+    let record = &remembered.record;
+    let new = admitted.seen();
+    let mut memory = remembered.memory();
+    memory.see(new.clone());
+    let manifest_digest = admitted.bundle().manifest_digest();
+    // What was accepted once stays as good as it was then.
+    let before = record.current.as_ref().filter(|current| current.manifest_digest == manifest_digest);
+    let current = before.cloned().unwrap_or_else(|| Current {
+        policy: new.policy.clone(),
+        revision: new.revision,
+        manifest_digest,
+        accepted_at: acceptance.now,
+        trust: acceptance.trust.to_set(),
+        labels: acceptance.labels.to_vec(),
+    });
+    let outlived = |recovered: &Recovered| recovered.policy == new.policy && new.revision >= recovered.from;
+    Record {
+        seen: memory.seen,
+        current: Some(current),
+        last_time: acceptance.now,
+        recovered: record.recovered.clone().filter(|recovered| !outlived(recovered)),
+        trust_sets: record.trust_sets.clone(),
+    }
 }

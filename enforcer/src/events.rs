@@ -15,10 +15,11 @@ use bfp_bundle::decide::Reason;
 use bfp_bundle::event::{Event, Kind};
 use bfp_bundle::label::Label;
 use bfp_bundle::record::NO_RULE;
+use bfp_bundle::verify::refusal::Utc;
 
 use crate::json::quote;
 use crate::pins::{Pins, PinsError};
-use crate::status::{REASONS, utc};
+use crate::status::REASONS;
 use crate::syscall;
 
 /// Why there are no events.
@@ -187,7 +188,7 @@ fn thread(event: &Event) -> String {
 
 /// As a line for people.
 pub fn to_text(event: &Event, booted: u64) -> String {
-    let mut line = utc(booted.saturating_add(event.since_boot) / 1_000_000_000);
+    let mut line = Utc(booted.saturating_add(event.since_boot) / 1_000_000_000).to_string();
     // Writing to a string cannot fail.
     if event.process != 0 {
         let _ = write!(line, "  {} (process {}, user {})", thread(event), event.process, event.user);
@@ -213,7 +214,7 @@ pub fn to_text(event: &Event, booted: u64) -> String {
 /// As a line of JSON. `version` rises when a field changes its meaning or goes.
 pub fn to_json(event: &Event, booted: u64) -> String {
     let mut line = String::from("{\"version\":1,\"time\":");
-    quote(&mut line, &utc(booted.saturating_add(event.since_boot) / 1_000_000_000));
+    quote(&mut line, &Utc(booted.saturating_add(event.since_boot) / 1_000_000_000).to_string());
     let _ = write!(line, ",\"since_boot_ns\":{},\"kind\":\"{}\"", event.since_boot, kind(event.kind).0);
     if event.process != 0 {
         let _ = write!(line, ",\"process\":{},\"user\":{},\"thread\":", event.process, event.user);

@@ -1,7 +1,9 @@
 //! The enforcer: a signed bundle enters, and the kernel enforces it.
 //!
 //! In reading order: what the host offers ([`host`]), the layout of its kernel ([`btf`], [`offsets`]),
-//! whom it trusts ([`trust`]), the kernel functions that the programs call ([`kfunc`]), the programs and
+//! what it reads from outside ([`input`]): whom it trusts ([`trust`]), what it is called ([`labels`]); what it
+//! remembers on disk ([`state`]) and altogether ([`memory`]), and whether a bundle may follow that
+//! ([`admission`]); the kernel functions that the programs call ([`kfunc`]), the programs and
 //! their tables ([`load`]), who the executables are ([`directory`]) and what they may contain ([`content`]),
 //! whether the kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]) and who may end it ([`lockdown`]), all of it in
 //! order ([`apply`]), and what it says ([`status`], [`events`], [`doctor`]).
@@ -18,7 +20,17 @@ pub mod btf;
 
 pub mod offsets;
 
+pub mod input;
+
 pub mod trust;
+
+pub mod labels;
+
+pub mod admission;
+
+pub mod state;
+
+pub mod memory;
 
 mod kfunc;
 

@@ -3,27 +3,28 @@
 //! 0: done. 1: a finding. 2: wrong usage or unreadable input. 3: the bundle is refused. 4: this host
 //! cannot enforce it.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+mod apply_command;
+mod session;
+mod trust_command;
+
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
-use bfp_bundle::identity::Part;
-use bfp_bundle::manifest::Need;
-use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Refusal, Trust, VerifiedBundle, verify};
-use bfp_enforcer::apply::{Applied, ApplyError, apply};
+use apply_command::{BootArguments, BundleArguments};
+use bfp_bundle::verify::Refusal;
+use bfp_enforcer::admission::AdmissionError;
+use bfp_enforcer::apply::ApplyError;
 use bfp_enforcer::doctor;
 use bfp_enforcer::events::{self, EventsError};
-use bfp_enforcer::lockdown;
-use bfp_enforcer::pins::{Pins, PinsError, ROOT};
+use bfp_enforcer::input::InputError;
+use bfp_enforcer::memory::EnforcedError;
+use bfp_enforcer::pins::PinsError;
+use bfp_enforcer::state::{STATE, StateError};
 use bfp_enforcer::status::{self, StatusError};
-use bfp_enforcer::trust::{self, TrustError};
-use clap::{Args, Parser, Subcommand, ValueEnum};
-
-/// What these programs enforce. A policy that needs more is refused, never weakened.
-const OFFERS: [Need; 4] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries];
+use bfp_enforcer::trust::TrustError;
+use clap::{Parser, Subcommand, ValueEnum};
+use trust_command::{RecoverArguments, RemoveArguments, TrustArguments};
 
 /// The programs for the kernel.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(env!("BFP_EBPF_OBJECT"));
@@ -32,6 +33,9 @@ static PROGRAMS: &[u8] = aya::include_bytes_aligned!(env!("BFP_EBPF_OBJECT"));
 #[derive(Parser)]
 #[command(name = "bfp-enforcer", version)]
 struct Arguments {
+    /// Where this host remembers what it has seen; only root may enter
+    #[arg(long, global = true, value_name = "FOLDER", default_value = STATE)]
+    state: PathBuf,
     #[command(subcommand)]
     command: Command,
 }
@@ -40,6 +44,8 @@ struct Arguments {
 enum Command {
     /// Verify a bundle and enforce it, in place of what is enforced now
     Apply(BundleArguments),
+    /// When the host comes up: apply the bundle that lies there, and the last good one where it is refused
+    Boot(BootArguments),
     /// Say what is enforced, and count its verdicts
     Status {
         /// For people or for programs
@@ -61,25 +67,16 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
-    /// Enforce nothing any more
-    Remove,
-    /// Verify a bundle, and do nothing else
+    /// Enforce nothing any more; a locked policy needs a token of its signers
+    Remove(RemoveArguments),
+    /// Take the lock off a policy, with a token of its signers; the policy stays enforced
+    Unlock(RemoveArguments),
+    /// Verify a bundle as `apply` would, and do nothing else
     Verify(BundleArguments),
-}
-
-#[derive(Args)]
-struct BundleArguments {
-    /// The bundle
-    bundle: PathBuf,
-    /// A public key in PEM, or a folder of *.pem
-    #[arg(long, value_name = "PATH", default_value = "/etc/bfp/trust")]
-    trust: PathBuf,
-    /// How many trusted keys must have signed
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    threshold: usize,
-    /// A label of this host, beside its name: a bundle can be for some hosts only
-    #[arg(long, value_name = "LABEL")]
-    audience: Vec<String>,
+    /// Let a signed trust set take the place of the keys that this host trusts
+    Trust(TrustArguments),
+    /// Take back the highest revision that this host has seen, with a token of the signers
+    Recover(RecoverArguments),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -93,8 +90,18 @@ enum Format {
 enum Failure {
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    #[error("`{path}` is refused: {refusal}")]
+    Refused { path: PathBuf, refusal: Refusal },
+    #[error("`{path}` is refused: {error}")]
+    NotAdmitted { path: PathBuf, error: AdmissionError },
+    #[error("the trusted keys cannot be used: {0}")]
+    Demanding(Refusal),
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    State(#[from] StateError),
+    #[error(transparent)]
+    Enforced(#[from] EnforcedError),
+    #[error(transparent)]
+    Input(#[from] InputError),
     #[error(transparent)]
     Status(#[from] StatusError),
     #[error(transparent)]
@@ -103,12 +110,19 @@ enum Failure {
     Pins(#[from] PinsError),
     #[error(transparent)]
     Trust(#[from] TrustError),
-    #[error("the bundle `{path}` cannot be read: {error}")]
-    Unreadable { path: PathBuf, error: io::Error },
-    #[error("the bundle `{0}` is not a regular file")]
-    NotAFile(PathBuf),
-    #[error("the policy is locked: removing it needs a release token")]
-    Locked,
+    #[error("{failure}\nbfp-enforcer: the last good bundle is enforced instead: {done}")]
+    LastGood { failure: Box<Failure>, done: String },
+    #[error("policy `{policy}` revision {revision} is locked")]
+    Locked { policy: String, revision: u64 },
+    #[error(
+        "the token releases `{policy}` up to revision {revision}, and revision {enforced_revision} of `{enforced}` is \
+         enforced"
+    )]
+    OtherRelease { policy: String, revision: u64, enforced: String, enforced_revision: u64 },
+    #[error("this is not a {wanted} token")]
+    OtherAct { wanted: &'static str },
+    #[error("the token takes back revision {from} of `{policy}`, and the highest that this host has seen is {highest}")]
+    NotFrom { policy: String, from: u64, highest: u64 },
     #[error("this host's clock is before 1970")]
     Clock,
     #[error("the answer cannot be written: {0}")]
@@ -118,26 +132,63 @@ enum Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
-            Failure::Refused(_) | Failure::Locked | Failure::Apply(ApplyError::Revision(_)) => 3,
-            Failure::Events(EventsError::NothingEnforced) => 1,
-            Failure::Apply(_) | Failure::Pins(_) | Failure::Status(_) | Failure::Events(_) => 4,
-            _ => 2,
+            Failure::LastGood { .. } | Failure::Events(EventsError::NothingEnforced) => 1,
+            Failure::Refused { .. }
+            | Failure::NotAdmitted { .. }
+            | Failure::Demanding(_)
+            | Failure::Locked { .. }
+            | Failure::OtherRelease { .. }
+            | Failure::OtherAct { .. }
+            | Failure::NotFrom { .. }
+            | Failure::State(StateError::Damaged(_) | StateError::Input(_))
+            | Failure::Input(InputError::Oversize { .. } | InputError::Writable { .. })
+            | Failure::Trust(
+                TrustError::Unusable { .. }
+                | TrustError::BrokenChain(_)
+                | TrustError::Input(InputError::Writable { .. }),
+            ) => 3,
+            Failure::Apply(_)
+            | Failure::Pins(_)
+            | Failure::Status(_)
+            | Failure::Events(_)
+            | Failure::Enforced(_)
+            | Failure::State(_) => 4,
+            Failure::Input(_) | Failure::Trust(_) | Failure::Clock | Failure::Output(_) => 2,
         }
     }
 
     fn help(&self) -> &'static str {
         match self {
             Failure::Apply(error) => error.help(),
-            Failure::Refused(error) => error.help(),
+            Failure::Refused { refusal, .. } | Failure::Demanding(refusal) => refusal.help(),
+            Failure::NotAdmitted { error, .. } => error.help(),
+            Failure::State(error) => error.help(),
+            Failure::Enforced(error) => error.help(),
+            Failure::Input(error) => error.help(),
             Failure::Status(error) => error.help(),
             Failure::Events(error) => error.help(),
             Failure::Pins(error) => error.help(),
             Failure::Trust(error) => error.help(),
-            Failure::Unreadable { .. } | Failure::NotAFile(_) => "name the file that `bfpc build` wrote",
-            Failure::Locked => "have those sign a release token whose keys the policy was applied with",
+            Failure::LastGood { failure, .. } => failure.help(),
+            Failure::Locked { .. } => "name a release token of the signers with `--token` (docs/lockdown.md)",
+            Failure::OtherRelease { .. } => "have the signers release what is enforced on this host",
+            Failure::OtherAct { .. } => "name the token that was made for this command: `bfpc inspect` shows it",
+            Failure::NotFrom { .. } => "have the signers sign a token for what this host has seen",
             Failure::Clock => "set the clock: bundles are valid for a time",
             Failure::Output(_) => "check where standard output goes",
         }
+    }
+
+    /// A document at `path` that is not believed.
+    fn refused(path: &Path) -> impl FnOnce(Refusal) -> Failure {
+        let path = path.to_owned();
+        move |refusal| Failure::Refused { path, refusal }
+    }
+
+    /// A bundle at `path` that may not follow.
+    fn not_admitted(path: &Path) -> impl FnOnce(AdmissionError) -> Failure {
+        let path = path.to_owned();
+        move |error| Failure::NotAdmitted { path, error }
     }
 
     fn log(&self) -> Option<&str> {
@@ -149,13 +200,18 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Command::Apply(arguments) => apply_bundle(&arguments),
+    let Arguments { state, command } = Arguments::parse();
+    let done = match command {
+        Command::Apply(arguments) => apply_command::apply_bundle(&arguments, &state),
+        Command::Boot(arguments) => apply_command::boot(&arguments, &state),
         Command::Status { format } => show_status(format),
         Command::Events { follow, format } => show_events(follow, format),
         Command::Doctor { format } => return examine(format),
-        Command::Remove => remove(),
-        Command::Verify(arguments) => verify_bundle(&arguments),
+        Command::Remove(arguments) => trust_command::remove(&arguments, &state),
+        Command::Unlock(arguments) => trust_command::unlock(&arguments, &state),
+        Command::Verify(arguments) => apply_command::verify_bundle(&arguments, &state),
+        Command::Trust(arguments) => trust_command::adopt(&arguments, &state),
+        Command::Recover(arguments) => trust_command::recover(&arguments, &state),
     };
     match done.and_then(|text| io::stdout().write_all(text.as_bytes()).map_err(Failure::Output)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -170,26 +226,6 @@ fn main() -> ExitCode {
     }
 }
 
-fn apply_bundle(arguments: &BundleArguments) -> Result<String, Failure> {
-    with_bundle(arguments, |bundle, now| {
-        let Applied { about, impostors } = apply(PROGRAMS, bundle, now)?;
-        for impostor in impostors {
-            let path = &impostor.path;
-            let loss = match impostor.part {
-                Part::Program => "it holds no grants".to_owned(),
-                Part::Mapped => format!("`{}` cannot load it", impostor.program),
-            };
-            // Where standard error is closed, the policy is enforced all the same.
-            let _ = writeln!(
-                io::stderr(),
-                "bfp-enforcer: warning: the content of `{path}` is none that the policy pins: {loss}\n  \
-                 help: install the build that the policy names and enable fs-verity on it (`fsverity enable {path}`)"
-            );
-        }
-        Ok(format!("policy `{}` revision {} is enforced\n", about.policy, about.revision))
-    })
-}
-
 fn show_events(follow: bool, format: Format) -> Result<String, Failure> {
     let line = match format {
         Format::Human => events::to_text,
@@ -202,22 +238,8 @@ fn show_events(follow: bool, format: Format) -> Result<String, Failure> {
     }
 }
 
-fn verify_bundle(arguments: &BundleArguments) -> Result<String, Failure> {
-    with_bundle(arguments, |bundle, _| {
-        let manifest = bundle.manifest();
-        let signers: Vec<String> = bundle.signers().iter().map(ToString::to_string).collect();
-        Ok(format!(
-            "policy `{}` revision {} is signed by {}\nmanifest sha256:{}\n",
-            manifest.policy,
-            manifest.revision,
-            signers.join(", "),
-            status::hex(&bundle.manifest_digest())
-        ))
-    })
-}
-
 fn show_status(format: Format) -> Result<String, Failure> {
-    let status = status::read(now()?)?;
+    let status = status::read(session::clock()?)?;
     Ok(match format {
         Format::Human => status::to_text(status.as_ref()),
         Format::Json => status::to_json(status.as_ref()),
@@ -236,63 +258,4 @@ fn examine(format: Format) -> ExitCode {
         (true, false) => 4,
         (false, _) => 2,
     })
-}
-
-fn remove() -> Result<String, Failure> {
-    let Some(pins) = Pins::find()? else {
-        return Ok("nothing is enforced, so nothing was removed\n".to_owned());
-    };
-    if !lockdown::locked(&pins)?.is_empty() {
-        return Err(Failure::Locked);
-    }
-    // What was enforced is said where it can be read; it goes either way.
-    let name = pins
-        .generations()?
-        .last()
-        .and_then(|number| bfp_enforcer::about::About::read(&pins.generation(*number).join("about")).ok());
-    pins.remove_all()?;
-    Ok(match name {
-        Some(about) => format!("removed policy `{}` revision {} and all labels\n", about.policy, about.revision),
-        None => format!("removed `{ROOT}`\n"),
-    })
-}
-
-fn with_bundle(
-    arguments: &BundleArguments,
-    then: impl FnOnce(&VerifiedBundle<'_>, u64) -> Result<String, Failure>,
-) -> Result<String, Failure> {
-    let trust = Trust::first(trust::read(&arguments.trust)?, arguments.threshold)?;
-    let mut audience = arguments.audience.clone();
-    if let Ok(name) = std::fs::read_to_string("/proc/sys/kernel/hostname") {
-        audience.push(name.trim().to_owned());
-    }
-    let now = now()?;
-    let bytes = read_bundle(&arguments.bundle)?;
-    then(&verify(&bytes, &trust, &Host { now, labels: audience, offers: OFFERS.to_vec() })?, now)
-}
-
-fn read_bundle(path: &Path) -> Result<Vec<u8>, Failure> {
-    let unreadable = |error| Failure::Unreadable { path: path.to_owned(), error };
-    // A pipe would block the opening otherwise.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
-    let about = file.metadata().map_err(unreadable)?;
-    if !about.is_file() {
-        return Err(Failure::NotAFile(path.to_owned()));
-    }
-    let oversize = |found| Refusal::Oversize { what: "file", found, limit: MAX_BUNDLE_BYTES };
-    if about.len() > MAX_BUNDLE_BYTES {
-        return Err(oversize(about.len()).into());
-    }
-    // It can still grow while it is read.
-    let mut bytes = Vec::new();
-    file.take(MAX_BUNDLE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_BUNDLE_BYTES {
-        return Err(oversize(bytes.len() as u64).into());
-    }
-    Ok(bytes)
-}
-
-fn now() -> Result<u64, Failure> {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map(|since| since.as_secs()).map_err(|_| Failure::Clock)
 }

@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 
+use bfp_bundle::verify::TrustSet;
+use bfp_bundle::verify::refusal::Utc;
+
 use crate::about::{About, AboutError};
 use crate::json::quote;
 use crate::lockdown;
@@ -84,18 +87,20 @@ pub fn to_text(status: Option<&Status>) -> String {
         return "nothing is enforced\n".to_owned();
     };
     let mut text = String::new();
+    let lockdown = if *is_locked { "yes: nobody takes it apart without a release token" } else { "no" };
     let expiry = match about.expires {
         None => "never".to_owned(),
-        Some(expires) if about.has_expired(*now) => format!("{}: it has expired, and stays enforced", utc(expires)),
-        Some(expires) => utc(expires),
+        Some(expires) if about.has_expired(*now) => format!("{}: it has expired, and stays enforced", Utc(expires)),
+        Some(expires) => Utc(expires).to_string(),
     };
     for (name, value) in [
         ("policy", about.policy.clone()),
         ("revision", about.revision.to_string()),
         ("manifest", format!("sha256:{}", hex(&about.manifest_digest))),
-        ("applied", utc(about.applied_at)),
+        ("applied", Utc(about.applied_at).to_string()),
         ("expires", expiry),
-        ("lockdown", if *is_locked { "yes" } else { "no" }.to_owned()),
+        ("lockdown", lockdown.to_owned()),
+        ("trust", trusted(about)),
     ] {
         let _ = writeln!(text, "{name:<10}{value}");
     }
@@ -104,6 +109,13 @@ pub fn to_text(status: Option<&Status>) -> String {
         let _ = writeln!(text, "  {name:<13}{count:>12}  {meaning}");
     }
     text
+}
+
+/// Whom the host trusted when the policy was applied.
+fn trusted(about: &About) -> String {
+    let TrustSet { version, threshold, keys, .. } = &about.trust;
+    let origin = if *version == 0 { "the administrator's keys".to_owned() } else { format!("trust set {version}") };
+    format!("{threshold} of {} signatures by {origin}", keys.len())
 }
 
 /// As one line of JSON. `version` rises when a field changes its meaning or goes.
@@ -116,11 +128,14 @@ pub fn to_json(status: Option<&Status>) -> String {
     let expires = about.expires.map_or("null".to_owned(), |time| time.to_string());
     let _ = write!(
         text,
-        ",\"revision\":{},\"manifest_sha256\":\"{}\",\"applied_at\":{},\"expires\":{expires},\"expired\":{},\"lockdown\":{is_locked},\"verdicts\":{{",
+        ",\"revision\":{},\"manifest_sha256\":\"{}\",\"applied_at\":{},\"expires\":{expires},\"expired\":{},\"lockdown\":{is_locked},\"trust\":{{\"version\":{},\"threshold\":{},\"keys\":{}}},\"verdicts\":{{",
         about.revision,
         hex(&about.manifest_digest),
         about.applied_at,
-        about.has_expired(*now)
+        about.has_expired(*now),
+        about.trust.version,
+        about.trust.threshold,
+        about.trust.keys.len()
     );
     for (index, ((name, _), count)) in REASONS.iter().zip(verdicts).enumerate() {
         let comma = if index == 0 { "" } else { "," };
@@ -138,49 +153,14 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A time in seconds since 1970-01-01, as RFC 3339 writes it.
-pub(crate) fn utc(seconds: u64) -> String {
-    let (mut days, rest) = (seconds / 86_400, seconds % 86_400);
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    // The Gregorian calendar repeats after 146 097 days.
-    let mut year = 1970 + 400 * (days / 146_097);
-    days %= 146_097;
-    while days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let mut month = 1;
-    for length in [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    format!("{year:04}-{month:02}-{:02}T{:02}:{:02}:{:02}Z", days + 1, rest / 3600, rest / 60 % 60, rest % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::about::tests::about;
 
     fn status(expires: Option<u64>) -> Status {
-        let about =
-            About { policy: "we\"b".to_owned(), revision: 3, manifest_digest: [0xab; 32], applied_at: 0, expires };
+        let about = About { manifest_digest: [0xab; 32], applied_at: 0, expires, ..about("we\"b", 3) };
         Status { about, is_locked: expires.is_some(), verdicts: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], now: 1000 }
-    }
-
-    #[test]
-    fn times_are_written_as_dates() {
-        for (seconds, expected) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_798_761_599, "2026-12-31T23:59:59Z"),
-            (13_569_465_600, "2400-01-01T00:00:00Z"),
-        ] {
-            assert_eq!(utc(seconds), expected);
-        }
     }
 
     #[test]

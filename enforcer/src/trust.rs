@@ -1,21 +1,38 @@
-//! Whom the host trusts: a public key, or a folder of them.
+//! Whom the host trusts: the keys that its administrator put there, and the trust sets that followed.
+//!
+//! Nothing of it is remembered as true. Each trust set that the host adopted is kept as the signed document that
+//! it is, and verified again from the first keys on whenever somebody's signature is asked for.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bfp_bundle::key::{KeyError, PublicKey};
+use bfp_bundle::verify::{Refusal, Trust, verify_trust_set};
+
+use crate::input::{self, InputError};
+
+/// Where the administrator puts the keys.
+pub const TRUST: &str = "/etc/bfp/trust";
+
+/// The file beside them that says how many must have signed. Without it: one.
+const THRESHOLD: &str = "threshold";
+
+const MAX_KEY_BYTES: u64 = 16 << 10;
 
 /// Why the trusted keys cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// A file or folder cannot be read.
-    #[error("`{path}` cannot be read: {error}")]
+    #[error("the trusted keys at `{path}` cannot be read: {error}")]
     Unreadable {
         /// Which.
         path: PathBuf,
         /// Why.
         error: io::Error,
     },
+    /// A file of it.
+    #[error(transparent)]
+    Input(#[from] InputError),
     /// A file holds no public key.
     #[error("`{path}` holds no public key: {error}")]
     NoKey {
@@ -27,25 +44,52 @@ pub enum TrustError {
     /// The folder is empty.
     #[error("`{0}` holds no file that ends in `.pem`")]
     Empty(PathBuf),
+    /// The threshold is no number.
+    #[error("`{0}` does not hold a number")]
+    NoNumber(PathBuf),
+    /// The keys do not make a trust set.
+    #[error("the trusted keys at `{path}` cannot be used: {refusal}")]
+    Unusable {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Keys were named on a host that has adopted a trust set.
+    #[error("this host trusts version {0} of a trust set, and no keys that are named besides")]
+    Adopted(u64),
+    /// A kept trust set does not follow what the host began with.
+    #[error("the adopted trust set of this host does not follow from the keys that it began with: {0}")]
+    BrokenChain(Refusal),
 }
 
 impl TrustError {
     /// What the person who reads the message can do.
     pub fn help(&self) -> &'static str {
         match self {
-            TrustError::Unreadable { .. } => "name a public key, or a folder of them, with `--trust`",
+            TrustError::Unreadable { .. } => "put public keys at /etc/bfp/trust, or name one with `--trust`",
+            TrustError::Input(error) => error.help(),
             TrustError::NoKey { .. } => "put public keys there, as `openssl pkey -pubout` writes them",
             TrustError::Empty(_) => "put at least one public key there",
+            TrustError::NoNumber(_) => "write how many keys must have signed, such as 2",
+            TrustError::Unusable { .. } => "put at least as many different keys there as must have signed",
+            TrustError::Adopted(_) => "leave `--trust` out; keys change by `bfp-enforcer trust`",
+            TrustError::BrokenChain(_) => {
+                "put the keys back that this host began with, or see docs/operations.md on starting anew"
+            }
         }
     }
 }
 
-/// Reads one key, or every `*.pem` of a folder.
-pub fn read(path: &Path) -> Result<Vec<PublicKey>, TrustError> {
+/// Reads one key, or a folder: every `*.pem`, and the threshold.
+pub fn read(path: &Path) -> Result<Trust, TrustError> {
     let unreadable = |error| TrustError::Unreadable { path: path.to_owned(), error };
-    if !std::fs::metadata(path).map_err(unreadable)?.is_dir() {
-        return Ok(vec![read_key(path)?]);
+    let unusable = |refusal| TrustError::Unusable { path: path.to_owned(), refusal };
+    let about = std::fs::metadata(path).map_err(unreadable)?;
+    if !about.is_dir() {
+        return Trust::first(vec![read_key(path)?], 1).map_err(unusable);
     }
+    input::check_owner(path, &about)?;
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let found = entry.map_err(unreadable)?.path();
@@ -57,31 +101,76 @@ pub fn read(path: &Path) -> Result<Vec<PublicKey>, TrustError> {
         return Err(TrustError::Empty(path.to_owned()));
     }
     paths.sort();
-    paths.iter().map(|path| read_key(path)).collect()
+    let keys = paths.iter().map(|path| read_key(path)).collect::<Result<_, _>>()?;
+    Trust::first(keys, read_threshold(&path.join(THRESHOLD))?).map_err(unusable)
 }
 
 fn read_key(path: &Path) -> Result<PublicKey, TrustError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| TrustError::Unreadable { path: path.to_owned(), error })?;
+    let text = String::from_utf8_lossy(&input::read_own(path, MAX_KEY_BYTES)?).into_owned();
     PublicKey::from_pem(&text).map_err(|error| TrustError::NoKey { path: path.to_owned(), error })
+}
+
+fn read_threshold(path: &Path) -> Result<usize, TrustError> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(1),
+        _ => {
+            let text = input::read_own(path, MAX_KEY_BYTES)?;
+            let number = String::from_utf8_lossy(&text).trim().parse();
+            number.map_err(|_| TrustError::NoNumber(path.to_owned()))
+        }
+    }
+}
+
+/// A trust set that the host adopted: its version, and its document.
+pub type AdoptedSet = (u64, Vec<u8>);
+
+/// What follows from a trust when the documents of later sets are verified in their order. The versions only
+/// tell which of them come before: the kernel may know a later set than the administrator's files do.
+pub fn follow(first: Trust, adopted: &[AdoptedSet]) -> Result<Trust, TrustError> {
+    let known = first.version();
+    let later = adopted.iter().filter(|(version, _)| *version > known);
+    later
+        .map(|(_, document)| document)
+        .try_fold(first, |trust, document| verify_trust_set(document, &trust).map_err(TrustError::BrokenChain))
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
+    use bfp_bundle::seal::seal_trust_set;
     use bfp_bundle::secret_key::SecretKey;
+    use bfp_bundle::verify::TrustSet;
+
+    fn key(seed: u8) -> SecretKey {
+        SecretKey::from_seed(&[seed; 32])
+    }
+
+    fn folder_of(seeds: &[u8]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for seed in seeds {
+            std::fs::write(folder.path().join(format!("{seed}.pem")), key(*seed).public().to_pem().unwrap()).unwrap();
+        }
+        folder
+    }
 
     #[test]
     fn a_folder_gives_every_key_in_it() {
-        let folder = tempfile::tempdir().unwrap();
-        for seed in [1, 2] {
-            let key = SecretKey::from_seed(&[seed; 32]).public().to_pem().unwrap();
-            std::fs::write(folder.path().join(format!("{seed}.pem")), key).unwrap();
-        }
+        let folder = folder_of(&[1, 2]);
         std::fs::write(folder.path().join("readme"), "no key").unwrap();
-        assert_eq!(read(folder.path()).unwrap().len(), 2);
-        assert_eq!(read(&folder.path().join("1.pem")).unwrap().len(), 1);
+        let trust = read(folder.path()).unwrap();
+        assert_eq!((trust.keys().len(), trust.threshold(), trust.version()), (2, 1, 0));
+        assert_eq!(read(&folder.path().join("1.pem")).unwrap().keys().len(), 1);
+    }
+
+    #[test]
+    fn the_folder_says_how_many_must_have_signed() {
+        let folder = folder_of(&[1, 2]);
+        for (text, expected) in [("2\n", Some(2)), ("1", Some(1)), ("3", None), ("0", None), ("two", None), ("", None)]
+        {
+            std::fs::write(folder.path().join(THRESHOLD), text).unwrap();
+            assert_eq!(read(folder.path()).ok().map(|trust| trust.threshold()), expected, "{text}");
+        }
     }
 
     #[test]
@@ -95,5 +184,39 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.pem"), "nothing").unwrap();
         assert!(read(folder.path()).unwrap_err().to_string().contains("a.pem"));
+    }
+
+    #[test]
+    fn a_folder_or_a_key_that_others_may_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = folder_of(&[1]);
+        let chmod = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        chmod(folder.path(), 0o777);
+        assert!(read(folder.path()).unwrap_err().to_string().contains("everybody may write to it"));
+        chmod(folder.path(), 0o755);
+        chmod(&folder.path().join("1.pem"), 0o664);
+        assert!(read(folder.path()).unwrap_err().to_string().contains("its group may write to it"));
+    }
+
+    fn set(version: u64, seeds: &[u8], signers: &[u8]) -> AdoptedSet {
+        let keys = seeds.iter().map(|seed| key(*seed).public().to_bytes()).collect();
+        let signers: Vec<SecretKey> = signers.iter().map(|seed| key(*seed)).collect();
+        let set = TrustSet { version, threshold: 1, keys, revoked: vec![] };
+        (version, seal_trust_set(&set, &signers).unwrap())
+    }
+
+    #[test]
+    fn sets_follow_each_other_from_the_first_keys_on() {
+        let first = Trust::first(vec![key(1).public()], 1).unwrap();
+        let documents = [set(1, &[2], &[1, 2]), set(2, &[3], &[2, 3])];
+        let trust = follow(first.clone(), &documents).unwrap();
+        assert_eq!((trust.version(), trust.keys()), (2, &[key(3).public()][..]));
+
+        // From a set in the middle, which the kernel may know, it is the same.
+        let second = follow(first.clone(), documents.get(..1).unwrap()).unwrap();
+        assert_eq!(follow(second, &documents).unwrap(), trust);
+
+        let forged = [set(1, &[2], &[2])];
+        assert!(matches!(follow(first, &forged), Err(TrustError::BrokenChain(_))));
     }
 }

@@ -22,6 +22,9 @@ struct Arguments {
     /// The attack catalogue; none is tried where the folder does not exist
     #[arg(long, value_name = "DIR", default_value = "fixtures/attacks")]
     attacks: PathBuf,
+    /// The attacks on updates
+    #[arg(long, value_name = "DIR", default_value = "fixtures/updates")]
+    updates_folder: PathBuf,
     /// The fixtures: a folder for each policy
     #[arg(long, value_name = "DIR", default_value = "fixtures/accept")]
     fixtures: PathBuf,
@@ -31,6 +34,9 @@ struct Arguments {
     /// Run only what holds under a kernel that is booted without BPF among its security modules
     #[arg(long, conflicts_with = "only")]
     without_bpf: bool,
+    /// Run only the attacks on updates, and print them as a table
+    #[arg(long, conflicts_with_all = ["only", "without_bpf"])]
+    updates: bool,
     /// Print what passed too
     #[arg(long)]
     verbose: bool,
@@ -65,7 +71,8 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
             let outcome = outcome.map_err(|_panic| format!("the thread for {series} died"))??;
             // What passed is told by its number.
             let text = outcome.text();
-            let told = text.lines().filter(|line| arguments.verbose || !line.starts_with("ok "));
+            let is_told = |line: &&str| arguments.verbose || arguments.updates || !line.starts_with("ok ");
+            let told = text.lines().filter(is_told);
             say(&format!("== kernel {series}"));
             told.for_each(say);
             all_passed &= outcome.status == 0;
@@ -100,7 +107,7 @@ const AT_ONCE: usize = 2;
 fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, String> {
     let kernel = Kernel::find(series).map_err(|error| error.to_string())?;
     let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(1800)).tree(root, "/");
-    for name in ["bfp-enforcer", "probe", "probe-dynamic", "attacker", "attacker-dynamic", "suite"] {
+    for name in ["bfpc", "bfp-enforcer", "probe", "probe-dynamic", "attacker", "attacker-dynamic", "suite"] {
         guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
     }
     for module in MODULES {
@@ -121,6 +128,9 @@ fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, Str
     let run_lacking = || lacking.run("suite --without-bpf").map_err(failed);
     if arguments.without_bpf {
         return run_lacking();
+    }
+    if arguments.updates {
+        return guest.run("suite --updates").map_err(failed);
     }
     let mut outcome = guest.run(&format!("suite{filter}")).map_err(failed)?;
     if arguments.only.is_none() {
@@ -149,6 +159,7 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
     attacks(&arguments.attacks, root, &bfpc, &key)?;
     pinned(&arguments.programs, root, &bfpc, &key)?;
     locked(root, &bfpc, &key)?;
+    updates(&arguments.updates_folder, root)?;
     for folder in folders {
         let name = folder.file_name().unwrap_or_default();
         let target = root.join("bundles").join(name);
@@ -242,6 +253,17 @@ fn attacks(from: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), Stri
     let policy = from.join("policy.bfp");
     for (name, revision, is_locked) in [("policy", 1, false), ("locked", 2, true), ("open", 3, false)] {
         build(bfpc, &policy, &target.join(format!("{name}.bfpb")), key, revision, is_locked)?;
+    }
+    Ok(())
+}
+
+/// Lays out /updates for the guest.
+fn updates(from: &Path, root: &Path) -> Result<(), String> {
+    let target = root.join("updates");
+    fs::create_dir_all(&target).map_err(|error| error.to_string())?;
+    for file in fs::read_dir(from).map_err(|error| format!("{}: {error}", from.display()))?.flatten() {
+        let path = file.path();
+        fs::copy(&path, target.join(file.file_name())).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 pub(crate) const ENFORCER: &str = "/bin/bfp-enforcer";
-pub(crate) const TRUST: &str = "/trust";
+const TRUST: &str = "/trust";
 /// Everything the enforcer pins lives below this directory.
 pub(crate) const PINS: &str = "/sys/fs/bpf/bfp";
 /// The exit status for a bundle that did not verify.
@@ -33,8 +33,16 @@ impl Ended {
     }
 }
 
+/// What follows `bfp-enforcer` to apply a bundle. Each bundle has a state of its own: those of the fixtures have
+/// nothing to do with each other, and some of them are revision 1 of policies that bear the same name.
+pub(crate) fn applying(bundle: &Path) -> [String; 6] {
+    let bundle = bundle.to_string_lossy().into_owned();
+    let state = format!("/tmp/state/{}", bundle.replace('/', "-"));
+    ["apply".to_owned(), bundle, "--trust".to_owned(), TRUST.to_owned(), "--state".to_owned(), state]
+}
+
 pub(crate) fn try_apply(bundle: &Path) -> Result<Ended, String> {
-    run(&["apply", &bundle.to_string_lossy(), "--trust", TRUST])
+    end(Command::new(ENFORCER).args(applying(bundle)))
 }
 
 pub(crate) fn apply(bundle: &Path) -> Result<(), String> {

@@ -11,6 +11,7 @@
 //! suite --only PATTERN   # what has PATTERN in its name
 //! suite --list           # the names
 //! suite --demo           # the table of the demo
+//! suite --updates        # the table of attacks on updates
 //! suite --without-bpf    # what holds under a kernel that is booted without BPF among its security modules
 //! suite --ordinary [--only PATTERN]   # ordinary things on a whole Debian system
 //! suite --soak SECONDS   # mixed traffic for a time, there too
@@ -31,6 +32,7 @@ mod scenarios;
 mod sniffer;
 mod soak;
 mod tables;
+mod updates;
 mod verdicts;
 
 use std::path::Path;
@@ -49,12 +51,13 @@ fn main() -> ExitCode {
         ["--list"] => return list(),
         ["--demo"] => return demonstrate(),
         ["--without-bpf"] => return run_without_bpf(),
+        ["--updates"] => return show_updates(),
         ["--ordinary"] => return ordinary_things(None),
         ["--ordinary", "--only", pattern] => return ordinary_things(Some((*pattern).to_owned())),
         ["--soak", seconds] if seconds.parse::<u64>().is_ok() => return soak::run(seconds.parse().unwrap_or_default()),
         _ => {
             eprintln!(
-                "usage: suite [--only PATTERN | --list | --demo | --without-bpf | --ordinary [--only PATTERN] | --soak SECONDS]"
+                "usage: suite [--only PATTERN | --list | --demo | --updates | --without-bpf | --ordinary [--only PATTERN] | --soak SECONDS]"
             );
             return ExitCode::from(2);
         }
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
     }
     scenarios::run(Path::new(BUNDLES), &mut report);
     attacks::run(&mut report);
+    updates::run(&mut report);
     report.close()
 }
 
@@ -107,13 +111,33 @@ fn demonstrate() -> ExitCode {
     }
 }
 
+fn show_updates() -> ExitCode {
+    match updates::print_table() {
+        Ok(true) => {
+            println!("\nall refused, and what is meant to work worked");
+            ExitCode::SUCCESS
+        }
+        Ok(false) => {
+            println!("\nat least one row differs");
+            ExitCode::FAILURE
+        }
+        Err(complaint) => {
+            eprintln!("suite: {complaint}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn list() -> ExitCode {
     let bundles = tables::bundles(Path::new(BUNDLES));
     for bundle in bundles.iter().flatten() {
         println!("{}", tables::name(bundle));
     }
     scenarios::names().for_each(|name| println!("{name}"));
-    let attacks = attacks::names();
+    let attacks = attacks::names().and_then(|mut names| {
+        names.extend(updates::names()?);
+        Ok(names)
+    });
     attacks.iter().flatten().for_each(|name| println!("{name}"));
     match bundles.and(attacks) {
         Ok(_) => ExitCode::SUCCESS,

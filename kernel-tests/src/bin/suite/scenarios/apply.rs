@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::Scenario;
 use super::host::{Host, KMS_V4, SIGNER, THIEF, to};
-use crate::enforcer::{self, ENFORCER, TRUST, VERIFICATION_REFUSED};
+use crate::enforcer::{self, ENFORCER, VERIFICATION_REFUSED};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     ("apply opens no socket but Unix ones", apply_opens_unix_sockets_only),
@@ -21,9 +21,8 @@ const TRACE: &str = "/tmp/sockets.trace";
 fn apply_opens_unix_sockets_only(host: &Host) -> Result<(), String> {
     host.unenforced()?;
     let traced = Command::new("strace")
-        .args(["-f", "-e", "trace=socket,socketpair", "-o", TRACE, ENFORCER, "apply"])
-        .arg(&host.bundle)
-        .args(["--trust", TRUST])
+        .args(["-f", "-e", "trace=socket,socketpair", "-o", TRACE, ENFORCER])
+        .args(enforcer::applying(&host.bundle))
         .output()
         .map_err(|error| format!("strace: {error}"))?;
     let removed = enforcer::remove();

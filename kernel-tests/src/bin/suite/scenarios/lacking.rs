@@ -2,7 +2,7 @@
 //! missing and what to do, with exit status 4, and leaves in the kernel what it found there.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -43,7 +43,7 @@ const PINNED: &str = "/pinned/policy.bfpb";
 
 /// Runs `apply` in mounts of its own that a line of a shell prepares.
 fn apply_where(bundle: &Path, line: &str) -> Result<Ended, String> {
-    let apply = format!("{} apply {} --trust {}", enforcer::ENFORCER, bundle.display(), enforcer::TRUST);
+    let apply = format!("{} {}", enforcer::ENFORCER, enforcer::applying(bundle).join(" "));
     let mut command = Command::new("busybox");
     command.args(["unshare", "-m", "sh", "-ec", &format!("{line}\nexec {apply}")]);
     enforcer::end(&mut command)
@@ -124,7 +124,14 @@ fn without_privileges(host: &Host) -> Result<(), String> {
     host.unenforced()?;
     let before = Objects::read()?;
     let mut command = Command::new(enforcer::ENFORCER);
-    command.arg("apply").arg(&host.bundle).args(["--trust", enforcer::TRUST]);
+    let mut arguments = enforcer::applying(&host.bundle);
+    // Where it may keep a state.
+    if let Some(state) = arguments.last_mut() {
+        state.push_str("-of-somebody");
+    }
+    fs::create_dir_all("/tmp/state").map_err(|error| error.to_string())?;
+    fs::set_permissions("/tmp/state", fs::Permissions::from_mode(0o1777)).map_err(|error| error.to_string())?;
+    command.args(arguments);
     std::os::unix::process::CommandExt::uid(&mut command, 1000);
     says(&enforcer::end(&mut command)?, "may not load programs into the kernel", "run it as root")?;
     before.are_all()

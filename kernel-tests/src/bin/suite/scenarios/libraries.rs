@@ -137,7 +137,8 @@ fn missing_library(host: &Host) -> Result<(), String> {
     install()?;
     // The enforcer needs it too, and its loader looks there as well.
     let elsewhere = "/usr/lib/libgcc_s.so.1";
-    let moved = fs::copy(LIBGCC, elsewhere).and_then(|_| fs::remove_file(LIBGCC));
+    let made = fs::create_dir_all("/usr/lib");
+    let moved = made.and_then(|()| fs::copy(LIBGCC, elsewhere)).and_then(|_| fs::remove_file(LIBGCC));
     moved.map_err(|error| format!("{LIBGCC}: {error}"))?;
     let ended = enforcer::try_apply(Path::new(BUNDLE));
     let moved = fs::copy(elsewhere, LIBGCC).and_then(|_| fs::remove_file(elsewhere));

@@ -1,0 +1,168 @@
+//! `apply`, `boot` and `verify`: a bundle's way into force.
+
+use std::path::{Path, PathBuf};
+
+use bfp_bundle::identity::Part;
+use bfp_bundle::verify::refusal::Utc;
+use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Trust, verify};
+use bfp_enforcer::admission::{AdmittedBundle, Contact, Expectation, OtherPolicy, admit};
+use bfp_enforcer::apply::{Acceptance, Applied, apply};
+use bfp_enforcer::content::Impostor;
+use bfp_enforcer::input;
+use bfp_enforcer::state::{Current, State, StateError};
+use bfp_enforcer::status;
+use clap::Args;
+
+use crate::session::{HostArguments, Session, warn};
+use crate::{Failure, PROGRAMS};
+
+#[derive(Args)]
+pub(crate) struct BundleArguments {
+    /// The bundle
+    bundle: PathBuf,
+    #[command(flatten)]
+    host: HostArguments,
+    /// Refuse a revision below this one: where a host has seen none, nothing else tells an old bundle from the
+    /// newest
+    #[arg(long, value_name = "N")]
+    expect_revision: Option<u64>,
+    /// Let a policy of another name than is enforced now take its place
+    #[arg(long)]
+    replace: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct BootArguments {
+    /// The bundle
+    #[arg(default_value = "/etc/bfp/policy.bfpb")]
+    bundle: PathBuf,
+    #[command(flatten)]
+    host: HostArguments,
+}
+
+impl BundleArguments {
+    fn expectation(&self) -> Expectation {
+        let other = if self.replace { OtherPolicy::Replaced } else { OtherPolicy::Stays };
+        Expectation { revision: self.expect_revision, other }
+    }
+}
+
+pub(crate) fn apply_bundle(arguments: &BundleArguments, folder: &Path) -> Result<String, Failure> {
+    let (state, session) = Session::open(folder)?;
+    apply_file(&arguments.bundle, &arguments.host, arguments.expectation(), (&state, &session))
+}
+
+fn apply_file(
+    path: &Path,
+    host: &HostArguments,
+    expectation: Expectation,
+    (state, session): (&State, &Session),
+) -> Result<String, Failure> {
+    let trust = session.trust(host)?;
+    let host = session.host(host)?;
+    let bytes = input::read(path, MAX_BUNDLE_BYTES)?;
+    apply_bytes((path, &bytes), &trust, &host, expectation, (state, session))
+}
+
+fn apply_bytes(
+    (path, bytes): (&Path, &[u8]),
+    trust: &Trust,
+    host: &Host,
+    expectation: Expectation,
+    (state, session): (&State, &Session),
+) -> Result<String, Failure> {
+    let bundle = verify(bytes, trust, host).map_err(Failure::refused(path))?;
+    let admitted = admit(&bundle, &session.remembered.memory(), expectation).map_err(Failure::not_admitted(path))?;
+    tell_first_contact(&admitted);
+    let acceptance = Acceptance { bytes, trust, labels: &host.labels, now: session.time.now };
+    let Applied { about, impostors } = apply(PROGRAMS, &admitted, &acceptance, (state, &session.remembered))?;
+    impostors.iter().for_each(tell_impostor);
+    Ok(format!("policy `{}` revision {} is enforced\n", about.policy, about.revision))
+}
+
+fn tell_first_contact(admitted: &AdmittedBundle<'_, '_>) {
+    if admitted.contact() == Contact::First {
+        let manifest = admitted.bundle().manifest();
+        warn(
+            &format!(
+                "first contact: this host has seen no revision of `{}` before, so nothing tells whether revision {} \
+                 is the newest",
+                manifest.policy, manifest.revision
+            ),
+            "compare it with what was released, or give `--expect-revision N` on a host's first day",
+        );
+    }
+}
+
+fn tell_impostor(impostor: &Impostor) {
+    let path = &impostor.path;
+    let loss = match impostor.part {
+        Part::Program => "it holds no grants".to_owned(),
+        Part::Mapped => format!("`{}` cannot load it", impostor.program),
+    };
+    warn(
+        &format!("the content of `{path}` is none that the policy pins: {loss}"),
+        &format!("install the build that the policy names and enable fs-verity on it (`fsverity enable {path}`)"),
+    );
+}
+
+pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Result<String, Failure> {
+    let session = Session::look(folder)?;
+    let (trust, host) = (session.trust(&arguments.host)?, session.host(&arguments.host)?);
+    let bytes = input::read(&arguments.bundle, MAX_BUNDLE_BYTES)?;
+    let path = &arguments.bundle;
+    let bundle = verify(&bytes, &trust, &host).map_err(Failure::refused(path))?;
+    let memory = session.remembered.memory();
+    let admitted = admit(&bundle, &memory, arguments.expectation()).map_err(Failure::not_admitted(path))?;
+    tell_first_contact(&admitted);
+    let manifest = bundle.manifest();
+    let signers: Vec<String> = bundle.signers().iter().map(ToString::to_string).collect();
+    Ok(format!(
+        "policy `{}` revision {} is signed by {}\nmanifest sha256:{}\n",
+        manifest.policy,
+        manifest.revision,
+        signers.join(", "),
+        status::hex(&bundle.manifest_digest())
+    ))
+}
+
+/// Applies the bundle that lies there; where that is not possible, the last good one, and says so by its exit
+/// code. A host that comes up is protected by what it can have, and somebody is told.
+pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, Failure> {
+    let (state, session) = match Session::open(folder) {
+        Err(Failure::State(error @ StateError::Damaged(_))) => {
+            State::open(folder)?.set_aside()?;
+            warn(
+                &format!("{error}: it is kept as `state.damaged`, and this host begins anew, as on its first day"),
+                error.help(),
+            );
+            Session::open(folder)?
+        }
+        opened => opened?,
+    };
+    let view = (&state, &session);
+    let failure = match apply_file(&arguments.bundle, &arguments.host, Expectation::default(), view) {
+        Ok(done) => return Ok(done),
+        Err(failure) => failure,
+    };
+    let Some(current) = &session.remembered.record.current else { return Err(failure) };
+    match apply_last_good(current, view) {
+        Ok(done) => Err(Failure::LastGood { failure: Box::new(failure), done }),
+        Err(other) => {
+            warn(&format!("the last good bundle cannot be applied either: {other}"), other.help());
+            Err(failure)
+        }
+    }
+}
+
+/// Applies what was enforced last. Its signatures are verified as on the day when it was accepted: what was
+/// good then does not become worse by its expiry, or by keys that changed.
+fn apply_last_good(current: &Current, (state, session): (&State, &Session)) -> Result<String, Failure> {
+    let path = state.bundle_path(current);
+    let bytes = state.kept_bundle(current)?;
+    let trust = Trust::of_set(&current.trust).map_err(Failure::refused(&path))?;
+    let host = Host { now: current.accepted_at, labels: current.labels.clone(), offers: Session::offers() };
+    let expectation = Expectation { other: OtherPolicy::Replaced, ..Expectation::default() };
+    let done = apply_bytes((&path, &bytes), &trust, &host, expectation, (state, session))?;
+    Ok(format!("{} (accepted at {})", done.trim_end(), Utc(current.accepted_at)))
+}

@@ -1,0 +1,127 @@
+//! Files from outside: read up to a limit, and only where nobody else could have put them there.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use bfp_bundle::verify::Refusal;
+
+/// Why a file is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// It cannot be.
+    #[error("`{path}` cannot be read: {error}")]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// It is a folder, a device, a pipe.
+    #[error("`{0}` is not a regular file")]
+    NotAFile(PathBuf),
+    /// It is larger than can be sensible.
+    #[error("`{path}` is refused: {refusal}")]
+    Oversize {
+        /// Which.
+        path: PathBuf,
+        /// How large.
+        refusal: Refusal,
+    },
+    /// Somebody else may change what it says.
+    #[error("`{path}` is not to be trusted: {whom} may write to it")]
+    Writable {
+        /// Which.
+        path: PathBuf,
+        /// Who.
+        whom: &'static str,
+    },
+}
+
+impl InputError {
+    /// What the person who reads the message can do.
+    pub fn help(&self) -> &'static str {
+        match self {
+            InputError::Unreadable { .. } | InputError::NotAFile(_) => "name a file that this process can read",
+            InputError::Oversize { refusal, .. } => refusal.help(),
+            InputError::Writable { .. } => "let it belong to root, and to no one else to write: chown root, chmod go-w",
+        }
+    }
+}
+
+/// Reads at most `limit` bytes; a longer file is refused.
+pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, InputError> {
+    let unreadable = |error| InputError::Unreadable { path: path.to_owned(), error };
+    // A pipe would block the opening otherwise.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
+    read_open(path, &file, limit)
+}
+
+/// Reads what nobody but root and this process's user could have written.
+pub fn read_own(path: &Path, limit: u64) -> Result<Vec<u8>, InputError> {
+    let unreadable = |error| InputError::Unreadable { path: path.to_owned(), error };
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
+    check_owner(path, &file.metadata().map_err(unreadable)?)?;
+    read_open(path, &file, limit)
+}
+
+/// Refuses a file or folder that somebody else may write to.
+pub fn check_owner(path: &Path, about: &Metadata) -> Result<(), InputError> {
+    let own = std::fs::metadata("/proc/self").map(|process| process.uid()).unwrap_or(0);
+    let whom = match about {
+        about if about.uid() != 0 && about.uid() != own => "its owner, who is not root,",
+        about if about.mode() & 0o002 != 0 => "everybody",
+        about if about.mode() & 0o020 != 0 => "its group",
+        _ => return Ok(()),
+    };
+    Err(InputError::Writable { path: path.to_owned(), whom })
+}
+
+fn read_open(path: &Path, file: &File, limit: u64) -> Result<Vec<u8>, InputError> {
+    let unreadable = |error| InputError::Unreadable { path: path.to_owned(), error };
+    let about = file.metadata().map_err(unreadable)?;
+    if !about.is_file() {
+        return Err(InputError::NotAFile(path.to_owned()));
+    }
+    let oversize = |found| {
+        let refusal = Refusal::Oversize { what: "file", found, limit };
+        InputError::Oversize { path: path.to_owned(), refusal }
+    };
+    if about.len() > limit {
+        return Err(oversize(about.len()));
+    }
+    // It can still grow while it is read.
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > limit { Err(oversize(bytes.len() as u64)) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_file_is_read_up_to_the_limit_and_not_beyond() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, [7; 10]).unwrap();
+        assert_eq!(read(&path, 10).unwrap(), [7; 10]);
+        assert!(matches!(read(&path, 9), Err(InputError::Oversize { .. })));
+        assert!(matches!(read(folder.path(), 9), Err(InputError::NotAFile(_))));
+        assert!(matches!(read(Path::new("/dev/zero"), 9), Err(InputError::NotAFile(_))));
+    }
+
+    #[test]
+    fn what_others_may_write_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "x").unwrap();
+        for (mode, trusted) in [(0o600, true), (0o644, true), (0o664, false), (0o646, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read_own(&path, 9).is_ok(), trusted, "{mode:o}");
+        }
+    }
+}

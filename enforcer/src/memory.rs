@@ -1,0 +1,186 @@
+//! All that a host remembers: its record on disk, and what the kernel tells of what it enforces.
+//!
+//! Neither can be left out. The disk outlives a restart; the kernel outlives a disk that was wiped or put back
+//! to an earlier day. What is remembered is the higher of both.
+
+use std::path::Path;
+
+use bfp_bundle::verify::Trust;
+
+use crate::about::{About, AboutError};
+use crate::admission::Memory;
+use crate::lockdown;
+use crate::pins::{Pins, PinsError};
+use crate::state::Record;
+use crate::trust::{self, TRUST, TrustError};
+
+/// The disk's record and the kernel's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// On disk.
+    pub record: Record,
+    /// In the kernel, where something is enforced.
+    pub enforced: Option<About>,
+    /// Whether what is enforced is locked.
+    pub is_locked: bool,
+}
+
+/// Why the kernel does not tell.
+#[derive(Debug, thiserror::Error)]
+pub enum EnforcedError {
+    /// The pins.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    /// The record.
+    #[error(transparent)]
+    About(#[from] AboutError),
+}
+
+impl EnforcedError {
+    /// What the person who reads the message can do.
+    pub fn help(&self) -> &'static str {
+        match self {
+            EnforcedError::Pins(error) => error.help(),
+            EnforcedError::About(error) => error.help(),
+        }
+    }
+}
+
+/// Adds to a record what the kernel remembers.
+pub fn recall(record: Record) -> Result<Remembered, EnforcedError> {
+    let nothing = Remembered { record, ..Remembered::default() };
+    let Some(pins) = Pins::find()? else { return Ok(nothing) };
+    let is_locked = !lockdown::locked(&pins)?.is_empty();
+    let Some(number) = pins.generations()?.last().copied() else { return Ok(nothing) };
+    let enforced = Some(About::read(&pins.generation(number).join("about"))?);
+    Ok(Remembered { enforced, is_locked, ..nothing })
+}
+
+/// What time it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time {
+    /// The latest time that the host has known: its clock's, unless that was set back.
+    pub now: u64,
+    /// What the clock says, where that is less.
+    pub set_back_to: Option<u64>,
+}
+
+impl Remembered {
+    /// Whether the kernel knows what the disk has forgotten.
+    pub fn disk_has_forgotten(&self) -> bool {
+        let Some(enforced) = self.enforced.as_ref().filter(|enforced| !self.is_taken_back(enforced)) else {
+            return false;
+        };
+        let record = Memory { seen: self.record.seen.clone(), current: None };
+        record.of(&enforced.policy).is_none_or(|seen| seen.revision < enforced.revision)
+            || self.record.trust_sets.last().map_or(0, |(version, _)| *version) < enforced.trust.version
+    }
+
+    /// What it remembers of policies.
+    pub fn memory(&self) -> Memory {
+        let mut memory = Memory {
+            seen: self.record.seen.clone(),
+            current: self.record.current.as_ref().map(|current| current.policy.clone()),
+        };
+        if let Some(enforced) = &self.enforced {
+            if !self.is_taken_back(enforced) {
+                memory.see(enforced.seen());
+            }
+            memory.current = Some(enforced.policy.clone());
+        }
+        memory
+    }
+
+    /// Whether the signers have taken back the revision that is enforced.
+    fn is_taken_back(&self, enforced: &About) -> bool {
+        self.record
+            .recovered
+            .as_ref()
+            .is_some_and(|recovered| recovered.policy == enforced.policy && recovered.from == enforced.revision)
+    }
+
+    /// Whom the host trusts: the keys at `named` or those of its administrator, and the trust sets that
+    /// followed.
+    ///
+    /// What the kernel enforces says whom the host trusted then. That holds where a trust set was adopted, or the
+    /// policy is locked: the administrator's files are then not asked.
+    pub fn trust(&self, named: Option<&Path>) -> Result<Trust, TrustError> {
+        let kept = self.enforced.as_ref().filter(|enforced| enforced.trust.version > 0 || self.is_locked);
+        let adopted = self.record.trust_sets.last().map(|(version, _)| *version);
+        let version = kept.map(|enforced| enforced.trust.version).max(adopted);
+        if let (Some(version), Some(_)) = (version, named) {
+            return Err(TrustError::Adopted(version));
+        }
+        let first = match kept {
+            Some(enforced) => Trust::of_set(&enforced.trust).map_err(TrustError::BrokenChain)?,
+            None => trust::read(named.unwrap_or(Path::new(TRUST)))?,
+        };
+        trust::follow(first, &self.record.trust_sets)
+    }
+
+    /// What time it is, by a clock that may have been set back.
+    pub fn time(&self, clock: u64) -> Time {
+        let enforced = self.enforced.as_ref().map_or(0, |enforced| enforced.applied_at);
+        let known = self.record.last_time.max(enforced);
+        Time { now: clock.max(known), set_back_to: (clock < known).then_some(clock) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::about::tests::about;
+    use crate::admission::Seen;
+    use crate::state::Recovered;
+
+    fn record(revision: u64) -> Record {
+        let seen = vec![Seen { policy: "web".to_owned(), revision, manifest_digest: Some([1; 32]) }];
+        Record { seen, last_time: 100, ..Record::default() }
+    }
+
+    fn highest(remembered: &Remembered) -> Option<u64> {
+        remembered.memory().of("web").map(|seen| seen.revision)
+    }
+
+    #[test]
+    fn the_higher_of_disk_and_kernel_is_remembered() {
+        for (disk, kernel, expected, forgotten) in [(3, 5, 5, true), (5, 3, 5, false), (4, 4, 4, false)] {
+            let remembered =
+                Remembered { record: record(disk), enforced: Some(about("web", kernel)), is_locked: false };
+            assert_eq!(highest(&remembered), Some(expected));
+            assert_eq!(remembered.disk_has_forgotten(), forgotten);
+        }
+        let wiped = Remembered { record: Record::default(), enforced: Some(about("web", 5)), is_locked: false };
+        assert_eq!((highest(&wiped), wiped.disk_has_forgotten()), (Some(5), true));
+        assert_eq!(highest(&Remembered::default()), None);
+    }
+
+    #[test]
+    fn a_revision_that_was_taken_back_is_not_remembered_by_the_kernel_either() {
+        let recovered = Some(Recovered { policy: "web".to_owned(), from: 9 });
+        let remembered =
+            Remembered { record: Record { recovered, ..record(3) }, enforced: Some(about("web", 9)), is_locked: false };
+        assert_eq!((highest(&remembered), remembered.disk_has_forgotten()), (Some(3), false));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_noticed() {
+        let remembered = Remembered { record: record(3), enforced: Some(about("web", 3)), is_locked: false };
+        assert_eq!(remembered.time(150), Time { now: 150, set_back_to: None });
+        assert_eq!(remembered.time(99), Time { now: 100, set_back_to: Some(99) });
+    }
+
+    #[test]
+    fn a_locked_policy_keeps_the_trust_that_it_was_applied_under() {
+        use bfp_bundle::secret_key::SecretKey;
+        let key = |seed: u8| SecretKey::from_seed(&[seed; 32]).public();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("other.pem"), key(2).to_pem().unwrap()).unwrap();
+        let mut locked = about("web", 3);
+        locked.trust.keys = vec![key(1).to_bytes()];
+        let remembered = Remembered { record: record(3), enforced: Some(locked), is_locked: true };
+        assert!(matches!(remembered.trust(Some(folder.path())), Err(TrustError::Adopted(0))));
+        assert_eq!(remembered.trust(None).unwrap().keys(), [key(1)]);
+    }
+}

@@ -1,0 +1,115 @@
+//! A command's view of the host: its state, locked; what it remembers; whom it trusts; what time it is.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use bfp_bundle::manifest::Need;
+use bfp_bundle::verify::refusal::Utc;
+use bfp_bundle::verify::{Host, Trust};
+use bfp_enforcer::labels::{self, LABELS};
+use bfp_enforcer::memory::{self, Remembered, Time};
+use bfp_enforcer::state::{self, Record, State};
+use clap::Args;
+
+use crate::Failure;
+
+/// What these programs enforce. A policy that needs more is refused, never weakened.
+const OFFERS: [Need; 4] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries];
+
+/// Whom a command trusts, and as which host it reads.
+#[derive(Args)]
+pub(crate) struct HostArguments {
+    /// A public key in PEM, or a folder of *.pem with a file `threshold`; only where this host has adopted no
+    /// trust set. Without it: /etc/bfp/trust
+    #[arg(long, value_name = "PATH")]
+    trust: Option<PathBuf>,
+    /// How many trusted keys must have signed, where that is more than the host demands anyway
+    #[arg(long, value_name = "N")]
+    threshold: Option<usize>,
+    /// A label of this host, beside its name and those in /etc/bfp/labels
+    #[arg(long, value_name = "LABEL")]
+    audience: Vec<String>,
+}
+
+/// What a command knows of the host.
+pub(crate) struct Session {
+    pub(crate) remembered: Remembered,
+    pub(crate) time: Time,
+    pub(crate) clock: u64,
+}
+
+impl Session {
+    /// Locks the state, and recalls everything.
+    pub(crate) fn open(folder: &Path) -> Result<(State, Session), Failure> {
+        let state = State::open(folder)?;
+        let record = state.read();
+        let session = Session::recall(record)?;
+        if session.remembered.disk_has_forgotten() {
+            warn(
+                "this host's state does not have what the kernel enforces: it was lost, or put back to an earlier \
+                 day. It is taken from the kernel",
+                "find out what happened to /var/lib/bfp",
+            );
+        }
+        Ok((state, session))
+    }
+
+    /// Recalls everything, without a lock, to look at it.
+    pub(crate) fn look(folder: &Path) -> Result<Session, Failure> {
+        Session::recall(state::read(folder))
+    }
+
+    fn recall(record: Result<Record, state::StateError>) -> Result<Session, Failure> {
+        let remembered = match record {
+            // What is damaged can be told anew by a kernel that enforces. Where there is none, nobody can.
+            Err(error @ state::StateError::Damaged(_)) => match memory::recall(Record::default())? {
+                remembered if remembered.enforced.is_some() => remembered,
+                _ => return Err(error.into()),
+            },
+            record => memory::recall(record?)?,
+        };
+        let clock = clock()?;
+        let time = remembered.time(clock);
+        if let Some(clock) = time.set_back_to {
+            let words =
+                format!("this host's clock says {}, and it has been {}: the later is taken", Utc(clock), Utc(time.now));
+            warn(&words, "set the clock, and find out who set it back");
+        }
+        Ok(Session { remembered, time, clock })
+    }
+
+    /// That of a host which has seen nothing.
+    pub(crate) fn forgetful() -> Result<Session, Failure> {
+        let clock = clock()?;
+        Ok(Session { remembered: Remembered::default(), time: Time { now: clock, set_back_to: None }, clock })
+    }
+
+    /// What these programs enforce.
+    pub(crate) fn offers() -> Vec<Need> {
+        OFFERS.to_vec()
+    }
+
+    /// Whom the host trusts.
+    pub(crate) fn trust(&self, arguments: &HostArguments) -> Result<Trust, Failure> {
+        let trust = self.remembered.trust(arguments.trust.as_deref())?;
+        trust.demanding(arguments.threshold.unwrap_or(0)).map_err(Failure::Demanding)
+    }
+
+    /// What documents are compared with.
+    pub(crate) fn host(&self, arguments: &HostArguments) -> Result<Host, Failure> {
+        let labels = labels::read(Path::new(LABELS), &arguments.audience)?;
+        Ok(Host { now: self.time.now, labels, offers: Session::offers() })
+    }
+}
+
+/// The time that this host's clock tells, in seconds since 1970-01-01 UTC.
+pub(crate) fn clock() -> Result<u64, Failure> {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map(|since| since.as_secs()).map_err(|_| Failure::Clock)
+}
+
+/// Says what should be looked into. Where standard error is closed, the command goes on all the same.
+pub(crate) fn warn(words: &str, help: &str) {
+    let _ = writeln!(io::stderr(), "bfp-enforcer: warning: {words}\n  help: {help}");
+}

@@ -1,0 +1,153 @@
+//! `trust`, `recover`, `unlock` and `remove`: what takes the signers' consent.
+
+use std::path::{Path, PathBuf};
+
+use bfp_bundle::verify::{Act, Host, MAX_DOCUMENT_BYTES, Trust, verify_token, verify_trust_set};
+use bfp_enforcer::about::About;
+use bfp_enforcer::admission::Seen;
+use bfp_enforcer::input;
+use bfp_enforcer::lockdown;
+use bfp_enforcer::pins::{Pins, ROOT};
+use bfp_enforcer::state::{Record, Recovered, State, StateError};
+use clap::Args;
+
+use crate::Failure;
+use crate::session::{HostArguments, Session};
+
+#[derive(Args)]
+pub(crate) struct TrustArguments {
+    /// The trust set that `bfpc trust-set` and `bfpc sign` made
+    set: PathBuf,
+    #[command(flatten)]
+    host: HostArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct RecoverArguments {
+    /// The token that `bfpc token recover` and `bfpc sign` made
+    #[arg(long, value_name = "FILE")]
+    token: PathBuf,
+    #[command(flatten)]
+    host: HostArguments,
+}
+
+#[derive(Args)]
+pub(crate) struct RemoveArguments {
+    /// For a locked policy: the token that `bfpc token release` and `bfpc sign` made
+    #[arg(long, value_name = "FILE")]
+    token: Option<PathBuf>,
+    #[command(flatten)]
+    host: HostArguments,
+}
+
+/// Lets a trust set take the place of the one in force.
+pub(crate) fn adopt(arguments: &TrustArguments, folder: &Path) -> Result<String, Failure> {
+    let (state, session) = Session::open(folder)?;
+    let in_force = session.trust(&arguments.host)?;
+    let bytes = input::read(&arguments.set, MAX_DOCUMENT_BYTES)?;
+    let record = &session.remembered.record;
+    if record.trust_sets.last().is_some_and(|(_, document)| *document == bytes) {
+        return Ok(format!("version {} of the trust set is in force already\n", in_force.version()));
+    }
+    let new = verify_trust_set(&bytes, &in_force).map_err(Failure::refused(&arguments.set))?;
+    let mut trust_sets = record.trust_sets.clone();
+    trust_sets.push((new.version(), bytes));
+    state.write(&Record { trust_sets, last_time: session.time.now, ..remembered(&session) })?;
+    Ok(format!(
+        "version {} of the trust set is in force: {} of {} keys must have signed\n",
+        new.version(),
+        new.threshold(),
+        new.keys().len()
+    ))
+}
+
+/// Takes the highest revision back to what the signers consent to.
+pub(crate) fn recover(arguments: &RecoverArguments, folder: &Path) -> Result<String, Failure> {
+    let opened = Session::open(folder);
+    let (state, session) = match opened {
+        // Nobody knows what this host has seen: the token is for a host that has seen nothing.
+        Err(Failure::State(StateError::Damaged(_))) => {
+            let state = State::open(folder)?;
+            (state, Session::forgetful()?)
+        }
+        opened => opened?,
+    };
+    let trust = session.trust(&arguments.host)?;
+    // The time that the host has seen may be what went wrong.
+    let host = Host { now: session.clock, ..session.host(&arguments.host)? };
+    let bytes = input::read(&arguments.token, MAX_DOCUMENT_BYTES)?;
+    let verified = verify_token(&bytes, &trust, &host).map_err(Failure::refused(&arguments.token))?;
+    let token = verified.token();
+    let Act::Recover { from, to } = token.act else {
+        return Err(Failure::OtherAct { wanted: "recovery" });
+    };
+    let memory = session.remembered.memory();
+    let highest = memory.of(&token.policy).map_or(0, |seen| seen.revision);
+    if highest != from {
+        return Err(Failure::NotFrom { policy: token.policy.clone(), from, highest });
+    }
+    let mut record = remembered(&session);
+    record.seen.retain(|seen| seen.policy != token.policy);
+    record.seen.push(Seen { policy: token.policy.clone(), revision: to, manifest_digest: None });
+    let recovered = Some(Recovered { policy: token.policy.clone(), from });
+    state.write(&Record { last_time: session.clock, recovered, ..record })?;
+    Ok(format!("this host accepts revision {to} of `{}` and higher ones again\n", token.policy))
+}
+
+/// The disk's record, with what the kernel remembers.
+fn remembered(session: &Session) -> Record {
+    Record { seen: session.remembered.memory().seen, ..session.remembered.record.clone() }
+}
+
+/// Enforces nothing any more.
+pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
+    let (state, session) = Session::open(folder)?;
+    if let Some(about) = session.remembered.enforced.as_ref().filter(|_| session.remembered.is_locked) {
+        consent(about, arguments.token.as_deref(), &session, &arguments.host)?;
+    }
+    let Some(pins) = Pins::find()? else {
+        return Ok("nothing is enforced, so nothing was removed\n".to_owned());
+    };
+    // First the kernel, then what is to be enforced after a restart: who is killed between the two has removed
+    // nothing for good.
+    pins.remove_all()?;
+    state.write(&Record { current: None, last_time: session.time.now, ..remembered(&session) })?;
+    Ok(match &session.remembered.enforced {
+        Some(about) => format!("removed policy `{}` revision {} and all labels\n", about.policy, about.revision),
+        None => format!("removed `{ROOT}`\n"),
+    })
+}
+
+/// Takes the lock off what is enforced, which stays so.
+pub(crate) fn unlock(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
+    let (_state, session) = Session::open(folder)?;
+    let locked = session.remembered.enforced.as_ref().filter(|_| session.remembered.is_locked);
+    let (Some(about), Some(pins)) = (locked, Pins::find()?) else {
+        return Ok("nothing is locked\n".to_owned());
+    };
+    consent(about, arguments.token.as_deref(), &session, &arguments.host)?;
+    for generation in lockdown::locked(&pins)? {
+        lockdown::unlock(&generation)?;
+    }
+    Ok(format!("policy `{}` revision {} is unlocked, and stays enforced\n", about.policy, about.revision))
+}
+
+/// Whether the signers consent to the end of a locked policy.
+fn consent(about: &About, token: Option<&Path>, session: &Session, host: &HostArguments) -> Result<(), Failure> {
+    let locked = || Failure::Locked { policy: about.policy.clone(), revision: about.revision };
+    let path = token.ok_or_else(locked)?;
+    let trust: Trust = session.trust(host)?;
+    let bytes = input::read(path, MAX_DOCUMENT_BYTES)?;
+    let verified = verify_token(&bytes, &trust, &session.host(host)?).map_err(Failure::refused(path))?;
+    let token = verified.token();
+    match token.act {
+        Act::Release { revision } if token.policy == about.policy && revision >= about.revision => Ok(()),
+        Act::Release { revision } => Err(Failure::OtherRelease {
+            policy: token.policy.clone(),
+            revision,
+            enforced: about.policy.clone(),
+            enforced_revision: about.revision,
+        }),
+        Act::Recover { .. } => Err(Failure::OtherAct { wanted: "release" }),
+    }
+}
