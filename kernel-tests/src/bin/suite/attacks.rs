@@ -121,7 +121,7 @@ fn under_lock(stage: &Stage, all: &[Attempt<'_>], report: &mut Report) {
     report.check("attacks: lock", locked);
     if is_locked {
         stage.try_all(wanted, Phase::Locked, report);
-        report.check("attacks: open", enforcer::apply(&folder.join("open.bfpb")));
+        report.check("attacks: open", enforcer::apply_under_lock(&folder.join("open.bfpb")));
     }
 }
 

@@ -58,7 +58,7 @@ fn locked(host: &Host, tried: impl FnOnce() -> Result<(), String>) -> Result<(),
     host.unenforced()?;
     enforcer::apply(&next(true))?;
     let tried = tried();
-    let opened = enforcer::apply(&next(false)).and_then(|()| enforcer::remove());
+    let opened = enforcer::apply_under_lock(&next(false)).and_then(|()| enforcer::remove());
     tried.and(opened.map_err(|error| format!("afterwards: {error}")))
 }
 
@@ -83,8 +83,8 @@ fn is_enforced(host: &Host) -> Result<(), String> {
 
 fn says(locked: bool) -> Result<(), String> {
     let status = enforcer::status()?;
-    let wanted = if locked { "lockdown  yes\n" } else { "lockdown  no\n" };
-    if status.stdout.contains(wanted) { Ok(()) } else { Err(format!("no `{}` in {}", wanted.trim(), status.stdout)) }
+    let wanted = if locked { "lockdown  yes" } else { "lockdown  no" };
+    if status.stdout.contains(wanted) { Ok(()) } else { Err(format!("no `{}` in {}", wanted, status.stdout)) }
 }
 
 fn decides(host: &Host) -> Result<(), String> {
@@ -241,7 +241,7 @@ fn copy_is_nobody(host: &Host) -> Result<(), String> {
         let bundle = next(true);
         let tried = is_nobody(Command::new(copy).arg("status"))
             .and_then(|()| is_nobody(Command::new(copy).arg("remove")))
-            .and_then(|()| is_nobody(Command::new(copy).arg("apply").arg(bundle).args(["--trust", enforcer::TRUST])));
+            .and_then(|()| is_nobody(Command::new(copy).args(enforcer::applying_under_lock(&bundle))));
         did("removing the copy", fs::remove_file(copy)).and(tried)?;
         // Under another name it is the file that counts.
         let link = "/bin/bfp-link";
@@ -322,7 +322,7 @@ fn reader_goes_on(host: &Host) -> Result<(), String> {
         });
         // Whether it is there may be asked.
         let there = did("signal 0", rustix::process::test_kill_process(pid).map_err(io::Error::from));
-        let next = enforcer::apply(&next(true)).and_then(|()| {
+        let next = enforcer::apply_under_lock(&next(true)).and_then(|()| {
             // It looks for a newer policy twice a second.
             thread::sleep(Duration::from_millis(1500));
             host.refused(THIEF, &to("sendto", KMS_V4))?;
@@ -341,7 +341,7 @@ fn next_revision(host: &Host) -> Result<(), String> {
         }
         is_enforced(host)?;
         for _ in 0..2 {
-            enforcer::apply(&next(true))?;
+            enforcer::apply_under_lock(&next(true))?;
             says(true)?;
             refused("reading the folder", fs::read_dir(PINS))?;
         }
@@ -358,10 +358,10 @@ fn killed_apply(host: &Host) -> Result<(), String> {
         let mut killed = 0;
         for pause in [50, 200, 400, 700, 1000, 1300, 1600, 2000, 2500, 3000] {
             // The same revision again: it is applied anew, and so are all programs.
-            let revision = REVISION.load(Ordering::Relaxed);
-            let bundle = format!("/locked/{revision}.bfpb");
+            let bundle = PathBuf::from(format!("/locked/{}.bfpb", REVISION.load(Ordering::Relaxed)));
             let mut shell = Command::new("/bin/sh");
-            let script = format!("echo 0 > {CGROUP}/cgroup.procs && exec {ENFORCER} apply {bundle} --trust /trust");
+            let arguments = enforcer::applying_under_lock(&bundle).join(" ");
+            let script = format!("echo 0 > {CGROUP}/cgroup.procs && exec {ENFORCER} {arguments}");
             let mut child = did("sh", shell.args(["-c", &script]).stdout(Stdio::null()).spawn())?;
             thread::sleep(Duration::from_millis(pause));
             did("cgroup.kill", fs::write(format!("{CGROUP}/cgroup.kill"), "1"))?;
@@ -370,7 +370,7 @@ fn killed_apply(host: &Host) -> Result<(), String> {
                 .and(is_enforced(host))
                 .map_err(|difference| format!("killed after {pause} ms: {difference}"))?;
         }
-        enforcer::apply(&next(true))?;
+        enforcer::apply_under_lock(&next(true))?;
         is_enforced(host)?;
         if killed > 2 { Ok(()) } else { Err(format!("only {killed} were killed before they were done")) }
     });
