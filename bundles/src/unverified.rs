@@ -1,5 +1,5 @@
-//! Peeking: received bytes → [`UnverifiedBundle`], which shows what a bundle says of itself and proves
-//! nothing.
+//! Peeking: received bytes → [`UnverifiedBundle`] or [`Unverified`], which show what a document says of itself
+//! and prove nothing.
 //!
 //! The frame, the sizes, the digests and the structure are checked as in [`verify`](mod@crate::verify), so that
 //! reading is bounded. No signature is: whoever made the file chose all of it, digests included. There is
@@ -7,6 +7,7 @@
 
 use alloc::vec::Vec;
 
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::debug::Debug;
@@ -17,6 +18,8 @@ use crate::manifest::{Manifest, SectionKind};
 use crate::verify::bundle::{Sections, decode_debug, decode_manifest};
 use crate::verify::frame::Frame;
 use crate::verify::refusal::Refusal;
+use crate::verify::token::Token;
+use crate::verify::trust::TrustSet;
 
 /// What a bundle says of itself. Nobody vouches for it.
 #[derive(Debug)]
@@ -33,6 +36,33 @@ pub struct UnverifiedBundle {
     pub debug: Debug,
     /// The keys that its signatures name. Whether they signed is unknown.
     pub claimed_signers: Vec<KeyId>,
+}
+
+/// What a trust set or a token says of itself. Nobody vouches for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unverified<T> {
+    /// What it says.
+    pub content: T,
+    /// The keys that its signatures name. Whether they signed is unknown.
+    pub claimed_signers: Vec<KeyId>,
+}
+
+/// Reads a trust set without verifying it.
+pub fn peek_trust_set(bytes: &[u8]) -> Result<Unverified<TrustSet>, Refusal> {
+    peek_body(Document::TrustSet, bytes)
+}
+
+/// Reads a token without verifying it.
+pub fn peek_token(bytes: &[u8]) -> Result<Unverified<Token>, Refusal> {
+    peek_body(Document::Token, bytes)
+}
+
+fn peek_body<'a, T: Deserialize<'a>>(document: Document, bytes: &'a [u8]) -> Result<Unverified<T>, Refusal> {
+    let frame = Frame::read(document, bytes)?;
+    match postcard::take_from_bytes(frame.body) {
+        Ok((content, [])) => Ok(Unverified { content, claimed_signers: frame.signers().collect() }),
+        _ => Err(Refusal::BadBody),
+    }
 }
 
 /// Reads a bundle without verifying it.

@@ -21,7 +21,8 @@ use serde::Serialize;
 use crate::input::{Format, InputError};
 use crate::lock_command::{self, Unresolved};
 use crate::policy_command::{Files, counted};
-use crate::{Answer, Complaints, DriftArguments, Failure, TrustArguments, bundle_command};
+use crate::verify_command::{compiled, verified};
+use crate::{Answer, Complaints, DriftArguments, Failure, TrustArguments};
 
 /// The version of the JSON; it changes when a reader of the old one would be misled.
 const JSON_VERSION: u32 = 1;
@@ -97,9 +98,9 @@ fn locked_in_bundle(bytes: &[u8], arguments: &DriftArguments) -> Result<BTreeMap
         return Err(InputError::Trust { file: arguments.file.display().to_string() }.into());
     };
     let trust = TrustArguments { trust: trust.clone(), threshold: 1, audience: arguments.audience.clone() };
-    let bundle = bundle_command::verified(bytes, &trust)?;
+    let bundle = verified(bytes, &trust)?;
     let mut locked: BTreeMap<DnsName, Locked> = BTreeMap::new();
-    for (address, name) in &bundle_command::compiled(&bundle)?.debug.names {
+    for (address, name) in &compiled(&bundle)?.debug.names {
         let (Ok(address), Ok(name)) = (address.parse(), DnsName::parse(name)) else { continue };
         let unknown = || Locked { addresses: BTreeSet::new(), stability: None, dnssec: Dnssec::Unproven };
         locked.entry(name).or_insert_with(unknown).addresses.insert(address);

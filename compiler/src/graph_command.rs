@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::Answer;
 use crate::input::{Input, InputArguments};
-use crate::policy_command::write;
+use crate::output::write;
 
 #[derive(Args)]
 pub(crate) struct GraphArguments {

@@ -5,19 +5,20 @@ use std::path::{Path, PathBuf};
 use bfp_bundle::debug::Place;
 use bfp_bundle::decide::Reason;
 use bfp_bundle::envelope::Document;
-use bfp_bundle::verify::MAX_BUNDLE_BYTES;
+use bfp_bundle::verify::{MAX_BUNDLE_BYTES, Refusal};
 use bfp_compiler::check::CheckedPolicy;
 use bfp_compiler::compiled::{Compiled, Judgement, Who};
 use bfp_compiler::pipeline;
 use bfp_compiler::policy::Destination;
 use bfp_compiler::question::{self, Vocabulary};
 use bfp_compiler::source;
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use miette::Diagnostic;
 use serde::Serialize;
 
 use crate::policy_command::Files;
-use crate::{Failure, TrustArguments, bundle_command};
+use crate::verify_command::{compiled, refused, verified};
+use crate::{Failure, TrustArguments};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub(crate) enum InputError {
@@ -38,12 +39,12 @@ pub(crate) enum InputError {
 /// Whom to trust where a bundle is given.
 #[derive(Args)]
 pub(crate) struct InputArguments {
-    /// For a bundle: the trusted public key, or a directory of them (*.pem)
+    /// For a bundle: the trusted public key, a directory of them (*.pem), or the trust set in force
     #[arg(long, value_name = "PATH")]
     pub(crate) trust: Option<PathBuf>,
-    /// For a bundle: how many trusted keys must have signed
-    #[arg(long, default_value_t = 1, value_name = "M")]
-    pub(crate) threshold: usize,
+    /// For a bundle: how many trusted keys must have signed, where that is more than is written there
+    #[arg(long, default_value_t = 1, value_name = "M", value_parser = value_parser!(u16).range(1..))]
+    pub(crate) threshold: u16,
     /// For a bundle that is not for every host: a label of the host
     #[arg(long, value_name = "LABEL")]
     pub(crate) audience: Vec<String>,
@@ -69,16 +70,17 @@ impl Input {
     /// Reads a policy or a bundle.
     pub(crate) fn read(path: &Path, arguments: &InputArguments) -> Result<Input, Failure> {
         let bytes = source::read_bytes(path, MAX_BUNDLE_BYTES)?;
-        if Document::of(&bytes).is_none() {
-            return Input::of_policy(Files::read(path)?);
+        match Document::of(&bytes) {
+            None => return Input::of_policy(Files::read(path)?),
+            Some(Document::Bundle) => {}
+            found => return Err(refused(Refusal::BadMagic { wanted: Document::Bundle, found })),
         }
         let Some(trust) = &arguments.trust else {
             return Err(InputError::Trust { file: path.display().to_string() }.into());
         };
         let (threshold, audience) = (arguments.threshold, arguments.audience.clone());
-        let bundle =
-            bundle_command::verified(&bytes, &TrustArguments { trust: trust.to_owned(), threshold, audience })?;
-        Ok(Input { compiled: bundle_command::compiled(&bundle)?, policy: None })
+        let bundle = verified(&bytes, &TrustArguments { trust: trust.to_owned(), threshold, audience })?;
+        Ok(Input { compiled: compiled(&bundle)?, policy: None })
     }
 
     /// Reads a policy; a bundle is an error.

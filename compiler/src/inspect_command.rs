@@ -1,8 +1,9 @@
-//! `inspect`: what a bundle is and what it holds. Without `--trust`, what it says of itself.
+//! `inspect`: what a bundle, a trust set or a token is and what it holds. Without `--trust`, what it says of itself.
 
 use std::path::PathBuf;
 
 use bfp_bundle::debug::Debug;
+use bfp_bundle::envelope::Document;
 use bfp_bundle::image::{Library, NamedExecutable};
 use bfp_bundle::manifest::{Manifest, Need, SectionKind};
 use bfp_bundle::unverified;
@@ -11,15 +12,17 @@ use bfp_compiler::source;
 use clap::Args;
 use serde::Serialize;
 
-use crate::bundle_command::{compiled, hex, refused, time, verified};
 use crate::input::{Format, InputArguments, json};
 use crate::report::human::visible;
-use crate::{Answer, TrustArguments};
+use crate::signed_document::SignedDocument;
+use crate::validity::time;
+use crate::verify_command::{compiled, refused, verified, verify_any};
+use crate::{Answer, TrustArguments, inspect_trust};
 
 #[derive(Args)]
 pub(crate) struct InspectArguments {
-    /// The bundle
-    bundle: PathBuf,
+    /// The bundle, the trust set or the token
+    file: PathBuf,
     #[command(flatten)]
     input: InputArguments,
     /// Who reads the answer
@@ -29,8 +32,9 @@ pub(crate) struct InspectArguments {
 
 /// A bundle, as a machine reads it.
 #[derive(Serialize)]
-struct Document {
+struct ShownBundle {
     version: u32,
+    document: &'static str,
     /// Nothing below is vouched for where this is false.
     verified: bool,
     policy: String,
@@ -91,8 +95,16 @@ struct Found<'a> {
 }
 
 pub(crate) fn inspect(arguments: &InspectArguments) -> Answer {
-    let bytes = source::read_bytes(&arguments.bundle, MAX_BUNDLE_BYTES)?;
+    let bytes = source::read_bytes(&arguments.file, MAX_BUNDLE_BYTES)?;
     let InputArguments { trust, threshold, audience } = &arguments.input;
+    if matches!(Document::of(&bytes), Some(Document::TrustSet | Document::Token)) {
+        if let Some(trust) = trust {
+            let (trust, audience) = (trust.clone(), audience.clone());
+            verify_any(&bytes, &TrustArguments { trust, threshold: *threshold, audience })?;
+        }
+        let document = SignedDocument::peek(&bytes).map_err(refused)?;
+        return Ok(inspect_trust::shown(&document, trust.is_some(), arguments.format));
+    }
     let document = match trust {
         Some(trust) => {
             let (trust, audience) = (trust.clone(), audience.clone());
@@ -129,7 +141,7 @@ pub(crate) fn inspect(arguments: &InspectArguments) -> Answer {
     })
 }
 
-fn document(found: &Found<'_>, verified: bool) -> Document {
+fn document(found: &Found<'_>, verified: bool) -> ShownBundle {
     let manifest = found.manifest;
     let need =
         |number: &u16| Need::from_number(*number).map_or_else(|| format!("number {number}"), |it| it.to_string());
@@ -140,8 +152,9 @@ fn document(found: &Found<'_>, verified: bool) -> Document {
     }
     // `only P -> only D` is one line with two effects.
     rules.dedup();
-    Document {
-        version: 1,
+    ShownBundle {
+        version: VERSION,
+        document: "bundle",
         verified,
         policy: manifest.policy.clone(),
         revision: manifest.revision,
@@ -183,10 +196,14 @@ fn document(found: &Found<'_>, verified: bool) -> Document {
     }
 }
 
-const UNVERIFIED: &str = "NOT VERIFIED: no signature was checked, and anyone could have written what follows.";
-const STILL_UNVERIFIED: &str = "NOT VERIFIED: add `--trust KEY` to check who signed it.";
+/// The version of the JSON; it rises when a field changes its meaning.
+pub(crate) const VERSION: u32 = 1;
 
-fn human(document: &Document) -> String {
+pub(crate) const UNVERIFIED: &str =
+    "NOT VERIFIED: no signature was checked, and anyone could have written what follows.";
+pub(crate) const STILL_UNVERIFIED: &str = "NOT VERIFIED: add `--trust KEY` to check who signed it.";
+
+fn human(document: &ShownBundle) -> String {
     let mut said = String::new();
     let mut line = |text: String| {
         // What the bundle says stays on the line that says it.
@@ -238,4 +255,8 @@ fn human(document: &Document) -> String {
         line(STILL_UNVERIFIED.to_owned());
     }
     said
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -18,7 +18,8 @@ use bfp_grammar::syntax::Span;
 use miette::{Diagnostic, LabeledSpan, SourceSpan};
 use time::OffsetDateTime;
 
-use crate::policy_command::{Files, counted, write};
+use crate::output::write;
+use crate::policy_command::{Files, counted};
 use crate::{Answer, Failure, LockArguments, ResolverArguments, in_file};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]

@@ -5,7 +5,7 @@
 //! that fails says nothing there; what is wrong goes to the standard error, with its cure, or, in a format
 //! for machines, to the standard output as one document.
 
-mod bundle_command;
+mod build_command;
 mod diff_command;
 mod drift_command;
 mod explain_code_command;
@@ -15,19 +15,32 @@ mod graph_command;
 mod hosts_command;
 mod input;
 mod inspect_command;
+mod inspect_trust;
+mod key_command;
+mod key_file;
 mod lock_command;
+mod output;
+mod passphrase;
+mod permissions;
 mod policy_command;
 mod reach_command;
 mod report;
 mod shell_command;
+mod sign_command;
+mod signed_document;
 mod test_command;
+mod token_command;
+mod trust;
+mod trust_set_command;
+mod validity;
+mod verify_command;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bfp_compiler::source;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 use lock_command::Locked;
 use report::{Complaints, Ending, Failure, Format, human, in_file, in_sources};
 
@@ -73,16 +86,25 @@ enum Command {
     Lock(LockArguments),
     /// Ask DNS whether names still have the addresses that were locked; exit 1 if not
     Drift(DriftArguments),
-    /// Compile and sign a policy
+    /// Compile a policy, and sign it where keys are given
     Build(BuildArguments),
-    /// Check the signatures and the integrity of a bundle
+    /// Add signatures to a bundle, a trust set or a token
+    Sign(sign_command::SignArguments),
+    /// Write the bytes that a signer elsewhere signs, such as an HSM
+    Payload(sign_command::PayloadArguments),
+    /// Write a trust set: whose signatures hosts believe from now on
+    TrustSet(trust_set_command::TrustSetArguments),
+    /// Write a token: the signers' consent to something that a host refuses otherwise
+    #[command(subcommand)]
+    Token(token_command::TokenCommand),
+    /// Check the signatures and the integrity of a bundle, a trust set or a token
     Verify {
-        /// The bundle
-        bundle: PathBuf,
+        /// The bundle, the trust set or the token
+        file: PathBuf,
         #[command(flatten)]
         trust: TrustArguments,
     },
-    /// Show what a bundle is and what it holds; without `--trust`, what it says of itself
+    /// Show what a bundle, a trust set or a token holds; without `--trust`, what it says of itself
     Inspect(inspect_command::InspectArguments),
     /// Say whether a program may reach a destination, and by which rule; exit 1 if not
     Explain(explain_command::ExplainArguments),
@@ -100,10 +122,9 @@ enum Command {
         code: Option<String>,
     },
     /// Make a signing key: KEY (secret) and KEY.pub (public), both in PEM
-    Keygen {
-        /// Where the secret key is written
-        key: PathBuf,
-    },
+    Keygen(key_command::KeygenArguments),
+    /// Print the ids that name keys
+    KeyId(key_command::KeyIdArguments),
     /// Print what completes this program's commands in a shell
     Completions {
         /// The shell
@@ -137,7 +158,7 @@ struct DriftArguments {
     /// What the answer looks like
     #[arg(long, value_enum, default_value_t = input::Format::Human, value_name = "FORMAT")]
     format: input::Format,
-    /// For a bundle: the trusted public key, or a directory of them (*.pem)
+    /// For a bundle: the trusted public key, a directory of them (*.pem), or the trust set in force
     #[arg(long, value_name = "PATH")]
     trust: Option<PathBuf>,
     /// For a bundle that is not for every host: a label of the host
@@ -168,9 +189,12 @@ struct BuildArguments {
     /// Where the bundle is written
     #[arg(short, long, value_name = "BUNDLE")]
     output: PathBuf,
-    /// A secret key to sign with; may be given several times
-    #[arg(long, required = true, value_name = "PEM")]
+    /// A secret key to sign with; may be given several times. Without it, the bundle waits for `bfpc sign`
+    #[arg(long, value_name = "PEM")]
     key: Vec<PathBuf>,
+    /// A file whose first line is the passphrase of encrypted keys. Without it, it is asked for on the terminal
+    #[arg(long, value_name = "FILE", requires = "key")]
+    passphrase_file: Option<PathBuf>,
     /// Fail where `bfpc lock` would change the lock file: a name is missing in it, or no longer used
     #[arg(long)]
     locked: bool,
@@ -199,12 +223,12 @@ struct BuildArguments {
 
 #[derive(Args)]
 struct TrustArguments {
-    /// The trusted public key, or a directory of them (*.pem)
+    /// The trusted public key, a directory of them (*.pem), or the trust set in force
     #[arg(long, value_name = "PATH")]
     trust: PathBuf,
-    /// How many trusted keys must have signed
-    #[arg(long, default_value_t = 1, value_name = "M")]
-    threshold: usize,
+    /// How many trusted keys must have signed, where that is more than is written there
+    #[arg(long, default_value_t = 1, value_name = "M", value_parser = value_parser!(u16).range(1..))]
+    threshold: u16,
     /// A label of the host that it is verified for, where the bundle is not for every host
     #[arg(long, value_name = "LABEL")]
     audience: Vec<String>,
@@ -229,8 +253,12 @@ fn main() -> ExitCode {
         Command::Fmt { policies, check, format } => report::end(format, policy_command::format(&policies, check)),
         Command::Lock(arguments) => report::end(arguments.format, lock_command::lock(&arguments)),
         Command::Drift(arguments) => report::end(either(arguments.format), drift_command::drift(&arguments)),
-        Command::Build(arguments) => report::end(arguments.format, bundle_command::build(&arguments)),
-        Command::Verify { bundle, trust } => report::end(human, bundle_command::verify(&bundle, &trust)),
+        Command::Build(arguments) => report::end(arguments.format, build_command::build(&arguments)),
+        Command::Sign(arguments) => report::end(human, sign_command::sign(&arguments)),
+        Command::Payload(arguments) => report::end_bytes(sign_command::payload(&arguments)),
+        Command::TrustSet(arguments) => report::end(human, trust_set_command::trust_set(&arguments)),
+        Command::Token(command) => report::end(human, token_command::token(&command)),
+        Command::Verify { file, trust } => report::end(human, verify_command::verify(&file, &trust)),
         Command::Inspect(arguments) => report::end(human, inspect_command::inspect(&arguments)),
         Command::Explain(arguments) => report::end(human, explain_command::explain(&arguments)),
         Command::ExplainCode { code } => report::end(human, explain_code_command::explain(code.as_deref())),
@@ -238,7 +266,8 @@ fn main() -> ExitCode {
         Command::Diff(arguments) => report::end(human, diff_command::diff(&arguments)),
         Command::Graph(arguments) => report::end(human, graph_command::graph(&arguments)),
         Command::Hosts(arguments) => report::end(human, hosts_command::hosts(&arguments)),
-        Command::Keygen { key } => report::end(human, bundle_command::keygen(&key)),
+        Command::Keygen(arguments) => report::end(human, key_command::keygen(&arguments)),
+        Command::KeyId(arguments) => report::end(human, key_command::key_id(&arguments)),
         Command::Completions { shell } => report::end(human, shell_command::completions(shell)),
         Command::Man => report::end(human, shell_command::man()),
     };
@@ -251,13 +280,13 @@ fn print(ending: &Ending) -> ExitCode {
     let _ = io::stderr().write_all(ending.stderr.as_bytes());
     let code = ExitCode::from(ending.code);
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(ending.stdout.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(&ending.stdout).and_then(|()| stdout.flush()) {
         Ok(()) => code,
         // Whoever reads has read enough: `bfpc inspect BUNDLE | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
         Err(error) => {
             let path = "the standard output".to_owned();
-            let failure = policy_command::WriteError { path, reason: source::reason(&error) };
+            let failure = output::WriteError { path, reason: source::reason(&error) };
             let told = report::end::<String>(Format::Human, Err(failure.into()));
             let _ = io::stderr().write_all(told.stderr.as_bytes());
             ExitCode::from(told.code)

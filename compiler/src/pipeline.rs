@@ -65,7 +65,7 @@ pub struct Release {
     pub lockdown: bool,
 }
 
-/// Proven tables → signed bundle.
+/// Proven tables → bundle, signed by these keys. Without one, signatures are added to it later.
 pub fn sign(
     source: &Source<'_>,
     proven: &ProvenImage<'_>,

@@ -1,8 +1,7 @@
 //! The commands over a policy's source: `check` and `fmt`, and how a policy is read with its lock.
 
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use bfp_compiler::check::CheckedPolicy;
@@ -15,6 +14,7 @@ use bfp_grammar::syntax::Span;
 use miette::Diagnostic;
 
 use crate::lock_command::{self, Locked};
+use crate::output::write;
 use crate::report::Done;
 use crate::{Answer, Complaints, Failure, in_file, in_sources};
 
@@ -160,38 +160,4 @@ fn first_difference(text: &str, other: &str) -> Span {
         start += line.len();
     }
     Span { start, end: start }
-}
-
-/// Replaces a file as a whole, so that nobody ever reads half of it.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |reason: String| WriteError { path: path.display().to_string(), reason };
-    // A link stays a link, and what is no file (a device, say) is never replaced by one.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mode = match fs::metadata(&target) {
-        Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
-        Ok(_) => return Err(failed("it is not a regular file".to_owned()).into()),
-        Err(_) => None,
-    };
-    let mut beside = target.as_os_str().to_owned();
-    beside.push(format!(".{}.new", std::process::id()));
-    let written = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&beside)?;
-        file.write_all(bytes)?;
-        mode.map_or(Ok(()), |mode| file.set_permissions(mode))?;
-        fs::rename(&beside, &target)
-    };
-    written().map_err(|error| {
-        // What is left of a failure is in nobody's way; the failure itself is what is told.
-        let _ = fs::remove_file(&beside);
-        failed(source::reason(&error)).into()
-    })
-}
-
-/// A file cannot be written.
-#[derive(Debug, thiserror::Error, Diagnostic)]
-#[error("`{path}` cannot be written: {reason}")]
-#[diagnostic(code(source::unwritable), help("name a file in a directory that exists and that you may write to"))]
-pub(crate) struct WriteError {
-    pub(crate) path: String,
-    pub(crate) reason: String,
 }

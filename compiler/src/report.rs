@@ -116,9 +116,17 @@ pub(crate) fn in_sources(findings: Findings, file: &str, sources: &SourceMap) ->
 /// What is written at the end.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ending {
-    pub(crate) stdout: String,
+    pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
     pub(crate) code: u8,
+}
+
+/// Ends a command whose answer is no text.
+pub(crate) fn end_bytes(answer: Result<Vec<u8>, Failure>) -> Ending {
+    match answer {
+        Ok(stdout) => Ending { stdout, ..Ending::default() },
+        Err(failure) => end::<String>(Format::Human, Err(failure)),
+    }
 }
 
 /// Ends a command.
@@ -140,7 +148,7 @@ fn document(answer: Result<Done, Failure>, write: impl Fn(&[Told]) -> String) ->
         Err(Failure::Found { complaints, .. } | Failure::Input(complaints)) => write(&complaints.told()),
         Err(Failure::Refused(report)) => write(&Told::of(&*report, None, &SourceMap::default())),
     };
-    Ending { stdout, stderr: String::new(), code }
+    Ending { stdout: stdout.into_bytes(), stderr: String::new(), code }
 }
 
 fn exit_code(answer: &Result<Done, Failure>) -> u8 {

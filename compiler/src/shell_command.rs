@@ -3,7 +3,7 @@
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::policy_command::WriteError;
+use crate::output::WriteError;
 use crate::{Answer, Arguments};
 
 pub(crate) fn completions(shell: Shell) -> Answer {

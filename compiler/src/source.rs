@@ -68,7 +68,7 @@ pub enum SourceError {
 
 impl SourceError {
     /// Why a file cannot be opened or read, by what the system says.
-    fn of(path: &Path, error: &std::io::Error) -> SourceError {
+    pub fn of(path: &Path, error: &std::io::Error) -> SourceError {
         let (path, reason) = (path.display().to_string(), reason(error));
         match error.kind() {
             std::io::ErrorKind::NotFound => SourceError::Missing { path, reason },
@@ -87,29 +87,41 @@ pub fn reason(error: &std::io::Error) -> String {
 
 /// Reads a file of at most `limit` bytes.
 pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, SourceError> {
-    let name = || path.display().to_string();
+    read_opened(path, &mut open(path)?, limit)
+}
+
+/// Opens a regular file.
+pub fn open(path: &Path) -> Result<File, SourceError> {
     let unreadable = |error: std::io::Error| SourceError::of(path, &error);
     // Asked before opening: opening a pipe or a device may wait or act.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(SourceError::NotAFile { path: name() });
+        return Err(SourceError::NotAFile { path: path.display().to_string() });
     }
+    File::open(path).map_err(unreadable)
+}
+
+/// Reads what was opened, which is called `path` in messages.
+pub fn read_opened(path: &Path, file: &mut File, limit: u64) -> Result<Vec<u8>, SourceError> {
+    let too_large = |found| SourceError::TooLarge { path: path.display().to_string(), found, limit };
+    let unreadable = |error: std::io::Error| SourceError::of(path, &error);
     let mut bytes = Vec::new();
-    let mut file = File::open(path).map_err(unreadable)?;
     let length = file.metadata().map_err(unreadable)?.len();
     if length > limit {
-        return Err(SourceError::TooLarge { path: name(), found: length, limit });
+        return Err(too_large(length));
     }
     // The file may grow while it is read.
-    (&mut file).take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > limit {
-        return Err(SourceError::TooLarge { path: name(), found: bytes.len() as u64, limit });
-    }
-    Ok(bytes)
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > limit { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }
 }
 
 /// Reads a text file.
 pub fn read_text(path: &Path) -> Result<String, SourceError> {
-    String::from_utf8(read_bytes(path, MAX_SOURCE_BYTES)?).map_err(|error| {
+    text(path, read_bytes(path, MAX_SOURCE_BYTES)?)
+}
+
+/// Bytes of the file `path` as text.
+pub fn text(path: &Path, bytes: Vec<u8>) -> Result<String, SourceError> {
+    String::from_utf8(bytes).map_err(|error| {
         let before = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
         let line = before.filter(|&&byte| byte == b'\n').count() + 1;
         SourceError::NotUtf8 { path: path.display().to_string(), line }

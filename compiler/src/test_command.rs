@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use crate::explain_command::because;
 use crate::input::{Behind, Format, Input, ShownRule, json};
-use crate::policy_command::{Files, counted, write};
+use crate::output::write;
+use crate::policy_command::{Files, counted};
 use crate::{Answer, Failure};
 
 #[derive(Args)]

@@ -266,9 +266,9 @@ fn what_cannot_sign_is_named() {
     let build = |key: &str| ["build", "kms.bfp", "-o", "out.bfpb", "--key", key].map(str::to_owned);
     place.write("text", "not a key");
     for (key, says) in [
-        ("text", "`text` is not an unencrypted Ed25519 private key"),
-        ("key.pub", "`key.pub` is not an unencrypted Ed25519 private key"),
-        ("kms.bfp", "`kms.bfp` is not an unencrypted Ed25519 private key"),
+        ("text", "`text` is not an Ed25519 private key in PEM"),
+        ("key.pub", "`key.pub` is not an Ed25519 private key in PEM"),
+        ("kms.bfp", "`kms.bfp` is not an Ed25519 private key in PEM"),
         ("missing", "`missing` cannot be read"),
         ("/dev/zero", "`/dev/zero` is not a regular file"),
     ] {
@@ -315,7 +315,11 @@ fn bundle_of_another_key_is_refused() {
     place.built(&[]);
     for command in ["verify", "inspect"] {
         place.refused(3, "unknown key", &[command, "kms.bfpb", "--trust", "other.pub"]);
-        place.refused(3, "1 valid signatures", &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "2"]);
+        place.refused(
+            3,
+            "more signatures than it has keys",
+            &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "2"],
+        );
         place.refused(3, "demands no signature", &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "0"]);
     }
     place.refused(2, "--trust", &["verify", "kms.bfpb"]);
@@ -336,6 +340,8 @@ fn trust_is_a_public_key_or_a_directory_of_them() {
     }
     place.write("trust/README", "not a key, and not asked");
     place.ok(&verify);
+    place.built(&[]);
+    place.refused(3, "it has 1 valid signature, and this host demands 2", &verify);
     place.write("trust/broken.pem", "not a key");
     place.refused(2, "`trust/broken.pem` is not an Ed25519 public key", &verify);
     place.refused(2, "`key` is not an Ed25519 public key", &["verify", "kms.bfpb", "--trust", "key"]);
@@ -356,7 +362,7 @@ fn flipped_byte_is_refused() {
     place.write("cut.bfpb", &bytes[..bytes.len() - 1]);
     place.refused(3, "cut short", &["verify", "cut.bfpb", "--trust", "key.pub"]);
     place.write("long.bfpb", [&bytes[..], b"\n"].concat());
-    place.refused(3, "after its last section", &["verify", "long.bfpb", "--trust", "key.pub"]);
+    place.refused(3, "1 bytes after its end", &["verify", "long.bfpb", "--trust", "key.pub"]);
     place.write("empty.bfpb", "");
     place.refused(3, "verify::refused", &["verify", "empty.bfpb", "--trust", "key.pub"]);
     place.refused(3, "not a bfp bundle", &["verify", "kms.bfp", "--trust", "key.pub"]);

@@ -213,7 +213,7 @@ fn index_of_codes_says_what_the_pages_say() {
 fn page_is_printed_and_all_are_listed() {
     let bfpc = |words: &[&str]| Command::new(env!("CARGO_BIN_EXE_bfpc")).args(words).output().unwrap();
     let printed = String::from_utf8(bfpc(&["explain-code", "key::twice"]).stdout).unwrap();
-    assert!(printed.starts_with("# `key::twice`\n\nOne key was to sign twice.\n\n"), "{printed}");
+    assert!(printed.starts_with("# `key::twice`\n\nOne key is named twice.\n\n"), "{printed}");
     assert!(printed.contains("\n```sh right\n"), "{printed}");
     let listed = String::from_utf8(bfpc(&["explain-code"]).stdout).unwrap();
     assert_eq!(listed.lines().count(), Page::all().len());

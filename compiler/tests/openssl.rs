@@ -77,7 +77,7 @@ fn keys_of_other_kinds_are_refused() {
         let ran = run(env!("CARGO_BIN_EXE_bfpc"), place, &words);
         let said = String::from_utf8_lossy(&ran.stderr).into_owned();
         assert_eq!(ran.status.code(), Some(2), "{key}: {said}");
-        assert!(said.contains(&format!("`{key}` is not an unencrypted Ed25519 private key")), "{said}");
+        assert!(said.contains(&format!("`{key}` is not an Ed25519 private key in PEM")), "{said}");
     }
     assert!(!place.join("policy.bfpb").exists());
 }

@@ -33,7 +33,7 @@ pub(super) fn end(answer: Result<Done, Failure>) -> Ending {
         }
         Err(Failure::Refused(report)) => (String::new(), format!("{report:?}\n")),
     };
-    Ending { stdout, stderr, code }
+    Ending { stdout: stdout.into_bytes(), stderr, code }
 }
 
 /// More of a file than these are counted and not shown: each quotes its place, and the first ones say enough.

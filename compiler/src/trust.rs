@@ -1,0 +1,95 @@
+//! Whom a verification trusts: `--trust PATH`, which is a public key, a folder of them, or the trust set in force.
+//!
+//! What others could have written is not read: it would be they who say whom to trust.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bfp_bundle::envelope::Document;
+use bfp_bundle::key::PublicKey;
+use bfp_bundle::unverified;
+use bfp_bundle::verify::{MAX_DOCUMENT_BYTES, Refusal, Trust};
+use bfp_compiler::source::{self, SourceError};
+use miette::Diagnostic;
+
+use crate::verify_command::refused;
+use crate::{Failure, key_file, permissions};
+
+/// The file in a folder that says how many of its keys must have signed.
+const THRESHOLD: &str = "threshold";
+
+#[derive(Debug, thiserror::Error, Diagnostic)]
+enum TrustError {
+    #[error("`{path}` holds no public key (*.pem)")]
+    #[diagnostic(code(key::none), help("put the public half of the signing key there"))]
+    NoKeys { path: String },
+    #[error("`{path}` is to hold a number of signatures, and holds `{found}`")]
+    #[diagnostic(code(key::threshold), help("write a number there, such as 2, and nothing else"))]
+    NoNumber { path: String, found: String },
+    #[error("`{path}` cannot be trusted as it is: {reason}")]
+    #[diagnostic(code(key::threshold), help("demand fewer signatures, or put more public keys there, each once"))]
+    Unmeetable { path: String, reason: &'static str },
+}
+
+/// Reads whom to trust. The threshold raises the one that stands there, and never lowers it.
+pub(crate) fn read(path: &Path, threshold: u16) -> Result<Trust, Failure> {
+    let mut demanded = usize::from(threshold);
+    let trust = if path.is_dir() {
+        let (keys, stands_there) = folder(path)?;
+        demanded = demanded.max(stands_there);
+        Trust::first(keys, demanded)
+    } else {
+        let bytes = trusted_bytes(path)?;
+        if Document::of(&bytes) == Some(Document::TrustSet) {
+            let set = unverified::peek_trust_set(&bytes).map_err(refused)?.content;
+            Trust::of_set(&set).map_err(refused)?.demanding(demanded)
+        } else {
+            Trust::first(vec![key_file::parse_public(path, &source::text(path, bytes)?)?], demanded)
+        }
+    };
+    trust.map_err(|refusal| match refusal {
+        Refusal::BadTrustSet(reason) => TrustError::Unmeetable { path: path.display().to_string(), reason }.into(),
+        other => refused(other),
+    })
+}
+
+/// The keys of a folder, and how many of them must have signed.
+fn folder(path: &Path) -> Result<(Vec<PublicKey>, usize), Failure> {
+    let unreadable = |error: io::Error| SourceError::of(path, &error);
+    permissions::check_trusted(path, &fs::metadata(path).map_err(unreadable)?)?;
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in fs::read_dir(path).map_err(unreadable)? {
+        let file = entry.map_err(unreadable)?.path();
+        if file.extension().is_some_and(|extension| extension == "pem") {
+            files.push(file);
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        return Err(TrustError::NoKeys { path: path.display().to_string() }.into());
+    }
+    let key = |file: &PathBuf| key_file::parse_public(file, &source::text(file, trusted_bytes(file)?)?);
+    let keys = files.iter().map(key).collect::<Result<Vec<_>, Failure>>()?;
+    let file = path.join(THRESHOLD);
+    // A link that leads nowhere is no absent threshold: reading it says what is wrong.
+    if fs::symlink_metadata(&file).is_err() {
+        return Ok((keys, 1));
+    }
+    let written = source::text(&file, trusted_bytes(&file)?)?;
+    let written = written.trim();
+    match written.parse() {
+        Ok(threshold) if threshold > 0 => Ok((keys, threshold)),
+        _ => {
+            let found = written.chars().take(20).collect();
+            Err(TrustError::NoNumber { path: file.display().to_string(), found }.into())
+        }
+    }
+}
+
+/// The bytes of a file that nobody else may have written.
+fn trusted_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut file = source::open(path)?;
+    permissions::check_trusted(path, &file.metadata().map_err(|error| SourceError::of(path, &error))?)?;
+    Ok(source::read_opened(path, &mut file, MAX_DOCUMENT_BYTES)?)
+}
