@@ -112,12 +112,19 @@ impl AtWork {
         for folder in &at_work.folders {
             set_busy(folder, 1)?;
         }
-        let marks = pins.enforcers();
-        if at_work.folders.is_empty() && marks.exists() {
-            std::fs::remove_file(&marks).map_err(failed(&marks, "removed"))?;
-        }
+        forget_marks(pins)?;
         Ok(at_work)
     }
+}
+
+/// Where no generation is locked, the marks that locks made are of no use, and those of a generation that failed are
+/// nobody's.
+pub(crate) fn forget_marks(pins: &Pins) -> Result<(), PinsError> {
+    let marks = pins.enforcers();
+    if locked(pins)?.is_empty() && marks.exists() {
+        std::fs::remove_file(&marks).map_err(failed(&marks, "removed"))?;
+    }
+    Ok(())
 }
 
 impl Drop for AtWork {
