@@ -99,7 +99,11 @@ guest-programs: compiler enforcer
 kernel *KERNELS="6.12": (setup KERNELS) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} {{ KERNELS }}
 
-# Make the Debian system that the next three recipes boot, where it is missing: some minutes, about 1 GB
+# Every attack on updates: the command, refused or not, and what was said
+attack KERNEL="6.12": (setup KERNEL) guest-programs
+    @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} --updates {{ KERNEL }}
+
+# Make the Debian system that the next four recipes boot, where it is missing: some minutes, about 1 GB
 debian-guest: (setup "6.12")
     @kernel-tests/guest.sh
 
@@ -113,6 +117,10 @@ kernel-boot: debian-guest guest-programs
 [positional-arguments]
 ordinary *ARGS: debian-guest guest-programs
     @{{ ordinary }} list "$@"
+
+# The units of packaging/systemd in that system: before the network, dropped bundles, a bad one when it comes up
+units: debian-guest guest-programs
+    @{{ ordinary }} units
 
 # Mixed traffic under ten thousand rules; every verdict is checked, and nothing may leak
 soak MINUTES="30": debian-guest guest-programs
@@ -136,6 +144,6 @@ reader: setup compiler
 test: check harness fuzz-smoke reader demo (kernel "6.1" "6.12")
 
 # The kernel tests under every supported kernel, fixtures/allow-lists under two, and a whole Debian system
-kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") kernel-boot ordinary
+kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") kernel-boot ordinary units
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} \
         --fixtures fixtures/allow-lists --only table 6.1 6.12

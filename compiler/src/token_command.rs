@@ -28,9 +28,9 @@ pub(crate) enum TokenCommand {
         #[command(flatten)]
         consent: ConsentArguments,
     },
-    /// A host may accept a revision again that is lower than what it has seen
+    /// The highest revision that a host has seen is taken back, or set anew where its memory is damaged
     Recover {
-        /// The highest revision that the host has seen
+        /// The highest revision that the host has seen; 0 where its memory is damaged
         #[arg(long, value_name = "N")]
         from: u64,
         /// What it is to have seen instead: it accepts this revision and higher ones
@@ -63,7 +63,8 @@ pub(crate) struct ConsentArguments {
 pub(crate) fn token(command: &TokenCommand) -> Answer {
     let (act, consent) = match command {
         TokenCommand::Release { revision, consent } => (Act::Release { revision: *revision }, consent),
-        TokenCommand::Recover { from, to, .. } if to > from => {
+        // From 0: a host whose memory is damaged has seen nothing, and is to begin at a revision.
+        TokenCommand::Recover { from, to, .. } if to > from && *from != 0 => {
             return Err(TokenError::Forward { from: *from, to: *to }.into());
         }
         TokenCommand::Recover { from, to, consent } => (Act::Recover { from: *from, to: *to }, consent),

@@ -228,6 +228,7 @@ fn objects(programs: &Programs, folder: &Path) -> io::Result<Vec<u64>> {
     let mut keys: Vec<u64> =
         programs.program_numbers()?.into_iter().map(|number| Object::Program.key(number)).collect();
     for map in programs.maps() {
+        let map = map.map_err(io::Error::other)?;
         if !syscall::is_frozen(map)? {
             keys.push(Object::Map.key(syscall::object_number(map.fd().as_fd())?));
         }

@@ -52,7 +52,14 @@ pub(crate) fn run(report: &mut Report) {
 pub(crate) fn print_table() -> Result<bool, String> {
     let mut all_held = true;
     for script in scripts()? {
-        let rows = tried(&script).map_err(|complaint| format!("{}: {complaint}", name(&script)))?;
+        let rows = match tried(&script) {
+            Ok(rows) => rows,
+            Err(complaint) => {
+                println!("\n! {}: {complaint}", name(&script));
+                all_held = false;
+                continue;
+            }
+        };
         println!("\n{}", rows.first().map_or("", |row| row.attack.as_str()));
         for Row { outcome, command, seen, said, .. } in rows {
             let mark = if outcome == "ok" { "  " } else { "! " };
