@@ -1,6 +1,6 @@
 //! Vectors of fixtures/bundles that are real policies: what a few of fixtures/accept compile to. The others are
 //! made by bundles/tests/format. `BFP_BLESS=1 cargo test -p bfp-compiler --test bundle_vectors` writes them.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 #[path = "../../bundles/tests/format/vector.rs"]
 mod vector;
