@@ -66,8 +66,9 @@ impl<'a> Frame<'a> {
 
     /// Who signed, where that is enough for every one of the trust sets.
     ///
-    /// A signature by a key that none of them has, or that one has revoked, refuses all: nobody whom the
-    /// host trusts lets it stand there.
+    /// A signature by a key that none of them has refuses all, and is told as a revoked one's where one of them
+    /// revokes the key: nobody whom the host trusts lets it stand there. A key that one of them has counts for
+    /// that one, though the other revokes it: the last key that a thief has copied can be taken out of force.
     pub(crate) fn check_signatures(
         &self,
         document: Document,

@@ -55,9 +55,13 @@ impl Trust {
 
     /// The trust that a set gives, which somebody vouches for.
     pub fn of_set(set: &TrustSet) -> Result<Trust, Refusal> {
+        Trust::of_owned_set(set.clone())
+    }
+
+    fn of_owned_set(set: TrustSet) -> Result<Trust, Refusal> {
         let keys: Option<Vec<PublicKey>> = set.keys.iter().map(PublicKey::from_bytes).collect();
         let keys = keys.ok_or(Refusal::BadTrustSet("one of its keys is no Ed25519 key, or a weak one"))?;
-        Trust::checked(set.version, set.threshold.into(), keys, set.revoked.clone())
+        Trust::checked(set.version, set.threshold.into(), keys, set.revoked)
     }
 
     fn checked(version: u64, threshold: usize, keys: Vec<PublicKey>, revoked: Vec<KeyId>) -> Result<Trust, Refusal> {
@@ -70,6 +74,9 @@ impl Trust {
         }
         if keys.len() > MAX_KEYS {
             return bad("it has too many keys");
+        }
+        if revoked.len() > MAX_REVOKED {
+            return bad("it revokes too many keys");
         }
         let ids: Vec<KeyId> = keys.iter().map(PublicKey::id).collect();
         if ids.iter().enumerate().any(|(index, id)| ids.iter().skip(index + 1).any(|other| other == id)) {
@@ -124,7 +131,7 @@ impl Trust {
     /// From what [`Trust::to_bytes`] gave. Nobody vouches for it: it is for bytes that the host itself kept.
     pub fn from_kept_bytes(bytes: &[u8]) -> Result<Trust, Refusal> {
         match postcard::take_from_bytes::<TrustSet>(bytes) {
-            Ok((set, [])) => Trust::of_set(&set),
+            Ok((set, [])) => Trust::of_owned_set(set),
             _ => Err(Refusal::BadBody),
         }
     }
@@ -144,10 +151,10 @@ pub fn verify_trust_set(bytes: &[u8], in_force: &Trust) -> Result<Trust, Refusal
         Ok((set, [])) => set,
         _ => return Err(Refusal::BadBody),
     };
-    let new = Trust::of_set(&set)?;
+    let new = Trust::of_owned_set(set)?;
     let voters = [(WhoseThreshold::InForce, in_force), (WhoseThreshold::New, &new)];
     frame.check_signatures(Document::TrustSet, &voters)?;
-    if new.version != in_force.version.saturating_add(1) {
+    if in_force.version.checked_add(1) != Some(new.version) {
         return Err(Refusal::TrustVersion { offered: new.version, in_force: in_force.version });
     }
     if let Some(forgotten) = in_force.revoked.iter().find(|id| !new.revoked.contains(id)) {
