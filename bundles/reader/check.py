@@ -5,11 +5,13 @@
 
 A vector must come to the outcome that its first line says: a refusal of the class that docs/format.md gives its
 message, or no refusal. Each policy of fixtures/accept is compiled by BFPC, verified and decoded, and every row of its
-table is decided over its tables.
+table is decided over its tables; and what `bfpc inspect` shows of it must be what the reader decodes.
 """
 
 import base64
+import hashlib
 import ipaddress
+import json
 import re
 import subprocess
 import sys
@@ -83,6 +85,9 @@ def check_tables(bfpc):
             )
             trust, host = reader.Trust(0, 1, [public], []), reader.Host(0, [], list(reader.NEEDS))
             bundle = reader.verify_bundle(file.read_bytes(), trust, host)
+            shown = [bfpc, "inspect", file, "--trust", f"{key}.pub", "--format", "json"]
+            shown = json.loads(subprocess.run(shown, check=True, stdout=subprocess.PIPE).stdout)
+            wrong += [f"{folder.name}: another {part} than `bfpc inspect` shows" for part in differences(bundle, shown)]
             for row in (folder / "verdicts.txt").read_text().splitlines():
                 words = row.split("#", 1)[0].split()
                 if not words:
@@ -96,6 +101,40 @@ def check_tables(bfpc):
                 if found != expected:
                     wrong.append(f"{folder.name}: {row}: the reader says {found}")
     return count, wrong
+
+
+def differences(bundle, shown):
+    """What the reader decodes otherwise than `bfpc inspect` shows it."""
+    manifest = bundle.manifest
+    # The two rules of `only P -> only D` have one place, which is shown once.
+    places = {tuple(rule["place"].items()): rule["place"] for rule in bundle.debug()["rules"]}
+    decoded = {
+        "policy": manifest["policy"],
+        "revision": manifest["revision"],
+        "compiler": manifest["compiler"],
+        "audience": manifest["audience"],
+        "lockdown": manifest["lockdown"],
+        "source_sha256": manifest["source"].hex(),
+        "lock_sha256": manifest["lock"].hex(),
+        "signers": [signer.hex() for signer in bundle.signers],
+        "sections": [
+            {
+                "name": reader.SECTIONS[entry["kind"]][0],
+                "records": entry["count"] if reader.SECTIONS[entry["kind"]][1] else None,
+                "bytes": entry["length"],
+            }
+            for entry in manifest["sections"]
+        ],
+        "rules": list(places.values()),
+    }
+    yield from (part for part, value in decoded.items() if shown[part] != value)
+    paths = [(program["path"], program["pins"]) for program in shown["programs"]]
+    if paths != [(entry["path"], [pin.hex() for pin in entry["pins"]]) for entry in bundle.executables]:
+        yield "programs"
+    for entry in bundle.executables:
+        digest = hashlib.sha256(b"bfp program path\0" + entry["path"].encode()).digest()
+        if entry["program"] != int.from_bytes(digest[:8], "little"):
+            yield f"id of {entry['path']}"
 
 
 def main():
