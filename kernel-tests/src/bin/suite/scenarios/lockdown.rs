@@ -2,10 +2,11 @@
 //!
 //! The harness puts /locked/N.bfpb there, revisions of one policy: the odd ones are locked, the even ones are not.
 //! Whoever signs one that is not locked consents to the end of the lock, and so each scenario ends.
-#![expect(unsafe_code, reason = "a thread that leaves the mounts of the others")]
+#![expect(unsafe_code, reason = "raw system calls: mounts of a thread's own, truncate, another process's descriptors")]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -260,7 +261,9 @@ fn traced_is_nobody(host: &Host) -> Result<(), String> {
         let reader = Reader::start()?;
         let attached = enforcer::end(Command::new("strace").args(["-o", "/dev/null", "-p", &reader.pid().to_string()]));
         let memory = OpenOptions::new().write(true).open(format!("/proc/{}/mem", reader.pid()));
+        let taken = take_descriptor(reader.pid());
         reader.end()?;
+        refused("pidfd_getfd", taken)?;
         let attached = attached?;
         if !attached.stderr.contains("Operation not permitted") {
             return Err(format!("expected strace refused, seen {}", attached.stderr));
@@ -270,6 +273,19 @@ fn traced_is_nobody(host: &Host) -> Result<(), String> {
             other => Err(format!("writing its memory: expected EPERM or EACCES, seen {other:?}")),
         }
     })
+}
+
+/// Takes another process's standard output.
+fn take_descriptor(process: u32) -> io::Result<OwnedFd> {
+    let descriptor = |result: libc::c_long| match i32::try_from(result) {
+        // SAFETY: a descriptor that the kernel has just made.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    };
+    // SAFETY: takes numbers.
+    let handle = descriptor(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
+    // SAFETY: as above.
+    descriptor(unsafe { libc::syscall(libc::SYS_pidfd_getfd, handle.as_raw_fd(), 1, 0) })
 }
 
 /// `bfp-enforcer events --follow`.
