@@ -14,6 +14,8 @@ const NEXT_ID: [(&str, i32); 3] = [("program", 11), ("map", 12), ("link", 31)];
 /// The kernel frees in the background.
 const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
+/// Longer than a grace period under emulation.
+const REST: Duration = Duration::from_secs(2);
 
 /// Names such as `link 7`, and the paths of pins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +101,24 @@ impl Inventory {
             *counts.entry(kind(&name)).or_default() += 1;
         }
         Ok(Inventory(counts))
+    }
+
+    /// What is there once nothing goes any more.
+    ///
+    /// # Errors
+    /// As [`Inventory::read`], and when it does not come to rest.
+    pub fn at_rest() -> Result<Inventory, String> {
+        let started = Instant::now();
+        let mut before = Inventory::read()?;
+        while started.elapsed() <= LIMIT {
+            sleep(REST);
+            let now = Inventory::read()?;
+            if now == before {
+                return Ok(now);
+            }
+            before = now;
+        }
+        Err("the objects of BPF do not come to rest".to_owned())
     }
 
     /// Whether there is exactly as much again, once what is about to go is gone.

@@ -108,6 +108,10 @@ impl Call {
         self.number != libc::SYS_exit_group
     }
 
+    pub(crate) fn is_about_a_folder(&self) -> bool {
+        self.object.ends_with('/')
+    }
+
     fn is_about_a_file(&self) -> bool {
         self.object.starts_with('/') && !self.object.starts_with("/sys/fs/bpf")
     }
@@ -222,10 +226,12 @@ fn object(process: i32, number: i64, arguments: [u64; 6]) -> String {
     }
 }
 
-/// What a descriptor leads to: a path, or `anon_inode:bpf-map` and the like.
+/// What a descriptor leads to: a path, which ends in a slash for a folder, or `anon_inode:bpf-map` and the like.
 fn descriptor(process: i32, number: u64) -> String {
     let link = format!("/proc/{process}/fd/{}", number as i32);
-    fs::read_link(link).map(|to| to.to_string_lossy().into_owned()).unwrap_or_default()
+    let is_folder = fs::metadata(&link).is_ok_and(|it| it.is_dir());
+    let end = if is_folder { "/" } else { "" };
+    fs::read_link(link).map(|to| format!("{}{end}", to.display())).unwrap_or_default()
 }
 
 fn path(process: i32, at: u64) -> String {

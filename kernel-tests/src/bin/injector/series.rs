@@ -33,9 +33,9 @@ pub(crate) fn run(
     wants: impl Fn(&str) -> bool,
     report: &mut Report,
 ) -> Result<(usize, u64), String> {
-    let nothing = Inventory::read()?;
+    let nothing = Inventory::at_rest()?;
     succeeds(apply(1))?;
-    let all = Whole { objects: Inventory::read()?, state: host.remembered()?, host };
+    let all = Whole { objects: Inventory::at_rest()?, state: host.remembered()?, host };
     let watch = host.watch()?;
     let watched = Watched { watch: &watch, all: &all, revision: std::cell::Cell::new(1) };
     if wants("again") {
