@@ -85,7 +85,7 @@ guest_programs := justfile_directory() / "target/guest"
 [private]
 guest-programs: compiler enforcer
     @RUSTFLAGS="-C target-feature=+crt-static" cargo build --release -p bfp-kernel-tests \
-        --bin probe --bin attacker --bin suite --target x86_64-unknown-linux-gnu
+        --bin probe --bin attacker --bin suite --bin injector --target x86_64-unknown-linux-gnu
     @cargo build --release -p bfp-kernel-tests --bin probe --bin attacker --example misleading
     @mkdir -p {{ guest_programs }}
     @cp target/release/probe {{ guest_programs }}/probe-dynamic
@@ -93,11 +93,22 @@ guest-programs: compiler enforcer
     @cp target/release/examples/libmisleading.so {{ guest_programs }}/misleading.so
     @cp target/release/bfpc target/enforcer/bfp-enforcer target/x86_64-unknown-linux-gnu/release/probe \
         target/x86_64-unknown-linux-gnu/release/attacker \
-        target/x86_64-unknown-linux-gnu/release/suite {{ guest_programs }}/
+        target/x86_64-unknown-linux-gnu/release/suite \
+        target/x86_64-unknown-linux-gnu/release/injector {{ guest_programs }}/
 
 # Try every policy of fixtures/accept and every scenario with real sockets: just kernel 6.1 6.12
 kernel *KERNELS="6.12": (setup KERNELS) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} {{ KERNELS }}
+    @cargo run --quiet -p bfp-kernel-tests --bin killer -- --programs {{ guest_programs }} --thin {{ KERNELS }}
+
+# Kill the enforcer at each of its system calls in turn, and have each fail, under a policy that must hold at every
+# moment: an hour and more for a kernel
+killer *KERNELS="6.12": (setup KERNELS) guest-programs
+    @cargo run --quiet -p bfp-kernel-tests --bin killer -- --programs {{ guest_programs }} {{ KERNELS }}
+
+# The same on this host, for what needs no kernel that enforces: a minute
+killer-here: guest-programs
+    @{{ guest_programs }}/injector here {{ guest_programs }}
 
 # Every attack on updates: the command, refused or not, and what was said
 attack KERNEL="6.12": (setup KERNEL) guest-programs
@@ -141,7 +152,7 @@ reader: setup compiler
 
 # All tests: those without a kernel, each fuzz target for a short while, the format by another reader, the demo (DNS
 # by knot, end to end), and the kernel tests on two kernels
-test: check harness fuzz-smoke reader demo (kernel "6.1" "6.12")
+test: check harness fuzz-smoke reader demo killer-here (kernel "6.1" "6.12")
 
 # The kernel tests under every supported kernel, fixtures/allow-lists under two, and a whole Debian system
 kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") kernel-boot ordinary units

@@ -62,6 +62,9 @@ pub enum ApplyError {
     /// In force, but not for all.
     #[error("the policy is enforced, but processes that executed a program meanwhile may lack its label: {0}")]
     LateLabelling(LoadError),
+    /// In force, but so is the one before.
+    #[error("the policy is enforced, but what was enforced before is not all gone: {0}")]
+    Older(PinsError),
 }
 
 impl ApplyError {
@@ -79,7 +82,7 @@ impl ApplyError {
             ApplyError::Canary(error) => error.help(),
             ApplyError::Pins(error) => error.help(),
             ApplyError::Lockdown(error) => error.help(),
-            ApplyError::LateLabelling(_) => "apply it again",
+            ApplyError::LateLabelling(_) | ApplyError::Older(_) => "apply it again",
         }
     }
 
@@ -131,7 +134,7 @@ pub fn apply(
     let applied = apply_locked(&programs, admitted, acceptance, remember, &pins);
     // After a success there is nothing to tidy, and after a failure its own reason matters more.
     if applied.is_err() {
-        let _ = pins.tidy();
+        let _ = pins.tidy().and_then(|()| lockdown::forget_marks(&pins));
     }
     applied
 }
@@ -156,7 +159,7 @@ fn apply_locked(
     if bundle.manifest().lockdown {
         lockdown::check_own_file()?;
     }
-    pins.remove_unfinished()?;
+    pins.remove_leftovers()?;
     // What is made from here on is not known yet to what guards the older generations.
     let at_work = AtWork::announce(pins)?;
 
@@ -193,8 +196,10 @@ fn apply_locked(
     }
     remember()?;
     pins.complete(number)?;
-    pins.remove_older(number)?;
+    pins.remove_older(number).map_err(ApplyError::Older)?;
     drop(at_work);
+    // Should they stay, the next one removes them.
+    let _ = lockdown::forget_marks(pins);
     // While both were attached, the older one had the last word on what an exec makes of a label.
     programs.label_running().map_err(ApplyError::LateLabelling)?;
     Ok(Applied { about, impostors })

@@ -39,6 +39,9 @@ pub enum LockdownError {
     /// This program's file.
     #[error("`{OWN_FILE}` cannot be read: {0}")]
     OwnFile(io::Error),
+    /// Another BPF filesystem than the host's.
+    #[error("the first process of this host does not see the BPF filesystem that this one pins to")]
+    NotOnHost,
     /// What is guarded.
     #[error("what the lock guards cannot be told: {0}")]
     Unknown(#[from] DirectoryError),
@@ -61,6 +64,7 @@ impl LockdownError {
     pub fn help(&self) -> &'static str {
         match self {
             LockdownError::LoadsLibraries => "build it as `just enforcer` does: linked statically",
+            LockdownError::NotOnHost => "run it on the host, and not in a container or with mounts of its own at /sys",
             LockdownError::OwnFile(_) => "mount proc at /proc",
             LockdownError::Unknown(error) => error.help(),
             LockdownError::Load(error) => error.help(),
@@ -112,12 +116,19 @@ impl AtWork {
         for folder in &at_work.folders {
             set_busy(folder, 1)?;
         }
-        let marks = pins.enforcers();
-        if at_work.folders.is_empty() && marks.exists() {
-            std::fs::remove_file(&marks).map_err(failed(&marks, "removed"))?;
-        }
+        forget_marks(pins)?;
         Ok(at_work)
     }
+}
+
+/// Where no generation is locked, the marks that locks made are of no use, and those of a generation that failed are
+/// nobody's.
+pub(crate) fn forget_marks(pins: &Pins) -> Result<(), PinsError> {
+    let marks = pins.enforcers();
+    if locked(pins)?.is_empty() && marks.exists() {
+        std::fs::remove_file(&marks).map_err(failed(&marks, "removed"))?;
+    }
+    Ok(())
 }
 
 impl Drop for AtWork {
@@ -171,6 +182,9 @@ pub(crate) fn leave_open(programs: &Programs) -> Result<(), LockdownError> {
 /// Locks a generation whose links are pinned in `folder`.
 pub(crate) fn lock(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<(), LockdownError> {
     let learned = directory::while_learning(programs, |programs| learn(programs, pins, folder))?;
+    if !learned.is_on_host {
+        return Err(LockdownError::NotOnHost);
+    }
     programs.typed_map::<Array<&mut MapData, [u8; DIRECTORY_SIZE]>>(ENFORCER)?.set(0, learned.enforcer, 0)?;
     programs.typed_map::<Array<&mut MapData, [u8; MOUNTED_SIZE]>>(MOUNTED)?.set(0, learned.mounted, 0)?;
     let mut places: HashMap<&mut MapData, [u8; DIRECTORY_SIZE], u64> = programs.typed_map(PLACES)?;
@@ -201,6 +215,8 @@ struct Learned {
     enforcer: [u8; DIRECTORY_SIZE],
     folders: [[u8; DIRECTORY_SIZE]; 2],
     mounted: [u8; MOUNTED_SIZE],
+    /// Whether the first process of the host sees the same pins.
+    is_on_host: bool,
 }
 
 fn learn(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<Learned, DirectoryError> {
@@ -214,13 +230,11 @@ fn learn(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<Learned,
     };
     let (enforcer, _) = ask(Path::new(OWN_FILE))?;
     let (generation, _) = ask(folder)?;
-    let (root, own_mount) = ask(pins.root())?;
+    let (root, _) = ask(pins.root())?;
+    // Mounts of this process's own would go with it, and what guards them would guard nothing.
     let on_host = Path::new(ROOT_OF_HOST).join(pins.root().strip_prefix("/").unwrap_or(pins.root()));
-    let mounted = match ask(&on_host) {
-        Ok((same, mount)) if same == root => mount,
-        _ => own_mount,
-    };
-    Ok(Learned { enforcer, folders: [root, generation], mounted })
+    let (seen, mounted) = ask(&on_host)?;
+    Ok(Learned { enforcer, folders: [root, generation], mounted, is_on_host: seen == root })
 }
 
 /// Everything of which others get no descriptor: programs, links, and the maps that could still be written.

@@ -1,10 +1,10 @@
 //! What stays in force when the enforcer ends: pins, one folder for a generation.
 //!
-//! `generation-N` holds the links of one policy; `new-N` is one that is being made. Everything is
+//! `generation-N` holds the links of one policy; `new-N` is one that is being made, or unmade. Everything is
 //! changed under a lock on the folder above, so two enforcers follow each other.
 //!
-//! **Invariant:** a generation is complete from the moment it has its name, and goes only after its
-//! successor has one.
+//! **Invariant:** a generation is complete for as long as it has its name: it gets it when nothing is missing any
+//! more, and loses it before anything goes, which is after its successor has one.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -17,7 +17,7 @@ use aya::programs::links::PinnedLink;
 pub const ROOT: &str = "/sys/fs/bpf/bfp";
 
 const COMPLETE: &str = "generation-";
-/// The BPF filesystem takes no dots in names.
+/// Also of one that goes. The BPF filesystem takes no dots in names.
 const UNFINISHED: &str = "new-";
 
 /// How the names of links begin,
@@ -144,29 +144,45 @@ impl Pins {
         self.root.join(format!("{COMPLETE}{number}"))
     }
 
+    fn unfinished(&self, number: u64) -> PathBuf {
+        self.root.join(format!("{UNFINISHED}{number}"))
+    }
+
     /// Makes a folder for a generation that is not complete yet.
     pub fn begin(&self, number: u64) -> Result<PathBuf, PinsError> {
-        let path = self.root.join(format!("{UNFINISHED}{number}"));
+        let path = self.unfinished(number);
         DirBuilder::new().mode(0o700).create(&path).map_err(failed(&path, "made"))?;
         Ok(path)
     }
 
     /// Gives a generation its name, since it is complete.
     pub fn complete(&self, number: u64) -> Result<(), PinsError> {
-        let path = self.root.join(format!("{UNFINISHED}{number}"));
+        let path = self.unfinished(number);
         std::fs::rename(&path, self.generation(number)).map_err(failed(&path, "renamed"))
+    }
+
+    /// Takes a generation's name away, since it is about to be incomplete.
+    fn retire(&self, number: u64) -> Result<(), PinsError> {
+        let path = self.generation(number);
+        std::fs::rename(&path, self.unfinished(number)).map_err(failed(&path, "renamed"))
     }
 
     /// Removes the generations before one.
     pub fn remove_older(&self, number: u64) -> Result<(), PinsError> {
         for older in self.generations()?.into_iter().filter(|older| *older < number) {
-            remove_generation(&self.generation(older))?;
+            self.retire(older)?;
         }
-        Ok(())
+        self.remove_unfinished()
     }
 
-    /// Removes what an enforcer left that failed or was killed.
-    pub fn remove_unfinished(&self) -> Result<(), PinsError> {
+    /// Removes what an enforcer left that failed or was killed. Where nothing is enforced, that is the labels too:
+    /// nobody has kept them true meanwhile, and a process may have become another program.
+    pub fn remove_leftovers(&self) -> Result<(), PinsError> {
+        self.remove_unfinished()?;
+        if self.generations()?.is_empty() { self.remove_files() } else { Ok(()) }
+    }
+
+    fn remove_unfinished(&self) -> Result<(), PinsError> {
         for name in self.names()?.into_iter().filter(|name| name.starts_with(UNFINISHED)) {
             remove_generation(&self.root.join(name))?;
         }
@@ -175,26 +191,34 @@ impl Pins {
 
     /// Removes what is unfinished, and everything where nothing is enforced.
     pub fn tidy(&self) -> Result<(), PinsError> {
-        self.remove_unfinished()?;
+        self.remove_leftovers()?;
         if self.generations()?.is_empty() { self.remove_root() } else { Ok(()) }
     }
 
     /// Removes everything: the generations first, then the labels.
     pub fn remove_all(&self) -> Result<(), PinsError> {
+        for number in self.generations()? {
+            self.retire(number)?;
+        }
         for name in self.names()? {
             let path = self.root.join(name);
             if path.is_dir() {
                 remove_generation(&path)?;
             }
         }
+        self.remove_files()?;
         self.remove_root()
     }
 
-    fn remove_root(&self) -> Result<(), PinsError> {
+    fn remove_files(&self) -> Result<(), PinsError> {
         for name in self.names()? {
             let path = self.root.join(name);
             std::fs::remove_file(&path).map_err(failed(&path, "removed"))?;
         }
+        Ok(())
+    }
+
+    fn remove_root(&self) -> Result<(), PinsError> {
         std::fs::remove_dir(&self.root).map_err(failed(&self.root, "removed"))
     }
 
@@ -263,6 +287,33 @@ mod tests {
         assert_eq!(pins.generations().unwrap(), [2, 9, 10]);
         pins.remove_older(10).unwrap();
         assert_eq!(pins.generations().unwrap(), [10]);
+    }
+
+    #[test]
+    fn a_generation_that_goes_loses_its_name_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let pins = Pins::make_in(&folder.path().join("bfp")).unwrap();
+        pins.begin(1).unwrap();
+        pins.complete(1).unwrap();
+        pins.retire(1).unwrap();
+        assert_eq!(pins.generations().unwrap(), []);
+        // As after a kill at this moment: the same number can be made again.
+        pins.remove_leftovers().unwrap();
+        pins.begin(1).unwrap();
+    }
+
+    #[test]
+    fn labels_go_where_nothing_kept_them_true() {
+        let folder = tempfile::tempdir().unwrap();
+        let pins = Pins::make_in(&folder.path().join("bfp")).unwrap();
+        std::fs::write(pins.labels(), "").unwrap();
+        pins.remove_leftovers().unwrap();
+        assert!(!pins.labels().exists());
+        pins.begin(1).unwrap();
+        pins.complete(1).unwrap();
+        std::fs::write(pins.labels(), "").unwrap();
+        pins.remove_leftovers().unwrap();
+        assert!(pins.labels().exists());
     }
 
     #[test]

@@ -26,6 +26,8 @@ mod guest;
 mod kernel;
 mod machine;
 mod module;
+pub mod network;
+pub mod objects;
 pub mod ordinary;
 pub mod rules;
 mod vmlinux;

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use bfp_kernel_tests::attack::{Attacker, Entry, Expectation, Shows, Target, read_entries, series_of};
 use bfp_kernel_tests::entries::User;
+use bfp_kernel_tests::network;
 
 use crate::destination::Destination;
 use crate::enforcer;
 use crate::listeners::Listeners;
-use crate::network;
 use crate::programs::{Programs, become_user};
 use crate::report::Report;
 use crate::sniffer::{Carrying, Sniffer};

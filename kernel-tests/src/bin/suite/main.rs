@@ -20,11 +20,10 @@
 
 mod attacks;
 mod demo;
+mod descriptors;
 mod destination;
 mod enforcer;
 mod listeners;
-mod network;
-mod objects;
 mod ordinary;
 mod programs;
 mod report;
@@ -38,6 +37,7 @@ mod verdicts;
 use std::path::Path;
 use std::process::ExitCode;
 
+use bfp_kernel_tests::network;
 use report::Report;
 
 const BUNDLES: &str = "/bundles";

@@ -6,11 +6,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use bfp_kernel_tests::objects::Objects;
+
 use super::Scenario;
 use super::host::{Host, KMS_V4, OUTSIDE_V4, PORT, SIGNER, THIEF, to};
 use crate::destination::Destination;
 use crate::enforcer::{self, Ended};
-use crate::objects::Objects;
 use crate::programs::copy_probe_to;
 
 pub(super) const SCENARIOS: &[Scenario] = &[

@@ -4,10 +4,12 @@
 use std::fs;
 use std::io::Read;
 
+use bfp_kernel_tests::objects::Objects;
+
 use super::Scenario;
 use super::host::{Host, KMS_V4, OUTSIDE_V4, PORT, SIGNER, THIEF, to};
 use crate::destination::Destination;
-use crate::enforcer;
+use crate::enforcer::{self, PINS};
 use crate::listeners::Expected;
 use crate::programs::Running;
 
@@ -19,6 +21,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("a signer's connection older than the policy is judged too", older_connections_of_the_signer),
     ("enforcement outlives the enforcer", enforcement_outlives_the_enforcer),
     ("applying again leaves no moment unprotected", applying_again),
+    ("a label that nothing kept true is worth nothing", stale_label),
 ];
 
 fn older_signer_keeps_its_grant(host: &Host) -> Result<(), String> {
@@ -124,4 +127,27 @@ fn applying_again(host: &Host) -> Result<(), String> {
     }
     host.refused(THIEF, &to("tcp", KMS_V4))?;
     host.reaches(SIGNER, &to("tcp", KMS_V4), Destination::tcp(KMS_V4, PORT))
+}
+
+/// What an enforcer that is killed in its first `apply`, or in `remove`, can leave: labels, and nothing that
+/// follows a process to another program.
+fn stale_label(host: &Host) -> Result<(), String> {
+    host.unenforced()?;
+    let before = Objects::read()?;
+    host.enforced()?;
+    let arguments = format!("wait-then exec {THIEF} wait-then {}", to("tcp", KMS_V4));
+    let words: Vec<&str> = arguments.split_whitespace().collect();
+    let mut running = Running::start_until(SIGNER, &words, "ready")?;
+    let names = fs::read_dir(PINS).map_err(|error| format!("{PINS}: {error}"))?;
+    for folder in names.flatten().map(|name| name.path()).filter(|path| path.is_dir()) {
+        fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    // The kernel detaches in the background.
+    before.are_all_that_decide()?;
+    let became = running.go_on()?;
+    if became != "ready" {
+        return Err(format!("expected the signer to become the thief, seen `{became}`"));
+    }
+    enforcer::apply(&host.bundle)?;
+    host.goes_on(&mut running, Expected::Refused)
 }

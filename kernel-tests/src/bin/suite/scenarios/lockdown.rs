@@ -13,14 +13,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use bfp_kernel_tests::objects::Objects;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::process::{Pid, Signal};
 
 use super::Scenario;
 use super::host::{Host, KMS_V4, OUTSIDE_V4, PORT, SIGNER, THIEF, to};
+use crate::descriptors;
 use crate::destination::Destination;
 use crate::enforcer::{self, ENFORCER, PINS, VERIFICATION_REFUSED};
-use crate::objects::{self, Objects};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     ("lockdown: a locked policy decides as it would otherwise, and says that it is locked", decides),
@@ -102,10 +103,10 @@ fn no_descriptors(host: &Host) -> Result<(), String> {
     locked(host, || {
         let mut seen = [0; 3];
         for (kind, id) in before.since()? {
-            match (kind.as_str(), objects::open(&kind, id)) {
+            match (kind.as_str(), descriptors::open(&kind, id)) {
                 ("map", Ok(map)) => {
                     seen[2] += 1;
-                    refused(&format!("writing to map {id}"), objects::overwrite(&map))?;
+                    refused(&format!("writing to map {id}"), descriptors::overwrite(&map))?;
                 }
                 ("map", other) => {
                     seen[1] += 1;
@@ -124,11 +125,11 @@ fn no_descriptors(host: &Host) -> Result<(), String> {
 
 fn no_program_in_place_of_a_function(host: &Host) -> Result<(), String> {
     host.unenforced()?;
-    match objects::load_in_place_of_a_function() {
+    match descriptors::load_in_place_of_a_function() {
         Err(error) if error.raw_os_error() != Some(libc::EPERM) => {}
         other => return Err(format!("expected another refusal where nothing is locked, seen {other:?}")),
     }
-    locked(host, || refused("BPF_PROG_LOAD", objects::load_in_place_of_a_function()))
+    locked(host, || refused("BPF_PROG_LOAD", descriptors::load_in_place_of_a_function()))
 }
 
 fn pins_are_out_of_reach(host: &Host) -> Result<(), String> {
@@ -136,8 +137,8 @@ fn pins_are_out_of_reach(host: &Host) -> Result<(), String> {
         let pins = Path::new(PINS);
         let link = pins.join("generation-1/link_egress");
         refused("reading the folder", fs::read_dir(pins))?;
-        refused("BPF_OBJ_GET of a link", objects::open_pin(&link))?;
-        refused("BPF_OBJ_GET of a map", objects::open_pin(&pins.join("labels")))?;
+        refused("BPF_OBJ_GET of a link", descriptors::open_pin(&link))?;
+        refused("BPF_OBJ_GET of a map", descriptors::open_pin(&pins.join("labels")))?;
         refused("removing a link", fs::remove_file(&link))?;
         refused("removing a generation", fs::remove_dir(pins.join("generation-1")))?;
         refused("moving a link", fs::rename(&link, "/sys/fs/bpf/link"))?;
@@ -304,7 +305,7 @@ impl Reader {
     fn end(mut self) -> Result<(), String> {
         drop(self.lines);
         // What it would tell of.
-        let _refused = objects::load_in_place_of_a_function();
+        let _refused = descriptors::load_in_place_of_a_function();
         let ended = did("the reader", self.child.wait())?;
         if ended.success() { Ok(()) } else { Err(format!("the reader ended by {ended}")) }
     }

@@ -15,11 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bfp_kernel_tests::rules;
+use bfp_kernel_tests::{network, rules};
 
 use crate::destination::Protocol;
 use crate::enforcer;
-use crate::network;
 use crate::programs::{Running, answer_of};
 use crate::verdicts::{self, Row, Verdict};
 use listeners::Sinks;

@@ -6,7 +6,11 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 
-pub(crate) fn make_every_address_local() -> Result<(), String> {
+/// Has every address lead to the loopback interface.
+///
+/// # Errors
+/// When this machine has a network card, or its routes cannot be set.
+pub fn make_every_address_local() -> Result<(), String> {
     // A guest with a way out could send test traffic to the world.
     let interfaces = std::fs::read_dir("/sys/class/net").map_err(|e| format!("/sys/class/net: {e}"))?;
     for interface in interfaces.flatten() {
@@ -29,7 +33,10 @@ pub(crate) fn make_every_address_local() -> Result<(), String> {
 }
 
 /// Gives these addresses to the guest: SCTP looks for its own among those of the interfaces.
-pub(crate) fn own(addresses: impl IntoIterator<Item = (Ipv4Addr, Ipv6Addr)>) -> Result<(), String> {
+///
+/// # Errors
+/// When they cannot be set.
+pub fn own(addresses: impl IntoIterator<Item = (Ipv4Addr, Ipv6Addr)>) -> Result<(), String> {
     for (v4, v6) in addresses {
         ip(&["address", "replace", &format!("{v4}/32"), "dev", "lo"])?;
         ip(&["-6", "address", "replace", &format!("{v6}/128"), "dev", "lo"])?;

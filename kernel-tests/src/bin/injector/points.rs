@@ -1,0 +1,147 @@
+//! At which calls a command is killed, or a call fails. What enters: the calls of a run that was left alone. What
+//! leaves: points, in their order.
+//!
+//! Between two calls with an effect ([`Call::has_effect`]), the world outside of the process does not change, and
+//! the process's own memory ends with it. So a kill anywhere between them leaves the same world, and one of all
+//! these places is tried: behind the one call and before the other by turns. Calls that make or move a name are
+//! tried on both sides.
+
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::call::Call;
+use crate::trace::{Plan, Side};
+
+/// How many points are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pick {
+    /// Both sides of every call there is.
+    EverySide,
+    /// Every state of the world.
+    EveryState,
+    /// So many, evenly from the first to the last, and both sides of the turning points.
+    WithTurns(usize),
+    /// So many, evenly from the first to the last.
+    Few(usize),
+}
+
+impl Pick {
+    /// Which calls a kill's number counts.
+    pub(crate) fn counts(self) -> fn(&Call) -> bool {
+        if self == Pick::EverySide { |_| true } else { Call::has_effect }
+    }
+}
+
+/// A kill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Point {
+    number: usize,
+    is_after: bool,
+}
+
+impl Point {
+    pub(crate) fn plan(self) -> Plan<'static> {
+        if self.is_after { Plan::KillAfter(self.number) } else { Plan::KillBefore(self.number) }
+    }
+
+    pub(crate) fn side(self) -> Side {
+        if self.is_after { Side::After } else { Side::Before }
+    }
+}
+
+/// The kills among calls, of which every one counts.
+pub(crate) fn kills(calls: &[Call], pick: Pick) -> Vec<Point> {
+    let before = |number| Point { number, is_after: false };
+    let after = |number| Point { number, is_after: true };
+    if pick == Pick::EverySide {
+        return (0..calls.len()).flat_map(|number| [before(number), after(number)]).collect();
+    }
+    // State `n` lies behind call `n - 1` and before call `n`; nothing comes behind the last call, which ends it.
+    let mut points: Vec<Point> =
+        evenly(calls.len(), pick).map(|state| if state % 2 == 1 { after(state - 1) } else { before(state) }).collect();
+    let wants_turns = !matches!(pick, Pick::Few(_));
+    let turns = calls.iter().enumerate().filter(|(_, call)| wants_turns && call.is_turning_point());
+    points.extend(turns.flat_map(|(number, _)| [before(number), after(number)]));
+    points.sort_unstable();
+    points.dedup();
+    points
+}
+
+/// The calls that fail, by their numbers among those for which [`can_fail`] holds, and how.
+pub(crate) fn failures(calls: &[Call], pick: Pick) -> Vec<(usize, Errno)> {
+    let all: Vec<(usize, Errno)> = calls
+        .iter()
+        .enumerate()
+        .flat_map(|(number, call)| errors(call).iter().map(move |errno| (number, *errno)))
+        .collect();
+    evenly(all.len(), pick).filter_map(|index| all.get(index).copied()).collect()
+}
+
+/// Which calls fail: those of the program itself. Where it repeats one, as it reads a long file, the first two
+/// stand for the others.
+pub(crate) fn can_fail(call: &Call) -> bool {
+    call.is_own && !call.is_repeated && call.can_fail()
+}
+
+/// With what a call is made to fail.
+fn errors(call: &Call) -> &'static [Errno] {
+    match call.number {
+        _ if call.is_for_memory() => &[Errno::ENOMEM],
+        libc::SYS_bpf => &[Errno::ENOMEM, Errno::ENOSPC, Errno::EPERM],
+        libc::SYS_read | libc::SYS_pread64 => &[Errno::ENOMEM, Errno::EIO, Errno::EINTR],
+        libc::SYS_write => &[Errno::ENOSPC, Errno::EIO, Errno::EINTR],
+        libc::SYS_close => &[Errno::EIO, Errno::EINTR],
+        libc::SYS_flock | libc::SYS_connect | libc::SYS_sendto | libc::SYS_poll => &[Errno::ENOMEM, Errno::EINTR],
+        libc::SYS_openat
+        | libc::SYS_mkdir
+        | libc::SYS_rmdir
+        | libc::SYS_rename
+        | libc::SYS_unlink
+        | libc::SYS_fsync
+        | libc::SYS_ftruncate => &[Errno::ENOMEM, Errno::ENOSPC, Errno::EPERM, Errno::EIO],
+        _ => &[Errno::ENOMEM, Errno::EPERM],
+    }
+}
+
+/// Some of a list's places.
+pub(crate) fn evenly(count: usize, pick: Pick) -> Box<dyn Iterator<Item = usize>> {
+    match pick {
+        Pick::WithTurns(wanted) | Pick::Few(wanted) if wanted < count => {
+            // From the middle of each part, so that no part's end is always left out.
+            Box::new((0..wanted).map(move |part| (2 * part + 1) * count / (2 * wanted)))
+        }
+        _ => Box::new(0..count),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calls(numbers: &[i64]) -> Vec<Call> {
+        // Nothing is read of a process that does not exist.
+        numbers.iter().map(|number| Call::new(-1, *number, [0; 6])).collect()
+    }
+
+    #[test]
+    fn every_state_is_tried_once_and_turning_points_on_both_sides() {
+        let calls = calls(&[libc::SYS_bpf, libc::SYS_bpf, libc::SYS_rename, libc::SYS_bpf]);
+        let told: Vec<_> = kills(&calls, Pick::EveryState).iter().map(|p| (p.number, p.is_after)).collect();
+        assert_eq!(told, [(0, false), (0, true), (2, false), (2, true)]);
+        assert_eq!(kills(&calls, Pick::EverySide).len(), 8);
+    }
+
+    #[test]
+    fn fewer_points_are_spread_evenly() {
+        let calls = calls(&[libc::SYS_bpf; 100]);
+        let told: Vec<_> = kills(&calls, Pick::Few(4)).iter().map(|p| p.number).collect();
+        assert_eq!(told, [12, 36, 62, 86]);
+        assert_eq!(kills(&calls, Pick::Few(1000)).len(), 100);
+    }
+
+    #[test]
+    fn a_call_fails_in_every_way_that_makes_sense() {
+        let told: Vec<_> = failures(&calls(&[libc::SYS_brk, libc::SYS_bpf]), Pick::EveryState);
+        assert_eq!(told, [(0, Errno::ENOMEM), (1, Errno::ENOMEM), (1, Errno::ENOSPC), (1, Errno::EPERM)]);
+    }
+}
