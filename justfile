@@ -6,7 +6,7 @@
 
 # --- set-up ---------------------------------------------------------------------------------------
 
-# Install what is missing: rust-src, bpf-linker, QEMU, knot, Debian kernels (by default 6.1 and 6.12)
+# Install what is missing: rust-src, bpf-linker, QEMU, knot, Python, Debian kernels (by default 6.1 and 6.12)
 setup *KERNELS: toolchain
     @kernel-tests/setup.sh {{ KERNELS }}
 
@@ -110,7 +110,11 @@ killer *KERNELS="6.12": (setup KERNELS) guest-programs
 killer-here: guest-programs
     @{{ guest_programs }}/injector here {{ guest_programs }}
 
-# Make the Debian system that the next three recipes boot, where it is missing: some minutes, about 1 GB
+# Every attack on updates: the command, refused or not, and what was said
+attack KERNEL="6.12": (setup KERNEL) guest-programs
+    @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} --updates {{ KERNEL }}
+
+# Make the Debian system that the next four recipes boot, where it is missing: some minutes, about 1 GB
 debian-guest: (setup "6.12")
     @kernel-tests/guest.sh
 
@@ -125,6 +129,10 @@ kernel-boot: debian-guest guest-programs
 ordinary *ARGS: debian-guest guest-programs
     @{{ ordinary }} list "$@"
 
+# The units of packaging/systemd in that system: before the network, dropped bundles, a bad one when it comes up
+units: debian-guest guest-programs
+    @{{ ordinary }} units
+
 # Mixed traffic under ten thousand rules; every verdict is checked, and nothing may leak
 soak MINUTES="30": debian-guest guest-programs
     @{{ ordinary }} soak {{ MINUTES }}
@@ -138,11 +146,15 @@ harness: setup
     cargo clippy -p bfp-kernel-tests --all-targets -- -D warnings
     cargo test -p bfp-kernel-tests
 
-# All tests: those without a kernel, each fuzz target for a short while, the demo (DNS by knot, end to end), and
-# the kernel tests on two kernels
-test: check harness fuzz-smoke demo killer-here (kernel "6.1" "6.12")
+# The format, by another reader in another language: every vector, and the verdict tables of fixtures/accept
+reader: setup compiler
+    @{{ cache }}/reader/bin/python -B bundles/reader/check.py target/release/bfpc
+
+# All tests: those without a kernel, each fuzz target for a short while, the format by another reader, the demo (DNS
+# by knot, end to end), and the kernel tests on two kernels
+test: check harness fuzz-smoke reader demo killer-here (kernel "6.1" "6.12")
 
 # The kernel tests under every supported kernel, fixtures/allow-lists under two, and a whole Debian system
-kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") kernel-boot ordinary
+kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") kernel-boot ordinary units
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} \
         --fixtures fixtures/allow-lists --only table 6.1 6.12

@@ -18,11 +18,11 @@ fi
 limit=$1
 shift
 targets=("$@")
-[ $# -gt 0 ] || targets=(parse fmt_round_trip compile verify decode)
+[ $# -gt 0 ] || targets=(parse fmt_round_trip compile verify decode manifest trust_set token)
 
 made=target/made
 rm -rf "$made"
-mkdir -p "$made"/{parse,fmt_round_trip,compile,verify,decode}
+mkdir -p "$made"/{parse,fmt_round_trip,compile,verify,decode,manifest,trust_set,token}
 # A policy and its lock are one input.
 for folder in ../fixtures/accept/*/ ../fixtures/allow-lists/*/; do
     {
@@ -33,7 +33,13 @@ for folder in ../fixtures/accept/*/ ../fixtures/allow-lists/*/; do
 done
 # What follows the first byte are edits of a valid bundle; the first byte says of which part.
 for part in 0 1 2 3 4 5 6 7; do
-    printf '%b' "\\x0$part\\x08\\x00\\x04\\x01" | tee "$made/verify/part-$part" >"$made/decode/part-$part"
+    printf '%b' "\\x0$part\\x08\\x00\\x04\\x01" | tee "$made"/{verify,trust_set,token}/"part-$part" >"$made/decode/part-$part"
+done
+# What makes a nearly valid document stray from the valid one: every eighth value of a byte says so, at its place.
+for place in 0 4 8 16 32 64; do
+    stray=$(printf "%${place}s\\x07\\x01\\x02\\x03" "")
+    printf '%b' "$stray" >"$made/manifest/stray-$place"
+    printf '%b' "\\x02$stray" | tee "$made/trust_set/stray-$place" >"$made/token/stray-$place"
 done
 
 # What is common to both ways: the options of a target, and where its seeds stand.

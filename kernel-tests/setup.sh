@@ -1,9 +1,9 @@
 #!/bin/bash
-# setup.sh [--quiet] [KERNEL…]: installs what the kernel tests need and this machine lacks: QEMU and
-# the tools that make its disks from the machine's packages, the knot DNS server and stock Debian
-# kernels into the cache. KERNEL is a series: 6.1, 6.12, 6.18 or 7.3 (by default 6.1 and 6.12).
-# A second run finds everything and changes nothing (and with --quiet says nothing). No service is
-# ever started.
+# setup.sh [--quiet] [KERNEL…]: installs what the tests need beyond Rust and this machine lacks: QEMU and
+# the tools that make its disks from the machine's packages; the knot DNS server, a Python environment for
+# bundles/reader and stock Debian kernels into the cache. KERNEL is a series: 6.1, 6.12, 6.18 or 7.3 (by
+# default 6.1 and 6.12). A second run finds everything and changes nothing (and with --quiet says nothing).
+# No service is ever started.
 set -euo pipefail
 cd "$(dirname "$0")"
 # shellcheck source=debian.sh
@@ -27,7 +27,7 @@ fail() {
 [ "$(uname -sm)" = "Linux x86_64" ] || fail "the kernel tests run on Linux on x86_64; this is $(uname -sm)"
 
 # What an interrupted run left half done. A younger one may be another run's, still at work.
-[ ! -d "$cache" ] || find "$cache" -maxdepth 2 \( -name 'knot.??????' -o -name '.*.??????' \) -mmin +120 -exec rm -rf {} +
+[ ! -d "$cache" ] || find "$cache" -maxdepth 2 \( -name 'knot.??????' -o -name 'reader.??????' -o -name '.*.??????' \) -mmin +120 -exec rm -rf {} +
 
 machine_apt() {
     if [ "$(id -u)" = 0 ]; then "$@"; else
@@ -58,10 +58,15 @@ xz xz-utils
 lz4 lz4
 zstd zstd
 c++ g++
+python3 python3
 T
 # A busybox that needs libraries would not start in the guest's first, nearly empty file system.
 if command -v busybox >/dev/null && ldd "$(command -v busybox)" >/dev/null 2>&1; then
     missing+=(busybox-static)
+fi
+# Debian splits what makes environments off.
+if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    missing+=(python3-venv)
 fi
 # The machine's package lists are read at most once, and only when something is missing.
 machine_lists() {
@@ -110,6 +115,21 @@ W
     mv "$work" "$cache/knot"
 fi
 
+# The reader's environment, with the very files that its requirements name. It is moved to its place when it is
+# whole; what would not survive that, the scripts in its bin, is not used.
+if ! cmp -s ../bundles/reader/requirements.txt "$cache/reader/requirements.txt" || ! "$cache/reader/bin/python" -c 'import cryptography' 2>/dev/null; then
+    say "installing what bundles/reader needs into $cache/reader"
+    mkdir -p "$cache"
+    work=$(mktemp -d "$cache/reader.XXXXXX")
+    python3 -m venv "$work" || fail "cannot make a Python environment in $work"
+    "$work/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+        -r ../bundles/reader/requirements.txt || fail "pip could not install bundles/reader/requirements.txt"
+    cp ../bundles/reader/requirements.txt "$work/"
+    chmod 755 "$work"
+    rm -rf "$cache/reader"
+    mv "$work" "$cache/reader"
+fi
+
 # The suite that carries a series.
 kernel_suite() {
     case $1 in
@@ -149,4 +169,4 @@ if [ ${#wanted[@]} -gt 0 ]; then
         mv "$work" "$cache/kernels/$series"
     done
 fi
-[ -n "$quiet" ] || say "ready: QEMU, knot, kernels $* in $cache"
+[ -n "$quiet" ] || say "ready: QEMU, knot, Python, kernels $* in $cache"

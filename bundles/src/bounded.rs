@@ -1,7 +1,8 @@
 //! Lists in foreign bytes: read without believing how long they say they are.
 //!
-//! serde's own `Vec` makes room for the announced length (up to 1 MiB) before it reads an element. Here
-//! memory follows the elements that are there.
+//! serde's own `Vec` makes room for the announced elements (up to 1 MiB) before it reads one, as long as they
+//! are no more than there are bytes: twenty-four bytes of memory for one of the file, where they are strings.
+//! Here memory follows the elements that are there.
 
 use alloc::vec::Vec;
 use core::fmt;

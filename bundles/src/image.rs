@@ -2,7 +2,6 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +11,7 @@ use crate::label::{Label, ProgramId, Proof};
 use crate::manifest::SectionKind;
 use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record};
 use crate::verify::structure;
+pub use crate::verify::structure::ImageError;
 
 /// A policy's tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,29 +70,6 @@ impl NamedExecutable {
         Executable { program: self.program, flags: self.flags, reserved: 0 }
     }
 }
-
-/// What is wrong with a section.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ImageError {
-    /// A table that every image has is empty, or the policy is not one record.
-    Count(SectionKind),
-    /// A section is not a whole number of records, or is no list of executables.
-    Undecodable(SectionKind),
-    /// A step leads nowhere, backwards, or too deep.
-    Structure(SectionKind),
-}
-
-impl fmt::Display for ImageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ImageError::Count(kind) => write!(f, "the section `{kind}` has the wrong number of records"),
-            ImageError::Undecodable(kind) => write!(f, "the section `{kind}` cannot be decoded"),
-            ImageError::Structure(kind) => write!(f, "the section `{kind}` leads outside its tables"),
-        }
-    }
-}
-
-impl core::error::Error for ImageError {}
 
 impl Image {
     /// The bytes of a section that becomes a map, or of the executables.

@@ -9,6 +9,8 @@ pub mod bundle;
 
 pub mod trust;
 
+mod trust_set;
+
 pub mod token;
 
 pub mod refusal;
@@ -17,25 +19,17 @@ pub(crate) mod frame;
 
 pub(crate) mod structure;
 
-pub use bundle::{MAX_BUNDLE_BYTES, VerifiedBundle, verify};
+pub use bundle::{VerifiedBundle, verify};
+pub use frame::{MAX_BODY_BYTES, MAX_BUNDLE_BYTES, MAX_DOCUMENT_BYTES, MAX_SIGNATURES};
 pub use refusal::Refusal;
 pub use token::{Act, Token, VerifiedToken, verify_token};
-pub use trust::{Trust, TrustSet, verify_trust_set};
+pub use trust::{Trust, TrustSet};
+pub use trust_set::verify_trust_set;
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::envelope::{HEADER_LENGTH, SIGNATURE_LENGTH};
 use crate::manifest::Need;
-
-/// The largest body: a manifest, a trust set, a token.
-pub const MAX_BODY_BYTES: usize = 64 << 10;
-
-/// The most signatures.
-pub const MAX_SIGNATURES: usize = 32;
-
-/// The largest trust set or token. Check a file's length against it before reading the file.
-pub const MAX_DOCUMENT_BYTES: u64 = (HEADER_LENGTH + MAX_BODY_BYTES + MAX_SIGNATURES * SIGNATURE_LENGTH) as u64;
 
 /// What a document is compared with.
 #[derive(Clone, Debug)]

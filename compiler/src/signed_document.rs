@@ -72,7 +72,9 @@ fn token_summary(token: &Token) -> String {
             format!("token, policy {policy} may be released up to revision {revision}, until {expires}")
         }
         Act::Recover { from, to } => {
-            format!("token, policy {policy} may go back from revision {from} to {to}, until {expires}")
+            format!(
+                "token, policy {policy}, revision {to} takes the place of {from} as the highest seen, until {expires}"
+            )
         }
     }
 }

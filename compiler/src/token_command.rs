@@ -28,7 +28,7 @@ pub(crate) enum TokenCommand {
         #[command(flatten)]
         consent: ConsentArguments,
     },
-    /// A host may accept a revision again that is lower than what it has seen
+    /// The highest revision that a host has seen is taken back, or set anew where its memory is damaged
     Recover {
         /// The highest revision that the host has seen; 0 where its memory is damaged
         #[arg(long, value_name = "N")]

@@ -278,7 +278,6 @@ fn what_cannot_sign_is_named() {
     }
     let twice = ["build", "kms.bfp", "-o", "out.bfpb", "--key", "key", "--key", "key"];
     place.refused(2, "the keys `key` and `key` are the same", &twice);
-    place.refused(2, "--key", &["build", "kms.bfp", "-o", "out.bfpb"]);
     assert!(!place.path("out.bfpb").exists());
 }
 
@@ -316,11 +315,11 @@ fn bundle_of_another_key_is_refused() {
     for command in ["verify", "inspect"] {
         place.refused(3, "unknown key", &[command, "kms.bfpb", "--trust", "other.pub"]);
         place.refused(
-            3,
+            2,
             "more signatures than it has keys",
             &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "2"],
         );
-        place.refused(3, "demands no signature", &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "0"]);
+        place.refused(2, "'--threshold <M>'", &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "0"]);
     }
     place.refused(2, "--trust", &["verify", "kms.bfpb"]);
     let explain = ["explain", "kms.bfpb", "signer", "kms.internal:443"];
@@ -589,8 +588,24 @@ fn words_that_make_no_command_are_usage_errors() {
         assert!(ended.stdout.is_empty() && ended.stderr.contains("Usage: bfpc"), "{words:?}: {}", ended.stderr);
     }
     let help = place.ok(&["--help"]);
-    let commands =
-        ["check", "fmt", "lock", "drift", "build", "verify", "inspect", "explain", "explain-code", "test", "keygen"];
+    let commands = [
+        "check",
+        "fmt",
+        "lock",
+        "drift",
+        "build",
+        "verify",
+        "inspect",
+        "explain",
+        "explain-code",
+        "test",
+        "sign",
+        "payload",
+        "trust-set",
+        "token",
+        "keygen",
+        "key-id",
+    ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
         assert!(place.ok(&[command, "--help"]).contains(&format!("Usage: bfpc {command}")));

@@ -49,6 +49,7 @@ offsets!(
     path__mnt,
     mount__mnt,
     mount__mnt_parent,
+    mount__mnt_mountpoint,
     mount__mnt_group_id,
     mount__mnt_mounts,
     socket__sk,

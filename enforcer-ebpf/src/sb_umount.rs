@@ -70,7 +70,12 @@ pub fn sb_remount(ctx: LsmContext) -> i32 {
 pub extern "C" fn takes_pins(target: u64, flags: i32) -> i32 {
     let Some(pins) = locked::mounted() else { return 1 };
     let own = pins.mount.wrapping_sub(u64::from(kernel::mount__mnt.load()));
-    // What the pins stand on.
+    let (Some(mountpoint), Some(group)) =
+        (word(place(target, &kernel::mount__mnt_mountpoint)), group_of_parent(target))
+    else {
+        return 1;
+    };
+    // What the pins stand on, and what is at the same place of a shared copy.
     let mut at = own;
     let mut left = DEPTH_MAX;
     while left != 0 {
@@ -80,6 +85,10 @@ pub extern "C" fn takes_pins(target: u64, flags: i32) -> i32 {
         let Some(parent) = word(place(at, &kernel::mount__mnt_parent)) else { return 1 };
         if parent == at {
             break;
+        }
+        let Some(own_mountpoint) = word(place(at, &kernel::mount__mnt_mountpoint)) else { return 1 };
+        if own_mountpoint == mountpoint && group != 0 {
+            return 1;
         }
         at = parent;
         left = opaque(left - 1);
@@ -101,7 +110,8 @@ pub extern "C" fn takes_pins(target: u64, flags: i32) -> i32 {
     takes_copy(target, pins.super_block)
 }
 
-/// Whether a copy of the pins' mount stands on the target, or is it, and shared mounts are between: 1 or 0.
+/// Whether a copy of the pins' mount stands on the target, or is it, and what is unmounted of it is unmounted of the
+/// pins' mount too: 1 or 0.
 #[inline(always)]
 fn takes_copy(target: u64, super_block: u64) -> i32 {
     let head = place(super_block, &FIRST_MOUNT);
@@ -123,27 +133,34 @@ fn takes_copy(target: u64, super_block: u64) -> i32 {
     1
 }
 
-/// Whether a mount stands on the target, or is it, and shared mounts are between: 1 or 0.
+/// Whether a mount stands on another one that is shared, and on the target, or is it: 1 or 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn is_propagated(mount: u64, target: u64) -> i32 {
+    match group_of_parent(mount) {
+        Some(0) => return 0,
+        Some(_) => {}
+        None => return 1,
+    }
     let mut at = mount;
-    let mut shared = 0;
     let mut left = DEPTH_MAX;
     while left != 0 {
-        let Some(parent) = word(place(at, &kernel::mount__mnt_parent)) else { return 1 };
-        let Some(group) = word(place(parent, &kernel::mount__mnt_group_id)) else { return 1 };
-        if parent != at {
-            shared |= group as u32;
-        }
         if at == target {
-            return i32::from(shared != 0);
+            return 1;
         }
+        let Some(parent) = word(place(at, &kernel::mount__mnt_parent)) else { return 1 };
         if parent == at {
-            return 0; // Mounted on itself, which is nowhere: a root.
+            return 0; // A root.
         }
         at = parent;
         left = opaque(left - 1);
     }
     1
+}
+
+/// The group of mounts that share what is mounted on the parent of a mount; 0 where it is not shared.
+#[inline(always)]
+fn group_of_parent(mount: u64) -> Option<u32> {
+    let parent = word(place(mount, &kernel::mount__mnt_parent))?;
+    word(place(parent, &kernel::mount__mnt_group_id)).map(|group| group as u32)
 }

@@ -49,6 +49,10 @@ impl BundleArguments {
 
 pub(crate) fn apply_bundle(arguments: &BundleArguments, folder: &Path) -> Result<String, Failure> {
     let (state, session) = Session::open(folder)?;
+    // The revisions of another policy tell nothing about what is locked: any that was ever signed would do.
+    if let Some(about) = session.locked().filter(|_| arguments.replace) {
+        return Err(Failure::Locked { policy: about.policy.clone(), revision: about.revision });
+    }
     apply_file(&arguments.bundle, &arguments.host, arguments.expectation(), (&state, &session))
 }
 
@@ -145,7 +149,10 @@ pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, F
         Ok(done) => return Ok(done),
         Err(failure) => failure,
     };
-    let Some(current) = &session.remembered.record.current else { return Err(failure) };
+    // What is locked is in force, and stays so. The last good bundle was accepted by whom the disk says, and root
+    // writes the disk.
+    let current = session.remembered.record.current.as_ref().filter(|_| session.locked().is_none());
+    let Some(current) = current else { return Err(failure) };
     match apply_last_good(current, view) {
         Ok(done) => Err(Failure::LastGood { failure: Box::new(failure), done }),
         Err(other) => {

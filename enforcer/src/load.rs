@@ -339,9 +339,12 @@ fn entries(table: &'static str, count: usize) -> Result<u32, LoadError> {
 
 fn data(map: &Map) -> Option<&MapData> {
     match map {
-        Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::RingBuf(map) | Map::Unsupported(map) => {
-            Some(map)
-        }
+        Map::Array(map)
+        | Map::HashMap(map)
+        | Map::PerCpuArray(map)
+        | Map::RingBuf(map)
+        | Map::SkStorage(map)
+        | Map::Unsupported(map) => Some(map),
         _ => None,
     }
 }
@@ -407,8 +410,8 @@ impl Programs {
     }
 
     /// Every map of the programs.
-    pub fn maps(&self) -> impl Iterator<Item = &MapData> {
-        self.ebpf.maps().filter_map(|(_, map)| data(map))
+    pub fn maps(&self) -> impl Iterator<Item = Result<&MapData, LoadError>> {
+        self.ebpf.maps().map(|(_, map)| data(map).ok_or(LoadError::Incomplete("map of this kind")))
     }
 
     /// The kernel's number of every program.

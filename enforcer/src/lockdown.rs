@@ -39,6 +39,9 @@ pub enum LockdownError {
     /// This program's file.
     #[error("`{OWN_FILE}` cannot be read: {0}")]
     OwnFile(io::Error),
+    /// Another BPF filesystem than the host's.
+    #[error("the first process of this host does not see the BPF filesystem that this one pins to")]
+    NotOnHost,
     /// What is guarded.
     #[error("what the lock guards cannot be told: {0}")]
     Unknown(#[from] DirectoryError),
@@ -61,6 +64,7 @@ impl LockdownError {
     pub fn help(&self) -> &'static str {
         match self {
             LockdownError::LoadsLibraries => "build it as `just enforcer` does: linked statically",
+            LockdownError::NotOnHost => "run it on the host, and not in a container or with mounts of its own at /sys",
             LockdownError::OwnFile(_) => "mount proc at /proc",
             LockdownError::Unknown(error) => error.help(),
             LockdownError::Load(error) => error.help(),
@@ -178,6 +182,9 @@ pub(crate) fn leave_open(programs: &Programs) -> Result<(), LockdownError> {
 /// Locks a generation whose links are pinned in `folder`.
 pub(crate) fn lock(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<(), LockdownError> {
     let learned = directory::while_learning(programs, |programs| learn(programs, pins, folder))?;
+    if !learned.is_on_host {
+        return Err(LockdownError::NotOnHost);
+    }
     programs.typed_map::<Array<&mut MapData, [u8; DIRECTORY_SIZE]>>(ENFORCER)?.set(0, learned.enforcer, 0)?;
     programs.typed_map::<Array<&mut MapData, [u8; MOUNTED_SIZE]>>(MOUNTED)?.set(0, learned.mounted, 0)?;
     let mut places: HashMap<&mut MapData, [u8; DIRECTORY_SIZE], u64> = programs.typed_map(PLACES)?;
@@ -208,6 +215,8 @@ struct Learned {
     enforcer: [u8; DIRECTORY_SIZE],
     folders: [[u8; DIRECTORY_SIZE]; 2],
     mounted: [u8; MOUNTED_SIZE],
+    /// Whether the first process of the host sees the same pins.
+    is_on_host: bool,
 }
 
 fn learn(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<Learned, DirectoryError> {
@@ -221,13 +230,11 @@ fn learn(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<Learned,
     };
     let (enforcer, _) = ask(Path::new(OWN_FILE))?;
     let (generation, _) = ask(folder)?;
-    let (root, own_mount) = ask(pins.root())?;
+    let (root, _) = ask(pins.root())?;
+    // Mounts of this process's own would go with it, and what guards them would guard nothing.
     let on_host = Path::new(ROOT_OF_HOST).join(pins.root().strip_prefix("/").unwrap_or(pins.root()));
-    let mounted = match ask(&on_host) {
-        Ok((same, mount)) if same == root => mount,
-        _ => own_mount,
-    };
-    Ok(Learned { enforcer, folders: [root, generation], mounted })
+    let (seen, mounted) = ask(&on_host)?;
+    Ok(Learned { enforcer, folders: [root, generation], mounted, is_on_host: seen == root })
 }
 
 /// Everything of which others get no descriptor: programs, links, and the maps that could still be written.
@@ -235,6 +242,7 @@ fn objects(programs: &Programs, folder: &Path) -> io::Result<Vec<u64>> {
     let mut keys: Vec<u64> =
         programs.program_numbers()?.into_iter().map(|number| Object::Program.key(number)).collect();
     for map in programs.maps() {
+        let map = map.map_err(io::Error::other)?;
         if !syscall::is_frozen(map)? {
             keys.push(Object::Map.key(syscall::object_number(map.fd().as_fd())?));
         }

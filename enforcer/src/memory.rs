@@ -91,12 +91,15 @@ impl Remembered {
         memory
     }
 
-    /// Whether the signers have taken back the revision that is enforced.
+    /// Whether the signers have taken back the revision that is enforced. Of one that is locked the disk is not
+    /// believed to say so: root writes the disk.
     fn is_taken_back(&self, enforced: &About) -> bool {
-        self.record
-            .recovered
-            .as_ref()
-            .is_some_and(|recovered| recovered.policy == enforced.policy && recovered.from == enforced.revision)
+        !self.is_locked
+            && self
+                .record
+                .recovered
+                .as_ref()
+                .is_some_and(|recovered| recovered.policy == enforced.policy && recovered.from == enforced.revision)
     }
 
     /// Whom the host trusts: the keys at `named` or those of its administrator, and the trust sets that
@@ -162,6 +165,14 @@ mod tests {
         let remembered =
             Remembered { record: Record { recovered, ..record(3) }, enforced: Some(about("web", 9)), is_locked: false };
         assert_eq!((highest(&remembered), remembered.disk_has_forgotten()), (Some(3), false));
+    }
+
+    #[test]
+    fn the_disk_takes_nothing_back_of_what_is_locked() {
+        let recovered = Some(Recovered { policy: "web".to_owned(), from: 9 });
+        let remembered =
+            Remembered { record: Record { recovered, ..record(3) }, enforced: Some(about("web", 9)), is_locked: true };
+        assert_eq!(highest(&remembered), Some(9));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::btf::{Btf, Shape};
 /// A global, `STRUCT__MEMBER`, and what the programs take its member for.
 type Expectation = (&'static str, Shape);
 
-const EXPECTED: [Expectation; 36] = [
+const EXPECTED: [Expectation; 37] = [
     ("task_struct__mm", Shape::Pointer),
     ("task_struct__cred", Shape::Pointer),
     ("task_struct__ptrace", Shape::Number(4)),
@@ -34,6 +34,7 @@ const EXPECTED: [Expectation; 36] = [
     ("path__mnt", Shape::Pointer),
     ("mount__mnt", Shape::Inside(32)),
     ("mount__mnt_parent", Shape::Pointer),
+    ("mount__mnt_mountpoint", Shape::Pointer),
     ("mount__mnt_group_id", Shape::Number(4)),
     ("mount__mnt_mounts", Shape::Inside(16)),
     ("socket__sk", Shape::Pointer),

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use bfp_bundle::manifest::Need;
 use bfp_bundle::verify::refusal::Utc;
 use bfp_bundle::verify::{Host, Trust};
+use bfp_enforcer::about::About;
 use bfp_enforcer::labels::{self, LABELS};
 use bfp_enforcer::memory::{self, Remembered, Time};
 use bfp_enforcer::state::{self, Record, State};
@@ -83,6 +84,11 @@ impl Session {
     pub(crate) fn forgetful() -> Result<Session, Failure> {
         let clock = clock()?;
         Ok(Session { remembered: Remembered::default(), time: Time { now: clock, set_back_to: None }, clock })
+    }
+
+    /// What is enforced, where it is locked.
+    pub(crate) fn locked(&self) -> Option<&About> {
+        self.remembered.enforced.as_ref().filter(|_| self.remembered.is_locked)
     }
 
     /// What these programs enforce.

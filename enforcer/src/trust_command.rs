@@ -102,7 +102,7 @@ fn remembered(session: &Session) -> Record {
 /// Enforces nothing any more.
 pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
     let (state, session) = Session::open(folder)?;
-    if let Some(about) = session.remembered.enforced.as_ref().filter(|_| session.remembered.is_locked) {
+    if let Some(about) = session.locked() {
         consent(about, arguments.token.as_deref(), &session, &arguments.host)?;
     }
     let Some(pins) = Pins::find()? else {
@@ -121,8 +121,7 @@ pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
 /// Takes the lock off what is enforced, which stays so.
 pub(crate) fn unlock(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
     let (_state, session) = Session::open(folder)?;
-    let locked = session.remembered.enforced.as_ref().filter(|_| session.remembered.is_locked);
-    let (Some(about), Some(pins)) = (locked, Pins::find()?) else {
+    let (Some(about), Some(pins)) = (session.locked(), Pins::find()?) else {
         return Ok("nothing is locked\n".to_owned());
     };
     consent(about, arguments.token.as_deref(), &session, &arguments.host)?;

@@ -3,6 +3,8 @@
 //! The fuzzer's bytes are edits, not a bundle: so every input is near a valid one, and no seed has to follow
 //! the format as it changes.
 
+pub mod nearly;
+
 use std::path::Path;
 use std::sync::LazyLock;
 

@@ -20,6 +20,8 @@ pub struct Entry {
     pub how: String,
     /// Who tries it, and what must come of it.
     expected: Vec<(Who, Expectation)>,
+    /// Who tries it under a locked policy too, and the errno that they must see there.
+    locked: Vec<(Who, String)>,
     /// As whom.
     pub users: Vec<User>,
     /// Over what.
@@ -105,6 +107,8 @@ struct File {
     gets_through: BTreeMap<String, String>,
     #[serde(default)]
     not_tried: BTreeMap<String, String>,
+    #[serde(default)]
+    locked: BTreeMap<String, String>,
     users: Vec<User>,
     targets: Vec<Target>,
     shows: Option<String>,
@@ -199,6 +203,12 @@ impl Entry {
         said.cloned().unwrap_or_else(|| Expectation::Refused("EPERM".to_owned()))
     }
 
+    /// The errno that must come of it where the policy is locked, for whom it is tried there.
+    #[must_use]
+    pub fn under_lock(&self, attacker: Attacker, user: User, series: &str) -> Option<&str> {
+        said_of(&self.locked, attacker, user, series).map(String::as_str)
+    }
+
     /// What shows that it works.
     #[must_use]
     pub fn shows(&self, attacker: Attacker, user: User, series: &str) -> Shows {
@@ -260,6 +270,8 @@ fn parse(name: String, text: &str) -> Result<Entry, String> {
     for (who, why) in &file.not_tried {
         expected.push((Who::parse(who)?, Expectation::NotTried(why.clone())));
     }
+    let locked = file.locked.iter().map(|(who, errno)| Ok((Who::parse(who)?, errno.clone())));
+    let locked = locked.collect::<Result<_, String>>()?;
     let shows_on = file.shows_on.iter().map(|(who, answer)| Ok((Who::parse(who)?, answer.clone())));
     let shows_on = shows_on.collect::<Result<_, String>>()?;
     let shows = match file.shows {
@@ -271,6 +283,7 @@ fn parse(name: String, text: &str) -> Result<Entry, String> {
         title: file.title,
         how: file.how,
         expected,
+        locked,
         users: file.users,
         targets: file.targets,
         shows,
@@ -293,32 +306,43 @@ fn parse(name: String, text: &str) -> Result<Entry, String> {
 pub fn table(entries: &[Entry]) -> String {
     let mut text = String::from("| technique | how | by | as | over |");
     SERIES.iter().for_each(|series| text.push_str(&format!(" {series} |")));
-    text.push_str("\n|---|---|---|---|---|");
+    text.push_str(" locked |\n|---|---|---|---|---|");
     SERIES.iter().for_each(|_| text.push_str("---|"));
-    text.push('\n');
+    text.push_str("---|\n");
     let mut notes = Notes::default();
     for entry in entries {
         let over: Vec<String> = entry.targets.iter().map(ToString::to_string).collect();
         let mut first = format!("| `{}`: {} | {} |", entry.name, entry.title, entry.how);
-        for (attackers, users, row) in lines(entry) {
+        for (attackers, users, Row { cells, locked }) in lines(entry) {
             text.push_str(&format!("{first} {attackers} | {users} | {} |", over.join(", ")));
-            for cell in row {
+            for cell in cells {
                 text.push_str(&format!(" {} |", notes.show(cell)));
             }
-            text.push('\n');
+            let locked = locked.map_or_else(String::new, |errno| format!("{errno} "));
+            text.push_str(&format!(" {locked}|\n"));
             first = "| | |".to_owned();
         }
     }
     text + &notes.to_list()
 }
 
+/// What holds for someone: under each series of kernels, and where the policy is locked, if it is tried there.
+#[derive(PartialEq, Eq)]
+struct Row {
+    cells: Vec<Expectation>,
+    locked: Option<String>,
+}
+
 /// The lines of an entry: attackers and users for whom the same holds under every kernel.
-fn lines(entry: &Entry) -> Vec<(String, String, Vec<Expectation>)> {
-    let mut lines: Vec<(Vec<String>, Vec<String>, Vec<Expectation>)> = Vec::new();
+fn lines(entry: &Entry) -> Vec<(String, String, Row)> {
+    let mut lines: Vec<(Vec<String>, Vec<String>, Row)> = Vec::new();
     for attacker in entry.attackers() {
-        let mut own: Vec<(Vec<String>, Vec<Expectation>)> = Vec::new();
+        let mut own: Vec<(Vec<String>, Row)> = Vec::new();
         for user in &entry.users {
-            let row: Vec<_> = SERIES.iter().map(|series| entry.expected(attacker, *user, series)).collect();
+            let cells = SERIES.iter().map(|series| entry.expected(attacker, *user, series)).collect();
+            // One answer is shown for all kernels: what differs by kernel is said of none here.
+            let locked = SERIES.first().and_then(|series| entry.under_lock(attacker, *user, series));
+            let row = Row { cells, locked: locked.map(str::to_owned) };
             match own.iter_mut().find(|(_, known)| *known == row) {
                 Some((users, _)) => users.push(user.to_string()),
                 None => own.push((vec![user.to_string()], row)),
@@ -419,16 +443,18 @@ mod tests {
 
     #[test]
     fn the_table_has_a_line_for_those_of_whom_the_same_holds() {
-        let entry =
-            entry("[refused]\napp = \"EPERM\"\nstranger = \"EPERM\"\n\"stranger as root on 6.1\" = \"silence\"\n");
+        let entry = entry(
+            "[refused]\napp = \"EPERM\"\nstranger = \"EPERM\"\n\"stranger as root on 6.1\" = \"silence\"\n\
+                [locked]\n\"stranger as root\" = \"EACCES\"\n",
+        );
         let text = table(&[entry.unwrap()]);
         let rows: Vec<&str> = text.lines().skip(2).collect();
         assert_eq!(
             rows,
             [
-                "| `x`: t | h | app | root, somebody | tcp4 | EPERM | EPERM | EPERM | EPERM |",
-                "| | | stranger | root | tcp4 | silence | EPERM | EPERM | EPERM |",
-                "| | | stranger | somebody | tcp4 | EPERM | EPERM | EPERM | EPERM |",
+                "| `x`: t | h | app | root, somebody | tcp4 | EPERM | EPERM | EPERM | EPERM | |",
+                "| | | stranger | root | tcp4 | silence | EPERM | EPERM | EPERM | EACCES |",
+                "| | | stranger | somebody | tcp4 | EPERM | EPERM | EPERM | EPERM | |",
             ]
         );
     }

@@ -73,6 +73,18 @@ impl Objects {
     }
 }
 
+impl Objects {
+    /// The programs, maps and links that came to be since, by their kinds and numbers.
+    ///
+    /// # Errors
+    /// When the kernel does not list them.
+    pub fn since(&self) -> Result<Vec<(String, u32)>, String> {
+        let now = Objects::read()?;
+        let new = now.0.difference(&self.0).filter_map(|name| name.split_once(' '));
+        Ok(new.filter_map(|(kind, id)| Some((kind.to_owned(), id.parse().ok()?))).collect())
+    }
+}
+
 /// How many there are of each kind, and the pins without the numbers of their generations: what two generations
 /// of one policy have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,9 +18,6 @@ use super::refusal::{Refusal, WhoseThreshold};
 use super::trust::Trust;
 use super::{Host, structure};
 
-/// The largest bundle that is read. Check a file's length against it before reading the file.
-pub const MAX_BUNDLE_BYTES: u64 = 512 << 20;
-
 /// A bundle that passed every check: the only kind that can be loaded.
 #[derive(Debug)]
 pub struct VerifiedBundle<'a> {

@@ -5,10 +5,20 @@ use alloc::vec::Vec;
 use crate::envelope::{Document, FORMAT_VERSION, HEADER_LENGTH, SIGNATURE_LENGTH};
 use crate::key::{KeyId, PublicKey};
 
-use super::bundle::MAX_BUNDLE_BYTES;
 use super::refusal::{Refusal, WhoseThreshold};
 use super::trust::Trust;
-use super::{MAX_BODY_BYTES, MAX_SIGNATURES};
+
+/// The largest bundle that is read. Check a file's length against it before reading the file.
+pub const MAX_BUNDLE_BYTES: u64 = 512 << 20;
+
+/// The largest body: a manifest, a trust set, a token.
+pub const MAX_BODY_BYTES: usize = 64 << 10;
+
+/// The most signatures.
+pub const MAX_SIGNATURES: usize = 32;
+
+/// The largest trust set or token. Check a file's length against it before reading the file.
+pub const MAX_DOCUMENT_BYTES: u64 = (HEADER_LENGTH + MAX_BODY_BYTES + MAX_SIGNATURES * SIGNATURE_LENGTH) as u64;
 
 /// The parts of a file.
 pub(crate) struct Frame<'a> {
@@ -66,8 +76,9 @@ impl<'a> Frame<'a> {
 
     /// Who signed, where that is enough for every one of the trust sets.
     ///
-    /// A signature by a key that none of them has, or that one has revoked, refuses all: nobody whom the
-    /// host trusts lets it stand there.
+    /// A signature by a key that none of them has refuses all, and is told as a revoked one's where one of them
+    /// revokes the key: nobody whom the host trusts lets it stand there. A key that one of them has counts for
+    /// that one, though the other revokes it: the last key that a thief has copied can be taken out of force.
     pub(crate) fn check_signatures(
         &self,
         document: Document,

@@ -5,15 +5,38 @@
 //! Nothing is decoded into memory but the depth of each node.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::Deserialize;
 
 use crate::bounded::Walked;
 use crate::decide::{ADDRESS_LEVELS, PORT_LEVELS};
-use crate::image::ImageError;
 use crate::label::ProgramId;
 use crate::manifest::SectionKind;
 use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record, Step};
+
+/// What is wrong with a section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageError {
+    /// A table that every image has is empty, or the policy is not one record.
+    Count(SectionKind),
+    /// A section is not a whole number of records, or is no list of executables.
+    Undecodable(SectionKind),
+    /// A step leads nowhere, backwards, or too deep.
+    Structure(SectionKind),
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageError::Count(kind) => write!(f, "the section `{kind}` has the wrong number of records"),
+            ImageError::Undecodable(kind) => write!(f, "the section `{kind}` cannot be decoded"),
+            ImageError::Structure(kind) => write!(f, "the section `{kind}` leads outside its tables"),
+        }
+    }
+}
+
+impl core::error::Error for ImageError {}
 
 /// Checks the sections that `find` hands out. Of the debug section, on which no verdict depends, the digest is
 /// all that is checked.

@@ -1,19 +1,16 @@
-//! Whose signatures a host believes: a trust set, and how one takes the place of another.
+//! Whose signatures a host believes.
 //!
 //! A host begins with the public keys that its administrator put there ([`Trust::first`], version 0). From then
-//! on a set is a signed document: version N + 1 follows version N where a threshold of both sets has signed it.
-//! One at a time: whoever holds a threshold of old keys cannot skip to a version that nothing can follow.
+//! on a set is a signed document, and one follows the other ([`verify_trust_set`](super::verify_trust_set)).
 
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
 use crate::bounded;
-use crate::envelope::Document;
 use crate::key::{KeyId, PublicKey};
 
-use super::frame::Frame;
-use super::refusal::{Refusal, WhoseThreshold};
+use super::refusal::Refusal;
 
 /// The most keys of a set.
 pub const MAX_KEYS: usize = 32;
@@ -55,9 +52,13 @@ impl Trust {
 
     /// The trust that a set gives, which somebody vouches for.
     pub fn of_set(set: &TrustSet) -> Result<Trust, Refusal> {
+        Trust::of_owned_set(set.clone())
+    }
+
+    pub(super) fn of_owned_set(set: TrustSet) -> Result<Trust, Refusal> {
         let keys: Option<Vec<PublicKey>> = set.keys.iter().map(PublicKey::from_bytes).collect();
         let keys = keys.ok_or(Refusal::BadTrustSet("one of its keys is no Ed25519 key, or a weak one"))?;
-        Trust::checked(set.version, set.threshold.into(), keys, set.revoked.clone())
+        Trust::checked(set.version, set.threshold.into(), keys, set.revoked)
     }
 
     fn checked(version: u64, threshold: usize, keys: Vec<PublicKey>, revoked: Vec<KeyId>) -> Result<Trust, Refusal> {
@@ -70,6 +71,9 @@ impl Trust {
         }
         if keys.len() > MAX_KEYS {
             return bad("it has too many keys");
+        }
+        if revoked.len() > MAX_REVOKED {
+            return bad("it revokes too many keys");
         }
         let ids: Vec<KeyId> = keys.iter().map(PublicKey::id).collect();
         if ids.iter().enumerate().any(|(index, id)| ids.iter().skip(index + 1).any(|other| other == id)) {
@@ -124,7 +128,7 @@ impl Trust {
     /// From what [`Trust::to_bytes`] gave. Nobody vouches for it: it is for bytes that the host itself kept.
     pub fn from_kept_bytes(bytes: &[u8]) -> Result<Trust, Refusal> {
         match postcard::take_from_bytes::<TrustSet>(bytes) {
-            Ok((set, [])) => Trust::of_set(&set),
+            Ok((set, [])) => Trust::of_owned_set(set),
             _ => Err(Refusal::BadBody),
         }
     }
@@ -132,26 +136,4 @@ impl Trust {
     pub(crate) fn key(&self, id: KeyId) -> Option<&PublicKey> {
         self.keys.iter().find(|key| key.id() == id)
     }
-}
-
-/// Verifies the bytes of a trust set that is to take the place of the one in force.
-pub fn verify_trust_set(bytes: &[u8], in_force: &Trust) -> Result<Trust, Refusal> {
-    let frame = Frame::read(Document::TrustSet, bytes)?;
-    // Whose signatures the new set wants can be known only by reading it, which waits until the set in force
-    // vouches for it.
-    frame.check_threshold(Document::TrustSet, WhoseThreshold::InForce, in_force)?;
-    let set = match postcard::take_from_bytes::<TrustSet>(frame.body) {
-        Ok((set, [])) => set,
-        _ => return Err(Refusal::BadBody),
-    };
-    let new = Trust::of_set(&set)?;
-    let voters = [(WhoseThreshold::InForce, in_force), (WhoseThreshold::New, &new)];
-    frame.check_signatures(Document::TrustSet, &voters)?;
-    if new.version != in_force.version.saturating_add(1) {
-        return Err(Refusal::TrustVersion { offered: new.version, in_force: in_force.version });
-    }
-    if let Some(forgotten) = in_force.revoked.iter().find(|id| !new.revoked.contains(id)) {
-        return Err(Refusal::ForgottenRevocation(*forgotten));
-    }
-    Ok(new)
 }

@@ -158,6 +158,7 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
     folders.sort();
     attacks(&arguments.attacks, root, &bfpc, &key)?;
     pinned(&arguments.programs, root, &bfpc, &key)?;
+    locked(root, &bfpc, &key)?;
     updates(&arguments.updates_folder, root)?;
     for folder in folders {
         let name = folder.file_name().unwrap_or_default();
@@ -217,6 +218,27 @@ fn pinned(programs: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), S
     Ok(())
 }
 
+/// How many revisions of the policy that is locked and opened again the guest gets.
+const REVISIONS: u32 = 48;
+
+/// Lays out /locked for the guest: revisions of one policy, in turn locked and open.
+fn locked(root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
+    let target = root.join("locked");
+    fs::create_dir_all(&target).map_err(|error| error.to_string())?;
+    for revision in 1..=REVISIONS {
+        let bundle = target.join(format!("{revision}.bfpb"));
+        build(bfpc, Path::new("fixtures/locked/policy.bfp"), &bundle, key, revision, revision % 2 == 1)?;
+    }
+    Ok(())
+}
+
+fn build(bfpc: &Path, policy: &Path, bundle: &Path, key: &Path, revision: u32, is_locked: bool) -> Result<(), String> {
+    let mut command = Command::new(bfpc);
+    command.arg("build").arg(policy).arg("-o").arg(bundle).arg("--key").arg(key);
+    command.args(["--revision", &revision.to_string()]);
+    call(if is_locked { command.arg("--lockdown") } else { &mut command })
+}
+
 /// Lays out /attacks for the guest.
 fn attacks(from: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
     if !from.exists() {
@@ -228,8 +250,11 @@ fn attacks(from: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), Stri
         let path = file.path();
         fs::copy(&path, target.join(file.file_name())).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    let (policy, bundle) = (from.join("policy.bfp"), target.join("policy.bfpb"));
-    call(Command::new(bfpc).arg("build").arg(policy).arg("-o").arg(bundle).arg("--key").arg(key))
+    let policy = from.join("policy.bfp");
+    for (name, revision, is_locked) in [("policy", 1, false), ("locked", 2, true), ("open", 3, false)] {
+        build(bfpc, &policy, &target.join(format!("{name}.bfpb")), key, revision, is_locked)?;
+    }
+    Ok(())
 }
 
 /// Lays out /updates for the guest.

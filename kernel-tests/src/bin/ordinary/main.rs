@@ -5,6 +5,7 @@
 
 mod boot;
 mod staging;
+mod units;
 
 use std::io;
 use std::path::PathBuf;
@@ -47,6 +48,8 @@ enum What {
         /// For how many minutes
         minutes: u64,
     },
+    /// Boot with the units of packaging/systemd, and try what an operator does with them
+    Units,
     /// Run a shell command in the Debian system, beside what the soak has, which is not applied
     Run {
         /// The command
@@ -83,6 +86,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
             let guest = guest.time_limit(Duration::from_secs(seconds + 1200));
             show(&staging.with_verdicts()?.take_along(guest), &format!("suite --soak {seconds}"))
         }
+        What::Units => units::run(&staging.installed()?.take_along(guest)),
         What::Run { command } => show(&staging.with_verdicts()?.take_along(guest), command),
     }
 }

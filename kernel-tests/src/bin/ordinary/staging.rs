@@ -84,11 +84,36 @@ impl Staging {
         Ok(self)
     }
 
+    /// As an operator installs it: the key that the host trusts, and the policy in its place; beside it the next
+    /// release, /bfp/next.bfpb, and one that somebody else signed, /bfp/foreign.bfpb.
+    pub(crate) fn installed(self) -> Result<Self, String> {
+        let foreign = self.keys.path().join("foreign");
+        call(Command::new(self.bfpc()).arg("keygen").arg(&foreign))?;
+        self.write("etc/bfp/trust/key.pem", &fs::read(self.keys.path().join("key.pub")).map_err(|e| e.to_string())?)?;
+        let policy = self.keys.path().join("policy.bfp");
+        let text = format!("policy payments\nonly {:?} -> 192.0.2.1:443\n", rules::STRANGER);
+        fs::write(&policy, text).map_err(|error| error.to_string())?;
+        self.write("bfp/readme", b"What the test of the units drops into place.\n")?;
+        for (place, key, revision) in [
+            ("etc/bfp/policy.bfpb", self.key(), "1"),
+            ("bfp/next.bfpb", self.key(), "2"),
+            ("bfp/foreign.bfpb", foreign, "3"),
+        ] {
+            let bundle = self.root.path().join(place);
+            let mut build = Command::new(self.bfpc());
+            build.arg("build").arg(&policy).arg("-o").arg(bundle).arg("--key").arg(key);
+            call(build.args(["--revision", revision]))?;
+        }
+        Ok(self)
+    }
+
     /// The guest with all this. It may not outlive the staging.
     pub(crate) fn take_along<'a>(&self, mut guest: Guest<'a>) -> Guest<'a> {
         for name in ["bfp-enforcer", "probe", "attacker", "suite"] {
             guest = guest.file(self.programs.join(name), format!("/usr/bin/{name}"));
         }
+        // Where the units start it.
+        guest = guest.file(self.programs.join("bfp-enforcer"), "/usr/sbin/bfp-enforcer");
         guest.tree(self.root.path(), "/")
     }
 

@@ -1,6 +1,7 @@
 //! The attack catalogue on the real kernel. What enters: the entries of fixtures/attacks/ and their one
 //! policy. What leaves: a check for each technique, attacker, user and target, before the policy, during,
-//! and after. Before and after, the attack must succeed, which proves that it is one; during, it must fail
+//! and after; for some, also while a revision of it is enforced that is locked. Before and after, the attack must
+//! succeed, which proves that it is one; meanwhile it must fail
 //! with the errno of its entry, and no packet may have been on its way to the forbidden address.
 
 use std::fs;
@@ -58,6 +59,8 @@ const SILENCE: Duration = Duration::from_millis(10);
 enum Phase {
     Before,
     During,
+    /// While a revision of it is enforced that is locked.
+    Locked,
     After,
 }
 
@@ -100,8 +103,25 @@ pub(crate) fn run(report: &mut Report) {
     report.check("attacks: apply", applied);
     if enforced {
         stage.try_all(&wanted, Phase::During, report);
+        under_lock(&stage, &wanted, report);
         report.check("attacks: remove", enforcer::remove());
         stage.try_all(&wanted, Phase::After, report);
+    }
+}
+
+/// Locks the policy, has those try again who do, and opens it by another revision, which is signed.
+fn under_lock(stage: &Stage, all: &[Attempt<'_>], report: &mut Report) {
+    let wanted: Vec<&Attempt<'_>> = all.iter().filter(|attempt| attempt.under_lock(&stage.series).is_some()).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let folder = Path::new(ATTACKS);
+    let locked = enforcer::apply(&folder.join("locked.bfpb"));
+    let is_locked = locked.is_ok();
+    report.check("attacks: lock", locked);
+    if is_locked {
+        stage.try_all(wanted, Phase::Locked, report);
+        report.check("attacks: open", enforcer::apply_under_lock(&folder.join("open.bfpb")));
     }
 }
 
@@ -127,6 +147,10 @@ fn attempts<'a>(entry: &'a Entry, series: &str) -> impl Iterator<Item = Attempt<
 impl Attempt<'_> {
     fn name(&self) -> String {
         format!("attack {} by {} as {} at {}", self.entry.name, self.attacker, self.user, self.target)
+    }
+
+    fn under_lock(&self, series: &str) -> Option<&str> {
+        self.entry.under_lock(self.attacker, self.user, series)
     }
 
     /// Where the message must not get.
@@ -176,11 +200,12 @@ impl Stage {
         Ok(())
     }
 
-    fn try_all(&self, attempts: &[Attempt<'_>], phase: Phase, report: &mut Report) {
+    fn try_all<'a>(&self, attempts: impl IntoIterator<Item = &'a Attempt<'a>>, phase: Phase, report: &mut Report) {
         for attempt in attempts {
             let word = match phase {
                 Phase::Before => "before",
                 Phase::During => "during",
+                Phase::Locked => "locked",
                 Phase::After => "after",
             };
             let mut tried = self.try_one(attempt, phase);
@@ -213,9 +238,12 @@ impl Stage {
         if entry.dynamic_signer {
             replace_signer(ATTACKER)?;
         }
-        let expected = entry.expected(attempt.attacker, attempt.user, &self.series);
+        let expected = match (phase, attempt.under_lock(&self.series)) {
+            (Phase::Locked, Some(errno)) => Expectation::Refused(errno.to_owned()),
+            _ => entry.expected(attempt.attacker, attempt.user, &self.series),
+        };
         match (phase, &expected) {
-            (Phase::During, Expectation::Refused(refusal)) => {
+            (Phase::During | Phase::Locked, Expectation::Refused(refusal)) => {
                 let as_expected = refusal == "silence" || answer.rsplit(' ').next() == Some(refusal);
                 match (as_expected, reached) {
                     (true, false) => Ok(()),

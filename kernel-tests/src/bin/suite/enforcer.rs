@@ -49,6 +49,20 @@ pub(crate) fn apply(bundle: &Path) -> Result<(), String> {
     try_apply(bundle)?.expect_code(0)
 }
 
+/// What follows `bfp-enforcer` to apply a bundle where a locked policy is enforced: whom it trusts is settled.
+pub(crate) fn applying_under_lock(bundle: &Path) -> [String; 4] {
+    let [apply, bundle, _, _, state, folder] = applying(bundle);
+    [apply, bundle, state, folder]
+}
+
+pub(crate) fn apply_under_lock(bundle: &Path) -> Result<(), String> {
+    end(Command::new(ENFORCER).args(applying_under_lock(bundle)))?.expect_code(0)
+}
+
+pub(crate) fn try_remove() -> Result<Ended, String> {
+    run(&["remove"])
+}
+
 pub(crate) fn remove() -> Result<(), String> {
     run(&["remove"])?.expect_code(0)
 }

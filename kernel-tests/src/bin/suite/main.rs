@@ -20,6 +20,7 @@
 
 mod attacks;
 mod demo;
+mod descriptors;
 mod destination;
 mod enforcer;
 mod listeners;

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Instant, SystemTime};
 
 use crate::enforcer::PINS;
 use crate::programs::copy_probe_to;
@@ -92,7 +93,7 @@ fn scripts() -> Result<Vec<PathBuf>, String> {
 
 /// Runs a script on a host that has never seen a policy.
 fn tried(script: &Path) -> Result<Vec<Row>, String> {
-    let clock = std::time::SystemTime::now();
+    let (clock, began) = (SystemTime::now(), Instant::now());
     let fresh = || {
         forget()?;
         copy_probe_to(Path::new(SIGNER))?;
@@ -104,11 +105,10 @@ fn tried(script: &Path) -> Result<Vec<Row>, String> {
     let line = format!(". {UPDATES}/prelude; . {}", script.display());
     let ended = Command::new("busybox").args(["sh", "-euc", &line]).current_dir(WORKSHOP).output();
     let ended = ended.map_err(|error| format!("busybox: {error}"));
-    // Where the script set the clock back.
-    let since = clock.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    if std::time::SystemTime::now() < clock {
-        let _set = Command::new("busybox").args(["date", "-s", &format!("@{since}")]).output();
-    }
+    // Scripts move the clock: it goes on from where it was, and from what the script took.
+    let since = clock.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + began.elapsed();
+    let set = Command::new("busybox").args(["date", "-s", &format!("@{}", since.as_secs())]).output();
+    set.map_err(|error| format!("busybox: {error}"))?;
     forget()?;
     let ended = ended?;
     let output = String::from_utf8_lossy(&ended.stdout);

@@ -1,5 +1,5 @@
 //! What no table can say: when a process started, where its file came from, what became of the
-//! enforcer. Every scenario but those of [`pinned`] and [`libraries`] works on one policy, fixtures/accept/signer-kms (the demo's): only
+//! enforcer. Every scenario but those of [`pinned`], [`libraries`] and [`lockdown`] works on one policy, fixtures/accept/signer-kms (the demo's): only
 //! /usr/bin/signer reaches the KMS, and it reaches nothing else.
 //!
 //! What enters: the folder with the bundles. What leaves: one check for each scenario. A scenario
@@ -14,6 +14,7 @@ mod identity;
 mod lacking;
 mod libraries;
 mod lifetime;
+mod lockdown;
 mod pinned;
 
 use std::path::Path;
@@ -36,6 +37,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         pinned::SCENARIOS,
         libraries::SCENARIOS,
         events::SCENARIOS,
+        lockdown::SCENARIOS,
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""Holds read_bundle.py against the vectors of fixtures/bundles and the verdict tables of fixtures/accept.
+
+    check.py BFPC
+
+A vector must come to the outcome that its first line says: a refusal of the class that docs/format.md gives its
+message, or no refusal. Each policy of fixtures/accept is compiled by BFPC, verified and decoded, and every row of its
+table is decided over its tables; and what `bfpc inspect` shows of it must be what the reader decodes.
+"""
+
+import base64
+import hashlib
+import ipaddress
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import read_bundle as reader
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def classes():
+    """The rows of the table of refusals: a class, and what its message looks like."""
+    page = (ROOT / "docs/format.md").read_text()
+    table = page.split("| class | message | when |\n", 1)[1].split("\n\n", 1)[0]
+    for row in table.splitlines()[1:]:
+        kind, message = re.match(r"\| ([a-z0-9-]+) \| `(.*?)` \|", row).groups()
+        yield kind, re.compile(".*?".join(map(re.escape, message.split("…"))), re.DOTALL)
+
+
+def check_vectors():
+    table = list(classes())
+    count, wrong = 0, []
+    for path in sorted((ROOT / "fixtures/bundles").glob("*.txt")):
+        head, data = path.read_text().split("\n\n", 1)
+        lines = {key: value.strip() for key, value in (line.split(":", 1) for line in head.splitlines())}
+        expected = "accepted"
+        if lines["expect"] != "accepted":
+            message = lines["expect"].removeprefix("refused: ")
+            (expected,) = (kind for kind, pattern in table if pattern.fullmatch(message))
+        found = judge(lines, base64.b64decode(data))
+        count += 1
+        if found != expected:
+            wrong.append(f"{path.name}: {expected} is expected, and the reader says {found}")
+    return count, wrong
+
+
+def judge(lines, data):
+    host = reader.Host(int(lines["now"]), lines["labels"].split(), [int(number) for number in lines["offers"].split()])
+    try:
+        trust = reader.Trust(
+            int(lines["version"]),
+            int(lines["threshold"]),
+            [bytes.fromhex(key) for key in lines["trust"].split()],
+            [bytes.fromhex(key_id) for key_id in lines["revoked"].split()],
+        )
+        if lines["document"] == "bundle":
+            reader.as_json(reader.verify_bundle(data, trust, host))
+        elif lines["document"] == "trust set":
+            reader.verify_trust_set(data, trust)
+        else:
+            reader.verify_token(data, trust, host)
+        return "accepted"
+    except reader.Refusal as refusal:
+        return refusal.kind
+
+
+def check_tables(bfpc):
+    count, wrong = 0, []
+    with tempfile.TemporaryDirectory() as scratch:
+        key, file = Path(scratch, "key"), Path(scratch, "policy.bfpb")
+        subprocess.run([bfpc, "keygen", key], check=True, stdout=subprocess.DEVNULL)
+        public = reader.load_pem_public_key(Path(f"{key}.pub").read_bytes())
+        public = public.public_bytes(reader.Encoding.Raw, reader.PublicFormat.Raw)
+        for folder in sorted((ROOT / "fixtures/accept").iterdir()):
+            subprocess.run(
+                [bfpc, "build", folder / "policy.bfp", "-o", file, "--key", key],
+                check=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            trust, host = reader.Trust(0, 1, [public], []), reader.Host(0, [], list(reader.NEEDS))
+            bundle = reader.verify_bundle(file.read_bytes(), trust, host)
+            shown = [bfpc, "inspect", file, "--trust", f"{key}.pub", "--format", "json"]
+            shown = json.loads(subprocess.run(shown, check=True, stdout=subprocess.PIPE).stdout)
+            wrong += [f"{folder.name}: another {part} than `bfpc inspect` shows" for part in differences(bundle, shown)]
+            for row in (folder / "verdicts.txt").read_text().splitlines():
+                words = row.split("#", 1)[0].split()
+                if not words:
+                    continue
+                paths, destination, expected = words
+                place, protocol = destination.rsplit("/", 1)
+                address, port = (place, 0) if protocol == "icmp" else place.rsplit(":", 1)
+                address = ipaddress.ip_address(address.strip("[]")).packed
+                found = bundle.decide(bundle.label_of(paths.split(">")), address, int(port), protocol)
+                count += 1
+                if found != expected:
+                    wrong.append(f"{folder.name}: {row}: the reader says {found}")
+    return count, wrong
+
+
+def differences(bundle, shown):
+    """What the reader decodes otherwise than `bfpc inspect` shows it."""
+    manifest = bundle.manifest
+    # The two rules of `only P -> only D` have one place, which is shown once.
+    places = {tuple(rule["place"].items()): rule["place"] for rule in bundle.debug()["rules"]}
+    decoded = {
+        "policy": manifest["policy"],
+        "revision": manifest["revision"],
+        "compiler": manifest["compiler"],
+        "audience": manifest["audience"],
+        "lockdown": manifest["lockdown"],
+        "source_sha256": manifest["source"].hex(),
+        "lock_sha256": manifest["lock"].hex(),
+        "signers": [signer.hex() for signer in bundle.signers],
+        "sections": [
+            {
+                "name": reader.SECTIONS[entry["kind"]][0],
+                "records": entry["count"] if reader.SECTIONS[entry["kind"]][1] else None,
+                "bytes": entry["length"],
+            }
+            for entry in manifest["sections"]
+        ],
+        "rules": list(places.values()),
+    }
+    yield from (part for part, value in decoded.items() if shown[part] != value)
+    paths = [(program["path"], program["pins"]) for program in shown["programs"]]
+    if paths != [(entry["path"], [pin.hex() for pin in entry["pins"]]) for entry in bundle.executables]:
+        yield "programs"
+    for entry in bundle.executables:
+        digest = hashlib.sha256(b"bfp program path\0" + entry["path"].encode()).digest()
+        if entry["program"] != int.from_bytes(digest[:8], "little"):
+            yield f"id of {entry['path']}"
+
+
+def main():
+    (bfpc,) = sys.argv[1:]
+    vectors, wrong = check_vectors()
+    rows, more = check_tables(bfpc)
+    wrong += more
+    # A folder that is looked for in the wrong place has nothing wrong in it.
+    if vectors < 100 or rows < 300:
+        wrong.append(f"only {vectors} vectors and {rows} rows were found")
+    print("\n".join([*wrong, f"reader: {vectors} vectors and {rows} rows of verdict tables, {len(wrong)} wrong"]))
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

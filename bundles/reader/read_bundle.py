@@ -1,0 +1,722 @@
+#!/usr/bin/env python3
+"""Reads bundles, trust sets and tokens of bfp: another reader than the enforcer's, in another language.
+
+It was written from docs/format.md and from nothing else, and follows that page section by section. `check.py`
+holds it against the vectors and the verdict tables. It is for reading: no host enforces anything by it.
+
+    read_bundle.py FILE --key KEY.pem [--key …] [--threshold N] [--now SECONDS] [--label L …] [--offer N …]
+
+prints what the bundle holds, as JSON, or why it is refused, with exit status 3.
+"""
+
+import argparse
+import hashlib
+import json
+import struct
+import sys
+import time
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+
+class Refusal(Exception):
+    """A file is not believed. `kind` is a class of the page's table of refusals."""
+
+    def __init__(self, kind, detail=""):
+        super().__init__(f"{kind}: {detail}" if detail else kind)
+        self.kind = kind
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+MAX_FILE = 512 << 20
+MAX_BODY = 64 << 10
+MAX_SIGNATURES = 32
+MAX_LABELS = MAX_NEEDS = MAX_SECTIONS = 64
+MAX_KEYS = 32
+MAX_REVOKED = 1024
+
+# --- the frame ------------------------------------------------------------------------------------
+
+MAGIC = {"bundle": b"BFPB\r\n\x1a\n", "trust set": b"BFPT\r\n\x1a\n", "token": b"BFPK\r\n\x1a\n"}
+
+
+class Frame:
+    def __init__(self, document, data):
+        if len(data) > MAX_FILE:
+            raise Refusal("oversize", "the file")
+        if len(data) < 8:
+            raise Refusal("truncated", "the header")
+        if data[:8] != MAGIC[document]:
+            raise Refusal("magic")
+        if len(data) < 24:
+            raise Refusal("truncated", "the header")
+        version, body, signatures, reserved = struct.unpack("<4I", data[8:24])
+        if version != 1:
+            raise Refusal("version", str(version))
+        if reserved != 0:
+            raise Refusal("reserved")
+        if body > MAX_BODY:
+            raise Refusal("oversize", "the body")
+        if signatures > MAX_SIGNATURES:
+            raise Refusal("oversize", "the signatures")
+        end = 24 + body
+        if len(data) < end:
+            raise Refusal("truncated", "the body")
+        rest = end + 80 * signatures
+        if len(data) < rest:
+            raise Refusal("truncated", "the signatures")
+        if document != "bundle" and len(data) > rest:
+            raise Refusal("trailing", f"{len(data) - rest} bytes")
+        self.payload = f"bfp {document}, format 1".encode() + b"\0" + hashlib.sha256(data[24:end]).digest()
+        self.body = data[24:end]
+        self.signatures = [(data[at : at + 16], data[at + 16 : at + 80]) for at in range(end, rest, 80)]
+        self.rest = data[rest:]
+
+    def check_signatures(self, trusts):
+        signers = []
+        for key_id, signature in self.signatures:
+            key = next((trust.keys[key_id] for trust in trusts if key_id in trust.keys), None)
+            if key is None:
+                is_revoked = any(key_id in trust.revoked for trust in trusts)
+                raise Refusal("revoked-key" if is_revoked else "unknown-key", key_id.hex())
+            if key_id in signers:
+                raise Refusal("duplicate-key", key_id.hex())
+            if not holds(key, signature, self.payload):
+                raise Refusal("signature", key_id.hex())
+            signers.append(key_id)
+        for trust in trusts:
+            found = sum(signer in trust.keys for signer in signers)
+            if found < trust.threshold:
+                raise Refusal("threshold", f"{found} of {trust.threshold}")
+        return signers
+
+    def check_threshold(self, trust):
+        found = {
+            key_id
+            for key_id, signature in self.signatures
+            if key_id in trust.keys and holds(trust.keys[key_id], signature, self.payload)
+        }
+        if len(found) < trust.threshold:
+            raise Refusal("threshold", f"{len(found)} of {trust.threshold}")
+
+
+# --- signatures -----------------------------------------------------------------------------------
+
+# The curve of RFC 8032, section 5.1.
+P = 2**255 - 19
+ORDER = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+ROOT_OF_MINUS_1 = pow(2, (P - 1) // 4, P)
+
+
+def point(encoded):
+    """The point (x, y) of 32 bytes, or None."""
+    y = int.from_bytes(encoded, "little")
+    sign, y = y >> 255, (y & (1 << 255) - 1) % P
+    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if x * x % P != square:
+        x = x * ROOT_OF_MINUS_1 % P
+    if x * x % P != square:
+        return None
+    return (P - x if x & 1 != sign else x) % P, y
+
+
+def doubled(of):
+    x, y = of
+    product = D * x * x * y * y % P
+    return (
+        2 * x * y * pow(1 + product, P - 2, P) % P,
+        (y * y + x * x) * pow(1 - product, P - 2, P) % P,
+    )
+
+
+def is_strong(encoded):
+    """Whether 32 bytes are a point, and not one of small order."""
+    at = point(encoded)
+    if at is None:
+        return False
+    for _ in range(3):
+        at = doubled(at)
+    return at != (0, 1)
+
+
+def holds(key, signature, payload):
+    if int.from_bytes(signature[32:], "little") >= ORDER or not is_strong(signature[:32]):
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, payload)
+        return True
+    except InvalidSignature:
+        return False
+
+
+# --- postcard -------------------------------------------------------------------------------------
+
+
+class Undecodable(Exception):
+    pass
+
+
+class Postcard:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, count):
+        if count > len(self.data) - self.at:
+            raise Undecodable("it ends too early")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def varint(self, bits):
+        value = 0
+        for place in range((bits + 6) // 7):
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << (7 * place)
+            if byte < 0x80:
+                if value >> bits:
+                    raise Undecodable("a number is too large")
+                return value
+        raise Undecodable("a number is too long")
+
+    def u16(self):
+        return self.varint(16)
+
+    def u32(self):
+        return self.varint(32)
+
+    def u64(self):
+        return self.varint(64)
+
+    def bool(self):
+        byte = self.take(1)[0]
+        if byte > 1:
+            raise Undecodable("neither true nor false")
+        return byte == 1
+
+    def string(self):
+        try:
+            return self.take(self.u64()).decode("utf-8")
+        except UnicodeDecodeError:
+            raise Undecodable("not UTF-8") from None
+
+    def list(self, element, most=None):
+        count = self.u64()
+        # An element has a byte at least, so a list cannot have more than there are.
+        if most is not None and count > most or count > len(self.data) - self.at:
+            raise Undecodable("too many elements")
+        return [element() for _ in range(count)]
+
+    def option(self, value):
+        return value() if self.bool() else None
+
+    def digest(self):
+        return self.take(32)
+
+    def strings(self):
+        return self.string(), self.string()
+
+    def variant(self, count):
+        number = self.u32()
+        if number >= count:
+            raise Undecodable("no such variant")
+        return number
+
+
+def decoded(data, read, kind):
+    """All of `data`, as `read` reads it."""
+    try:
+        reader = Postcard(data)
+        value = read(reader)
+        if reader.at != len(data):
+            raise Undecodable("bytes are left over")
+        return value
+    except Undecodable as reason:
+        raise Refusal(kind, str(reason)) from None
+
+
+# --- the manifest ---------------------------------------------------------------------------------
+
+NEEDS = {1: "BPF LSM", 2: "digests of executables", 3: "raw sockets", 4: "digests of libraries"}
+
+SECTIONS = {
+    1: ("policy", 32),
+    2: ("nodes32", 128),
+    3: ("nodes128", 320),
+    4: ("cells", 16),
+    5: ("programs", 80),
+    6: ("pairs", 80),
+    7: ("executables", 0),
+    8: ("debug", 0),
+}
+
+
+def read_section_entry(reader):
+    return {
+        "kind": reader.u16(),
+        "key_size": reader.u32(),
+        "value_size": reader.u32(),
+        "count": reader.u32(),
+        "length": reader.u64(),
+        "digest": reader.digest(),
+    }
+
+
+def read_manifest(reader):
+    return {
+        "policy": reader.string(),
+        "revision": reader.u64(),
+        "not_before": reader.option(reader.u64),
+        "expires": reader.option(reader.u64),
+        "audience": reader.list(reader.string, MAX_LABELS),
+        "lockdown": reader.bool(),
+        "source": reader.digest(),
+        "lock": reader.digest(),
+        "compiler": reader.string(),
+        "needs": reader.list(reader.u16, MAX_NEEDS),
+        "sections": reader.list(lambda: read_section_entry(reader), MAX_SECTIONS),
+    }
+
+
+# --- the trust set --------------------------------------------------------------------------------
+
+
+class Trust:
+    """A trust set that can be followed."""
+
+    def __init__(self, version, threshold, keys, revoked):
+        if not all(is_strong(key) for key in keys):
+            raise Refusal("trust-set", "a key is none")
+        if not keys or threshold == 0:
+            raise Refusal("trust-set", "no key or no threshold")
+        if threshold > len(keys):
+            raise Refusal("trust-set", "the threshold cannot be met")
+        if len(keys) > MAX_KEYS:
+            raise Refusal("trust-set", "too many keys")
+        if len(revoked) > MAX_REVOKED:
+            raise Refusal("trust-set", "too many revoked keys")
+        self.version, self.threshold, self.revoked = version, threshold, set(revoked)
+        self.keys = {hashlib.sha256(key).digest()[:16]: key for key in keys}
+        if len(self.keys) < len(keys):
+            raise Refusal("trust-set", "a key twice")
+        if self.revoked & self.keys.keys():
+            raise Refusal("trust-set", "it has a key that it revokes")
+
+
+def read_trust_set(reader):
+    return {
+        "version": reader.u64(),
+        "threshold": reader.u16(),
+        "keys": reader.list(reader.digest, MAX_KEYS),
+        "revoked": reader.list(lambda: reader.take(16), MAX_REVOKED),
+    }
+
+
+def verify_trust_set(data, in_force):
+    frame = Frame("trust set", data)
+    frame.check_threshold(in_force)
+    new = Trust(**decoded(frame.body, read_trust_set, "body"))
+    frame.check_signatures([in_force, new])
+    if new.version != in_force.version + 1:
+        raise Refusal("trust-version", f"{new.version} after {in_force.version}")
+    if in_force.revoked - new.revoked:
+        raise Refusal("forgotten-revocation")
+    return new
+
+
+# --- the token ------------------------------------------------------------------------------------
+
+
+def read_token(reader):
+    if reader.variant(2) == 0:
+        act = {"release": reader.u64()}
+    else:
+        act = {"recover": {"from": reader.u64(), "to": reader.u64()}}
+    return {
+        "act": act,
+        "policy": reader.string(),
+        "audience": reader.list(reader.string, MAX_LABELS),
+        "not_before": reader.option(reader.u64),
+        "expires": reader.u64(),
+    }
+
+
+def verify_token(data, trust, host):
+    frame = Frame("token", data)
+    frame.check_signatures([trust])
+    token = decoded(frame.body, read_token, "body")
+    host.check(token)
+    return token
+
+
+# --- the order of checks --------------------------------------------------------------------------
+
+
+class Host:
+    def __init__(self, now, labels, offers):
+        self.now, self.labels, self.offers = now, labels, offers
+
+    def check(self, claims):
+        if claims["not_before"] is not None and self.now < claims["not_before"]:
+            raise Refusal("early")
+        if claims["expires"] is not None and self.now >= claims["expires"]:
+            raise Refusal("expired")
+        if claims["audience"] and not set(claims["audience"]) & set(self.labels):
+            raise Refusal("audience", str(claims["audience"]))
+
+    def check_needs(self, needs):
+        for need in needs:
+            if need not in NEEDS:
+                raise Refusal("unknown-need", str(need))
+            if need not in self.offers:
+                raise Refusal("unmet-need", NEEDS[need])
+
+
+def cut(entries, rest):
+    """The bytes of each section, by its name."""
+    sections = {}
+    for entry in entries:
+        if entry["kind"] not in SECTIONS:
+            raise Refusal("unknown-section", str(entry["kind"]))
+        name, size = SECTIONS[entry["kind"]]
+        if name in sections:
+            raise Refusal("duplicate-section", name)
+        sizes = (entry["key_size"], entry["value_size"])
+        fits = sizes == ((4, size) if size else (0, 0))
+        fits = fits and (entry["count"] * size == entry["length"] if size else entry["count"] == 0)
+        if not fits:
+            raise Refusal("section-size", name)
+        if entry["length"] > len(rest):
+            raise Refusal("truncated", name)
+        section, rest = rest[: entry["length"]], rest[entry["length"] :]
+        if hashlib.sha256(section).digest() != entry["digest"]:
+            raise Refusal("section-digest", name)
+        sections[name] = section
+    if rest:
+        raise Refusal("trailing", f"{len(rest)} bytes")
+    for name, _ in SECTIONS.values():
+        if name not in sections:
+            raise Refusal("missing-section", name)
+    return sections
+
+
+def verify_bundle(data, trust, host):
+    frame = Frame("bundle", data)
+    signers = frame.check_signatures([trust])
+    manifest = decoded(frame.body, read_manifest, "body")
+    host.check(manifest)
+    host.check_needs(manifest["needs"])
+    sections = cut(manifest["sections"], frame.rest)
+    return Bundle(manifest, signers, sections)
+
+
+# --- records --------------------------------------------------------------------------------------
+
+ADDRESS_DONE, PORT_DONE, INDEX = 1 << 31, 1 << 30, (1 << 30) - 1
+PORT_LEVELS, ADDRESS_LEVELS = 4, 6
+
+POLICY = ("root_v4", "root_v6", "flags", "program_mask", "pair_mask", "default_rule", "raw_cell", "reserved")
+
+
+def numbers(form, section):
+    return list(struct.iter_unpack("<" + form, section))
+
+
+class Bundle:
+    """What a verified bundle holds. Its structure is checked here."""
+
+    def __init__(self, manifest, signers, sections):
+        self.manifest, self.signers, self.sections = manifest, signers, sections
+        policy = numbers("8I", sections["policy"])
+        if len(policy) != 1:
+            raise Refusal("image-count", "policy")
+        self.policy = dict(zip(POLICY, policy[0]))
+        self.cells = numbers("4I", sections["cells"])
+        # A bucket, as its four entries.
+        self.programs = [
+            list(zip(row[0:4], row[4:8], row[8:12], row[12:16])) for row in numbers("4Q12I", sections["programs"])
+        ]
+        self.pairs = [
+            list(zip(row[0:4], row[4:8], row[8:12], row[12:16], row[16:20])) for row in numbers("20I", sections["pairs"])
+        ]
+        for name, mask in (("programs", "program_mask"), ("pairs", "pair_mask")):
+            count = len(getattr(self, name))
+            if count != self.policy[mask] + 1 or count & (count - 1):
+                raise Refusal("image-count", name)
+        if self.policy["raw_cell"] >= len(self.cells):
+            raise Refusal("image-structure", "the raw cell")
+        self.check_trees()
+        self.executables = decoded(sections["executables"], read_executables, "image-undecodable")
+
+    def check_trees(self):
+        self.nodes32 = [(row[:16], row[16:]) for row in numbers("32I", self.sections["nodes32"])]
+        self.nodes128 = [
+            ([high << 64 | low for high, low in zip(row[:16], row[16:32])], row[32:])
+            for row in numbers("32Q16I", self.sections["nodes128"])
+        ]
+        # The depths of the nodes that were looked at so far, for ports and for addresses.
+        ports, addresses32, addresses128 = [], [], []
+
+        def at(depths, step):
+            index = step & INDEX
+            return depths[index] if index < len(depths) else None
+
+        def for_ports(step):
+            if step & PORT_DONE:
+                return 0 if step & INDEX < len(self.cells) else None
+            return at(ports, step)
+
+        def for_addresses(step, depths):
+            if step & ADDRESS_DONE:
+                return 0 if fits(for_ports(step), PORT_LEVELS) else None
+            return None if step & PORT_DONE else at(depths, step)
+
+        def fits(depth, levels):
+            return depth is not None and depth <= levels
+
+        def deepest(depths):
+            depths = list(depths)
+            return None if None in depths else 1 + max(depths)
+
+        def check_ends(ends, last, name):
+            if list(ends) != sorted(ends) or ends[-1] != last:
+                raise Refusal("image-structure", name)
+
+        for ends, steps in self.nodes32:
+            check_ends(ends, (1 << 32) - 1, "nodes32")
+            by_port = deepest(map(for_ports, steps))
+            by_address = deepest(for_addresses(step, addresses32) for step in steps)
+            if not fits(by_port, PORT_LEVELS) and not fits(by_address, ADDRESS_LEVELS):
+                raise Refusal("image-structure", "nodes32")
+            ports.append(by_port)
+            addresses32.append(by_address)
+        for ends, steps in self.nodes128:
+            check_ends(ends, (1 << 128) - 1, "nodes128")
+            by_address = deepest(for_addresses(step, addresses128) for step in steps)
+            if not fits(by_address, ADDRESS_LEVELS):
+                raise Refusal("image-structure", "nodes128")
+            addresses128.append(by_address)
+        for root, depths in (("root_v4", addresses32), ("root_v6", addresses128)):
+            if not fits(for_addresses(self.policy[root], depths), ADDRESS_LEVELS):
+                raise Refusal("image-structure", root)
+
+    def debug(self):
+        return decoded(self.sections["debug"], read_debug, "image-undecodable")
+
+    # --- deciding ---------------------------------------------------------------------------------
+
+    def cell_of(self, address, port_key):
+        """The number of the cell of an IPv4 address (4 bytes) or an IPv6 address (16 bytes)."""
+        is_v4 = len(address) == 4
+        step = self.policy["root_v4" if is_v4 else "root_v6"]
+        step = descend(self.nodes32 if is_v4 else self.nodes128, step, ADDRESS_DONE, int.from_bytes(address, "big"))
+        return descend(self.nodes32, step, PORT_DONE, port_key) & INDEX
+
+    def pair(self, program, cell):
+        """The flags of what holds for a program in a cell."""
+        stranger = INSIDE | AUDIT_INSIDE
+        if program == 0:
+            return stranger
+        held = None
+        for bucket in (part & self.policy["program_mask"] for part in hashes(program)):
+            for place, (entry, flags, _, _) in enumerate(self.programs[bucket]):
+                if entry == program:
+                    number, held = 4 * bucket + place + 1, flags
+        if held is None:
+            return stranger
+        for bucket in (part & self.policy["pair_mask"] for part in hashes(cell << 32 | number)):
+            for entry_cell, entry_number, flags, _, _ in self.pairs[bucket]:
+                if (entry_cell, entry_number) == (cell, number):
+                    held = flags
+        return held
+
+    def judge(self, label, cell, needs_grant):
+        """`allowed`, `audited` or `denied`, for a cell."""
+        flags = self.cells[cell][0]
+        if label.overflow or flags & CELL_DENIED:
+            return "denied"
+        audited = bool(flags & CELL_AUDIT_DENIED)
+        for program in label.under:
+            held = self.pair(program, cell)
+            if held & DENIED or not held & INSIDE:
+                return "denied"
+            audited = audited or bool(held & AUDIT_DENIED) or not held & AUDIT_INSIDE
+        for identity in [label.program if label.proven else 0, *label.heirs]:
+            held = self.pair(identity, cell)
+            if flags & CELL_EXCLUSIVE and not held & MEMBER:
+                continue
+            if held & GRANTED or flags & CELL_GRANTED or not needs_grant:
+                audited = audited or bool(flags & CELL_AUDIT_EXCLUSIVE) and not held & AUDIT_MEMBER
+                return "audited" if audited else "allowed"
+        return "denied"
+
+    def decide(self, label, address, port, protocol):
+        """What a process may do. An address is 4 or 16 bytes, a protocol one of `tcp`, `udp`, `icmp`, `other`."""
+        address = judged(address)
+        port_key = PROTOCOLS.index(protocol) << 16 | port
+        default_deny = bool(self.policy["flags"] & 1)
+        verdict = self.judge(label, self.cell_of(address, port_key), default_deny)
+        if address[:12] == NAT64:
+            embedded = self.cell_of(address[12:], port_key)
+            if self.cells[embedded][0] & CELL_NAMED:
+                verdict = max(verdict, self.judge(label, embedded, default_deny), key=STRICTNESS.index)
+        return verdict
+
+    def decide_raw(self, label):
+        is_governed = label.program != 0 and label.proven or label.under or label.overflow
+        return self.judge(label, self.policy["raw_cell"], bool(self.policy["flags"] & 1) or bool(is_governed))
+
+    def label_of(self, paths):
+        """The label of a process that executed these files in turn, with proof."""
+        label = Label()
+        for path in paths:
+            label.execute(next((entry for entry in self.executables if entry["path"] == path), None), True)
+        return label
+
+
+def descend(nodes, step, done, key):
+    while not step & done:
+        ends, steps = nodes[step & INDEX]
+        step = next(step for end, step in zip(ends, steps) if end >= key)
+    return step
+
+
+CELL_DENIED, CELL_EXCLUSIVE, CELL_GRANTED, CELL_NAMED, CELL_AUDIT_DENIED, CELL_AUDIT_EXCLUSIVE = 1, 2, 4, 8, 16, 32
+MEMBER, INSIDE, DENIED, GRANTED, AUDIT_MEMBER, AUDIT_INSIDE, AUDIT_DENIED = 1, 2, 4, 8, 16, 32, 64
+PROTOCOLS = ["tcp", "udp", "icmp", "other"]
+STRICTNESS = ["allowed", "audited", "denied"]
+NAT64 = bytes.fromhex("0064ff9b0000000000000000")
+
+
+def judged(address):
+    if len(address) == 16:
+        if address[:12] == bytes(10) + b"\xff\xff":
+            address = address[12:]
+        elif address == bytes(16):
+            return bytes(15) + b"\x01"
+    return b"\x7f\0\0\x01" if address == bytes(4) else address
+
+
+def hashes(number):
+    mask = (1 << 64) - 1
+    number ^= number >> 33
+    number = number * 0xFF51AFD7ED558CCD & mask
+    number ^= number >> 33
+    number = number * 0xC4CEB9FE1A85EC53 & mask
+    number ^= number >> 33
+    return number & 0xFFFFFFFF, number >> 32
+
+
+class Label:
+    RESTRICTED, WITH_CHILDREN = 1, 2
+
+    def __init__(self):
+        self.program, self.proven, self.under, self.heirs, self.overflow = 0, False, [], [], False
+
+    def execute(self, executable, proven):
+        self.proven = proven
+        if executable is None:
+            self.program = 0
+            return
+        self.program = program = executable["program"]
+        if executable["flags"] & self.RESTRICTED and program not in self.under:
+            if len(self.under) < 8:
+                self.under.append(program)
+            else:
+                self.overflow = True
+        if executable["flags"] & self.WITH_CHILDREN and proven and program not in self.heirs and len(self.heirs) < 4:
+            self.heirs.append(program)
+
+
+# --- executables and debug information --------------------------------------------------------------
+
+
+def read_executables(reader):
+    def library():
+        return {"path": reader.string(), "pins": reader.list(reader.digest)}
+
+    def executable():
+        entry = {
+            "path": reader.string(),
+            "program": reader.u64(),
+            "flags": reader.u32(),
+            "pins": reader.list(reader.digest),
+            "libraries": reader.option(lambda: reader.list(library)),
+        }
+        if not entry["path"].startswith("/") or "\0" in entry["path"]:
+            raise Undecodable("a path that is not absolute")
+        return entry
+
+    return reader.list(executable)
+
+
+def read_debug(reader):
+    def place():
+        return {"file": reader.string(), "line": reader.u32(), "text": reader.string()}
+
+    def rule():
+        return {
+            "place": place(),
+            "effect": ["only P -> D", "P -> only D", "deny", "allow"][reader.variant(4)],
+            "audited": reader.bool(),
+            "programs": reader.option(lambda: reader.list(reader.u32)),
+            "destinations": reader.string(),
+        }
+
+    return {
+        "rules": reader.list(rule),
+        "default": reader.option(place),
+        "cells": reader.list(lambda: reader.list(reader.u32)),
+        "names": reader.list(reader.strings),
+        "programs": reader.list(reader.strings),
+        "hosts": reader.list(reader.strings),
+    }
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def as_json(bundle):
+    def plain(value):
+        if isinstance(value, bytes):
+            return value.hex()
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+    tables = ("policy", "nodes32", "nodes128", "cells", "programs", "pairs", "executables")
+    shown = {"manifest": bundle.manifest, "signers": bundle.signers, "debug": bundle.debug()}
+    return json.dumps(plain(shown | {name: getattr(bundle, name) for name in tables}), indent=1)
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    arguments.add_argument("file")
+    arguments.add_argument("--key", action="append", required=True, help="a public key in PEM")
+    arguments.add_argument("--threshold", type=int, default=1)
+    arguments.add_argument("--now", type=int, default=int(time.time()))
+    arguments.add_argument("--label", action="append", default=[])
+    arguments.add_argument("--offer", type=int, action="append", help="a need that the host meets; by default all")
+    options = arguments.parse_args()
+    keys = []
+    for path in options.key:
+        with open(path, "rb") as file:
+            key = load_pem_public_key(file.read())
+        if not isinstance(key, Ed25519PublicKey):
+            sys.exit(f"{path}: not an Ed25519 key")
+        keys.append(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
+    with open(options.file, "rb") as file:
+        data = file.read(MAX_FILE + 1)
+    try:
+        host = Host(options.now, options.label, options.offer or list(NEEDS))
+        print(as_json(verify_bundle(data, Trust(0, options.threshold, keys, []), host)))
+    except Refusal as refusal:
+        print(f"refused: {refusal}", file=sys.stderr)
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

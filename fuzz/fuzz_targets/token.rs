@@ -1,0 +1,66 @@
+//! A token: edits of a valid one, as a file or signed again; one that is nearly valid, which is accepted just when
+//! it holds here and now; and any bytes.
+#![no_main]
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use bfp_bundle::envelope::{Document, HEADER_LENGTH, SIGNATURE_LENGTH};
+use bfp_bundle::verify::{Token, verify_token};
+use bfp_fuzz::nearly::{IN_FORCE, OLD, sealed, signers, token};
+use bfp_fuzz::{edited, host};
+use libfuzzer_sys::arbitrary::{Result, Unstructured};
+use libfuzzer_sys::fuzz_target;
+
+static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let token = token(&mut Unstructured::new(&[])).expect("without bytes, all is right");
+    let file = sealed(Document::Token, &body(&token), &[1, 2]);
+    assert!(verify_token(&file, &IN_FORCE, &host()).is_ok(), "the valid token is refused");
+    file
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((mode, edits)) = bytes.split_first() else { return };
+    match mode % 4 {
+        0 => {
+            let file = edited(&VALID, edits);
+            let accepted = verify_token(&file, &IN_FORCE, &host()).is_ok();
+            assert_eq!(accepted, file == *VALID, "another file than was signed is accepted");
+        }
+        1 => {
+            let body = edited(&VALID[HEADER_LENGTH..VALID.len() - 2 * SIGNATURE_LENGTH], edits);
+            let _ = verify_token(&sealed(Document::Token, &body, &[1, 2]), &IN_FORCE, &host());
+        }
+        2 => drop(try_nearly(&mut Unstructured::new(edits))),
+        _ => drop(verify_token(edits, &IN_FORCE, &host())),
+    }
+});
+
+fn body(token: &Token) -> Vec<u8> {
+    postcard::to_allocvec(token).expect("a list in memory")
+}
+
+fn try_nearly(u: &mut Unstructured<'_>) -> Result<()> {
+    let token = token(u)?;
+    let signers = signers(u, &[1, 2])?;
+    let file = sealed(Document::Token, &body(&token), &signers);
+    let found = verify_token(&file, &IN_FORCE, &host());
+    assert_eq!(found.is_ok(), holds(&token, &signers), "{found:?} of {token:?}, signed by {signers:?}");
+    if let Ok(found) = found {
+        assert_eq!(found.token(), &token);
+    }
+    Ok(())
+}
+
+/// What the format says of such a token, in other words than the verifier's.
+fn holds(token: &Token, signers: &[u8]) -> bool {
+    let (host, distinct) = (host(), signers.iter().collect::<BTreeSet<_>>());
+    (2..=32).contains(&signers.len())
+        && distinct.len() == signers.len()
+        && signers.iter().all(|number| OLD.contains(number))
+        && body(token).len() <= 64 << 10
+        && token.not_before.unwrap_or(0) <= host.now
+        && host.now < token.expires
+        && token.audience.len() <= 64
+        && (token.audience.is_empty() || token.audience.contains(&host.labels[0]))
+}

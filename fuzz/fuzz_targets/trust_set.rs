@@ -1,0 +1,81 @@
+//! A trust set: edits of a valid one, as a file or signed again; one that is nearly valid, which is accepted just
+//! when it follows the set in force; and any bytes.
+#![no_main]
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use bfp_bundle::envelope::{Document, HEADER_LENGTH, SIGNATURE_LENGTH};
+use bfp_bundle::key::{KeyId, PublicKey};
+use bfp_bundle::verify::{Trust, TrustSet, verify_trust_set};
+use bfp_fuzz::edited;
+use bfp_fuzz::nearly::{IN_FORCE, id, sealed, signers, trust_set};
+use libfuzzer_sys::arbitrary::{Result, Unstructured};
+use libfuzzer_sys::fuzz_target;
+
+static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let set = trust_set(&mut Unstructured::new(&[])).expect("without bytes, all is right");
+    let file = sealed(Document::TrustSet, &body(&set), &[1, 2]);
+    assert!(verify_trust_set(&file, &IN_FORCE).is_ok(), "the valid trust set is refused");
+    file
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let Some((mode, edits)) = bytes.split_first() else { return };
+    match mode % 4 {
+        0 => {
+            let file = edited(&VALID, edits);
+            let accepted = verify_trust_set(&file, &IN_FORCE).is_ok();
+            assert_eq!(accepted, file == *VALID, "another file than was signed is accepted");
+        }
+        1 => {
+            let body = edited(&VALID[HEADER_LENGTH..VALID.len() - 2 * SIGNATURE_LENGTH], edits);
+            try_verify(&sealed(Document::TrustSet, &body, &[1, 2]));
+        }
+        2 => drop(try_nearly(&mut Unstructured::new(edits))),
+        _ => try_verify(edits),
+    }
+});
+
+fn body(set: &TrustSet) -> Vec<u8> {
+    postcard::to_allocvec(set).expect("a list in memory")
+}
+
+/// What is accepted survives being kept.
+fn try_verify(file: &[u8]) {
+    if let Ok(trust) = verify_trust_set(file, &IN_FORCE) {
+        assert_eq!(Trust::from_kept_bytes(&trust.to_bytes()), Ok(trust));
+    }
+}
+
+fn try_nearly(u: &mut Unstructured<'_>) -> Result<()> {
+    let set = trust_set(u)?;
+    let signers = signers(u, &[1, 2])?;
+    let file = sealed(Document::TrustSet, &body(&set), &signers);
+    let found = verify_trust_set(&file, &IN_FORCE);
+    assert_eq!(found.is_ok(), follows(&set, &signers), "{found:?} of {set:?}, signed by {signers:?}");
+    try_verify(&file);
+    Ok(())
+}
+
+/// What the format says of such a set, in other words than the verifier's.
+fn follows(set: &TrustSet, signers: &[u8]) -> bool {
+    let old = &*IN_FORCE;
+    let old_ids: BTreeSet<KeyId> = old.keys().iter().map(PublicKey::id).collect();
+    let keys: Option<Vec<PublicKey>> = set.keys.iter().map(PublicKey::from_bytes).collect();
+    let Some(keys) = keys else { return false };
+    let new_ids: BTreeSet<KeyId> = keys.iter().map(PublicKey::id).collect();
+    let signed: BTreeSet<KeyId> = signers.iter().map(|number| id(*number)).collect();
+    set.version == 7
+        && set.keys.len() <= 32
+        && set.revoked.len() <= 1024
+        && new_ids.len() == keys.len()
+        && (1..=keys.len()).contains(&usize::from(set.threshold))
+        && old.revoked().iter().all(|id| set.revoked.contains(id))
+        && set.revoked.iter().all(|id| !new_ids.contains(id))
+        && signers.len() <= 32
+        && signed.len() == signers.len()
+        && signed.iter().all(|id| old_ids.contains(id) || new_ids.contains(id))
+        && signed.intersection(&old_ids).count() >= old.threshold()
+        && signed.intersection(&new_ids).count() >= usize::from(set.threshold)
+}

@@ -1,0 +1,27 @@
+//! The units of packaging/systemd, in a whole Debian system: the policy is in force before the network, a bundle that
+//! is put in place is applied, a bad one changes nothing, and a host that comes up with a bad one is protected by
+//! the last good one.
+
+use std::io;
+
+use bfp_kernel_tests::Guest;
+
+const UNITS: [(&str, &str); 4] = [
+    ("bfp-enforcer.service", include_str!("../../../../packaging/systemd/bfp-enforcer.service")),
+    ("bfp-apply.path", include_str!("../../../../packaging/systemd/bfp-apply.path")),
+    ("bfp-apply.service", include_str!("../../../../packaging/systemd/bfp-apply.service")),
+    ("bfp-events.service", include_str!("../../../../packaging/systemd/bfp-events.service")),
+];
+
+const SCRIPT: &str = include_str!("units.sh");
+
+pub(crate) fn run(guest: &Guest<'_>) -> Result<bool, String> {
+    let mut guest = guest.clone();
+    for (name, text) in UNITS {
+        // A unit without an [Install] section is started by another one; what it is linked to here starts nothing.
+        let wanted_by = text.lines().find_map(|line| line.strip_prefix("WantedBy=")).unwrap_or("never.target");
+        guest = guest.unit(name, wanted_by, text);
+    }
+    let outcome = guest.run_into(SCRIPT, &mut io::stdout().lock()).map_err(|failure| failure.to_string())?;
+    Ok(outcome.status == 0)
+}

@@ -1,0 +1,46 @@
+# What an operator does with the units, as root in a Debian system that has booted with them.
+failed=0
+ok() { echo "ok  units: $1"; }
+fail() { echo "FAIL units: $1"; failed=1; }
+check() { if eval "$2"; then ok "$1"; else fail "$1"; fi; }
+revision() { bfp-enforcer status --format json | sed -n 's/.*"revision":\([0-9]*\).*/\1/p'; }
+# Waits until something holds, for at most half a minute.
+wait_until() { for _ in $(seq 60); do if eval "$1"; then return 0; fi; sleep 0.5; done; return 1; }
+since() { systemctl show "$1" -p ActiveEnterTimestampMonotonic --value; }
+said() { journalctl -b -u "$1" -o cat --no-pager | grep -qF "$2"; }
+
+check "systemd finds nothing to say about them" \
+    '[ -z "$(systemd-analyze verify --man=no /run/systemd/system/bfp-* 2>&1 | grep -F bfp- | tee /dev/stderr)" ]'
+check "the policy is in force" '[ "$(revision)" = 1 ] && systemctl -q is-active bfp-enforcer.service'
+check "it was before the network and the first services" \
+    '[ "$(since bfp-enforcer.service)" -gt 0 ] && [ "$(since bfp-enforcer.service)" -le "$(since network-pre.target)" ] \
+        && [ "$(since bfp-enforcer.service)" -le "$(since sysinit.target)" ]'
+for unit in bfp-enforcer bfp-apply bfp-events; do
+    level=$(systemd-analyze security --no-pager $unit.service | sed -n 's/.*exposure level for [^:]*: \([0-9.]*\).*/\1/p')
+    check "$unit.service is exposed at $level of 10, at most 3" '[ "${level%%.*}" -le 2 ] || [ "$level" = 3.0 ]'
+done
+check "what is refused is in the journal" 'systemctl -q is-active bfp-events.service
+    (exec 3<>/dev/tcp/192.0.2.1/443) 2>/dev/null; bash -c "exec 3<>/dev/tcp/192.0.2.1/443" 2>/dev/null
+    wait_until "said bfp-events.service 192.0.2.1"'
+
+cp /bfp/next.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
+check "a bundle that is put in place is applied" 'wait_until "[ \$(revision) = 2 ]"'
+wait_until '! systemctl -q is-active bfp-apply.service'
+
+cp /bfp/foreign.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
+check "a bad one fails its unit" 'wait_until "systemctl -q is-failed bfp-apply.service"'
+check "and says why" 'said bfp-apply.service "it is signed by the unknown key"'
+check "and changes nothing" '[ "$(revision)" = 2 ]'
+
+check "stopping the unit changes nothing" 'systemctl stop bfp-enforcer.service && [ "$(revision)" = 2 ]'
+
+# As when the host comes up: the kernel has forgotten everything, and the bad bundle is in place.
+systemctl stop bfp-events.service
+rm -rf /sys/fs/bpf/bfp
+check "nothing is enforced" 'bfp-enforcer status | grep -q "nothing is enforced"'
+systemctl start bfp-enforcer.service
+check "a bad bundle when the host comes up fails the unit" 'systemctl -q is-failed bfp-enforcer.service'
+check "and the last good one is in force" '[ "$(revision)" = 2 ]'
+check "and the journal says so" 'said bfp-enforcer.service "the last good bundle is enforced instead"'
+[ $failed = 0 ] || journalctl -b -o cat --no-pager -u bfp-enforcer -u bfp-apply -u bfp-events | tail -40
+exit $failed
