@@ -361,7 +361,7 @@ fn flipped_byte_is_refused() {
     place.write("cut.bfpb", &bytes[..bytes.len() - 1]);
     place.refused(3, "cut short", &["verify", "cut.bfpb", "--trust", "key.pub"]);
     place.write("long.bfpb", [&bytes[..], b"\n"].concat());
-    place.refused(3, "1 bytes after its end", &["verify", "long.bfpb", "--trust", "key.pub"]);
+    place.refused(3, "1 byte after its end", &["verify", "long.bfpb", "--trust", "key.pub"]);
     place.write("empty.bfpb", "");
     place.refused(3, "verify::refused", &["verify", "empty.bfpb", "--trust", "key.pub"]);
     place.refused(3, "not a bfp bundle", &["verify", "kms.bfp", "--trust", "key.pub"]);

@@ -130,7 +130,10 @@ impl fmt::Display for Refusal {
                 write!(f, "the file has format version {version}, and this program reads version {FORMAT_VERSION} only")
             }
             Refusal::Truncated(part) => write!(f, "the file is cut short: it ends within {part}"),
-            Refusal::TrailingBytes(count) => write!(f, "the file has {count} bytes after its end"),
+            Refusal::TrailingBytes(count) => {
+                let plural = if *count == 1 { "" } else { "s" };
+                write!(f, "the file has {count} byte{plural} after its end")
+            }
             Refusal::Oversize { what, found, limit } => {
                 write!(f, "the {what} is too large: {found}, and at most {limit} is read")
             }
