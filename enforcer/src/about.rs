@@ -35,13 +35,15 @@ pub struct About {
     pub expires: Option<u64>,
     /// Whom the host trusted when it was applied.
     pub trust: TrustSet,
+    /// The labels that the host had then.
+    pub labels: Vec<String>,
 }
 
 /// Why the record cannot be kept or read.
 #[derive(Debug, thiserror::Error)]
 pub enum AboutError {
     /// It does not fit.
-    #[error("the policy's name is too long for the kernel's record of it")]
+    #[error("the policy's name, or this host's labels, are too long for the kernel's record of it")]
     TooLong,
     /// Another layout.
     #[error("what is enforced was applied by another version of the enforcer (`{0}` cannot be understood)")]
@@ -60,7 +62,7 @@ impl AboutError {
     /// What the person who reads the message can do.
     pub fn help(&self) -> &'static str {
         match self {
-            AboutError::TooLong => "give the policy a shorter name",
+            AboutError::TooLong => "give the policy a shorter name, or the host fewer labels",
             AboutError::Layout(_) => "use the enforcer that applied it, or remove the policy and apply it again",
             AboutError::Map { .. } => "check that this process runs as root",
         }
@@ -69,7 +71,7 @@ impl AboutError {
 
 impl About {
     /// What a bundle says of itself.
-    pub fn of(bundle: &VerifiedBundle<'_>, trust: &Trust, now: u64) -> About {
+    pub fn of(bundle: &VerifiedBundle<'_>, trust: &Trust, labels: &[String], now: u64) -> About {
         let manifest = bundle.manifest();
         About {
             policy: manifest.policy.clone(),
@@ -78,6 +80,7 @@ impl About {
             applied_at: now,
             expires: manifest.expires,
             trust: trust.to_set(),
+            labels: labels.to_vec(),
         }
     }
 
@@ -151,6 +154,7 @@ pub(crate) mod tests {
             applied_at: 7,
             expires: Some(9),
             trust: TrustSet { version: 0, threshold: 1, keys: vec![[1; 32]], revoked: vec![] },
+            labels: vec!["host".to_owned()],
         }
     }
 

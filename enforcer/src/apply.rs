@@ -154,7 +154,7 @@ fn apply_locked(
     pins: &Pins,
 ) -> Result<Applied, ApplyError> {
     let bundle = admitted.bundle();
-    let about = About::of(bundle, acceptance.trust, acceptance.now);
+    let about = About::of(bundle, acceptance.trust, acceptance.labels, acceptance.now);
     let newest = pins.generations()?.last().copied();
     if bundle.manifest().lockdown {
         lockdown::check_own_file()?;

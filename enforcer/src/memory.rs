@@ -106,16 +106,22 @@ impl Remembered {
     /// followed.
     ///
     /// What the kernel enforces says whom the host trusted then. That holds where a trust set was adopted, or the
-    /// policy is locked: the administrator's files are then not asked.
+    /// policy is locked: the administrator's files are then not asked. Where the documents of the sets were lost,
+    /// the disk says under which of them it enforced last.
     pub fn trust(&self, named: Option<&Path>) -> Result<Trust, TrustError> {
-        let kept = self.enforced.as_ref().filter(|enforced| enforced.trust.version > 0 || self.is_locked);
         let adopted = self.record.trust_sets.last().map(|(version, _)| *version);
-        let version = kept.map(|enforced| enforced.trust.version).max(adopted);
+        let enforced = self.enforced.as_ref().map(|enforced| &enforced.trust);
+        let last = self.record.current.as_ref().map(|current| &current.trust);
+        let kept = match enforced.filter(|set| set.version > 0 || self.is_locked) {
+            Some(set) => Some(set),
+            None => last.filter(|set| set.version > adopted.unwrap_or(0)),
+        };
+        let version = kept.map(|set| set.version).max(adopted);
         if let (Some(version), Some(_)) = (version, named) {
             return Err(TrustError::Adopted(version));
         }
         let first = match kept {
-            Some(enforced) => Trust::of_set(&enforced.trust).map_err(TrustError::BrokenChain)?,
+            Some(set) => Trust::of_set(set).map_err(TrustError::BrokenChain)?,
             None => trust::read(named.unwrap_or(Path::new(TRUST)))?,
         };
         trust::follow(first, &self.record.trust_sets)
@@ -135,7 +141,7 @@ mod tests {
     use super::*;
     use crate::about::tests::about;
     use crate::admission::Seen;
-    use crate::state::Recovered;
+    use crate::state::{Current, Recovered};
 
     fn record(revision: u64) -> Record {
         let seen = vec![Seen { policy: "web".to_owned(), revision, manifest_digest: Some([1; 32]) }];
@@ -180,6 +186,26 @@ mod tests {
         let remembered = Remembered { record: record(3), enforced: Some(about("web", 3)), is_locked: false };
         assert_eq!(remembered.time(150), Time { now: 150, set_back_to: None });
         assert_eq!(remembered.time(99), Time { now: 100, set_back_to: Some(99) });
+    }
+
+    #[test]
+    fn a_trust_set_whose_documents_are_lost_is_still_in_force() {
+        use bfp_bundle::secret_key::SecretKey;
+        use bfp_bundle::verify::TrustSet;
+        let key = SecretKey::from_seed(&[1; 32]).public();
+        let trust = TrustSet { version: 2, threshold: 1, keys: vec![key.to_bytes()], revoked: vec![] };
+        let current = Current {
+            policy: "web".to_owned(),
+            revision: 3,
+            manifest_digest: [1; 32],
+            accepted_at: 7,
+            trust,
+            labels: vec![],
+        };
+        let record = Record { current: Some(current), ..record(3) };
+        let remembered = Remembered { record, enforced: None, is_locked: false };
+        assert_eq!(remembered.trust(None).unwrap().keys(), [key]);
+        assert!(matches!(remembered.trust(Some(Path::new("/"))), Err(TrustError::Adopted(2))));
     }
 
     #[test]

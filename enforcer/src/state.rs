@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::admission::Seen;
 use crate::input::{self, InputError};
+use crate::syscall;
 use crate::trust::AdoptedSet;
 
 /// Where it is.
@@ -120,6 +122,7 @@ pub struct State {
 impl State {
     /// Makes the folder where it is missing, and locks it: enforcers that change something follow each other.
     pub fn open(folder: &Path) -> Result<State, StateError> {
+        refuse_pins(folder)?;
         DirBuilder::new().mode(0o700).recursive(true).create(folder).map_err(unusable(folder, "made"))?;
         let handle = File::open(folder).map_err(unusable(folder, "opened"))?;
         handle.lock().map_err(unusable(folder, "locked"))?;
@@ -196,6 +199,16 @@ impl State {
         renamed.map_err(unusable(path, "written"))?;
         self.handle.sync_all().map_err(unusable(&self.folder, "synced"))
     }
+}
+
+/// A folder among the pins would be taken for a generation, and an enforcer may make one where root may not.
+fn refuse_pins(folder: &Path) -> Result<(), StateError> {
+    let standing = folder.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
+    let is_pins = File::open(standing).and_then(|file| syscall::is_on_bpf_filesystem(file.as_fd()));
+    if is_pins.map_err(unusable(standing, "read"))? {
+        return Err(unusable(folder, "kept")(io::Error::other("it is on a filesystem of pins")));
+    }
+    Ok(())
 }
 
 /// Reads the record without a lock, to look at; an empty one where there is none.

@@ -139,6 +139,19 @@ pub(crate) fn kernel_device(device: u64) -> u32 {
     libc::major(device) << 20 | libc::minor(device)
 }
 
+/// Whether a file or folder is on a filesystem of pins.
+pub(crate) fn is_on_bpf_filesystem(file: BorrowedFd<'_>) -> io::Result<bool> {
+    /// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
+    const BPF_FILESYSTEM: libc::c_long = 0xcafe_4a11;
+    let mut about = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: `about` is where the answer goes, and has room for it.
+    if unsafe { libc::fstatfs(file.as_raw_fd(), about.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has filled it, since it said so.
+    Ok(unsafe { about.assume_init() }.f_type == BPF_FILESYSTEM)
+}
+
 fn number(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().unsigned_abs()
 }

@@ -1,7 +1,7 @@
 //! Whom the host trusts: the keys that its administrator put there, and the trust sets that followed.
 //!
-//! Nothing of it is remembered as true. Each trust set that the host adopted is kept as the signed document that
-//! it is, and verified again from the first keys on whenever somebody's signature is asked for.
+//! Each trust set that the host adopted is kept as the signed document that it is, and verified again from the first
+//! keys on whenever somebody's signature is asked for.
 
 use std::io;
 use std::path::{Path, PathBuf};
