@@ -6,7 +6,9 @@
 //! directory's key from the kernel, since `stat` shows other numbers on some filesystems (btrfs,
 //! overlayfs).
 
-use crate::label::ProgramId;
+/// The stable id of a program: derived from its path by the compiler, the same in every policy.
+/// 0 is no program.
+pub type ProgramId = u64;
 
 /// A directory, as the kernel sees it.
 #[repr(C)]

@@ -4,10 +4,7 @@
 //! about its executable by then. Labels outlive a policy: they hold stable ids, not indexes.
 
 use crate::identity::Executable;
-
-/// The stable id of a program: derived from its path by the compiler, the same in every policy.
-/// 0 is no program.
-pub type ProgramId = u64;
+pub use crate::identity::ProgramId;
 
 /// How many restricted programs a label can remember among those that led to a process. A ninth is
 /// answered by refusing everything ([`Label::OVERFLOW`]).

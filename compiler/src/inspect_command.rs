@@ -13,6 +13,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::input::{Format, InputArguments, json};
+use crate::inspected::{STILL_UNVERIFIED, UNVERIFIED, VERSION, hex};
 use crate::report::human::visible;
 use crate::signed_document::SignedDocument;
 use crate::validity::time;
@@ -196,13 +197,6 @@ fn document(found: &Found<'_>, verified: bool) -> ShownBundle {
     }
 }
 
-/// The version of the JSON; it rises when a field changes its meaning.
-pub(crate) const VERSION: u32 = 1;
-
-pub(crate) const UNVERIFIED: &str =
-    "NOT VERIFIED: no signature was checked, and anyone could have written what follows.";
-pub(crate) const STILL_UNVERIFIED: &str = "NOT VERIFIED: add `--trust KEY` to check who signed it.";
-
 fn human(document: &ShownBundle) -> String {
     let mut said = String::new();
     let mut line = |text: String| {
@@ -255,8 +249,4 @@ fn human(document: &ShownBundle) -> String {
         line(STILL_UNVERIFIED.to_owned());
     }
     said
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

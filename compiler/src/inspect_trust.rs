@@ -5,7 +5,7 @@ use bfp_bundle::verify::{Act, Token, TrustSet};
 use serde::Serialize;
 
 use crate::input::{Format, json};
-use crate::inspect_command::{STILL_UNVERIFIED, UNVERIFIED, VERSION, hex};
+use crate::inspected::{STILL_UNVERIFIED, UNVERIFIED, VERSION, hex};
 use crate::report::human::visible;
 use crate::signed_document::SignedDocument;
 use crate::validity::time;

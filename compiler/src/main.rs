@@ -16,6 +16,7 @@ mod hosts_command;
 mod input;
 mod inspect_command;
 mod inspect_trust;
+mod inspected;
 mod key_command;
 mod key_file;
 mod lock_command;
