@@ -200,7 +200,7 @@ fn bundle_answers_as_its_policy_does() {
     ] {
         place.refused(2, "add `--trust KEY`", command);
     }
-    place.refused(3, "demands 2", &["hosts", "policy.bfpb", "--trust", "key.pub", "--threshold", "2"]);
+    place.refused(2, "key::threshold", &["hosts", "policy.bfpb", "--trust", "key.pub", "--threshold", "2"]);
     place.refused(2, "input::not_a_policy", &["test", "policy.bfpb"]);
 }
 
