@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bfp_bundle::identity::Part;
 use bfp_bundle::verify::refusal::Utc;
-use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Trust, verify};
+use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Trust, VerifiedBundle, verify};
 use bfp_enforcer::admission::{AdmittedBundle, Contact, Expectation, OtherPolicy, admit};
 use bfp_enforcer::apply::{Acceptance, Applied, apply};
 use bfp_enforcer::content::Impostor;
@@ -76,17 +76,24 @@ fn apply_bytes(
     (state, session): (&State, &Session),
 ) -> Result<String, Failure> {
     let bundle = verify(bytes, trust, host).map_err(Failure::refused(path))?;
-    let admitted = admit(&bundle, &session.remembered.memory(), expectation).map_err(Failure::not_admitted(path))?;
-    tell_first_contact(&admitted);
+    let admitted = admit_file(path, &bundle, expectation, session)?;
     let acceptance = Acceptance { bytes, trust, labels: &host.labels, now: session.time.now };
     let Applied { about, impostors } = apply(PROGRAMS, &admitted, &acceptance, (state, &session.remembered))?;
     impostors.iter().for_each(tell_impostor);
     Ok(format!("policy `{}` revision {} is enforced\n", about.policy, about.revision))
 }
 
-fn tell_first_contact(admitted: &AdmittedBundle<'_, '_>) {
+/// Admits what a file holds, and says so where the host has nothing to compare it with.
+fn admit_file<'a, 'b>(
+    path: &Path,
+    bundle: &'b VerifiedBundle<'a>,
+    expectation: Expectation,
+    session: &Session,
+) -> Result<AdmittedBundle<'a, 'b>, Failure> {
+    let memory = session.remembered.memory();
+    let admitted = admit(bundle, &memory, expectation).map_err(Failure::not_admitted(path))?;
     if admitted.contact() == Contact::First {
-        let manifest = admitted.bundle().manifest();
+        let manifest = bundle.manifest();
         warn(
             &format!(
                 "first contact: this host has seen no revision of `{}` before, so nothing tells whether revision {} \
@@ -96,6 +103,7 @@ fn tell_first_contact(admitted: &AdmittedBundle<'_, '_>) {
             "compare it with what was released, or give `--expect-revision N` on a host's first day",
         );
     }
+    Ok(admitted)
 }
 
 fn tell_impostor(impostor: &Impostor) {
@@ -116,9 +124,7 @@ pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Resul
     let bytes = input::read(&arguments.bundle, MAX_BUNDLE_BYTES)?;
     let path = &arguments.bundle;
     let bundle = verify(&bytes, &trust, &host).map_err(Failure::refused(path))?;
-    let memory = session.remembered.memory();
-    let admitted = admit(&bundle, &memory, arguments.expectation()).map_err(Failure::not_admitted(path))?;
-    tell_first_contact(&admitted);
+    admit_file(path, &bundle, arguments.expectation(), &session)?;
     let manifest = bundle.manifest();
     let signers: Vec<String> = bundle.signers().iter().map(ToString::to_string).collect();
     Ok(format!(

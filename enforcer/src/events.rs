@@ -89,7 +89,7 @@ pub fn read(output: &mut impl Write, format: impl Fn(&Event, u64) -> String, fol
 /// Where the ring of the policy that is enforced is pinned.
 fn newest() -> Result<Option<PathBuf>, PinsError> {
     let Some(pins) = Pins::find()? else { return Ok(None) };
-    Ok(pins.generations()?.last().map(|number| pins.generation(*number).join("events")))
+    Ok(pins.newest()?.map(|folder| folder.join("events")))
 }
 
 /// When the machine was started, in nanoseconds since 1970-01-01 UTC.

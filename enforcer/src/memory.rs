@@ -51,8 +51,8 @@ pub fn recall(record: Record) -> Result<Remembered, EnforcedError> {
     let nothing = Remembered { record, ..Remembered::default() };
     let Some(pins) = Pins::find()? else { return Ok(nothing) };
     let is_locked = !lockdown::locked(&pins)?.is_empty();
-    let Some(number) = pins.generations()?.last().copied() else { return Ok(nothing) };
-    let enforced = Some(About::read(&pins.generation(number).join("about"))?);
+    let Some(folder) = pins.newest()? else { return Ok(nothing) };
+    let enforced = Some(About::read(&folder.join("about"))?);
     Ok(Remembered { enforced, is_locked, ..nothing })
 }
 

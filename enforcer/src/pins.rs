@@ -139,6 +139,11 @@ impl Pins {
         Ok(numbers)
     }
 
+    /// The folder of the generation that is enforced; `None` where nothing is.
+    pub fn newest(&self) -> Result<Option<PathBuf>, PinsError> {
+        Ok(self.generations()?.last().map(|number| self.generation(*number)))
+    }
+
     /// The folder of a generation.
     pub fn generation(&self, number: u64) -> PathBuf {
         self.root.join(format!("{COMPLETE}{number}"))

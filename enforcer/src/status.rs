@@ -69,8 +69,7 @@ pub struct Status {
 /// Asks the kernel; `None` where nothing is enforced.
 pub fn read(now: u64) -> Result<Option<Status>, StatusError> {
     let Some(pins) = Pins::find()? else { return Ok(None) };
-    let Some(number) = pins.generations()?.last().copied() else { return Ok(None) };
-    let folder = pins.generation(number);
+    let Some(folder) = pins.newest()? else { return Ok(None) };
     let about = About::read(&folder.join("about"))?;
     let map = Map::from_map_data(MapData::from_pin(folder.join("verdicts"))?)?;
     let counters = PerCpuArray::<MapData, u64>::try_from(map)?;

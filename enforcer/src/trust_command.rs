@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bfp_bundle::verify::{Act, Host, MAX_DOCUMENT_BYTES, Trust, verify_token, verify_trust_set};
+use bfp_bundle::verify::{Act, Host, MAX_DOCUMENT_BYTES, Trust, VerifiedToken, verify_token, verify_trust_set};
 use bfp_enforcer::about::About;
 use bfp_enforcer::admission::Seen;
 use bfp_enforcer::input;
@@ -75,8 +75,7 @@ pub(crate) fn recover(arguments: &RecoverArguments, folder: &Path) -> Result<Str
     let trust = session.trust(&arguments.host)?;
     // The time that the host has seen may be what went wrong.
     let host = Host { now: session.clock, ..session.host(&arguments.host)? };
-    let bytes = input::read(&arguments.token, MAX_DOCUMENT_BYTES)?;
-    let verified = verify_token(&bytes, &trust, &host).map_err(Failure::refused(&arguments.token))?;
+    let verified = read_token(&arguments.token, &trust, &host)?;
     let token = verified.token();
     let Act::Recover { from, to } = token.act else {
         return Err(Failure::OtherAct { wanted: "recovery" });
@@ -92,6 +91,10 @@ pub(crate) fn recover(arguments: &RecoverArguments, folder: &Path) -> Result<Str
     let recovered = Some(Recovered { policy: token.policy.clone(), from });
     state.write(&Record { last_time: session.clock, recovered, ..record })?;
     Ok(format!("this host accepts revision {to} of `{}` and higher ones again\n", token.policy))
+}
+
+fn read_token(path: &Path, trust: &Trust, host: &Host) -> Result<VerifiedToken, Failure> {
+    verify_token(&input::read(path, MAX_DOCUMENT_BYTES)?, trust, host).map_err(Failure::refused(path))
 }
 
 /// The disk's record, with what the kernel remembers.
@@ -135,9 +138,7 @@ pub(crate) fn unlock(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
 fn consent(about: &About, token: Option<&Path>, session: &Session, host: &HostArguments) -> Result<(), Failure> {
     let locked = || Failure::Locked { policy: about.policy.clone(), revision: about.revision };
     let path = token.ok_or_else(locked)?;
-    let trust: Trust = session.trust(host)?;
-    let bytes = input::read(path, MAX_DOCUMENT_BYTES)?;
-    let verified = verify_token(&bytes, &trust, &session.host(host)?).map_err(Failure::refused(path))?;
+    let verified = read_token(path, &session.trust(host)?, &session.host(host)?)?;
     let token = verified.token();
     match token.act {
         Act::Release { revision } if token.policy == about.policy && revision >= about.revision => Ok(()),

@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use bfp_bundle::envelope::{Document, HEADER_LENGTH, SIGNATURE_LENGTH};
+use bfp_bundle::envelope::Document;
 use bfp_bundle::verify::{Token, verify_token};
-use bfp_fuzz::nearly::{IN_FORCE, OLD, sealed, signers, token};
-use bfp_fuzz::{edited, host};
+use bfp_fuzz::host;
+use bfp_fuzz::nearly::{IN_FORCE, OLD, changed, sealed, signers, token};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 
@@ -21,18 +21,15 @@ static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((mode, edits)) = bytes.split_first() else { return };
-    match mode % 4 {
-        0 => {
-            let file = edited(&VALID, edits);
-            let accepted = verify_token(&file, &IN_FORCE, &host()).is_ok();
-            assert_eq!(accepted, file == *VALID, "another file than was signed is accepted");
-        }
-        1 => {
-            let body = edited(&VALID[HEADER_LENGTH..VALID.len() - 2 * SIGNATURE_LENGTH], edits);
-            let _ = verify_token(&sealed(Document::Token, &body, &[1, 2]), &IN_FORCE, &host());
-        }
-        2 => drop(try_nearly(&mut Unstructured::new(edits))),
-        _ => drop(verify_token(edits, &IN_FORCE, &host())),
+    if mode % 4 == 2 {
+        // Where the bytes end too early, there is nothing to try.
+        let _ = try_nearly(&mut Unstructured::new(edits));
+        return;
+    }
+    let file = changed(Document::Token, &VALID, mode % 4, edits);
+    let accepted = verify_token(&file, &IN_FORCE, &host()).is_ok();
+    if mode % 4 == 0 {
+        assert_eq!(accepted, file == *VALID, "another file than was signed is accepted");
     }
 });
 

@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use bfp_bundle::envelope::Document;
+use bfp_bundle::envelope::{Document, HEADER_LENGTH, SIGNATURE_LENGTH};
 use bfp_bundle::key::{KeyId, PublicKey};
 use bfp_bundle::manifest::{Manifest, SectionEntry, SectionKind};
 use bfp_bundle::seal::seal;
@@ -14,7 +14,7 @@ use bfp_bundle::verify::{Act, Token, Trust, TrustSet};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use sha2::{Digest as _, Sha256};
 
-use crate::parts;
+use crate::{edited, parts};
 
 /// How many keys there are in these documents. The host trusts [`OLD`] of them.
 pub const KEYS: u8 = 8;
@@ -56,6 +56,19 @@ pub fn sealed(document: Document, body: &[u8], signers: &[u8]) -> Vec<u8> {
         file.extend(PAIRS[usize::from(*number)].0.sign(&payload));
     }
     file
+}
+
+/// What edits make of a valid document that the first two keys signed: another file, another body that is signed
+/// again, or all of it invented.
+pub fn changed(document: Document, valid: &[u8], how: u8, edits: &[u8]) -> Vec<u8> {
+    match how {
+        0 => edited(valid, edits),
+        1 => {
+            let body = &valid[HEADER_LENGTH..valid.len() - 2 * SIGNATURE_LENGTH];
+            sealed(document, &edited(body, edits), &[1, 2])
+        }
+        _ => edits.to_vec(),
+    }
 }
 
 /// A host's trust that has changed before: two of three keys, and one that is revoked.
