@@ -6,7 +6,7 @@ use bfp_compiler::pipeline::{self, Release};
 use crate::lock_command::{self, Locked};
 use crate::output::write;
 use crate::passphrase::Passphrases;
-use crate::policy_command::Files;
+use crate::policy_files::Files;
 use crate::report::Done;
 use crate::signed_document::listed;
 use crate::{BuildArguments, Failure, key_file, validity};

@@ -5,6 +5,8 @@
 //! closed to everyone. That is never what an author means, unless one rule narrows the other. And a
 //! restriction must know its addresses: a name whose addresses rotate leaves some of them free.
 
+mod accepted;
+pub(crate) mod checked;
 mod concern;
 mod grants;
 mod merged;
@@ -24,28 +26,9 @@ use crate::findings::Findings;
 use crate::policy::{Effect, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 use crate::resolve::coverage::{contains, overlaps};
 
+pub use self::checked::CheckedPolicy;
 pub use self::concern::Concern;
 pub use self::rotating::RotatingGrant;
-
-/// A policy that passed every check: the only kind that can be lowered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckedPolicy {
-    // INVARIANT: made by `check::check` alone.
-    pub(crate) policy: ResolvedPolicy,
-    pub(crate) warnings: Vec<Concern>,
-}
-
-impl CheckedPolicy {
-    /// The policy.
-    pub fn policy(&self) -> &ResolvedPolicy {
-        &self.policy
-    }
-
-    /// What its author should look at once more, in the order of the text.
-    pub fn warnings(&self) -> &[Concern] {
-        &self.warnings
-    }
-}
 
 /// A contradiction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
@@ -115,7 +98,7 @@ pub enum CheckError {
 pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Findings> {
     let mut errors = rotating::left_open(&policy);
     errors.extend(contradictions(&policy));
-    let concerns = concern::concerns(&policy);
+    let concerns = accepted::concerns(&policy);
     let refused = !errors.is_empty() || concerns.iter().any(Concern::is_error);
     if !refused {
         return Ok(CheckedPolicy { policy, warnings: concerns });

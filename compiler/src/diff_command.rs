@@ -14,7 +14,8 @@ use serde::Serialize;
 use crate::explain_command::MOST_LISTED;
 use crate::git_revision::Revision;
 use crate::input::{Input, InputArguments, json};
-use crate::policy_command::{Files, counted};
+use crate::policy_files::Files;
+use crate::report::counted;
 use crate::{Answer, Failure};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]

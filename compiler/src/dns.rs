@@ -7,6 +7,7 @@
 
 mod agreement;
 mod anchor;
+mod client;
 mod error;
 mod server;
 mod validator;

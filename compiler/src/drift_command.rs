@@ -20,7 +20,8 @@ use serde::Serialize;
 
 use crate::input::{Format, InputError};
 use crate::lock_command::{self, Unresolved};
-use crate::policy_command::{Files, counted};
+use crate::policy_files::Files;
+use crate::report::counted;
 use crate::verify_command::{compiled, verified};
 use crate::{Answer, Complaints, DriftArguments, Failure, TrustArguments};
 

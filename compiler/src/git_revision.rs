@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use bfp_compiler::source::{MAX_SOURCE_BYTES, SourceError};
-use bfp_compiler::{fs_verity, load};
+use bfp_compiler::fs_verity;
+use bfp_compiler::source::{self, MAX_SOURCE_BYTES, Read, SourceError};
 
 /// A commit.
 pub(crate) struct Revision {
@@ -33,8 +33,13 @@ impl Revision {
         format!("{}:./{name}", self.commit)
     }
 
+    /// What messages call a file of it.
+    fn shown(&self, path: &Path) -> String {
+        format!("{}:{}", self.written, path.display())
+    }
+
     fn bytes(&self, path: &Path) -> Result<Vec<u8>, SourceError> {
-        let shown = format!("{}:{}", self.written, path.display());
+        let shown = self.shown(path);
         let bytes = git(path, &["cat-file", "blob", &self.object(path)])
             .map_err(|reason| SourceError::Unreadable { path: shown.clone(), reason })?;
         match bytes.len() as u64 {
@@ -46,20 +51,14 @@ impl Revision {
     }
 }
 
-impl load::Read for Revision {
+impl Read for Revision {
     fn text(&self, path: &Path) -> Result<String, SourceError> {
-        String::from_utf8(self.bytes(path)?).map_err(|error| {
-            let before = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
-            let line = before.filter(|&&byte| byte == b'\n').count() + 1;
-            SourceError::NotUtf8 { path: format!("{}:{}", self.written, path.display()), line }
-        })
+        source::text(Path::new(&self.shown(path)), self.bytes(path)?)
     }
 
     fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError> {
-        let unreadable = |error: std::io::Error| SourceError::Unreadable {
-            path: format!("{}:{}", self.written, path.display()),
-            reason: bfp_compiler::source::reason(&error),
-        };
+        let unreadable =
+            |error: std::io::Error| SourceError::Unreadable { path: self.shown(path), reason: source::reason(&error) };
         fs_verity::digest(self.bytes(path)?.as_slice()).map_err(unreadable)
     }
 }
@@ -73,7 +72,7 @@ fn git(beside: &Path, words: &[&str]) -> Result<Vec<u8>, String> {
         .args(words)
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("git cannot be run: {}", bfp_compiler::source::reason(&error)))?;
+        .map_err(|error| format!("git cannot be run: {}", source::reason(&error)))?;
     if ran.status.success() {
         return Ok(ran.stdout);
     }

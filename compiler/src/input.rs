@@ -16,8 +16,9 @@ use clap::{Args, ValueEnum, value_parser};
 use miette::Diagnostic;
 use serde::Serialize;
 
-use crate::policy_command::Files;
-use crate::verify_command::{compiled, refused, verified};
+use crate::policy_files::Files;
+use crate::refusal::refused;
+use crate::verify_command::{compiled, verified};
 use crate::{Failure, TrustArguments};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]

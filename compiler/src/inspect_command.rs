@@ -14,10 +14,11 @@ use serde::Serialize;
 
 use crate::input::{Format, InputArguments, json};
 use crate::inspected::{STILL_UNVERIFIED, UNVERIFIED, VERSION, hex};
+use crate::refusal::refused;
 use crate::report::human::visible;
 use crate::signed_document::SignedDocument;
 use crate::validity::time;
-use crate::verify_command::{compiled, refused, verified, verify_any};
+use crate::verify_command::{compiled, verified, verify_any};
 use crate::{Answer, TrustArguments, inspect_trust};
 
 #[derive(Args)]

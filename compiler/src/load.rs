@@ -12,16 +12,8 @@ use miette::Diagnostic;
 use sha2::{Digest, Sha256};
 
 use crate::findings::Findings;
-use crate::source::{self, SourceError};
+use crate::source::{self, Read, SourceError};
 use crate::source_map::SourceMap;
-
-/// Where files are read from: a disk, a revision of a repository, or a test.
-pub trait Read {
-    /// A text.
-    fn text(&self, path: &Path) -> Result<String, SourceError>;
-    /// The fs-verity digest of a file's content.
-    fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError>;
-}
 
 /// A policy, as read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -19,7 +19,8 @@ use miette::{Diagnostic, LabeledSpan, SourceSpan};
 use time::OffsetDateTime;
 
 use crate::output::write;
-use crate::policy_command::{Files, counted};
+use crate::policy_files::Files;
+use crate::report::counted;
 use crate::{Answer, Failure, LockArguments, ResolverArguments, in_file};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]

@@ -5,7 +5,7 @@
 
 use bfp_bundle::request::{Address, LOOPBACK_V4, Request};
 
-use crate::check::CheckedPolicy;
+use crate::check::checked::CheckedPolicy;
 use crate::policy::{Addresses, Default, Effect, Enforcement, PortRange, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 
 /// Who asks, as the model sees it.

@@ -19,7 +19,7 @@ use crate::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
 use crate::pipeline::Source;
 use crate::policy::{Destination, Rule};
 use crate::resolve::{self, ResolveError};
-use crate::source::SourceError;
+use crate::source::{Read, SourceError};
 
 /// Why a destination cannot be asked about.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Diagnostic)]
@@ -167,7 +167,7 @@ fn lock(debug: &Debug) -> Lock {
 /// A question has no files.
 struct NoFiles;
 
-impl load::Read for NoFiles {
+impl Read for NoFiles {
     fn text(&self, path: &Path) -> Result<String, SourceError> {
         Err(SourceError::Unreadable { path: path.display().to_string(), reason: "a bundle holds no lists".to_owned() })
     }

@@ -33,6 +33,11 @@ pub(crate) enum Format {
     Github,
 }
 
+/// A number of things: `1 rule`, `2 rules`.
+pub(crate) fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// How a command ends when it does not end well.
 pub(crate) enum Failure {
     /// The answer is no, in these words.

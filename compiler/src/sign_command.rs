@@ -16,8 +16,8 @@ use clap::Args;
 use miette::Diagnostic;
 
 use crate::passphrase::Passphrases;
+use crate::refusal::refused;
 use crate::signed_document::{SignedDocument, listed};
-use crate::verify_command::refused;
 use crate::{Answer, Failure, key_file, output};
 
 /// The length of a signature.

@@ -2,10 +2,10 @@
 //! why not.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::{fs_verity, load};
+use crate::fs_verity;
 
 /// The largest policy or lock that is read.
 pub const MAX_SOURCE_BYTES: u64 = 64 << 20;
@@ -128,11 +128,19 @@ pub fn text(path: &Path, bytes: Vec<u8>) -> Result<String, SourceError> {
     })
 }
 
+/// Where files are read from: a disk, a revision of a repository, or a test.
+pub trait Read {
+    /// A text.
+    fn text(&self, path: &Path) -> Result<String, SourceError>;
+    /// The fs-verity digest of a file's content.
+    fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError>;
+}
+
 /// The files of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Disk;
 
-impl load::Read for Disk {
+impl Read for Disk {
     fn text(&self, path: &Path) -> Result<String, SourceError> {
         read_text(path)
     }

@@ -14,7 +14,8 @@ use serde::Serialize;
 use crate::explain_command::because;
 use crate::input::{Behind, Format, Input, ShownRule, json};
 use crate::output::write;
-use crate::policy_command::{Files, counted};
+use crate::policy_files::Files;
+use crate::report::counted;
 use crate::{Answer, Failure};
 
 #[derive(Args)]

@@ -7,8 +7,8 @@ use bfp_bundle::verify::{Act, Token};
 use clap::{Args, Subcommand};
 use miette::Diagnostic;
 
+use crate::refusal::refused;
 use crate::signed_document::{SignedDocument, Unencodable};
-use crate::verify_command::refused;
 use crate::{Answer, output, validity};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]

@@ -13,7 +13,7 @@ use bfp_bundle::verify::{MAX_DOCUMENT_BYTES, Refusal, Trust};
 use bfp_compiler::source::{self, SourceError};
 use miette::Diagnostic;
 
-use crate::verify_command::refused;
+use crate::refusal::refused;
 use crate::{Failure, key_file, permissions};
 
 /// The file in a folder that says how many of its keys must have signed.

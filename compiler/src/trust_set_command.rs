@@ -11,8 +11,8 @@ use bfp_compiler::source;
 use clap::Args;
 use miette::Diagnostic;
 
+use crate::refusal::refused;
 use crate::signed_document::{Unencodable, set_summary};
-use crate::verify_command::refused;
 use crate::{Answer, Failure, key_file, output};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]

@@ -4,22 +4,13 @@ use std::path::Path;
 
 use bfp_bundle::envelope::Document;
 use bfp_bundle::manifest::Need;
-use bfp_bundle::verify::{self as verification, Host, MAX_BUNDLE_BYTES, Refusal, Trust, VerifiedBundle};
+use bfp_bundle::verify::{self as verification, Host, MAX_BUNDLE_BYTES, Trust, VerifiedBundle};
 use bfp_compiler::compiled::Compiled;
 use bfp_compiler::source;
-use miette::{Diagnostic, Report};
 
+use crate::refusal::refused;
 use crate::signed_document::{SignedDocument, listed};
 use crate::{Answer, Failure, TrustArguments, trust, validity};
-
-#[derive(Debug, thiserror::Error, Diagnostic)]
-#[error("{refusal}")]
-#[diagnostic(code(verify::refused))]
-struct Refused {
-    refusal: Refusal,
-    #[help]
-    help: String,
-}
 
 pub(crate) fn verify(path: &Path, arguments: &TrustArguments) -> Answer {
     let bytes = source::read_bytes(path, MAX_BUNDLE_BYTES)?;
@@ -55,14 +46,4 @@ fn host(labels: &[String]) -> Host {
 pub(crate) fn compiled(bundle: &VerifiedBundle<'_>) -> Result<Compiled, Failure> {
     let name = bundle.manifest().policy.clone();
     Ok(Compiled { name, image: bundle.image().map_err(refused)?, debug: bundle.debug().map_err(refused)? })
-}
-
-/// A document is refused, with what to do about it.
-pub(crate) fn refused(refusal: Refusal) -> Failure {
-    let help = match &refusal {
-        Refusal::WrongAudience(_) => "name the host's label with `--audience LABEL`",
-        other => other.help(),
-    };
-    let help = help.to_owned();
-    Failure::Refused(Report::new(Refused { refusal, help }))
 }

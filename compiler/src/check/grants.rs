@@ -3,7 +3,7 @@
 
 use bfp_grammar::syntax::Span;
 
-use super::Concern;
+use super::concern::Concern;
 use crate::policy::{Addresses, Effect, Enforcement, Program, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 use crate::resolve::coverage;
 

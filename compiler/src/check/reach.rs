@@ -3,7 +3,7 @@
 
 use bfp_bundle::request::{Address, LOOPBACK_V4, Protocol, Request};
 
-use super::Concern;
+use super::concern::Concern;
 use crate::model::{self, Asked, Process};
 use crate::policy::{Addresses, Default, Effect, Enforcement, PortRange, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 use crate::resolve::coverage;

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::Concern;
+use super::concern::Concern;
 use crate::policy::{
     Addresses, Default, Destination, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects,
 };

@@ -8,24 +8,20 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer, RetryDnsHandle};
+use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
 use hickory_resolver::net::{DnsError as WireError, NetError};
 use hickory_resolver::proto::op::{DnsRequestOptions, Query, ResponseCode};
 use hickory_resolver::proto::rr::{DNSClass, Name, RData, Record, RecordType};
-use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 
 use super::anchor::TrustAnchors;
+use super::client::{ATTEMPTS, Client, client};
 use super::validator::{Invalid, Validator};
 use super::{DNS_PORT, DnsError};
 use crate::dns_name::DnsName;
 use crate::lock::Dnssec;
 
-const ATTEMPTS: u32 = 2;
 /// As many as common resolvers follow.
 const LONGEST_CHAIN: usize = 16;
 
@@ -34,8 +30,6 @@ pub(super) struct Server {
     timeout: Duration,
     client: Result<(Client, Validator), NetError>,
 }
-
-pub(super) type Client = RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>;
 
 /// What one resolver says about one name.
 pub(super) struct Answer {
@@ -285,20 +279,4 @@ fn owned_by<'a>(owner: &'a DnsName, records: &'a [Record]) -> impl Iterator<Item
         let bare = written.strip_suffix('.').unwrap_or(&written);
         record.dns_class == DNSClass::IN && bare.eq_ignore_ascii_case(owner.as_str())
     })
-}
-
-fn client(address: SocketAddr, attempt: Duration) -> Result<Client, NetError> {
-    let on_port = |mut connection: ConnectionConfig| {
-        connection.port = address.port();
-        connection
-    };
-    let connections = vec![on_port(ConnectionConfig::udp()), on_port(ConnectionConfig::tcp())];
-    let config = NameServerConfig::new(address.ip(), true, connections);
-    let mut options = ResolverOpts::default();
-    options.timeout = attempt;
-    options.case_randomization = true;
-    let context = Arc::new(PoolContext::new(options, TlsConfig::new()?));
-    let pool = NameServerPool::from_config([config], context, TokioRuntimeProvider::default());
-    let again = usize::try_from(ATTEMPTS.saturating_sub(1)).unwrap_or_default();
-    Ok(RetryDnsHandle::new(pool, again))
 }

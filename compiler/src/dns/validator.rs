@@ -17,7 +17,7 @@ use hickory_resolver::proto::rr::{LowerName, Name, RData, Record, RecordType, Se
 use time::OffsetDateTime;
 
 use super::anchor::{Anchor, TrustAnchors};
-use super::server::Client;
+use super::client::Client;
 
 pub(super) struct Validator {
     client: Client,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use miette::{MietteHandlerOpts, Report, Severity};
 
 use super::clipped::Clipped;
-use super::{About, Complaints, Done, Ending, Failure, exit_code};
+use super::{About, Complaints, Done, Ending, Failure, counted, exit_code};
 
 /// Chooses how reports look: coloured only on a terminal and without `NO_COLOR`; as wide as the terminal.
 pub(crate) fn set_style() {
@@ -44,7 +44,7 @@ fn shown(complaints: Complaints) -> String {
     let mut text = String::new();
     let mut closing = String::new();
     for about in complaints.about {
-        closing.push_str(&counted(&about));
+        closing.push_str(&tally(&about));
         let sources = Arc::new(about.sources.shown_as(visible));
         let more = about.findings.len().saturating_sub(MOST_SHOWN);
         for finding in about.findings.iter().take(MOST_SHOWN) {
@@ -60,7 +60,7 @@ fn shown(complaints: Complaints) -> String {
 }
 
 /// `2 errors in policy.bfp`, or `2 errors: 1 in policy.bfp, 1 in common/hosts.bfp`.
-fn counted(about: &About) -> String {
+fn tally(about: &About) -> String {
     let Some(policy) = &about.file else { return String::new() };
     let (mut errors, mut warnings) = (0, 0);
     let mut files: Vec<(&str, usize)> = Vec::new();
@@ -78,12 +78,8 @@ fn counted(about: &About) -> String {
             None => files.push((file, number)),
         }
     }
-    let counted = |number: usize, what: &str| match number {
-        0 => None,
-        1 => Some(format!("1 {what}")),
-        _ => Some(format!("{number} {what}s")),
-    };
-    let both: Vec<String> = [counted(errors, "error"), counted(warnings, "warning")].into_iter().flatten().collect();
+    let kinds = [(errors, "error"), (warnings, "warning")].into_iter().filter(|(number, _)| *number > 0);
+    let both: Vec<String> = kinds.map(|(number, kind)| counted(number, kind)).collect();
     let each: Vec<String> = files.iter().map(|(file, number)| format!("{number} in {file}")).collect();
     match files.as_slice() {
         [(file, _)] => format!("{} in {file}\n", both.join(" and ")),

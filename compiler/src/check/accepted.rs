@@ -1,0 +1,95 @@
+//! Which concerns remain: those of a policy, without those that it accepts.
+
+use bfp_grammar::syntax::Span;
+use miette::Diagnostic;
+
+use super::concern::Concern;
+use super::{grants, reach, rotating, shadow, shared_address};
+use crate::error_page::Page;
+use crate::nearest::nearest;
+use crate::policy::{Accepted, ResolvedPolicy};
+
+/// Every concern that is not accepted, in the order of the text.
+pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
+    let mut found = grants::concerns(policy);
+    found.extend(reach::concerns(policy));
+    found.extend(rotating::grants(policy).into_iter().map(Concern::Rotating));
+    found.extend(shadow::concerns(policy));
+    found.extend(shared_address::concerns(policy));
+    let mut used = vec![false; policy.accepted.len()];
+    found.retain(|concern| {
+        let code = concern.code().map(|code| code.to_string()).unwrap_or_default();
+        let takes_back = |accepted: &Accepted| {
+            accepted.code == code && (accepted.about.start..accepted.about.end).contains(&concern.start())
+        };
+        let mut kept = true;
+        for (_, used) in policy.accepted.iter().zip(&mut used).filter(|(accepted, _)| takes_back(accepted)) {
+            *used = true;
+            kept = false;
+        }
+        kept
+    });
+    for (accepted, _) in policy.accepted.iter().zip(used).filter(|(_, used)| !used) {
+        found.push(unused(&accepted.code, accepted.code_span));
+    }
+    found.sort_by_key(Concern::start);
+    found
+}
+
+/// What can be accepted.
+const ACCEPTABLE: [&str; 15] = [
+    "check::cannot_resolve",
+    "check::interpreter",
+    "check::loader",
+    "check::no_effect",
+    "check::no_loopback",
+    "check::no_resolver",
+    "check::path_grant",
+    "check::public_suffix",
+    "check::raw_open",
+    "check::redundant",
+    "check::rotating_except",
+    "check::rotating_grant",
+    "check::shadowed",
+    "check::shared_address",
+    "check::wide_grant",
+];
+
+/// What is wrong with an `accept` that takes nothing back.
+fn unused(code: &str, span: Span) -> Concern {
+    let code = code.to_owned();
+    if ACCEPTABLE.contains(&code.as_str()) {
+        return Concern::NothingToAccept { code, span };
+    }
+    if Page::of(&code).is_some() {
+        return Concern::NotAcceptable { code, span };
+    }
+    let without_stage = ACCEPTABLE.iter().find(|known| known.rsplit("::").next() == Some(&code)).copied();
+    let near = without_stage.or_else(|| nearest(&code, ACCEPTABLE.into_iter()));
+    let help = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "write the code as the report shows it, such as `check::path_grant`; `bfpc explain-code` lists all"
+            .to_owned(),
+    };
+    Concern::UnknownCode { code, span, help }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ACCEPTABLE;
+
+    #[test]
+    fn every_concern_can_be_accepted_but_those_about_accepting() {
+        let about_accepting = ["check::unknown_code", "check::not_acceptable", "check::nothing_to_accept"];
+        let source = concat!(include_str!("concern.rs"), include_str!("rotating.rs"));
+        let written = source.split("code(check::").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+        let mut codes: Vec<String> = written.map(|reason| format!("check::{reason}")).collect();
+        codes.retain(|code| code != "check::rotating_exclusive" && !about_accepting.contains(&code.as_str()));
+        codes.retain(|code| {
+            code.trim_end_matches(|c: char| c.is_ascii_lowercase() || matches!(c, '_' | ':')).is_empty()
+        });
+        codes.sort();
+        codes.dedup();
+        assert_eq!(codes, ACCEPTABLE);
+    }
+}
