@@ -11,8 +11,8 @@ use nix::libc;
 use crate::host::{apply, enforced, succeeds};
 use crate::points::{self, Pick};
 use crate::report::{Report, Series};
-use crate::series::Watched;
 use crate::verdict;
+use crate::watched::Watched;
 
 const AT_ONCE: u64 = 10;
 const VERIFICATION_REFUSED: i32 = 3;
@@ -72,7 +72,9 @@ pub(crate) fn short(watched: &Watched<'_>, pick: Pick, report: &mut Report) -> R
     for descriptors in [4, 8, 20, 40] {
         ways.push((format!("{descriptors} descriptors"), format!("ulimit -n {descriptors}")));
     }
-    for mib in [2, 6, 10, 16] {
+    // The program itself takes more than two: with less the kernel ends it while it is executed, before a word of it ran
+    // (fs/binfmt_elf.c, `load_elf_binary`).
+    for mib in [4, 6, 10, 16] {
         ways.push((format!("{mib} MiB of addresses"), format!("ulimit -v {}", mib * 1024)));
     }
     for mib in [1, 2, 4, 6, 8, 10] {

@@ -27,6 +27,7 @@ mod state;
 mod trace;
 mod verdict;
 mod watch;
+mod watched;
 
 use std::process::{Command, ExitCode};
 

@@ -11,10 +11,10 @@ use crate::hardship;
 use crate::host::{Host, apply, enforced, remove, succeeds};
 use crate::points::{self, Pick, Point};
 use crate::report::{Report, Series};
-use crate::state::State;
 use crate::trace::{self, Plan, Traced};
 use crate::verdict;
 use crate::watch::Watch;
+use crate::watched::{Watched, Whole};
 
 /// How many points each series has.
 pub(crate) struct Extent {
@@ -67,31 +67,6 @@ pub(crate) fn run(
         removed(&nothing, &all, extent.remove, report)?;
     }
     Ok((windows.len(), attempts))
-}
-
-/// What there is while one policy is enforced, and nobody was disturbed.
-pub(crate) struct Whole<'a> {
-    /// In the kernel.
-    objects: Inventory,
-    /// On disk.
-    state: State,
-    host: &'a Host,
-}
-
-impl Whole<'_> {
-    /// Whether there is exactly that again.
-    pub(crate) fn is_all(&self) -> Result<(), String> {
-        self.objects.is_all()?;
-        self.host.remembered()?.is_tidy(&self.state)
-    }
-}
-
-/// Under the eyes of the probers.
-pub(crate) struct Watched<'a> {
-    pub(crate) watch: &'a Watch,
-    pub(crate) all: &'a Whole<'a>,
-    /// The revision that is enforced.
-    pub(crate) revision: std::cell::Cell<u64>,
 }
 
 impl Watched<'_> {
