@@ -1,10 +1,13 @@
-//! What the series found: a line for each as it ends, and the sums at the end.
+//! What the series found: faults as they are found, a line for each series as it ends, and the sums at the end.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// How many faults of one series are told; a broken enforcer has as many as there are points.
-const TOLD: usize = 10;
+/// How many faults of one series are enough; a broken enforcer has as many as there are points.
+const ENOUGH: usize = 10;
+
+/// A series can take an hour: after so many points it says how far it is.
+const STRETCH: usize = 100;
 
 /// A series that runs.
 pub(crate) struct Series {
@@ -13,20 +16,24 @@ pub(crate) struct Series {
     points: usize,
     /// and how many of them the command never came to, for it ended before.
     not_reached: usize,
-    faults: Vec<String>,
+    faults: usize,
     began: Instant,
 }
 
 impl Series {
     pub(crate) fn begin(name: impl Into<String>) -> Series {
-        Series { name: name.into(), points: 0, not_reached: 0, faults: Vec::new(), began: Instant::now() }
+        Series { name: name.into(), points: 0, not_reached: 0, faults: 0, began: Instant::now() }
     }
 
     /// One point was tried.
     pub(crate) fn tried(&mut self, outcome: Result<(), String>) {
         self.points += 1;
         if let Err(fault) = outcome {
-            self.faults.push(fault);
+            println!("     FAULT {}: {}", self.name, fault.trim().replace('\n', " | "));
+            self.faults += 1;
+        }
+        if self.points.is_multiple_of(STRETCH) {
+            println!("     {}: {} points so far", self.name, self.points);
         }
     }
 
@@ -36,7 +43,7 @@ impl Series {
 
     /// Whether there is no use in going on.
     pub(crate) fn is_hopeless(&self) -> bool {
-        self.faults.len() >= TOLD
+        self.faults >= ENOUGH
     }
 }
 
@@ -52,13 +59,10 @@ impl Report {
         let Series { name, points, not_reached, faults, began } = series;
         let missed = if *not_reached == 0 { String::new() } else { format!(", {not_reached} not reached") };
         let seconds = began.elapsed().as_secs();
-        let word = if faults.is_empty() { "ok  " } else { "FAIL" };
+        let word = if *faults == 0 { "ok  " } else { "FAIL" };
         println!("{word} {name}: {points} points{missed}; {note}; {seconds} s");
-        for fault in faults {
-            println!("     {}", fault.trim().replace('\n', " | "));
-        }
         self.points += points;
-        self.faults += faults.len();
+        self.faults += faults;
     }
 
     /// The closing line, and the exit status. A run that tried nothing has not passed.
