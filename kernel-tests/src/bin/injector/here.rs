@@ -134,11 +134,12 @@ impl Desk {
     }
 
     fn killed(&self, trial: &Trial, report: &mut Report) -> Result<(), String> {
-        let mut series = Series::begin(format!("{} on a host that cannot enforce, killed", trial.name));
         let undisturbed = self.undisturbed(trial)?;
         self.forget()?;
         let calls = calls_of_ending(&mut self.command(trial), |_| true, End::Exit(trial.code))?;
-        for point in points::kills(&calls, Pick::EverySide) {
+        let points = points::kills(&calls, Pick::EverySide);
+        let mut series = Series::of(format!("{} on a host that cannot enforce, killed", trial.name), points.len());
+        for point in points {
             if series.is_hopeless() {
                 break;
             }
@@ -156,11 +157,13 @@ impl Desk {
     }
 
     fn failing(&self, trial: &Trial, report: &mut Report) -> Result<(), String> {
-        let mut series = Series::begin(format!("{} on a host that cannot enforce, a failing call", trial.name));
         let undisturbed = self.undisturbed(trial)?;
         self.forget()?;
         let calls = calls_of_ending(&mut self.command(trial), points::can_fail, End::Exit(trial.code))?;
-        for (number, errno) in points::failures(&calls, Pick::EverySide) {
+        let points = points::failures(&calls, Pick::EverySide);
+        let name = format!("{} on a host that cannot enforce, a failing call", trial.name);
+        let mut series = Series::of(name, points.len());
+        for (number, errno) in points {
             if series.is_hopeless() {
                 break;
             }

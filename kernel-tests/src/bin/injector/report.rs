@@ -12,6 +12,8 @@ const STRETCH: usize = 100;
 /// A series that runs.
 pub(crate) struct Series {
     name: String,
+    /// How many points there are, where that is known before.
+    of: Option<usize>,
     /// How many points were tried,
     points: usize,
     /// and how many of them the command never came to, for it ended before.
@@ -22,7 +24,12 @@ pub(crate) struct Series {
 
 impl Series {
     pub(crate) fn begin(name: impl Into<String>) -> Series {
-        Series { name: name.into(), points: 0, not_reached: 0, faults: 0, began: Instant::now() }
+        Series { name: name.into(), of: None, points: 0, not_reached: 0, faults: 0, began: Instant::now() }
+    }
+
+    /// A series of so many points.
+    pub(crate) fn of(name: impl Into<String>, points: usize) -> Series {
+        Series { of: Some(points), ..Series::begin(name) }
     }
 
     /// One point was tried.
@@ -33,7 +40,8 @@ impl Series {
             self.faults += 1;
         }
         if self.points.is_multiple_of(STRETCH) {
-            println!("     {}: {} points so far", self.name, self.points);
+            let of = self.of.map_or(String::new(), |of| format!(" of {of}"));
+            println!("     {}: {}{of} points so far", self.name, self.points);
         }
     }
 
@@ -56,7 +64,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn end(&mut self, series: &Series, note: &str) {
-        let Series { name, points, not_reached, faults, began } = series;
+        let Series { name, points, not_reached, faults, began, .. } = series;
         let missed = if *not_reached == 0 { String::new() } else { format!(", {not_reached} not reached") };
         let seconds = began.elapsed().as_secs();
         let word = if *faults == 0 { "ok  " } else { "FAIL" };

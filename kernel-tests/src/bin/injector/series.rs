@@ -95,7 +95,6 @@ impl Watched<'_> {
     }
 
     fn killed(&self, name: &str, pick: Pick, next: fn(u64) -> u64, report: &mut Report) -> Result<(), String> {
-        let mut series = Series::begin(name);
         let before = self.watch.windows().len();
         let (calls, of) = self.every_moment(next)?;
         let effects = calls.len();
@@ -103,7 +102,9 @@ impl Watched<'_> {
             Pick::EverySide => calls_of(&mut apply(next(self.revision.get())), pick.counts())?,
             _ => calls,
         };
-        for point in points::kills(&counted, pick) {
+        let points = points::kills(&counted, pick);
+        let mut series = Series::of(name, points.len());
+        for point in points {
             if series.is_hopeless() {
                 break;
             }
@@ -145,11 +146,12 @@ impl Watched<'_> {
     }
 
     fn failing(&self, pick: Pick, report: &mut Report) -> Result<(), String> {
-        let mut series = Series::begin("apply, a failing call");
         let before = self.watch.windows().len();
         let (calls, mut aborts, mut tolerated, mut late) =
             (calls_of(&mut apply(self.revision.get()), points::can_fail)?, 0, 0, 0);
-        for (number, errno) in points::failures(&calls, pick) {
+        let points = points::failures(&calls, pick);
+        let mut series = Series::of("apply, a failing call", points.len());
+        for (number, errno) in points {
             if series.is_hopeless() {
                 break;
             }
@@ -219,11 +221,12 @@ fn control(watch: &Watch, nothing: &Inventory, report: &mut Report) -> Result<()
 
 /// The first apply on a host where nothing is enforced, killed; then another, and `remove`.
 fn first(nothing: &Inventory, all: &Whole<'_>, pick: Pick, report: &mut Report) -> Result<(), String> {
-    let mut series = Series::begin("the first apply");
     let revision = all.host.last_revision();
     let calls = calls_of(&mut apply(revision), pick.counts())?;
     succeeds(remove())?;
-    for point in points::kills(&calls, pick) {
+    let points = points::kills(&calls, pick);
+    let mut series = Series::of("the first apply", points.len());
+    for point in points {
         if series.is_hopeless() {
             break;
         }
@@ -246,12 +249,13 @@ fn first(nothing: &Inventory, all: &Whole<'_>, pick: Pick, report: &mut Report) 
 
 /// `remove`, killed; then by turns `remove` again, or an apply.
 fn removed(nothing: &Inventory, all: &Whole<'_>, pick: Pick, report: &mut Report) -> Result<(), String> {
-    let mut series = Series::begin("remove");
     let revision = all.host.last_revision();
     succeeds(apply(revision))?;
     let calls = calls_of(&mut remove(), pick.counts())?;
     succeeds(apply(revision))?;
-    for (turn, point) in points::kills(&calls, pick).into_iter().enumerate() {
+    let points = points::kills(&calls, pick);
+    let mut series = Series::of("remove", points.len());
+    for (turn, point) in points.into_iter().enumerate() {
         if series.is_hopeless() {
             break;
         }

@@ -2,12 +2,16 @@
 //!
 //! The harness puts /locked/N.bfpb there, revisions of one policy: the odd ones are locked, the even ones are not.
 //! Whoever signs one that is not locked consents to the end of the lock, and so each scenario ends.
-#![expect(unsafe_code, reason = "raw system calls: mounts of a thread's own, truncate, another process's descriptors")]
+#![expect(
+    unsafe_code,
+    reason = "raw system calls: mounts of a thread's own, truncate, another process's descriptors, a terminal"
+)]
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,6 +39,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("lockdown: a copy of the enforcer is nobody", copy_is_nobody),
     ("lockdown: a traced enforcer is nobody, and one that runs is not traced", traced_is_nobody),
     ("lockdown: root does not end or stop a reader of events, which goes on with the next policy", reader_goes_on),
+    ("lockdown: a reader of events ends by Ctrl-C on its terminal", ctrl_c_ends_a_reader),
     ("lockdown: `remove` is refused, and another locked revision is applied", next_revision),
     ("lockdown: an apply that is killed leaves a locked policy, and the next one goes through", killed_apply),
     ("lockdown: what is opened again is gone without a trace when it is removed", leaves_nothing),
@@ -347,6 +352,45 @@ fn reader_goes_on(host: &Host) -> Result<(), String> {
         });
         reader.end().and(tried).and(there).and(next)
     })
+}
+
+/// The kernel sends what a terminal's keys mean, and asks nobody (kernel/signal.c, `check_kill_permission`).
+fn ctrl_c_ends_a_reader(host: &Host) -> Result<(), String> {
+    const CTRL_C: &[u8] = b"\x03";
+    locked(host, || {
+        let terminal = did("a terminal", nix::pty::openpty(None, None))?;
+        let mut shown = BufReader::new(File::from(terminal.master));
+        let mut command = Command::new(ENFORCER);
+        command.args(["events", "--follow"]);
+        let slave = || did("the terminal", terminal.slave.try_clone().map(Stdio::from));
+        command.stdin(slave()?).stdout(slave()?).stderr(slave()?);
+        // SAFETY: two system calls, which touch no memory.
+        unsafe { command.pre_exec(make_it_the_terminal) };
+        let mut reader = did(ENFORCER, command.spawn())?;
+        host.refused(THIEF, &to("tcp", KMS_V4))?;
+        let mut line = String::new();
+        while !line.contains("refused 127.0.0.10:443/tcp") {
+            line.clear();
+            did("what it shows", shown.read_line(&mut line))?;
+        }
+        did("Ctrl-C", shown.get_mut().write_all(CTRL_C))?;
+        for _ in 0..100 {
+            if let Some(ended) = did("the reader", reader.try_wait())? {
+                let by = ended.signal();
+                return if by == Some(libc::SIGINT) { Ok(()) } else { Err(format!("the reader ended by {ended}")) };
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        // Its terminal goes with the last descriptor, and the kernel hangs up.
+        Err("the reader goes on".to_owned())
+    })
+}
+
+/// Gives a new process a session of its own, with its standard input for a terminal.
+fn make_it_the_terminal() -> io::Result<()> {
+    nix::unistd::setsid()?;
+    // SAFETY: takes numbers.
+    if unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn next_revision(host: &Host) -> Result<(), String> {
