@@ -6,6 +6,8 @@
 //! these places is tried: behind the one call and before the other by turns. Calls that make or move a name are
 //! tried on both sides.
 
+use std::collections::BTreeMap;
+
 use nix::errno::Errno;
 use nix::libc;
 
@@ -15,9 +17,9 @@ use crate::trace::{Plan, Side};
 /// How many points are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pick {
-    /// Both sides of every call there is.
+    /// Both sides of every call there is, and each failing in all its ways.
     EverySide,
-    /// Every state of the world.
+    /// Every state of the world, and each call failing in one way ([`by_turns`]).
     EveryState,
     /// So many, evenly from the first to the last, and both sides of the turning points.
     WithTurns(usize),
@@ -72,12 +74,32 @@ pub(crate) fn kills(calls: &[Call], pick: Pick) -> Vec<Point> {
 
 /// The calls that fail, by their numbers among those for which [`can_fail`] holds, and how.
 pub(crate) fn failures(calls: &[Call], pick: Pick) -> Vec<(usize, Errno)> {
-    let all: Vec<(usize, Errno)> = calls
-        .iter()
-        .enumerate()
-        .flat_map(|(number, call)| errors(call).iter().map(move |errno| (number, *errno)))
-        .collect();
+    let all = if pick == Pick::EverySide { in_every_way(calls) } else { by_turns(calls) };
     evenly(all.len(), pick).filter_map(|index| all.get(index).copied()).collect()
+}
+
+/// Each call in each of its ways.
+fn in_every_way(calls: &[Call]) -> Vec<(usize, Errno)> {
+    let ways = |(number, call)| errors(call).iter().map(move |errno| (number, *errno));
+    calls.iter().enumerate().flat_map(ways).collect()
+}
+
+/// Each call in one of its ways: those that do the same to the same thing take turns, and the last of them fails in
+/// all the ways that had none.
+fn by_turns(calls: &[Call]) -> Vec<(usize, Errno)> {
+    let mut alike: BTreeMap<String, Vec<(usize, &Call)>> = BTreeMap::new();
+    for (number, call) in calls.iter().enumerate() {
+        alike.entry(call.to_string()).or_default().push((number, call));
+    }
+    let mut points = Vec::new();
+    for places in alike.values() {
+        let Some((last, call)) = places.last() else { continue };
+        let ways = errors(call);
+        let numbers = places.iter().map(|(number, _)| *number).chain(std::iter::repeat(*last));
+        points.extend(numbers.zip(ways.iter().copied().cycle()).take(places.len().max(ways.len())));
+    }
+    points.sort_unstable_by_key(|(number, _)| *number);
+    points
 }
 
 /// Which calls fail: those of the program itself. Where it repeats one, as it reads a long file, the first two
@@ -147,7 +169,19 @@ mod tests {
 
     #[test]
     fn a_call_fails_in_every_way_that_makes_sense() {
-        let told: Vec<_> = failures(&calls(&[libc::SYS_brk, libc::SYS_bpf]), Pick::EveryState);
-        assert_eq!(told, [(0, Errno::ENOMEM), (1, Errno::ENOMEM), (1, Errno::ENOSPC), (1, Errno::EPERM)]);
+        let calls = calls(&[libc::SYS_brk, libc::SYS_bpf, libc::SYS_bpf]);
+        let bpf = [Errno::ENOMEM, Errno::ENOSPC, Errno::EPERM];
+        let each = |number| bpf.map(|errno| (number, errno));
+        assert_eq!(failures(&calls, Pick::EverySide), [&[(0, Errno::ENOMEM)][..], &each(1), &each(2)].concat());
+    }
+
+    #[test]
+    fn calls_that_are_alike_take_turns_in_how_they_fail() {
+        let told = failures(&calls(&[libc::SYS_bpf, libc::SYS_brk, libc::SYS_bpf]), Pick::EveryState);
+        let expected = [(0, Errno::ENOMEM), (1, Errno::ENOMEM), (2, Errno::ENOSPC), (2, Errno::EPERM)];
+        assert_eq!(told, expected);
+        let told = failures(&calls(&[libc::SYS_bpf; 5]), Pick::EveryState);
+        let ways: Vec<_> = told.iter().map(|(_, errno)| *errno).collect();
+        assert_eq!(ways, [Errno::ENOMEM, Errno::ENOSPC, Errno::EPERM, Errno::ENOMEM, Errno::ENOSPC]);
     }
 }
