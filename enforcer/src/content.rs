@@ -1,22 +1,12 @@
-//! The contents that a policy pins: digests that the kernel compares, and the files that have them now.
-//!
-//! Where the kernel tells programs the fs-verity digest of a file, the digests are enough. The files are
-//! measured all the same when a policy is applied, for kernels that do not, for processes that run
-//! already, and to tell the operator which file is another one.
+//! The contents that a policy pins, and the keys under which the kernel finds them: digests, and the files that
+//! have them. Nothing here asks the host or the kernel.
 
-use std::fs::File;
-use std::os::fd::AsFd;
-
-use aya::maps::{HashMap, MapData};
-use bfp_bundle::identity::{Part, PinnedContent, PinnedInode};
+use bfp_bundle::identity::{Directory, Part, PinnedContent, PinnedInode};
 use bfp_bundle::image::NamedExecutable;
 
-use crate::directory::{DIRECTORY_SIZE, DirectoryError};
-use crate::load::{DIGESTS, INODES, Programs};
-use crate::syscall;
-
-const CONTENT_KEY_SIZE: usize = size_of::<PinnedContent>();
-const INODE_KEY_SIZE: usize = size_of::<PinnedInode>();
+pub(crate) const CONTENT_KEY_SIZE: usize = size_of::<PinnedContent>();
+pub(crate) const INODE_KEY_SIZE: usize = size_of::<PinnedInode>();
+pub(crate) const DIRECTORY_SIZE: usize = size_of::<Directory>();
 
 /// A file whose content a policy pins.
 pub struct Content<'a> {
@@ -63,22 +53,6 @@ pub fn pinned(executables: &[NamedExecutable]) -> impl Iterator<Item = Content<'
     })
 }
 
-/// Whether the file has one of its contents now; the file, where it does.
-pub(crate) fn measure(content: &Content<'_>) -> Result<Option<File>, DirectoryError> {
-    let path = || content.path.to_owned();
-    let not_found = |error| match content.part {
-        Part::Program => DirectoryError::NotFound { path: path(), error },
-        Part::Mapped => DirectoryError::NoLibrary { path: path(), program: content.program_path.to_owned(), error },
-    };
-    let file = File::open(content.path).map_err(not_found)?;
-    match syscall::measure_verity(file.as_fd()) {
-        Ok(digest) => Ok(digest.filter(|digest| content.pins.contains(digest)).map(|_| file)),
-        // The filesystem could, and the file is as any other.
-        Err(error) if error.raw_os_error() == Some(libc::ENODATA) => Ok(None),
-        Err(error) => Err(DirectoryError::NotMeasured { path: path(), error }),
-    }
-}
-
 /// The files that are none of the contents that the policy pins, each once.
 pub(crate) fn impostors(contents: &[Content<'_>], inodes: &[Option<[u8; DIRECTORY_SIZE]>]) -> Vec<Impostor> {
     let others = contents.iter().zip(inodes).filter(|(content, inode)| {
@@ -93,29 +67,8 @@ pub(crate) fn impostors(contents: &[Content<'_>], inodes: &[Option<[u8; DIRECTOR
     others.map(|(content, _)| impostor(content)).collect()
 }
 
-/// Fills the maps of digests and of measured files.
-pub(crate) fn fill(
-    programs: &mut Programs,
-    contents: &[Content<'_>],
-    inodes: &[Option<[u8; DIRECTORY_SIZE]>],
-) -> Result<(), DirectoryError> {
-    let mut map: HashMap<&mut MapData, [u8; CONTENT_KEY_SIZE], u64> = programs.typed_map(DIGESTS)?;
-    for content in contents {
-        for pin in content.pins {
-            map.insert(content_key(content, pin), 1, 0)?;
-        }
-    }
-    let mut map: HashMap<&mut MapData, [u8; INODE_KEY_SIZE], u64> = programs.typed_map(INODES)?;
-    for (content, inode) in contents.iter().zip(inodes) {
-        if let Some(inode) = inode {
-            map.insert(inode_key(content, inode), 1, 0)?;
-        }
-    }
-    Ok(())
-}
-
 /// As `bfp_bundle::identity::PinnedContent` lies in memory.
-fn content_key(content: &Content<'_>, digest: &[u8; 32]) -> [u8; CONTENT_KEY_SIZE] {
+pub(crate) fn content_key(content: &Content<'_>, digest: &[u8; 32]) -> [u8; CONTENT_KEY_SIZE] {
     let mut key = [0; CONTENT_KEY_SIZE];
     let (program, rest) = key.split_at_mut(8);
     let (part, rest) = rest.split_at_mut(8);
@@ -126,7 +79,7 @@ fn content_key(content: &Content<'_>, digest: &[u8; 32]) -> [u8; CONTENT_KEY_SIZ
 }
 
 /// As `bfp_bundle::identity::PinnedInode` lies in memory.
-fn inode_key(content: &Content<'_>, inode: &[u8; DIRECTORY_SIZE]) -> [u8; INODE_KEY_SIZE] {
+pub(crate) fn inode_key(content: &Content<'_>, inode: &[u8; DIRECTORY_SIZE]) -> [u8; INODE_KEY_SIZE] {
     let mut key = [0; INODE_KEY_SIZE];
     let (first, rest) = key.split_at_mut(DIRECTORY_SIZE);
     let (program, part) = rest.split_at_mut(8);

@@ -3,26 +3,30 @@
 //! The kernel itself says who a directory is, since `stat` shows other numbers on some filesystems. This
 //! process marks its own label, asks for the directory's attributes, and a program that watches such
 //! requests by marked tasks writes down what it sees.
+//!
+//! Where the kernel tells programs the fs-verity digest of a file, the digests that a policy pins are enough. The files
+//! are measured all the same, for kernels that do not, for processes that run already, and to tell the operator which
+//! file is another one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, HashMap, MapData, MapError};
-use bfp_bundle::identity::{Directory, Executable, ExecutableKey, NAME_SIZE};
+use bfp_bundle::identity::{Executable, ExecutableKey, NAME_SIZE, Part};
 use bfp_bundle::image::NamedExecutable;
 use bfp_bundle::label::Label;
 use bfp_bundle::lockdown::Mounted;
 
-use crate::content::{self, Content, Impostor};
+use crate::content::{self, CONTENT_KEY_SIZE, Content, DIRECTORY_SIZE, INODE_KEY_SIZE, Impostor};
 use crate::load::{DIGESTS, EXECUTABLES, INODES, LABELS, LEARNING_HOOK, LoadError, Programs};
 use crate::syscall;
 
 const LEARNED: &str = "LEARNED";
 const LEARNED_MOUNT: &str = "LEARNED_MOUNT";
-pub(crate) const DIRECTORY_SIZE: usize = size_of::<Directory>();
 pub(crate) const MOUNTED_SIZE: usize = size_of::<Mounted>();
 const KEY_SIZE: usize = size_of::<ExecutableKey>();
 const VALUE_SIZE: usize = size_of::<Executable>();
@@ -128,11 +132,32 @@ pub fn bind(programs: &mut Programs, executables: &[NamedExecutable]) -> Result<
     for (file, key) in files.iter().zip(&keys) {
         map.insert(key, value(file.executable), 0)?;
     }
-    content::fill(programs, &contents, &inodes)?;
+    fill_contents(programs, &contents, &inodes)?;
     for table in [EXECUTABLES, DIGESTS, INODES] {
         syscall::freeze(programs.map(table)?).map_err(|error| LoadError::Table { table, error })?;
     }
     Ok(content::impostors(&contents, &inodes))
+}
+
+/// Fills the maps of digests and of measured files.
+fn fill_contents(
+    programs: &mut Programs,
+    contents: &[Content<'_>],
+    inodes: &[Option<[u8; DIRECTORY_SIZE]>],
+) -> Result<(), DirectoryError> {
+    let mut map: HashMap<&mut MapData, [u8; CONTENT_KEY_SIZE], u64> = programs.typed_map(DIGESTS)?;
+    for content in contents {
+        for pin in content.pins {
+            map.insert(content::content_key(content, pin), 1, 0)?;
+        }
+    }
+    let mut map: HashMap<&mut MapData, [u8; INODE_KEY_SIZE], u64> = programs.typed_map(INODES)?;
+    for (content, inode) in contents.iter().zip(inodes) {
+        if let Some(inode) = inode {
+            map.insert(content::inode_key(content, inode), 1, 0)?;
+        }
+    }
+    Ok(())
 }
 
 /// An executable, where it lies once symbolic links are followed.
@@ -204,7 +229,7 @@ fn learn_all(
     contents: &[Content<'_>],
 ) -> Result<Learned, DirectoryError> {
     let keys = files.iter().map(|file| learn_one(programs, file)).collect::<Result<_, _>>()?;
-    let inodes = contents.iter().map(|content| match content::measure(content)? {
+    let inodes = contents.iter().map(|content| match measure(content)? {
         Some(file) => ask(programs, &file, Path::new(content.path)).map(Some),
         None => Ok(None),
     });
@@ -230,6 +255,22 @@ pub(crate) fn ask(programs: &mut Programs, opened: &File, path: &Path) -> Result
     match answers.get(&0, 0)? {
         answer if answer == [0; DIRECTORY_SIZE] => Err(DirectoryError::NoAnswer(path.to_owned())),
         answer => Ok(answer),
+    }
+}
+
+/// Whether the file has one of its contents now; the file, where it does.
+fn measure(content: &Content<'_>) -> Result<Option<File>, DirectoryError> {
+    let path = || content.path.to_owned();
+    let not_found = |error| match content.part {
+        Part::Program => DirectoryError::NotFound { path: path(), error },
+        Part::Mapped => DirectoryError::NoLibrary { path: path(), program: content.program_path.to_owned(), error },
+    };
+    let file = File::open(content.path).map_err(not_found)?;
+    match syscall::measure_verity(file.as_fd()) {
+        Ok(digest) => Ok(digest.filter(|digest| content.pins.contains(digest)).map(|_| file)),
+        // The filesystem could, and the file is as any other.
+        Err(error) if error.raw_os_error() == Some(libc::ENODATA) => Ok(None),
+        Err(error) => Err(DirectoryError::NotMeasured { path: path(), error }),
     }
 }
 

@@ -3,10 +3,10 @@
 //! In reading order: what the host offers ([`host`]), the layout of its kernel ([`btf`], [`offsets`]),
 //! what it reads from outside ([`input`]): whom it trusts ([`trust`]), what it is called ([`labels`]); what it
 //! remembers on disk ([`state`]) and altogether ([`memory`]), and whether a bundle may follow that
-//! ([`admission`]); the kernel functions that the programs call ([`kfunc`]), the programs and
-//! their tables ([`load`]), who the executables are ([`directory`]) and what they may contain ([`content`]),
-//! whether the kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]) and who may end it ([`lockdown`]), all of it in
-//! order ([`apply`]), and what it says ([`status`], [`events`], [`doctor`]).
+//! ([`admission`]); the kernel functions that the programs call ([`kfunc`]), what executables may contain
+//! ([`content`]), the programs and their tables ([`load`]), who the executables are ([`directory`]), whether the
+//! kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]) and who may end it ([`lockdown`]), all
+//! of it in order ([`apply`]), and what it says ([`status`], [`events`], [`doctor`]).
 //!
 //! **Invariant:** nothing here takes bytes that [`bfp_bundle::verify`] has not passed, and the programs
 //! for the kernel come as an argument, so that this library builds without them.
@@ -34,11 +34,11 @@ pub mod memory;
 
 mod kfunc;
 
+pub mod content;
+
 pub mod load;
 
 pub mod directory;
-
-pub mod content;
 
 pub mod canary;
 

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use bfp_bundle::lockdown::{FOLDER, Object, PROGRAM};
 
-use crate::directory::{self, DIRECTORY_SIZE, DirectoryError, MOUNTED_SIZE};
+use crate::content::DIRECTORY_SIZE;
+use crate::directory::{self, DirectoryError, MOUNTED_SIZE};
 use crate::load::{BUSY, ENFORCER, ENFORCERS, LOCKDOWN_HOOKS, LoadError, MOUNTED, OBJECTS, PLACES, Programs};
 use crate::pins::{LOCK, Pins, PinsError, failed, names, remove_links};
 use crate::syscall;
