@@ -2,6 +2,8 @@
 //!
 //! The enforcer sets the number of entries from the section, copies it in and freezes the map. Nothing
 //! here is ever written by a program.
+//!
+//! Two steps of a decision are global functions, as those of [`crate::verdict`] are, and for the same reason.
 
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
 use bfp_bundle::{
@@ -10,7 +12,7 @@ use bfp_bundle::{
     record::{Cell, Node32, Node128, Pair, PairBucket, Policy, ProgramBucket},
 };
 
-use crate::{asm, verdict};
+use crate::asm;
 
 /// So that a section is copied in with one `memcpy`.
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -59,12 +61,12 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn judge(&self, label: &Label, cell: u32, unless: Unless) -> Verdict {
-        Verdict::from_bits(verdict::judge_cell(label, cell, (unless == Unless::Granted).into()))
+        Verdict::from_bits(judge_cell(label, cell, (unless == Unless::Granted).into()))
     }
 
     #[inline(always)]
     fn pair(&self, cell: u32, program: ProgramId) -> Option<Pair> {
-        decide::pair_from_bits(verdict::pair(cell, program))
+        decide::pair_from_bits(pair(cell, program))
     }
 
     #[inline(always)]
@@ -76,4 +78,34 @@ impl Tables for Maps {
     fn sign_bit(word: u64) -> u64 {
         asm::sign_bit(word)
     }
+}
+
+/// The verdict for a cell, as [`Verdict::to_bits`]; `needs_grant` is [`Unless::Granted`] as a number.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_cell(label: *const Label, cell: u32, needs_grant: u32) -> u64 {
+    let unless = if needs_grant == 0 { Unless::Refused } else { Unless::Granted };
+    match or_stranger(label) {
+        Some(label) => decide::judge(&Maps, label, cell, unless).to_bits(),
+        None => Verdict::FAULT.to_bits(),
+    }
+}
+
+/// What holds for a program in a cell, as [`decide::pair_to_bits`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn pair(cell: u32, program: ProgramId) -> u64 {
+    decide::pair_to_bits(decide::pair(&Maps, cell, program))
+}
+
+/// The label of strangers: zeros. A global function's argument must be memory that could be written, which
+/// a constant is not; the enforcer freezes this map.
+#[btf_map]
+static STRANGER: Array<Label, 1> = Array::new();
+
+/// The label, or the strangers' where there is none.
+#[inline(always)]
+pub fn or_stranger<'a>(label: *const Label) -> Option<&'a Label> {
+    // SAFETY: where it is not null it is a label in a map's memory, as the verifier checks at every call.
+    unsafe { label.as_ref() }.or_else(|| STRANGER.get(0))
 }

@@ -4,11 +4,10 @@
 //! and no longer where and with what it is called (kernel/bpf/verifier.c, `do_check_subprogs`). So a hook may judge
 //! as many addresses as it needs at no cost in the verifier's limits.
 
-use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use bfp_bundle::{
-    decide::{self, Unless, Verdict, decide, decide_raw},
+    decide::{Verdict, decide, decide_raw},
     event::Kind,
-    label::{Label, ProgramId},
+    label::Label,
     request::{Address, Protocol, Request},
 };
 
@@ -16,7 +15,7 @@ use crate::{
     asm::bit,
     counters::{count, count_dropped},
     events,
-    tables::Maps,
+    tables::{Maps, or_stranger},
 };
 
 /// What a hook returns for a verdict: 0 for 1, and for everything else -1, which is -EPERM.
@@ -86,24 +85,6 @@ pub extern "C" fn judge_raw(label: *const Label) -> i32 {
     i32::from(verdict.is_allowed())
 }
 
-/// The verdict for a cell, as [`Verdict::to_bits`]; `needs_grant` is [`Unless::Granted`] as a number.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn judge_cell(label: *const Label, cell: u32, needs_grant: u32) -> u64 {
-    let unless = if needs_grant == 0 { Unless::Refused } else { Unless::Granted };
-    match or_stranger(label) {
-        Some(label) => decide::judge(&Maps, label, cell, unless).to_bits(),
-        None => Verdict::FAULT.to_bits(),
-    }
-}
-
-/// What holds for a program in a cell, as [`decide::pair_to_bits`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn pair(cell: u32, program: ProgramId) -> u64 {
-    decide::pair_to_bits(decide::pair(&Maps, cell, program))
-}
-
 #[inline(always)]
 fn judge(label: *const Label, address: Address, port: u32, ipproto: u32) -> Verdict {
     let Some(label) = or_stranger(label) else { return Verdict::FAULT };
@@ -111,15 +92,4 @@ fn judge(label: *const Label, address: Address, port: u32, ipproto: u32) -> Verd
     // A name has room for a port also where the protocol has none.
     let port = if matches!(protocol, Protocol::Icmp) { 0 } else { port as u16 };
     decide(&Maps, label, &Request { address, port, protocol })
-}
-
-/// The label of strangers: zeros. A global function's argument must be memory that could be written, which
-/// a constant is not; the enforcer freezes this map.
-#[btf_map]
-static STRANGER: Array<Label, 1> = Array::new();
-
-#[inline(always)]
-fn or_stranger<'a>(label: *const Label) -> Option<&'a Label> {
-    // SAFETY: where it is not null it is a label in a map's memory, as the verifier checks at every call.
-    unsafe { label.as_ref() }.or_else(|| STRANGER.get(0))
 }
