@@ -219,7 +219,8 @@ fn detach_backstop(aim: &Aim) -> Result<(), Refused> {
     rerouted::source_route_by_control_message(aim)
 }
 
-/// Reads the label of a signer that runs, and writes it to this process.
+/// Reads the label of a signer that runs, and writes it to this process. The map of a policy that was removed can be
+/// there for a while, with no label in it.
 fn copy_label(aim: &Aim) -> Result<(), Refused> {
     let victim = std::env::var("BFP_VICTIM").ok().and_then(|pid| pid.parse().ok()).unwrap_or(0);
     let labels = match maps(b"LABELS") {
@@ -238,7 +239,10 @@ fn copy_label(aim: &Aim) -> Result<(), Refused> {
             attributes[0] = u64::from(map.as_raw_fd() as u32);
             attributes[1] = (&raw const key).expose_provenance() as u64;
             attributes[2] = label.as_mut_ptr().expose_provenance() as u64;
-            bpf(command, &mut attributes)?;
+            match bpf(command, &mut attributes) {
+                Err(refused) if refused.is(libc::ENOENT) => break,
+                other => other?,
+            };
         }
     }
     named::connect(aim)
