@@ -165,7 +165,7 @@ impl Watched<'_> {
             match traced.end {
                 trace::End::Exit(0) => tolerated += 1,
                 trace::End::Signal(_) => aborts += 1,
-                trace::End::Exit(_) => {}
+                trace::End::Exit(_) | trace::End::TooLate => {}
             }
             let place = format!("{call} fails with {errno:?}");
             self.watch.moment(&format!("after {place}"));
@@ -173,7 +173,7 @@ impl Watched<'_> {
             let mut outcome = verdict::judge(&traced).map_err(|other| format!("{place}: {other}"));
             // An apply that says that the new policy is in force, and one that could not say a word, leave the
             // rest to the next.
-            let leaves = verdict::says_it_is_enforced(&traced) || matches!(traced.end, trace::End::Signal(_));
+            let leaves = verdict::says_it_is_enforced(&traced) || !matches!(traced.end, trace::End::Exit(_));
             late += usize::from(verdict::says_it_is_enforced(&traced));
             if !leaves {
                 let left = self.all.is_all();
@@ -305,5 +305,9 @@ pub(crate) fn calls_of_ending(
 }
 
 pub(crate) fn run_traced(command: &mut Command, counts: fn(&Call) -> bool, plan: Plan<'_>) -> Result<Traced, String> {
-    trace::run(command, counts, plan).map_err(|error| format!("cannot trace {command:?}: {error}"))
+    let traced = trace::run(command, counts, plan).map_err(|error| format!("cannot trace {command:?}: {error}"))?;
+    match traced {
+        Traced { end: trace::End::TooLate, hit: None, .. } => Err(format!("{command:?} does not end: {traced:?}")),
+        _ => Ok(traced),
+    }
 }

@@ -7,6 +7,9 @@ use std::fmt;
 use std::io::{self, Read, Seek};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -25,9 +28,13 @@ pub(crate) enum Plan<'a> {
     KillBefore(usize),
     /// Kills it when a call is made.
     KillAfter(usize),
-    /// Has a call fail without being made.
+    /// Has a call fail without being made. close(2) is made all the same: whatever it says, the kernel has let go of
+    /// the descriptor (fs/open.c, `close`), and of a lock that hung on it.
     Fail(usize, Errno),
 }
+
+/// A command that goes on for longer, while nobody holds it, does not end by itself.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// On which side of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +54,8 @@ impl fmt::Display for Side {
 pub(crate) enum End {
     Exit(i32),
     Signal(Signal),
+    /// It went on and on.
+    TooLate,
 }
 
 /// What became of the command.
@@ -91,6 +100,7 @@ pub(crate) fn run(command: &mut Command, counts: fn(&Call) -> bool, mut plan: Pl
         | Options::PTRACE_O_TRACEVFORK;
     ptrace::setoptions(child, options)?;
 
+    let watchdog = (!matches!(plan, Plan::Watch(_))).then(|| Watchdog::set(child, LIMIT));
     let mut threads = HashMap::from([(child, Thread::default())]);
     let mut history = History::default();
     let (mut calls, mut counted, mut hit, mut end) = (0, 0, None, None);
@@ -126,8 +136,10 @@ pub(crate) fn run(command: &mut Command, counts: fn(&Call) -> bool, mut plan: Pl
                             Plan::Fail(at, errno) if number == Some(*at) => {
                                 hit = Some(call.clone());
                                 thread.fails_with = Some(*errno);
-                                registers.orig_rax = u64::MAX;
-                                ptrace::setregs(pid, registers)?;
+                                if call.number != libc::SYS_close {
+                                    registers.orig_rax = u64::MAX;
+                                    ptrace::setregs(pid, registers)?;
+                                }
                             }
                             _ => {}
                         }
@@ -170,9 +182,35 @@ pub(crate) fn run(command: &mut Command, counts: fn(&Call) -> bool, mut plan: Pl
             _ => {}
         }
     }
-    let end = end.ok_or_else(|| io::Error::other("the command's end was not seen"))?;
+    let mut end = end.ok_or_else(|| io::Error::other("the command's end was not seen"))?;
+    if watchdog.is_some_and(Watchdog::has_bitten) {
+        end = End::TooLate;
+    }
     // Begun, and ended by the kill or by the end of the process.
     Ok(Traced { end, stdout: text(&mut stdout)?, stderr: text(&mut stderr)?, calls, counted, hit })
+}
+
+/// Kills a command that does not end.
+struct Watchdog {
+    /// Dropped when the command has ended.
+    ended: Sender<()>,
+    bites: JoinHandle<bool>,
+}
+
+impl Watchdog {
+    fn set(command: Pid, limit: Duration) -> Watchdog {
+        let (ended, is_ended) = mpsc::channel();
+        let bites = thread::spawn(move || {
+            let is_late = is_ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+            is_late && kill(command, Signal::SIGKILL).is_ok()
+        });
+        Watchdog { ended, bites }
+    }
+
+    fn has_bitten(self) -> bool {
+        drop(self.ended);
+        self.bites.join().unwrap_or(true)
+    }
 }
 
 /// Lets a thread go on to its next stop, with a signal or without.
@@ -283,6 +321,33 @@ mod tests {
         assert_eq!(traced.end, End::Exit(1));
         assert!(traced.stderr.contains("No space left on device"), "{}", traced.stderr);
         assert!(!folder.path().join("a").exists());
+    }
+
+    #[test]
+    fn a_close_that_fails_is_made() {
+        fn is_the_file(call: &Call) -> bool {
+            call.number == libc::SYS_close && call.to_string().contains("closed-in-vain")
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("closed-in-vain"), "").unwrap();
+        let opened = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).current_dir(folder.path());
+            run(&mut command, is_the_file, Plan::Fail(0, Errno::EIO)).unwrap()
+        };
+        let traced = opened("exec 9<closed-in-vain; exec 9<&-; ls -l /proc/$$/fd");
+        assert!(traced.hit.is_some() && !traced.stdout.contains("closed-in-vain"), "{traced:?}");
+        let traced = opened("exec 9<closed-in-vain; ls -l /proc/$$/fd");
+        assert!(traced.stdout.contains("closed-in-vain"), "{traced:?}");
+    }
+
+    #[test]
+    fn a_command_that_does_not_end_is_killed() {
+        let mut endless = Command::new("sleep").arg("600").spawn().unwrap();
+        let watchdog = Watchdog::set(Pid::from_raw(endless.id() as i32), Duration::from_millis(10));
+        assert!(!endless.wait().unwrap().success());
+        assert!(watchdog.has_bitten());
+        assert!(!Watchdog::set(Pid::from_raw(i32::MAX), LIMIT).has_bitten());
     }
 
     #[test]
