@@ -119,6 +119,8 @@ fn errors(call: &Call) -> &'static [Errno] {
         // that is told otherwise.
         libc::SYS_close if call.is_about_a_folder() => &[Errno::EINTR],
         libc::SYS_close => &[Errno::EIO, Errno::EINTR],
+        // It takes no memory (drivers/char/random.c, `getrandom`).
+        libc::SYS_getrandom => &[Errno::EPERM, Errno::EINTR],
         libc::SYS_flock | libc::SYS_connect | libc::SYS_sendto | libc::SYS_poll => &[Errno::ENOMEM, Errno::EINTR],
         libc::SYS_openat
         | libc::SYS_mkdir
