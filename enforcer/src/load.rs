@@ -123,7 +123,18 @@ const TABLES: [(&str, SectionKind); 6] = [
 pub enum LoadError {
     /// The object or its maps.
     #[error("the kernel refuses the programs' maps: {0}")]
-    Maps(#[from] EbpfError),
+    Maps(EbpfError),
+    /// A trial of what the programs' type information needs.
+    #[error("the kernel refuses a trial of the type information that the programs need")]
+    Trial,
+    /// The programs' type information.
+    #[error("the kernel refuses the programs' type information: {error}")]
+    Types {
+        /// Why.
+        error: io::Error,
+        /// What the kernel said of it.
+        log: String,
+    },
     /// Its own type information.
     #[error("the kernel's type information cannot be used: {0}")]
     Btf(#[from] BtfError),
@@ -185,6 +196,8 @@ impl LoadError {
     pub fn help(&self) -> &'static str {
         match self {
             LoadError::Refused { .. } => "check that the kernel is 6.1 or newer; the verifier's last lines follow",
+            LoadError::Trial => "check that the kernel is 6.1 or newer and that memory is free, and try again",
+            LoadError::Types { .. } => "check that the kernel is 6.1 or newer; the last lines of what it said follow",
             LoadError::Incomplete(_) => "build the enforcer again: its parts are of different versions",
             LoadError::TooLarge(_) => "split the policy",
             _ => "check that the kernel is 6.1 or newer and that this process runs as root",
@@ -194,8 +207,19 @@ impl LoadError {
     /// The verifier's last lines, where it said something.
     pub fn log(&self) -> Option<&str> {
         match self {
-            LoadError::Refused { log, .. } => Some(log),
+            LoadError::Refused { log, .. } | LoadError::Types { log, .. } => Some(log),
             _ => None,
+        }
+    }
+}
+
+impl From<EbpfError> for LoadError {
+    fn from(error: EbpfError) -> LoadError {
+        match error {
+            EbpfError::BtfError(BtfError::LoadError { io_error, verifier_log }) => {
+                LoadError::Types { error: io_error, log: last_lines(&verifier_log) }
+            }
+            other => LoadError::Maps(other),
         }
     }
 }
@@ -235,7 +259,7 @@ pub fn load(
 ) -> Result<Programs, LoadError> {
     let btf = Btf::from_sys_fs()?;
     let switches = Switches::of(constants.kernel, constants.pins_device);
-    let mut loader = loader(&btf, &constants.kernel.offsets, constants.canary, &switches);
+    let mut loader = loader(&btf, &constants.kernel.offsets, constants.canary, &switches)?;
     loader.map_pin_path(LABELS, constants.labels);
     loader.map_pin_path(SOCKETS, constants.sockets);
     loader.map_pin_path(ENFORCERS, constants.enforcers);
@@ -295,7 +319,7 @@ fn guarded(executables: &[NamedExecutable]) -> BTreeMap<u64, u64> {
 pub fn probe(object: &[u8], kernel: &Kernel) -> Result<Vec<Verified>, LoadError> {
     let btf = Btf::from_sys_fs()?;
     let (canary, switches) = (Canary { high: 0, low: 0 }, Switches::of(kernel, 0));
-    let ebpf = loader(&btf, &kernel.offsets, &canary, &switches).load(&directed(object, kernel)?)?;
+    let ebpf = loader(&btf, &kernel.offsets, &canary, &switches)?.load(&directed(object, kernel)?)?;
     let mut programs = Programs::new(ebpf, kernel, &LOCKDOWN_HOOKS);
     programs.load_all(&btf)?;
     programs.verified()
@@ -321,7 +345,8 @@ fn loader<'a>(
     offsets: &'a [(&'static str, u32)],
     canary: &'a Canary,
     switches: &'a Switches,
-) -> EbpfLoader<'a> {
+) -> Result<EbpfLoader<'a>, LoadError> {
+    try_types()?;
     let mut loader = EbpfLoader::new();
     loader.btf(Some(btf)).allow_unsupported_maps();
     for (name, offset) in offsets.iter().chain(&switches.0) {
@@ -329,7 +354,16 @@ fn loader<'a>(
     }
     loader.override_global("CANARY_HIGH", &canary.high, true);
     loader.override_global("CANARY_LOW", &canary.low, true);
-    loader
+    Ok(loader)
+}
+
+/// Asks for what aya finds out by trials, which fail for want of memory too. It would leave out what the kernel did not
+/// take; without the types of functions, the verifier follows a global function at each of its calls, and takes minutes
+/// to refuse what it knows in a second.
+fn try_types() -> Result<(), LoadError> {
+    let features = aya::features();
+    let types = features.btf().is_some_and(|btf| btf.btf_func() && btf.btf_func_global() && btf.btf_datasec());
+    if types && features.bpf_global_data() { Ok(()) } else { Err(LoadError::Trial) }
 }
 
 /// A map has at least one entry.
@@ -350,16 +384,20 @@ fn data(map: &Map) -> Option<&MapData> {
 }
 
 fn refused(program: &'static str, error: ProgramError) -> LoadError {
-    const LINES: usize = 20;
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
-            let log = verifier_log.to_string();
-            let skip = log.lines().count().saturating_sub(LINES);
-            let log = log.lines().skip(skip).collect::<Vec<_>>().join("\n");
-            LoadError::Refused { program, error: io_error, log }
+            LoadError::Refused { program, error: io_error, log: last_lines(&verifier_log) }
         }
         other => LoadError::Attach { program, error: other.into() },
     }
+}
+
+/// The end of a log, which has the reason.
+fn last_lines(log: &impl ToString) -> String {
+    const LINES: usize = 20;
+    let log = log.to_string();
+    let skip = log.lines().count().saturating_sub(LINES);
+    log.lines().skip(skip).collect::<Vec<_>>().join("\n")
 }
 
 fn not_attached<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
