@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::FileExt;
 
+use nix::errno::Errno;
 use nix::libc;
 
 /// A system call, as it is about to be made.
@@ -108,7 +109,38 @@ impl Call {
         self.number != libc::SYS_exit_group
     }
 
-    pub(crate) fn is_about_a_folder(&self) -> bool {
+    /// With what it is made to fail.
+    pub(crate) fn errors(&self) -> &'static [Errno] {
+        match self.number {
+            _ if self.is_for_memory() => &[Errno::ENOMEM],
+            libc::SYS_bpf => &[Errno::ENOMEM, Errno::ENOSPC, Errno::EPERM],
+            libc::SYS_read | libc::SYS_pread64 => &[Errno::ENOMEM, Errno::EIO, Errno::EINTR],
+            libc::SYS_write => &[Errno::ENOSPC, Errno::EIO, Errno::EINTR],
+            // No folder has anything to write back when it is closed (fs/open.c, `filp_flush`), and std ends the program
+            // that is told otherwise.
+            libc::SYS_close if self.is_about_a_folder() => &[Errno::EINTR],
+            libc::SYS_close => &[Errno::EIO, Errno::EINTR],
+            // It takes no memory (drivers/char/random.c, `getrandom`).
+            libc::SYS_getrandom => &[Errno::EPERM, Errno::EINTR],
+            libc::SYS_flock | libc::SYS_connect | libc::SYS_sendto | libc::SYS_poll => &[Errno::ENOMEM, Errno::EINTR],
+            libc::SYS_openat
+            | libc::SYS_mkdir
+            | libc::SYS_rmdir
+            | libc::SYS_rename
+            | libc::SYS_unlink
+            | libc::SYS_fsync
+            | libc::SYS_ftruncate => &[Errno::ENOMEM, Errno::ENOSPC, Errno::EPERM, Errno::EIO],
+            _ => &[Errno::ENOMEM, Errno::EPERM],
+        }
+    }
+
+    /// The error, if it can fail with that; another otherwise.
+    pub(crate) fn fitting(&self, errno: Errno) -> Errno {
+        let errors = self.errors();
+        if errors.contains(&errno) { errno } else { errors.first().copied().unwrap_or(errno) }
+    }
+
+    fn is_about_a_folder(&self) -> bool {
         self.object.ends_with('/')
     }
 

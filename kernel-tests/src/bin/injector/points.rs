@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 
 use nix::errno::Errno;
-use nix::libc;
 
 use crate::call::Call;
 use crate::trace::{Plan, Side};
@@ -80,7 +79,7 @@ pub(crate) fn failures(calls: &[Call], pick: Pick) -> Vec<(usize, Errno)> {
 
 /// Each call in each of its ways.
 fn in_every_way(calls: &[Call]) -> Vec<(usize, Errno)> {
-    let ways = |(number, call)| errors(call).iter().map(move |errno| (number, *errno));
+    let ways = |(number, call): (usize, &Call)| call.errors().iter().map(move |errno| (number, *errno));
     calls.iter().enumerate().flat_map(ways).collect()
 }
 
@@ -94,7 +93,7 @@ fn by_turns(calls: &[Call]) -> Vec<(usize, Errno)> {
     let mut points = Vec::new();
     for places in alike.values() {
         let Some((last, call)) = places.last() else { continue };
-        let ways = errors(call);
+        let ways = call.errors();
         let numbers = places.iter().map(|(number, _)| *number).chain(std::iter::repeat(*last));
         points.extend(numbers.zip(ways.iter().copied().cycle()).take(places.len().max(ways.len())));
     }
@@ -106,31 +105,6 @@ fn by_turns(calls: &[Call]) -> Vec<(usize, Errno)> {
 /// stand for the others.
 pub(crate) fn can_fail(call: &Call) -> bool {
     call.is_own && !call.is_repeated && call.can_fail()
-}
-
-/// With what a call is made to fail.
-fn errors(call: &Call) -> &'static [Errno] {
-    match call.number {
-        _ if call.is_for_memory() => &[Errno::ENOMEM],
-        libc::SYS_bpf => &[Errno::ENOMEM, Errno::ENOSPC, Errno::EPERM],
-        libc::SYS_read | libc::SYS_pread64 => &[Errno::ENOMEM, Errno::EIO, Errno::EINTR],
-        libc::SYS_write => &[Errno::ENOSPC, Errno::EIO, Errno::EINTR],
-        // No folder has anything to write back when it is closed (fs/open.c, `filp_flush`), and std ends the program
-        // that is told otherwise.
-        libc::SYS_close if call.is_about_a_folder() => &[Errno::EINTR],
-        libc::SYS_close => &[Errno::EIO, Errno::EINTR],
-        // It takes no memory (drivers/char/random.c, `getrandom`).
-        libc::SYS_getrandom => &[Errno::EPERM, Errno::EINTR],
-        libc::SYS_flock | libc::SYS_connect | libc::SYS_sendto | libc::SYS_poll => &[Errno::ENOMEM, Errno::EINTR],
-        libc::SYS_openat
-        | libc::SYS_mkdir
-        | libc::SYS_rmdir
-        | libc::SYS_rename
-        | libc::SYS_unlink
-        | libc::SYS_fsync
-        | libc::SYS_ftruncate => &[Errno::ENOMEM, Errno::ENOSPC, Errno::EPERM, Errno::EIO],
-        _ => &[Errno::ENOMEM, Errno::EPERM],
-    }
 }
 
 /// Some of a list's places.
@@ -146,6 +120,8 @@ pub(crate) fn evenly(count: usize, pick: Pick) -> Box<dyn Iterator<Item = usize>
 
 #[cfg(test)]
 mod tests {
+    use nix::libc;
+
     use super::*;
 
     fn calls(numbers: &[i64]) -> Vec<Call> {
@@ -175,6 +151,12 @@ mod tests {
         let bpf = [Errno::ENOMEM, Errno::ENOSPC, Errno::EPERM];
         let each = |number| bpf.map(|errno| (number, errno));
         assert_eq!(failures(&calls, Pick::EverySide), [&[(0, Errno::ENOMEM)][..], &each(1), &each(2)].concat());
+    }
+
+    #[test]
+    fn a_call_fails_in_a_way_of_its_own() {
+        let [random, bpf] = [libc::SYS_getrandom, libc::SYS_bpf].map(|number| Call::new(-1, number, [0; 6]));
+        assert_eq!([random.fitting(Errno::ENOSPC), bpf.fitting(Errno::ENOSPC)], [Errno::EPERM, Errno::ENOSPC]);
     }
 
     #[test]

@@ -28,7 +28,8 @@ pub(crate) enum Plan<'a> {
     KillBefore(usize),
     /// Kills it when a call is made.
     KillAfter(usize),
-    /// Has a call fail without being made. close(2) is made all the same: whatever it says, the kernel has let go of
+    /// Has a call fail without being made, with this or where it does not fit with another error: from run to run
+    /// the numbers of calls can shift by a few. close(2) is made all the same: whatever it says, the kernel has let go of
     /// the descriptor (fs/open.c, `close`), and of a lock that hung on it.
     Fail(usize, Errno),
 }
@@ -69,6 +70,8 @@ pub(crate) struct Traced {
     pub(crate) counted: usize,
     /// The call at which something was done; `None` where the command ended before it came to that.
     pub(crate) hit: Option<Call>,
+    /// With what that call failed.
+    pub(crate) failed_with: Option<Errno>,
 }
 
 /// A thread of the command.
@@ -103,7 +106,7 @@ pub(crate) fn run(command: &mut Command, counts: fn(&Call) -> bool, mut plan: Pl
     let watchdog = (!matches!(plan, Plan::Watch(_))).then(|| Watchdog::set(child, LIMIT));
     let mut threads = HashMap::from([(child, Thread::default())]);
     let mut history = History::default();
-    let (mut calls, mut counted, mut hit, mut end) = (0, 0, None, None);
+    let (mut calls, mut counted, mut hit, mut failed_with, mut end) = (0, 0, None, None, None);
     go_on(child, None)?;
     while !threads.is_empty() {
         // Children of this thread alone: another may trace another command.
@@ -135,7 +138,8 @@ pub(crate) fn run(command: &mut Command, counts: fn(&Call) -> bool, mut plan: Pl
                             }
                             Plan::Fail(at, errno) if number == Some(*at) => {
                                 hit = Some(call.clone());
-                                thread.fails_with = Some(*errno);
+                                failed_with = Some(call.fitting(*errno));
+                                thread.fails_with = failed_with;
                                 if call.number != libc::SYS_close {
                                     registers.orig_rax = u64::MAX;
                                     ptrace::setregs(pid, registers)?;
@@ -187,7 +191,7 @@ pub(crate) fn run(command: &mut Command, counts: fn(&Call) -> bool, mut plan: Pl
         end = End::TooLate;
     }
     // Begun, and ended by the kill or by the end of the process.
-    Ok(Traced { end, stdout: text(&mut stdout)?, stderr: text(&mut stderr)?, calls, counted, hit })
+    Ok(Traced { end, stdout: text(&mut stdout)?, stderr: text(&mut stderr)?, calls, counted, hit, failed_with })
 }
 
 /// Kills a command that does not end.
