@@ -198,10 +198,10 @@ fn apply_locked(
     pins.complete(number)?;
     pins.remove_older(number).map_err(ApplyError::Older)?;
     drop(at_work);
-    // Should they stay, the next one removes them.
-    let _ = lockdown::forget_marks(pins);
+    let forgotten = lockdown::forget_marks(pins);
     // While both were attached, the older one had the last word on what an exec makes of a label.
     programs.label_running().map_err(ApplyError::LateLabelling)?;
+    forgotten.map_err(ApplyError::Older)?;
     Ok(Applied { about, impostors })
 }
 
