@@ -126,10 +126,13 @@ impl AtWork {
 /// nobody's.
 pub(crate) fn forget_marks(pins: &Pins) -> Result<(), PinsError> {
     let marks = pins.enforcers();
-    if locked(pins)?.is_empty() && marks.exists() {
-        std::fs::remove_file(&marks).map_err(failed(&marks, "removed"))?;
+    if !locked(pins)?.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    match std::fs::remove_file(&marks) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(failed(&marks, "removed")),
+    }
 }
 
 impl Drop for AtWork {
