@@ -102,7 +102,7 @@ kernel *KERNELS="6.12": (setup KERNELS) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin killer -- --programs {{ guest_programs }} --thin {{ KERNELS }}
 
 # Kill the enforcer at each of its system calls in turn, and have each fail, under a policy that must hold at every
-# moment: an hour and more for a kernel
+# moment: some hours for a kernel
 killer *KERNELS="6.12": (setup KERNELS) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin killer -- --programs {{ guest_programs }} {{ KERNELS }}
 
