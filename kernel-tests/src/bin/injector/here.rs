@@ -175,7 +175,7 @@ impl Desk {
             };
             let outcome = verdict::judge(&traced);
             let outcome = outcome.and_then(|()| self.remembered()).and_then(|_| self.goes_on(trial, &undisturbed));
-            let errno = traced.failed_with.unwrap_or(errno);
+            let errno = call.fitting(errno);
             series.tried(outcome.map_err(|fault| format!("{call} fails with {errno:?}: {fault}")));
         }
         report.end(&series, &format!("{} calls, each in every way that makes sense", calls.len()));

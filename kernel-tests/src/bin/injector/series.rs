@@ -167,7 +167,7 @@ impl Watched<'_> {
                 trace::End::Signal(_) => aborts += 1,
                 trace::End::Exit(_) | trace::End::TooLate => {}
             }
-            let place = format!("{call} fails with {:?}", traced.failed_with.unwrap_or(errno));
+            let place = format!("{call} fails with {:?}", call.fitting(errno));
             self.watch.moment(&format!("after {place}"));
             self.watch.hold()?;
             let mut outcome = verdict::judge(&traced).map_err(|other| format!("{place}: {other}"));

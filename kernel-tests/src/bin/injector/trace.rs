@@ -70,8 +70,6 @@ pub(crate) struct Traced {
     pub(crate) counted: usize,
     /// The call at which something was done; `None` where the command ended before it came to that.
     pub(crate) hit: Option<Call>,
-    /// With what that call failed.
-    pub(crate) failed_with: Option<Errno>,
 }
 
 /// A thread of the command.
@@ -106,7 +104,7 @@ pub(crate) fn run(command: &mut Command, counts: fn(&Call) -> bool, mut plan: Pl
     let watchdog = (!matches!(plan, Plan::Watch(_))).then(|| Watchdog::set(child, LIMIT));
     let mut threads = HashMap::from([(child, Thread::default())]);
     let mut history = History::default();
-    let (mut calls, mut counted, mut hit, mut failed_with, mut end) = (0, 0, None, None, None);
+    let (mut calls, mut counted, mut hit, mut end) = (0, 0, None, None);
     go_on(child, None)?;
     while !threads.is_empty() {
         // Children of this thread alone: another may trace another command.
@@ -138,8 +136,7 @@ pub(crate) fn run(command: &mut Command, counts: fn(&Call) -> bool, mut plan: Pl
                             }
                             Plan::Fail(at, errno) if number == Some(*at) => {
                                 hit = Some(call.clone());
-                                failed_with = Some(call.fitting(*errno));
-                                thread.fails_with = failed_with;
+                                thread.fails_with = Some(call.fitting(*errno));
                                 if call.number != libc::SYS_close {
                                     registers.orig_rax = u64::MAX;
                                     ptrace::setregs(pid, registers)?;
@@ -191,7 +188,7 @@ pub(crate) fn run(command: &mut Command, counts: fn(&Call) -> bool, mut plan: Pl
         end = End::TooLate;
     }
     // Begun, and ended by the kill or by the end of the process.
-    Ok(Traced { end, stdout: text(&mut stdout)?, stderr: text(&mut stderr)?, calls, counted, hit, failed_with })
+    Ok(Traced { end, stdout: text(&mut stdout)?, stderr: text(&mut stderr)?, calls, counted, hit })
 }
 
 /// Kills a command that does not end.

@@ -363,10 +363,12 @@ fn ctrl_c_ends_a_reader(host: &Host) -> Result<(), String> {
         let mut command = Command::new(ENFORCER);
         command.args(["events", "--follow"]);
         let slave = || did("the terminal", terminal.slave.try_clone().map(Stdio::from));
-        command.stdin(slave()?).stdout(slave()?).stderr(slave()?);
+        command.stdin(slave()?).stdout(slave()?).stderr(terminal.slave);
         // SAFETY: two system calls, which touch no memory.
         unsafe { command.pre_exec(make_it_the_terminal) };
         let mut reader = did(ENFORCER, command.spawn())?;
+        // The reader alone has the terminal: should it end early, reading fails (EIO) and does not wait.
+        drop(command);
         host.refused(THIEF, &to("tcp", KMS_V4))?;
         let mut line = String::new();
         while !line.contains("refused 127.0.0.10:443/tcp") {
