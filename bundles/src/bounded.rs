@@ -40,8 +40,11 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Elements<T, MA
     }
 }
 
-/// A list whose elements are read and dropped: whether they can be read is all that is asked.
-pub(crate) struct Walked<T>(PhantomData<T>);
+/// A list whose elements are read and dropped: whether they can be read is asked, and how many they are.
+pub(crate) struct Walked<T> {
+    pub(crate) count: usize,
+    _elements: PhantomData<T>,
+}
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Walked<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -59,7 +62,10 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Walk<T> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Walked<T>, A::Error> {
-        while elements.next_element::<T>()?.is_some() {}
-        Ok(Walked(PhantomData))
+        let mut count = 0;
+        while elements.next_element::<T>()?.is_some() {
+            count += 1;
+        }
+        Ok(Walked { count, _elements: PhantomData })
     }
 }

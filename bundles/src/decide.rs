@@ -363,7 +363,7 @@ pub fn pair<T: Tables>(tables: &T, cell: u32, id: ProgramId) -> Option<Pair> {
     if found.number == 0 {
         return Some(Pair::STRANGER);
     }
-    let elsewhere = Pair { flags: found.flags, rule: found.rule, audit_rule: found.audit_rule };
+    let elsewhere = Pair { flags: found.flags & ProgramBucket::PAIR, rule: found.rule, audit_rule: found.audit_rule };
 
     let program = found.number;
     let (first, second) = bucket_hashes(pair_key(cell, program));

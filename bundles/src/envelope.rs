@@ -4,7 +4,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 8 | the magic bytes of its [`Document`] |
-//! | 4 | [`FORMAT_VERSION`] |
+//! | 4 | the version of its format |
 //! | 4 | length of the body |
 //! | 4 | number of signatures |
 //! | 4 | zero |
@@ -19,8 +19,8 @@ use core::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// The version of the layout.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of a bundle's format. The first had no tables of names: a host builds them from the executables.
+pub const BUNDLE_VERSION: u32 = 2;
 
 /// The length of what precedes the body.
 pub const HEADER_LENGTH: usize = 24;
@@ -50,6 +50,19 @@ impl Document {
             Document::TrustSet => *b"BFPT\r\n\x1a\n",
             Document::Token => *b"BFPK\r\n\x1a\n",
         }
+    }
+
+    /// The version of its format, as it is written now.
+    pub fn version(self) -> u32 {
+        match self {
+            Document::Bundle => BUNDLE_VERSION,
+            Document::TrustSet | Document::Token => 1,
+        }
+    }
+
+    /// Whether a document of this version can be read: every one since the first.
+    pub fn reads(self, version: u32) -> bool {
+        (1..=self.version()).contains(&version)
     }
 
     /// The document that begins like this.

@@ -6,9 +6,11 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::Tables;
-use crate::identity::Executable;
-use crate::label::{Label, ProgramId, Proof};
+use crate::label::{Label, ProgramId, Proof, UNDER_MAX};
 use crate::manifest::SectionKind;
+use crate::names::build::Automaton;
+use crate::names::sections::NameSections;
+use crate::names::{self, Match};
 use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record};
 use crate::verify::structure;
 pub use crate::verify::structure::ImageError;
@@ -28,23 +30,40 @@ pub struct Image {
     pub programs: Vec<ProgramBucket>,
     /// What differs for a program in a cell.
     pub pairs: Vec<PairBucket>,
-    /// The files that are the programs.
+    /// What is executed: the written programs, and the classes of files that several of them match.
     pub executables: Vec<NamedExecutable>,
+    /// Which of the executables a file is, by its path.
+    pub names: NameSections,
+    /// What becomes of a process of each executable.
+    pub matches: Vec<Match>,
 }
 
-/// An executable that a policy names, by its path on the host.
+/// A program as the policy writes it, or a class of files that are several of those at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedExecutable {
-    /// The absolute path.
+    /// The absolute path, in which a `*` stands for characters of a component and `**` for components; of a class, in
+    /// words.
     pub path: String,
     /// The program that a process of this file is.
     pub program: ProgramId,
-    /// Constants of [`Executable`]: whether a rule restricts it, and whether it has heirs.
+    /// Constants of [`Match`].
     pub flags: u32,
     /// The fs-verity digests (SHA-256) of which a grant needs one; empty where the path is enough.
     pub pins: Vec<[u8; 32]>,
     /// What else the program may map for execution; `None` where that is anything.
     pub libraries: Option<Vec<Library>>,
+    /// Of a class, the places of the written programs that its files match; else empty.
+    pub members: Vec<u32>,
+}
+
+/// As [`NamedExecutable`] was in bundles of the first format: a file for each program.
+#[derive(Deserialize)]
+struct OldExecutable {
+    path: String,
+    program: ProgramId,
+    flags: u32,
+    pins: Vec<[u8; 32]>,
+    libraries: Option<Vec<Library>>,
 }
 
 /// A library that a pinned program may map for execution.
@@ -58,17 +77,114 @@ pub struct Library {
 
 impl NamedExecutable {
     /// All that a section holds.
-    pub(crate) fn decode_all(section: &[u8]) -> Result<Vec<NamedExecutable>, ImageError> {
-        match postcard::take_from_bytes(section) {
-            Ok((list, [])) => Ok(list),
-            _ => Err(ImageError::Undecodable(SectionKind::Executables)),
+    pub(crate) fn decode_all(version: u32, section: &[u8]) -> Result<Vec<NamedExecutable>, ImageError> {
+        fn all<'a, T: Deserialize<'a>>(section: &'a [u8]) -> Result<Vec<T>, ImageError> {
+            match postcard::take_from_bytes(section) {
+                Ok((list, [])) => Ok(list),
+                _ => Err(ImageError::Undecodable(SectionKind::Executables)),
+            }
         }
+        if version > 1 {
+            return all(section);
+        }
+        let newer = |old: OldExecutable| NamedExecutable {
+            path: old.path,
+            program: old.program,
+            flags: old.flags,
+            pins: old.pins,
+            libraries: old.libraries,
+            members: Vec::new(),
+        };
+        Ok(all(section)?.into_iter().map(newer).collect())
     }
 
-    /// What the kernel notes when a process executes it.
-    pub fn executable(&self) -> Executable {
-        Executable { program: self.program, flags: self.flags, reserved: 0 }
+    /// Whether it is written in the policy, and no class of files that several written ones match.
+    pub fn is_written(&self) -> bool {
+        self.members.is_empty()
     }
+
+    /// What becomes of a process that executes it, where it is the only written program that its file matches.
+    pub fn alone(&self) -> Match {
+        let mut restricted = [0; UNDER_MAX];
+        let is_restricted = self.flags & Match::RESTRICTED != 0;
+        if let Some(first) = restricted.first_mut().filter(|_| is_restricted) {
+            *first = self.program;
+        }
+        let pinned = if self.pins.is_empty() { 0 } else { Match::PINNED };
+        let libraries = if self.libraries.is_some() { Match::LIBRARIES } else { 0 };
+        let flags = self.flags | pinned | libraries;
+        Match { program: self.program, flags, count: is_restricted.into(), restricted }
+    }
+}
+
+/// What becomes of a process of a file that several written programs match which no policy saw together: all their
+/// restrictions, and nobody's grants. `None` where it would have more restrictions than a label can hold.
+pub fn together(members: &[Match]) -> Option<Match> {
+    if let [only] = members {
+        return Some(*only);
+    }
+    let mut all = Match { program: 0, flags: 0, count: 0, restricted: [0; UNDER_MAX] };
+    for id in members.iter().flat_map(Match::restricted) {
+        if all.restricted().any(|known| known == id) {
+            continue;
+        }
+        *all.restricted.get_mut(all.count as usize)? = id;
+        all.count += 1;
+        all.flags |= Match::RESTRICTED;
+    }
+    Some(all)
+}
+
+/// What a bundle of the first format lacks, and a host makes of its executables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Derived {
+    /// Which of the executables a file is, by its path.
+    pub names: NameSections,
+    /// What becomes of a process of each.
+    pub matches: Vec<Match>,
+    /// The programs, with who is guarded and who keeps to its libraries.
+    pub programs: Vec<ProgramBucket>,
+}
+
+impl Derived {
+    pub(crate) fn of(executables: &[NamedExecutable], programs: &[u8]) -> Result<Derived, ImageError> {
+        let written: Vec<&str> = executables.iter().map(|executable| executable.path.as_str()).collect();
+        let unnamed = |_| ImageError::Structure(SectionKind::Executables);
+        let automaton = Automaton::of(&written).map_err(unnamed)?;
+        let member = |index: &usize| executables.get(*index).map(NamedExecutable::alone);
+        let matches = automaton.accepts().iter().map(|accept| {
+            let members: Vec<Match> = accept.iter().filter_map(member).collect();
+            together(&members).ok_or(ImageError::Structure(SectionKind::Executables))
+        });
+        let matches = matches.collect::<Result<Vec<_>, _>>()?;
+        let places: Vec<u32> = (0..matches.len() as u32).collect();
+        let names = automaton.tables(&places).map_err(unnamed)?;
+        let mut programs: Vec<ProgramBucket> = decode(SectionKind::Programs, programs)?;
+        for bucket in &mut programs {
+            for (id, flags) in bucket.ids.iter().zip(&mut bucket.flags) {
+                let held = executables.iter().filter(|executable| executable.program == *id && *id != 0);
+                *flags |= held.fold(0, |flags, executable| flags | program_flags(executable.alone().flags));
+            }
+        }
+        Ok(Derived { names, matches, programs })
+    }
+
+    /// The bytes of a section that a host makes in place of one of the bundle.
+    pub fn section(&self, kind: SectionKind) -> Option<Vec<u8>> {
+        match kind {
+            SectionKind::Programs => Some(encode(&self.programs)),
+            SectionKind::Matches => Some(encode(&self.matches)),
+            kind if kind.is_old() => None,
+            kind => Some(self.names.section(kind)),
+        }
+    }
+}
+
+/// What the table of programs says of one beside what it may reach.
+pub fn program_flags(flags: u32) -> u32 {
+    let guarded = if flags & Match::GUARDED == 0 { 0 } else { ProgramBucket::GUARDED };
+    let libraries = if flags & Match::LIBRARIES == 0 { 0 } else { ProgramBucket::LIBRARIES };
+    guarded | libraries
 }
 
 impl Image {
@@ -84,12 +200,27 @@ impl Image {
             // A list of strings and numbers in memory cannot fail to encode.
             SectionKind::Executables => postcard::to_allocvec(&self.executables).unwrap_or_default(),
             SectionKind::Debug => Vec::new(),
+            SectionKind::Matches => encode(&self.matches),
+            names => self.names.section(names),
         }
     }
 
     /// Decodes the sections that `find` hands out, once their structure is checked.
-    pub fn decode<'a>(find: impl Fn(SectionKind) -> &'a [u8]) -> Result<Image, ImageError> {
-        structure::check(&find)?;
+    pub(crate) fn decode<'a>(
+        version: u32,
+        find: impl Fn(SectionKind) -> &'a [u8],
+    ) -> Result<Image, ImageError> {
+        structure::check(version, &find)?;
+        let executables = NamedExecutable::decode_all(version, find(SectionKind::Executables))?;
+        let Derived { names, matches, programs } = if version > 1 {
+            Derived {
+                names: NameSections::decode(&find)?,
+                matches: decode(SectionKind::Matches, find(SectionKind::Matches))?,
+                programs: decode(SectionKind::Programs, find(SectionKind::Programs))?,
+            }
+        } else {
+            Derived::of(&executables, find(SectionKind::Programs))?
+        };
         Ok(Image {
             policy: match decode::<Policy>(SectionKind::Policy, find(SectionKind::Policy))?.as_slice() {
                 [policy] => *policy,
@@ -98,9 +229,11 @@ impl Image {
             nodes32: decode(SectionKind::Nodes32, find(SectionKind::Nodes32))?,
             nodes128: decode(SectionKind::Nodes128, find(SectionKind::Nodes128))?,
             cells: decode(SectionKind::Cells, find(SectionKind::Cells))?,
-            programs: decode(SectionKind::Programs, find(SectionKind::Programs))?,
+            programs,
             pairs: decode(SectionKind::Pairs, find(SectionKind::Pairs))?,
-            executables: NamedExecutable::decode_all(find(SectionKind::Executables))?,
+            executables,
+            names,
+            matches,
         })
     }
 
@@ -108,13 +241,17 @@ impl Image {
     /// the policy names has started.
     pub fn label_of(&self, path: &str) -> Label {
         let mut label = Label::STRANGER;
-        let named = self.executables.iter().find(|executable| executable.path == path);
-        label.execute(named.map(NamedExecutable::executable).as_ref(), Proof::Proven);
+        label.execute(self.match_of(path), Proof::Proven);
         label
+    }
+
+    /// What becomes of a process that executes the file at `path` on its host.
+    pub fn match_of(&self, path: &str) -> Option<&Match> {
+        self.matches.get(names::find(&self.names, path)? as usize)
     }
 }
 
-fn encode<R: Record>(records: &[R]) -> Vec<u8> {
+pub(crate) fn encode<R: Record>(records: &[R]) -> Vec<u8> {
     let mut bytes = alloc::vec![0; records.len() * R::SIZE];
     for (record, place) in records.iter().zip(bytes.chunks_exact_mut(R::SIZE)) {
         record.write_to(place);
@@ -122,7 +259,7 @@ fn encode<R: Record>(records: &[R]) -> Vec<u8> {
     bytes
 }
 
-fn decode<R: Record>(kind: SectionKind, bytes: &[u8]) -> Result<Vec<R>, ImageError> {
+pub(crate) fn decode<R: Record>(kind: SectionKind, bytes: &[u8]) -> Result<Vec<R>, ImageError> {
     let chunks = bytes.chunks_exact(R::SIZE);
     if !chunks.remainder().is_empty() {
         return Err(ImageError::Undecodable(kind));

@@ -3,8 +3,8 @@
 //! A label is written at exec, copied at fork, and never re-read from the process, which could lie
 //! about its executable by then. Labels outlive a policy: they hold stable ids, not indexes.
 
-use crate::identity::Executable;
 pub use crate::identity::ProgramId;
+use crate::names::Match;
 
 /// How many restricted programs a label can remember among those that led to a process. A ninth is
 /// answered by refusing everything ([`Label::OVERFLOW`]).
@@ -57,7 +57,7 @@ impl Label {
     /// Executes an executable that the policy names, or another one. What restricted the task so far goes
     /// on to restrict it, and what it inherited it keeps.
     #[inline(always)]
-    pub fn execute(&mut self, executable: Option<&Executable>, proof: Proof) {
+    pub fn execute(&mut self, executable: Option<&Match>, proof: Proof) {
         self.flags &= Label::OVERFLOW;
         if let Proof::Proven = proof {
             self.flags |= Label::PROVEN;
@@ -67,11 +67,20 @@ impl Label {
             return;
         };
         self.program = executable.program;
-        if executable.flags & Executable::RESTRICTED != 0 {
-            self.restrict(executable.program);
-        }
-        if executable.flags & Executable::WITH_CHILDREN != 0 && self.flags & Label::PROVEN != 0 {
+        self.confine(executable);
+        if executable.flags & Match::WITH_CHILDREN != 0 && self.flags & Label::PROVEN != 0 {
             self.inherit(executable.program);
+        }
+    }
+
+    /// Adds the restrictions of an executable to those of this task.
+    #[inline(always)]
+    pub fn confine(&mut self, executable: &Match) {
+        for (index, program) in executable.restricted.iter().enumerate() {
+            if index as u32 >= executable.count {
+                break;
+            }
+            self.restrict(*program);
         }
     }
 
@@ -126,16 +135,19 @@ const _: () = assert!(size_of::<Label>() == Label::SIZE);
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "a test may fail loudly")]
     use super::*;
 
-    fn executable(program: ProgramId, flags: u32) -> Executable {
-        Executable { program, flags, reserved: 0 }
+    fn executable(program: ProgramId, flags: u32) -> Match {
+        let mut restricted = [0; UNDER_MAX];
+        restricted[0] = program;
+        Match { program, flags, count: u32::from(flags & Match::RESTRICTED != 0), restricted }
     }
 
     #[test]
     fn a_confinement_survives_every_exec() {
         let mut label = Label::STRANGER;
-        label.execute(Some(&executable(7, Executable::RESTRICTED)), Proof::Proven);
+        label.execute(Some(&executable(7, Match::RESTRICTED)), Proof::Proven);
         label.execute(None, Proof::Proven);
         assert_eq!((label.program, label.depth, label.under[0]), (0, 1, 7));
     }
@@ -144,8 +156,8 @@ mod tests {
     fn executing_the_same_program_again_takes_no_room() {
         let mut label = Label::STRANGER;
         for _ in 0..100 {
-            label.execute(Some(&executable(7, Executable::RESTRICTED | Executable::WITH_CHILDREN)), Proof::Proven);
-            label.execute(Some(&executable(8, Executable::RESTRICTED)), Proof::Proven);
+            label.execute(Some(&executable(7, Match::RESTRICTED | Match::WITH_CHILDREN)), Proof::Proven);
+            label.execute(Some(&executable(8, Match::RESTRICTED)), Proof::Proven);
         }
         assert_eq!((label.depth, label.flags, label.heir_of), (2, Label::PROVEN, [7, 0, 0, 0]));
     }
@@ -154,10 +166,10 @@ mod tests {
     fn a_ninth_restriction_overflows_and_stays_so() {
         let mut label = Label::STRANGER;
         for program in 1..=8 {
-            label.execute(Some(&executable(program, Executable::RESTRICTED)), Proof::Proven);
+            label.execute(Some(&executable(program, Match::RESTRICTED)), Proof::Proven);
         }
         assert_eq!((label.depth, label.flags & Label::OVERFLOW), (8, 0));
-        label.execute(Some(&executable(9, Executable::RESTRICTED)), Proof::Proven);
+        label.execute(Some(&executable(9, Match::RESTRICTED)), Proof::Proven);
         label.execute(None, Proof::Proven);
         assert_eq!(label.flags & Label::OVERFLOW, Label::OVERFLOW);
         assert!(label.is_governed());
@@ -167,8 +179,8 @@ mod tests {
     fn grants_are_inherited_from_proven_programs_with_children_alone() {
         let mut label = Label::STRANGER;
         label.execute(Some(&executable(7, 0)), Proof::Proven);
-        label.execute(Some(&executable(8, Executable::WITH_CHILDREN)), Proof::NameOnly);
-        label.execute(Some(&executable(9, Executable::WITH_CHILDREN)), Proof::Proven);
+        label.execute(Some(&executable(8, Match::WITH_CHILDREN)), Proof::NameOnly);
+        label.execute(Some(&executable(9, Match::WITH_CHILDREN)), Proof::Proven);
         label.execute(None, Proof::Proven);
         assert_eq!(label.heir_of, [9, 0, 0, 0]);
     }
@@ -177,7 +189,7 @@ mod tests {
     fn a_fifth_heritage_is_lost() {
         let mut label = Label::STRANGER;
         for program in 1..=5 {
-            label.execute(Some(&executable(program, Executable::WITH_CHILDREN)), Proof::Proven);
+            label.execute(Some(&executable(program, Match::WITH_CHILDREN)), Proof::Proven);
         }
         assert_eq!(label.heir_of, [1, 2, 3, 4]);
     }

@@ -2,8 +2,8 @@
 //!
 //! In reading order: what is asked ([`request`]), who asks ([`label`], [`identity`]), what a locked policy
 //! guards ([`lockdown`]), the tables that a policy
-//! becomes ([`record`]), the one function that answers ([`decide`]), and what the kernel tells
-//! ([`event`]). These are `no_std` without a dependency, an allocation or a panic, and the kernel programs
+//! becomes ([`record`]), the one function that answers ([`decide`]), which program a file is ([`names`]), and
+//! what the kernel tells ([`event`]). These are `no_std` without a dependency, an allocation or a panic, and the kernel programs
 //! use them as they are.
 //! The feature `bundle` adds the file that carries the tables to a host: `image`, `manifest`, `key`,
 //! `envelope`, `verify`; and `unverified`, which only shows it. The feature `sign` adds how such files are
@@ -28,7 +28,12 @@ pub mod record;
 
 pub mod decide;
 
+pub mod names;
+
 pub mod event;
+
+#[cfg(feature = "bundle")]
+pub mod buckets;
 
 #[cfg(feature = "bundle")]
 mod bounded;

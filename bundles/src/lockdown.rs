@@ -3,10 +3,10 @@
 //! Numbers of BPF objects are never given twice while the object is there (kernel/bpf/syscall.c,
 //! `bpf_link_prime`, `bpf_map_alloc_id`, `bpf_prog_alloc_id`), and a place is an inode as the kernel sees it.
 
-use crate::identity::Directory;
+use crate::identity::Inode;
 
 /// A place that is guarded, in the map of places.
-pub type Place = Directory;
+pub type Place = Inode;
 
 /// A folder of pins: others do not enter it.
 pub const FOLDER: u64 = 1;

@@ -7,6 +7,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::bounded;
+use crate::names::{Match, Name, NameBucket, Names, State, StepBucket, Word};
 use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record};
 
 /// The most labels of an audience.
@@ -85,11 +86,25 @@ pub enum SectionKind {
     Executables = 7,
     /// Where the rules came from, as postcard [`Debug`](crate::debug::Debug). The kernel never needs it.
     Debug = 8,
+    /// One [`Names`] record.
+    Names = 9,
+    /// [`NameBucket`] records.
+    NameBuckets = 10,
+    /// [`Name`] records.
+    NameTable = 11,
+    /// [`Word`] records.
+    NameWords = 12,
+    /// [`State`] records.
+    NameStates = 13,
+    /// [`StepBucket`] records.
+    NameSteps = 14,
+    /// [`Match`] records, one for each of the executables.
+    Matches = 15,
 }
 
 impl SectionKind {
     /// Every kind, in the order of a bundle.
-    pub const ALL: [SectionKind; 8] = [
+    pub const ALL: [SectionKind; 15] = [
         SectionKind::Policy,
         SectionKind::Nodes32,
         SectionKind::Nodes128,
@@ -98,7 +113,19 @@ impl SectionKind {
         SectionKind::Pairs,
         SectionKind::Executables,
         SectionKind::Debug,
+        SectionKind::Names,
+        SectionKind::NameBuckets,
+        SectionKind::NameTable,
+        SectionKind::NameWords,
+        SectionKind::NameStates,
+        SectionKind::NameSteps,
+        SectionKind::Matches,
     ];
+
+    /// Whether bundles of the first format have it too.
+    pub fn is_old(self) -> bool {
+        self as u16 <= SectionKind::Debug as u16
+    }
 
     /// From its number.
     pub fn from_number(number: u16) -> Option<SectionKind> {
@@ -114,6 +141,13 @@ impl SectionKind {
             SectionKind::Cells => Some(Cell::SIZE),
             SectionKind::Programs => Some(ProgramBucket::SIZE),
             SectionKind::Pairs => Some(PairBucket::SIZE),
+            SectionKind::Names => Some(Names::SIZE),
+            SectionKind::NameBuckets => Some(NameBucket::SIZE),
+            SectionKind::NameTable => Some(Name::SIZE),
+            SectionKind::NameWords => Some(Word::SIZE),
+            SectionKind::NameStates => Some(State::SIZE),
+            SectionKind::NameSteps => Some(StepBucket::SIZE),
+            SectionKind::Matches => Some(Match::SIZE),
             SectionKind::Executables | SectionKind::Debug => None,
         }
     }
@@ -129,6 +163,13 @@ impl SectionKind {
             SectionKind::Pairs => "pairs",
             SectionKind::Executables => "executables",
             SectionKind::Debug => "debug",
+            SectionKind::Names => "names",
+            SectionKind::NameBuckets => "name_buckets",
+            SectionKind::NameTable => "name_table",
+            SectionKind::NameWords => "name_words",
+            SectionKind::NameStates => "name_states",
+            SectionKind::NameSteps => "name_steps",
+            SectionKind::Matches => "matches",
         }
     }
 }

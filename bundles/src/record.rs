@@ -6,7 +6,7 @@
 //! A table never says "maybe": a [`Step`] either goes to another node or ends at a cell.
 
 /// A number, or an array of numbers, at the next place of a record.
-trait Words: Sized {
+pub(crate) trait Words: Sized {
     fn write(&self, out: &mut [u8]) -> usize;
     fn read(bytes: &mut &[u8]) -> Self;
 }
@@ -69,18 +69,19 @@ macro_rules! record {
             const SIZE: usize = $size;
             fn write_to(&self, out: &mut [u8]) {
                 let mut at = 0;
-                $( at += self.$field.write(out.get_mut(at..).unwrap_or_default()); )*
+                $( at += $crate::record::Words::write(&self.$field, out.get_mut(at..).unwrap_or_default()); )*
                 debug_assert!(at == $size);
             }
             fn read_from(bytes: &[u8]) -> Option<Self> {
                 let mut bytes = bytes.get(..$size)?;
-                Some($name { $($field: Words::read(&mut bytes),)* })
+                Some($name { $($field: $crate::record::Words::read(&mut bytes),)* })
             }
         }
 
         const _: () = assert!(size_of::<$name>() == $size && $size % 8 == 0);
     };
 }
+pub(crate) use record;
 
 /// How many children a node has.
 pub const FANOUT: usize = 16;
@@ -191,6 +192,16 @@ record! {
         /// The `audit` rule behind it.
         audit_rules: [u32; BUCKET],
     }
+}
+
+impl ProgramBucket {
+    /// The program holds a grant that others want: nobody reaches into it. One of `flags`, above those of
+    /// [`Pair`], which say nothing about whole programs.
+    pub const GUARDED: u32 = 1 << 16;
+    /// The program may map for execution nothing but itself and the libraries that are pinned for it. Likewise.
+    pub const LIBRARIES: u32 = 1 << 17;
+    /// Those of `flags` that are constants of [`Pair`].
+    pub const PAIR: u32 = 0xff;
 }
 
 /// What holds for a program in a cell.

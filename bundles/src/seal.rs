@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use sha2::{Digest, Sha256};
 
 use crate::debug::Debug;
-use crate::envelope::{Document, FORMAT_VERSION, HEADER_LENGTH, SIGNATURE_LENGTH};
+use crate::envelope::{Document, HEADER_LENGTH, SIGNATURE_LENGTH};
 use crate::image::Image;
 use crate::key::PublicKey;
 use crate::manifest::{Manifest, SectionEntry, SectionKind};
@@ -60,7 +60,7 @@ pub fn seal_token(token: &Token, keys: &[SecretKey]) -> Result<Vec<u8>, postcard
 pub fn seal(document: Document, body: &[u8], keys: &[SecretKey], rest: &[u8]) -> Vec<u8> {
     let payload = document.signing_payload(body);
     let signatures = keys.iter().map(|key| signature(&key.public(), &key.sign(&payload))).collect();
-    write(document, body, signatures, rest)
+    write(document, document.version(), body, signatures, rest)
 }
 
 /// What a signer signs, of a document that was written before.
@@ -80,7 +80,7 @@ pub fn add_signature(bytes: &[u8], key: &PublicKey, signed: &[u8; 64]) -> Result
         return Err(Refusal::DuplicateKey(key.id()));
     }
     signatures.push(signature(key, signed));
-    Ok(write(document, frame.body, signatures, frame.rest))
+    Ok(write(document, frame.version, frame.body, signatures, frame.rest))
 }
 
 fn signature(key: &PublicKey, signed: &[u8; 64]) -> [u8; SIGNATURE_LENGTH] {
@@ -92,11 +92,17 @@ fn signature(key: &PublicKey, signed: &[u8; 64]) -> [u8; SIGNATURE_LENGTH] {
 }
 
 /// Signatures stand by their keys' ids, so that the same signers give the same bytes in whatever order.
-fn write(document: Document, body: &[u8], mut signatures: Vec<[u8; SIGNATURE_LENGTH]>, rest: &[u8]) -> Vec<u8> {
+fn write(
+    document: Document,
+    version: u32,
+    body: &[u8],
+    mut signatures: Vec<[u8; SIGNATURE_LENGTH]>,
+    rest: &[u8],
+) -> Vec<u8> {
     signatures.sort_unstable();
     let mut file = Vec::with_capacity(HEADER_LENGTH + body.len() + signatures.len() * SIGNATURE_LENGTH + rest.len());
     file.extend(document.magic());
-    for number in [FORMAT_VERSION, body.len() as u32, signatures.len() as u32, 0] {
+    for number in [version, body.len() as u32, signatures.len() as u32, 0] {
         file.extend(number.to_le_bytes());
     }
     file.extend(body);

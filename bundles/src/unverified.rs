@@ -69,12 +69,12 @@ fn peek_body<'a, T: Deserialize<'a>>(document: Document, bytes: &'a [u8]) -> Res
 pub fn peek(bytes: &[u8]) -> Result<UnverifiedBundle, Refusal> {
     let frame = Frame::read(Document::Bundle, bytes)?;
     let manifest = decode_manifest(&frame)?;
-    let sections = Sections::cut(&manifest.sections, frame.rest)?;
+    let sections = Sections::cut(frame.version, &manifest.sections, frame.rest)?;
     Ok(UnverifiedBundle {
         manifest,
         manifest_digest: Sha256::digest(frame.body).into(),
         sections: sections.lengths().collect(),
-        image: Image::decode(|kind| sections.section(kind))?,
+        image: Image::decode(frame.version, |kind| sections.section(kind))?,
         debug: decode_debug(sections.section(SectionKind::Debug))?,
         claimed_signers: frame.signers().collect(),
     })

@@ -3,7 +3,7 @@
 
 use bfp_bundle::debug::{Debug, DebugEffect, DebugRule};
 use bfp_bundle::decide::Reason;
-use bfp_bundle::identity::Executable;
+use bfp_bundle::names::Match;
 use bfp_bundle::image::{Image, NamedExecutable};
 use bfp_bundle::label::{Label, Proof};
 use bfp_bundle::record::NO_RULE;
@@ -180,7 +180,7 @@ impl Compiled {
 
     /// The programs whose restrictions what they start inherits, or whose grants.
     pub fn parents(&self) -> impl Iterator<Item = &NamedExecutable> {
-        let inherited = Executable::RESTRICTED | Executable::WITH_CHILDREN;
+        let inherited = Match::RESTRICTED | Match::WITH_CHILDREN;
         self.executables().iter().filter(move |executable| executable.flags & inherited != 0)
     }
 }

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bfp_bundle::decide::Reason;
-use bfp_bundle::identity::Executable;
+use bfp_bundle::names::Match;
 use bfp_bundle::image::{Image, Library, NamedExecutable};
 use bfp_bundle::label::{Label, ProgramId, Proof};
 
@@ -391,7 +391,7 @@ impl<'a> Side<'a> {
     /// As [`Image::label_of`].
     fn label(&self, path: &str) -> Label {
         let mut label = Label::STRANGER;
-        let executable = self.executables.get(path).map(|executable| executable.executable());
+        let executable = self.executables.get(path).map(|executable| executable.alone());
         label.execute(executable.as_ref(), Proof::Proven);
         label
     }
@@ -420,7 +420,7 @@ fn identities(old: &Compiled, new: &Compiled) -> Vec<IdentityChange> {
     };
     let (before, after) = (of(old), of(new));
     let has_heirs = |executable: Option<&NamedExecutable>| {
-        executable.is_some_and(|executable| executable.flags & Executable::WITH_CHILDREN != 0)
+        executable.is_some_and(|executable| executable.flags & Match::WITH_CHILDREN != 0)
     };
     let mut changes = Vec::new();
     for path in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {

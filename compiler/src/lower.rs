@@ -14,9 +14,10 @@ mod tree;
 
 use std::collections::{BTreeMap, HashMap};
 
-use bfp_bundle::image::{Image, NamedExecutable};
+use bfp_bundle::image::{self, Image, NamedExecutable};
 use bfp_bundle::label::ProgramId;
 use bfp_bundle::manifest::Need;
+use bfp_bundle::names::build::{Automaton, BuildError};
 use bfp_bundle::record::{NO_RULE, Policy, Step};
 use bfp_bundle::request::{LAST_PORT_KEY, port_key};
 use sha2::{Digest, Sha256};
@@ -40,6 +41,10 @@ pub enum LowerError {
         /// How many it may have.
         limit: usize,
     },
+    /// The names of the programs have no tables.
+    #[error("the names of the policy's programs are too many to be told apart: {0}")]
+    #[diagnostic(code(lower::names), help("write fewer patterns, or patterns with fewer `**`"))]
+    Names(BuildError),
     /// Two paths have one id.
     #[error("the paths `{first}` and `{second}` have the same program id")]
     #[diagnostic(code(lower::id_collision), help("rename one of the two programs"))]
@@ -135,7 +140,21 @@ pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
         flags: cells.executable_flags(index),
         pins: program.pins.clone(),
         libraries: program.libraries.clone(),
+        members: Vec::new(),
     });
+    let executables: Vec<NamedExecutable> = executables.collect();
+    let written: Vec<&str> = executables.iter().map(|executable| executable.path.as_str()).collect();
+    let automaton = Automaton::of(&written).map_err(LowerError::Names)?;
+    let accepts: Vec<u32> = automaton.accepts().iter().filter_map(|accept| Some(*accept.first()? as u32)).collect();
+    let names = automaton.tables(&accepts).map_err(LowerError::Names)?;
+    let matches = executables.iter().map(NamedExecutable::alone).collect();
+    let mut programs = programs;
+    for bucket in &mut programs {
+        for (id, flags) in bucket.ids.iter().zip(&mut bucket.flags) {
+            let held = executables.iter().find(|executable| executable.program == *id && *id != 0);
+            *flags |= held.map_or(0, |executable| image::program_flags(executable.alone().flags));
+        }
+    }
 
     Ok(Image {
         policy: Policy {
@@ -148,7 +167,9 @@ pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
             raw_cell,
             reserved: 0,
         },
-        executables: executables.collect(),
+        executables,
+        names,
+        matches,
         nodes32: trees.nodes32,
         nodes128: trees.nodes128,
         cells: cells.records(),

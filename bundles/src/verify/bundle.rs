@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::debug::Debug;
 use crate::envelope::Document;
-use crate::image::{Image, NamedExecutable};
+use crate::image::{Derived, Image, NamedExecutable};
 use crate::key::KeyId;
 use crate::manifest::{Manifest, Need, SectionEntry, SectionKind};
 
@@ -21,6 +21,7 @@ use super::{Host, structure};
 /// A bundle that passed every check: the only kind that can be loaded.
 #[derive(Debug)]
 pub struct VerifiedBundle<'a> {
+    version: u32,
     // INVARIANT: made by `verify` alone.
     manifest: Manifest,
     manifest_digest: [u8; 32],
@@ -43,11 +44,19 @@ impl<'a> VerifiedBundle<'a> {
     }
     /// The tables, decoded.
     pub fn image(&self) -> Result<Image, Refusal> {
-        Ok(Image::decode(|kind| self.section(kind))?)
+        Ok(Image::decode(self.version, |kind| self.section(kind))?)
     }
     /// The executables that the policy names, decoded.
     pub fn executables(&self) -> Result<Vec<NamedExecutable>, Refusal> {
-        Ok(NamedExecutable::decode_all(self.section(SectionKind::Executables))?)
+        Ok(NamedExecutable::decode_all(self.version, self.section(SectionKind::Executables))?)
+    }
+    /// The tables of names, of a bundle of the first format, which has none; the programs' among them.
+    pub fn derived(&self) -> Result<Option<Derived>, Refusal> {
+        if self.version > 1 {
+            return Ok(None);
+        }
+        let executables = self.executables()?;
+        Ok(Some(Derived::of(&executables, self.section(SectionKind::Programs))?))
     }
     /// Where the rules came from, decoded. No verdict depends on it.
     pub fn debug(&self) -> Result<Debug, Refusal> {
@@ -65,10 +74,10 @@ pub fn verify<'a>(bytes: &'a [u8], trust: &Trust, host: &Host) -> Result<Verifie
     let signers = frame.check_signatures(Document::Bundle, &[(WhoseThreshold::InForce, trust)])?;
     let manifest = decode_manifest(&frame)?;
     check_claims(&manifest, host)?;
-    let sections = Sections::cut(&manifest.sections, frame.rest)?;
-    structure::check(|kind| sections.section(kind))?;
+    let sections = Sections::cut(frame.version, &manifest.sections, frame.rest)?;
+    structure::check(frame.version, |kind| sections.section(kind))?;
     let manifest_digest = Sha256::digest(frame.body).into();
-    Ok(VerifiedBundle { manifest, manifest_digest, sections, signers })
+    Ok(VerifiedBundle { version: frame.version, manifest, manifest_digest, sections, signers })
 }
 
 pub(crate) fn decode_manifest(frame: &Frame<'_>) -> Result<Manifest, Refusal> {
@@ -102,10 +111,11 @@ fn check_claims(manifest: &Manifest, host: &Host) -> Result<(), Refusal> {
 pub(crate) struct Sections<'a>(Vec<(SectionKind, &'a [u8])>);
 
 impl<'a> Sections<'a> {
-    pub(crate) fn cut(entries: &[SectionEntry], mut rest: &'a [u8]) -> Result<Sections<'a>, Refusal> {
+    pub(crate) fn cut(version: u32, entries: &[SectionEntry], mut rest: &'a [u8]) -> Result<Sections<'a>, Refusal> {
+        let exists = |kind: &SectionKind| version > 1 || kind.is_old();
         let mut sections: Vec<(SectionKind, &[u8])> = Vec::new();
         for entry in entries {
-            let kind = SectionKind::from_number(entry.kind).ok_or(Refusal::UnknownSection(entry.kind))?;
+            let kind = SectionKind::from_number(entry.kind).filter(exists).ok_or(Refusal::UnknownSection(entry.kind))?;
             if sections.iter().any(|(earlier, _)| *earlier == kind) {
                 return Err(Refusal::DuplicateSection(kind));
             }
@@ -131,7 +141,7 @@ impl<'a> Sections<'a> {
         if !rest.is_empty() {
             return Err(Refusal::TrailingBytes(rest.len() as u64));
         }
-        match SectionKind::ALL.into_iter().find(|kind| !sections.iter().any(|(found, _)| found == kind)) {
+        match SectionKind::ALL.into_iter().filter(exists).find(|kind| !sections.iter().any(|(found, _)| found == kind)) {
             Some(missing) => Err(Refusal::MissingSection(missing)),
             None => Ok(Sections(sections)),
         }

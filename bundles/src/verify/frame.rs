@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::envelope::{Document, FORMAT_VERSION, HEADER_LENGTH, SIGNATURE_LENGTH};
+use crate::envelope::{Document, HEADER_LENGTH, SIGNATURE_LENGTH};
 use crate::key::{KeyId, PublicKey};
 
 use super::refusal::{Refusal, WhoseThreshold};
@@ -22,6 +22,7 @@ pub const MAX_DOCUMENT_BYTES: u64 = (HEADER_LENGTH + MAX_BODY_BYTES + MAX_SIGNAT
 
 /// The parts of a file.
 pub(crate) struct Frame<'a> {
+    pub(crate) version: u32,
     pub(crate) body: &'a [u8],
     pub(crate) signatures: &'a [u8],
     /// What follows the signatures.
@@ -44,7 +45,7 @@ impl<'a> Frame<'a> {
         let mut numbers = numbers.as_chunks::<4>().0.iter().map(|chunk| u32::from_le_bytes(*chunk));
         let mut number = || numbers.next().ok_or(Refusal::Truncated("the header"));
         let (version, body, signatures, reserved) = (number()?, number()?, number()?, number()?);
-        if version != FORMAT_VERSION {
+        if !wanted.reads(version) {
             return Err(Refusal::UnknownVersion(version));
         }
         if reserved != 0 {
@@ -59,7 +60,7 @@ impl<'a> Frame<'a> {
         if wanted != Document::Bundle && !rest.is_empty() {
             return Err(Refusal::TrailingBytes(rest.len() as u64));
         }
-        Ok(Frame { body, signatures, rest })
+        Ok(Frame { version, body, signatures, rest })
     }
 
     /// The parts of whatever document it is.

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::envelope::{Document, FORMAT_VERSION};
+use crate::envelope::Document;
 use crate::image::ImageError;
 use crate::key::KeyId;
 use crate::manifest::{Need, SectionKind};
@@ -127,7 +127,7 @@ impl fmt::Display for Refusal {
                 write!(f, "this is not a bfp {wanted}: it does not begin with the magic bytes of one")
             }
             Refusal::UnknownVersion(version) => {
-                write!(f, "the file has format version {version}, and this program reads version {FORMAT_VERSION} only")
+                write!(f, "the file has format version {version}, which this release cannot read")
             }
             Refusal::Truncated(part) => write!(f, "the file is cut short: it ends within {part}"),
             Refusal::TrailingBytes(count) => {
@@ -195,7 +195,7 @@ impl Refusal {
             Refusal::BadMagic { wanted: Document::Bundle, .. } => "name the .bfpb file that `bfpc build` wrote",
             Refusal::BadMagic { wanted: Document::TrustSet, .. } => "name the file that `bfpc trust-set` wrote",
             Refusal::BadMagic { wanted: Document::Token, .. } => "name the file that `bfpc token` wrote",
-            Refusal::UnknownVersion(_) => "use releases of `bfpc` and `bfp-enforcer` that belong together",
+            Refusal::UnknownVersion(_) => "upgrade the program that reads it, or build the file with the release of `bfpc` that belongs to it",
             Refusal::UnknownKey(_) | Refusal::DuplicateKey(_) => {
                 "sign with keys whose public halves this host trusts, once each"
             }

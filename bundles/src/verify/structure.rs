@@ -6,13 +6,15 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::marker::PhantomData;
 
 use serde::Deserialize;
 
 use crate::bounded::Walked;
 use crate::decide::{ADDRESS_LEVELS, PORT_LEVELS};
-use crate::label::ProgramId;
+use crate::label::{ProgramId, UNDER_MAX};
 use crate::manifest::SectionKind;
+use crate::names::{self, Match, Name, NameBucket, Names, State, StepBucket, Word};
 use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record, Step};
 
 /// What is wrong with a section.
@@ -40,7 +42,7 @@ impl core::error::Error for ImageError {}
 
 /// Checks the sections that `find` hands out. Of the debug section, on which no verdict depends, the digest is
 /// all that is checked.
-pub(crate) fn check<'a>(find: impl Fn(SectionKind) -> &'a [u8]) -> Result<(), ImageError> {
+pub(crate) fn check<'a>(version: u32, find: impl Fn(SectionKind) -> &'a [u8]) -> Result<(), ImageError> {
     if count::<Policy>(SectionKind::Policy, find(SectionKind::Policy))? != 1 {
         return Err(ImageError::Count(SectionKind::Policy));
     }
@@ -69,7 +71,78 @@ pub(crate) fn check<'a>(find: impl Fn(SectionKind) -> &'a [u8]) -> Result<(), Im
     if !fits(depths.address32(root_v4), ADDRESS_LEVELS) || !fits(depths.address128(root_v6), ADDRESS_LEVELS) {
         return Err(ImageError::Structure(SectionKind::Policy));
     }
-    check_executables(find(SectionKind::Executables))
+    if version == 1 {
+        return count_executables::<OldExecutable>(find(SectionKind::Executables)).map(drop);
+    }
+    let executables = count_executables::<WalkedExecutable>(find(SectionKind::Executables))?;
+    check_matches(find(SectionKind::Matches), executables)?;
+    check_names(find, executables)
+}
+
+/// One match for each executable.
+fn check_matches(section: &[u8], executables: usize) -> Result<(), ImageError> {
+    if count::<Match>(SectionKind::Matches, section)? != executables {
+        return Err(ImageError::Count(SectionKind::Matches));
+    }
+    for record in records::<Match>(SectionKind::Matches, section) {
+        if record?.count as usize > UNDER_MAX {
+            return Err(ImageError::Structure(SectionKind::Matches));
+        }
+    }
+    Ok(())
+}
+
+/// Every name lies in its table, and every step leads to a state.
+fn check_names<'a>(find: impl Fn(SectionKind) -> &'a [u8], executables: usize) -> Result<(), ImageError> {
+    let section = |kind| find(kind);
+    if count::<Names>(SectionKind::Names, section(SectionKind::Names))? != 1 {
+        return Err(ImageError::Count(SectionKind::Names));
+    }
+    let root = Names::read_from(section(SectionKind::Names)).ok_or(ImageError::Count(SectionKind::Names))?;
+    let buckets = count::<NameBucket>(SectionKind::NameBuckets, section(SectionKind::NameBuckets))?;
+    let names = count::<Name>(SectionKind::NameTable, section(SectionKind::NameTable))?;
+    let words = count::<Word>(SectionKind::NameWords, section(SectionKind::NameWords))?;
+    let states = count::<State>(SectionKind::NameStates, section(SectionKind::NameStates))?;
+    let steps = count::<StepBucket>(SectionKind::NameSteps, section(SectionKind::NameSteps))?;
+    if !are_buckets(root.bucket_mask, buckets) {
+        return Err(ImageError::Count(SectionKind::NameBuckets));
+    }
+    if !are_buckets(root.step_mask, steps) {
+        return Err(ImageError::Count(SectionKind::NameSteps));
+    }
+    if root.start as usize >= states || root.glob_start as usize >= states {
+        return Err(ImageError::Structure(SectionKind::Names));
+    }
+    let is_nowhere = |state: &State| state.otherwise == names::NOWHERE && state.accept == 0;
+    if !State::read_from(section(SectionKind::NameStates)).is_some_and(|first| is_nowhere(&first)) {
+        return Err(ImageError::Structure(SectionKind::NameStates));
+    }
+    for bucket in records::<NameBucket>(SectionKind::NameBuckets, section(SectionKind::NameBuckets)) {
+        if bucket?.names.iter().any(|name| *name as usize > names) {
+            return Err(ImageError::Structure(SectionKind::NameBuckets));
+        }
+    }
+    for name in records::<Name>(SectionKind::NameTable, section(SectionKind::NameTable)) {
+        let name = name?;
+        let end = (name.first as usize).saturating_add(names::words(name.length) as usize);
+        if name.length == 0 || name.length as usize > names::COMPONENT_MAX || end > words {
+            return Err(ImageError::Structure(SectionKind::NameTable));
+        }
+    }
+    // Of a state over bytes, `accept` is a symbol, and any number is one.
+    let is_known = |state: &State| state.flags & State::BYTES != 0 || state.accept as usize <= executables;
+    for state in records::<State>(SectionKind::NameStates, section(SectionKind::NameStates)) {
+        let state = state?;
+        if state.otherwise as usize >= states || !is_known(&state) {
+            return Err(ImageError::Structure(SectionKind::NameStates));
+        }
+    }
+    for bucket in records::<StepBucket>(SectionKind::NameSteps, section(SectionKind::NameSteps)) {
+        if bucket?.next.iter().any(|next| *next as usize >= states) {
+            return Err(ImageError::Structure(SectionKind::NameSteps));
+        }
+    }
+    Ok(())
 }
 
 fn count<R: Record>(kind: SectionKind, bytes: &[u8]) -> Result<usize, ImageError> {
@@ -160,6 +233,14 @@ fn deepest(steps: impl Iterator<Item = Depth>) -> Depth {
 /// A [`NamedExecutable`](crate::image::NamedExecutable) that is read and dropped.
 #[derive(Deserialize)]
 struct WalkedExecutable<'a> {
+    #[serde(borrow)]
+    first: OldExecutable<'a>,
+    _members: Walked<u32>,
+}
+
+/// The same in the first format, and the beginning of it in the second.
+#[derive(Deserialize)]
+struct OldExecutable<'a> {
     path: &'a str,
     _program: ProgramId,
     _flags: u32,
@@ -175,23 +256,40 @@ struct WalkedLibrary<'a> {
     _pins: Walked<[u8; 32]>,
 }
 
-/// An executable that is named by an absolute path.
-struct Absolute;
+/// What begins with the path of an executable.
+trait Named {
+    fn path(&self) -> &str;
+}
 
-impl<'de> Deserialize<'de> for Absolute {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Absolute, D::Error> {
-        let walked = WalkedExecutable::deserialize(deserializer)?;
-        if walked.path.starts_with('/') && !walked.path.contains('\0') {
-            Ok(Absolute)
+impl Named for OldExecutable<'_> {
+    fn path(&self) -> &str {
+        self.path
+    }
+}
+
+impl Named for WalkedExecutable<'_> {
+    fn path(&self) -> &str {
+        self.first.path
+    }
+}
+
+/// An executable that is named by an absolute path.
+struct Absolute<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + Named> Deserialize<'de> for Absolute<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Absolute<T>, D::Error> {
+        let walked = T::deserialize(deserializer)?;
+        if walked.path().starts_with('/') && !walked.path().contains('\0') {
+            Ok(Absolute(PhantomData))
         } else {
             Err(serde::de::Error::custom("a path that is not absolute"))
         }
     }
 }
 
-fn check_executables(section: &[u8]) -> Result<(), ImageError> {
-    match postcard::take_from_bytes::<Walked<Absolute>>(section) {
-        Ok((_, [])) => Ok(()),
+fn count_executables<'a, T: Deserialize<'a> + Named>(section: &'a [u8]) -> Result<usize, ImageError> {
+    match postcard::take_from_bytes::<Walked<Absolute<T>>>(section) {
+        Ok((walked, [])) => Ok(walked.count),
         _ => Err(ImageError::Undecodable(SectionKind::Executables)),
     }
 }

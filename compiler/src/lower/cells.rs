@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bfp_bundle::identity::Executable;
+use bfp_bundle::names::Match;
 use bfp_bundle::record::{Cell, NO_RULE, Pair, Step};
 
 use super::LowerError;
@@ -90,9 +90,9 @@ impl<'a> Cells<'a> {
         let restricted = self.restricted.get(program).copied().unwrap_or(false);
         let with_children = self.policy.programs.get(program).is_some_and(|program| program.with_children);
         let guarded = self.guarded.get(program).copied().unwrap_or(false);
-        flag(restricted, Executable::RESTRICTED)
-            | flag(with_children, Executable::WITH_CHILDREN)
-            | flag(guarded, Executable::GUARDED)
+        flag(restricted, Match::RESTRICTED)
+            | flag(with_children, Match::WITH_CHILDREN)
+            | flag(guarded, Match::GUARDED)
     }
 
     /// What holds for a program wherever [`Self::pairs`] says nothing else: what it is outside of every

@@ -1,8 +1,8 @@
-//! Bucketed tables: each entry stands in one of its two buckets, and moves to the other one to make room
-//! (cuckoo hashing with four-entry buckets, which fills such a table to well over 90 %).
+//! The bucketed tables of a decision: of programs, and of pairs of a cell and a program.
 
+use bfp_bundle::buckets::place;
 use bfp_bundle::label::ProgramId;
-use bfp_bundle::record::{BUCKET, NO_RULE, PairBucket, ProgramBucket, bucket_hashes, pair_key};
+use bfp_bundle::record::{BUCKET, NO_RULE, PairBucket, ProgramBucket, pair_key};
 
 use super::cells::Cells;
 
@@ -62,51 +62,4 @@ fn put<W>(entries: &mut [W; BUCKET], slot: usize, value: W) {
     if let Some(entry) = entries.get_mut(slot) {
         *entry = value;
     }
-}
-
-/// Distributes keys, which differ, over as few buckets as will do; the result holds their indexes.
-fn place(keys: &[u64]) -> Vec<Vec<usize>> {
-    // At most 80 % full to begin with, so that few entries have to move.
-    let mut count = (keys.len() * 5).div_ceil(BUCKET * 4).next_power_of_two();
-    loop {
-        if let Some(table) = try_place(keys, count) {
-            return table;
-        }
-        count *= 2;
-    }
-}
-
-fn try_place(keys: &[u64], count: usize) -> Option<Vec<Vec<usize>>> {
-    let homes = |key: u64| {
-        let (first, second) = bucket_hashes(key);
-        (first as usize & (count - 1), second as usize & (count - 1))
-    };
-    let mut table: Vec<Vec<usize>> = vec![Vec::new(); count];
-    for entry in 0..keys.len() {
-        let mut moving = entry;
-        let mut at = homes(*keys.get(moving)?).0;
-        let mut moves = 0;
-        loop {
-            let (first, second) = homes(*keys.get(moving)?);
-            let other = if at == first { second } else { first };
-            let lengths = (table.get(at)?.len(), table.get(other)?.len());
-            if lengths.0 < BUCKET || lengths.1 < BUCKET {
-                let target = if lengths.0 <= lengths.1 { at } else { other };
-                table.get_mut(target)?.push(moving);
-                break;
-            }
-            moves += 1;
-            if moves > 500 {
-                return None;
-            }
-            // The oldest entry of the bucket moves out, to where it may also stand.
-            let bucket = table.get_mut(at)?;
-            let evicted = bucket.remove(0);
-            bucket.push(moving);
-            moving = evicted;
-            let (first, second) = homes(*keys.get(moving)?);
-            at = if at == first { second } else { first };
-        }
-    }
-    Some(table)
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use bfp_bundle::identity::Executable;
+use bfp_bundle::names::Match;
 use bfp_bundle::image::Image;
 use bfp_bundle::label::ProgramId;
 use bfp_bundle::record::{Cell, NO_RULE, Pair};
@@ -38,9 +38,9 @@ pub(super) fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Res
         let Some(executable) = image.executables.get(index) else {
             return wrong(&program.path, "it is missing among the executables");
         };
-        let flags = if restricted.contains(&ProgramIndex(index)) { Executable::RESTRICTED } else { 0 }
-            | if program.with_children { Executable::WITH_CHILDREN } else { 0 }
-            | if guarded.contains(&ProgramIndex(index)) { Executable::GUARDED } else { 0 };
+        let flags = if restricted.contains(&ProgramIndex(index)) { Match::RESTRICTED } else { 0 }
+            | if program.with_children { Match::WITH_CHILDREN } else { 0 }
+            | if guarded.contains(&ProgramIndex(index)) { Match::GUARDED } else { 0 };
         let id = program_id(&program.path);
         let checks = [
             (executable.path == program.path, "another path stands in its place"),

@@ -1,0 +1,358 @@
+//! Names: which of a policy's programs the file at a path is.
+//!
+//! A program is written as a path, in which `*` stands for any characters of one component and `**` for any
+//! components. All programs of a policy are one automaton over the components of a path, **last one first**: the
+//! kernel program walks from the executed file up to the root, and for nearly every file the first component
+//! ends the walk.
+//!
+//! A component becomes a *symbol* ([`symbol`]): a name that the policy spells out has one of its own; any other
+//! has the symbol of the components with a `*` that it matches, or [`OTHER`]. A symbol takes the automaton from
+//! one state to the next ([`step`]). At the root the state says which executable it is ([`accepted`]).
+//!
+//! `no_std`, without allocation or panic: the kernel programs call these functions over their maps, as they
+//! call [`decide`](crate::decide::decide).
+
+#[cfg(feature = "bundle")]
+pub mod build;
+#[cfg(feature = "bundle")]
+pub mod sections;
+#[cfg(all(test, feature = "bundle"))]
+mod tests;
+
+use crate::label::{ProgramId, UNDER_MAX};
+use crate::record::{BUCKET, Record, bucket_hashes, record};
+
+/// The longest component, in bytes (`NAME_MAX`, include/uapi/linux/limits.h).
+pub const COMPONENT_MAX: usize = 255;
+
+/// How many words a component fills at most.
+pub const COMPONENT_WORDS: u32 = COMPONENT_MAX.div_ceil(8) as u32;
+
+/// The most components of a path that are walked, mounts that are crossed included. A file that lies deeper, in a
+/// subtree that a policy names, cannot be told and is refused everything.
+pub const DEPTH_MAX: u32 = 128;
+
+/// The symbol of a component that nothing in the policy matches.
+pub const OTHER: u32 = 0;
+
+/// The state from which no name is reached.
+pub const NOWHERE: u32 = 0;
+
+record! {
+    /// Where the automaton begins.
+    Names: 32 {
+        /// The state before the last component of a path.
+        start: u32,
+        /// The state before the first byte of a component that is matched against those with a `*`;
+        /// [`NOWHERE`] where there are none.
+        glob_start: u32,
+        /// The number of name buckets less one; the number is a power of two.
+        bucket_mask: u32,
+        /// The number of step buckets less one; the number is a power of two.
+        step_mask: u32,
+        /// Zero.
+        reserved: [u32; 4],
+    }
+}
+
+record! {
+    /// The names that the policy spells out, by their [`hash`].
+    NameBucket: 48 {
+        /// The hashes.
+        hashes: [u64; BUCKET],
+        /// The place of each in the table of names plus one; 0 is an empty entry.
+        names: [u32; BUCKET],
+    }
+}
+
+record! {
+    /// A name that the policy spells out.
+    Name: 16 {
+        /// Where its bytes begin, in words.
+        first: u32,
+        /// How many bytes it has.
+        length: u32,
+        /// Its symbol.
+        symbol: u32,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+record! {
+    /// Eight bytes of a name, the first one lowest; what is behind the end is zero.
+    Word: 8 {
+        /// The bytes.
+        bytes: u64,
+    }
+}
+
+record! {
+    /// A state of the automaton over components, or of the one over the bytes of a component.
+    State: 16 {
+        /// The next state for a symbol, or a byte, that has no step of its own.
+        otherwise: u32,
+        /// Over components: the place of the executable plus one, if the path ends here. Over bytes: the symbol
+        /// of a component that ends here. 0 is none.
+        accept: u32,
+        /// A set of the constants below.
+        flags: u32,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+impl State {
+    /// Components with a `*` lead somewhere from here.
+    pub const GLOBS: u32 = 1;
+    /// It is a state over bytes.
+    pub const BYTES: u32 = 2;
+}
+
+record! {
+    /// Steps from a state, by a hash of the state and the symbol or byte.
+    StepBucket: 48 {
+        /// [`step_key`] of each; 0 is an empty entry.
+        keys: [u64; BUCKET],
+        /// Where each leads.
+        next: [u32; BUCKET],
+    }
+}
+
+record! {
+    /// What becomes of a process that executes a file: one for each of the policy's executables.
+    Match: 80 {
+        /// The program that the process is.
+        program: ProgramId,
+        /// Constants below.
+        flags: u32,
+        /// How many entries of `restricted` count.
+        count: u32,
+        /// The programs whose restrictions hold on the process and on all that it starts.
+        restricted: [u64; UNDER_MAX],
+    }
+}
+
+impl Match {
+    /// The policy restricts it, and with it what it starts.
+    pub const RESTRICTED: u32 = 1;
+    /// What it starts inherits its grants.
+    pub const WITH_CHILDREN: u32 = 2;
+    /// It holds a grant that others want: nobody may reach into it.
+    pub const GUARDED: u32 = 4;
+    /// Grants need one of its pinned contents.
+    pub const PINNED: u32 = 8;
+    /// It may map for execution nothing but itself and the libraries that are pinned for it.
+    pub const LIBRARIES: u32 = 16;
+
+    /// Those that count.
+    pub fn restricted(&self) -> impl Iterator<Item = ProgramId> + '_ {
+        self.restricted.iter().copied().take(self.count as usize)
+    }
+}
+
+/// The tables of names, as arrays that can be read at an index.
+pub trait NameTables {
+    /// The one record that says where the automaton begins.
+    fn names(&self) -> Option<&Names>;
+    /// A bucket of names.
+    fn name_bucket(&self, index: u32) -> Option<&NameBucket>;
+    /// A name.
+    fn name(&self, index: u32) -> Option<&Name>;
+    /// Eight bytes of a name.
+    fn word(&self, index: u32) -> Option<&Word>;
+    /// A state.
+    fn state(&self, index: u32) -> Option<&State>;
+    /// A bucket of steps.
+    fn step_bucket(&self, index: u32) -> Option<&StepBucket>;
+
+    /// The next state, and the symbol of a component that matches none which is spelt out. The kernel's tables
+    /// ask functions that its verifier checks once instead of at every place where they are called.
+    #[inline(always)]
+    fn next(&self, state: u32, symbol: u32) -> Option<u32>
+    where
+        Self: Sized,
+    {
+        step(self, state, symbol)
+    }
+
+    /// The same number. The kernel's machine has a stack of 512 bytes, which its compiler would fill by
+    /// unrolling a loop whose count it can tell.
+    #[inline(always)]
+    fn opaque(number: u32) -> u32 {
+        number
+    }
+
+    /// The topmost bit, as 0 or 1. The kernel's machine needs an instruction here that its compiler
+    /// does not turn back into a branch.
+    #[inline(always)]
+    fn sign_bit(word: u64) -> u64 {
+        word >> 63
+    }
+}
+
+/// A component of a path: at most [`COMPONENT_MAX`] bytes.
+pub trait Component {
+    /// How many bytes it has.
+    fn length(&self) -> u32;
+    /// Eight of its bytes, as [`Word`] has them.
+    fn word(&self, index: u32) -> u64;
+}
+
+impl Component for &[u8] {
+    fn length(&self) -> u32 {
+        self.len() as u32
+    }
+    fn word(&self, index: u32) -> u64 {
+        let rest = self.get(index as usize * 8..).unwrap_or_default();
+        rest.iter().take(8).rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+    }
+}
+
+/// How many words a component fills.
+#[inline(always)]
+pub const fn words(length: u32) -> u32 {
+    length.div_ceil(8)
+}
+
+/// The hash of a component, by which its name is found; equality is decided by its bytes.
+#[inline(always)]
+pub fn hash<T: NameTables, C: Component>(component: &C) -> u64 {
+    let count = words(component.length());
+    let mut hash = u64::from(component.length());
+    let mut index = 0;
+    while index < COMPONENT_WORDS {
+        if index >= count {
+            break;
+        }
+        hash = (hash.rotate_left(5) ^ component.word(index)).wrapping_mul(0x517c_c1b7_2722_0a95);
+        index = T::opaque(index + 1);
+    }
+    hash
+}
+
+/// The key of a step. No state of a step is [`NOWHERE`], so no key is 0.
+#[inline(always)]
+pub const fn step_key(state: u32, symbol: u32) -> u64 {
+    (state as u64) << 32 | symbol as u64
+}
+
+/// The symbol of the component that is met in a state. `None` is a fault.
+#[inline(always)]
+pub fn symbol<T: NameTables, C: Component>(tables: &T, state: u32, component: &C) -> Option<u32> {
+    let names = tables.names()?;
+    let spelt = spelt_out(tables, names, component)?;
+    if spelt != OTHER {
+        return Some(spelt);
+    }
+    if tables.state(state)?.flags & State::GLOBS == 0 {
+        return Some(OTHER);
+    }
+    globbed(tables, names, component)
+}
+
+/// The symbol of a component that the policy spells out; [`OTHER`] where it does not.
+#[inline(always)]
+fn spelt_out<T: NameTables, C: Component>(tables: &T, names: &Names, component: &C) -> Option<u32> {
+    let hash = hash::<T, C>(component);
+    let (first, second) = bucket_hashes(hash);
+    let mut found = 0;
+    for index in [first & names.bucket_mask, second & names.bucket_mask] {
+        let bucket = tables.name_bucket(index)?;
+        let mut next = 0;
+        while (next as usize) < BUCKET {
+            let slot = next as usize;
+            next = T::opaque(next + 1);
+            found |= all_ones_if_zero::<T>(entry(&bucket.hashes, slot) ^ hash) & entry(&bucket.names, slot);
+        }
+    }
+    if found == 0 {
+        return Some(OTHER);
+    }
+    let name = tables.name(found - 1)?;
+    if name.length != component.length() {
+        return Some(OTHER);
+    }
+    let (first, count) = (name.first, words(name.length));
+    let mut different = 0;
+    let mut index = 0;
+    while index < COMPONENT_WORDS {
+        if index >= count {
+            break;
+        }
+        different |= tables.word(first.wrapping_add(index))?.bytes ^ component.word(index);
+        index = T::opaque(index + 1);
+    }
+    Some(if different == 0 { name.symbol } else { OTHER })
+}
+
+/// The symbol of the components with a `*` that a component matches; [`OTHER`] where it matches none.
+#[inline(always)]
+fn globbed<T: NameTables, C: Component>(tables: &T, names: &Names, component: &C) -> Option<u32> {
+    let length = component.length();
+    let mut state = names.glob_start;
+    let mut at = 0;
+    while at < COMPONENT_MAX as u32 {
+        if at >= length || state == NOWHERE {
+            break;
+        }
+        let byte = component.word(at / 8) >> (at % 8 * 8) & 0xff;
+        state = tables.next(state, byte as u32)?;
+        at = T::opaque(at + 1);
+    }
+    Some(tables.state(state)?.accept)
+}
+
+/// Where a symbol, or a byte, leads from a state. `None` is a fault.
+#[inline(always)]
+pub fn step<T: NameTables>(tables: &T, state: u32, symbol: u32) -> Option<u32> {
+    let key = step_key(state, symbol);
+    let (first, second) = bucket_hashes(key);
+    let mask = tables.names()?.step_mask;
+    let mut found = 0;
+    for index in [first & mask, second & mask] {
+        let bucket = tables.step_bucket(index)?;
+        let mut next = 0;
+        while (next as usize) < BUCKET {
+            let slot = next as usize;
+            next = T::opaque(next + 1);
+            found |= all_ones_if_zero::<T>(entry(&bucket.keys, slot) ^ key) & entry(&bucket.next, slot);
+        }
+    }
+    // A step never leads to NOWHERE: where a symbol leads nowhere, so does every other.
+    if found != NOWHERE { Some(found) } else { Some(tables.state(state)?.otherwise) }
+}
+
+/// The place of the executable whose path ends in a state, plus one; 0 where none does. `None` is a fault.
+#[inline(always)]
+pub fn accepted<T: NameTables>(tables: &T, state: u32) -> Option<u32> {
+    Some(tables.state(state)?.accept)
+}
+
+/// The place of the executable that the file at an absolute path is, among those of the policy.
+pub fn find<T: NameTables>(tables: &T, path: &str) -> Option<u32> {
+    let mut state = tables.names()?.start;
+    for component in path.strip_prefix('/')?.rsplit('/') {
+        let symbol = symbol(tables, state, &component.as_bytes())?;
+        state = tables.next(state, symbol)?;
+        if state == NOWHERE {
+            return None;
+        }
+    }
+    accepted(tables, state)?.checked_sub(1)
+}
+
+/// All bits of the first word where a word is zero, none elsewhere; in arithmetic, as in `decide`.
+#[inline(always)]
+fn all_ones_if_zero<T: NameTables>(word: u64) -> u32 {
+    // Of a word that is not zero, it or its negation has the topmost bit.
+    (T::sign_bit(word | word.wrapping_neg()) as u32).wrapping_sub(1)
+}
+
+#[inline(always)]
+fn entry<W: Copy + Default, const N: usize>(entries: &[W; N], index: usize) -> W {
+    // Never the default: every caller counts to N. Written so that no panic remains.
+    entries.get(index).copied().unwrap_or_default()
+}
+
+const _: () = assert!(Match::SIZE == 16 + 8 * UNDER_MAX);

@@ -1,0 +1,438 @@
+//! Building: the written programs → the automaton that tells them apart, and its tables.
+//!
+//! A set of positions, one or more in each written program, becomes a state (the subset construction). The same
+//! construction makes the automaton over the bytes of a component, for components with a `*`. Everything is
+//! numbered in the order in which it is met from the start, symbols ascending: the same programs, the same tables.
+//!
+//! The compiler builds the tables of a policy, and a host those of the symbolic links that it followed.
+
+use alloc::borrow::Cow;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::sections::NameSections;
+use super::{
+    COMPONENT_MAX, DEPTH_MAX, NOWHERE, Name, NameBucket, Names, OTHER, State, StepBucket, Word, hash, step_key,
+};
+use crate::buckets::place;
+use crate::record::BUCKET;
+
+/// The most states, of components and of bytes together.
+pub const STATES_MAX: usize = 1 << 20;
+
+/// The most steps.
+pub const STEPS_MAX: usize = 1 << 21;
+
+/// The most positions that all states together stand for, which is what building takes in memory and time.
+pub const POSITIONS_MAX: usize = 1 << 23;
+
+/// Folders of which a host has one or two: `/bin` is `/usr/bin` where the two are merged.
+const MERGED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+
+/// Why written programs have no tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BuildError {
+    /// This one is no absolute path in its shortest form, or is longer or deeper than a path may be.
+    Malformed(usize),
+    /// They would need more than can be numbered or searched.
+    TooLarge {
+        /// Of what.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::Malformed(index) => write!(f, "program {index} is not an absolute path"),
+            BuildError::TooLarge { what, limit } => write!(f, "the programs need more than {limit} {what}"),
+        }
+    }
+}
+
+impl core::error::Error for BuildError {}
+
+/// The path that stands for a written one: of two folders that a host may have merged, the one in `/usr`.
+pub fn canonical(path: &str) -> Cow<'_, str> {
+    match path.strip_prefix('/').and_then(|rest| rest.split_once('/')) {
+        Some((folder, _)) if MERGED.contains(&folder) => alloc::format!("/usr{path}").into(),
+        _ => path.into(),
+    }
+}
+
+/// What one part of a sequence matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// One symbol.
+    One(u32),
+    /// One component that matches a component with a `*`, by its number.
+    Glob(u32),
+    /// Any one symbol.
+    Any,
+    /// Any number of symbols.
+    Rest,
+}
+
+/// A written program, its parts in the order in which they are met.
+struct Sequence {
+    parts: Vec<Part>,
+    /// It may also end before its last part.
+    may_lack_last: bool,
+}
+
+/// How far a sequence was followed: its number, and the number of its next part.
+type Position = (u32, u32);
+
+/// The automaton of all written programs.
+#[derive(Debug)]
+pub struct Automaton {
+    literals: Vec<Vec<u8>>,
+    paths: Machine,
+    globs: Machine,
+}
+
+/// A deterministic automaton. State 0 is [`NOWHERE`], state 1 the start.
+#[derive(Debug, Default)]
+struct Machine {
+    states: Vec<Built>,
+    /// The sets of sequences that can end at once.
+    accepts: Vec<Vec<usize>>,
+}
+
+#[derive(Debug, Default)]
+struct Built {
+    otherwise: u32,
+    steps: Vec<(u32, u32)>,
+    accept: Option<usize>,
+    has_globs: bool,
+}
+
+impl Automaton {
+    /// Of programs written in [`canonical`] form, which all differ.
+    pub fn of(written: &[&str]) -> Result<Automaton, BuildError> {
+        let split: Vec<Vec<&str>> =
+            written.iter().enumerate().map(|(index, path)| components(index, path)).collect::<Result<_, _>>()?;
+        let all = || split.iter().flatten().copied();
+        let literals: Vec<&str> = sorted(all().filter(|component| !component.contains('*')));
+        let globs: Vec<&str> = sorted(all().filter(|component| is_glob(component)));
+
+        let bytes = determinize(&globs.iter().map(|glob| bytes_of(glob)).collect::<Vec<_>>(), &Classes::NONE)?;
+        let classes = Classes::of(&literals, &bytes);
+        let number = |list: &[&str], component: &str| list.binary_search(&component).unwrap_or_default() as u32;
+        let sequence = |(components, path): (&Vec<&str>, &&str)| Sequence {
+            parts: parts_of(components, |component| match component {
+                glob if is_glob(glob) => Part::Glob(number(&globs, glob)),
+                literal => Part::One(number(&literals, literal) + 1),
+            }),
+            may_lack_last: is_merged(path),
+        };
+        let sequences: Vec<Sequence> = split.iter().zip(written).map(sequence).collect();
+        let paths = determinize(&sequences, &classes)?;
+        let literals = literals.into_iter().map(|literal| literal.as_bytes().to_vec()).collect();
+        Ok(Automaton { literals, paths, globs: bytes })
+    }
+
+    /// The sets of written programs, by their numbers, that one file can match at once.
+    pub fn accepts(&self) -> &[Vec<usize>] {
+        &self.paths.accepts
+    }
+
+    /// The tables, which answer with the given number for each of [`Automaton::accepts`].
+    pub fn tables(&self, executables: &[u32]) -> Result<NameSections, BuildError> {
+        let (paths, bytes) = (&self.paths.states, &self.globs.states);
+        // The states of bytes follow those of components; NOWHERE is the same for both.
+        let shift = paths.len() as u32 - 1;
+        let shifted = |state: u32| if state == NOWHERE { NOWHERE } else { state + shift };
+        limit("states", paths.len() + bytes.len(), STATES_MAX)?;
+        let mut states = Vec::with_capacity(paths.len() + bytes.len());
+        let mut steps: Vec<(u64, u32)> = Vec::new();
+        for (number, state) in paths.iter().enumerate() {
+            let executable = state.accept.and_then(|accept| executables.get(accept));
+            states.push(State {
+                otherwise: state.otherwise,
+                accept: executable.map_or(0, |executable| executable + 1),
+                flags: if state.has_globs { State::GLOBS } else { 0 },
+                reserved: 0,
+            });
+            steps.extend(state.steps.iter().map(|(symbol, next)| (step_key(number as u32, *symbol), *next)));
+        }
+        for (number, state) in bytes.iter().enumerate().skip(1) {
+            states.push(State {
+                otherwise: shifted(state.otherwise),
+                accept: state.accept.map_or(OTHER, |class| glob_symbol(self.literals.len(), class)),
+                flags: State::BYTES,
+                reserved: 0,
+            });
+            let key = |byte| step_key(shifted(number as u32), byte);
+            steps.extend(state.steps.iter().map(|(byte, next)| (key(*byte), shifted(*next))));
+        }
+        limit("steps", steps.len(), STEPS_MAX)?;
+        let (buckets, names, words) = self.names();
+        let steps = step_buckets(&steps);
+        Ok(NameSections {
+            root: Names {
+                start: 1,
+                glob_start: if bytes.len() > 2 { shifted(1) } else { NOWHERE },
+                bucket_mask: buckets.len() as u32 - 1,
+                step_mask: steps.len() as u32 - 1,
+                reserved: [0; 4],
+            },
+            buckets,
+            names,
+            words,
+            states,
+            steps,
+        })
+    }
+
+    fn names(&self) -> (Vec<NameBucket>, Vec<Name>, Vec<Word>) {
+        let (mut names, mut words, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, literal) in self.literals.iter().enumerate() {
+            let (first, length, symbol) = (words.len() as u32, literal.len() as u32, index as u32 + 1);
+            names.push(Name { first, length, symbol, reserved: 0 });
+            let word = |chunk: &[u8]| chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            words.extend(literal.chunks(8).map(|chunk| Word { bytes: word(chunk) }));
+            hashes.push(hash::<NameSections, _>(&literal.as_slice()));
+        }
+        let bucket = |entries: &Vec<usize>| {
+            let mut bucket = NameBucket { hashes: [0; BUCKET], names: [0; BUCKET] };
+            let slots = bucket.hashes.iter_mut().zip(&mut bucket.names);
+            for (entry, (hash, name)) in entries.iter().zip(slots) {
+                *hash = hashes.get(*entry).copied().unwrap_or_default();
+                *name = *entry as u32 + 1;
+            }
+            bucket
+        };
+        (place(&hashes).iter().map(bucket).collect(), names, words)
+    }
+}
+
+fn step_buckets(steps: &[(u64, u32)]) -> Vec<StepBucket> {
+    let keys: Vec<u64> = steps.iter().map(|(key, _)| *key).collect();
+    let bucket = |entries: &Vec<usize>| {
+        let mut bucket = StepBucket { keys: [0; BUCKET], next: [0; BUCKET] };
+        let slots = bucket.keys.iter_mut().zip(&mut bucket.next);
+        for ((key, next), slot) in entries.iter().filter_map(|entry| steps.get(*entry)).zip(slots) {
+            (*slot.0, *slot.1) = (*key, *next);
+        }
+        bucket
+    };
+    place(&keys).iter().map(bucket).collect()
+}
+
+/// The components of a written path, from the root.
+fn components(index: usize, path: &str) -> Result<Vec<&str>, BuildError> {
+    let components: Vec<&str> = path.strip_prefix('/').ok_or(BuildError::Malformed(index))?.split('/').collect();
+    let is_component = |component: &&str| {
+        !matches!(*component, "" | "." | "..") && component.len() <= COMPONENT_MAX && !component.contains('\0')
+    };
+    if components.len() < DEPTH_MAX as usize && components.iter().all(is_component) {
+        Ok(components)
+    } else {
+        Err(BuildError::Malformed(index))
+    }
+}
+
+/// Whether a component has a `*` that stands for some of its characters.
+fn is_glob(component: &str) -> bool {
+    component.contains('*') && !matches!(component, "*" | "**")
+}
+
+/// Whether a host without `/usr` merged has the file in a folder of the same name in the root.
+fn is_merged(path: &str) -> bool {
+    let folder = path.strip_prefix("/usr/").and_then(|rest| rest.split_once('/'));
+    folder.is_some_and(|(folder, _)| MERGED.contains(&folder))
+}
+
+/// The parts of a path, last component first.
+fn parts_of(components: &[&str], part: impl Fn(&str) -> Part) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for (index, component) in components.iter().rev().enumerate() {
+        match *component {
+            "*" => parts.push(Part::Any),
+            // A subtree is what lies below a folder, not the folder.
+            "**" if index == 0 => parts.extend([Part::Any, Part::Rest]),
+            "**" => parts.push(Part::Rest),
+            other => parts.push(part(other)),
+        }
+    }
+    parts
+}
+
+/// The bytes of a component with a `*`.
+fn bytes_of(glob: &str) -> Sequence {
+    let part = |byte| if byte == b'*' { Part::Rest } else { Part::One(u32::from(byte)) };
+    Sequence { parts: glob.bytes().map(part).collect(), may_lack_last: false }
+}
+
+fn sorted<'a>(components: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    components.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn glob_symbol(literals: usize, class: usize) -> u32 {
+    (literals + 1 + class) as u32
+}
+
+fn limit(what: &'static str, found: usize, limit: usize) -> Result<(), BuildError> {
+    if found > limit { Err(BuildError::TooLarge { what, limit }) } else { Ok(()) }
+}
+
+/// The symbols whose components match a component with a `*`, and which of these they match.
+struct Classes<'a>(Vec<(u32, &'a [usize])>);
+
+impl<'a> Classes<'a> {
+    const NONE: Classes<'static> = Classes(Vec::new());
+
+    fn of(literals: &[&str], bytes: &'a Machine) -> Classes<'a> {
+        let mut classes = Vec::new();
+        for (index, literal) in literals.iter().enumerate() {
+            let accept = bytes.run(literal.bytes().map(u32::from));
+            if let Some(matched) = accept.and_then(|accept| bytes.accepts.get(accept)) {
+                classes.push((index as u32 + 1, matched.as_slice()));
+            }
+        }
+        for (class, matched) in bytes.accepts.iter().enumerate() {
+            classes.push((glob_symbol(literals.len(), class), matched));
+        }
+        Classes(classes)
+    }
+}
+
+impl Machine {
+    /// The set that ends with a sequence of symbols.
+    fn run(&self, symbols: impl Iterator<Item = u32>) -> Option<usize> {
+        let mut state = self.states.get(1)?;
+        for symbol in symbols {
+            let next = match state.steps.binary_search_by_key(&symbol, |(symbol, _)| *symbol) {
+                Ok(index) => state.steps.get(index)?.1,
+                Err(_) => state.otherwise,
+            };
+            state = self.states.get(next as usize)?;
+        }
+        state.accept
+    }
+}
+
+/// Makes the automaton that follows all sequences at once.
+fn determinize(sequences: &[Sequence], classes: &Classes<'_>) -> Result<Machine, BuildError> {
+    let mut machine = Machine { states: alloc::vec![Built::default()], accepts: Vec::new() };
+    let mut numbers = Numbers { known: BTreeMap::new(), sets: alloc::vec![Vec::new()], positions: 0 };
+    let mut accepts: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
+    numbers.number(closed(sequences, (0..sequences.len()).map(|sequence| (sequence as u32, 0)).collect()))?;
+    let mut at = 1;
+    while let Some(set) = numbers.sets.get(at).cloned() {
+        at += 1;
+        let mut state = Built::default();
+        let ended = ended(sequences, &set);
+        if !ended.is_empty() {
+            let next = accepts.len();
+            let accept = *accepts.entry(ended.clone()).or_insert(next);
+            if accept == next {
+                machine.accepts.push(ended);
+            }
+            state.accept = Some(accept);
+        }
+        let Moves { always, mut steps, globs } = Moves::of(sequences, &set);
+        state.has_globs = !globs.is_empty();
+        for (symbol, matched) in classes.0.iter().filter(|_| state.has_globs) {
+            for positions in matched.iter().filter_map(|glob| globs.get(&(*glob as u32))) {
+                steps.entry(*symbol).or_default().extend(positions);
+            }
+        }
+        state.otherwise = numbers.number(closed(sequences, always.clone()))?;
+        for (symbol, mut positions) in steps {
+            positions.extend(&always);
+            state.steps.push((symbol, numbers.number(closed(sequences, positions))?));
+        }
+        machine.states.push(state);
+    }
+    // The start is there even where nothing begins in it.
+    machine.states.resize_with(machine.states.len().max(2), Built::default);
+    Ok(machine)
+}
+
+/// Where the positions of a state lead.
+#[derive(Default)]
+struct Moves {
+    /// By any symbol.
+    always: Vec<Position>,
+    /// By one.
+    steps: BTreeMap<u32, Vec<Position>>,
+    /// By those that match a component with a `*`.
+    globs: BTreeMap<u32, Vec<Position>>,
+}
+
+impl Moves {
+    fn of(sequences: &[Sequence], set: &[Position]) -> Moves {
+        let mut moves = Moves::default();
+        for &(sequence, at) in set {
+            match part(sequences, (sequence, at)) {
+                Some(Part::One(symbol)) => moves.steps.entry(symbol).or_default().push((sequence, at + 1)),
+                Some(Part::Glob(glob)) => moves.globs.entry(glob).or_default().push((sequence, at + 1)),
+                Some(Part::Any) => moves.always.push((sequence, at + 1)),
+                Some(Part::Rest) => moves.always.push((sequence, at)),
+                None => {}
+            }
+        }
+        moves
+    }
+}
+
+/// The sets of positions that became states, by their number.
+struct Numbers {
+    known: BTreeMap<Vec<Position>, u32>,
+    sets: Vec<Vec<Position>>,
+    positions: usize,
+}
+
+impl Numbers {
+    fn number(&mut self, set: Vec<Position>) -> Result<u32, BuildError> {
+        if set.is_empty() {
+            return Ok(NOWHERE);
+        }
+        if let Some(known) = self.known.get(&set) {
+            return Ok(*known);
+        }
+        let number = self.sets.len();
+        limit("states", number, STATES_MAX)?;
+        self.positions += set.len();
+        limit("positions in their states", self.positions, POSITIONS_MAX)?;
+        self.known.insert(set.clone(), number as u32);
+        self.sets.push(set);
+        Ok(number as u32)
+    }
+}
+
+fn part(sequences: &[Sequence], (sequence, at): Position) -> Option<Part> {
+    sequences.get(sequence as usize)?.parts.get(at as usize).copied()
+}
+
+/// A set with what is reached from it without a symbol: what follows any number of them.
+fn closed(sequences: &[Sequence], mut set: Vec<Position>) -> Vec<Position> {
+    let mut next = 0;
+    while let Some((sequence, at)) = set.get(next).copied() {
+        next += 1;
+        if part(sequences, (sequence, at)) == Some(Part::Rest) {
+            set.push((sequence, at + 1));
+        }
+    }
+    set.sort_unstable();
+    set.dedup();
+    set
+}
+
+/// The sequences that end at one of these positions.
+fn ended(sequences: &[Sequence], set: &[Position]) -> Vec<usize> {
+    let is_end = |(sequence, at): &&Position| {
+        sequences.get(*sequence as usize).is_some_and(|sequence| {
+            let left = sequence.parts.len().saturating_sub(*at as usize);
+            left == 0 || left == 1 && sequence.may_lack_last
+        })
+    };
+    let mut ended: Vec<usize> = set.iter().filter(is_end).map(|(sequence, _)| *sequence as usize).collect();
+    ended.dedup();
+    ended
+}
