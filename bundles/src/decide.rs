@@ -341,25 +341,7 @@ pub fn pair<T: Tables>(tables: &T, cell: u32, id: ProgramId) -> Option<Pair> {
     if id == 0 {
         return Some(Pair::STRANGER);
     }
-    let (first, second) = bucket_hashes(id);
-    let mut found = Found::NOTHING;
-    for index in [first & policy.program_mask, second & policy.program_mask] {
-        let bucket = tables.program_bucket(index)?;
-        let mut next = 0;
-        while (next as usize) < BUCKET {
-            let slot = next as usize;
-            next = T::opaque(next + 1);
-            let mask = all_ones_if_zero::<T>(entry(&bucket.ids, slot) ^ id);
-            let number = index.wrapping_mul(BUCKET as u32).wrapping_add(slot as u32 + 1);
-            found.merge(
-                mask,
-                number,
-                entry(&bucket.flags, slot),
-                entry(&bucket.rules, slot),
-                entry(&bucket.audit_rules, slot),
-            );
-        }
-    }
+    let found = find_program(tables, policy, id)?;
     if found.number == 0 {
         return Some(Pair::STRANGER);
     }
@@ -389,6 +371,36 @@ pub fn pair<T: Tables>(tables: &T, cell: u32, id: ProgramId) -> Option<Pair> {
         return Some(elsewhere);
     }
     Some(Pair { flags: found.flags, rule: found.rule, audit_rule: found.audit_rule })
+}
+
+/// What holds for a program as a whole: constants of [`ProgramBucket`]. `None` is a fault.
+#[inline(always)]
+pub fn program_flags<T: Tables>(tables: &T, id: ProgramId) -> Option<u32> {
+    Some(find_program(tables, tables.policy()?, id)?.flags & !ProgramBucket::PAIR)
+}
+
+#[inline(always)]
+fn find_program<T: Tables>(tables: &T, policy: &Policy, id: ProgramId) -> Option<Found> {
+    let (first, second) = bucket_hashes(id);
+    let mut found = Found::NOTHING;
+    for index in [first & policy.program_mask, second & policy.program_mask] {
+        let bucket = tables.program_bucket(index)?;
+        let mut next = 0;
+        while (next as usize) < BUCKET {
+            let slot = next as usize;
+            next = T::opaque(next + 1);
+            let mask = all_ones_if_zero::<T>(entry(&bucket.ids, slot) ^ id);
+            let number = index.wrapping_mul(BUCKET as u32).wrapping_add(slot as u32 + 1);
+            found.merge(
+                mask,
+                number,
+                entry(&bucket.flags, slot),
+                entry(&bucket.rules, slot),
+                entry(&bucket.audit_rules, slot),
+            );
+        }
+    }
+    Some(found)
 }
 
 /// An entry of a bucket, merged in by masks: an entry stands in one place at most, though its two

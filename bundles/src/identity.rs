@@ -54,5 +54,55 @@ pub enum Part {
     Mapped = 1,
 }
 
-const _: () = assert!(size_of::<Inode>() == 16);
+/// What was seen when a process executed its program. Kept with each task beside its label, for policies that come
+/// later: a label says what one policy makes of it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Executed {
+    /// The file.
+    pub file: Inode,
+    /// Where the kernel keeps its name: a `struct dentry`. It stays where it is as long as the process executes the
+    /// file.
+    pub dentry: u64,
+    /// A set of the constants below.
+    pub flags: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+impl Executed {
+    /// The exec was seen: the other members say something.
+    pub const SEEN: u32 = 1;
+    /// Nothing cast doubt on who it is: no tracer, no supervisor, no user namespace, the host's own root, a file in
+    /// its place.
+    pub const UNDOUBTED: u32 = 2;
+    /// It runs in secure-exec mode, so nobody chose its libraries.
+    pub const SECURE: u32 = 4;
+
+    /// The size in the kernel's task storage.
+    pub const SIZE: usize = 32;
+}
+
+/// A process that was running when a policy was applied and does not hold what the policy grants to its program, as the
+/// walk over all tasks tells it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Withheld {
+    /// The program.
+    pub program: ProgramId,
+    /// The process, as the host numbers it.
+    pub process: u32,
+    /// One of the constants below.
+    pub why: u32,
+}
+
+impl Withheld {
+    /// It was started before its program was named, or without the protection of one that is: until it is started again.
+    pub const UNTIL_RESTARTED: u32 = 1;
+    /// There was no memory for its label.
+    pub const UNLABELLED: u32 = 2;
+}
+
+const _: () = assert!(size_of::<Withheld>() == 16);
+const _: () = assert!(size_of::<Inode>() == 16 && size_of::<Executed>() == Executed::SIZE);
 const _: () = assert!(size_of::<PinnedContent>() == 48 && size_of::<PinnedInode>() == 32);

@@ -206,10 +206,7 @@ impl Image {
     }
 
     /// Decodes the sections that `find` hands out, once their structure is checked.
-    pub(crate) fn decode<'a>(
-        version: u32,
-        find: impl Fn(SectionKind) -> &'a [u8],
-    ) -> Result<Image, ImageError> {
+    pub(crate) fn decode<'a>(version: u32, find: impl Fn(SectionKind) -> &'a [u8]) -> Result<Image, ImageError> {
         structure::check(version, &find)?;
         let executables = NamedExecutable::decode_all(version, find(SectionKind::Executables))?;
         let Derived { names, matches, programs } = if version > 1 {
@@ -251,7 +248,8 @@ impl Image {
     }
 }
 
-pub(crate) fn encode<R: Record>(records: &[R]) -> Vec<u8> {
+/// The bytes of a section of records.
+pub fn encode<R: Record>(records: &[R]) -> Vec<u8> {
     let mut bytes = alloc::vec![0; records.len() * R::SIZE];
     for (record, place) in records.iter().zip(bytes.chunks_exact_mut(R::SIZE)) {
         record.write_to(place);

@@ -166,8 +166,8 @@ pub trait NameTables {
     /// A bucket of steps.
     fn step_bucket(&self, index: u32) -> Option<&StepBucket>;
 
-    /// The next state, and the symbol of a component that matches none which is spelt out. The kernel's tables
-    /// ask functions that its verifier checks once instead of at every place where they are called.
+    /// The next state. The kernel's tables ask a function that its verifier checks once instead of at every place
+    /// where it is called.
     #[inline(always)]
     fn next(&self, state: u32, symbol: u32) -> Option<u32>
     where
@@ -291,13 +291,17 @@ fn spelt_out<T: NameTables, C: Component>(tables: &T, names: &Names, component: 
 fn globbed<T: NameTables, C: Component>(tables: &T, names: &Names, component: &C) -> Option<u32> {
     let length = component.length();
     let mut state = names.glob_start;
+    let mut word = 0;
     let mut at = 0;
     while at < COMPONENT_MAX as u32 {
         if at >= length || state == NOWHERE {
             break;
         }
-        let byte = component.word(at / 8) >> (at % 8 * 8) & 0xff;
-        state = tables.next(state, byte as u32)?;
+        if at % 8 == 0 {
+            word = component.word(at / 8);
+        }
+        state = tables.next(state, (word & 0xff) as u32)?;
+        word >>= 8;
         at = T::opaque(at + 1);
     }
     Some(tables.state(state)?.accept)

@@ -3,9 +3,9 @@
 
 use bfp_bundle::debug::{Debug, DebugEffect, DebugRule};
 use bfp_bundle::decide::Reason;
-use bfp_bundle::names::Match;
 use bfp_bundle::image::{Image, NamedExecutable};
 use bfp_bundle::label::{Label, Proof};
+use bfp_bundle::names::Match;
 use bfp_bundle::record::NO_RULE;
 
 use crate::model::Asked;

@@ -11,9 +11,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bfp_bundle::decide::Reason;
-use bfp_bundle::names::Match;
 use bfp_bundle::image::{Image, Library, NamedExecutable};
 use bfp_bundle::label::{Label, ProgramId, Proof};
+use bfp_bundle::names::Match;
 
 use crate::compiled::{Compiled, Who};
 use crate::model::Asked;

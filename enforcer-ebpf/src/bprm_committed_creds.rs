@@ -7,10 +7,9 @@ use aya_ebpf::{helpers::generated::bpf_send_signal, macros::lsm, programs::LsmCo
 use bfp_bundle::event::Kind;
 
 use crate::{
-    enforcers, events, files,
-    kernel::{self, Pointer, member},
+    enforcers, events,
+    kernel::{self, Pointer, argument, member},
     labels,
-    storage::Missing,
 };
 
 const SIGKILL: u32 = 9;
@@ -18,8 +17,7 @@ const SIGKILL: u32 = 9;
 #[lsm(hook = "bprm_committed_creds")]
 pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let task = labels::current();
-    // SAFETY: the first argument is `struct linux_binprm *` (include/linux/lsm_hook_defs.h), and the label
-    // is the map's memory when it is not null.
+    // SAFETY: the first argument is `struct linux_binprm *` (include/linux/lsm_hook_defs.h).
     unsafe {
         let bprm: Pointer = ctx.arg(0);
         let file: Pointer = member(bprm, &kernel::linux_binprm__file);
@@ -27,15 +25,10 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
             return 0;
         }
         enforcers::note_executed(task, file);
-        match labels::of(task, Missing::Create).as_mut() {
-            Some(label) => labels::note_executed(label, task, file),
-            // No memory for a label. This hook cannot refuse, but a program whose restrictions could not
-            // be noted must not run.
-            None if files::is_restricted(file) => {
-                events::tell_of(core::ptr::null(), Kind::NoLabel);
-                bpf_send_signal(SIGKILL);
-            }
-            None => {}
+        // Without a label it would go on as the program that it was, or as nobody. This hook cannot refuse.
+        if !labels::note_executed(argument(&ctx, 0).unwrap_or(0), task, file) {
+            events::tell_of(core::ptr::null(), Kind::NoLabel);
+            bpf_send_signal(SIGKILL);
         }
     }
     0

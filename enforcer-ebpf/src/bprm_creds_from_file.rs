@@ -1,13 +1,20 @@
-//! `bprm_creds_from_file`: a program that holds an exclusive grant, and the enforcer of a locked policy, run in secure-exec mode, as
-//! set-uid programs do, so that the dynamic loader ignores LD_PRELOAD, LD_AUDIT and LD_LIBRARY_PATH.
+//! `bprm_creds_from_file`: a program that holds a grant which others want, and the enforcer of a locked policy, run in
+//! secure-exec mode, as set-uid programs do, so that the dynamic loader ignores LD_PRELOAD, LD_AUDIT and
+//! LD_LIBRARY_PATH.
+//!
+//! When the exec is committed, what did not run so holds no grant.
 //!
 //! Of the hooks before the point of no return this is the one that sees the file that will run: at
 //! `bprm_creds_for_exec` it could still be a script, whose interpreter is the program.
 
 use aya_ebpf::{bindings::linux_binprm, helpers::generated::bpf_bprm_opts_set, macros::lsm, programs::LsmContext};
-use bfp_bundle::identity::Executable;
+use bfp_bundle::names::Match;
 
-use crate::{enforcers, files, kernel::Pointer};
+use crate::{
+    enforcers,
+    kernel::{Pointer, argument},
+    names,
+};
 
 /// `BPF_F_BPRM_SECUREEXEC`, include/uapi/linux/bpf.h.
 const SECURE_EXEC: u64 = 1;
@@ -22,8 +29,10 @@ pub fn bprm_creds_from_file(ctx: LsmContext) -> i32 {
     unsafe {
         let bprm: *mut linux_binprm = ctx.arg(0);
         let file: Pointer = ctx.arg(1);
-        let holds_grant = files::executable(file).is_some_and(|found| found.flags & Executable::GUARDED != 0);
-        if holds_grant || enforcers::is_file(file) {
+        let place = argument(&ctx, 1).and_then(names::place_of);
+        let found = place.and_then(|(mount, dentry)| names::identify(mount, dentry)).and_then(|found| found.own);
+        let is_guarded = found.is_some_and(|found| found.flags & Match::GUARDED != 0);
+        if is_guarded || enforcers::is_file(file) {
             bpf_bprm_opts_set(bprm, SECURE_EXEC);
         }
     }

@@ -15,13 +15,13 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use bfp_bundle::{
-    identity::{Content, Part, PinnedContent, PinnedInode},
+    identity::{Content, Inode, Part, PinnedContent, PinnedInode},
     label::ProgramId,
 };
 
 use crate::{
     files,
-    kernel::{self, Pointer, member},
+    kernel::Pointer,
     storage::{Missing, TaskStorage},
 };
 
@@ -87,14 +87,18 @@ pub unsafe fn is_pinned(task: *mut task_struct, file: Pointer, program: ProgramI
 /// `file` is a `struct file *` to the verifier.
 #[inline(always)]
 pub unsafe fn is_bound(file: Pointer, program: ProgramId, part: Part) -> bool {
-    // SAFETY: the caller's obligation, and the members are what their names say.
-    unsafe {
-        let dentry: Pointer = member(kernel::member_address(file, &kernel::file__f_path), &kernel::path__dentry);
-        match files::inode(dentry) {
-            Some(inode) => INODES.get(&PinnedInode { inode, program, part }).is_some(),
-            None => false,
-        }
+    // SAFETY: the caller's obligation.
+    match unsafe { files::inode_of(file) } {
+        Some(inode) => is_bound_inode(&inode, program, part),
+        None => false,
     }
+}
+
+/// The same by the file's inode.
+#[inline(always)]
+pub fn is_bound_inode(inode: &Inode, program: ProgramId, part: Part) -> bool {
+    // SAFETY: the map is frozen, so its values do not change.
+    unsafe { INODES.get(&PinnedInode { inode: *inode, program, part }) }.is_some()
 }
 
 const _: () = assert!(size_of::<Measured>() == 36 && size_of::<*const c_void>() == 8);

@@ -12,7 +12,7 @@ use aya_ebpf::{
     btf_maps::Array,
     macros::btf_map,
 };
-use bfp_bundle::{identity::Directory, label::Proof};
+use bfp_bundle::{identity::Inode, label::Proof};
 
 use crate::{
     files,
@@ -23,16 +23,16 @@ use crate::{
 
 /// The enforcer's file; zeros where the policy is not locked. Written by the enforcer and frozen.
 #[btf_map]
-static ENFORCER: Array<Directory, 1, { BPF_F_RDONLY_PROG as usize }> = Array::new();
+static ENFORCER: Array<Inode, 1, { BPF_F_RDONLY_PROG as usize }> = Array::new();
 
 /// The file that a task of an enforcer executes. One map for all locked policies that follow each other.
 #[unsafe(link_section = ".maps")]
 #[unsafe(no_mangle)]
-static ENFORCERS: TaskStorage<Directory> = TaskStorage::new();
+static ENFORCERS: TaskStorage<Inode> = TaskStorage::new();
 
 /// The file, where the policy is locked.
 #[inline(always)]
-fn own() -> Option<&'static Directory> {
+fn own() -> Option<&'static Inode> {
     ENFORCER.get(0).filter(|own| own.inode != 0)
 }
 
@@ -79,12 +79,12 @@ pub unsafe fn note_executed(task: *mut task_struct, file: Pointer) {
                 *mark = *own;
             }
         } else if let Some(mark) = ENFORCERS.get(task, Missing::Leave).as_mut() {
-            *mark = Directory { inode: 0, device: 0, generation: 0 };
+            *mark = Inode { inode: 0, device: 0, generation: 0 };
         }
     }
 }
 
 #[inline(always)]
-fn is_same(one: &Directory, other: &Directory) -> bool {
+fn is_same(one: &Inode, other: &Inode) -> bool {
     one.inode == other.inode && one.device == other.device && one.generation == other.generation
 }

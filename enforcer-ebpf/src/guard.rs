@@ -1,14 +1,11 @@
 //! What is forbidden about a program from within and from without, so that its grants stay its own.
 
-use aya_ebpf::{bindings::BPF_F_RDONLY_PROG, btf_maps::HashMap, macros::btf_map};
 use bfp_bundle::{
-    identity::Executable,
     label::{Label, ProgramId},
+    record::ProgramBucket,
 };
 
-/// The programs that are guarded, and how: constants of [`Executable`]. Filled by the enforcer and frozen.
-#[btf_map]
-static GUARDED: HashMap<ProgramId, u64, 1, { BPF_F_RDONLY_PROG as usize }> = HashMap::new();
+use crate::tables;
 
 /// Whether a task with this label holds an exclusive grant, of its own or by inheritance: nobody reaches
 /// into it, for its grant would be theirs.
@@ -16,9 +13,9 @@ static GUARDED: HashMap<ProgramId, u64, 1, { BPF_F_RDONLY_PROG as usize }> = Has
 pub fn is_guarded(label: *const Label) -> bool {
     // SAFETY: a label in a map's memory where it is not null.
     let Some(label) = (unsafe { label.as_ref() }) else { return false };
-    let mut guarded = label.flags & Label::PROVEN != 0 && has(label.program, Executable::GUARDED);
+    let mut guarded = label.flags & Label::PROVEN != 0 && has(label.program, ProgramBucket::GUARDED);
     for program in &label.heir_of {
-        guarded |= *program != 0 && has(*program, Executable::GUARDED);
+        guarded |= *program != 0 && has(*program, ProgramBucket::GUARDED);
     }
     guarded
 }
@@ -27,11 +24,10 @@ pub fn is_guarded(label: *const Label) -> bool {
 /// merely bears the program's name holds none of its grants, and is as free as any other.
 #[inline(always)]
 pub fn keeps_to_libraries(label: &Label) -> bool {
-    label.flags & Label::PROVEN != 0 && has(label.program, Executable::LIBRARIES)
+    label.flags & Label::PROVEN != 0 && has(label.program, ProgramBucket::LIBRARIES)
 }
 
 #[inline(always)]
 fn has(program: ProgramId, flag: u32) -> bool {
-    // SAFETY: the map is frozen, so its values do not change.
-    unsafe { GUARDED.get(&program) }.is_some_and(|flags| *flags & u64::from(flag) != 0)
+    program != 0 && tables::program_flags(program) & flag != 0
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{
     macros::{btf_map, lsm},
     programs::LsmContext,
 };
-use bfp_bundle::{identity::Directory, label::Label, lockdown::Mounted};
+use bfp_bundle::{identity::Inode, label::Label, lockdown::Mounted};
 
 use crate::{
     files,
@@ -18,7 +18,7 @@ use crate::{
 
 /// The last answer.
 #[btf_map]
-static LEARNED: Array<Directory, 1> = Array::new();
+static LEARNED: Array<Inode, 1> = Array::new();
 
 /// And where it lies: the filesystem and the mount.
 #[btf_map]

@@ -2,17 +2,23 @@
 //!
 //! `mm->exe_file` is not asked at the time of a connection: an unprivileged process in a user namespace
 //! can point it at any file that it can open (`PR_SET_MM_MAP`, kernel/sys.c, `prctl_set_mm_map`). It is
-//! read once, for processes that already run when the first policy is applied.
+//! read when a policy is applied, and held against what was seen when the process executed its program.
 
-use aya_ebpf::{bindings::task_struct, helpers::generated::bpf_get_current_task_btf};
+use aya_ebpf::{
+    Global,
+    bindings::task_struct,
+    helpers::generated::{bpf_get_current_task, bpf_get_current_task_btf},
+};
 use bfp_bundle::{
-    identity::{Executable, Part},
+    identity::{Executed, Inode, Part},
     label::{Label, ProgramId, Proof},
+    names::Match,
 };
 
 use crate::{
     asm, content, files,
     kernel::{self, Pointer, member},
+    names::{self, Identity},
     storage::{Missing, TaskStorage},
 };
 
@@ -45,56 +51,166 @@ pub fn current_label() -> &'static Label {
     unsafe { of(current(), Missing::Leave).as_ref() }.unwrap_or(&STRANGER)
 }
 
-/// Notes that the task which runs now executes `file`.
+/// What was seen when each task executed its program. Pinned, as labels are.
+#[unsafe(link_section = ".maps")]
+#[unsafe(no_mangle)]
+static EXECUTED: TaskStorage<Executed> = TaskStorage::new();
+
+/// What was seen when a task executed its program; null where nothing was, or no memory for it.
+#[inline(always)]
+pub fn executed(task: *mut task_struct, missing: Missing) -> *mut Executed {
+    EXECUTED.get(task, missing)
+}
+
+/// Notes that the task which runs now executes the file of `bprm`, a `struct linux_binprm`; false where it cannot be
+/// noted.
 ///
 /// # Safety
-/// `file` is a trusted `struct file *` and `task` a `struct task_struct *` to the verifier.
+/// `file` is the trusted `struct file *` of `bprm` to the verifier, and `task` the task that runs now.
 #[inline(always)]
-pub unsafe fn note_executed(label: &mut Label, task: *mut task_struct, file: Pointer) {
-    // SAFETY: the caller's obligation.
+pub unsafe fn note_executed(bprm: u64, task: *mut task_struct, file: Pointer) -> bool {
+    let label = of(task, Missing::Create);
+    let seen = executed(task, Missing::Create);
+    // SAFETY: the caller's obligation; label and record are the maps' memory where they are not null.
     unsafe {
-        let found = files::executable(file);
+        let (Some(label), Some(seen)) = (label.as_mut(), seen.as_mut()) else { return false };
+        let place = names::number_at(bprm, &kernel::linux_binprm__file).and_then(names::place_of);
+        let Some((mount, dentry)) = place else { return false };
+        let found = names::identify(mount, dentry);
+        let is_secure = is_secure_exec(bprm);
+        let mut flags = Executed::SEEN | if is_secure { Executed::SECURE } else { 0 };
+        seen.dentry = dentry;
+        seen.file = files::inode_of(file).unwrap_or(Inode { inode: 0, device: 0, generation: 0 });
+        let is_in_place = found.is_some_and(|found| found.is_in_place);
+        if is_in_place && names::has_hosts_root(current_number()) && proof(task.cast_const().cast()) == Proof::Proven {
+            flags |= Executed::UNDOUBTED;
+        }
+        seen.flags = flags;
+        let Some(found) = found else {
+            label.flags |= Label::OVERFLOW;
+            return true;
+        };
         let measured = |program| {
             content::is_bound(file, program, Part::Program) || content::is_pinned(task, file, program, Part::Program)
         };
-        let proof = proof_of(found.as_ref(), task.cast_const().cast(), measured);
-        label.execute(found.as_ref(), proof);
+        apply(label, &found, flags, measured);
+    }
+    true
+}
+
+/// Where an exec says that it is in secure-exec mode.
+#[unsafe(no_mangle)]
+static SECURE_EXEC_BYTE: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static SECURE_EXEC_BIT: Global<u32> = Global::new(0);
+
+#[inline(always)]
+fn is_secure_exec(bprm: u64) -> bool {
+    let byte = bprm.wrapping_add(u64::from(SECURE_EXEC_BYTE.load()));
+    kernel::word(byte).is_some_and(|bits| bits >> (SECURE_EXEC_BIT.load() & 7) & 1 != 0)
+}
+
+/// Makes a label of what was seen of an exec and what the policy makes of the file.
+#[inline(always)]
+fn apply(label: &mut Label, found: &Identity, seen: u32, measured: impl FnOnce(ProgramId) -> bool) {
+    label.execute(found.own, proof_of(found.own, seen, measured));
+    if let Some(also) = found.also {
+        label.confine(also);
     }
 }
 
-/// What is known of a task's program: of one whose content is pinned, the content too.
+/// Whether a process holds the grants of its program: nothing casts doubt on who it is, nobody chose the libraries of one
+/// that is worth it, and its content is pinned where the policy pins one.
 #[inline(always)]
-unsafe fn proof_of(found: Option<&Executable>, task: Pointer, measured: impl FnOnce(ProgramId) -> bool) -> Proof {
-    if let Some(executable) = found
-        && executable.flags & Executable::PINNED != 0
-        && !measured(executable.program)
-    {
+fn proof_of(found: Option<&Match>, seen: u32, measured: impl FnOnce(ProgramId) -> bool) -> Proof {
+    if seen & Executed::UNDOUBTED == 0 {
         return Proof::NameOnly;
     }
-    // SAFETY: the callers' obligation.
-    unsafe { proof(task) }
+    if let Some(found) = found {
+        if found.flags & Match::GUARDED != 0 && seen & Executed::SECURE == 0 {
+            return Proof::NameOnly;
+        }
+        if found.flags & Match::PINNED != 0 && !measured(found.program) {
+            return Proof::NameOnly;
+        }
+    }
+    Proof::Proven
 }
 
-/// Labels a task that was not seen executing its program, from what its memory map says it executes.
+/// What labelling a process that runs already came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Running {
+    /// It holds what the policy grants to its program, or no grant is in question.
+    Settled,
+    /// It holds none of the grants of its program until it is started again.
+    Withheld,
+}
+
+/// Labels a task that runs already, by the file that its memory map says it executes.
+///
+/// That is believed where it is the file which was seen at exec, for anyone may point `exe_file` at another
+/// (`PR_SET_MM_MAP`, kernel/sys.c, `prctl_set_mm_map`, by a thread in a user namespace). Of a task whose exec nobody saw
+/// the name counts for restrictions alone.
 ///
 /// # Safety
-/// `task` is a `struct task_struct *` to the verifier.
+/// `task` is a `struct task_struct *` to the verifier, and `number` its address.
 #[inline(always)]
-pub unsafe fn note_running(label: &mut Label, task: Pointer) {
-    // SAFETY: the caller's obligation, and the members are what their names say.
-    unsafe {
-        let mm: Pointer = member(task, &kernel::task_struct__mm);
-        if mm.is_null() {
-            return; // A kernel thread: it executes no file.
-        }
-        let file: Pointer = member(mm, &kernel::mm_struct__exe_file);
-        if file.is_null() {
-            return;
-        }
-        let found = files::executable(file);
-        let proof = proof_of(found.as_ref(), task, |program| content::is_bound(file, program, Part::Program));
-        label.execute(found.as_ref(), proof);
+pub unsafe fn note_running(label: &mut Label, task: *mut task_struct, number: u64) -> Running {
+    let mm = names::number_at(number, &kernel::task_struct__mm).unwrap_or(0);
+    if mm == 0 {
+        return Running::Settled; // A kernel thread: it executes no file.
     }
+    let file = names::number_at(mm, &kernel::mm_struct__exe_file).unwrap_or(0);
+    if file == 0 {
+        return Running::Settled;
+    }
+    let Some((mount, dentry)) = names::place_of(file) else {
+        label.flags |= Label::OVERFLOW;
+        return Running::Settled;
+    };
+    let Some(found) = names::identify(mount, dentry) else {
+        label.flags |= Label::OVERFLOW;
+        return Running::Settled;
+    };
+    let inode = files::inode_at(dentry);
+    // SAFETY: the map's memory where it is not null.
+    let seen = unsafe { executed(task, Missing::Leave).as_ref() }.filter(|seen| seen.flags & Executed::SEEN != 0);
+    let mut flags = 0;
+    if let Some(seen) = seen {
+        if seen.dentry != dentry || !inode.is_some_and(|inode| files::is_same(&inode, &seen.file)) {
+            // Whoever hides what it executes is held to be whatever the policy restricts.
+            label.flags |= Label::OVERFLOW;
+            return Running::Settled;
+        }
+        flags = seen.flags;
+    } else if label.program != 0 && label.flags & Label::PROVEN != 0 {
+        // It was labelled at exec by a release that kept no record.
+        flags = Executed::UNDOUBTED | Executed::SECURE;
+        if found.own.is_none_or(|own| own.program != label.program) {
+            flags = 0;
+        }
+    } else if ADOPTING.load() != 0 {
+        flags = Executed::UNDOUBTED | Executed::SECURE;
+    }
+    let measured = |program| inode.is_some_and(|inode| content::is_bound_inode(&inode, program, Part::Program));
+    apply(label, &found, flags, measured);
+    let holds = label.flags & Label::PROVEN != 0;
+    match found.own {
+        Some(own) if own.flags & Match::GUARDED != 0 && !holds => Running::Withheld,
+        _ => Running::Settled,
+    }
+}
+
+/// Whether what runs already is believed to be what its memory map says, for grants too: by the operator's wish, where
+/// nothing was enforced before.
+#[unsafe(no_mangle)]
+static ADOPTING: Global<u32> = Global::new(0);
+
+/// The task that runs now, as a number.
+#[inline(always)]
+pub fn current_number() -> u64 {
+    // SAFETY: takes nothing, and always answers.
+    unsafe { bpf_get_current_task() }
 }
 
 /// Whether what a task executes can be told by its file.

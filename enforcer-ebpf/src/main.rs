@@ -19,8 +19,11 @@ mod tables;
 /// Values that the kernel keeps with tasks and sockets.
 mod storage;
 
-/// Who a file is.
+/// Which file it is.
 mod files;
+
+/// The name of a file, from the host's root.
+mod names;
 
 /// Labels in task storage.
 mod labels;

@@ -98,6 +98,13 @@ pub extern "C" fn pair(cell: u32, program: ProgramId) -> u64 {
     decide::pair_to_bits(decide::pair(&Maps, cell, program))
 }
 
+/// What holds for a program as a whole, as constants of [`ProgramBucket`]; all of them where that cannot be read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn program_flags(program: ProgramId) -> u32 {
+    decide::program_flags(&Maps, program).unwrap_or(u32::MAX)
+}
+
 /// The label of strangers: zeros. A global function's argument must be memory that could be written, which
 /// a constant is not; the enforcer freezes this map.
 #[btf_map]

@@ -1,9 +1,9 @@
-//! `task_alloc`: a fork, a vfork or a new thread carries its parent's label.
+//! `task_alloc`: a fork, a vfork or a new thread carries its parent's label, and what was seen of its exec.
 //!
 //! A parent without a label (it ran before the first policy) gets one here, so that no unlabelled task
 //! ever comes into being once this program is attached.
 
-use aya_ebpf::{macros::lsm, programs::LsmContext};
+use aya_ebpf::{bindings::task_struct, macros::lsm, programs::LsmContext};
 
 use crate::{labels, storage::Missing};
 
@@ -16,25 +16,25 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let parent = labels::current();
+    let child: *mut task_struct = ctx.arg(0);
     let mut label = labels::of(parent, Missing::Leave);
-    // SAFETY: the first argument is `struct task_struct *`; labels are the map's memory when not null.
+    // SAFETY: the first argument is `struct task_struct *`; labels and records are the maps' memory when not null.
     unsafe {
         if label.is_null() {
             label = labels::of(parent, Missing::Create);
             match label.as_mut() {
-                Some(label) => labels::note_running(label, parent.cast_const().cast()),
-                None => return 0,
+                Some(label) => drop(labels::note_running(label, parent, labels::current_number())),
+                None => return -ENOMEM,
             }
         }
-        let Some(label) = label.as_ref() else { return 0 };
-        match labels::of(ctx.arg(0), Missing::Create).as_mut() {
-            Some(child) => {
-                *child = *label;
-                0
-            }
-            // A child that would lose its restrictions must not come into being.
-            None if label.is_governed() => -ENOMEM,
-            None => 0,
+        // A child without a label could not be told from a stranger.
+        let Some(label) = label.as_ref() else { return -ENOMEM };
+        let Some(copy) = labels::of(child, Missing::Create).as_mut() else { return -ENOMEM };
+        *copy = *label;
+        if let Some(seen) = labels::executed(parent, Missing::Leave).as_ref() {
+            let Some(copy) = labels::executed(child, Missing::Create).as_mut() else { return -ENOMEM };
+            *copy = *seen;
         }
     }
+    0
 }

@@ -7,16 +7,25 @@
 
 use std::fs::File;
 
+use bfp_bundle::identity::Withheld;
+use bfp_bundle::image::NamedExecutable;
+use bfp_bundle::manifest::SectionKind;
+use bfp_bundle::names::Match;
+use bfp_bundle::names::build::BuildError;
+use bfp_bundle::record::Record as _;
 use bfp_bundle::verify::{Refusal, Trust};
 
 use crate::about::{About, AboutError};
 use crate::admission::AdmittedBundle;
 use crate::btf::{Btf, BtfError};
 use crate::canary::{self, Canary, CanaryError};
-use crate::content::Impostor;
-use crate::directory::{self, DirectoryError};
+use crate::content;
+use crate::folders::{Folders, ThisHost};
 use crate::host::{self, HostError};
-use crate::load::{self, Constants, LABELLING_HOOKS, LoadError};
+use crate::lack::Lack;
+use crate::learn::LearnError;
+use crate::links::{self, Followed, Survey};
+use crate::load::{self, Constants, LABELLING_HOOKS, LoadError, Running, Tables};
 use crate::lockdown::{self, AtWork, LockdownError};
 use crate::memory::Remembered;
 use crate::offsets::{Kernel, OffsetError};
@@ -47,9 +56,15 @@ pub enum ApplyError {
     /// The programs.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The executables.
+    /// The files that the kernel is asked about.
     #[error(transparent)]
-    Directory(#[from] DirectoryError),
+    Learn(#[from] LearnError),
+    /// The names that links of this host lead to.
+    #[error("the names that symbolic links of this host lead to cannot be told apart: {0}")]
+    Links(#[from] BuildError),
+    /// What runs already would be believed beside a policy that is enforced.
+    #[error("processes are adopted on a host's first day alone, and a policy is enforced here")]
+    AdoptedLate,
     /// The kernel does not ask.
     #[error(transparent)]
     Canary(#[from] CanaryError),
@@ -78,7 +93,9 @@ impl ApplyError {
             ApplyError::State(error) => error.help(),
             ApplyError::About(error) => error.help(),
             ApplyError::Load(error) => error.help(),
-            ApplyError::Directory(error) => error.help(),
+            ApplyError::Learn(error) => error.help(),
+            ApplyError::Links(_) => "name the files themselves in the policy",
+            ApplyError::AdoptedLate => "restart the processes that `status` names",
             ApplyError::Canary(error) => error.help(),
             ApplyError::Pins(error) => error.help(),
             ApplyError::Lockdown(error) => error.help(),
@@ -89,7 +106,7 @@ impl ApplyError {
     /// The verifier's last lines, where it said something.
     pub fn log(&self) -> Option<&str> {
         match self {
-            ApplyError::Load(error) | ApplyError::Directory(DirectoryError::Load(error)) => error.log(),
+            ApplyError::Load(error) | ApplyError::Learn(LearnError::Load(error)) => error.log(),
             _ => None,
         }
     }
@@ -100,8 +117,10 @@ impl ApplyError {
 pub struct Applied {
     /// The policy.
     pub about: About,
-    /// The files whose content is none that the policy pins.
-    pub impostors: Vec<Impostor>,
+    /// The written paths that lead elsewhere by links, which were followed.
+    pub followed: Vec<Followed>,
+    /// What of it does not hold on this host.
+    pub lacks: Vec<Lack>,
 }
 
 /// How a bundle came to be accepted, for the host to remember.
@@ -114,6 +133,8 @@ pub struct Acceptance<'a> {
     pub labels: &'a [String],
     /// When, in seconds since 1970-01-01 UTC.
     pub now: u64,
+    /// What to believe of processes that run already.
+    pub running: Running,
 }
 
 /// Has the kernel enforce a bundle. `object` holds the programs.
@@ -156,6 +177,9 @@ fn apply_locked(
     let bundle = admitted.bundle();
     let about = About::of(bundle, acceptance.trust, acceptance.labels, acceptance.now);
     let newest = pins.generations()?.last().copied();
+    if acceptance.running == Running::Adopted && newest.is_some() {
+        return Err(ApplyError::AdoptedLate);
+    }
     if bundle.manifest().lockdown {
         lockdown::check_own_file()?;
     }
@@ -168,16 +192,27 @@ fn apply_locked(
         kernel: prepared.kernel,
         canary: &canary,
         labels: &pins.labels(),
+        executed: &pins.executed(),
         sockets: &pins.sockets(),
         enforcers: &pins.enforcers(),
         pins_device: lockdown::device_of(pins)?,
+        running: acceptance.running,
     };
     let executables = bundle.executables()?;
-    let mut programs = load::load(prepared.object, bundle, &executables, &constants)?;
-    let impostors = directory::bind(&mut programs, &executables)?;
+    let derived = bundle.derived()?;
+    let matches = match &derived {
+        Some(_) => executables.iter().map(NamedExecutable::alone).collect(),
+        None => matches(bundle.section(SectionKind::Matches)),
+    };
+    let Survey { followed, aliases, mut lacks } = links::survey(&executables, &matches, &mut Folders::new(ThisHost))?;
+    let contents: Vec<_> = content::pinned(&executables).collect();
+    let tables = Tables { bundle, derived: derived.as_ref(), aliases: aliases.as_ref(), contents: &contents };
+    let mut programs = load::load(prepared.object, &tables, &constants)?;
+    lacks.extend(content::bind(&mut programs, &contents)?);
 
     // First what keeps labels, so that no task comes into being without one; then those that are missing;
     // and only then what decides by them.
+    programs.find_first_process()?;
     for hook in LABELLING_HOOKS {
         programs.attach(hook)?;
     }
@@ -200,9 +235,26 @@ fn apply_locked(
     drop(at_work);
     let forgotten = lockdown::forget_marks(pins);
     // While both were attached, the older one had the last word on what an exec makes of a label.
-    programs.label_running().map_err(ApplyError::LateLabelling)?;
+    let withheld = programs.label_running().map_err(ApplyError::LateLabelling)?;
     forgotten.map_err(ApplyError::Older)?;
-    Ok(Applied { about, impostors })
+    lacks.extend(withheld.iter().map(|one| lack_of(one, &executables)));
+    Ok(Applied { about, followed, lacks })
+}
+
+/// What becomes of a process of each executable, of a section that was verified.
+fn matches(section: &[u8]) -> Vec<Match> {
+    section.chunks_exact(Match::SIZE).filter_map(Match::read_from).collect()
+}
+
+/// A process that must be started again, as people know it.
+fn lack_of(withheld: &Withheld, executables: &[NamedExecutable]) -> Lack {
+    let named = executables.iter().find(|executable| executable.program == withheld.program);
+    let unit = std::fs::read_to_string(format!("/proc/{}/cgroup", withheld.process)).ok();
+    let unit = unit.and_then(|lines| {
+        lines.lines().find_map(|line| line.strip_prefix("0::/")).filter(|path| !path.is_empty()).map(str::to_owned)
+    });
+    let path = named.map(|executable| executable.path.clone()).unwrap_or_default();
+    Lack::Withheld { process: withheld.process, path, unit }
 }
 
 /// What the host remembers once a bundle is enforced.

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use bfp_bundle::identity::Part;
 use bfp_bundle::verify::refusal::Utc;
 use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Trust, VerifiedBundle, verify};
 use bfp_enforcer::admission::{AdmittedBundle, Contact, Expectation, OtherPolicy, admit};
 use bfp_enforcer::apply::{Acceptance, Applied, apply};
-use bfp_enforcer::content::Impostor;
 use bfp_enforcer::input;
+use bfp_enforcer::links::Followed;
+use bfp_enforcer::load::Running;
 use bfp_enforcer::state::{Current, State, StateError};
 use bfp_enforcer::status;
 use clap::Args;
@@ -32,6 +32,16 @@ pub(crate) struct BundleArguments {
 }
 
 #[derive(Args)]
+pub(crate) struct ApplyArguments {
+    #[command(flatten)]
+    bundle: BundleArguments,
+    /// On a host's first day, take the processes that run already for the programs that they seem to be, for grants
+    /// too: whoever runs code on this host before its first policy could have put on another name
+    #[arg(long)]
+    adopt_running: bool,
+}
+
+#[derive(Args)]
 pub(crate) struct BootArguments {
     /// The bundle
     #[arg(default_value = "/etc/bfp/policy.bfpb")]
@@ -47,40 +57,45 @@ impl BundleArguments {
     }
 }
 
-pub(crate) fn apply_bundle(arguments: &BundleArguments, folder: &Path) -> Result<String, Failure> {
+pub(crate) fn apply_bundle(arguments: &ApplyArguments, folder: &Path) -> Result<String, Failure> {
+    let running = if arguments.adopt_running { Running::Adopted } else { Running::Restricted };
+    let arguments = &arguments.bundle;
     let (state, session) = Session::open(folder)?;
     // The revisions of another policy tell nothing about what is locked: any that was ever signed would do.
     if let Some(about) = session.locked().filter(|_| arguments.replace) {
         return Err(Failure::Locked { policy: about.policy.clone(), revision: about.revision });
     }
-    apply_file(&arguments.bundle, &arguments.host, arguments.expectation(), (&state, &session))
+    apply_file(&arguments.bundle, &arguments.host, arguments.expectation(), running, (&state, &session))
 }
 
 fn apply_file(
     path: &Path,
     host: &HostArguments,
     expectation: Expectation,
+    running: Running,
     (state, session): (&State, &Session),
 ) -> Result<String, Failure> {
     let trust = session.trust(host)?;
     let host = session.host(host)?;
     let bytes = input::read(path, MAX_BUNDLE_BYTES)?;
-    apply_bytes((path, &bytes), &trust, &host, expectation, (state, session))
+    apply_bytes((path, &bytes), (&trust, &host), expectation, running, (state, session))
 }
 
 fn apply_bytes(
     (path, bytes): (&Path, &[u8]),
-    trust: &Trust,
-    host: &Host,
+    (trust, host): (&Trust, &Host),
     expectation: Expectation,
+    running: Running,
     (state, session): (&State, &Session),
 ) -> Result<String, Failure> {
     let bundle = verify(bytes, trust, host).map_err(Failure::refused(path))?;
     let admitted = admit_file(path, &bundle, expectation, session)?;
-    let acceptance = Acceptance { bytes, trust, labels: &host.labels, now: session.time.now };
-    let Applied { about, impostors } = apply(PROGRAMS, &admitted, &acceptance, (state, &session.remembered))?;
-    impostors.iter().for_each(tell_impostor);
-    Ok(format!("policy `{}` revision {} is enforced\n", about.policy, about.revision))
+    let acceptance = Acceptance { bytes, trust, labels: &host.labels, now: session.time.now, running };
+    let Applied { about, followed, lacks } = apply(PROGRAMS, &admitted, &acceptance, (state, &session.remembered))?;
+    followed.iter().for_each(tell_followed);
+    lacks.iter().for_each(|lack| warn(&lack.to_string(), lack.help()));
+    let done = format!("policy `{}` revision {} is enforced\n", about.policy, about.revision);
+    if lacks.is_empty() { Ok(done) } else { Err(Failure::Incomplete { done, lacks: lacks.len() }) }
 }
 
 /// Admits what a file holds, and says so where the host has nothing to compare it with.
@@ -106,15 +121,13 @@ fn admit_file<'a, 'b>(
     Ok(admitted)
 }
 
-fn tell_impostor(impostor: &Impostor) {
-    let path = &impostor.path;
-    let loss = match impostor.part {
-        Part::Program => "it holds no grants".to_owned(),
-        Part::Mapped => format!("`{}` cannot load it", impostor.program),
-    };
+/// Says that a link was followed, and what to write instead: whoever may change it says who the program is.
+fn tell_followed(followed: &Followed) {
+    let Followed { path, links, to, also_written } = followed;
+    let also = if *also_written { ", another program of the policy, which is held to the rules of both" } else { "" };
     warn(
-        &format!("the content of `{path}` is none that the policy pins: {loss}"),
-        &format!("install the build that the policy names and enable fs-verity on it (`fsverity enable {path}`)"),
+        &format!("`{path}` leads to `{to}` by the link `{}`{also}: both names are the program", links.join("`, `")),
+        &format!("write `{}` in the policy, which needs no link", followed.pattern()),
     );
 }
 
@@ -151,10 +164,12 @@ pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, F
         opened => opened?,
     };
     let view = (&state, &session);
-    let failure = match apply_file(&arguments.bundle, &arguments.host, Expectation::default(), view) {
-        Ok(done) => return Ok(done),
-        Err(failure) => failure,
-    };
+    let failure =
+        match apply_file(&arguments.bundle, &arguments.host, Expectation::default(), Running::Restricted, view) {
+            Ok(done) => return Ok(done),
+            Err(failure @ Failure::Incomplete { .. }) => return Err(failure),
+            Err(failure) => failure,
+        };
     // What is locked is in force, and stays so. The last good bundle was accepted by whom the disk says, and root
     // writes the disk.
     let current = session.remembered.record.current.as_ref().filter(|_| session.locked().is_none());
@@ -176,6 +191,6 @@ fn apply_last_good(current: &Current, (state, session): (&State, &Session)) -> R
     let trust = Trust::of_set(&current.trust).map_err(Failure::refused(&path))?;
     let host = Host { now: current.accepted_at, labels: current.labels.clone(), offers: Session::offers() };
     let expectation = Expectation { other: OtherPolicy::Replaced, ..Expectation::default() };
-    let done = apply_bytes((&path, &bytes), &trust, &host, expectation, (state, session))?;
+    let done = apply_bytes((&path, &bytes), (&trust, &host), expectation, Running::Restricted, (state, session))?;
     Ok(format!("{} (accepted at {})", done.trim_end(), Utc(current.accepted_at)))
 }

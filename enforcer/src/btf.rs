@@ -75,6 +75,13 @@ pub struct Member {
     pub shape: Shape,
 }
 
+/// A member as it is written down: where it begins in bits, how many it has where it is a bit field, and its type.
+struct Found {
+    bits: u32,
+    width: u32,
+    id: u32,
+}
+
 /// Parsed type information.
 pub struct Btf<'a> {
     bytes: &'a [u8],
@@ -130,7 +137,15 @@ impl<'a> Btf<'a> {
 
     /// The member of a structure, also where anonymous structures and unions hold it.
     pub fn member(&self, structure: &str, member: &str) -> Option<Member> {
-        self.find(*self.structures.get(structure.as_bytes())?, member.as_bytes(), 0)
+        let found = self.find(*self.structures.get(structure.as_bytes())?, member.as_bytes(), 0)?;
+        let is_whole = found.width == 0 && found.bits % 8 == 0;
+        Some(Member { offset: found.bits / 8, shape: self.shape(found.id)? }).filter(|_| is_whole)
+    }
+
+    /// Where a member of one bit lies, in bits from the structure's beginning.
+    pub fn bit(&self, structure: &str, member: &str) -> Option<u32> {
+        let found = self.find(*self.structures.get(structure.as_bytes())?, member.as_bytes(), 0)?;
+        (found.width == 1).then_some(found.bits)
     }
 
     /// The type number of a function.
@@ -143,7 +158,7 @@ impl<'a> Btf<'a> {
         u32::try_from(place + 1).ok()
     }
 
-    fn find(&self, id: u32, wanted: &[u8], depth: u32) -> Option<Member> {
+    fn find(&self, id: u32, wanted: &[u8], depth: u32) -> Option<Found> {
         let (at, head) = self.resolve(id)?;
         if depth > DEPTH_MAX || !matches!(head.kind, kind::STRUCT | kind::UNION) {
             return None;
@@ -154,13 +169,12 @@ impl<'a> Btf<'a> {
             let (bits, width) = if head.bit_fields { (place & 0x00ff_ffff, place >> 24) } else { (place, 0) };
             let name = self.string(name)?;
             if name == wanted {
-                let whole = width == 0 && bits % 8 == 0;
-                return Some(Member { offset: bits / 8, shape: self.shape(id)? }).filter(|_| whole);
+                return Some(Found { bits, width, id });
             }
             if name.is_empty()
                 && let Some(found) = self.find(id, wanted, depth + 1)
             {
-                return Some(Member { offset: found.offset.checked_add(bits / 8)?, ..found });
+                return Some(Found { bits: found.bits.checked_add(bits)?, ..found });
             }
         }
         None

@@ -1,17 +1,30 @@
-//! The contents that a policy pins, and the keys under which the kernel finds them: digests, and the files that
-//! have them. Nothing here asks the host or the kernel.
+//! The contents that a policy pins: their digests, and the files that have one of them now.
+//!
+//! Where the kernel tells programs the fs-verity digest of a file (since 6.8), the digests are enough. The files are
+//! measured all the same, for kernels that do not, for processes that run already, and to tell the operator which file
+//! is another one, or cannot be measured. None of that keeps a policy from being enforced: what cannot be measured holds
+//! no grants.
 
-use bfp_bundle::identity::{Directory, Part, PinnedContent, PinnedInode};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use bfp_bundle::identity::{Inode, Part, PinnedContent, PinnedInode};
 use bfp_bundle::image::NamedExecutable;
+
+use crate::lack::{Lack, Pinned};
+use crate::learn::{self, LearnError};
+use crate::load::{DIGESTS, INODES, Programs};
+use crate::syscall;
 
 pub(crate) const CONTENT_KEY_SIZE: usize = size_of::<PinnedContent>();
 pub(crate) const INODE_KEY_SIZE: usize = size_of::<PinnedInode>();
-pub(crate) const DIRECTORY_SIZE: usize = size_of::<Directory>();
+pub(crate) const INODE_SIZE: usize = size_of::<Inode>();
 
 /// A file whose content a policy pins.
 pub struct Content<'a> {
-    /// Its path on the host.
-    pub path: &'a str,
+    /// Its path on the host; `None` where that is a pattern.
+    pub path: Option<&'a str>,
     /// The path of the program that it belongs to,
     pub program_path: &'a str,
     /// and the program.
@@ -20,17 +33,6 @@ pub struct Content<'a> {
     pub part: Part,
     /// The digests that it may have.
     pub pins: &'a [[u8; 32]],
-}
-
-/// A file whose content is none that the policy pins.
-#[derive(Debug)]
-pub struct Impostor {
-    /// Its path.
-    pub path: String,
-    /// The path of the program that it belongs to.
-    pub program: String,
-    /// What it would be to the program.
-    pub part: Part,
 }
 
 /// Every content that the policy pins: of programs, and of what they may map for execution.
@@ -44,27 +46,83 @@ pub fn pinned(executables: &[NamedExecutable]) -> impl Iterator<Item = Content<'
             part,
             pins,
         };
-        let own = move |part| of(executable.path.as_str(), part, executable.pins.as_slice());
+        let file = file_of(executables, executable);
+        let own = move |part| of(file, part, executable.pins.as_slice());
         let libraries = executable.libraries.iter().flatten();
-        let libraries = libraries.map(move |library| of(library.path.as_str(), Part::Mapped, library.pins.as_slice()));
+        let libraries =
+            libraries.map(move |library| of(Some(library.path.as_str()), Part::Mapped, library.pins.as_slice()));
         // The kernel maps the program's own file as it does its libraries.
         let itself = executable.libraries.iter().map(move |_| own(Part::Mapped));
         std::iter::once(own(Part::Program)).chain(itself).chain(libraries)
     })
 }
 
-/// The files that are none of the contents that the policy pins, each once.
-pub(crate) fn impostors(contents: &[Content<'_>], inodes: &[Option<[u8; DIRECTORY_SIZE]>]) -> Vec<Impostor> {
-    let others = contents.iter().zip(inodes).filter(|(content, inode)| {
-        // A program is told as such, and not once more as what it maps.
-        inode.is_none() && (content.part == Part::Program || content.path != content.program_path)
-    });
-    let impostor = |content: &Content<'_>| Impostor {
-        path: content.path.to_owned(),
-        program: content.program_path.to_owned(),
-        part: content.part,
+/// The one file that an executable can be, where it is spelt out; of a class, by one of its members.
+fn file_of<'a>(executables: &'a [NamedExecutable], executable: &'a NamedExecutable) -> Option<&'a str> {
+    let members = executable.members.iter().filter_map(|member| executables.get(*member as usize));
+    let written = std::iter::once(executable).filter(|executable| executable.is_written()).chain(members);
+    written.map(|executable| executable.path.as_str()).find(|path| !path.contains('*'))
+}
+
+/// Fills the maps of digests and of measured files, and freezes them. Returns what does not hold.
+pub(crate) fn bind(programs: &mut Programs, contents: &[Content<'_>]) -> Result<Vec<Lack>, LearnError> {
+    let digests = contents.iter().flat_map(|content| content.pins.iter().map(|pin| content_key(content, pin)));
+    programs.insert_all(DIGESTS, &digests.collect::<Vec<_>>())?;
+    let mut lacks = Vec::new();
+    let mut keys = Vec::new();
+    if contents.iter().any(|content| content.path.is_some()) {
+        learn::while_learning(programs, |programs| {
+            for content in contents {
+                match measure(content) {
+                    Ok(Measured::Listed(file)) => {
+                        let inode = learn::ask(programs, &file, Path::new(content.program_path))?;
+                        keys.push(inode_key(content, &inode));
+                    }
+                    Ok(Measured::ByTheKernel) => {}
+                    Err(lack) => lacks.extend(lack),
+                }
+            }
+            Ok(())
+        })?;
+    }
+    programs.insert_all(INODES, &keys)?;
+    for table in [DIGESTS, INODES] {
+        programs.freeze(table)?;
+    }
+    Ok(lacks)
+}
+
+/// What was found of a content that the policy pins.
+enum Measured {
+    /// This file has it.
+    Listed(File),
+    /// A pattern: which file it is, the kernel tells when one is executed.
+    ByTheKernel,
+}
+
+/// Whether the file has one of its contents now. What else it is, is told of the program, and not once more of what the
+/// program maps.
+fn measure(content: &Content<'_>) -> Result<Measured, Option<Lack>> {
+    let Some(path) = content.path else { return Ok(Measured::ByTheKernel) };
+    let lack = |lack: fn(Pinned) -> Lack| {
+        let told = content.part == Part::Program || path != content.program_path;
+        told.then(|| lack(pinned_file(content, path)))
     };
-    others.map(|(content, _)| impostor(content)).collect()
+    let file = File::open(path).map_err(|_| lack(Lack::PinnedMissing))?;
+    match syscall::measure_verity(file.as_fd()) {
+        Ok(digest) if digest.is_some_and(|digest| content.pins.contains(&digest)) => Ok(Measured::Listed(file)),
+        Ok(_) => Err(lack(Lack::OtherContent)),
+        // The filesystem could, and the file is as any other.
+        Err(error) if error.raw_os_error() == Some(libc::ENODATA) => Err(lack(Lack::OtherContent)),
+        Err(error) => {
+            let told = content.part == Part::Program || path != content.program_path;
+            Err(told.then(|| Lack::Unmeasured(pinned_file(content, path), error)))
+        }
+    }
+}
+
+fn pinned_file(content: &Content<'_>, path: &str) -> Pinned {
+    Pinned { path: path.to_owned(), program: content.program_path.to_owned(), part: content.part }
 }
 
 /// As `bfp_bundle::identity::PinnedContent` lies in memory.
@@ -79,9 +137,9 @@ pub(crate) fn content_key(content: &Content<'_>, digest: &[u8; 32]) -> [u8; CONT
 }
 
 /// As `bfp_bundle::identity::PinnedInode` lies in memory.
-pub(crate) fn inode_key(content: &Content<'_>, inode: &[u8; DIRECTORY_SIZE]) -> [u8; INODE_KEY_SIZE] {
+pub(crate) fn inode_key(content: &Content<'_>, inode: &[u8; INODE_SIZE]) -> [u8; INODE_KEY_SIZE] {
     let mut key = [0; INODE_KEY_SIZE];
-    let (first, rest) = key.split_at_mut(DIRECTORY_SIZE);
+    let (first, rest) = key.split_at_mut(INODE_SIZE);
     let (program, part) = rest.split_at_mut(8);
     first.copy_from_slice(inode);
     program.copy_from_slice(&content.program.to_ne_bytes());
@@ -96,7 +154,14 @@ mod tests {
     use super::*;
 
     fn executable(pins: Vec<[u8; 32]>, libraries: Option<Vec<Library>>) -> NamedExecutable {
-        NamedExecutable { path: "/bin/p".to_owned(), program: 0x0102_0304_0506_0708, flags: 0, pins, libraries }
+        NamedExecutable {
+            path: "/bin/p".to_owned(),
+            program: 0x0102_0304_0506_0708,
+            flags: 0,
+            pins,
+            libraries,
+            members: Vec::new(),
+        }
     }
 
     #[test]
@@ -112,19 +177,31 @@ mod tests {
         assert_eq!(
             contents,
             [
-                ("/bin/p", Part::Program, &[[1; 32]][..]),
-                ("/bin/p", Part::Mapped, &[[1; 32]][..]),
-                ("/lib/libc.so.6", Part::Mapped, &[[2; 32]][..]),
+                (Some("/bin/p"), Part::Program, &[[1; 32]][..]),
+                (Some("/bin/p"), Part::Mapped, &[[1; 32]][..]),
+                (Some("/lib/libc.so.6"), Part::Mapped, &[[2; 32]][..]),
             ]
         );
     }
 
     #[test]
-    fn an_impostor_is_told_once() {
-        let executables = [executable(vec![[1; 32]], Some(Vec::new()))];
-        let contents: Vec<_> = pinned(&executables).collect();
-        let told: Vec<_> = impostors(&contents, &[None, None]).into_iter().map(|one| (one.path, one.part)).collect();
-        assert_eq!(told, [("/bin/p".to_owned(), Part::Program)]);
+    fn a_program_that_is_not_there_is_told_once() {
+        let mut missing = executable(vec![[1; 32]], Some(Vec::new()));
+        missing.path = "/nonexistent/p".to_owned();
+        let executables = [missing];
+        let told: Vec<String> =
+            pinned(&executables).filter_map(|one| measure(&one).err().flatten()).map(|lack| lack.to_string()).collect();
+        assert_eq!(told, ["`/nonexistent/p` is not on this host: nobody holds its grants"]);
+    }
+
+    #[test]
+    fn of_a_class_the_file_is_that_of_a_member_that_is_spelt_out() {
+        let mut pattern = executable(Vec::new(), None);
+        pattern.path = "/bin/*".to_owned();
+        let mut class = executable(vec![[1; 32]], None);
+        (class.path, class.members) = ("/bin/* and /bin/p".to_owned(), vec![0, 1]);
+        let executables = [pattern, executable(vec![[1; 32]], None), class];
+        assert_eq!(pinned(&executables).map(|one| one.path).collect::<Vec<_>>(), [Some("/bin/p"); 2]);
     }
 
     #[test]
@@ -135,7 +212,7 @@ mod tests {
             assert_eq!(key.get(..8), Some(&0x0102_0304_0506_0708u64.to_ne_bytes()[..]));
             assert_eq!(key.get(8..16), Some(&(content.part as u64).to_ne_bytes()[..]));
             assert_eq!(key.get(16..), Some(&[9; 32][..]));
-            let key = inode_key(&content, &[7; DIRECTORY_SIZE]);
+            let key = inode_key(&content, &[7; INODE_SIZE]);
             assert_eq!(key.get(..16), Some(&[7; 16][..]));
             assert_eq!(key.get(24..), Some(&(content.part as u64).to_ne_bytes()[..]));
         }

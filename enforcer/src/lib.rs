@@ -4,8 +4,9 @@
 //! what it reads from outside ([`input`]): whom it trusts ([`trust`]), what it is called ([`labels`]); what it
 //! remembers on disk ([`state`]) and altogether ([`memory`]), and whether a bundle may follow that
 //! ([`admission`]); the kernel functions that the programs call ([`kfunc`]), what executables may contain
-//! ([`content`]), the programs and their tables ([`load`]), who the executables are ([`directory`]), whether the
-//! kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]) and who may end it ([`lockdown`]), all
+//! ([`content`]), the host's folders ([`folders`]) and the further names that its symbolic links give to programs
+//! ([`links`]), the programs and their tables ([`load`]), which file one is ([`learn`]), what of a policy does not hold
+//! here ([`lack`]), whether the kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]) and who may end it ([`lockdown`]), all
 //! of it in order ([`apply`]), and what it says ([`status`], [`events`], [`doctor`]).
 //!
 //! **Invariant:** nothing here takes bytes that [`bfp_bundle::verify`] has not passed, and the programs
@@ -34,11 +35,17 @@ pub mod memory;
 
 mod kfunc;
 
+pub mod lack;
+
 pub mod content;
+
+pub mod folders;
+
+pub mod links;
 
 pub mod load;
 
-pub mod directory;
+pub mod learn;
 
 pub mod canary;
 

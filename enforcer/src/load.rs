@@ -3,25 +3,26 @@
 //! **Invariant:** every table is frozen before any program is attached, and a [`Programs`] that is
 //! dropped before it is pinned leaves nothing attached.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::{Map, MapData, MapError};
 use aya::pin::PinError;
 use aya::programs::links::{CgroupAttachMode, FdLink, LinkError};
 use aya::programs::{CgroupSkb, CgroupSkbAttachType, CgroupSysctl, Iter, Lsm, Program, ProgramError};
 use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
-use bfp_bundle::identity::Executable;
-use bfp_bundle::image::NamedExecutable;
+use bfp_bundle::identity::Withheld;
+use bfp_bundle::image::Derived;
 use bfp_bundle::manifest::SectionKind;
 use bfp_bundle::verify::VerifiedBundle;
 
 use crate::canary::Canary;
-use crate::content;
+use crate::content::Content;
 use crate::kfunc;
+use crate::links::Aliases;
 use crate::offsets::Kernel;
 use crate::pins::LINK;
 use crate::syscall;
@@ -30,17 +31,19 @@ use crate::syscall;
 pub const LEARNING_HOOK: &str = "inode_getattr";
 
 /// The hooks that keep labels: attached before anything decides by labels.
-pub const LABELLING_HOOKS: [&str; 3] = ["task_alloc", "bprm_committed_creds", "socket_post_create"];
+///
+/// Who is run in secure-exec mode is noted before who is labelled so.
+pub const LABELLING_HOOKS: [&str; 4] =
+    ["task_alloc", "bprm_creds_from_file", "bprm_committed_creds", "socket_post_create"];
 
 /// The hooks that decide.
-pub const DECIDING_HOOKS: [&str; 11] = [
+pub const DECIDING_HOOKS: [&str; 10] = [
     "socket_create",
     "socket_connect",
     "socket_sendmsg",
     "socket_setsockopt",
     "tun_dev_create",
     "tun_dev_open",
-    "bprm_creds_from_file",
     "ptrace_access_check",
     "ptrace_traceme",
     "mmap_file",
@@ -59,6 +62,9 @@ const EGRESS: &str = "egress";
 
 /// What guards the switches of the kernel that these programs depend on.
 const SYSCTL: &str = "sysctl";
+
+/// The program that finds the first process, whose root is the host's.
+const FINDING: (&str, &str) = ("iter_first_process", "task");
 
 /// The programs that label what runs already, and what it has open: their names, and what they walk.
 const ITERATORS: [(&str, &str); 2] = [("iter_task", "task"), ("iter_task_file", "task_file")];
@@ -87,12 +93,6 @@ pub const MOUNTED: &str = "MOUNTED";
 /// The word that says whether an enforcer is at work.
 pub const BUSY: &str = "BUSY";
 
-/// The map of programs that hold an exclusive grant, or keep to their libraries.
-const GUARDED: &str = "GUARDED";
-
-/// The executables' map.
-pub const EXECUTABLES: &str = "EXECUTABLES";
-
 /// The map of the contents that the policy pins.
 pub const DIGESTS: &str = "DIGESTS";
 
@@ -108,14 +108,38 @@ const EVENTS: &str = "EVENTS";
 /// The label of those that the policy does not name.
 const STRANGER: &str = "STRANGER";
 
+/// What was seen of each exec, which outlives the programs.
+pub const EXECUTED: &str = "EXECUTED";
+
+/// The first process of the host.
+const FIRST_PROCESS: &str = "FIRST_PROCESS";
+
 /// The tables, and the sections that they hold.
-const TABLES: [(&str, SectionKind); 6] = [
+const TABLES: [(&str, SectionKind); 13] = [
     ("POLICY", SectionKind::Policy),
     ("NODES32", SectionKind::Nodes32),
     ("NODES128", SectionKind::Nodes128),
     ("CELLS", SectionKind::Cells),
     ("PROGRAMS", SectionKind::Programs),
     ("PAIRS", SectionKind::Pairs),
+    ("NAMES", SectionKind::Names),
+    ("NAME_BUCKETS", SectionKind::NameBuckets),
+    ("NAME_TABLE", SectionKind::NameTable),
+    ("NAME_WORDS", SectionKind::NameWords),
+    ("NAME_STATES", SectionKind::NameStates),
+    ("NAME_STEPS", SectionKind::NameSteps),
+    ("MATCHES", SectionKind::Matches),
+];
+
+/// The same of the names that symbolic links lead to, which a host makes itself.
+const ALIAS_TABLES: [(&str, SectionKind); 7] = [
+    ("ALIASES", SectionKind::Names),
+    ("ALIAS_BUCKETS", SectionKind::NameBuckets),
+    ("ALIAS_TABLE", SectionKind::NameTable),
+    ("ALIAS_WORDS", SectionKind::NameWords),
+    ("ALIAS_STATES", SectionKind::NameStates),
+    ("ALIAS_STEPS", SectionKind::NameSteps),
+    ("ALIAS_MATCHES", SectionKind::Matches),
 ];
 
 /// Why the kernel does not take the programs.
@@ -242,54 +266,86 @@ pub struct Constants<'a> {
     pub canary: &'a Canary,
     /// Where the maps of labels are pinned, or are going to be: of tasks,
     pub labels: &'a Path,
+    /// of what was seen of each exec,
+    pub executed: &'a Path,
     /// of sockets,
     pub sockets: &'a Path,
     /// and of the enforcer's own processes.
     pub enforcers: &'a Path,
     /// The device of the filesystem that has the pins.
     pub pins_device: u32,
+    /// What to believe of processes that run already.
+    pub running: Running,
 }
 
-/// Loads the programs and fills their tables from the bundle; attaches nothing.
-pub fn load(
-    object: &[u8],
-    bundle: &VerifiedBundle<'_>,
-    executables: &[NamedExecutable],
-    constants: &Constants<'_>,
-) -> Result<Programs, LoadError> {
+/// What to believe of processes of which no exec was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Running {
+    /// Their name, for what restricts them.
+    Restricted,
+    /// Their name, for what is granted to them too: the operator knows what runs on this host.
+    Adopted,
+}
+
+/// What the tables are filled with.
+pub struct Tables<'a, 'b> {
+    /// The policy's own.
+    pub bundle: &'b VerifiedBundle<'a>,
+    /// What a bundle of the first format lacks.
+    pub derived: Option<&'b Derived>,
+    /// What symbolic links of this host lead to.
+    pub aliases: Option<&'b Aliases>,
+    /// The contents that the policy pins.
+    pub contents: &'b [Content<'b>],
+}
+
+impl Tables<'_, '_> {
+    fn table(&self, kind: SectionKind) -> Cow<'_, [u8]> {
+        let derived = self.derived.and_then(|derived| derived.section(kind));
+        derived.map_or(Cow::Borrowed(self.bundle.section(kind)), Cow::Owned)
+    }
+
+    /// Every table by the name of its map, with its records' size.
+    fn all(&self) -> impl Iterator<Item = (&'static str, SectionKind, Cow<'_, [u8]>)> {
+        let own = TABLES.into_iter().map(|(name, kind)| (name, kind, self.table(kind)));
+        let aliases = ALIAS_TABLES.into_iter().map(|(name, kind)| {
+            let bytes = self.aliases.map(|aliases| aliases.section(kind)).unwrap_or_default();
+            (name, kind, Cow::Owned(bytes))
+        });
+        own.chain(aliases)
+    }
+}
+
+/// Loads the programs and fills their tables; attaches nothing.
+pub fn load(object: &[u8], tables: &Tables<'_, '_>, constants: &Constants<'_>) -> Result<Programs, LoadError> {
     let btf = Btf::from_sys_fs()?;
-    let switches = Switches::of(constants.kernel, constants.pins_device);
+    let mut switches = Switches::of(constants.kernel, constants.pins_device);
+    switches.set("ALIASED", tables.aliases.is_some().into());
+    switches.set("ADOPTING", (constants.running == Running::Adopted).into());
     let mut loader = loader(&btf, &constants.kernel.offsets, constants.canary, &switches)?;
     loader.map_pin_path(LABELS, constants.labels);
+    loader.map_pin_path(EXECUTED, constants.executed);
     loader.map_pin_path(SOCKETS, constants.sockets);
     loader.map_pin_path(ENFORCERS, constants.enforcers);
-    for (table, kind) in TABLES {
-        let count = bundle.section(kind).len() / kind.record_size().unwrap_or(1).max(1);
+    for (table, kind, bytes) in tables.all() {
+        let count = bytes.len() / kind.record_size().unwrap_or(1).max(1);
         loader.map_max_entries(table, entries(table, count)?);
     }
-    loader.map_max_entries(EXECUTABLES, entries(EXECUTABLES, executables.len())?);
-    let contents = || content::pinned(executables);
-    loader.map_max_entries(INODES, entries(INODES, contents().count())?);
-    loader.map_max_entries(DIGESTS, entries(DIGESTS, contents().map(|content| content.pins.len()).sum())?);
+    loader.map_max_entries(INODES, entries(INODES, tables.contents.len())?);
+    loader.map_max_entries(DIGESTS, entries(DIGESTS, tables.contents.iter().map(|content| content.pins.len()).sum())?);
 
-    let guarded = guarded(executables);
-    loader.map_max_entries(GUARDED, entries(GUARDED, guarded.len())?);
-
-    let lock = if bundle.manifest().lockdown { LOCKDOWN_HOOKS.as_slice() } else { &[] };
+    let lock = if tables.bundle.manifest().lockdown { LOCKDOWN_HOOKS.as_slice() } else { &[] };
     let mut programs = Programs::new(loader.load(&directed(object, constants.kernel)?)?, constants.kernel, lock);
-    for (table, kind) in TABLES {
-        let map = programs.map(table)?;
-        let filled = syscall::fill(map, bundle.section(kind)).and_then(|()| syscall::freeze(map));
-        filled.map_err(|error| LoadError::Table { table, error })?;
+    for (table, _, bytes) in tables.all() {
+        if !bytes.is_empty() {
+            let filled = syscall::fill(programs.map(table)?, &bytes);
+            filled.map_err(|error| LoadError::Table { table, error })?;
+        }
+        programs.freeze(table)?;
     }
-    let mut map: HashMap<&mut MapData, u64, u64> = programs.typed_map(GUARDED)?;
-    for (program, flags) in guarded {
-        let added = map.insert(program, flags, 0);
-        added.map_err(|error| LoadError::Table { table: GUARDED, error: io::Error::other(error) })?;
-    }
-    for table in [STRANGER, GUARDED] {
-        let frozen = syscall::freeze(programs.map(table)?);
-        frozen.map_err(|error| LoadError::Table { table, error })?;
+    // Programs write the first process, and nobody else does.
+    for table in [STRANGER, FIRST_PROCESS] {
+        programs.freeze(table)?;
     }
     programs.load_all(&btf)?;
     Ok(programs)
@@ -300,19 +356,6 @@ pub type Verified = (&'static str, u32);
 
 fn directed(object: &[u8], kernel: &Kernel) -> Result<Vec<u8>, LoadError> {
     kfunc::direct(object, kernel.fsverity_digest).ok_or(LoadError::Incomplete("call of bpf_get_fsverity_digest"))
-}
-
-/// The programs that are guarded, and how.
-fn guarded(executables: &[NamedExecutable]) -> BTreeMap<u64, u64> {
-    let mut guarded = BTreeMap::new();
-    for executable in executables {
-        let libraries = if executable.libraries.is_some() { Executable::LIBRARIES } else { 0 };
-        let flags = executable.flags & Executable::GUARDED | libraries;
-        if flags != 0 {
-            *guarded.entry(executable.program).or_default() |= u64::from(flags);
-        }
-    }
-    guarded
 }
 
 /// Loads the programs over empty tables and lets go of them again: whether the kernel would take them.
@@ -326,7 +369,7 @@ pub fn probe(object: &[u8], kernel: &Kernel) -> Result<Vec<Verified>, LoadError>
 }
 
 /// What the programs know beside offsets and the canary, by the names of their globals.
-struct Switches([(&'static str, u32); 5]);
+struct Switches([(&'static str, u32); 9]);
 
 impl Switches {
     fn of(kernel: &Kernel, pins_device: u32) -> Switches {
@@ -336,7 +379,17 @@ impl Switches {
             ("MOUNT_NODE", kernel.mounts.node),
             ("MOUNT_NEXT", kernel.mounts.next),
             ("MOUNTS_ARE_A_RING", kernel.mounts.are_a_ring.into()),
+            ("SECURE_EXEC_BYTE", kernel.secure_exec / 8),
+            ("SECURE_EXEC_BIT", kernel.secure_exec % 8),
+            ("ALIASED", 0),
+            ("ADOPTING", 0),
         ])
+    }
+
+    fn set(&mut self, name: &'static str, value: u32) {
+        for (_, place) in self.0.iter_mut().filter(|(switch, _)| *switch == name) {
+            *place = value;
+        }
     }
 }
 
@@ -424,7 +477,7 @@ impl Programs {
         for hook in self.all_hooks() {
             self.typed::<Lsm>(hook)?.load(hook, btf).map_err(|error| refused(hook, error))?;
         }
-        for (program, walked) in ITERATORS {
+        for (program, walked) in [FINDING].into_iter().chain(ITERATORS) {
             self.typed::<Iter>(program)?.load(walked, btf).map_err(|error| refused(program, error))?;
         }
         self.typed::<CgroupSkb>(EGRESS)?.load().map_err(|error| refused(EGRESS, error))?;
@@ -434,7 +487,7 @@ impl Programs {
     /// What the verifier's work on each program was.
     fn verified(&mut self) -> Result<Vec<Verified>, LoadError> {
         let hooks = self.all_hooks().into_iter();
-        let others = ITERATORS.into_iter().map(|(name, _)| name).chain([EGRESS, SYSCTL]);
+        let others = [FINDING].into_iter().chain(ITERATORS).map(|(name, _)| name).chain([EGRESS, SYSCTL]);
         let count = |name| {
             let info = self.program(name)?.info().map_err(|error| refused(name, error))?;
             Ok((name, info.verified_instruction_count().unwrap_or(0)))
@@ -511,17 +564,46 @@ impl Programs {
         drop(self.links.pop());
     }
 
-    /// Labels every task that runs, and every socket that one has open.
-    pub fn label_running(&mut self) -> Result<(), LoadError> {
+    /// Finds the first process of the host: before anything is attached that asks for its root.
+    pub fn find_first_process(&mut self) -> Result<(), LoadError> {
+        self.walk(FINDING.0).map(drop)
+    }
+
+    /// Labels every task that runs, and every socket that one has open. Returns what they do not hold.
+    pub fn label_running(&mut self) -> Result<Vec<Withheld>, LoadError> {
+        let mut withheld = Vec::new();
         for (name, _) in ITERATORS {
-            let program = self.typed::<Iter>(name)?;
-            let link = program.attach().and_then(|id| program.take_link(id)).map_err(not_attached(name))?;
-            let mut walk =
-                link.into_file().map_err(|error: LinkError| LoadError::Labelling(io::Error::other(error)))?;
-            // The kernel walks while the file is read. Nothing is written to it.
-            io::copy(&mut walk, &mut io::sink()).map_err(LoadError::Labelling)?;
+            let told = self.walk(name)?;
+            withheld.extend(told.as_chunks::<{ size_of::<Withheld>() }>().0.iter().map(decode_withheld));
         }
-        Ok(())
+        if withheld.iter().any(|one| one.why == Withheld::UNLABELLED) {
+            return Err(LoadError::Labelling(io::ErrorKind::OutOfMemory.into()));
+        }
+        Ok(withheld)
+    }
+
+    /// Has the kernel walk, which it does while the file is read, and returns what the program wrote.
+    fn walk(&mut self, name: &'static str) -> Result<Vec<u8>, LoadError> {
+        let program = self.typed::<Iter>(name)?;
+        let link = program.attach().and_then(|id| program.take_link(id)).map_err(not_attached(name))?;
+        let mut walk = link.into_file().map_err(|error: LinkError| LoadError::Labelling(io::Error::other(error)))?;
+        let mut told = Vec::new();
+        walk.read_to_end(&mut told).map_err(LoadError::Labelling)?;
+        Ok(told)
+    }
+
+    /// Puts keys into a map of hashes, each with the value 1, in one call.
+    pub(crate) fn insert_all<const SIZE: usize>(
+        &self,
+        table: &'static str,
+        keys: &[[u8; SIZE]],
+    ) -> Result<(), LoadError> {
+        syscall::insert_all(self.map(table)?, keys).map_err(|error| LoadError::Table { table, error })
+    }
+
+    /// Lets nobody but the programs write a map any more.
+    pub(crate) fn freeze(&self, table: &'static str) -> Result<(), LoadError> {
+        syscall::freeze(self.map(table)?).map_err(|error| LoadError::Table { table, error })
     }
 
     /// Pins the links of what was attached since the last time.
@@ -550,5 +632,16 @@ impl Programs {
     /// Pins a map.
     pub fn pin_map(&self, map: &'static str, path: &Path) -> Result<(), LoadError> {
         self.map(map)?.pin(path).map_err(|error| LoadError::Pin { path: path.to_owned(), error })
+    }
+}
+
+fn decode_withheld(bytes: &[u8; size_of::<Withheld>()]) -> Withheld {
+    let (program, rest) = bytes.split_at(8);
+    let (process, why) = rest.split_at(4);
+    let word = |bytes: &[u8]| bytes.first_chunk().copied().map_or(0, u32::from_ne_bytes);
+    Withheld {
+        program: program.first_chunk().copied().map_or(0, u64::from_ne_bytes),
+        process: word(process),
+        why: word(why),
     }
 }

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use bfp_bundle::lockdown::{FOLDER, Object, PROGRAM};
 
-use crate::content::DIRECTORY_SIZE;
-use crate::directory::{self, DirectoryError, MOUNTED_SIZE};
+use crate::content::INODE_SIZE;
+use crate::learn::{self, LearnError, MOUNTED_SIZE};
 use crate::load::{BUSY, ENFORCER, ENFORCERS, LOCKDOWN_HOOKS, LoadError, MOUNTED, OBJECTS, PLACES, Programs};
 use crate::pins::{LOCK, Pins, PinsError, failed, names, remove_links};
 use crate::syscall;
@@ -45,7 +45,7 @@ pub enum LockdownError {
     NotOnHost,
     /// What is guarded.
     #[error("what the lock guards cannot be told: {0}")]
-    Unknown(#[from] DirectoryError),
+    Unknown(#[from] LearnError),
     /// Its maps.
     #[error("what the lock guards cannot be written down: {0}")]
     Map(#[from] MapError),
@@ -185,13 +185,13 @@ pub(crate) fn leave_open(programs: &Programs) -> Result<(), LockdownError> {
 
 /// Locks a generation whose links are pinned in `folder`.
 pub(crate) fn lock(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<(), LockdownError> {
-    let learned = directory::while_learning(programs, |programs| learn(programs, pins, folder))?;
+    let learned = learn::while_learning(programs, |programs| learn(programs, pins, folder))?;
     if !learned.is_on_host {
         return Err(LockdownError::NotOnHost);
     }
-    programs.typed_map::<Array<&mut MapData, [u8; DIRECTORY_SIZE]>>(ENFORCER)?.set(0, learned.enforcer, 0)?;
+    programs.typed_map::<Array<&mut MapData, [u8; INODE_SIZE]>>(ENFORCER)?.set(0, learned.enforcer, 0)?;
     programs.typed_map::<Array<&mut MapData, [u8; MOUNTED_SIZE]>>(MOUNTED)?.set(0, learned.mounted, 0)?;
-    let mut places: HashMap<&mut MapData, [u8; DIRECTORY_SIZE], u64> = programs.typed_map(PLACES)?;
+    let mut places: HashMap<&mut MapData, [u8; INODE_SIZE], u64> = programs.typed_map(PLACES)?;
     for (place, kind) in learned.folders.map(|folder| (folder, FOLDER)).into_iter().chain([(learned.enforcer, PROGRAM)])
     {
         places.insert(place, kind, 0)?;
@@ -216,21 +216,21 @@ pub(crate) fn lock(programs: &mut Programs, pins: &Pins, folder: &Path) -> Resul
 
 /// What the kernel says of what is guarded.
 struct Learned {
-    enforcer: [u8; DIRECTORY_SIZE],
-    folders: [[u8; DIRECTORY_SIZE]; 2],
+    enforcer: [u8; INODE_SIZE],
+    folders: [[u8; INODE_SIZE]; 2],
     mounted: [u8; MOUNTED_SIZE],
     /// Whether the first process of the host sees the same pins.
     is_on_host: bool,
 }
 
-fn learn(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<Learned, DirectoryError> {
+fn learn(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<Learned, LearnError> {
     let unreadable = |path: &Path| {
         let path = path.to_owned();
-        move |error| DirectoryError::Unreadable { path, error }
+        move |error| LearnError::Unreadable { path, error }
     };
     let mut ask = |path: &Path| {
         let file = File::open(path).map_err(unreadable(path))?;
-        Ok::<_, DirectoryError>((directory::ask(programs, &file, path)?, directory::mount_of_last(programs)?))
+        Ok::<_, LearnError>((learn::ask(programs, &file, path)?, learn::mount_of_last(programs)?))
     };
     let (enforcer, _) = ask(Path::new(OWN_FILE))?;
     let (generation, _) = ask(folder)?;

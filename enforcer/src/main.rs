@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use apply_command::{BootArguments, BundleArguments};
+use apply_command::{ApplyArguments, BootArguments, BundleArguments};
 use bfp_bundle::verify::Refusal;
 use bfp_enforcer::admission::AdmissionError;
 use bfp_enforcer::apply::ApplyError;
@@ -43,7 +43,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Verify a bundle and enforce it, in place of what is enforced now
-    Apply(BundleArguments),
+    Apply(ApplyArguments),
     /// When the host comes up: apply the bundle that lies there, and the last good one where it is refused
     Boot(BootArguments),
     /// Say what is enforced, and count its verdicts
@@ -112,6 +112,8 @@ enum Failure {
     Trust(#[from] TrustError),
     #[error("{failure}\nbfp-enforcer: the last good bundle is enforced instead: {done}")]
     LastGood { failure: Box<Failure>, done: String },
+    #[error("{}, but not all of it holds on this host: {lacks} warnings above say what", done.trim_end())]
+    Incomplete { done: String, lacks: usize },
     #[error("policy `{policy}` revision {revision} is locked")]
     Locked { policy: String, revision: u64 },
     #[error(
@@ -132,7 +134,7 @@ enum Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
-            Failure::LastGood { .. } | Failure::Events(EventsError::NothingEnforced) => 1,
+            Failure::LastGood { .. } | Failure::Incomplete { .. } | Failure::Events(EventsError::NothingEnforced) => 1,
             Failure::Refused { .. }
             | Failure::NotAdmitted { .. }
             | Failure::Demanding(_)
@@ -170,6 +172,7 @@ impl Failure {
             Failure::Pins(error) => error.help(),
             Failure::Trust(error) => error.help(),
             Failure::LastGood { failure, .. } => failure.help(),
+            Failure::Incomplete { .. } => "mend what is missing; `bfp-enforcer status` shows what is left",
             Failure::Locked { .. } => "name a release token of the signers with `--token` (docs/lockdown.md)",
             Failure::OtherRelease { .. } => "have the signers release what is enforced on this host",
             Failure::OtherAct { .. } => "name the token that was made for this command: `bfpc inspect` shows it",

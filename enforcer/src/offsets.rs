@@ -8,7 +8,13 @@ use crate::btf::{Btf, Shape};
 /// A global, `STRUCT__MEMBER`, and what the programs take its member for.
 type Expectation = (&'static str, Shape);
 
-const EXPECTED: [Expectation; 37] = [
+const EXPECTED: [Expectation; 48] = [
+    ("task_struct__pid", Shape::Number(4)),
+    ("task_struct__tgid", Shape::Number(4)),
+    ("task_struct__fs", Shape::Pointer),
+    ("task_struct__nsproxy", Shape::Pointer),
+    ("fs_struct__root", Shape::Inside(16)),
+    ("nsproxy__mnt_ns", Shape::Pointer),
     ("task_struct__mm", Shape::Pointer),
     ("task_struct__cred", Shape::Pointer),
     ("task_struct__ptrace", Shape::Number(4)),
@@ -23,18 +29,23 @@ const EXPECTED: [Expectation; 37] = [
     ("file__f_path", Shape::Inside(16)),
     ("path__dentry", Shape::Pointer),
     ("dentry__d_name", Shape::Inside(16)),
+    ("dentry__d_hash", Shape::Inside(16)),
     ("qstr__name", Shape::Pointer),
+    ("qstr__len", Shape::Number(4)),
     ("dentry__d_parent", Shape::Pointer),
     ("dentry__d_inode", Shape::Pointer),
     ("inode__i_ino", Shape::Number(8)),
     ("inode__i_sb", Shape::Pointer),
     ("inode__i_generation", Shape::Number(4)),
     ("super_block__s_dev", Shape::Number(4)),
+    ("super_block__s_root", Shape::Pointer),
     ("vfsmount__mnt_sb", Shape::Pointer),
+    ("vfsmount__mnt_root", Shape::Pointer),
     ("path__mnt", Shape::Pointer),
     ("mount__mnt", Shape::Inside(32)),
     ("mount__mnt_parent", Shape::Pointer),
     ("mount__mnt_mountpoint", Shape::Pointer),
+    ("mount__mnt_ns", Shape::Pointer),
     ("mount__mnt_group_id", Shape::Number(4)),
     ("mount__mnt_mounts", Shape::Inside(16)),
     ("socket__sk", Shape::Pointer),
@@ -83,6 +94,8 @@ pub struct Kernel {
     pub splice_is_no_send: bool,
     /// The type number of the function by which programs learn the fs-verity digest of a file (since 6.8).
     pub fsverity_digest: Option<u32>,
+    /// Where an exec says that it is in secure-exec mode, in bits from the beginning of `struct linux_binprm`.
+    pub secure_exec: u32,
     /// How a filesystem knows its mounts.
     pub mounts: Mounts,
 }
@@ -124,6 +137,9 @@ impl Kernel {
             offsets: find(btf)?,
             splice_is_no_send: btf.member("proto_ops", "sendpage").is_some(),
             fsverity_digest: btf.function("bpf_get_fsverity_digest"),
+            secure_exec: btf
+                .bit("linux_binprm", "secureexec")
+                .ok_or(OffsetError::Missing("linux_binprm.secureexec".into()))?,
             mounts: Mounts::of(btf)?,
         })
     }
@@ -163,6 +179,6 @@ mod tests {
         let mut empty = vec![0x9f, 0xeb, 1, 0];
         empty.extend([24u32, 0, 0, 0, 0].iter().flat_map(|word| word.to_le_bytes()));
         let error = find(&Btf::parse(&empty).unwrap()).unwrap_err();
-        assert_eq!(error.to_string(), "this kernel's type information has no member `task_struct.mm`");
+        assert_eq!(error.to_string(), "this kernel's type information has no member `task_struct.pid`");
     }
 }

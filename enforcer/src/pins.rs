@@ -114,6 +114,11 @@ impl Pins {
         self.root.join("labels")
     }
 
+    /// Where the map of what was seen of each exec is pinned.
+    pub fn executed(&self) -> PathBuf {
+        self.root.join("executed")
+    }
+
     /// Where the map of the sockets' labels is pinned.
     pub fn sockets(&self) -> PathBuf {
         self.root.join("sockets")

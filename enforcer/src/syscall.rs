@@ -21,6 +21,7 @@ const OBJECT_PIN: libc::c_long = 6;
 const OBJECT_GET: libc::c_long = 7;
 const OBJECT_INFO: libc::c_long = 15;
 const MAP_FREEZE: libc::c_long = 22;
+const MAP_UPDATE_BATCH: libc::c_long = 26;
 const LINK_CREATE: libc::c_long = 28;
 
 /// `enum bpf_attach_type`, likewise.
@@ -193,6 +194,45 @@ pub(crate) fn fill(map: &MapData, bytes: &[u8]) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// The part of `union bpf_attr` for many elements of a map.
+#[repr(C)]
+#[derive(Default)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Puts keys into a map of hashes, each with the value 1.
+pub(crate) fn insert_all<const SIZE: usize>(map: &MapData, keys: &[[u8; SIZE]]) -> io::Result<()> {
+    let info = map.info().map_err(io::Error::other)?;
+    let sizes = (info.key_size() as usize, info.value_size() as usize);
+    let count = u32::try_from(keys.len()).map_err(io::Error::other)?;
+    if sizes != (SIZE, size_of::<u64>()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the keys and their map differ in size"));
+    }
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let values = vec![1u64; keys.len()];
+    let batch = Batch {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count,
+        map: map.fd().as_fd().as_raw_fd() as u32,
+        ..Batch::default()
+    };
+    // SAFETY: the attributes are alive and of the size that is passed; there are as many keys and values as it says, of
+    // the sizes that the map has.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, MAP_UPDATE_BATCH, &batch, size_of::<Batch>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// `struct fsverity_digest` with room for the longest digest, include/uapi/linux/fsverity.h.

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use bfp_bundle::names::Match;
 use bfp_bundle::image::Image;
 use bfp_bundle::label::ProgramId;
+use bfp_bundle::names::Match;
 use bfp_bundle::record::{Cell, NO_RULE, Pair};
 
 use super::ProveError;

@@ -1,0 +1,384 @@
+//! The name of a file that is executed: walked from the file up to the host's root, component by component,
+//! against the names in the policy's tables.
+//!
+//! The host's root is that of the first process. Whoever sits in a chroot or a container has another, and a path that
+//! ends there is none of the host's. The walk follows the mounts of the file's own mount namespace: a service with a
+//! namespace of its own executes the host's programs, by the host's names.
+//!
+//! Dentries and mounts are followed as numbers. Their memory is there as long as the file is, and its parents with it
+//! (fs/dcache.c: a child holds its parent); what cannot be read is a fault.
+
+use aya_ebpf::{Global, bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
+use bfp_bundle::names::{
+    self, COMPONENT_MAX, Component, DEPTH_MAX, Match, NOWHERE, Name, NameBucket, NameTables, Names, State, StepBucket,
+    Word,
+};
+
+use crate::{
+    asm,
+    kernel::{self, place, word},
+};
+
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+
+/// The first process, as the address of its `struct task_struct`: it never ends. Found before anything is attached.
+#[btf_map]
+static FIRST_PROCESS: Array<u64, 1> = Array::new();
+
+/// Notes the first process.
+#[inline(always)]
+pub fn note_first_process(task: u64) {
+    if let Some(place) = FIRST_PROCESS.get_ptr_mut(0) {
+        // SAFETY: the map's memory; nobody reads it before it is written.
+        unsafe { *place = task };
+    }
+}
+
+/// A file's own name says which program it is: nothing was moved, unlinked or mounted over.
+const IN_PLACE: u32 = 0;
+/// The file is unlinked: it only had this name.
+const UNLINKED: u32 = 1;
+/// On the way, something was mounted elsewhere than it lies, in a namespace that is not the host's.
+const MOVED: u32 = 2;
+/// Something was mounted elsewhere than it lies.
+const BOUND: u32 = 4;
+
+/// What a walk came to.
+#[derive(Clone, Copy)]
+pub struct Walked {
+    /// The place of the executable plus one; 0 where the policy names none.
+    place: u32,
+    /// [`IN_PLACE`], or what casts doubt on it.
+    doubts: u32,
+}
+
+impl Walked {
+    /// Neither a name nor none: a table or the kernel's memory could not be read, or the path is too deep.
+    const FAULT: u64 = u64::MAX;
+
+    #[inline(always)]
+    fn from_bits(bits: u64) -> Option<Walked> {
+        if bits == Walked::FAULT { None } else { Some(Walked { place: bits as u32, doubts: (bits >> 32) as u32 }) }
+    }
+}
+
+/// What the policy makes of a file.
+#[derive(Clone, Copy)]
+pub struct Identity {
+    /// The executable that it is by its name.
+    pub own: Option<&'static Match>,
+    /// One more whose restrictions hold: by a symbolic link that leads to it, or by the place where it really lies.
+    pub also: Option<&'static Match>,
+    /// The file is in its place, so that its name may be believed for a grant.
+    pub is_in_place: bool,
+}
+
+/// The identity of a file by its mount (a `struct vfsmount`) and its dentry. `None` is a fault.
+#[inline(always)]
+pub fn identify(mount: u64, dentry: u64) -> Option<Identity> {
+    let walked = Walked::from_bits(walk_names(mount, dentry))?;
+    let mut own = matched(walked)?;
+    let mut also = None;
+    if ALIASED.load() != 0 {
+        let alias = Walked::from_bits(walk_aliases(mount, dentry))?;
+        also = if alias.place == 0 { None } else { Some(ALIAS_MATCHES.get(alias.place - 1)?) };
+        if own.is_none() {
+            own = also;
+            also = None;
+        }
+    }
+    if walked.doubts & BOUND != 0 && also.is_none() {
+        also = matched(Walked::from_bits(walk_names(0, dentry))?)?;
+    }
+    Some(Identity { own, also, is_in_place: walked.doubts & (UNLINKED | MOVED) == IN_PLACE })
+}
+
+#[inline(always)]
+fn matched(walked: Walked) -> Option<Option<&'static Match>> {
+    if walked.place == 0 { Some(None) } else { Some(Some(MATCHES.get(walked.place - 1)?)) }
+}
+
+/// Whether the host's root is the root of a task, by its address: the loader of its program is looked up there.
+#[inline(always)]
+pub fn has_hosts_root(task: u64) -> bool {
+    let (own, hosts) = (root_of(task), first_process().and_then(root_of));
+    own.is_some() && own == hosts
+}
+
+#[inline(always)]
+fn first_process() -> Option<u64> {
+    FIRST_PROCESS.get(0).copied().filter(|task| *task != 0)
+}
+
+/// The dentry of a task's root.
+#[inline(always)]
+fn root_of(task: u64) -> Option<u64> {
+    let fs = word(place(task, &kernel::task_struct__fs)).filter(|fs| *fs != 0)?;
+    let root = place(fs, &kernel::fs_struct__root);
+    word(place(root, &kernel::path__dentry))
+}
+
+/// The mount namespace of the host.
+#[inline(always)]
+fn hosts_namespace() -> Option<u64> {
+    let proxy = word(place(first_process()?, &kernel::task_struct__nsproxy)).filter(|proxy| *proxy != 0)?;
+    word(place(proxy, &kernel::nsproxy__mnt_ns))
+}
+
+/// Walks up; `mount` is 0 where mounts are not followed, up to the root of the filesystem.
+#[inline(always)]
+fn walk<T: Walkable>(tables: &T, mount: u64, dentry: u64) -> Option<u64> {
+    let (mut mount, mut dentry) = (mount, dentry);
+    let mut state = tables.names()?.start;
+    let mut root = 0;
+    let mut doubts = if is_unlinked(dentry)? { UNLINKED } else { IN_PLACE };
+    let mut left = DEPTH_MAX;
+    while left != 0 {
+        left = asm::opaque(left - 1);
+        if root != 0 && dentry == root {
+            return Some(u64::from(doubts) << 32 | u64::from(names::accepted(tables, state)?));
+        }
+        if mount != 0 {
+            let mounted = word(place(mount, &kernel::vfsmount__mnt_root))?;
+            if mounted == dentry {
+                let real = mount.wrapping_sub(u64::from(kernel::mount__mnt.load()));
+                let parent = word(place(real, &kernel::mount__mnt_parent))?;
+                if parent == real {
+                    return Some(0); // The top of a tree that is not the host's.
+                }
+                dentry = word(place(real, &kernel::mount__mnt_mountpoint))?;
+                if dentry != mounted {
+                    doubts |= relocation(mount, real, mounted)?;
+                }
+                mount = place(parent, &kernel::mount__mnt);
+                continue;
+            }
+        }
+        let parent = word(place(dentry, &kernel::dentry__d_parent))?;
+        if parent == dentry {
+            return Some(0); // The root of a filesystem that is mounted nowhere.
+        }
+        state = tables.advance(dentry, state)?;
+        if state == NOWHERE {
+            return Some(0);
+        }
+        dentry = parent;
+        if root == 0 {
+            root = root_of(first_process()?)?;
+        }
+    }
+    None
+}
+
+/// What a mount does to the name of what lies below it: nothing where a whole filesystem is mounted, for that is where
+/// it is; a part of one has another name as well, where it really lies.
+#[inline(always)]
+fn relocation(mount: u64, real: u64, mounted: u64) -> Option<u32> {
+    let filesystem = word(place(mount, &kernel::vfsmount__mnt_sb))?;
+    if word(place(filesystem, &kernel::super_block__s_root))? == mounted {
+        return Some(IN_PLACE);
+    }
+    // In the host's own namespace it is the host's administrator who says where things are.
+    let namespace = word(place(real, &kernel::mount__mnt_ns))?;
+    Some(if namespace == hosts_namespace()? { BOUND } else { BOUND | MOVED })
+}
+
+/// Whether a dentry was taken out of its directory: it is in no hash any more (include/linux/dcache.h, `d_unhashed`).
+#[inline(always)]
+fn is_unlinked(dentry: u64) -> Option<bool> {
+    // `struct hlist_bl_node` has `next` and then `pprev`.
+    Some(word(place(dentry, &kernel::dentry__d_hash).wrapping_add(8))? == 0)
+}
+
+/// The name of a dentry, read word by word: the stack has no room for all of it.
+struct DentryName {
+    bytes: u64,
+    length: u32,
+}
+
+impl DentryName {
+    #[inline(always)]
+    fn of(dentry: u64) -> Option<DentryName> {
+        let name = place(dentry, &kernel::dentry__d_name);
+        let length = word(place(name, &kernel::qstr__len))? as u32;
+        let bytes = word(place(name, &kernel::qstr__name))?;
+        if length == 0 || length > COMPONENT_MAX as u32 { None } else { Some(DentryName { bytes, length }) }
+    }
+}
+
+impl Component for DentryName {
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// The kernel compares names by words too (fs/dcache.c, `dentry_string_cmp`), and reads as far behind their ends.
+    #[inline(always)]
+    fn word(&self, index: u32) -> u64 {
+        let bytes = word(self.bytes.wrapping_add(u64::from(index) * 8)).unwrap_or(0);
+        let left = self.length.wrapping_sub(index * 8);
+        if left >= 8 { bytes } else { bytes & ((1u64 << (left * 8 & 63)) - 1) }
+    }
+}
+
+/// Tables whose steps are functions of their own: the verifier checks them once.
+trait Walkable: NameTables {
+    /// The state after the component that is the name of a dentry.
+    fn advance(&self, dentry: u64, state: u32) -> Option<u32>;
+}
+
+/// What a function of the kernel's machine can return in place of a state.
+#[inline(always)]
+fn state_to_bits(state: Option<u32>) -> u64 {
+    match state {
+        Some(state) => state as u64,
+        None => u64::MAX,
+    }
+}
+
+#[inline(always)]
+fn state_from_bits(bits: u64) -> Option<u32> {
+    if bits > u32::MAX as u64 { None } else { Some(bits as u32) }
+}
+
+macro_rules! tables {
+    ($tables:ident, $names:ident, $buckets:ident, $table:ident, $words:ident, $states:ident, $steps:ident,
+     $matches:ident, $walk:ident, $advance:ident, $next:ident) => {
+        #[btf_map]
+        static $names: Array<Names, 1, MMAPABLE> = Array::new();
+        #[btf_map]
+        static $buckets: Array<NameBucket, 1, MMAPABLE> = Array::new();
+        #[btf_map]
+        static $table: Array<Name, 1, MMAPABLE> = Array::new();
+        #[btf_map]
+        static $words: Array<Word, 1, MMAPABLE> = Array::new();
+        #[btf_map]
+        static $states: Array<State, 1, MMAPABLE> = Array::new();
+        #[btf_map]
+        static $steps: Array<StepBucket, 1, MMAPABLE> = Array::new();
+        #[btf_map]
+        static $matches: Array<Match, 1, MMAPABLE> = Array::new();
+
+        struct $tables;
+
+        impl NameTables for $tables {
+            #[inline(always)]
+            fn names(&self) -> Option<&Names> {
+                $names.get(0)
+            }
+            #[inline(always)]
+            fn name_bucket(&self, index: u32) -> Option<&NameBucket> {
+                $buckets.get(index)
+            }
+            #[inline(always)]
+            fn name(&self, index: u32) -> Option<&Name> {
+                $table.get(index)
+            }
+            #[inline(always)]
+            fn word(&self, index: u32) -> Option<&Word> {
+                $words.get(index)
+            }
+            #[inline(always)]
+            fn state(&self, index: u32) -> Option<&State> {
+                $states.get(index)
+            }
+            #[inline(always)]
+            fn step_bucket(&self, index: u32) -> Option<&StepBucket> {
+                $steps.get(index)
+            }
+            #[inline(always)]
+            fn next(&self, state: u32, symbol: u32) -> Option<u32> {
+                state_from_bits($next(state, symbol))
+            }
+            #[inline(always)]
+            fn opaque(number: u32) -> u32 {
+                asm::opaque(number)
+            }
+            #[inline(always)]
+            fn sign_bit(word: u64) -> u64 {
+                asm::sign_bit(word)
+            }
+        }
+
+        impl Walkable for $tables {
+            #[inline(always)]
+            fn advance(&self, dentry: u64, state: u32) -> Option<u32> {
+                state_from_bits($advance(dentry, state))
+            }
+        }
+
+        /// The state that a symbol, or a byte, leads to.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $next(state: u32, symbol: u32) -> u64 {
+            state_to_bits(names::step(&$tables, state, symbol))
+        }
+
+        /// The state that the name of a dentry leads to.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $advance(dentry: u64, state: u32) -> u64 {
+            let Some(name) = DentryName::of(dentry) else { return u64::MAX };
+            let Some(symbol) = names::symbol(&$tables, state, &name) else { return u64::MAX };
+            if symbol != names::OTHER {
+                return $next(state, symbol);
+            }
+            state_to_bits($tables.state(state).map(|state| state.otherwise))
+        }
+
+        /// Walks up from a dentry, as [`Walked`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $walk(mount: u64, dentry: u64) -> u64 {
+            match walk(&$tables, mount, dentry) {
+                Some(walked) => walked,
+                None => Walked::FAULT,
+            }
+        }
+    };
+}
+
+tables!(
+    Written,
+    NAMES,
+    NAME_BUCKETS,
+    NAME_TABLE,
+    NAME_WORDS,
+    NAME_STATES,
+    NAME_STEPS,
+    MATCHES,
+    walk_names,
+    advance_names,
+    next_name
+);
+// What symbolic links of the host lead to.
+tables!(
+    Aliases,
+    ALIASES,
+    ALIAS_BUCKETS,
+    ALIAS_TABLE,
+    ALIAS_WORDS,
+    ALIAS_STATES,
+    ALIAS_STEPS,
+    ALIAS_MATCHES,
+    walk_aliases,
+    advance_aliases,
+    next_alias
+);
+
+/// Whether there are any aliases.
+#[unsafe(no_mangle)]
+static ALIASED: Global<u32> = Global::new(0);
+
+/// The mount and the dentry of a file.
+#[inline(always)]
+pub fn place_of(file: u64) -> Option<(u64, u64)> {
+    let path = place(file, &kernel::file__f_path);
+    Some((word(place(path, &kernel::path__mnt))?, word(place(path, &kernel::path__dentry))?))
+}
+
+/// A pointer that a structure has, as a number.
+#[inline(always)]
+pub fn number_at(structure: u64, offset: &Global<u32>) -> Option<u64> {
+    word(place(structure, offset))
+}

@@ -1,0 +1,115 @@
+//! What of a policy does not hold on this host: told when it is applied, while everything else is enforced.
+
+use std::fmt;
+use std::io;
+
+use bfp_bundle::identity::Part;
+
+/// One thing that the policy says and this host cannot hold, or does not hold yet.
+#[derive(Debug)]
+pub enum Lack {
+    /// The program is not there. What restricts it holds as soon as it is.
+    Missing {
+        /// As the policy names it.
+        path: String,
+    },
+    /// The path leads through a link that others than root can change: it names nobody.
+    ForeignLink {
+        /// As the policy names it.
+        path: String,
+        /// The link.
+        link: String,
+    },
+    /// More programs lead to one file by links than a label can hold the restrictions of.
+    Crowded {
+        /// The file.
+        path: String,
+    },
+    /// A file has another content than the policy pins.
+    OtherContent(Pinned),
+    /// A file that the policy pins is not there.
+    PinnedMissing(Pinned),
+    /// The content of a file cannot be measured.
+    Unmeasured(Pinned, io::Error),
+    /// A process was started before its program was named, or before anything was enforced.
+    Withheld {
+        /// The process, as the host numbers it.
+        process: u32,
+        /// Its program, as the policy names it.
+        path: String,
+        /// The cgroup that it is in, where that can be read: a unit of systemd, mostly.
+        unit: Option<String>,
+    },
+}
+
+/// A file whose content the policy pins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// Its path.
+    pub path: String,
+    /// The path of the program that it belongs to.
+    pub program: String,
+    /// What it is to the program.
+    pub part: Part,
+}
+
+impl fmt::Display for Pinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.part {
+            Part::Program => write!(f, "`{}`", self.path),
+            Part::Mapped => write!(f, "`{}`, a library of `{}`,", self.path, self.program),
+        }
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loss = |pinned: &Pinned| match pinned.part {
+            Part::Program => "nobody holds its grants".to_owned(),
+            Part::Mapped => format!("`{}` cannot load it", pinned.program),
+        };
+        match self {
+            Lack::Missing { path } => write!(f, "`{path}` is not on this host: nobody holds its grants"),
+            Lack::ForeignLink { path, link } => {
+                write!(f, "`{path}` leads through `{link}`, a link that others than root can change: it names nobody")
+            }
+            Lack::Crowded { path } => {
+                write!(f, "more programs of the policy lead to `{path}` by links than can restrict one file")
+            }
+            Lack::OtherContent(pinned) => {
+                write!(f, "{pinned} has none of the contents that the policy pins: {}", loss(pinned))
+            }
+            Lack::PinnedMissing(pinned) => write!(f, "{pinned} is not on this host: {}", loss(pinned)),
+            Lack::Unmeasured(pinned, error) => {
+                write!(f, "the content of {pinned} cannot be measured ({error}): {}", loss(pinned))
+            }
+            Lack::Withheld { process, path, unit } => {
+                let unit = unit.as_ref().map(|unit| format!(" in `{unit}`")).unwrap_or_default();
+                write!(f, "process {process}{unit} runs `{path}` since before the policy: it holds none of its grants")
+            }
+        }
+    }
+}
+
+impl Lack {
+    /// What the person who reads the message can do.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Lack::Missing { .. } | Lack::PinnedMissing(_) => {
+                "install it, and it holds what the policy says; or correct its path in the policy"
+            }
+            Lack::ForeignLink { .. } => {
+                "name the file that is meant, or keep the link in a folder that only root writes to"
+            }
+            Lack::Crowded { .. } => "name the file itself in the policy",
+            Lack::OtherContent(_) => "install the build that the policy pins and enable fs-verity on it",
+            Lack::Unmeasured(..) => {
+                "keep it on a filesystem with fs-verity (ext4 made with `-O verity`, btrfs, f2fs), \
+                 under a kernel built with CONFIG_FS_VERITY"
+            }
+            Lack::Withheld { .. } => {
+                "restart it; on a host's first day, `apply --adopt-running` takes it for what it is"
+            }
+        }
+    }
+}
