@@ -9,7 +9,7 @@ use std::fs::File;
 
 use bfp_bundle::verify::{Refusal, Trust};
 
-use crate::about::{About, AboutError};
+use crate::about::{About, AboutError, Circumstances};
 use crate::admission::AdmittedBundle;
 use crate::btf::{Btf, BtfError};
 use crate::canary::{self, Canary, CanaryError};
@@ -128,8 +128,8 @@ pub fn apply(
     let pins = Pins::make()?;
     let programs = Prepared { object, kernel: &kernel, cgroups: &host.cgroups };
     let remember = || {
-        state.keep_bundle(&admitted.bundle().manifest_digest(), acceptance.bytes)?;
-        state.write(&remembering(admitted, acceptance, remembered))
+        let kept = (&admitted.bundle().manifest_digest(), acceptance.bytes);
+        state.keep(kept, &remembering(admitted, acceptance, remembered))
     };
     let applied = apply_locked(&programs, admitted, acceptance, remember, &pins);
     // After a success there is nothing to tidy, and after a failure its own reason matters more.
@@ -154,7 +154,6 @@ fn apply_locked(
     pins: &Pins,
 ) -> Result<Applied, ApplyError> {
     let bundle = admitted.bundle();
-    let about = About::of(bundle, acceptance.trust, acceptance.labels, acceptance.now);
     let newest = pins.generations()?.last().copied();
     if bundle.manifest().lockdown {
         lockdown::check_own_file()?;
@@ -187,6 +186,9 @@ fn apply_locked(
 
     let number = newest.unwrap_or(0) + 1;
     let folder = pins.begin(number)?;
+    let attached = programs.attached();
+    let circumstances = Circumstances { now: acceptance.now, attached, ..Circumstances::default() };
+    let about = About::of(bundle, acceptance.trust, acceptance.labels, circumstances);
     about.pin(&folder.join("about"))?;
     programs.pin(&folder)?;
     if bundle.manifest().lockdown {
@@ -228,6 +230,8 @@ fn remembering(admitted: &AdmittedBundle<'_, '_>, acceptance: &Acceptance<'_>, r
         current: Some(current),
         last_time: acceptance.now,
         recovered: record.recovered.clone().filter(|recovered| !outlived(recovered)),
-        trust_sets: record.trust_sets.clone(),
+        // What the kernel tells from now on is a time that was not taken back.
+        time_taken_back: None,
+        ..record.clone()
     }
 }

@@ -9,7 +9,7 @@ use bfp_enforcer::admission::{AdmittedBundle, Contact, Expectation, OtherPolicy,
 use bfp_enforcer::apply::{Acceptance, Applied, apply};
 use bfp_enforcer::content::Impostor;
 use bfp_enforcer::input;
-use bfp_enforcer::state::{Current, State, StateError};
+use bfp_enforcer::state::{Current, State};
 use bfp_enforcer::status;
 use clap::Args;
 
@@ -48,7 +48,7 @@ impl BundleArguments {
 }
 
 pub(crate) fn apply_bundle(arguments: &BundleArguments, folder: &Path) -> Result<String, Failure> {
-    let (state, session) = Session::open(folder)?;
+    let (state, session) = Session::open(folder, &arguments.host)?;
     // The revisions of another policy tell nothing about what is locked: any that was ever signed would do.
     if let Some(about) = session.locked().filter(|_| arguments.replace) {
         return Err(Failure::Locked { policy: about.policy.clone(), revision: about.revision });
@@ -119,7 +119,7 @@ fn tell_impostor(impostor: &Impostor) {
 }
 
 pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Result<String, Failure> {
-    let session = Session::look(folder)?;
+    let session = Session::look(folder, &arguments.host)?;
     let (trust, host) = (session.trust(&arguments.host)?, session.host(&arguments.host)?);
     let bytes = input::read(&arguments.bundle, MAX_BUNDLE_BYTES)?;
     let path = &arguments.bundle;
@@ -139,22 +139,18 @@ pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Resul
 /// Applies the bundle that lies there; where that is not possible, the last good one, and says so by its exit
 /// code. A host that comes up is protected by what it can have, and somebody is told.
 pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, Failure> {
-    let (state, session) = match Session::open(folder) {
-        Err(Failure::State(error @ StateError::Damaged(_))) => {
-            State::open(folder)?.set_aside()?;
-            warn(
-                &format!("{error}: it is kept as `state.damaged`, and this host begins anew, as on its first day"),
-                error.help(),
-            );
-            Session::open(folder)?
-        }
-        opened => opened?,
-    };
+    let (state, session) = Session::come_up(folder, &arguments.host)?;
     let view = (&state, &session);
+    let in_force = |done: String| {
+        let mut losses = session.losses.clone();
+        losses.extend(state.unwritten().map(|error| format!("{error}, so a restart does not know of it")));
+        if losses.is_empty() { Ok(done) } else { Err(Failure::Partly { done, losses }) }
+    };
     let failure = match apply_file(&arguments.bundle, &arguments.host, Expectation::default(), view) {
-        Ok(done) => return Ok(done),
+        Ok(done) => return in_force(done),
         Err(failure) => failure,
     };
+    session.tell_losses();
     // What is locked is in force, and stays so. The last good bundle was accepted by whom the disk says, and root
     // writes the disk.
     let current = session.remembered.record.current.as_ref().filter(|_| session.locked().is_none());

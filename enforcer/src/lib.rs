@@ -2,7 +2,7 @@
 //!
 //! In reading order: what the host offers ([`host`]), the layout of its kernel ([`btf`], [`offsets`]),
 //! what it reads from outside ([`input`]): whom it trusts ([`trust`]), what it is called ([`labels`]); what it
-//! remembers on disk ([`state`]) and altogether ([`memory`]), and whether a bundle may follow that
+//! remembers on disk ([`state`]), what is left where that is damaged ([`remains`]) and what it knows altogether ([`memory`]), and whether a bundle may follow that
 //! ([`admission`]); the kernel functions that the programs call ([`kfunc`]), what executables may contain
 //! ([`content`]), the programs and their tables ([`load`]), who the executables are ([`directory`]), whether the
 //! kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]) and who may end it ([`lockdown`]), all
@@ -28,7 +28,11 @@ pub mod labels;
 
 pub mod admission;
 
+mod fields;
+
 pub mod state;
+
+pub mod remains;
 
 pub mod memory;
 
@@ -47,6 +51,10 @@ pub mod pins;
 pub mod lockdown;
 
 pub mod about;
+
+pub mod links;
+
+pub mod watch;
 
 pub mod apply;
 

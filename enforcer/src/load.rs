@@ -533,6 +533,12 @@ impl Programs {
         Ok(())
     }
 
+    /// What is attached and not pinned yet, by the names that its pins get.
+    pub fn attached(&self) -> Vec<String> {
+        let sysctl = self.sysctl.iter().map(|_| SYSCTL);
+        self.links.iter().map(|(hook, _)| *hook).chain(sysctl).map(|hook| format!("{LINK}{hook}")).collect()
+    }
+
     /// Pins what is attached, the verdicts and the events, in a folder of the BPF filesystem.
     pub fn pin(&mut self, folder: &Path) -> Result<(), LoadError> {
         self.pin_links(folder, LINK)?;

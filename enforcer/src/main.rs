@@ -110,6 +110,8 @@ enum Failure {
     Pins(#[from] PinsError),
     #[error(transparent)]
     Trust(#[from] TrustError),
+    #[error("{done}bfp-enforcer: but not all is well: {}", .losses.join("; "))]
+    Partly { done: String, losses: Vec<String> },
     #[error("{failure}\nbfp-enforcer: the last good bundle is enforced instead: {done}")]
     LastGood { failure: Box<Failure>, done: String },
     #[error("policy `{policy}` revision {revision} is locked")]
@@ -123,6 +125,8 @@ enum Failure {
     OtherAct { wanted: &'static str },
     #[error("the token takes back revision {from} of `{policy}`, and the highest that this host has seen is {highest}")]
     NotFrom { policy: String, from: u64, highest: u64 },
+    #[error("the token takes back revision {from} of `{policy}`, and was used on this host before")]
+    UsedToken { policy: String, from: u64 },
     #[error("this host's clock is before 1970")]
     Clock,
     #[error("the answer cannot be written: {0}")]
@@ -132,7 +136,7 @@ enum Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
-            Failure::LastGood { .. } | Failure::Events(EventsError::NothingEnforced) => 1,
+            Failure::LastGood { .. } | Failure::Partly { .. } | Failure::Events(EventsError::NothingEnforced) => 1,
             Failure::Refused { .. }
             | Failure::NotAdmitted { .. }
             | Failure::Demanding(_)
@@ -140,6 +144,7 @@ impl Failure {
             | Failure::OtherRelease { .. }
             | Failure::OtherAct { .. }
             | Failure::NotFrom { .. }
+            | Failure::UsedToken { .. }
             | Failure::State(StateError::Damaged(_) | StateError::Input(_))
             | Failure::Input(InputError::Oversize { .. } | InputError::Writable { .. })
             | Failure::Trust(
@@ -173,6 +178,8 @@ impl Failure {
             Failure::Locked { .. } => "name a release token of the signers with `--token` (docs/lockdown.md)",
             Failure::OtherRelease { .. } => "have the signers release what is enforced on this host",
             Failure::OtherAct { .. } => "name the token that was made for this command: `bfpc inspect` shows it",
+            Failure::Partly { .. } => "find out what happened to /var/lib/bfp: docs/operations.md",
+            Failure::UsedToken { .. } => "a token is good once: have the signers sign one that expires at another time",
             Failure::NotFrom { .. } => "have the signers sign a token for what this host has seen",
             Failure::Clock => "set the clock: bundles are valid for a time",
             Failure::Output(_) => "check where standard output goes",

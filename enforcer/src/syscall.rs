@@ -14,6 +14,7 @@ use std::time::Duration;
 use aya::maps::MapData;
 
 /// `enum bpf_cmd`, include/uapi/linux/bpf.h.
+const MAP_CREATE: libc::c_long = 0;
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 const MAP_DELETE_ELEM: libc::c_long = 3;
@@ -22,6 +23,9 @@ const OBJECT_GET: libc::c_long = 7;
 const OBJECT_INFO: libc::c_long = 15;
 const MAP_FREEZE: libc::c_long = 22;
 const LINK_CREATE: libc::c_long = 28;
+
+/// `enum bpf_map_type`, likewise.
+const ARRAY: u32 = 2;
 
 /// `enum bpf_attach_type`, likewise.
 const CGROUP_SYSCTL: u32 = 18;
@@ -53,6 +57,24 @@ pub(crate) fn wait_readable(file: BorrowedFd<'_>, at_most: Duration) -> io::Resu
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
+}
+
+/// A descriptor that can be read when a name changes in a folder that it watches.
+pub(crate) fn new_watch() -> io::Result<OwnedFd> {
+    // SAFETY: takes a number only.
+    let fd = unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) };
+    // SAFETY: a new descriptor that nothing else owns, where it is none of an error.
+    if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(unsafe { OwnedFd::from_raw_fd(fd) }) }
+}
+
+/// Has a watch see the names of a folder, and the folder itself go.
+pub(crate) fn watch_names(watch: BorrowedFd<'_>, folder: &Path) -> io::Result<()> {
+    const NAMES: u32 = libc::IN_CREATE | libc::IN_DELETE | libc::IN_MOVED_FROM | libc::IN_MOVED_TO;
+    const ITSELF: u32 = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_UNMOUNT | libc::IN_ONLYDIR;
+    let path = CString::new(folder.as_os_str().as_bytes())?;
+    // SAFETY: the path ends with a zero, and is alive.
+    let added = unsafe { libc::inotify_add_watch(watch.as_raw_fd(), path.as_ptr(), NAMES | ITSELF) };
+    if added < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The nanoseconds since the machine was started, as `bpf_ktime_get_boot_ns` counts them.
@@ -193,6 +215,59 @@ pub(crate) fn fill(map: &MapData, bytes: &[u8]) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// The first value of an array, of at most so many bytes.
+pub(crate) fn first_element(map: &MapData, limit: usize) -> io::Result<Vec<u8>> {
+    let info = map.info().map_err(io::Error::other)?;
+    let size = info.value_size() as usize;
+    if info.key_size() as usize != size_of::<u32>() || size > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no array, or a larger one than is sensible"));
+    }
+    let key = 0u32;
+    // The kernel rounds values up to eight bytes (kernel/bpf/arraymap.c), but copies no more than their size.
+    let mut value = vec![0u8; size];
+    let attributes = Element {
+        map: number(map.fd().as_fd()),
+        key: (&raw const key).expose_provenance() as u64,
+        value: value.as_mut_ptr().expose_provenance() as u64,
+        ..Element::default()
+    };
+    bpf(MAP_LOOKUP_ELEM, &attributes)?;
+    Ok(value)
+}
+
+/// The part of `union bpf_attr` for new maps.
+#[repr(C)]
+struct NewMap {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    entries: u32,
+    flags: u32,
+}
+
+/// An array of one value, which nobody writes any more.
+pub(crate) fn frozen_array(value: &[u8], flags: u32) -> io::Result<OwnedFd> {
+    let value_size = u32::try_from(value.len()).map_err(io::Error::other)?;
+    let new = NewMap { kind: ARRAY, key_size: 4, value_size, entries: 1, flags };
+    // SAFETY: the attributes are alive, and of the size that is passed.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, MAP_CREATE, &new, size_of::<NewMap>()) };
+    let map = match i32::try_from(fd) {
+        // SAFETY: a new descriptor that nothing else owns.
+        Ok(fd) if fd >= 0 => unsafe { OwnedFd::from_raw_fd(fd) },
+        _ => return Err(io::Error::last_os_error()),
+    };
+    let key = 0u32;
+    let element = Element {
+        map: number(map.as_fd()),
+        key: (&raw const key).expose_provenance() as u64,
+        value: value.as_ptr().expose_provenance() as u64,
+        ..Element::default()
+    };
+    bpf(MAP_UPDATE_ELEM, &element)?;
+    bpf(MAP_FREEZE, &Element { map: number(map.as_fd()), ..Element::default() })?;
+    Ok(map)
 }
 
 /// `struct fsverity_digest` with room for the longest digest, include/uapi/linux/fsverity.h.
