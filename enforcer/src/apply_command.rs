@@ -156,7 +156,12 @@ pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, F
     let current = session.remembered.record.current.as_ref().filter(|_| session.locked().is_none());
     let Some(current) = current else { return Err(failure) };
     match apply_last_good(current, view) {
-        Ok(done) => Err(Failure::LastGood { failure: Box::new(failure), done }),
+        Ok(done) => {
+            if let Some(error) = state.unwritten() {
+                warn(&error.to_string(), error.help());
+            }
+            Err(Failure::LastGood { failure: Box::new(failure), done })
+        }
         Err(other) => {
             warn(&format!("the last good bundle cannot be applied either: {other}"), other.help());
             Err(failure)

@@ -2,11 +2,12 @@
 //!
 //! In reading order: what the host offers ([`host`]), the layout of its kernel ([`btf`], [`offsets`]),
 //! what it reads from outside ([`input`]): whom it trusts ([`trust`]), what it is called ([`labels`]); what it
-//! remembers on disk ([`state`]), what is left where that is damaged ([`remains`]) and what it knows altogether ([`memory`]), and whether a bundle may follow that
-//! ([`admission`]); the kernel functions that the programs call ([`kfunc`]), what executables may contain
+//! remembers on disk ([`state`]), what is left where that is damaged ([`remains`]) and what it knows altogether
+//! ([`memory`]), and whether a bundle may follow that ([`admission`]); the kernel functions that the programs call ([`kfunc`]), what executables may contain
 //! ([`content`]), the programs and their tables ([`load`]), who the executables are ([`directory`]), whether the
 //! kernel asks at all ([`canary`]), what stays in force ([`pins`], [`about`]) and who may end it ([`lockdown`]), all
-//! of it in order ([`apply`]), and what it says ([`status`], [`events`], [`doctor`]).
+//! of it in order ([`apply`]); what it says ([`status`], for which [`health`] looks whether all is as it was applied,
+//! [`events`], [`doctor`]), and what it waits for: the symbolic links that it followed ([`links`], [`watch`]).
 //!
 //! **Invariant:** nothing here takes bytes that [`bfp_bundle::verify`] has not passed, and the programs
 //! for the kernel come as an argument, so that this library builds without them.
@@ -59,6 +60,8 @@ pub mod watch;
 pub mod apply;
 
 pub mod json;
+
+pub mod health;
 
 pub mod status;
 

@@ -60,6 +60,9 @@ const EGRESS: &str = "egress";
 /// What guards the switches of the kernel that these programs depend on.
 const SYSCTL: &str = "sysctl";
 
+/// What is attached to the root of the cgroups, on every kernel.
+pub const ATTACHED_ALWAYS: [&str; 2] = [EGRESS, SYSCTL];
+
 /// The programs that label what runs already, and what it has open: their names, and what they walk.
 const ITERATORS: [(&str, &str); 2] = [("iter_task", "task"), ("iter_task_file", "task_file")];
 

@@ -21,7 +21,11 @@ const MAP_DELETE_ELEM: libc::c_long = 3;
 const OBJECT_PIN: libc::c_long = 6;
 const OBJECT_GET: libc::c_long = 7;
 const OBJECT_INFO: libc::c_long = 15;
+const PROGRAM_FD_BY_ID: libc::c_long = 13;
+const MAP_FD_BY_ID: libc::c_long = 14;
 const MAP_FREEZE: libc::c_long = 22;
+const LINK_FD_BY_ID: libc::c_long = 30;
+const LINK_NEXT_ID: libc::c_long = 31;
 const LINK_CREATE: libc::c_long = 28;
 
 /// `enum bpf_map_type`, likewise.
@@ -144,6 +148,126 @@ struct About {
     object: u32,
     length: u32,
     info: u64,
+}
+
+/// What the kernel tells of an object, up to as many bytes as there is room for.
+fn tell(object: BorrowedFd<'_>, info: &mut [u64]) -> io::Result<()> {
+    let length = size_of_val(info) as u32;
+    let about = About { object: number(object), length, info: info.as_mut_ptr().expose_provenance() as u64 };
+    // SAFETY: the attributes are alive, and of the size that is passed; the kernel writes no more than `length`.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, OBJECT_INFO, &about, size_of::<About>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// What the kernel tells of a link (`struct bpf_link_info`).
+pub(crate) struct LinkInfo {
+    /// Its number.
+    pub(crate) number: u32,
+    /// Its program's number.
+    pub(crate) program: u32,
+    /// Whether it has a program, and a cgroup where it was attached to one.
+    pub(crate) is_attached: bool,
+}
+
+pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    /// `BPF_LINK_TYPE_CGROUP`
+    const CGROUP: u32 = 3;
+    let mut info = [0u64; 4];
+    tell(link, &mut info)?;
+    let [first, second, cgroup, _] = info;
+    // Two words in each, as they lie in memory.
+    let ([kind, number], [program, _]) = (words(first), words(second));
+    let is_attached = program != 0 && (kind != CGROUP || cgroup != 0);
+    Ok(LinkInfo { number, program, is_attached })
+}
+
+fn words(number: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = number.to_ne_bytes();
+    [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
+}
+
+/// What the kernel tells of a program (`struct bpf_prog_info`).
+pub(crate) struct ProgramInfo {
+    pub(crate) name: String,
+    /// The numbers of the maps that it uses.
+    pub(crate) maps: Vec<u32>,
+}
+
+pub(crate) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
+    const MOST_MAPS: usize = 64;
+    const COUNT_AT: usize = 6;
+    const MAPS_AT: usize = 7;
+    const NAME_AT: usize = 8;
+    let mut maps = [0u32; MOST_MAPS];
+    let mut info = [0u64; 10];
+    // The second word there: the processors of these kernels are little-endian.
+    info[COUNT_AT] = (MOST_MAPS as u64) << 32;
+    info[MAPS_AT] = maps.as_mut_ptr().expose_provenance() as u64;
+    // The kernel writes as many numbers of maps as there is room for.
+    tell(program, &mut info)?;
+    let [_, count] = words(info[COUNT_AT]);
+    let maps = maps.into_iter().take(count as usize).collect();
+    Ok(ProgramInfo { name: name_at(&info, NAME_AT), maps })
+}
+
+/// The name of a map (`struct bpf_map_info`), by its number.
+pub(crate) fn map_name(map: u32) -> io::Result<String> {
+    const NAME_AT: usize = 3;
+    let mut info = [0u64; 5];
+    tell(open_number(MAP_FD_BY_ID, map)?.as_fd(), &mut info)?;
+    Ok(name_at(&info, NAME_AT))
+}
+
+/// The sixteen bytes at an index, up to a zero.
+fn name_at(info: &[u64], index: usize) -> String {
+    let bytes = info.iter().skip(index).take(2).flat_map(|word| word.to_ne_bytes());
+    let bytes: Vec<u8> = bytes.take_while(|byte| *byte != 0).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The part of `union bpf_attr` for numbers of objects.
+#[repr(C)]
+struct Number {
+    number: u32,
+    next: u32,
+    flags: u32,
+}
+
+fn open_number(command: libc::c_long, object: u32) -> io::Result<OwnedFd> {
+    let wanted = Number { number: object, next: 0, flags: 0 };
+    // SAFETY: the attributes are alive, and of the size that is passed.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, &wanted, size_of::<Number>()) };
+    match i32::try_from(fd) {
+        // SAFETY: a new descriptor that nothing else owns.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A program, by its number.
+pub(crate) fn open_program(program: u32) -> io::Result<OwnedFd> {
+    open_number(PROGRAM_FD_BY_ID, program)
+}
+
+/// A link, by its number.
+pub(crate) fn open_link(link: u32) -> io::Result<OwnedFd> {
+    open_number(LINK_FD_BY_ID, link)
+}
+
+/// The numbers of all links.
+pub(crate) fn link_numbers() -> io::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    let mut last = Number { number: 0, next: 0, flags: 0 };
+    loop {
+        // SAFETY: the attributes are alive, and of the size that is passed; the kernel writes the next number there.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, LINK_NEXT_ID, &raw mut last, size_of::<Number>()) };
+        if result < 0 {
+            let error = io::Error::last_os_error();
+            return if error.raw_os_error() == Some(libc::ENOENT) { Ok(numbers) } else { Err(error) };
+        }
+        numbers.push(last.next);
+        last.number = last.next;
+    }
 }
 
 /// The kernel's number of a program, a map or a link: what is told of each begins with its type and its number.
