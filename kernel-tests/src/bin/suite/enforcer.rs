@@ -71,6 +71,12 @@ pub(crate) fn status() -> Result<Ended, String> {
     run(&["status"])
 }
 
+/// What it says of a bundle that was applied, whose state is elsewhere than a host's.
+pub(crate) fn status_of(bundle: &Path) -> Result<Ended, String> {
+    let [_, _, _, _, state, folder] = applying(bundle);
+    run(&["status", &state, &folder])
+}
+
 /// What nobody has read yet of what was refused, a line of JSON each.
 pub(crate) fn events() -> Result<Vec<String>, String> {
     let ended = try_events()?;
