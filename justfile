@@ -114,6 +114,14 @@ killer-here: guest-programs
 attack KERNEL="6.12": (setup KERNEL) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} --updates {{ KERNEL }}
 
+# The release before this one, until there is a tag
+before := "0bb9e10"
+
+# Go up from the release before this one and back: just releases 6.12
+releases KERNEL="6.12": (setup KERNEL) guest-programs
+    @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} --updates \
+        --updates-folder fixtures/releases --before "$(kernel-tests/before.sh {{ before }})" {{ KERNEL }}
+
 # Make the Debian system that the next four recipes boot, where it is missing: some minutes, about 1 GB
 debian-guest: (setup "6.12")
     @kernel-tests/guest.sh

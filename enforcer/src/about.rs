@@ -1,14 +1,21 @@
 //! What is enforced, kept in the kernel beside it: a frozen map of one record.
 //!
 //! It holds what a host must not forget while it enforces: the revision, and whom it trusted.
+//!
+//! A record is a number of its layout, a length, as many bytes that every release reads ([`Prefix`]), and then fields
+//! ([`crate::fields`]), which a release passes over where it does not know them. The release before fields reads what
+//! this one writes: its record ended with the prefix, and nobody looked at what follows. **Invariant:** a later layout
+//! begins likewise.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, IterableMap, Map, MapData, MapError};
+use aya::maps::{Array, IterableMap, MapData, MapError};
 use bfp_bundle::verify::{Trust, TrustSet, VerifiedBundle};
 use serde::{Deserialize, Serialize};
 
 use crate::admission::Seen;
+use crate::fields;
 use crate::syscall;
 
 /// The layout of the record.
@@ -20,8 +27,21 @@ const SIZE: usize = 24 << 10;
 /// `BPF_F_RDONLY_PROG`: no program writes it either.
 const READ_ONLY_TO_PROGRAMS: u32 = 1 << 7;
 
+/// The kinds of fields: whether grants were given to what ran already,
+const ADOPTED_RUNNING: u16 = 1;
+/// the enforcer's version,
+const ENFORCER_VERSION: u16 = 2;
+/// and the names of the links that were pinned.
+const ATTACHED: u16 = 3;
+
+/// The map of the links that were followed, beside the record: they can be many.
+const FOLLOWED: &str = "followed";
+
+/// The most bytes that the links may be.
+const MAX_FOLLOWED: usize = 16 << 20;
+
 /// What is enforced.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
     /// The policy's name.
     pub policy: String,
@@ -37,6 +57,48 @@ pub struct About {
     pub trust: TrustSet,
     /// The labels that the host had then.
     pub labels: Vec<String>,
+    /// The symbolic links that were followed, in the order of their paths.
+    pub links: Vec<FollowedLink>,
+    /// Whether grants were given to processes that ran already.
+    pub adopted_running: bool,
+    /// The version of the enforcer that applied it; empty where that was before versions were written down.
+    pub enforcer_version: String,
+    /// What is attached, by the names of its pins; empty likewise.
+    pub attached: Vec<String>,
+}
+
+/// What every release reads of it.
+#[derive(Serialize, Deserialize)]
+struct Prefix {
+    policy: String,
+    revision: u64,
+    manifest_digest: [u8; 32],
+    applied_at: u64,
+    expires: Option<u64>,
+    trust: TrustSet,
+    labels: Vec<String>,
+}
+
+/// A path that leads through symbolic links, and where it led when the policy was applied.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FollowedLink {
+    /// A path of which at least one component is a symbolic link.
+    pub link: String,
+    /// The path that it leads to, by names, with no link in it: see [`crate::followed::leads_to`].
+    pub target: String,
+}
+
+/// What was found and done on the host when a bundle was applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Circumstances {
+    /// When it was applied, in seconds since 1970-01-01 UTC.
+    pub now: u64,
+    /// The symbolic links that were followed.
+    pub links: Vec<FollowedLink>,
+    /// Whether grants were given to processes that ran already.
+    pub adopted_running: bool,
+    /// What is attached, by the names of its pins.
+    pub attached: Vec<String>,
 }
 
 /// Why the record cannot be kept or read.
@@ -45,9 +107,9 @@ pub enum AboutError {
     /// It does not fit.
     #[error("the policy's name, or this host's labels, are too long for the kernel's record of it")]
     TooLong,
-    /// Another layout.
-    #[error("what is enforced was applied by another version of the enforcer (`{0}` cannot be understood)")]
-    Layout(PathBuf),
+    /// Another layout, which does not begin as agreed.
+    #[error("what is enforced was applied by a newer enforcer (`{0}` cannot be understood)")]
+    Newer(PathBuf),
     /// A map.
     #[error("the record of what is enforced at `{path}` cannot be used: {error}")]
     Map {
@@ -63,16 +125,19 @@ impl AboutError {
     pub fn help(&self) -> &'static str {
         match self {
             AboutError::TooLong => "give the policy a shorter name, or the host fewer labels",
-            AboutError::Layout(_) => "use the enforcer that applied it, or remove the policy and apply it again",
+            AboutError::Newer(_) => "install the enforcer that applied it, or a later one",
             AboutError::Map { .. } => "check that this process runs as root",
         }
     }
 }
 
 impl About {
-    /// What a bundle says of itself.
-    pub fn of(bundle: &VerifiedBundle<'_>, trust: &Trust, labels: &[String], now: u64) -> About {
+    /// What a bundle says of itself, and what was found and done on the host.
+    pub fn of(bundle: &VerifiedBundle<'_>, trust: &Trust, labels: &[String], circumstances: Circumstances) -> About {
         let manifest = bundle.manifest();
+        let Circumstances { now, mut links, adopted_running, attached } = circumstances;
+        links.sort();
+        links.dedup();
         About {
             policy: manifest.policy.clone(),
             revision: manifest.revision,
@@ -81,6 +146,10 @@ impl About {
             expires: manifest.expires,
             trust: trust.to_set(),
             labels: labels.to_vec(),
+            links,
+            adopted_running,
+            enforcer_version: env!("CARGO_PKG_VERSION").to_owned(),
+            attached,
         }
     }
 
@@ -95,11 +164,17 @@ impl About {
     }
 
     fn encode(&self) -> Result<[u8; SIZE], AboutError> {
-        let body = postcard::to_allocvec(self).map_err(|_| AboutError::TooLong)?;
+        let encoded = |bytes: Result<Vec<u8>, postcard::Error>| bytes.map_err(|_| AboutError::TooLong);
+        let About { policy, revision, manifest_digest, applied_at, expires, trust, labels, .. } = self.clone();
+        let prefix = Prefix { policy, revision, manifest_digest, applied_at, expires, trust, labels };
+        let prefix = encoded(postcard::to_allocvec(&prefix))?;
         let mut bytes = Vec::with_capacity(SIZE);
         bytes.extend(LAYOUT.to_le_bytes());
-        bytes.extend((body.len() as u32).to_le_bytes());
-        bytes.extend(body);
+        bytes.extend((prefix.len() as u32).to_le_bytes());
+        bytes.extend(prefix);
+        fields::write(&mut bytes, ADOPTED_RUNNING, &[self.adopted_running.into()]);
+        fields::write(&mut bytes, ENFORCER_VERSION, self.enforcer_version.as_bytes());
+        fields::write(&mut bytes, ATTACHED, &encoded(postcard::to_allocvec(&self.attached))?);
         if bytes.len() < SIZE {
             bytes.resize(SIZE, 0);
         }
@@ -109,19 +184,46 @@ impl About {
     fn decode(bytes: &[u8]) -> Option<About> {
         let (layout, bytes) = bytes.split_first_chunk()?;
         let (length, bytes) = bytes.split_first_chunk()?;
-        if u32::from_le_bytes(*layout) != LAYOUT {
+        if u32::from_le_bytes(*layout) < LAYOUT {
             return None;
         }
-        let body = bytes.get(..u32::from_le_bytes(*length) as usize)?;
-        match postcard::take_from_bytes(body) {
-            Ok((about, [])) => Some(about),
-            _ => None,
+        let (prefix, rest) = bytes.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+        // A later release may have more in it.
+        let (prefix, _more) = postcard::take_from_bytes::<Prefix>(prefix).ok()?;
+        let Prefix { policy, revision, manifest_digest, applied_at, expires, trust, labels } = prefix;
+        let (adopted_running, enforcer_version, attached) = (false, String::new(), Vec::new());
+        let links = Vec::new();
+        let mut about = About {
+            policy,
+            revision,
+            manifest_digest,
+            applied_at,
+            expires,
+            trust,
+            labels,
+            links,
+            adopted_running,
+            enforcer_version,
+            attached,
+        };
+        // What follows is of use, and nothing depends on it.
+        for field in fields::read(rest).unwrap_or_default() {
+            match field.kind {
+                ADOPTED_RUNNING => about.adopted_running = field.content.first().is_some_and(|is| *is != 0),
+                ENFORCER_VERSION => about.enforcer_version = String::from_utf8_lossy(&field.content).into_owned(),
+                ATTACHED => about.attached = postcard::from_bytes(&field.content).unwrap_or_default(),
+                _ => {}
+            }
         }
+        Some(about)
     }
 
-    /// Keeps the record in a frozen map, pinned at `path`.
+    /// Keeps the record in a frozen map, pinned at `path`, and the links that were followed beside it.
     pub fn pin(&self, path: &Path) -> Result<(), AboutError> {
         let record = self.encode()?;
+        if !self.links.is_empty() {
+            pin_links(&self.links, &path.with_file_name(FOLLOWED))?;
+        }
         let map_error = |error: MapError| AboutError::Map { path: path.to_owned(), error: error.into() };
         let mut map = Array::<MapData, [u8; SIZE]>::create(1, READ_ONLY_TO_PROGRAMS).map_err(map_error)?;
         map.set(0, record, 0).map_err(map_error)?;
@@ -130,14 +232,43 @@ impl About {
         data.pin(path).map_err(|error| AboutError::Map { path: path.to_owned(), error: error.into() })
     }
 
-    /// Reads the record that is pinned at `path`.
+    /// Reads the record that is pinned at `path`, of any release.
     pub fn read(path: &Path) -> Result<About, AboutError> {
-        let map_error = |error: MapError| AboutError::Map { path: path.to_owned(), error: error.into() };
-        let map = MapData::from_pin(path).and_then(Map::from_map_data).map_err(map_error)?;
-        let layout = || AboutError::Layout(path.to_owned());
-        let map = Array::<MapData, [u8; SIZE]>::try_from(map).map_err(|_| layout())?;
-        About::decode(&map.get(&0, 0).map_err(map_error)?).ok_or_else(layout)
+        let newer = || AboutError::Newer(path.to_owned());
+        let mut about = About::decode(&read_map(path)?).ok_or_else(newer)?;
+        let followed = path.with_file_name(FOLLOWED);
+        if followed.exists() {
+            about.links = decode_links(&read_map(&followed)?).unwrap_or_default();
+        }
+        Ok(about)
     }
+}
+
+/// The one value of an array.
+fn read_map(path: &Path) -> Result<Vec<u8>, AboutError> {
+    let error = |error: Box<dyn std::error::Error + Send + Sync>| AboutError::Map { path: path.to_owned(), error };
+    let map = MapData::from_pin(path).map_err(|other: MapError| error(other.into()))?;
+    syscall::first_element(&map, MAX_FOLLOWED).map_err(|other| error(other.into()))
+}
+
+fn pin_links(links: &[FollowedLink], path: &Path) -> Result<(), AboutError> {
+    let error = |error: Box<dyn std::error::Error + Send + Sync>| AboutError::Map { path: path.to_owned(), error };
+    let bytes = encode_links(links).filter(|bytes| bytes.len() <= MAX_FOLLOWED).ok_or(AboutError::TooLong)?;
+    let map = syscall::frozen_array(&bytes, READ_ONLY_TO_PROGRAMS).map_err(|other| error(other.into()))?;
+    syscall::pin(map.as_fd(), path).map_err(|other| error(other.into()))
+}
+
+fn encode_links(links: &[FollowedLink]) -> Option<Vec<u8>> {
+    let body = postcard::to_allocvec(links).ok()?;
+    let mut bytes = u32::try_from(body.len()).ok()?.to_le_bytes().to_vec();
+    bytes.extend(body);
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    Some(bytes)
+}
+
+fn decode_links(bytes: &[u8]) -> Option<Vec<FollowedLink>> {
+    let (length, bytes) = bytes.split_first_chunk()?;
+    postcard::from_bytes(bytes.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)?).ok()
 }
 
 #[cfg(test)]
@@ -155,7 +286,22 @@ pub(crate) mod tests {
             expires: Some(9),
             trust: TrustSet { version: 0, threshold: 1, keys: vec![[1; 32]], revoked: vec![] },
             labels: vec!["host".to_owned()],
+            links: vec![],
+            adopted_running: false,
+            enforcer_version: "0.1.0".to_owned(),
+            attached: vec!["link_egress".to_owned()],
         }
+    }
+
+    /// What the release before fields wrote, byte for byte: its layout, and nothing behind it.
+    fn by_the_first_release(about: &About) -> Vec<u8> {
+        let About { policy, revision, manifest_digest, applied_at, expires, trust, labels, .. } = about.clone();
+        let prefix = (policy, revision, manifest_digest, applied_at, expires, trust, labels);
+        let body = postcard::to_allocvec(&prefix).unwrap();
+        let mut bytes = [2u32.to_le_bytes(), (body.len() as u32).to_le_bytes()].concat();
+        bytes.extend(body);
+        bytes.resize(24 << 10, 0);
+        bytes
     }
 
     #[test]
@@ -174,9 +320,50 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn another_layout_is_not_understood() {
-        let mut bytes = about("web", 3).encode().unwrap();
+    fn what_the_first_release_wrote_is_read() {
+        let old = About { enforcer_version: String::new(), attached: vec![], ..about("web", 3) };
+        assert_eq!(About::decode(&by_the_first_release(&old)).unwrap(), old);
+    }
+
+    #[test]
+    fn the_first_release_reads_what_is_written() {
+        let new = About { adopted_running: true, ..about("web", 3) };
+        let (new_bytes, old_bytes) = (new.encode().unwrap(), by_the_first_release(&new));
+        // It reads as many bytes as the length says, in a map of this size, and no more.
+        let length = 8 + u32::from_le_bytes(*new_bytes.get(4..8).unwrap().first_chunk().unwrap()) as usize;
+        assert_eq!((new_bytes.len(), new_bytes.get(..length)), (old_bytes.len(), old_bytes.get(..length)));
+    }
+
+    #[test]
+    fn a_later_layout_is_read_as_far_as_every_release_reads() {
+        let mut bytes = about("web", 3).encode().unwrap().to_vec();
         *bytes.first_mut().unwrap() += 1;
+        assert_eq!(About::decode(&bytes).unwrap(), about("web", 3));
+        // One that has more in its prefix, fields that nobody knows yet, and another size.
+        let length = u32::from_le_bytes(*bytes.get(4..8).unwrap().first_chunk().unwrap()) as usize;
+        let prefix = [bytes.get(8..8 + length).unwrap(), b"more"].concat();
+        let mut later = [&9u32.to_le_bytes()[..], &(prefix.len() as u32).to_le_bytes(), &prefix].concat();
+        fields::write(&mut later, 77, b"unknown");
+        fields::write(&mut later, ENFORCER_VERSION, b"9.9.9");
+        let expected = About { enforcer_version: "9.9.9".to_owned(), attached: vec![], ..about("web", 3) };
+        assert_eq!(About::decode(&later).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_does_not_begin_as_agreed_is_not_understood() {
+        let mut bytes = about("web", 3).encode().unwrap().to_vec();
+        *bytes.first_mut().unwrap() = 1;
         assert_eq!(About::decode(&bytes), None);
+        assert_eq!(About::decode(&[3, 0, 0, 0, 255, 255, 255, 255]), None);
+    }
+
+    #[test]
+    fn links_are_read_as_they_were_written() {
+        let of = |number| FollowedLink { link: format!("/opt/{number}/current"), target: format!("/opt/{number}/r2") };
+        let links: Vec<_> = (0..3000).map(of).collect();
+        let bytes = encode_links(&links).unwrap();
+        assert_eq!(bytes.len() % 8, 0);
+        assert_eq!(decode_links(&bytes).unwrap(), links);
+        assert_eq!(decode_links(bytes.get(..100).unwrap()), None);
     }
 }

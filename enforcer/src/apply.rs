@@ -15,7 +15,7 @@ use bfp_bundle::names::build::BuildError;
 use bfp_bundle::record::Record as _;
 use bfp_bundle::verify::{Refusal, Trust};
 
-use crate::about::{About, AboutError};
+use crate::about::{About, AboutError, Circumstances};
 use crate::admission::AdmittedBundle;
 use crate::btf::{Btf, BtfError};
 use crate::canary::{self, Canary, CanaryError};
@@ -147,10 +147,11 @@ pub fn apply(
     let host = host::check()?;
     let kernel = Kernel::of(&Btf::parse(&host.types)?)?;
     let pins = Pins::make()?;
-    let programs = Prepared { object, kernel: &kernel, cgroups: &host.cgroups };
+    let has_adopted = remembered.enforced.as_ref().is_some_and(|about| about.adopted_running);
+    let programs = Prepared { object, kernel: &kernel, cgroups: &host.cgroups, has_adopted };
     let remember = || {
-        state.keep_bundle(&admitted.bundle().manifest_digest(), acceptance.bytes)?;
-        state.write(&remembering(admitted, acceptance, remembered))
+        let kept = (&admitted.bundle().manifest_digest(), acceptance.bytes);
+        state.keep(kept, &remembering(admitted, acceptance, remembered))
     };
     let applied = apply_locked(&programs, admitted, acceptance, remember, &pins);
     // After a success there is nothing to tidy, and after a failure its own reason matters more.
@@ -165,6 +166,8 @@ struct Prepared<'a> {
     object: &'a [u8],
     kernel: &'a Kernel,
     cgroups: &'a File,
+    /// Processes were adopted, and still run.
+    has_adopted: bool,
 }
 
 fn apply_locked(
@@ -175,7 +178,6 @@ fn apply_locked(
     pins: &Pins,
 ) -> Result<Applied, ApplyError> {
     let bundle = admitted.bundle();
-    let about = About::of(bundle, acceptance.trust, acceptance.labels, acceptance.now);
     let newest = pins.generations()?.last().copied();
     if acceptance.running == Running::Adopted && newest.is_some() {
         return Err(ApplyError::AdoptedLate);
@@ -222,6 +224,14 @@ fn apply_locked(
 
     let number = newest.unwrap_or(0) + 1;
     let folder = pins.begin(number)?;
+    let attached = programs.attached();
+    let circumstances = Circumstances {
+        now: acceptance.now,
+        links: followed.iter().map(|one| one.link.clone()).collect(),
+        adopted_running: acceptance.running == Running::Adopted || prepared.has_adopted,
+        attached,
+    };
+    let about = About::of(bundle, acceptance.trust, acceptance.labels, circumstances);
     about.pin(&folder.join("about"))?;
     programs.pin(&folder)?;
     if bundle.manifest().lockdown {
@@ -280,6 +290,8 @@ fn remembering(admitted: &AdmittedBundle<'_, '_>, acceptance: &Acceptance<'_>, r
         current: Some(current),
         last_time: acceptance.now,
         recovered: record.recovered.clone().filter(|recovered| !outlived(recovered)),
-        trust_sets: record.trust_sets.clone(),
+        // What the kernel tells from now on is a time that was not taken back.
+        time_taken_back: None,
+        ..record.clone()
     }
 }

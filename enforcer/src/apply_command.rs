@@ -9,7 +9,7 @@ use bfp_enforcer::apply::{Acceptance, Applied, apply};
 use bfp_enforcer::input;
 use bfp_enforcer::links::Followed;
 use bfp_enforcer::load::Running;
-use bfp_enforcer::state::{Current, State, StateError};
+use bfp_enforcer::state::{Current, State};
 use bfp_enforcer::status;
 use clap::Args;
 
@@ -60,7 +60,7 @@ impl BundleArguments {
 pub(crate) fn apply_bundle(arguments: &ApplyArguments, folder: &Path) -> Result<String, Failure> {
     let running = if arguments.adopt_running { Running::Adopted } else { Running::Restricted };
     let arguments = &arguments.bundle;
-    let (state, session) = Session::open(folder)?;
+    let (state, session) = Session::open(folder, &arguments.host)?;
     // The revisions of another policy tell nothing about what is locked: any that was ever signed would do.
     if let Some(about) = session.locked().filter(|_| arguments.replace) {
         return Err(Failure::Locked { policy: about.policy.clone(), revision: about.revision });
@@ -132,7 +132,7 @@ fn tell_followed(followed: &Followed) {
 }
 
 pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Result<String, Failure> {
-    let session = Session::look(folder)?;
+    let session = Session::look(folder, &arguments.host)?;
     let (trust, host) = (session.trust(&arguments.host)?, session.host(&arguments.host)?);
     let bytes = input::read(&arguments.bundle, MAX_BUNDLE_BYTES)?;
     let path = &arguments.bundle;
@@ -152,30 +152,35 @@ pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Resul
 /// Applies the bundle that lies there; where that is not possible, the last good one, and says so by its exit
 /// code. A host that comes up is protected by what it can have, and somebody is told.
 pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, Failure> {
-    let (state, session) = match Session::open(folder) {
-        Err(Failure::State(error @ StateError::Damaged(_))) => {
-            State::open(folder)?.set_aside()?;
-            warn(
-                &format!("{error}: it is kept as `state.damaged`, and this host begins anew, as on its first day"),
-                error.help(),
-            );
-            Session::open(folder)?
-        }
-        opened => opened?,
-    };
+    let (state, session) = Session::come_up(folder, &arguments.host)?;
     let view = (&state, &session);
+    let in_force = |done: String| {
+        let mut losses = session.losses.clone();
+        losses.extend(state.unwritten().map(|error| format!("{error}, so a restart does not know of it")));
+        if losses.is_empty() { Ok(done) } else { Err(Failure::Partly { done, losses }) }
+    };
     let failure =
         match apply_file(&arguments.bundle, &arguments.host, Expectation::default(), Running::Restricted, view) {
-            Ok(done) => return Ok(done),
-            Err(failure @ Failure::Incomplete { .. }) => return Err(failure),
+            Ok(done) => return in_force(done),
+            // In force, as far as this host can hold it.
+            Err(failure @ Failure::Incomplete { .. }) => {
+                session.tell_losses();
+                return Err(failure);
+            }
             Err(failure) => failure,
         };
+    session.tell_losses();
     // What is locked is in force, and stays so. The last good bundle was accepted by whom the disk says, and root
     // writes the disk.
     let current = session.remembered.record.current.as_ref().filter(|_| session.locked().is_none());
     let Some(current) = current else { return Err(failure) };
     match apply_last_good(current, view) {
-        Ok(done) => Err(Failure::LastGood { failure: Box::new(failure), done }),
+        Ok(done) => {
+            if let Some(error) = state.unwritten() {
+                warn(&error.to_string(), error.help());
+            }
+            Err(Failure::LastGood { failure: Box::new(failure), done })
+        }
         Err(other) => {
             warn(&format!("the last good bundle cannot be applied either: {other}"), other.help());
             Err(failure)

@@ -59,7 +59,11 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Writes the events that nobody has read yet; with `follow`, those to come too, until it is stopped.
 pub fn read(output: &mut impl Write, format: impl Fn(&Event, u64) -> String, follow: bool) -> Result<(), EventsError> {
-    let mut place = newest()?.ok_or(EventsError::NothingEnforced)?;
+    let mut place = match newest()? {
+        Some(place) => place,
+        None if follow => wait_for_policy()?,
+        None => return Err(EventsError::NothingEnforced),
+    };
     loop {
         let mut ring = RingBuf::try_from(Map::from_map_data(MapData::from_pin(&place)?)?)?;
         loop {
@@ -82,6 +86,16 @@ pub fn read(output: &mut impl Write, format: impl Fn(&Event, u64) -> String, fol
                 // Nothing is enforced for now, or the same as before.
                 _ => {}
             }
+        }
+    }
+}
+
+/// Waits until something is enforced: on a first day, and until a failed start is put right.
+fn wait_for_policy() -> Result<PathBuf, EventsError> {
+    loop {
+        std::thread::sleep(LOOK);
+        if let Some(place) = newest()? {
+            return Ok(place);
         }
     }
 }

@@ -15,6 +15,7 @@ use bfp_bundle::names::Match;
 use bfp_bundle::names::build::{Automaton, BuildError, canonical};
 use bfp_bundle::names::sections::NameSections;
 
+use crate::about::FollowedLink;
 use crate::folders::{Entry, Folders, Host, Leads};
 use crate::lack::Lack;
 
@@ -27,8 +28,10 @@ pub struct Followed {
     pub links: Vec<String>,
     /// Where it leads.
     pub to: String,
-    /// The program of the policy that is written so, where there is one.
+    /// Whether the policy names the other path too.
     pub also_written: bool,
+    /// What was followed of the path, and to where.
+    pub link: FollowedLink,
 }
 
 impl Followed {
@@ -102,14 +105,16 @@ pub fn survey<H: Host>(
         if pattern.is_empty() && folders.entry(&to) != Some(Entry::File) {
             survey.lacks.push(Lack::Missing { path: path.clone() });
         }
-        let Some(to) = to.to_str().map(|to| format!("{}{pattern}", to.trim_end_matches('/'))) else { continue };
+        let Some(target) = to.to_str() else { continue };
+        let link = FollowedLink { link: folder.to_owned(), target: target.to_owned() };
+        let to = format!("{}{pattern}", target.trim_end_matches('/'));
         // `/bin` and `/usr/bin` of a merged host are one name already.
         if links.is_empty() || canonical(&to) == canonical(path) {
             continue;
         }
         let links = links.iter().map(|link| link.to_string_lossy().into_owned()).collect();
         aliases.entry(canonical(&to).into_owned()).or_default().push(*found);
-        survey.followed.push(Followed { path: path.clone(), links, to, also_written: false });
+        survey.followed.push(Followed { path: path.clone(), links, to, also_written: false, link });
     }
     for followed in &mut survey.followed {
         followed.also_written = executables.iter().any(|other| canonical(&other.path) == canonical(&followed.to));

@@ -65,6 +65,8 @@ const SYSCTL: &str = "sysctl";
 
 /// The program that finds the first process, whose root is the host's.
 const FINDING: (&str, &str) = ("iter_first_process", "task");
+/// What is attached to the root of the cgroups, on every kernel.
+pub const ATTACHED_ALWAYS: [&str; 2] = [EGRESS, SYSCTL];
 
 /// The programs that label what runs already, and what it has open: their names, and what they walk.
 const ITERATORS: [(&str, &str); 2] = [("iter_task", "task"), ("iter_task_file", "task_file")];
@@ -613,6 +615,12 @@ impl Programs {
             link.pin(&path).map_err(|error| LoadError::Pin { path, error })?;
         }
         Ok(())
+    }
+
+    /// What is attached and not pinned yet, by the names that its pins get.
+    pub fn attached(&self) -> Vec<String> {
+        let sysctl = self.sysctl.iter().map(|_| SYSCTL);
+        self.links.iter().map(|(hook, _)| *hook).chain(sysctl).map(|hook| format!("{LINK}{hook}")).collect()
     }
 
     /// Pins what is attached, the verdicts and the events, in a folder of the BPF filesystem.

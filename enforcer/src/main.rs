@@ -1,6 +1,6 @@
 //! The commands: arguments enter, sentences and an exit code leave.
 //!
-//! 0: done. 1: a finding. 2: wrong usage or unreadable input. 3: the bundle is refused. 4: this host
+//! 0: done. 1: done, and somebody must look. 2: wrong usage or unreadable input. 3: the bundle is refused. 4: this host
 //! cannot enforce it.
 
 mod apply_command;
@@ -23,7 +23,9 @@ use bfp_enforcer::pins::PinsError;
 use bfp_enforcer::state::{STATE, StateError};
 use bfp_enforcer::status::{self, StatusError};
 use bfp_enforcer::trust::TrustError;
+use bfp_enforcer::watch::{self, WatchError};
 use clap::{Parser, Subcommand, ValueEnum};
+use session::Session;
 use trust_command::{RecoverArguments, RemoveArguments, TrustArguments};
 
 /// The programs for the kernel.
@@ -46,7 +48,7 @@ enum Command {
     Apply(ApplyArguments),
     /// When the host comes up: apply the bundle that lies there, and the last good one where it is refused
     Boot(BootArguments),
-    /// Say what is enforced, and count its verdicts
+    /// Say what is enforced, and whether all of it still is; 1 where nothing is, or less than was applied
     Status {
         /// For people or for programs
         #[arg(long, value_enum, default_value_t = Format::Human)]
@@ -61,6 +63,8 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
+    /// Wait until a symbolic link that was followed when the policy was applied leads elsewhere
+    Watch,
     /// Say whether this host can enforce, and what to change; attaches nothing
     Doctor {
         /// For people or for programs
@@ -110,6 +114,8 @@ enum Failure {
     Pins(#[from] PinsError),
     #[error(transparent)]
     Trust(#[from] TrustError),
+    #[error("{done}bfp-enforcer: but not all is well: {}", .losses.join("; "))]
+    Partly { done: String, losses: Vec<String> },
     #[error("{failure}\nbfp-enforcer: the last good bundle is enforced instead: {done}")]
     LastGood { failure: Box<Failure>, done: String },
     #[error("{}, but not all of it holds on this host: {lacks} warnings above say what", done.trim_end())]
@@ -125,6 +131,13 @@ enum Failure {
     OtherAct { wanted: &'static str },
     #[error("the token takes back revision {from} of `{policy}`, and the highest that this host has seen is {highest}")]
     NotFrom { policy: String, from: u64, highest: u64 },
+    #[error("the token takes back revision {from} of `{policy}`, and was used on this host before")]
+    UsedToken { policy: String, from: u64 },
+    /// The answer of `status`, which says what is wrong.
+    #[error("{0}")]
+    Unwell(String),
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     #[error("this host's clock is before 1970")]
     Clock,
     #[error("the answer cannot be written: {0}")]
@@ -134,7 +147,11 @@ enum Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
-            Failure::LastGood { .. } | Failure::Incomplete { .. } | Failure::Events(EventsError::NothingEnforced) => 1,
+            Failure::LastGood { .. }
+            | Failure::Unwell(_)
+            | Failure::Partly { .. }
+            | Failure::Incomplete { .. }
+            | Failure::Events(EventsError::NothingEnforced) => 1,
             Failure::Refused { .. }
             | Failure::NotAdmitted { .. }
             | Failure::Demanding(_)
@@ -142,6 +159,7 @@ impl Failure {
             | Failure::OtherRelease { .. }
             | Failure::OtherAct { .. }
             | Failure::NotFrom { .. }
+            | Failure::UsedToken { .. }
             | Failure::State(StateError::Damaged(_) | StateError::Input(_))
             | Failure::Input(InputError::Oversize { .. } | InputError::Writable { .. })
             | Failure::Trust(
@@ -153,6 +171,7 @@ impl Failure {
             | Failure::Pins(_)
             | Failure::Status(_)
             | Failure::Events(_)
+            | Failure::Watch(_)
             | Failure::Enforced(_)
             | Failure::State(_) => 4,
             Failure::Input(_) | Failure::Trust(_) | Failure::Clock | Failure::Output(_) => 2,
@@ -176,7 +195,11 @@ impl Failure {
             Failure::Locked { .. } => "name a release token of the signers with `--token` (docs/lockdown.md)",
             Failure::OtherRelease { .. } => "have the signers release what is enforced on this host",
             Failure::OtherAct { .. } => "name the token that was made for this command: `bfpc inspect` shows it",
+            Failure::Partly { .. } => "find out what happened to /var/lib/bfp: docs/operations.md",
+            Failure::UsedToken { .. } => "a token is good once: have the signers sign one that expires at another time",
             Failure::NotFrom { .. } => "have the signers sign a token for what this host has seen",
+            Failure::Unwell(_) => "docs/operations.md says what to do",
+            Failure::Watch(error) => error.help(),
             Failure::Clock => "set the clock: bundles are valid for a time",
             Failure::Output(_) => "check where standard output goes",
         }
@@ -207,7 +230,8 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Apply(arguments) => apply_command::apply_bundle(&arguments, &state),
         Command::Boot(arguments) => apply_command::boot(&arguments, &state),
-        Command::Status { format } => show_status(format),
+        Command::Status { format } => show_status(format, &state),
+        Command::Watch => watch_links(),
         Command::Events { follow, format } => show_events(follow, format),
         Command::Doctor { format } => return examine(format),
         Command::Remove(arguments) => trust_command::remove(&arguments, &state),
@@ -218,6 +242,11 @@ fn main() -> ExitCode {
     };
     match done.and_then(|text| io::stdout().write_all(text.as_bytes()).map_err(Failure::Output)) {
         Ok(()) => ExitCode::SUCCESS,
+        // An answer like any other, but for the exit code.
+        Err(Failure::Unwell(text)) => {
+            let written = io::stdout().write_all(text.as_bytes());
+            ExitCode::from(if written.is_ok() { 1 } else { 2 })
+        }
         Err(failure) => {
             // Where standard error is closed, the exit code still says it.
             let _ = writeln!(io::stderr(), "bfp-enforcer: {failure}\n  help: {}", failure.help());
@@ -241,12 +270,17 @@ fn show_events(follow: bool, format: Format) -> Result<String, Failure> {
     }
 }
 
-fn show_status(format: Format) -> Result<String, Failure> {
-    let status = status::read(session::clock()?)?;
-    Ok(match format {
-        Format::Human => status::to_text(status.as_ref()),
-        Format::Json => status::to_json(status.as_ref()),
-    })
+fn show_status(format: Format, folder: &Path) -> Result<String, Failure> {
+    let status = status::read(folder, &Session::offers(), session::clock()?)?;
+    let text = match format {
+        Format::Human => status::to_text(&status),
+        Format::Json => status::to_json(&status),
+    };
+    if status.is_well() { Ok(text) } else { Err(Failure::Unwell(text)) }
+}
+
+fn watch_links() -> Result<String, Failure> {
+    Ok(watch::watch()?.into_iter().map(|changed| changed + "\n").collect())
 }
 
 fn examine(format: Format) -> ExitCode {

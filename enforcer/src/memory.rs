@@ -23,6 +23,8 @@ pub struct Remembered {
     pub enforced: Option<About>,
     /// Whether what is enforced is locked.
     pub is_locked: bool,
+    /// Whether something is enforced, unlocked, whose record this release cannot read: it can be replaced.
+    pub is_unreadable: bool,
 }
 
 /// Why the kernel does not tell.
@@ -52,8 +54,12 @@ pub fn recall(record: Record) -> Result<Remembered, EnforcedError> {
     let Some(pins) = Pins::find()? else { return Ok(nothing) };
     let is_locked = !lockdown::locked(&pins)?.is_empty();
     let Some(folder) = pins.newest()? else { return Ok(nothing) };
-    let enforced = Some(About::read(&folder.join("about"))?);
-    Ok(Remembered { enforced, is_locked, ..nothing })
+    match About::read(&folder.join("about")) {
+        Ok(about) => Ok(Remembered { enforced: Some(about), is_locked, ..nothing }),
+        // Nobody is kept from replacing it: what the disk remembers has to do.
+        Err(AboutError::Newer(_)) if !is_locked => Ok(Remembered { is_unreadable: true, ..nothing }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What time it is.
@@ -130,6 +136,9 @@ impl Remembered {
     /// What time it is, by a clock that may have been set back.
     pub fn time(&self, clock: u64) -> Time {
         let enforced = self.enforced.as_ref().map_or(0, |enforced| enforced.applied_at);
+        // Of what is locked the disk takes nothing back.
+        let is_taken_back = !self.is_locked && self.record.time_taken_back == Some(enforced);
+        let enforced = if is_taken_back { 0 } else { enforced };
         let known = self.record.last_time.max(enforced);
         Time { now: clock.max(known), set_back_to: (clock < known).then_some(clock) }
     }
@@ -156,11 +165,11 @@ mod tests {
     fn the_higher_of_disk_and_kernel_is_remembered() {
         for (disk, kernel, expected, forgotten) in [(3, 5, 5, true), (5, 3, 5, false), (4, 4, 4, false)] {
             let remembered =
-                Remembered { record: record(disk), enforced: Some(about("web", kernel)), is_locked: false };
+                Remembered { record: record(disk), enforced: Some(about("web", kernel)), ..Remembered::default() };
             assert_eq!(highest(&remembered), Some(expected));
             assert_eq!(remembered.disk_has_forgotten(), forgotten);
         }
-        let wiped = Remembered { record: Record::default(), enforced: Some(about("web", 5)), is_locked: false };
+        let wiped = Remembered { record: Record::default(), enforced: Some(about("web", 5)), ..Remembered::default() };
         assert_eq!((highest(&wiped), wiped.disk_has_forgotten()), (Some(5), true));
         assert_eq!(highest(&Remembered::default()), None);
     }
@@ -168,24 +177,44 @@ mod tests {
     #[test]
     fn a_revision_that_was_taken_back_is_not_remembered_by_the_kernel_either() {
         let recovered = Some(Recovered { policy: "web".to_owned(), from: 9 });
-        let remembered =
-            Remembered { record: Record { recovered, ..record(3) }, enforced: Some(about("web", 9)), is_locked: false };
+        let remembered = Remembered {
+            record: Record { recovered, ..record(3) },
+            enforced: Some(about("web", 9)),
+            ..Remembered::default()
+        };
         assert_eq!((highest(&remembered), remembered.disk_has_forgotten()), (Some(3), false));
     }
 
     #[test]
     fn the_disk_takes_nothing_back_of_what_is_locked() {
         let recovered = Some(Recovered { policy: "web".to_owned(), from: 9 });
-        let remembered =
-            Remembered { record: Record { recovered, ..record(3) }, enforced: Some(about("web", 9)), is_locked: true };
+        let remembered = Remembered {
+            record: Record { recovered, ..record(3) },
+            enforced: Some(about("web", 9)),
+            is_locked: true,
+            ..Remembered::default()
+        };
         assert_eq!(highest(&remembered), Some(9));
     }
 
     #[test]
     fn a_clock_that_was_set_back_is_noticed() {
-        let remembered = Remembered { record: record(3), enforced: Some(about("web", 3)), is_locked: false };
+        let remembered = Remembered { record: record(3), enforced: Some(about("web", 3)), ..Remembered::default() };
         assert_eq!(remembered.time(150), Time { now: 150, set_back_to: None });
         assert_eq!(remembered.time(99), Time { now: 100, set_back_to: Some(99) });
+    }
+
+    #[test]
+    fn a_time_that_was_taken_back_is_not_told_by_the_kernel_either() {
+        let ahead = About { applied_at: 9000, ..about("web", 3) };
+        let of = |time_taken_back, is_locked| {
+            let record = Record { time_taken_back, ..record(3) };
+            Remembered { record, enforced: Some(ahead.clone()), is_locked, is_unreadable: false }.time(150).now
+        };
+        assert_eq!(of(None, false), 9000);
+        assert_eq!(of(Some(9000), false), 150);
+        assert_eq!(of(Some(8000), false), 9000);
+        assert_eq!(of(Some(9000), true), 9000);
     }
 
     #[test]
@@ -203,7 +232,7 @@ mod tests {
             labels: vec![],
         };
         let record = Record { current: Some(current), ..record(3) };
-        let remembered = Remembered { record, enforced: None, is_locked: false };
+        let remembered = Remembered { record, ..Remembered::default() };
         assert_eq!(remembered.trust(None).unwrap().keys(), [key]);
         assert!(matches!(remembered.trust(Some(Path::new("/"))), Err(TrustError::Adopted(2))));
     }
@@ -216,7 +245,8 @@ mod tests {
         std::fs::write(folder.path().join("other.pem"), key(2).to_pem().unwrap()).unwrap();
         let mut locked = about("web", 3);
         locked.trust.keys = vec![key(1).to_bytes()];
-        let remembered = Remembered { record: record(3), enforced: Some(locked), is_locked: true };
+        let remembered =
+            Remembered { record: record(3), enforced: Some(locked), is_locked: true, ..Remembered::default() };
         assert!(matches!(remembered.trust(Some(folder.path())), Err(TrustError::Adopted(0))));
         assert_eq!(remembered.trust(None).unwrap().keys(), [key(1)]);
     }

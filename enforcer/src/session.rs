@@ -10,7 +10,8 @@ use bfp_bundle::verify::{Host, Trust};
 use bfp_enforcer::about::About;
 use bfp_enforcer::labels::{self, LABELS};
 use bfp_enforcer::memory::{self, Remembered, Time};
-use bfp_enforcer::state::{self, Record, State};
+use bfp_enforcer::remains;
+use bfp_enforcer::state::{self, Condition, Found, State, StateError};
 use clap::Args;
 
 use crate::Failure;
@@ -38,14 +39,22 @@ pub(crate) struct Session {
     pub(crate) remembered: Remembered,
     pub(crate) time: Time,
     pub(crate) clock: u64,
+    /// Why the host may not know all that it has seen.
+    pub(crate) losses: Vec<String>,
 }
 
 impl Session {
     /// Locks the state, and recalls everything.
-    pub(crate) fn open(folder: &Path) -> Result<(State, Session), Failure> {
+    pub(crate) fn open(folder: &Path, host: &HostArguments) -> Result<(State, Session), Failure> {
         let state = State::open(folder)?;
-        let record = state.read();
-        let session = Session::recall(record)?;
+        let found = state.read()?;
+        let session = Session::recall(folder, &found, host)?;
+        match found.whole() {
+            // What is damaged can be told anew by a kernel that enforces. Where there is none, nobody can.
+            Err(StateError::Damaged(_)) if session.remembered.enforced.is_some() => {}
+            whole => drop(whole?),
+        }
+        session.tell_losses();
         if session.remembered.disk_has_forgotten() {
             warn(
                 "this host's state does not have what the kernel enforces: it was lost, or put back to an earlier \
@@ -56,34 +65,84 @@ impl Session {
         Ok((state, session))
     }
 
-    /// Recalls everything, without a lock, to look at it.
-    pub(crate) fn look(folder: &Path) -> Result<Session, Failure> {
-        Session::recall(state::read(folder))
+    /// The same for whoever brings the signers' consent to a new beginning: a record that is damaged stops nobody.
+    pub(crate) fn open_to_recover(folder: &Path, host: &HostArguments) -> Result<(State, Session), Failure> {
+        let state = State::open(folder)?;
+        let found = state.read()?;
+        match found.whole() {
+            Err(StateError::Damaged(_)) => {}
+            whole => drop(whole?),
+        }
+        let session = Session::recall(folder, &found, host)?;
+        session.tell_losses();
+        Ok((state, session))
     }
 
-    fn recall(record: Result<Record, state::StateError>) -> Result<Session, Failure> {
-        let remembered = match record {
-            // What is damaged can be told anew by a kernel that enforces. Where there is none, nobody can.
-            Err(error @ state::StateError::Damaged(_)) => match memory::recall(Record::default())? {
-                remembered if remembered.enforced.is_some() => remembered,
-                _ => return Err(error.into()),
-            },
-            record => memory::recall(record?)?,
+    /// The same when the host comes up: whatever is wrong with the state is told, and stops nothing.
+    pub(crate) fn come_up(folder: &Path, host: &HostArguments) -> Result<(State, Session), Failure> {
+        let state = State::come_up(folder);
+        let unusable = state.unwritten();
+        // What others may write to says nothing.
+        let (found, unreadable) = match (&unusable, state.read()) {
+            (Some(StateError::Input(_)), _) => (Found::nothing(), None),
+            (_, Ok(found)) => (found, None),
+            (_, Err(error)) => (Found::nothing(), Some(error)),
         };
+        let mut session = Session::recall(folder, &found, host)?;
+        session.losses.extend(unusable.or(unreadable).map(|error| error.to_string()));
+        Ok((state, session))
+    }
+
+    /// Recalls everything, without a lock, to look at it.
+    pub(crate) fn look(folder: &Path, host: &HostArguments) -> Result<Session, Failure> {
+        let found = state::read(folder)?;
+        let session = Session::recall(folder, &found, host)?;
+        match found.whole() {
+            Err(StateError::Damaged(_)) if session.remembered.enforced.is_some() => {}
+            whole => drop(whole?),
+        }
+        Ok(session)
+    }
+
+    fn recall(folder: &Path, found: &Found, host: &HostArguments) -> Result<Session, Failure> {
         let clock = clock()?;
+        let mut losses = Vec::new();
+        let mut record = found.record.clone();
+        let what = found.condition.words();
+        if found.condition.has_forgotten() {
+            let first = remains::first_keys(host.trust.as_deref());
+            let as_of = Host { now: clock, labels: host_labels(host).unwrap_or_default(), offers: Session::offers() };
+            let gathered = remains::gather(record.trust_sets, &state::kept_bundles(folder), first, &as_of);
+            record = gathered.record;
+            losses.extend(what);
+            losses.extend(gathered.unusable);
+        } else if let Some(what) = what {
+            match found.condition {
+                Condition::OneCopy(_) => warn(&what, "find out what happened to /var/lib/bfp"),
+                _ => losses.push(what),
+            }
+        }
+        let remembered = memory::recall(record)?;
+        if remembered.is_unreadable {
+            warn(
+                "what is enforced was applied by a newer enforcer, and its record cannot be read: what this host \
+                 remembers on disk has to do",
+                "install the enforcer that applied it, or a later one",
+            );
+        }
         let time = remembered.time(clock);
         if let Some(clock) = time.set_back_to {
             let words =
                 format!("this host's clock says {}, and it has been {}: the later is taken", Utc(clock), Utc(time.now));
             warn(&words, "set the clock, and find out who set it back");
         }
-        Ok(Session { remembered, time, clock })
+        Ok(Session { remembered, time, clock, losses })
     }
 
-    /// That of a host which has seen nothing.
-    pub(crate) fn forgetful() -> Result<Session, Failure> {
-        let clock = clock()?;
-        Ok(Session { remembered: Remembered::default(), time: Time { now: clock, set_back_to: None }, clock })
+    pub(crate) fn tell_losses(&self) {
+        for loss in &self.losses {
+            warn(loss, "find out what happened to /var/lib/bfp");
+        }
     }
 
     /// What is enforced, where it is locked.
@@ -107,10 +166,14 @@ impl Session {
         // Root writes the file and the command; a locked policy has been told once.
         let labels = match self.locked() {
             Some(about) => about.labels.clone(),
-            None => labels::read(Path::new(LABELS), &arguments.audience)?,
+            None => host_labels(arguments)?,
         };
         Ok(Host { now: self.time.now, labels, offers: Session::offers() })
     }
+}
+
+fn host_labels(arguments: &HostArguments) -> Result<Vec<String>, Failure> {
+    Ok(labels::read(Path::new(LABELS), &arguments.audience)?)
 }
 
 /// The time that this host's clock tells, in seconds since 1970-01-01 UTC.

@@ -1,16 +1,22 @@
 //! What is enforced, in words and as JSON.
 
 use std::fmt::Write;
+use std::io;
+use std::path::Path;
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 
+use bfp_bundle::manifest::Need;
 use bfp_bundle::verify::TrustSet;
 use bfp_bundle::verify::refusal::Utc;
 
-use crate::about::{About, AboutError};
+use crate::about::{About, AboutError, FollowedLink};
+use crate::followed;
+use crate::health::{self, Attached, NamedPath, Presence};
 use crate::json::quote;
 use crate::lockdown;
 use crate::pins::{Pins, PinsError};
+use crate::state;
 
 /// The reasons in the order of their numbers (`bfp_bundle::decide::Reason`), and what they say. The last
 /// three are no reasons: see enforcer-ebpf/src/counters.rs, `AUDITED`, `DROPPED` and `LOST`.
@@ -40,6 +46,9 @@ pub enum StatusError {
     /// The counters.
     #[error("the verdicts' counters cannot be read: {0}")]
     Counters(#[from] MapError),
+    /// The links in the kernel.
+    #[error("the kernel does not tell its links: {0}")]
+    Links(#[from] io::Error),
 }
 
 impl StatusError {
@@ -48,66 +57,185 @@ impl StatusError {
         match self {
             StatusError::Pins(error) => error.help(),
             StatusError::About(error) => error.help(),
-            StatusError::Counters(_) => "check that this process runs as root",
+            StatusError::Counters(_) | StatusError::Links(_) => "check that this process runs as root",
         }
     }
 }
 
-/// What is enforced now.
+/// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The policy.
-    pub about: About,
-    /// Whether others are kept from taking it apart.
-    pub is_locked: bool,
-    /// Verdicts by reason.
-    pub verdicts: [u64; REASONS.len()],
+    /// What is enforced; `None` for nothing.
+    pub enforced: Option<Enforced>,
+    /// How the record on disk is, as a word of [`state::Condition::word`].
+    pub record: &'static str,
+    /// Why what is enforced is less than what was applied, or is not what this host remembers.
+    pub degraded: Vec<String>,
     /// The time of the question, in seconds since 1970-01-01 UTC.
     pub now: u64,
 }
 
-/// Asks the kernel; `None` where nothing is enforced.
-pub fn read(now: u64) -> Result<Option<Status>, StatusError> {
-    let Some(pins) = Pins::find()? else { return Ok(None) };
-    let Some(folder) = pins.newest()? else { return Ok(None) };
-    let about = About::read(&folder.join("about"))?;
-    let map = Map::from_map_data(MapData::from_pin(folder.join("verdicts"))?)?;
-    let counters = PerCpuArray::<MapData, u64>::try_from(map)?;
-    let mut verdicts = [0; REASONS.len()];
-    for (index, sum) in (0..).zip(&mut verdicts) {
-        *sum = counters.get(&index, 0)?.iter().sum();
-    }
-    Ok(Some(Status { about, is_locked: lockdown::is_locked(&folder)?, verdicts, now }))
+/// What is enforced now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enforced {
+    /// The policy.
+    pub about: About,
+    /// Whether others are kept from taking it apart.
+    pub is_locked: bool,
+    /// Verdicts by reason; as many as the release that applied it counts.
+    pub verdicts: Vec<u64>,
+    /// The links in the kernel.
+    pub attached: Attached,
+    /// The paths that the policy names; `None` where the bundle on disk does not tell.
+    pub paths: Option<Vec<NamedPath>>,
 }
 
-/// As sentences.
-pub fn to_text(status: Option<&Status>) -> String {
-    let Some(Status { about, is_locked, verdicts, now }) = status else {
-        return "nothing is enforced\n".to_owned();
+impl Status {
+    /// Whether a policy is enforced, and all of it.
+    pub fn is_well(&self) -> bool {
+        self.enforced.is_some() && self.degraded.is_empty()
+    }
+}
+
+/// Asks the kernel and the disk. `offers` is what these programs can enforce.
+pub fn read(folder: &Path, offers: &[Need], now: u64) -> Result<Status, StatusError> {
+    let mut degraded = Vec::new();
+    let record = match state::read(folder) {
+        Ok(found) => {
+            degraded.extend(found.condition.words());
+            found.condition.word()
+        }
+        Err(error) => {
+            degraded.push(error.to_string());
+            "unusable"
+        }
     };
+    let pins = Pins::find()?;
+    let generation = pins.as_ref().map(Pins::newest).transpose()?.flatten();
+    let enforced = match generation.map(|generation| enforced(&generation, folder, offers, &mut degraded)).transpose() {
+        // It is enforced, and cannot be told.
+        Err(StatusError::About(error @ AboutError::Newer(_))) => return Err(error.into()),
+        told => told?,
+    };
+    degraded.extend(health::strays(pins.as_ref())?);
+    Ok(Status { enforced, record, degraded, now })
+}
+
+fn enforced(
+    generation: &Path,
+    folder: &Path,
+    offers: &[Need],
+    degraded: &mut Vec<String>,
+) -> Result<Enforced, StatusError> {
+    let about = About::read(&generation.join("about"))?;
+    let map = Map::from_map_data(MapData::from_pin(generation.join("verdicts"))?)?;
+    let counters = PerCpuArray::<MapData, u64>::try_from(map)?;
+    let count = counters.len().min(REASONS.len() as u32);
+    let verdicts = (0..count).map(|index| Ok(counters.get(&index, 0)?.iter().sum()));
+    let verdicts = verdicts.collect::<Result<_, MapError>>()?;
+    let attached = health::attached(generation, &about)?;
+    degraded.extend(attached.faults.iter().cloned());
+    for (link, now) in followed::changed(&about.links) {
+        let now = now.map_or("nowhere".to_owned(), |now| format!("to `{}`", now.display()));
+        degraded.push(format!("`{}` leads {now} now, and not to `{}`: apply the policy again", link.link, link.target));
+    }
+    let paths = match health::paths(folder, &about, offers) {
+        Ok(paths) => Some(paths),
+        Err(error) => {
+            degraded.push(format!("the paths that the policy names cannot be told: {error}"));
+            None
+        }
+    };
+    // The release before links were written down followed them all.
+    let follows = !about.enforcer_version.is_empty();
+    for NamedPath { path, presence, .. } in paths.iter().flatten() {
+        let is_less = match presence {
+            Presence::OtherContent => true,
+            Presence::Elsewhere(_) => follows,
+            _ => false,
+        };
+        if is_less {
+            degraded.push(format!("`{path}`: {}", presence.words()));
+        }
+    }
+    Ok(Enforced { is_locked: lockdown::is_locked(generation)?, about, verdicts, attached, paths })
+}
+
+/// More paths than this are told by those alone that are not bound.
+const MANY: usize = 40;
+
+/// As sentences.
+pub fn to_text(status: &Status) -> String {
     let mut text = String::new();
+    match &status.enforced {
+        Some(enforced) => enforced_to_text(&mut text, enforced, status),
+        None => {
+            text.push_str("nothing is enforced\n");
+            degraded_to_text(&mut text, status);
+        }
+    }
+    text
+}
+
+fn degraded_to_text(text: &mut String, status: &Status) {
+    for (index, reason) in status.degraded.iter().enumerate() {
+        let name = if index == 0 { "degraded" } else { "" };
+        let _ = writeln!(text, "{name:<10}{}", shown(reason));
+    }
+}
+
+fn enforced_to_text(text: &mut String, enforced: &Enforced, status: &Status) {
+    let Enforced { about, is_locked, verdicts, attached, paths } = enforced;
+    let now = status.now;
     let lockdown = if *is_locked { "yes: nobody takes it apart without a release token" } else { "no" };
     let expiry = match about.expires {
         None => "never".to_owned(),
-        Some(expires) if about.has_expired(*now) => format!("{}: it has expired, and stays enforced", Utc(expires)),
+        Some(expires) if about.has_expired(now) => format!("{}: it has expired, and stays enforced", Utc(expires)),
         Some(expires) => Utc(expires).to_string(),
     };
+    let enforcer = match about.enforcer_version.as_str() {
+        "" => "an earlier release".to_owned(),
+        version => shown(version),
+    };
     for (name, value) in [
-        ("policy", about.policy.clone()),
+        ("policy", shown(&about.policy)),
         ("revision", about.revision.to_string()),
         ("manifest", format!("sha256:{}", hex(&about.manifest_digest))),
-        ("applied", Utc(about.applied_at).to_string()),
+        ("applied", format!("{} by {enforcer}", Utc(about.applied_at))),
         ("expires", expiry),
         ("lockdown", lockdown.to_owned()),
         ("trust", trusted(about)),
+        ("attached", format!("{} of {} links", attached.found, attached.expected)),
+        ("record", status.record.replace('_', " ")),
     ] {
         let _ = writeln!(text, "{name:<10}{value}");
+    }
+    if about.adopted_running {
+        let _ = writeln!(text, "{:<10}processes that ran before it got grants: `--adopt-running`", "adopted");
+    }
+    degraded_to_text(text, status);
+    for FollowedLink { link, target } in &about.links {
+        let _ = writeln!(text, "{:<10}{} to {}", "followed", shown(link), shown(target));
+    }
+    if let Some(paths) = paths {
+        let bound = paths.iter().filter(|path| path.presence == Presence::Bound).count();
+        let _ = writeln!(text, "programs  {bound} of {} paths bound", paths.len());
+        for NamedPath { path, library_of, presence } in paths {
+            if paths.len() <= MANY || *presence != Presence::Bound {
+                let of = library_of.as_ref().map_or(String::new(), |program| format!(" for {}", shown(program)));
+                let _ = writeln!(text, "  {}{of}: {}", shown(path), shown(&presence.words()));
+            }
+        }
     }
     let _ = writeln!(text, "verdicts");
     for ((name, meaning), count) in REASONS.iter().zip(verdicts) {
         let _ = writeln!(text, "  {name:<13}{count:>12}  {meaning}");
     }
-    text
+}
+
+/// Without what a terminal takes for more than text.
+fn shown(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 
 /// Whom the host trusted when the policy was applied.
@@ -118,30 +246,93 @@ fn trusted(about: &About) -> String {
 }
 
 /// As one line of JSON. `version` rises when a field changes its meaning or goes.
-pub fn to_json(status: Option<&Status>) -> String {
-    let Some(Status { about, is_locked, verdicts, now }) = status else {
-        return "{\"version\":1,\"enforced\":false,\"message\":\"nothing is enforced\"}\n".to_owned();
+pub fn to_json(status: &Status) -> String {
+    let mut text = String::from("{\"version\":1,\"enforced\":");
+    let Some(Enforced { about, is_locked, verdicts, attached, paths }) = &status.enforced else {
+        text.push_str("false,\"message\":\"nothing is enforced\"");
+        push_state(&mut text, status);
+        text.push_str("}\n");
+        return text;
     };
-    let mut text = String::from("{\"version\":1,\"enforced\":true,\"policy\":");
+    text.push_str("true,\"policy\":");
     quote(&mut text, &about.policy);
     let expires = about.expires.map_or("null".to_owned(), |time| time.to_string());
     let _ = write!(
         text,
-        ",\"revision\":{},\"manifest_sha256\":\"{}\",\"applied_at\":{},\"expires\":{expires},\"expired\":{},\"lockdown\":{is_locked},\"trust\":{{\"version\":{},\"threshold\":{},\"keys\":{}}},\"verdicts\":{{",
+        ",\"revision\":{},\"manifest_sha256\":\"{}\",\"applied_at\":{},\"expires\":{expires},\"expired\":{},\"lockdown\":{is_locked},\"trust\":{{\"version\":{},\"threshold\":{},\"keys\":{}}},\"enforcer\":",
         about.revision,
         hex(&about.manifest_digest),
         about.applied_at,
-        about.has_expired(*now),
+        about.has_expired(status.now),
         about.trust.version,
         about.trust.threshold,
         about.trust.keys.len()
     );
+    quote(&mut text, &about.enforcer_version);
+    let _ = write!(
+        text,
+        ",\"adopted_running\":{},\"links\":{{\"expected\":{},\"attached\":{}}}",
+        about.adopted_running, attached.expected, attached.found
+    );
+    push_state(&mut text, status);
+    push_list(&mut text, "followed", about.links.iter(), |text, FollowedLink { link, target }| {
+        push_object(text, &[("link", Some(link)), ("target", Some(target))]);
+    });
+    match paths {
+        None => text.push_str(",\"programs\":null"),
+        Some(paths) => {
+            push_list(&mut text, "programs", paths.iter(), |text, NamedPath { path, library_of, presence }| {
+                let target = match presence {
+                    Presence::Link(target) | Presence::Elsewhere(target) => Some(target.to_string_lossy().into_owned()),
+                    _ => None,
+                };
+                let state = Some(presence.word().to_owned());
+                push_object(
+                    text,
+                    &[
+                        ("path", Some(path)),
+                        ("library_of", library_of.as_ref()),
+                        ("state", state.as_ref()),
+                        ("target", target.as_ref()),
+                    ],
+                );
+            })
+        }
+    }
+    text.push_str(",\"verdicts\":{");
     for (index, ((name, _), count)) in REASONS.iter().zip(verdicts).enumerate() {
         let comma = if index == 0 { "" } else { "," };
         let _ = write!(text, "{comma}\"{name}\":{count}");
     }
     text.push_str("}}\n");
     text
+}
+
+fn push_state(text: &mut String, status: &Status) {
+    let _ = write!(text, ",\"record\":\"{}\"", status.record);
+    push_list(text, "degraded", status.degraded.iter(), |text, reason| quote(text, reason));
+}
+
+fn push_list<T>(text: &mut String, name: &str, items: impl Iterator<Item = T>, push: impl Fn(&mut String, T)) {
+    let _ = write!(text, ",\"{name}\":[");
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        push(text, item);
+    }
+    text.push(']');
+}
+
+/// The members that there are.
+fn push_object(text: &mut String, members: &[(&str, Option<&String>)]) {
+    let mut separator = '{';
+    for (name, value) in members.iter().filter_map(|(name, value)| Some((name, (*value)?))) {
+        let _ = write!(text, "{separator}\"{name}\":");
+        quote(text, value);
+        separator = ',';
+    }
+    text.push('}');
 }
 
 /// Bytes in hexadecimal.
@@ -154,39 +345,103 @@ pub fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
     use crate::about::tests::about;
+    use std::path::PathBuf;
 
     fn status(expires: Option<u64>) -> Status {
         let about = About { manifest_digest: [0xab; 32], applied_at: 0, expires, ..about("we\"b", 3) };
-        Status { about, is_locked: expires.is_some(), verdicts: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], now: 1000 }
+        let of = |path: &str, presence| NamedPath { path: path.to_owned(), library_of: None, presence };
+        let paths = vec![
+            of("/usr/bin/signer", Presence::Bound),
+            of("/usr/bin/none", Presence::NotHere),
+            of("/opt/current/app", Presence::Link(PathBuf::from("/opt/r1/app"))),
+            of("/usr/bin/pinned", Presence::OtherContent),
+        ];
+        let enforced = Enforced {
+            about,
+            is_locked: expires.is_some(),
+            verdicts: vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+            attached: Attached { expected: 16, found: 16, faults: vec![] },
+            paths: Some(paths),
+        };
+        Status { enforced: Some(enforced), record: "whole", degraded: vec![], now: 1000 }
+    }
+
+    fn nothing() -> Status {
+        Status { enforced: None, record: "none", degraded: vec![], now: 1000 }
     }
 
     #[test]
     fn an_expired_policy_says_so() {
-        assert!(to_text(Some(&status(Some(1000)))).contains("it has expired, and stays enforced"));
-        assert!(!to_text(Some(&status(Some(1001)))).contains("expired,"));
-        assert!(to_json(Some(&status(Some(1000)))).contains("\"expired\":true"));
-        assert!(to_json(Some(&status(None))).contains("\"expires\":null,\"expired\":false"));
+        assert!(to_text(&status(Some(1000))).contains("it has expired, and stays enforced"));
+        assert!(!to_text(&status(Some(1001))).contains("expired,"));
+        assert!(to_json(&status(Some(1000))).contains("\"expired\":true"));
+        assert!(to_json(&status(None)).contains("\"expires\":null,\"expired\":false"));
     }
 
     #[test]
     fn a_locked_policy_says_so() {
-        assert!(to_text(Some(&status(Some(1)))).contains("lockdown  yes: "));
-        assert!(to_text(Some(&status(None))).contains("lockdown  no\n"));
-        assert!(to_json(Some(&status(Some(1)))).contains("\"lockdown\":true,"));
-        assert!(to_json(Some(&status(None))).contains("\"lockdown\":false,"));
+        assert!(to_text(&status(Some(1))).contains("lockdown  yes: "));
+        assert!(to_text(&status(None)).contains("lockdown  no\n"));
+        assert!(to_json(&status(Some(1))).contains("\"lockdown\":true,"));
+        assert!(to_json(&status(None)).contains("\"lockdown\":false,"));
     }
 
     #[test]
-    fn nothing_enforced_is_said_in_both_formats() {
-        assert!(to_text(None).contains("nothing is enforced"));
-        assert!(to_json(None).contains("nothing is enforced"));
+    fn nothing_enforced_is_said_in_both_formats_and_is_not_well() {
+        assert!(to_text(&nothing()).contains("nothing is enforced"));
+        assert_eq!(
+            to_json(&nothing()),
+            "{\"version\":1,\"enforced\":false,\"message\":\"nothing is enforced\",\"record\":\"none\",\"degraded\":[]}\n"
+        );
+        assert!(!nothing().is_well());
+    }
+
+    #[test]
+    fn what_is_degraded_says_why_in_both_formats_and_is_not_well() {
+        assert!(status(None).is_well());
+        let degraded = vec!["the link `link_\u{1b}` is gone".to_owned(), "another".to_owned()];
+        let status = Status { degraded, ..status(None) };
+        assert!(!status.is_well());
+        assert!(to_text(&status).contains("degraded  the link `link_\u{fffd}` is gone\n          another\n"));
+        assert!(to_json(&status).contains(",\"degraded\":[\"the link `link_\\u001b` is gone\",\"another\"],"));
+    }
+
+    #[test]
+    fn every_path_says_what_is_there() {
+        let text = to_text(&status(None));
+        for line in [
+            "programs  1 of 4 paths bound",
+            "  /usr/bin/signer: bound",
+            "  /usr/bin/none: not here",
+            "  /opt/current/app: link to `/opt/r1/app`",
+            "  /usr/bin/pinned: other content",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        let json = to_json(&status(None));
+        assert!(
+            json.contains("{\"path\":\"/opt/current/app\",\"state\":\"link\",\"target\":\"/opt/r1/app\"}"),
+            "{json}"
+        );
+        assert!(json.contains("{\"path\":\"/usr/bin/none\",\"state\":\"not_here\"}"), "{json}");
+    }
+
+    #[test]
+    fn a_long_list_of_paths_is_told_by_what_is_not_bound() {
+        let mut status = status(None);
+        let paths = status.enforced.as_mut().unwrap().paths.as_mut().unwrap();
+        let bound = paths.first().unwrap().clone();
+        paths.extend(std::iter::repeat_n(bound, MANY));
+        let text = to_text(&status);
+        assert!(text.contains("programs  41 of 44 paths bound\n  /usr/bin/none: not here\n"), "{text}");
     }
 
     #[test]
     fn json_quotes_names_and_counts_every_reason() {
-        let json = to_json(Some(&status(None)));
+        let json = to_json(&status(None));
         assert!(json.starts_with("{\"version\":1,\"enforced\":true,\"policy\":\"we\\\"b\",\"revision\":3,"));
         assert!(json.ends_with("\"fault\":8,\"audited\":9,\"dropped\":10,\"lost\":11}}\n"));
     }

@@ -14,15 +14,23 @@ use std::time::Duration;
 use aya::maps::MapData;
 
 /// `enum bpf_cmd`, include/uapi/linux/bpf.h.
+const MAP_CREATE: libc::c_long = 0;
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
 const MAP_DELETE_ELEM: libc::c_long = 3;
 const OBJECT_PIN: libc::c_long = 6;
 const OBJECT_GET: libc::c_long = 7;
 const OBJECT_INFO: libc::c_long = 15;
+const PROGRAM_FD_BY_ID: libc::c_long = 13;
+const MAP_FD_BY_ID: libc::c_long = 14;
 const MAP_FREEZE: libc::c_long = 22;
 const MAP_UPDATE_BATCH: libc::c_long = 26;
+const LINK_FD_BY_ID: libc::c_long = 30;
+const LINK_NEXT_ID: libc::c_long = 31;
 const LINK_CREATE: libc::c_long = 28;
+
+/// `enum bpf_map_type`, likewise.
+const ARRAY: u32 = 2;
 
 /// `enum bpf_attach_type`, likewise.
 const CGROUP_SYSCTL: u32 = 18;
@@ -54,6 +62,24 @@ pub(crate) fn wait_readable(file: BorrowedFd<'_>, at_most: Duration) -> io::Resu
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
+}
+
+/// A descriptor that can be read when a name changes in a folder that it watches.
+pub(crate) fn new_watch() -> io::Result<OwnedFd> {
+    // SAFETY: takes a number only.
+    let fd = unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) };
+    // SAFETY: a new descriptor that nothing else owns, where it is none of an error.
+    if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(unsafe { OwnedFd::from_raw_fd(fd) }) }
+}
+
+/// Has a watch see the names of a folder, and the folder itself go.
+pub(crate) fn watch_names(watch: BorrowedFd<'_>, folder: &Path) -> io::Result<()> {
+    const NAMES: u32 = libc::IN_CREATE | libc::IN_DELETE | libc::IN_MOVED_FROM | libc::IN_MOVED_TO;
+    const ITSELF: u32 = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_UNMOUNT | libc::IN_ONLYDIR;
+    let path = CString::new(folder.as_os_str().as_bytes())?;
+    // SAFETY: the path ends with a zero, and is alive.
+    let added = unsafe { libc::inotify_add_watch(watch.as_raw_fd(), path.as_ptr(), NAMES | ITSELF) };
+    if added < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The nanoseconds since the machine was started, as `bpf_ktime_get_boot_ns` counts them.
@@ -123,6 +149,126 @@ struct About {
     object: u32,
     length: u32,
     info: u64,
+}
+
+/// What the kernel tells of an object, up to as many bytes as there is room for.
+fn tell(object: BorrowedFd<'_>, info: &mut [u64]) -> io::Result<()> {
+    let length = size_of_val(info) as u32;
+    let about = About { object: number(object), length, info: info.as_mut_ptr().expose_provenance() as u64 };
+    // SAFETY: the attributes are alive, and of the size that is passed; the kernel writes no more than `length`.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, OBJECT_INFO, &about, size_of::<About>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// What the kernel tells of a link (`struct bpf_link_info`).
+pub(crate) struct LinkInfo {
+    /// Its number.
+    pub(crate) number: u32,
+    /// Its program's number.
+    pub(crate) program: u32,
+    /// Whether it has a program, and a cgroup where it was attached to one.
+    pub(crate) is_attached: bool,
+}
+
+pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    /// `BPF_LINK_TYPE_CGROUP`
+    const CGROUP: u32 = 3;
+    let mut info = [0u64; 4];
+    tell(link, &mut info)?;
+    let [first, second, cgroup, _] = info;
+    // Two words in each, as they lie in memory.
+    let ([kind, number], [program, _]) = (words(first), words(second));
+    let is_attached = program != 0 && (kind != CGROUP || cgroup != 0);
+    Ok(LinkInfo { number, program, is_attached })
+}
+
+fn words(number: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = number.to_ne_bytes();
+    [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
+}
+
+/// What the kernel tells of a program (`struct bpf_prog_info`).
+pub(crate) struct ProgramInfo {
+    pub(crate) name: String,
+    /// The numbers of the maps that it uses.
+    pub(crate) maps: Vec<u32>,
+}
+
+pub(crate) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
+    const MOST_MAPS: usize = 64;
+    const COUNT_AT: usize = 6;
+    const MAPS_AT: usize = 7;
+    const NAME_AT: usize = 8;
+    let mut maps = [0u32; MOST_MAPS];
+    let mut info = [0u64; 10];
+    // The second word there: the processors of these kernels are little-endian.
+    info[COUNT_AT] = (MOST_MAPS as u64) << 32;
+    info[MAPS_AT] = maps.as_mut_ptr().expose_provenance() as u64;
+    // The kernel writes as many numbers of maps as there is room for.
+    tell(program, &mut info)?;
+    let [_, count] = words(info[COUNT_AT]);
+    let maps = maps.into_iter().take(count as usize).collect();
+    Ok(ProgramInfo { name: name_at(&info, NAME_AT), maps })
+}
+
+/// The name of a map (`struct bpf_map_info`), by its number.
+pub(crate) fn map_name(map: u32) -> io::Result<String> {
+    const NAME_AT: usize = 3;
+    let mut info = [0u64; 5];
+    tell(open_number(MAP_FD_BY_ID, map)?.as_fd(), &mut info)?;
+    Ok(name_at(&info, NAME_AT))
+}
+
+/// The sixteen bytes at an index, up to a zero.
+fn name_at(info: &[u64], index: usize) -> String {
+    let bytes = info.iter().skip(index).take(2).flat_map(|word| word.to_ne_bytes());
+    let bytes: Vec<u8> = bytes.take_while(|byte| *byte != 0).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The part of `union bpf_attr` for numbers of objects.
+#[repr(C)]
+struct Number {
+    number: u32,
+    next: u32,
+    flags: u32,
+}
+
+fn open_number(command: libc::c_long, object: u32) -> io::Result<OwnedFd> {
+    let wanted = Number { number: object, next: 0, flags: 0 };
+    // SAFETY: the attributes are alive, and of the size that is passed.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, &wanted, size_of::<Number>()) };
+    match i32::try_from(fd) {
+        // SAFETY: a new descriptor that nothing else owns.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A program, by its number.
+pub(crate) fn open_program(program: u32) -> io::Result<OwnedFd> {
+    open_number(PROGRAM_FD_BY_ID, program)
+}
+
+/// A link, by its number.
+pub(crate) fn open_link(link: u32) -> io::Result<OwnedFd> {
+    open_number(LINK_FD_BY_ID, link)
+}
+
+/// The numbers of all links.
+pub(crate) fn link_numbers() -> io::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    let mut last = Number { number: 0, next: 0, flags: 0 };
+    loop {
+        // SAFETY: the attributes are alive, and of the size that is passed; the kernel writes the next number there.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, LINK_NEXT_ID, &raw mut last, size_of::<Number>()) };
+        if result < 0 {
+            let error = io::Error::last_os_error();
+            return if error.raw_os_error() == Some(libc::ENOENT) { Ok(numbers) } else { Err(error) };
+        }
+        numbers.push(last.next);
+        last.number = last.next;
+    }
 }
 
 /// The kernel's number of a program, a map or a link: what is told of each begins with its type and its number.
@@ -233,6 +379,59 @@ pub(crate) fn insert_all<const SIZE: usize>(map: &MapData, keys: &[[u8; SIZE]]) 
     // the sizes that the map has.
     let result = unsafe { libc::syscall(libc::SYS_bpf, MAP_UPDATE_BATCH, &batch, size_of::<Batch>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The first value of an array, of at most so many bytes.
+pub(crate) fn first_element(map: &MapData, limit: usize) -> io::Result<Vec<u8>> {
+    let info = map.info().map_err(io::Error::other)?;
+    let size = info.value_size() as usize;
+    if info.key_size() as usize != size_of::<u32>() || size > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no array, or a larger one than is sensible"));
+    }
+    let key = 0u32;
+    // The kernel rounds values up to eight bytes (kernel/bpf/arraymap.c), but copies no more than their size.
+    let mut value = vec![0u8; size];
+    let attributes = Element {
+        map: number(map.fd().as_fd()),
+        key: (&raw const key).expose_provenance() as u64,
+        value: value.as_mut_ptr().expose_provenance() as u64,
+        ..Element::default()
+    };
+    bpf(MAP_LOOKUP_ELEM, &attributes)?;
+    Ok(value)
+}
+
+/// The part of `union bpf_attr` for new maps.
+#[repr(C)]
+struct NewMap {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    entries: u32,
+    flags: u32,
+}
+
+/// An array of one value, which nobody writes any more.
+pub(crate) fn frozen_array(value: &[u8], flags: u32) -> io::Result<OwnedFd> {
+    let value_size = u32::try_from(value.len()).map_err(io::Error::other)?;
+    let new = NewMap { kind: ARRAY, key_size: 4, value_size, entries: 1, flags };
+    // SAFETY: the attributes are alive, and of the size that is passed.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, MAP_CREATE, &new, size_of::<NewMap>()) };
+    let map = match i32::try_from(fd) {
+        // SAFETY: a new descriptor that nothing else owns.
+        Ok(fd) if fd >= 0 => unsafe { OwnedFd::from_raw_fd(fd) },
+        _ => return Err(io::Error::last_os_error()),
+    };
+    let key = 0u32;
+    let element = Element {
+        map: number(map.as_fd()),
+        key: (&raw const key).expose_provenance() as u64,
+        value: value.as_ptr().expose_provenance() as u64,
+        ..Element::default()
+    };
+    bpf(MAP_UPDATE_ELEM, &element)?;
+    bpf(MAP_FREEZE, &Element { map: number(map.as_fd()), ..Element::default() })?;
+    Ok(map)
 }
 
 /// `struct fsverity_digest` with room for the longest digest, include/uapi/linux/fsverity.h.

@@ -8,7 +8,7 @@ use bfp_enforcer::admission::Seen;
 use bfp_enforcer::input;
 use bfp_enforcer::lockdown;
 use bfp_enforcer::pins::{Pins, ROOT};
-use bfp_enforcer::state::{Record, Recovered, State, StateError};
+use bfp_enforcer::state::{Record, Recovered, UsedToken};
 use clap::Args;
 
 use crate::Failure;
@@ -42,7 +42,7 @@ pub(crate) struct RemoveArguments {
 
 /// Lets a trust set take the place of the one in force.
 pub(crate) fn adopt(arguments: &TrustArguments, folder: &Path) -> Result<String, Failure> {
-    let (state, session) = Session::open(folder)?;
+    let (state, session) = Session::open(folder, &arguments.host)?;
     let in_force = session.trust(&arguments.host)?;
     let bytes = input::read(&arguments.set, MAX_DOCUMENT_BYTES)?;
     let record = &session.remembered.record;
@@ -63,15 +63,8 @@ pub(crate) fn adopt(arguments: &TrustArguments, folder: &Path) -> Result<String,
 
 /// Takes the highest revision back to what the signers consent to.
 pub(crate) fn recover(arguments: &RecoverArguments, folder: &Path) -> Result<String, Failure> {
-    let opened = Session::open(folder);
-    let (state, session) = match opened {
-        // Nobody knows what this host has seen: the token is for a host that has seen nothing.
-        Err(Failure::State(StateError::Damaged(_))) => {
-            let state = State::open(folder)?;
-            (state, Session::forgetful()?)
-        }
-        opened => opened?,
-    };
+    // Of a host whose memory is damaged nobody knows what it has seen: a token for one that has seen nothing is good too.
+    let (state, session) = Session::open_to_recover(folder, &arguments.host)?;
     let trust = session.trust(&arguments.host)?;
     // The time that the host has seen may be what went wrong.
     let host = Host { now: session.clock, ..session.host(&arguments.host)? };
@@ -82,14 +75,23 @@ pub(crate) fn recover(arguments: &RecoverArguments, folder: &Path) -> Result<Str
     };
     let memory = session.remembered.memory();
     let highest = memory.of(&token.policy).map_or(0, |seen| seen.revision);
-    if highest != from {
+    let is_known = session.losses.is_empty() || session.remembered.enforced.is_some();
+    if highest != from && (is_known || from != 0) {
         return Err(Failure::NotFrom { policy: token.policy.clone(), from, highest });
     }
     let mut record = remembered(&session);
+    let used = UsedToken { digest: verified.digest(), expires: token.expires };
+    if record.has_used(&used.digest) {
+        return Err(Failure::UsedToken { policy: token.policy.clone(), from });
+    }
+    record.use_token(used, session.clock);
     record.seen.retain(|seen| seen.policy != token.policy);
     record.seen.push(Seen { policy: token.policy.clone(), revision: to, manifest_digest: None });
     let recovered = Some(Recovered { policy: token.policy.clone(), from });
-    state.write(&Record { last_time: session.clock, recovered, ..record })?;
+    // The kernel tells both for as long as it enforces what was applied before.
+    let time_taken_back = session.remembered.enforced.as_ref().map(|enforced| enforced.applied_at);
+    let time_taken_back = time_taken_back.filter(|applied_at| *applied_at > session.clock);
+    state.write(&Record { last_time: session.clock, recovered, time_taken_back, ..record })?;
     Ok(format!("this host accepts revision {to} of `{}` and higher ones again\n", token.policy))
 }
 
@@ -104,7 +106,7 @@ fn remembered(session: &Session) -> Record {
 
 /// Enforces nothing any more.
 pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
-    let (state, session) = Session::open(folder)?;
+    let (state, session) = Session::open(folder, &arguments.host)?;
     if let Some(about) = session.locked() {
         consent(about, arguments.token.as_deref(), &session, &arguments.host)?;
     }
@@ -123,7 +125,7 @@ pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
 
 /// Takes the lock off what is enforced, which stays so.
 pub(crate) fn unlock(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
-    let (_state, session) = Session::open(folder)?;
+    let (_state, session) = Session::open(folder, &arguments.host)?;
     let (Some(about), Some(pins)) = (session.locked(), Pins::find()?) else {
         return Ok("nothing is locked\n".to_owned());
     };

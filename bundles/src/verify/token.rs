@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::bounded;
 use crate::envelope::Document;
@@ -52,12 +53,17 @@ pub enum Act {
 pub struct VerifiedToken {
     // INVARIANT: made by `verify_token` alone.
     token: Token,
+    digest: [u8; 32],
 }
 
 impl VerifiedToken {
     /// What it says.
     pub fn token(&self) -> &Token {
         &self.token
+    }
+    /// SHA-256 of what it says, whoever signed it.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
     }
 }
 
@@ -71,5 +77,5 @@ pub fn verify_token(bytes: &[u8], trust: &Trust, host: &Host) -> Result<Verified
     };
     host.check_time(token.not_before, Some(token.expires))?;
     host.check_audience(&token.audience)?;
-    Ok(VerifiedToken { token })
+    Ok(VerifiedToken { token, digest: Sha256::digest(frame.body).into() })
 }

@@ -25,6 +25,9 @@ struct Arguments {
     /// The attacks on updates
     #[arg(long, value_name = "DIR", default_value = "fixtures/updates")]
     updates_folder: PathBuf,
+    /// The enforcer of the release before this one, for attempts that go up and down
+    #[arg(long, value_name = "FILE", requires = "updates")]
+    before: Option<PathBuf>,
     /// The fixtures: a folder for each policy
     #[arg(long, value_name = "DIR", default_value = "fixtures/accept")]
     fixtures: PathBuf,
@@ -109,6 +112,9 @@ fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, Str
     let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(1800)).tree(root, "/");
     for name in ["bfpc", "bfp-enforcer", "probe", "probe-dynamic", "attacker", "attacker-dynamic", "suite"] {
         guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
+    }
+    if let Some(before) = &arguments.before {
+        guest = guest.file(before, "/bin/bfp-enforcer-before");
     }
     for module in MODULES {
         guest = guest.module(module);

@@ -8,8 +8,11 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 /// What a record's file begins with; its digest follows (enforcer/src/state.rs).
-const MAGIC: &[u8] = b"BFPS\r\n\x1a\n\x01\0\0\0";
-const RECORD: &str = "state";
+const MAGIC: &[u8] = b"BFPS\r\n\x1a\n\x02\0\0\0";
+/// The record, and its copy.
+const RECORDS: [&str; 2] = ["state", "state.copy"];
+/// An adopted trust set: a signed document, which is not what is tried here.
+const TRUST_SET: &str = "trust-set-";
 
 /// The files of a folder, by their names. A folder that is not there has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +33,8 @@ impl State {
     pub(crate) fn is_whole(&self, bundles: &[Vec<u8>]) -> Result<(), String> {
         for (name, content) in &self.0 {
             match name.as_str() {
-                RECORD if is_record(content) => {}
+                name if RECORDS.contains(&name) && is_record(content) => {}
+                name if name.starts_with(TRUST_SET) && !name.ends_with(".new") && !content.is_empty() => {}
                 name if name.ends_with(".new") => {}
                 name if name.ends_with(".bfpb") && bundles.contains(content) => {}
                 name => return Err(format!("the state's file `{name}` is cut or unknown ({} bytes)", content.len())),

@@ -85,7 +85,8 @@ impl Staging {
     }
 
     /// As an operator installs it: the key that the host trusts, and the policy in its place; beside it the next
-    /// release, /bfp/next.bfpb, and one that somebody else signed, /bfp/foreign.bfpb.
+    /// release, /bfp/next.bfpb, one that somebody else signed, /bfp/foreign.bfpb, and one that is locked,
+    /// /bfp/locked.bfpb.
     pub(crate) fn installed(self) -> Result<Self, String> {
         let foreign = self.keys.path().join("foreign");
         call(Command::new(self.bfpc()).arg("keygen").arg(&foreign))?;
@@ -94,15 +95,16 @@ impl Staging {
         let text = format!("policy payments\nonly {:?} -> 192.0.2.1:443\n", rules::STRANGER);
         fs::write(&policy, text).map_err(|error| error.to_string())?;
         self.write("bfp/readme", b"What the test of the units drops into place.\n")?;
-        for (place, key, revision) in [
-            ("etc/bfp/policy.bfpb", self.key(), "1"),
-            ("bfp/next.bfpb", self.key(), "2"),
-            ("bfp/foreign.bfpb", foreign, "3"),
+        for (place, key, revision, more) in [
+            ("etc/bfp/policy.bfpb", self.key(), "1", None),
+            ("bfp/next.bfpb", self.key(), "2", None),
+            ("bfp/foreign.bfpb", foreign, "3", None),
+            ("bfp/locked.bfpb", self.key(), "4", Some("--lockdown")),
         ] {
             let bundle = self.root.path().join(place);
             let mut build = Command::new(self.bfpc());
             build.arg("build").arg(&policy).arg("-o").arg(bundle).arg("--key").arg(key);
-            call(build.args(["--revision", revision]))?;
+            call(build.args(["--revision", revision]).args(more))?;
         }
         Ok(self)
     }

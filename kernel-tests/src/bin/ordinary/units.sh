@@ -9,19 +9,24 @@ wait_until() { for _ in $(seq 60); do if eval "$1"; then return 0; fi; sleep 0.5
 since() { systemctl show "$1" -p ActiveEnterTimestampMonotonic --value; }
 said() { journalctl -b -u "$1" -o cat --no-pager | grep -qF "$2"; }
 
+refusals() { journalctl -b -u bfp-events.service -o cat --no-pager | grep -cF 192.0.2.1; }
+tries() { (exec 3<>/dev/tcp/192.0.2.1/443) 2>/dev/null; bash -c "exec 3<>/dev/tcp/192.0.2.1/443" 2>/dev/null; }
+
 check "systemd finds nothing to say about them" \
     '[ -z "$(systemd-analyze verify --man=no /run/systemd/system/bfp-* 2>&1 | grep -F bfp- | tee /dev/stderr)" ]'
 check "the policy is in force" '[ "$(revision)" = 1 ] && systemctl -q is-active bfp-enforcer.service'
 check "it was before the network and the first services" \
     '[ "$(since bfp-enforcer.service)" -gt 0 ] && [ "$(since bfp-enforcer.service)" -le "$(since network-pre.target)" ] \
         && [ "$(since bfp-enforcer.service)" -le "$(since sysinit.target)" ]'
-for unit in bfp-enforcer bfp-apply bfp-events; do
+for unit in bfp-enforcer bfp-apply bfp-events bfp-links; do
     level=$(systemd-analyze security --no-pager $unit.service | sed -n 's/.*exposure level for [^:]*: \([0-9.]*\).*/\1/p')
     check "$unit.service is exposed at $level of 10, at most 3" '[ "${level%%.*}" -le 2 ] || [ "$level" = 3.0 ]'
 done
 check "what is refused is in the journal" 'systemctl -q is-active bfp-events.service
-    (exec 3<>/dev/tcp/192.0.2.1/443) 2>/dev/null; bash -c "exec 3<>/dev/tcp/192.0.2.1/443" 2>/dev/null
+    tries
     wait_until "said bfp-events.service 192.0.2.1"'
+
+check "links that were followed are watched" 'systemctl -q is-active bfp-links.service'
 
 cp /bfp/next.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
 check "a bundle that is put in place is applied" 'wait_until "[ \$(revision) = 2 ]"'
@@ -31,16 +36,40 @@ cp /bfp/foreign.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
 check "a bad one fails its unit" 'wait_until "systemctl -q is-failed bfp-apply.service"'
 check "and says why" 'said bfp-apply.service "it is signed by the unknown key"'
 check "and changes nothing" '[ "$(revision)" = 2 ]'
+for bad in $(seq 20); do cp /bfp/foreign.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb; sleep 0.3; done
+wait_until '! systemctl -q is-active bfp-apply.service'
+check "twenty bad ones do not switch the watching off" 'systemctl -q is-active bfp-apply.path'
 
 check "stopping the unit changes nothing" 'systemctl stop bfp-enforcer.service && [ "$(revision)" = 2 ]'
 
 # As when the host comes up: the kernel has forgotten everything, and the bad bundle is in place.
-systemctl stop bfp-events.service
+systemctl stop bfp-events.service bfp-links.service
 rm -rf /sys/fs/bpf/bfp
 check "nothing is enforced" 'bfp-enforcer status | grep -q "nothing is enforced"'
+systemctl start bfp-events.service bfp-links.service
+sleep 1
+check "without a policy its readers wait for one" \
+    'systemctl -q is-active bfp-events.service && systemctl -q is-active bfp-links.service'
 systemctl start bfp-enforcer.service
 check "a bad bundle when the host comes up fails the unit" 'systemctl -q is-failed bfp-enforcer.service'
 check "and the last good one is in force" '[ "$(revision)" = 2 ]'
 check "and the journal says so" 'said bfp-enforcer.service "the last good bundle is enforced instead"'
-[ $failed = 0 ] || journalctl -b -o cat --no-pager -u bfp-enforcer -u bfp-apply -u bfp-events | tail -40
+told=$(refusals)
+check "what is refused is in the journal again" 'wait_until "tries; [ \$(refusals) -gt $told ]"'
+
+mkdir -p /run/systemd/system/bfp-enforcer.timer.d
+printf '[Timer]\nOnUnitInactiveSec=\nOnUnitInactiveSec=3\n' >/run/systemd/system/bfp-enforcer.timer.d/soon.conf
+systemctl daemon-reload
+systemctl restart bfp-enforcer.timer
+cp /bfp/next.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
+wait_until '! systemctl -q is-active bfp-apply.service'
+check "where it has failed it is tried again" 'wait_until "systemctl -q is-active bfp-enforcer.service"'
+
+cp /bfp/locked.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
+check "a locked policy is applied" 'wait_until "[ \$(revision) = 4 ]"'
+systemctl restart bfp-events.service bfp-links.service
+told=$(refusals)
+check "under a lock what is refused is in the journal" 'wait_until "tries; [ \$(refusals) -gt $told ]"'
+check "and links that were followed are watched" 'systemctl -q is-active bfp-links.service'
+[ $failed = 0 ] || journalctl -b -o cat --no-pager -u bfp-enforcer -u bfp-apply -u bfp-events -u bfp-links | tail -40
 exit $failed

@@ -71,6 +71,12 @@ pub(crate) fn status() -> Result<Ended, String> {
     run(&["status"])
 }
 
+/// What it says of a bundle that was applied, whose state is elsewhere than a host's.
+pub(crate) fn status_of(bundle: &Path) -> Result<Ended, String> {
+    let [_, _, _, _, state, folder] = applying(bundle);
+    run(&["status", &state, &folder])
+}
+
 /// What nobody has read yet of what was refused, a line of JSON each.
 pub(crate) fn events() -> Result<Vec<String>, String> {
     let ended = try_events()?;
@@ -83,9 +89,9 @@ pub(crate) fn try_events() -> Result<Ended, String> {
 }
 
 /// A number that `status` tells under a name.
+/// Whatever else it has to say: a scenario may well take a policy's programs away.
 pub(crate) fn counted(name: &str) -> Result<u64, String> {
     let ended = run(&["status", "--format", "json"])?;
-    ended.expect_code(0)?;
     let told = ended.stdout.split_once(&format!("\"{name}\":"));
     let count = told.and_then(|(_, rest)| rest.split([',', '}']).next()?.parse().ok());
     count.ok_or_else(|| format!("`status` tells no `{name}`: {}", ended.stdout))

@@ -80,7 +80,7 @@ fn nothing_is_enforced(host: &Host) -> Result<(), String> {
 
 fn status_names_the_policy(host: &Host) -> Result<(), String> {
     host.enforced()?;
-    let status = enforcer::status()?;
+    let status = enforcer::status_of(&host.bundle)?;
     status.expect_code(0)?;
     if status.stdout.contains(POLICY) {
         Ok(())

@@ -1,0 +1,314 @@
+//! Whether what is enforced is still as it was applied: the links, the programs behind them, the paths that the policy
+//! names. It only looks: nothing that applies a policy depends on it.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use bfp_bundle::image::NamedExecutable;
+use bfp_bundle::manifest::Need;
+use bfp_bundle::verify::{Host, Refusal, Trust, verify};
+
+use crate::about::{About, FollowedLink};
+use crate::followed;
+use crate::load::{ATTACHED_ALWAYS, DECIDING_HOOKS, LABELLING_HOOKS, LABELS, LOCKDOWN_HOOKS, SPLICE_HOOK, VERDICTS};
+use crate::pins::{LINK, LOCK, Pins, PinsError, names};
+use crate::state::{self, StateError};
+use crate::syscall::{self, LinkInfo};
+
+/// The most bytes of a program's name that the kernel keeps (include/linux/bpf.h, `BPF_OBJ_NAME_LEN`, with a zero).
+const KERNEL_NAME: usize = 15;
+
+/// What is attached of a generation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// How many links there are to be.
+    pub expected: usize,
+    /// How many are there, and attached.
+    pub found: usize,
+    /// What is wrong with the others.
+    pub faults: Vec<String>,
+}
+
+/// Asks each link of a generation for its program.
+pub fn attached(folder: &Path, about: &About) -> Result<Attached, PinsError> {
+    let pinned: BTreeSet<String> = names(folder)?.into_iter().collect();
+    let expected = expected(about, &pinned);
+    let faults: Vec<String> =
+        expected.iter().filter_map(|name| fault_of(&folder.join(name), name, pinned.contains(name))).collect();
+    Ok(Attached { expected: expected.len(), found: expected.len() - faults.len(), faults })
+}
+
+/// What was attached. The release before that was written down attached the same always, but for the hook that some
+/// kernels need.
+fn expected(about: &About, pinned: &BTreeSet<String>) -> Vec<String> {
+    let named = |prefix: &str, hooks: &[&str]| hooks.iter().map(|hook| format!("{prefix}{hook}")).collect::<Vec<_>>();
+    let mut expected = about.attached.clone();
+    if expected.is_empty() {
+        expected =
+            [named(LINK, &LABELLING_HOOKS), named(LINK, &DECIDING_HOOKS), named(LINK, &ATTACHED_ALWAYS)].concat();
+        expected.extend(named(LINK, &[SPLICE_HOOK]).into_iter().filter(|name| pinned.contains(name)));
+    }
+    if pinned.iter().any(|name| name.starts_with(LOCK)) {
+        expected.extend(named(LOCK, &LOCKDOWN_HOOKS));
+    }
+    expected
+}
+
+fn fault_of(path: &Path, name: &str, is_pinned: bool) -> Option<String> {
+    if !is_pinned {
+        return Some(format!("the link `{name}` is gone"));
+    }
+    let hook = name.strip_prefix(LINK).or(name.strip_prefix(LOCK)).unwrap_or(name);
+    match asked(path) {
+        Ok((link, program)) if link.is_attached && hook.starts_with(&program) && !program.is_empty() => None,
+        Ok((link, program)) if link.is_attached => Some(format!("the link `{name}` has another program, `{program}`")),
+        Ok(_) => Some(format!("the link `{name}` is not attached any more")),
+        Err(error) => Some(format!("the link `{name}` does not answer: {error}")),
+    }
+}
+
+/// A link, and the name of its program.
+fn asked(path: &Path) -> io::Result<(LinkInfo, String)> {
+    let link = syscall::link_info(syscall::open_pin(path)?.as_fd())?;
+    let program = syscall::open_program(link.program)?;
+    Ok((link, syscall::program_info(program.as_fd())?.name))
+}
+
+/// What else of the enforcer's is in the kernel: links of generations that are not complete, and of those that have
+/// lost their pins.
+pub fn strays(pins: Option<&Pins>) -> io::Result<Vec<String>> {
+    let mut known = BTreeSet::new();
+    let mut strays = Vec::new();
+    if let Some(pins) = pins {
+        let complete = pins.newest().map_err(io::Error::other)?;
+        for name in names(pins.root()).map_err(io::Error::other)? {
+            let folder = pins.root().join(&name);
+            if !folder.is_dir() {
+                continue;
+            }
+            if Some(&folder) != complete.as_ref() {
+                strays.push(format!("`{}` is left of an apply that did not end", folder.display()));
+            }
+            for name in names(&folder).map_err(io::Error::other)? {
+                if name.starts_with(LINK) || name.starts_with(LOCK) {
+                    // One that does not answer is told with its generation.
+                    known.extend(
+                        syscall::open_pin(&folder.join(name))
+                            .and_then(|link| syscall::link_info(link.as_fd()))
+                            .map(|link| link.number),
+                    );
+                }
+            }
+        }
+    }
+    let mut lost = 0;
+    for number in syscall::link_numbers()?.into_iter().filter(|number| !known.contains(number)) {
+        // What went meanwhile decides nothing.
+        lost += usize::from(is_own(number).unwrap_or(false));
+    }
+    if lost > 0 {
+        strays.push(format!("{lost} links of a policy that has lost its pins still decide"));
+    }
+    Ok(strays)
+}
+
+/// Whether a link has one of the enforcer's programs: by its name, and by the name of a map that it uses.
+fn is_own(number: u32) -> io::Result<bool> {
+    let link = syscall::link_info(syscall::open_link(number)?.as_fd())?;
+    let program = syscall::program_info(syscall::open_program(link.program)?.as_fd())?;
+    let hooks = LABELLING_HOOKS.iter().chain(&DECIDING_HOOKS).chain(&ATTACHED_ALWAYS).chain(&LOCKDOWN_HOOKS);
+    let mut names = hooks.chain(&[SPLICE_HOOK]).map(|hook| hook.get(..KERNEL_NAME).unwrap_or(hook));
+    if !names.any(|name| name == program.name) {
+        return Ok(false);
+    }
+    for map in program.maps {
+        let name = syscall::map_name(map)?;
+        if name == LABELS || name == VERDICTS {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// How a path that the policy names is on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// The file is there, and has the content that the policy pins, where it does.
+    Bound,
+    /// Nothing is there.
+    NotHere,
+    /// It leads through a symbolic link to here, and that link was followed.
+    Link(PathBuf),
+    /// It leads through a symbolic link that was not followed, so it names nobody.
+    Elsewhere(PathBuf),
+    /// What is there has none of the contents that the policy pins.
+    OtherContent,
+    /// It is a pattern, of which any number of files can be.
+    Pattern,
+}
+
+impl Presence {
+    /// As a word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Presence::Bound => "bound",
+            Presence::NotHere => "not_here",
+            Presence::Link(_) => "link",
+            Presence::Elsewhere(_) => "link_not_followed",
+            Presence::OtherContent => "other_content",
+            Presence::Pattern => "pattern",
+        }
+    }
+
+    /// As words.
+    pub fn words(&self) -> String {
+        match self {
+            Presence::Bound => "bound".to_owned(),
+            Presence::NotHere => "not here".to_owned(),
+            Presence::Link(target) => format!("link to `{}`", target.display()),
+            Presence::Elsewhere(target) => format!("link to `{}`, which names nobody", target.display()),
+            Presence::OtherContent => "other content than the policy pins: it holds no grants".to_owned(),
+            Presence::Pattern => "pattern".to_owned(),
+        }
+    }
+}
+
+/// A path that the policy names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPath {
+    /// It.
+    pub path: String,
+    /// The program that may map it, where it is a library.
+    pub library_of: Option<String>,
+    /// What is there.
+    pub presence: Presence,
+}
+
+/// Why the paths cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum PathsError {
+    /// The bundle.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// It is not what is enforced.
+    #[error("the good bundle on disk is refused: {0}")]
+    Refused(#[from] Refusal),
+}
+
+/// Looks at the paths that what is enforced names, by the bundle that the host keeps of it.
+pub fn paths(state: &Path, about: &About, offers: &[Need]) -> Result<Vec<NamedPath>, PathsError> {
+    let bytes = state::kept_bundle(state, &about.manifest_digest)?;
+    // As it was accepted then.
+    let host = Host { now: about.applied_at, labels: about.labels.clone(), offers: offers.to_vec() };
+    let trust = Trust::of_set(&about.trust)?;
+    let bundle = match verify(&bytes, &trust, &host) {
+        // It had expired already, and was the last good one.
+        Err(Refusal::Expired { expires, .. }) => {
+            verify(&bytes, &trust, &Host { now: expires.saturating_sub(1), ..host })?
+        }
+        verified => verified?,
+    };
+    Ok(look_at(&bundle.executables()?, &about.links))
+}
+
+fn look_at(executables: &[NamedExecutable], followed: &[FollowedLink]) -> Vec<NamedPath> {
+    let mut paths = Vec::new();
+    for executable in executables {
+        let presence = presence(&executable.path, &executable.pins, followed);
+        paths.push(NamedPath { path: executable.path.clone(), library_of: None, presence });
+        for library in executable.libraries.iter().flatten() {
+            let presence = presence_of_library(&library.path, &library.pins);
+            let library_of = Some(executable.path.clone());
+            paths.push(NamedPath { path: library.path.clone(), library_of, presence });
+        }
+    }
+    paths
+}
+
+fn presence(path: &str, pins: &[[u8; 32]], followed: &[FollowedLink]) -> Presence {
+    if path.contains('*') {
+        return Presence::Pattern;
+    }
+    let Some(way) = followed::follow(Path::new(path)) else { return Presence::NotHere };
+    if way.has_links && !followed.iter().any(|link| Path::new(path).starts_with(&link.link)) {
+        return Presence::Elsewhere(way.end);
+    }
+    match content(&way.end, pins) {
+        Presence::Bound if way.has_links => Presence::Link(way.end),
+        other => other,
+    }
+}
+
+/// Libraries are found by whoever loads them, links and all.
+fn presence_of_library(path: &str, pins: &[[u8; 32]]) -> Presence {
+    match followed::leads_to(Path::new(path)) {
+        Some(end) => content(&end, pins),
+        None => Presence::NotHere,
+    }
+}
+
+fn content(path: &Path, pins: &[[u8; 32]]) -> Presence {
+    if !path.is_file() {
+        return Presence::NotHere;
+    }
+    let measured = || File::open(path).and_then(|file| syscall::measure_verity(file.as_fd())).ok().flatten();
+    if pins.is_empty() || measured().is_some_and(|digest| pins.contains(&digest)) {
+        Presence::Bound
+    } else {
+        Presence::OtherContent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::about::tests::about;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_path_is_told_by_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(folder.path()).unwrap();
+        let text = |name: &str| root.join(name).to_string_lossy().into_owned();
+        std::fs::create_dir(root.join("r1")).unwrap();
+        std::fs::write(root.join("r1/app"), "").unwrap();
+        symlink("r1", root.join("current")).unwrap();
+        let followed = [FollowedLink { link: text("current"), target: text("r1") }];
+        let of = |name: &str, pins: &[[u8; 32]], followed: &[FollowedLink]| presence(&text(name), pins, followed);
+        assert_eq!(of("r1/app", &[], &[]), Presence::Bound);
+        assert_eq!(of("r1/none", &[], &[]), Presence::NotHere);
+        assert_eq!(of("r1", &[], &[]), Presence::NotHere);
+        assert_eq!(of("r1/app", &[[1; 32]], &[]), Presence::OtherContent);
+        assert_eq!(of("current/app", &[], &followed), Presence::Link(root.join("r1/app")));
+        assert_eq!(of("current/app", &[], &[]), Presence::Elsewhere(root.join("r1/app")));
+        assert_eq!(of("current/none", &[], &followed), Presence::NotHere);
+        assert_eq!(of("*/app", &[], &[]), Presence::Pattern);
+    }
+
+    #[test]
+    fn what_was_attached_is_expected_and_of_the_release_before_what_it_always_attached() {
+        let pinned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(expected(&about("web", 3), &pinned(&[])), ["link_egress"]);
+        let locked = expected(&about("web", 3), &pinned(&["lock_bpf"]));
+        assert_eq!(locked.len(), 1 + LOCKDOWN_HOOKS.len());
+        let old = About { attached: vec![], ..about("web", 3) };
+        let always = expected(&old, &pinned(&[]));
+        assert_eq!(always.len(), LABELLING_HOOKS.len() + DECIDING_HOOKS.len() + ATTACHED_ALWAYS.len());
+        assert_eq!(expected(&old, &pinned(&["link_file_permission"])).len(), always.len() + 1);
+    }
+
+    #[test]
+    fn a_pin_that_is_gone_or_is_none_is_a_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = attached(folder.path(), &about("web", 3)).unwrap();
+        assert_eq!((told.expected, told.found), (1, 0));
+        assert_eq!(told.faults, ["the link `link_egress` is gone"]);
+        std::fs::write(folder.path().join("link_egress"), "").unwrap();
+        let told = attached(folder.path(), &about("web", 3)).unwrap();
+        assert!(told.faults.first().unwrap().contains("does not answer"), "{told:?}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Watches the symbolic links that were followed when the policy was applied, until one leads elsewhere.
+//!
+//! The record in the kernel says which they are, and where they led. The folders on their ways are watched, and the
+//! ways are looked at again now and then besides: a folder further up may be moved, or something mounted.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::about::{About, AboutError, FollowedLink};
+use crate::followed;
+use crate::pins::{Pins, PinsError};
+use crate::syscall;
+
+/// How long nobody looks at most.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// A rename that was seen is done when this has passed, and the next one of the same release as well.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Why links cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The pins.
+    #[error(transparent)]
+    Pins(#[from] PinsError),
+    /// The record.
+    #[error(transparent)]
+    About(#[from] AboutError),
+    /// Waiting.
+    #[error("the folders of the links cannot be watched: {0}")]
+    Wait(io::Error),
+}
+
+impl WatchError {
+    /// What the person who reads the message can do.
+    pub fn help(&self) -> &'static str {
+        match self {
+            WatchError::Pins(error) => error.help(),
+            WatchError::About(error) => error.help(),
+            WatchError::Wait(_) => "check that this process runs as root",
+        }
+    }
+}
+
+/// Waits until a link leads elsewhere than the record of the policy says, and says which. Where nothing is enforced,
+/// or no link was followed, it waits for that.
+pub fn watch() -> Result<Vec<String>, WatchError> {
+    // What an apply has just left as it is, the next one leaves too: they follow each other slowly.
+    if !changed(&followed()?).is_empty() {
+        std::thread::sleep(LOOK);
+    }
+    loop {
+        let followed = followed()?;
+        // First they are watched, then looked at: what changes between the two is seen.
+        let watch = watch_folders(&followed).map_err(WatchError::Wait)?;
+        let changed = changed(&followed);
+        if !changed.is_empty() {
+            return Ok(changed);
+        }
+        syscall::wait_readable(watch.as_fd(), LOOK).map_err(WatchError::Wait)?;
+        std::thread::sleep(SETTLE);
+    }
+}
+
+/// The links that were followed when what is enforced was applied. Nothing is locked while it waits.
+fn followed() -> Result<Vec<FollowedLink>, WatchError> {
+    let Some(pins) = Pins::find()? else { return Ok(Vec::new()) };
+    let Some(folder) = pins.newest()? else { return Ok(Vec::new()) };
+    match About::read(&folder.join("about")) {
+        // Whoever applied it watches it.
+        Err(AboutError::Newer(_)) => Ok(Vec::new()),
+        read => Ok(read?.links),
+    }
+}
+
+fn watch_folders(links: &[FollowedLink]) -> io::Result<OwnedFd> {
+    let watch = syscall::new_watch()?;
+    let ways = links.iter().filter_map(|link| followed::follow(Path::new(&link.link)));
+    for folder in ways.flat_map(|way| way.folders) {
+        // One that is not there is seen to come by the folder above it.
+        let _ = syscall::watch_names(watch.as_fd(), &folder);
+    }
+    Ok(watch)
+}
+
+fn changed(links: &[FollowedLink]) -> Vec<String> {
+    let changed = followed::changed(links).into_iter();
+    changed
+        .map(|(FollowedLink { link, target }, now)| match now {
+            Some(now) => format!("`{link}` leads to `{}` now, and not to `{target}`", now.display()),
+            None => format!("`{link}` leads in a circle now, and not to `{target}`"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::time::Instant;
+
+    #[test]
+    fn a_link_that_is_switched_wakes_whoever_watches() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(folder.path()).unwrap();
+        symlink("r1", root.join("current")).unwrap();
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let link = FollowedLink { link: text(&root.join("current/bin")), target: text(&root.join("r1/bin")) };
+        let watch = watch_folders(std::slice::from_ref(&link)).unwrap();
+        assert_eq!(changed(std::slice::from_ref(&link)), Vec::<String>::new());
+        symlink("r2", root.join("next")).unwrap();
+        std::fs::rename(root.join("next"), root.join("current")).unwrap();
+        let began = Instant::now();
+        syscall::wait_readable(watch.as_fd(), Duration::from_secs(30)).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(20));
+        let told = changed(&[link]);
+        assert!(told.first().unwrap().contains("r2/bin` now"), "{told:?}");
+    }
+}
