@@ -13,7 +13,7 @@ use bfp_bundle::manifest::SectionKind;
 use bfp_bundle::names::Match;
 use bfp_bundle::names::build::BuildError;
 use bfp_bundle::record::Record as _;
-use bfp_bundle::verify::{Refusal, Trust};
+use bfp_bundle::verify::{Refusal, Trust, VerifiedBundle};
 
 use crate::about::{About, AboutError, Circumstances};
 use crate::admission::AdmittedBundle;
@@ -202,11 +202,7 @@ fn apply_locked(
     };
     let executables = bundle.executables()?;
     let derived = bundle.derived()?;
-    let matches = match &derived {
-        Some(_) => executables.iter().map(NamedExecutable::alone).collect(),
-        None => matches(bundle.section(SectionKind::Matches)),
-    };
-    let Survey { followed, aliases, mut lacks } = links::survey(&executables, &matches, &mut Folders::new(ThisHost))?;
+    let Survey { followed, aliases, mut lacks } = survey(bundle, &executables)?;
     let contents: Vec<_> = content::pinned(&executables).collect();
     let tables = Tables { bundle, derived: derived.as_ref(), aliases: aliases.as_ref(), contents: &contents };
     let mut programs = load::load(prepared.object, &tables, &constants)?;
@@ -251,9 +247,15 @@ fn apply_locked(
     Ok(Applied { about, followed, lacks })
 }
 
-/// What becomes of a process of each executable, of a section that was verified.
-fn matches(section: &[u8]) -> Vec<Match> {
-    section.chunks_exact(Match::SIZE).filter_map(Match::read_from).collect()
+/// Looks for the programs of a bundle on this host.
+pub(crate) fn survey(bundle: &VerifiedBundle<'_>, executables: &[NamedExecutable]) -> Result<Survey, BuildError> {
+    let section = bundle.section(SectionKind::Matches);
+    let mut matches: Vec<Match> = section.chunks_exact(Match::SIZE).filter_map(Match::read_from).collect();
+    // A bundle of the first format has none.
+    if matches.is_empty() {
+        matches = executables.iter().map(NamedExecutable::alone).collect();
+    }
+    links::survey(executables, &matches, &mut Folders::new(ThisHost))
 }
 
 /// A process that must be started again, as people know it.

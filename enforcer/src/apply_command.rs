@@ -7,10 +7,12 @@ use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Trust, VerifiedBundle, verify};
 use bfp_enforcer::admission::{AdmittedBundle, Contact, Expectation, OtherPolicy, admit};
 use bfp_enforcer::apply::{Acceptance, Applied, apply};
 use bfp_enforcer::input;
-use bfp_enforcer::links::Followed;
+use bfp_enforcer::lack::Lack;
+use bfp_enforcer::links::{Followed, Survey};
 use bfp_enforcer::load::Running;
 use bfp_enforcer::state::{Current, State};
 use bfp_enforcer::status;
+use bfp_enforcer::unchanged::unchanged;
 use clap::Args;
 
 use crate::session::{HostArguments, Session, warn};
@@ -39,6 +41,9 @@ pub(crate) struct ApplyArguments {
     /// too: whoever runs code on this host before its first policy could have put on another name
     #[arg(long)]
     adopt_running: bool,
+    /// Apply it also where it is enforced already and nothing would change
+    #[arg(long)]
+    again: bool,
 }
 
 #[derive(Args)]
@@ -57,44 +62,68 @@ impl BundleArguments {
     }
 }
 
-pub(crate) fn apply_bundle(arguments: &ApplyArguments, folder: &Path) -> Result<String, Failure> {
-    let running = if arguments.adopt_running { Running::Adopted } else { Running::Restricted };
-    let arguments = &arguments.bundle;
+pub(crate) fn apply_bundle(arguments_of_apply: &ApplyArguments, folder: &Path) -> Result<String, Failure> {
+    let running = if arguments_of_apply.adopt_running { Running::Adopted } else { Running::Restricted };
+    let arguments = &arguments_of_apply.bundle;
     let (state, session) = Session::open(folder, &arguments.host)?;
     // The revisions of another policy tell nothing about what is locked: any that was ever signed would do.
     if let Some(about) = session.locked().filter(|_| arguments.replace) {
         return Err(Failure::Locked { policy: about.policy.clone(), revision: about.revision });
     }
-    apply_file(&arguments.bundle, &arguments.host, arguments.expectation(), running, (&state, &session))
+    let how = How { running, again: arguments_of_apply.again };
+    apply_file(&arguments.bundle, &arguments.host, arguments.expectation(), how, (&state, &session))
+}
+
+/// How a bundle is applied.
+#[derive(Clone, Copy)]
+struct How {
+    running: Running,
+    again: bool,
+}
+
+impl How {
+    /// When a host comes up: nothing is known to be in force.
+    const AT_BOOT: How = How { running: Running::Restricted, again: false };
 }
 
 fn apply_file(
     path: &Path,
     host: &HostArguments,
     expectation: Expectation,
-    running: Running,
+    how: How,
     (state, session): (&State, &Session),
 ) -> Result<String, Failure> {
     let trust = session.trust(host)?;
     let host = session.host(host)?;
     let bytes = input::read(path, MAX_BUNDLE_BYTES)?;
-    apply_bytes((path, &bytes), (&trust, &host), expectation, running, (state, session))
+    apply_bytes((path, &bytes), (&trust, &host), expectation, how, (state, session))
 }
 
 fn apply_bytes(
     (path, bytes): (&Path, &[u8]),
     (trust, host): (&Trust, &Host),
     expectation: Expectation,
-    running: Running,
+    how: How,
     (state, session): (&State, &Session),
 ) -> Result<String, Failure> {
     let bundle = verify(bytes, trust, host).map_err(Failure::refused(path))?;
     let admitted = admit_file(path, &bundle, expectation, session)?;
-    let acceptance = Acceptance { bytes, trust, labels: &host.labels, now: session.time.now, running };
-    let Applied { about, followed, lacks } = apply(PROGRAMS, &admitted, &acceptance, (state, &session.remembered))?;
+    let acceptance = Acceptance { bytes, trust, labels: &host.labels, now: session.time.now, running: how.running };
+    let enforced = session.remembered.enforced.as_ref().filter(|_| !how.again);
+    let unchanged = enforced.and_then(|about| unchanged(&bundle, about).transpose()).transpose();
+    if let Some(Survey { followed, lacks, .. }) = unchanged.map_err(Failure::refused(path))? {
+        return told(&bundle, "is enforced already", &followed, &lacks);
+    }
+    let Applied { about: _, followed, lacks } = apply(PROGRAMS, &admitted, &acceptance, (state, &session.remembered))?;
+    told(&bundle, "is enforced", &followed, &lacks)
+}
+
+/// Says what became of a bundle, and what of it does not hold on this host.
+fn told(bundle: &VerifiedBundle<'_>, what: &str, followed: &[Followed], lacks: &[Lack]) -> Result<String, Failure> {
     followed.iter().for_each(tell_followed);
     lacks.iter().for_each(|lack| warn(&lack.to_string(), lack.help()));
-    let done = format!("policy `{}` revision {} is enforced\n", about.policy, about.revision);
+    let manifest = bundle.manifest();
+    let done = format!("policy `{}` revision {} {what}\n", manifest.policy, manifest.revision);
     if lacks.is_empty() { Ok(done) } else { Err(Failure::Incomplete { done, lacks: lacks.len() }) }
 }
 
@@ -123,7 +152,7 @@ fn admit_file<'a, 'b>(
 
 /// Says that a link was followed, and what to write instead: whoever may change it says who the program is.
 fn tell_followed(followed: &Followed) {
-    let Followed { path, links, to, also_written } = followed;
+    let Followed { path, links, to, also_written, link: _ } = followed;
     let also = if *also_written { ", another program of the policy, which is held to the rules of both" } else { "" };
     warn(
         &format!("`{path}` leads to `{to}` by the link `{}`{also}: both names are the program", links.join("`, `")),
@@ -159,16 +188,15 @@ pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, F
         losses.extend(state.unwritten().map(|error| format!("{error}, so a restart does not know of it")));
         if losses.is_empty() { Ok(done) } else { Err(Failure::Partly { done, losses }) }
     };
-    let failure =
-        match apply_file(&arguments.bundle, &arguments.host, Expectation::default(), Running::Restricted, view) {
-            Ok(done) => return in_force(done),
-            // In force, as far as this host can hold it.
-            Err(failure @ Failure::Incomplete { .. }) => {
-                session.tell_losses();
-                return Err(failure);
-            }
-            Err(failure) => failure,
-        };
+    let failure = match apply_file(&arguments.bundle, &arguments.host, Expectation::default(), How::AT_BOOT, view) {
+        Ok(done) => return in_force(done),
+        // In force, as far as this host can hold it.
+        Err(failure @ Failure::Incomplete { .. }) => {
+            session.tell_losses();
+            return Err(failure);
+        }
+        Err(failure) => failure,
+    };
     session.tell_losses();
     // What is locked is in force, and stays so. The last good bundle was accepted by whom the disk says, and root
     // writes the disk.
@@ -196,6 +224,6 @@ fn apply_last_good(current: &Current, (state, session): (&State, &Session)) -> R
     let trust = Trust::of_set(&current.trust).map_err(Failure::refused(&path))?;
     let host = Host { now: current.accepted_at, labels: current.labels.clone(), offers: Session::offers() };
     let expectation = Expectation { other: OtherPolicy::Replaced, ..Expectation::default() };
-    let done = apply_bytes((&path, &bytes), (&trust, &host), expectation, Running::Restricted, (state, session))?;
+    let done = apply_bytes((&path, &bytes), (&trust, &host), expectation, How::AT_BOOT, (state, session))?;
     Ok(format!("{} (accepted at {})", done.trim_end(), Utc(current.accepted_at)))
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bfp_bundle::image::NamedExecutable;
 use bfp_bundle::manifest::Need;
+use bfp_bundle::names::build::canonical;
 use bfp_bundle::verify::{Host, Refusal, Trust, verify};
 
 use crate::about::{About, FollowedLink};
@@ -216,7 +217,7 @@ pub fn paths(state: &Path, about: &About, offers: &[Need]) -> Result<Vec<NamedPa
 
 fn look_at(executables: &[NamedExecutable], followed: &[FollowedLink]) -> Vec<NamedPath> {
     let mut paths = Vec::new();
-    for executable in executables {
+    for executable in executables.iter().filter(|executable| executable.is_written()) {
         let presence = presence(&executable.path, &executable.pins, followed);
         paths.push(NamedPath { path: executable.path.clone(), library_of: None, presence });
         for library in executable.libraries.iter().flatten() {
@@ -233,11 +234,12 @@ fn presence(path: &str, pins: &[[u8; 32]], followed: &[FollowedLink]) -> Presenc
         return Presence::Pattern;
     }
     let Some(way) = followed::follow(Path::new(path)) else { return Presence::NotHere };
-    if way.has_links && !followed.iter().any(|link| Path::new(path).starts_with(&link.link)) {
+    let has_links = way.has_links && canonical(&way.end.to_string_lossy()) != canonical(path);
+    if has_links && !followed.iter().any(|link| Path::new(path).starts_with(&link.link)) {
         return Presence::Elsewhere(way.end);
     }
     match content(&way.end, pins) {
-        Presence::Bound if way.has_links => Presence::Link(way.end),
+        Presence::Bound if has_links => Presence::Link(way.end),
         other => other,
     }
 }

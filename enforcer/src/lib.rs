@@ -7,7 +7,8 @@
 //! ([`kfunc`]), what executables may contain ([`content`]), the host's folders ([`folders`]) and the further names that
 //! its symbolic links give to programs ([`links`]), the programs and their tables ([`load`]), which file one is
 //! ([`learn`]), what of a policy does not hold here ([`lack`]), whether the kernel asks at all ([`canary`]), what stays in
-//! force ([`pins`], [`about`]) and who may end it ([`lockdown`]), all of it in order ([`apply`]); what it says
+//! force ([`pins`], [`about`]) and who may end it ([`lockdown`]), all of it in order ([`apply`]), unless nothing would
+//! change ([`unchanged`]); what it says
 //! ([`status`], for which [`health`] looks whether all is as it was applied, [`events`], [`doctor`]), and what it waits
 //! for: the symbolic links that it followed ([`followed`], [`watch`]).
 //!
@@ -62,6 +63,8 @@ pub mod lockdown;
 pub mod about;
 
 pub mod followed;
+
+pub mod unchanged;
 
 pub mod watch;
 

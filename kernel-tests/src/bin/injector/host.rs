@@ -120,10 +120,10 @@ fn addresses(texts: &[&str]) -> Result<Vec<SocketAddr>, String> {
     texts.iter().map(|text| text.parse().map_err(|_| format!("no address: {text}"))).collect()
 }
 
-/// `apply` of a revision.
+/// `apply` of a revision, all of it also where that one is enforced already.
 pub(crate) fn apply(revision: u64) -> Command {
     let mut command = Command::new(ENFORCER);
-    command.arg("apply").arg(bundle(revision)).args(["--trust", TRUST]);
+    command.arg("apply").arg(bundle(revision)).args(["--trust", TRUST, "--again"]);
     command
 }
 

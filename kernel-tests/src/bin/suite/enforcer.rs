@@ -49,6 +49,11 @@ pub(crate) fn apply(bundle: &Path) -> Result<(), String> {
     try_apply(bundle)?.expect_code(0)
 }
 
+/// Applies what is enforced already, all of it.
+pub(crate) fn apply_again(bundle: &Path) -> Result<(), String> {
+    end(Command::new(ENFORCER).args(applying(bundle)).arg("--again"))?.expect_code(0)
+}
+
 /// What follows `bfp-enforcer` to apply a bundle where a locked policy is enforced: whom it trusts is settled.
 pub(crate) fn applying_under_lock(bundle: &Path) -> [String; 4] {
     let [apply, bundle, _, _, state, folder] = applying(bundle);

@@ -117,7 +117,7 @@ fn applying_again(host: &Host) -> Result<(), String> {
     let mut thief = hammer(THIEF, "127.0.0.10")?;
     let mut signer = hammer(SIGNER, "198.51.100.7")?;
     for _ in 0..3 {
-        enforcer::apply(&host.bundle)?;
+        enforcer::apply_again(&host.bundle)?;
     }
     for (name, running) in [("thief", &mut thief), ("signer", &mut signer)] {
         let answer = running.go_on()?;
