@@ -8,10 +8,11 @@ use crate::btf::{Btf, Shape};
 /// A global, `STRUCT__MEMBER`, and what the programs take its member for.
 type Expectation = (&'static str, Shape);
 
-const EXPECTED: [Expectation; 37] = [
+const EXPECTED: [Expectation; 38] = [
     ("task_struct__mm", Shape::Pointer),
     ("task_struct__cred", Shape::Pointer),
     ("task_struct__ptrace", Shape::Number(4)),
+    ("task_struct__flags", Shape::Number(4)),
     ("task_struct__seccomp", Shape::Inside(16)),
     ("seccomp__filter", Shape::Pointer),
     ("seccomp_filter__prev", Shape::Pointer),
