@@ -46,6 +46,40 @@ impl Label {
     pub const STRANGER: Label =
         Label { program: 0, flags: 0, depth: 0, under: [0; UNDER_MAX], heir_of: [0; HEIRS_MAX] };
 
+    /// A task whose label cannot be read, though every task has one: nothing is granted to it, and everything that is
+    /// judged is refused.
+    pub const UNKNOWN: Label =
+        Label { program: 0, flags: Label::OVERFLOW, depth: 0, under: [0; UNDER_MAX], heir_of: [0; HEIRS_MAX] };
+
+    /// Whether all that restricts this task restricts `other` too: it gains nothing by what `other` does for it.
+    /// Where restrictions are missing in a label ([`Label::OVERFLOW`]), every program counts as one of them.
+    ///
+    /// `same` gives back its argument. The kernel's programs give one that the compiler cannot see through, or it would
+    /// unroll the loop and need more of the stack than they have.
+    #[inline(always)]
+    pub fn is_at_most_as_restricted_as(&self, other: &Label, same: impl Fn(u32) -> u32) -> bool {
+        if other.flags & Label::OVERFLOW != 0 {
+            return true;
+        }
+        let mut is_free = self.flags & Label::OVERFLOW != 0;
+        let mut index = 0;
+        while let Some(program) = self.under.get(index as usize).filter(|_| index < self.depth) {
+            is_free |= !other.is_under(*program);
+            index = same(index + 1);
+        }
+        !is_free
+    }
+
+    /// Whether `program` restricts this task.
+    #[inline(always)]
+    fn is_under(&self, program: ProgramId) -> bool {
+        let mut found = false;
+        for (place, held) in self.under.iter().enumerate() {
+            found |= (*held == program) & ((place as u32) < self.depth);
+        }
+        found
+    }
+
     /// Whether the policy has something to say about this very process, which is one of its programs or is
     /// restricted: then what cannot be judged is refused. One that merely bears a program's name has no
     /// grant that would be at stake.
@@ -173,6 +207,55 @@ mod tests {
         label.execute(None, Proof::Proven);
         assert_eq!(label.flags & Label::OVERFLOW, Label::OVERFLOW);
         assert!(label.is_governed());
+    }
+
+    fn under(programs: &[ProgramId]) -> Label {
+        let mut label = Label::STRANGER;
+        for program in programs {
+            label.restrict(*program);
+        }
+        label
+    }
+
+    fn may_reach(from: &Label, into: &Label) -> bool {
+        from.is_at_most_as_restricted_as(into, |number| number)
+    }
+
+    #[test]
+    fn a_task_is_at_most_as_restricted_as_those_under_all_of_its_programs() {
+        let cases: [(&[ProgramId], &[ProgramId], bool); 9] = [
+            (&[], &[], true),
+            (&[], &[7], true),
+            (&[7], &[], false),
+            (&[7], &[7], true),
+            (&[7], &[8], false),
+            (&[7], &[9, 8, 7], true),
+            (&[7, 8], &[7], false),
+            (&[8, 7], &[7, 8], true),
+            (&[1, 2, 3, 4, 5, 6, 7, 8], &[1, 2, 3, 4, 5, 6, 7, 9], false),
+        ];
+        for (own, others, expected) in cases {
+            assert_eq!(may_reach(&under(own), &under(others)), expected, "{own:?} and {others:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_label_counts_as_restricted_by_every_program() {
+        let full = under(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert!(!may_reach(&full, &under(&[1, 2, 3, 4, 5, 6, 7, 8])));
+        assert!(may_reach(&under(&[10]), &full));
+        assert!(may_reach(&full, &full));
+        assert!(!may_reach(&Label::UNKNOWN, &Label::STRANGER));
+        assert!(Label::UNKNOWN.is_governed());
+    }
+
+    #[test]
+    fn what_lies_past_the_depth_of_a_label_does_not_count() {
+        let (mut own, mut other) = (under(&[7]), under(&[7]));
+        other.depth = 0;
+        assert!(!may_reach(&own, &other));
+        own.depth = 0;
+        assert!(may_reach(&own, &Label::STRANGER));
     }
 
     #[test]

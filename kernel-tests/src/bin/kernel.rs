@@ -31,12 +31,15 @@ struct Arguments {
     /// The fixtures: a folder for each policy
     #[arg(long, value_name = "DIR", default_value = "fixtures/accept")]
     fixtures: PathBuf,
-    /// Run only what has this in its name
+    /// Run only what has this in its name, or one of several that `|` divides
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
     /// Run only what holds under a kernel that is booted without BPF among its security modules
     #[arg(long, conflicts_with = "only")]
     without_bpf: bool,
+    /// Run only what holds under a kernel that is booted to be preempted anywhere
+    #[arg(long, conflicts_with_all = ["only", "without_bpf"])]
+    preempted: bool,
     /// Run only the attacks on updates, and print them as a table
     #[arg(long, conflicts_with_all = ["only", "without_bpf"])]
     updates: bool,
@@ -85,7 +88,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
 }
 
 /// What attacks and scenarios need that stock kernels have as modules.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 14] = [
     "tun",
     "sctp",
     "l2tp_ip",
@@ -99,6 +102,7 @@ const MODULES: [&str; 13] = [
     "btrfs",
     "loop",
     "overlay",
+    "nbd",
 ];
 
 /// What the attacks use besides, and the set-up installs: an attack whose tool is missing fails.
@@ -135,14 +139,20 @@ fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, Str
     if arguments.without_bpf {
         return run_lacking();
     }
+    let preempted = guest.clone().append("preempt=full");
+    let run_preempted = || preempted.run("suite --preempted").map_err(failed);
+    if arguments.preempted {
+        return run_preempted();
+    }
     if arguments.updates {
         return guest.run("suite --updates").map_err(failed);
     }
     let mut outcome = guest.run(&format!("suite{filter}")).map_err(failed)?;
     if arguments.only.is_none() {
-        let lacking = run_lacking()?;
-        outcome.status |= lacking.status;
-        outcome.output.extend(lacking.output);
+        for other in [run_lacking()?, run_preempted()?] {
+            outcome.status |= other.status;
+            outcome.output.extend(other.output);
+        }
     }
     Ok(outcome)
 }
@@ -165,6 +175,7 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
     attacks(&arguments.attacks, root, &bfpc, &key)?;
     pinned(&arguments.programs, root, &bfpc, &key)?;
     locked(root, &bfpc, &key)?;
+    identity(root, &bfpc, &key)?;
     updates(&arguments.updates_folder, root)?;
     for folder in folders {
         let name = folder.file_name().unwrap_or_default();
@@ -238,12 +249,27 @@ fn locked(root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Lays out /identity for the guest: a bundle for each policy that says in another way who a program is.
+fn identity(root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
+    let (from, target) = (Path::new("fixtures/identity"), root.join("identity"));
+    fs::create_dir_all(&target).map_err(|error| error.to_string())?;
+    for file in fs::read_dir(from).map_err(|error| format!("{}: {error}", from.display()))?.flatten() {
+        let policy = file.path();
+        let name = policy.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        build(bfpc, &policy, &target.join(format!("{name}.bfpb")), key, 1, false)?;
+    }
+    Ok(())
+}
+
 fn build(bfpc: &Path, policy: &Path, bundle: &Path, key: &Path, revision: u32, is_locked: bool) -> Result<(), String> {
     let mut command = Command::new(bfpc);
     command.arg("build").arg(policy).arg("-o").arg(bundle).arg("--key").arg(key);
     command.args(["--revision", &revision.to_string()]);
     call(if is_locked { command.arg("--lockdown") } else { &mut command })
 }
+
+/// How many revisions of the attacks' policy follow the first.
+const FURTHER_REVISIONS: u32 = 32;
 
 /// Lays out /attacks for the guest.
 fn attacks(from: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
@@ -257,8 +283,14 @@ fn attacks(from: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), Stri
         fs::copy(&path, target.join(file.file_name())).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     let policy = from.join("policy.bfp");
-    for (name, revision, is_locked) in [("policy", 1, false), ("locked", 2, true), ("open", 3, false)] {
+    for (name, revision, is_locked) in [("policy", 1, false), ("locked", 100, true), ("open", 101, false)] {
         build(bfpc, &policy, &target.join(format!("{name}.bfpb")), key, revision, is_locked)?;
+    }
+    // For attacks in whose middle another one is applied: in turn with a further program, and as it was.
+    let next = from.join("next.bfp");
+    for revision in 2..2 + FURTHER_REVISIONS {
+        let policy = if revision % 2 == 0 { &next } else { &policy };
+        build(bfpc, policy, &target.join(format!("revision-{revision}.bfpb")), key, revision, false)?;
     }
     Ok(())
 }
