@@ -11,7 +11,6 @@ use bfp_bundle::request::Protocol;
 use bfp_grammar::syntax::{self, Span};
 
 use crate::dns_name::DnsName;
-use crate::program_text;
 
 /// A policy whose names are resolved and whose rules may still contradict each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,6 +159,12 @@ impl Program {
         !self.members.is_empty()
     }
 
+    /// By what a question calls it.
+    pub fn asked(&self) -> &str {
+        // A class that is called by one of its members, as it is written there in the canonical form.
+        if self.is_class() && !self.written.contains('`') { &self.written } else { &self.path }
+    }
+
     /// Whether it stands for more than one file.
     pub fn is_pattern(&self) -> bool {
         self.path.contains('*')
@@ -167,7 +172,7 @@ impl Program {
 
     /// As the subject of a sentence.
     pub fn told(&self) -> String {
-        if self.is_class() { program_text::told(&self.path) } else { format!("`{}`", self.name) }
+        if self.name.contains('`') { self.name.clone() } else { format!("`{}`", self.name) }
     }
 }
 

@@ -4,6 +4,8 @@
 //! A class has its id from its text, as every program has, so it is the same in every policy that has the same
 //! programs.
 
+use std::collections::HashMap;
+
 /// Stands between the members of a class. No path that a policy can name has it.
 const BETWEEN: char = '\n';
 
@@ -50,6 +52,22 @@ pub fn told(text: &str) -> String {
     }
 }
 
+/// What to call each of the sets of programs that a file can match: by a member that is in this set alone, which all
+/// of its files bear, or by all members.
+pub fn short(sets: &[Vec<&str>]) -> Vec<String> {
+    let mut found: HashMap<&str, usize> = HashMap::new();
+    sets.iter().flatten().for_each(|member| *found.entry(member).or_default() += 1);
+    let name = |set: &Vec<&str>| {
+        let mut alone = set.iter().filter(|member| found.get(*member) == Some(&1)).peekable();
+        let first = alone.peek().copied();
+        match alone.find(|member| !member.contains('*')).or(first) {
+            Some(member) => (*member).to_owned(),
+            None => of_class(set.iter().copied()),
+        }
+    };
+    sets.iter().map(name).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +78,13 @@ mod tests {
         assert_eq!(words(&class), "what matches both `/opt/*/bin/app` and `/opt/app/**`");
         assert_eq!(words(&of_class(["/b*", "/a*", "/*c"])), "what matches `/*c`, `/a*` and `/b*`");
         assert_eq!(told("/opt/*"), "`/opt/*`");
+    }
+
+    #[test]
+    fn a_set_is_called_by_a_member_that_is_in_no_other() {
+        let sets = [vec!["/opt/**"], vec!["/opt/**", "/opt/app/*"], vec!["/a*", "/*b"], vec!["/a*"], vec!["/*b"]];
+        assert_eq!(short(&sets), ["/opt/**", "/opt/app/*", "/*b\n/a*", "/a*", "/*b"]);
+        assert_eq!(short(&[vec!["/*", "/a"], vec!["/*"]]), ["/a", "/*"]);
     }
 
     #[test]

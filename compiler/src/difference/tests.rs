@@ -11,7 +11,7 @@ use crate::regions::tests::{PATHS, compiled, is_in, policy, requests};
 
 fn told(old: &str, new: &str) -> String {
     let (old, new) = (compiled(old).1, compiled(new).1);
-    let difference = compare(&old, &new);
+    let difference = compare(&old, &new).unwrap();
     let mut said = String::new();
     for change in &difference.changes {
         for (sign, moved) in [('+', &change.gains), ('-', &change.loses)] {
@@ -46,8 +46,9 @@ fn plainly(old: &Compiled, new: &Compiled) -> Difference {
             || refused(&label) && !refused(&Label::STRANGER)
     };
     let paths = |all: Vec<&NamedExecutable>| all.iter().map(|one| one.path.clone()).collect::<BTreeSet<_>>();
+    let inherited = Match::RESTRICTED | Match::WITH_CHILDREN;
     let named = paths([old, new].iter().flat_map(|one| one.executables()).collect());
-    let parents = paths([old, new].iter().flat_map(|one| one.parents()).collect());
+    let parents = paths([old, new].iter().flat_map(|one| one.executables()).filter(|one| one.flags & inherited != 0).collect());
     let everyone: Vec<Who> = named.into_iter().map(Who::Program).chain([Who::Stranger]).collect();
     let moved = |who: &Who, region: &Region| match who {
         Who::StartedBy(path) => {
@@ -71,7 +72,7 @@ fn plainly(old: &Compiled, new: &Compiled) -> Difference {
             changes.push(Change { who, gains: of(Move::Gain), loses: of(Move::Loss) });
         }
     }
-    Difference { changes, identities: identities(old, new) }
+    Difference { changes, identities: identities(&Files::of(&[Side::of(&old.image), Side::of(&new.image)]).unwrap()) }
 }
 
 /// There, a parent's grant to the one address and its child's to the other are worth more together than
@@ -87,7 +88,7 @@ proptest! {
     fn difference_is_the_one_that_is_found_plainly(before in policy(), after in policy()) {
         let (old, new) = (compiled(&before).1, compiled(&after).1);
         if old.image != new.image {
-            prop_assert_eq!(compare(&old, &new), plainly(&old, &new));
+            prop_assert_eq!(compare(&old, &new).unwrap(), plainly(&old, &new));
         }
     }
 
@@ -105,14 +106,14 @@ proptest! {
         let of = |more: &str| compiled(&format!("{same}\n{}\n", rules(more))).1;
         let (old, new) = (of(&before), of(&after));
         if old.image != new.image {
-            prop_assert_eq!(compare(&old, &new), plainly(&old, &new));
+            prop_assert_eq!(compare(&old, &new).unwrap(), plainly(&old, &new));
         }
     }
 
     #[test]
     fn difference_is_where_a_verdict_changes(before in policy(), after in policy()) {
         let (old, new) = (compiled(&before).1, compiled(&after).1);
-        let difference = compare(&old, &new);
+        let difference = compare(&old, &new).unwrap();
         let nothing = Vec::new();
         let named = |path: &str| [&old, &new].iter().flat_map(|one| one.executables()).any(|known| known.path == path);
         for who in PATHS.iter().map(|path| Who::Program((*path).to_owned())).chain([Who::Stranger]) {
@@ -135,7 +136,7 @@ proptest! {
     #[test]
     fn what_a_program_hands_down_is_told(before in policy(), after in policy()) {
         let (old, new) = (compiled(&before).1, compiled(&after).1);
-        let difference = compare(&old, &new);
+        let difference = compare(&old, &new).unwrap();
         let named = |path: &str| [&old, &new].iter().flat_map(|one| one.executables()).any(|known| known.path == path);
         let children = |path: &str| difference.identities.iter().any(|change| change.path == path);
         let told = |who: &Who, asked, gain: bool| {
@@ -145,7 +146,7 @@ proptest! {
         let of = |compiled: &Compiled, parent: &str, child: Option<&str>, asked| {
             let mut label = compiled.image.label_of(parent);
             let named = compiled.executables().iter().find(|executable| Some(executable.path.as_str()) == child);
-            label.execute(named.map(|named| named.executable()).as_ref(), Proof::Proven);
+            label.execute(named.map(|named| named.alone()).as_ref(), Proof::Proven);
             judge(&compiled.image, &label, asked).is_allowed()
         };
         let under_both = |parent: &str| {
@@ -181,14 +182,14 @@ proptest! {
     #[test]
     fn policy_does_not_differ_from_itself(text in policy()) {
         let compiled = compiled(&text).1;
-        prop_assert!(compare(&compiled, &compiled).is_empty());
+        prop_assert!(compare(&compiled, &compiled).unwrap().is_empty());
     }
 
     /// What is left out of a description only repeats what it says.
     #[test]
     fn description_says_all_that_is_not_judged_as_something_else(before in policy(), after in policy()) {
         let (old, new) = (compiled(&before).1, compiled(&after).1);
-        for change in compare(&old, &new).changes {
+        for change in compare(&old, &new).unwrap().changes {
             for moved in [change.gains, change.loses] {
                 let tidied = tidy(&moved);
                 for asked in requests() {
@@ -260,8 +261,8 @@ fn identities_are_compared_pin_by_pin() {
     );
     let children = |more: &str| format!("program p = \"/bin/p\"{more}\nonly p -> 10.0.0.1\n");
     let (old, new) = (compiled(&children("")).1, compiled(&children(" with children")).1);
-    let difference = compare(&old, &new);
+    let difference = compare(&old, &new).unwrap();
     assert!(difference.widens());
     assert_eq!(difference.identities.first().unwrap().aspect, Aspect::ChildrenAdded);
-    assert!(!compare(&new, &old).widens());
+    assert!(!compare(&new, &old).unwrap().widens());
 }

@@ -22,8 +22,13 @@ pub(super) fn add(policy: &mut ResolvedPolicy, sets: &[Vec<usize>]) -> Vec<Resol
     let written = policy.programs.len();
     let granted = subjects_of(policy, |effect| effect != Effect::Deny);
     let restricted = subjects_of(policy, |effect| matches!(effect, Effect::Deny | Effect::Confined));
+    let texts: Vec<Vec<&str>> = sets
+        .iter()
+        .map(|set| set.iter().filter_map(|member| Some(policy.programs.get(*member)?.path.as_str())).collect())
+        .collect();
+    let names = program_text::short(&texts);
     let mut classes_of: BTreeMap<ProgramIndex, Vec<ProgramIndex>> = BTreeMap::new();
-    for set in sets {
+    for (set, name) in sets.iter().zip(&names) {
         let members: Vec<ProgramIndex> = set.iter().copied().map(ProgramIndex).collect();
         if let [only] = members.as_slice() {
             policy.kinds.push(*only);
@@ -32,7 +37,7 @@ pub(super) fn add(policy: &mut ResolvedPolicy, sets: &[Vec<usize>]) -> Vec<Resol
         let index = ProgramIndex(policy.programs.len());
         let programs: Vec<&Program> = members.iter().filter_map(|member| policy.programs.get(member.0)).collect();
         errors.extend(too_many(&members, &programs, &restricted));
-        let (class, error) = class(members.clone(), &programs, &granted);
+        let (class, error) = class(members.clone(), &programs, name, &granted);
         errors.extend(error);
         policy.programs.push(class);
         policy.kinds.push(index);
@@ -96,11 +101,13 @@ fn too_many(
 fn class(
     members: Vec<ProgramIndex>,
     programs: &[&Program],
+    name: &str,
     granted: &BTreeSet<ProgramIndex>,
 ) -> (Program, Option<ResolveError>) {
     let path = program_text::of_class(programs.iter().map(|program| program.path.as_str()));
-    let words = program_text::words(&path);
-    let exact = programs.iter().find(|program| !program.is_pattern());
+    let words = program_text::words(name);
+    // One of the members says all of it.
+    let named = programs.iter().find(|program| program.path == name);
     let pinned: Vec<&&Program> = programs.iter().filter(|program| !program.pins.is_empty()).collect();
     let (pins, error) = match pinned.as_slice() {
         [] => (Vec::new(), None),
@@ -110,7 +117,7 @@ fn class(
             // Without a pin, it would have its grants with any content.
             let disagreeing = rest.iter().find(|_| pins.is_empty());
             let error = disagreeing.map(|other| ResolveError::PinsDisagree {
-                file: program_text::told(&path),
+                file: program_text::told(name),
                 first: first.span,
                 second: other.span,
             });
@@ -119,9 +126,9 @@ fn class(
     };
     let mut granting = members.iter().zip(programs).filter(|(member, _)| granted.contains(member)).peekable();
     let class = Program {
-        name: exact.map_or_else(|| words.clone(), |program| program.name.clone()),
+        name: named.map_or_else(|| words.clone(), |program| program.name.clone()),
         written: words,
-        span: exact.or(programs.first()).map_or_else(Default::default, |program| program.span),
+        span: named.or(programs.first()).map_or_else(Default::default, |program| program.span),
         pins,
         libraries: libraries(programs),
         with_children: granting.peek().is_some() && granting.all(|(_, program)| program.with_children),

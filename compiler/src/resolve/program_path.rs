@@ -1,6 +1,7 @@
 //! Whether a text is the path of a program, or a pattern of such paths: absolute, in the one way to write it, and
 //! one that some file on Linux can have. And the one text by which two ways to write it are one program.
 
+use bfp_bundle::names;
 use bfp_grammar::syntax::Quoted;
 
 use super::ResolveError;
@@ -8,9 +9,6 @@ use crate::source::{LONGEST_FILE_NAME, LONGEST_PATH};
 
 /// The most components of a path: the kernel programs walk some more, for mounts that they cross.
 pub(crate) const MOST_COMPONENTS: usize = 120;
-
-/// The folders that a merged /usr has twice.
-const MERGED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// What is wrong with the path of a program; nothing where it is one.
 pub(super) fn fault(path: &Quoted) -> Option<ResolveError> {
@@ -49,17 +47,11 @@ pub(super) fn library_fault(path: &Quoted) -> Option<ResolveError> {
 /// The text by which a program is known, however it is written: a folder of a merged /usr stands below /usr, and
 /// one `**` says as much as several in a row.
 pub(crate) fn canonical(written: &str) -> String {
-    let components = written.split('/').skip(1);
-    let mut canonical: Vec<&str> = Vec::new();
-    for component in components {
-        if component != "**" || canonical.last() != Some(&"**") {
-            canonical.push(component);
-        }
+    let mut text = names::build::canonical(written).into_owned();
+    while let Some(at) = text.find("/**/**") {
+        text.replace_range(at..at + "/**".len(), "");
     }
-    match canonical.first() {
-        Some(first) if canonical.len() > 1 && MERGED.contains(first) => format!("/usr/{}", canonical.join("/")),
-        _ => format!("/{}", canonical.join("/")),
-    }
+    text
 }
 
 /// A character that a reader does not see, in words.
