@@ -206,10 +206,7 @@ impl Image {
     }
 
     /// Decodes the sections that `find` hands out, once their structure is checked.
-    pub fn decode<'a>(
-        version: u32,
-        find: impl Fn(SectionKind) -> &'a [u8],
-    ) -> Result<Image, ImageError> {
+    pub fn decode<'a>(version: u32, find: impl Fn(SectionKind) -> &'a [u8]) -> Result<Image, ImageError> {
         structure::check(version, &find)?;
         let executables = NamedExecutable::decode_all(version, find(SectionKind::Executables))?;
         let Derived { names, matches, programs } = if version > 1 {

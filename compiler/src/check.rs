@@ -11,7 +11,7 @@ mod concern;
 mod grants;
 mod merged;
 mod overlap;
-mod pattern;
+pub(crate) mod pattern;
 mod reach;
 mod rotating;
 mod shadow;

@@ -5,15 +5,14 @@ use std::collections::{HashMap, HashSet};
 
 use bfp_bundle::debug::{Debug, DebugEffect, DebugRule};
 use bfp_bundle::decide::Reason;
-use bfp_bundle::names::Match;
 use bfp_bundle::image::{Image, NamedExecutable};
 use bfp_bundle::label::{Label, ProgramId, Proof};
 use bfp_bundle::record::NO_RULE;
 
 use crate::model::Asked;
 use crate::program_text;
-use crate::resolve::program_path;
 use crate::regions::{Region, cells, judge};
+use crate::resolve::program_path;
 
 /// A policy that can be asked.
 #[derive(Clone, Debug)]
@@ -121,8 +120,7 @@ impl Compiled {
         let sets: Vec<Vec<&str>> =
             all.iter().map(|executable| program_text::members(&executable.path).collect()).collect();
         let names = program_text::short(&sets);
-        let called: HashMap<ProgramId, String> =
-            all.iter().map(|executable| executable.program).zip(names).collect();
+        let called: HashMap<ProgramId, String> = all.iter().map(|executable| executable.program).zip(names).collect();
         kinds.filter_map(|kind| Some(Who::Program(called.get(&kind.program)?.clone()))).collect()
     }
 
@@ -145,12 +143,13 @@ impl Compiled {
         self.called(self.kinds().filter(is_of))
     }
 
-    /// The programs that the file at a path is, as they are written; of a path that a rule spells out, none.
+    /// The programs that the file at a path is, as they are written, where it is not the one program that the path
+    /// spells out.
     pub fn patterns_of(&self, path: &str) -> Vec<&str> {
         let id = self.image.match_of(path).map(|record| record.program);
         let of = self.executables().iter().find(|executable| Some(executable.program) == id);
-        let texts: Vec<&str> = of.into_iter().flat_map(|executable| program_text::members(&executable.path)).collect();
-        if texts.contains(&program_path::canonical(path).as_str()) && texts.len() == 1 { Vec::new() } else { texts }
+        let of = of.filter(|executable| executable.path != program_path::canonical(path));
+        of.into_iter().flat_map(|executable| program_text::members(&executable.path)).collect()
     }
 
     /// The rule with this number.

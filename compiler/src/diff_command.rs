@@ -98,8 +98,8 @@ pub(crate) fn diff(arguments: &DiffArguments) -> Answer {
     } else {
         Input::of_policy(at_revision(&arguments.old, &arguments.new)?)?
     };
-    let difference = difference::compare(&old.compiled, &new.compiled)
-        .map_err(|reason| DiffError::Patterns { reason })?;
+    let difference =
+        difference::compare(&old.compiled, &new.compiled).map_err(|reason| DiffError::Patterns { reason })?;
     let names = Names::of_all([&old.compiled.debug, &new.compiled.debug]);
     let document = document(&difference, &names);
     let (before, after) = (arguments.old.display().to_string(), arguments.new.display().to_string());

@@ -493,8 +493,7 @@ impl<'a> Files<'a> {
         for (set, text) in sets.iter().zip(names) {
             let held = |side: usize| {
                 let known = places.get(side);
-                let mut here: Vec<usize> =
-                    set.iter().filter_map(|text| known?.get(text)).flatten().copied().collect();
+                let mut here: Vec<usize> = set.iter().filter_map(|text| known?.get(text)).flatten().copied().collect();
                 here.sort_unstable();
                 sides.get(side).map_or(Held { executable: None, record: None }, |side| side.held(&here))
             };

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use bfp_bundle::decide::decide;
-use bfp_bundle::image::NamedExecutable;
 use bfp_bundle::label::{Label, Proof};
 use bfp_bundle::record::NO_RULE;
 use bfp_bundle::request::{Address, Protocol, Request};
@@ -17,7 +16,7 @@ use bfp_compiler::lock::Lock;
 use bfp_compiler::lower;
 use bfp_compiler::model::{self, Answer, Asked, Process};
 use bfp_compiler::pipeline::{self, Source};
-use bfp_compiler::policy::ProgramIndex;
+use bfp_compiler::policy::{Program, ProgramIndex, ResolvedPolicy};
 use bfp_compiler::source::{self, Disk};
 
 fn fixtures() -> Vec<PathBuf> {

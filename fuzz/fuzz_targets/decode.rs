@@ -3,6 +3,7 @@
 #![no_main]
 
 use bfp_bundle::decide::{decide, decide_raw};
+use bfp_bundle::envelope::BUNDLE_VERSION;
 use bfp_bundle::image::Image;
 use bfp_bundle::label::Label;
 use bfp_bundle::manifest::SectionKind;

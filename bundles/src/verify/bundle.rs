@@ -115,7 +115,8 @@ impl<'a> Sections<'a> {
         let exists = |kind: &SectionKind| version > 1 || kind.is_old();
         let mut sections: Vec<(SectionKind, &[u8])> = Vec::new();
         for entry in entries {
-            let kind = SectionKind::from_number(entry.kind).filter(exists).ok_or(Refusal::UnknownSection(entry.kind))?;
+            let kind =
+                SectionKind::from_number(entry.kind).filter(exists).ok_or(Refusal::UnknownSection(entry.kind))?;
             if sections.iter().any(|(earlier, _)| *earlier == kind) {
                 return Err(Refusal::DuplicateSection(kind));
             }
@@ -141,7 +142,8 @@ impl<'a> Sections<'a> {
         if !rest.is_empty() {
             return Err(Refusal::TrailingBytes(rest.len() as u64));
         }
-        match SectionKind::ALL.into_iter().filter(exists).find(|kind| !sections.iter().any(|(found, _)| found == kind)) {
+        match SectionKind::ALL.into_iter().filter(exists).find(|kind| !sections.iter().any(|(found, _)| found == kind))
+        {
             Some(missing) => Err(Refusal::MissingSection(missing)),
             None => Ok(Sections(sections)),
         }

@@ -195,7 +195,9 @@ impl Refusal {
             Refusal::BadMagic { wanted: Document::Bundle, .. } => "name the .bfpb file that `bfpc build` wrote",
             Refusal::BadMagic { wanted: Document::TrustSet, .. } => "name the file that `bfpc trust-set` wrote",
             Refusal::BadMagic { wanted: Document::Token, .. } => "name the file that `bfpc token` wrote",
-            Refusal::UnknownVersion(_) => "upgrade the program that reads it, or build the file with the release of `bfpc` that belongs to it",
+            Refusal::UnknownVersion(_) => {
+                "upgrade the program that reads it, or build the file with the release of `bfpc` that belongs to it"
+            }
             Refusal::UnknownKey(_) | Refusal::DuplicateKey(_) => {
                 "sign with keys whose public halves this host trusts, once each"
             }

@@ -6,7 +6,7 @@ pub(super) fn spells_nothing_out(pattern: &str) -> bool {
 }
 
 /// Whether a pattern covers a path.
-pub(super) fn matches(pattern: &str, path: &str) -> bool {
+pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     covers(&components(pattern), &components(path))
 }
 

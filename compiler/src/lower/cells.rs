@@ -92,9 +92,7 @@ impl<'a> Cells<'a> {
         let restricted = self.restricted.get(program).copied().unwrap_or(false);
         let with_children = self.policy.programs.get(program).is_some_and(|program| program.with_children);
         let guarded = self.guarded.get(program).copied().unwrap_or(false);
-        flag(restricted, Match::RESTRICTED)
-            | flag(with_children, Match::WITH_CHILDREN)
-            | flag(guarded, Match::GUARDED)
+        flag(restricted, Match::RESTRICTED) | flag(with_children, Match::WITH_CHILDREN) | flag(guarded, Match::GUARDED)
     }
 
     /// What holds for a program wherever [`Self::pairs`] says nothing else: what it is outside of every

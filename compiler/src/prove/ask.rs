@@ -5,9 +5,9 @@ use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bfp_bundle::decide::{Reason, Tables, Verdict, decide, decide_raw};
-use bfp_bundle::names::Match;
 use bfp_bundle::image::Image;
 use bfp_bundle::label::{Label, Proof, UNDER_MAX};
+use bfp_bundle::names::Match;
 use bfp_bundle::record::{Cell, NO_RULE, Node32, Node128, PairBucket, Policy, ProgramBucket};
 use bfp_bundle::request::{Address, Request};
 

@@ -165,7 +165,7 @@ pub enum ResolveError {
     #[error("`{path}` is not the path of a program")]
     #[diagnostic(
         code(resolve::path),
-        help("write the absolute path of a file, without `.`, `..`, or two slashes in a row")
+        help("write the absolute path of a file, without `.`, `..`, or a slash at its end")
     )]
     Path {
         /// What was written.
@@ -213,7 +213,9 @@ pub enum ResolveError {
     #[error("this path ends with a slash, and no file's path does")]
     #[diagnostic(
         code(resolve::path_trailing_slash),
-        help("write `{folder}/*` for the files of the folder, `{folder}/**` for all below it, or `{folder}` for a file")
+        help(
+            "write `{folder}/*` for the files of the folder, `{folder}/**` for all below it, or `{folder}` for a file"
+        )
     )]
     PathTrailingSlash {
         /// The path without it.
@@ -295,10 +297,7 @@ pub enum ResolveError {
     },
     /// A pattern that only tests name.
     #[error("`{path}` is a pattern that no rule names: which files it stands for is not known to the policy")]
-    #[diagnostic(
-        code(resolve::pattern_in_test),
-        help("write the path of one file, or a pattern as a rule has it")
-    )]
+    #[diagnostic(code(resolve::pattern_in_test), help("write the path of one file, or a pattern as a rule has it"))]
     PatternInTest {
         /// What was written.
         path: String,

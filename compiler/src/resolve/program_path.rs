@@ -17,7 +17,10 @@ pub(super) fn fault(path: &Quoted) -> Option<ResolveError> {
         return Some(ResolveError::PathUnseen { unseen, span });
     }
     if let Some(file) = before_arguments(written) {
-        return Some(ResolveError::PathArguments { help: format!("write `\"{file}\"`: a program is told by its file, whatever its arguments are"), span });
+        return Some(ResolveError::PathArguments {
+            help: format!("write `\"{file}\"`: a program is told by its file, whatever its arguments are"),
+            span,
+        });
     }
     if let Some(sign) = written.chars().find(|c| matches!(c, '?' | '[' | '{')) {
         return Some(ResolveError::PathWildcard { sign, span });
@@ -93,7 +96,13 @@ fn too_long(path: &Quoted) -> Option<ResolveError> {
     // A `*` may stand for nothing.
     let longest = written.split('/').map(|component| component.len() - component.matches('*').count()).max();
     if let Some(length) = longest.filter(|length| *length > LONGEST_FILE_NAME) {
-        return Some(ResolveError::LongPath { what: "a file's name", unit: "bytes", length, limit: LONGEST_FILE_NAME, span });
+        return Some(ResolveError::LongPath {
+            what: "a file's name",
+            unit: "bytes",
+            length,
+            limit: LONGEST_FILE_NAME,
+            span,
+        });
     }
     if written.len() > LONGEST_PATH {
         let length = written.len();
