@@ -88,6 +88,7 @@ def check_tables(bfpc):
             shown = [bfpc, "inspect", file, "--trust", f"{key}.pub", "--format", "json"]
             shown = json.loads(subprocess.run(shown, check=True, stdout=subprocess.PIPE).stdout)
             wrong += [f"{folder.name}: another {part} than `bfpc inspect` shows" for part in differences(bundle, shown)]
+            wrong += [f"{folder.name}: {path} is taken for another program" for path in mistaken(bundle)]
             for row in (folder / "verdicts.txt").read_text().splitlines():
                 words = row.split("#", 1)[0].split()
                 if not words:
@@ -129,12 +130,49 @@ def differences(bundle, shown):
     }
     yield from (part for part, value in decoded.items() if shown[part] != value)
     paths = [(program["path"], program["pins"]) for program in shown["programs"]]
-    if paths != [(entry["path"], [pin.hex() for pin in entry["pins"]]) for entry in bundle.executables]:
+    written = [entry for entry in bundle.executables if not entry["members"]]
+    if paths != [(entry["path"], [pin.hex() for pin in entry["pins"]]) for entry in written]:
         yield "programs"
+    for entry in bundle.executables:
+        members = [bundle.executables[member]["path"] for member in entry["members"]]
+        if members and entry["path"] != "\n".join(sorted(members)):
+            yield f"members of {entry['path']}"
     for entry in bundle.executables:
         digest = hashlib.sha256(b"bfp program path\0" + entry["path"].encode()).digest()
         if entry["program"] != int.from_bytes(digest[:8], "little"):
             yield f"id of {entry['path']}"
+
+
+def mistaken(bundle):
+    """Paths of which the tables say otherwise than the executables' own words do."""
+    written = [(place, entry["path"]) for place, entry in enumerate(bundle.executables) if not entry["members"]]
+    paths = {"/", "/usr/bin/x", "/x"}
+    for _, pattern in written:
+        for filler in ("x", "r2", "a-b"):
+            path = pattern.replace("**", f"{filler}/y").replace("*", filler)
+            paths |= {path, path + "x", path[:-1], f"/x{path}", f"{path}/x", path.removeprefix("/usr")}
+    for path in sorted(path for path in paths if path.startswith("/")):
+        matched = [place for place, pattern in written if is_one(pattern, path)]
+        places = [place for place, entry in enumerate(bundle.executables) if entry["members"] == matched]
+        places = matched if len(matched) == 1 else places if matched else []
+        if bundle.match_of(path) != (bundle.matches[places[0]] if places else None):
+            yield path
+
+
+def is_one(pattern, path):
+    """Whether a path is what a pattern says, by a regular expression."""
+    components = pattern.split("/")[1:]
+    said = ""
+    for place, component in enumerate(components):
+        if component != "**":
+            said += "/" + ".*".join(map(re.escape, component.split("*"))).replace(".*", "[^/]*")
+        elif place + 1 == len(components):
+            said += "(/[^/]+)+"
+        else:
+            said += "(/[^/]+)*"
+    if components[0] == "usr" and len(components) > 2 and components[1] in reader.MERGED:
+        said = "(/usr)?" + said.removeprefix("/usr")
+    return re.fullmatch(said, path) is not None and "//" not in path and not path.endswith("/")
 
 
 def main():

@@ -54,8 +54,9 @@ class Frame:
         if len(data) < 24:
             raise Refusal("truncated", "the header")
         version, body, signatures, reserved = struct.unpack("<4I", data[8:24])
-        if version != 1:
+        if version not in ((1, 2) if document == "bundle" else (1,)):
             raise Refusal("version", str(version))
+        self.version = version
         if reserved != 0:
             raise Refusal("reserved")
         if body > MAX_BODY:
@@ -251,7 +252,19 @@ SECTIONS = {
     6: ("pairs", 80),
     7: ("executables", 0),
     8: ("debug", 0),
+    9: ("names", 32),
+    10: ("name_buckets", 48),
+    11: ("name_table", 16),
+    12: ("name_words", 8),
+    13: ("name_states", 16),
+    14: ("name_steps", 48),
+    15: ("matches", 80),
 }
+
+
+def kinds(version):
+    """The kinds of sections of a format."""
+    return {kind: section for kind, section in SECTIONS.items() if version > 1 or kind <= 8}
 
 
 def read_section_entry(reader):
@@ -375,13 +388,13 @@ class Host:
                 raise Refusal("unmet-need", NEEDS[need])
 
 
-def cut(entries, rest):
+def cut(version, entries, rest):
     """The bytes of each section, by its name."""
-    sections = {}
+    sections, known = {}, kinds(version)
     for entry in entries:
-        if entry["kind"] not in SECTIONS:
+        if entry["kind"] not in known:
             raise Refusal("unknown-section", str(entry["kind"]))
-        name, size = SECTIONS[entry["kind"]]
+        name, size = known[entry["kind"]]
         if name in sections:
             raise Refusal("duplicate-section", name)
         sizes = (entry["key_size"], entry["value_size"])
@@ -397,7 +410,7 @@ def cut(entries, rest):
         sections[name] = section
     if rest:
         raise Refusal("trailing", f"{len(rest)} bytes")
-    for name, _ in SECTIONS.values():
+    for name, _ in known.values():
         if name not in sections:
             raise Refusal("missing-section", name)
     return sections
@@ -409,8 +422,8 @@ def verify_bundle(data, trust, host):
     manifest = decoded(frame.body, read_manifest, "body")
     host.check(manifest)
     host.check_needs(manifest["needs"])
-    sections = cut(manifest["sections"], frame.rest)
-    return Bundle(manifest, signers, sections)
+    sections = cut(frame.version, manifest["sections"], frame.rest)
+    return Bundle(frame.version, manifest, signers, sections)
 
 
 # --- records --------------------------------------------------------------------------------------
@@ -428,8 +441,8 @@ def numbers(form, section):
 class Bundle:
     """What a verified bundle holds. Its structure is checked here."""
 
-    def __init__(self, manifest, signers, sections):
-        self.manifest, self.signers, self.sections = manifest, signers, sections
+    def __init__(self, version, manifest, signers, sections):
+        self.version, self.manifest, self.signers, self.sections = version, manifest, signers, sections
         policy = numbers("8I", sections["policy"])
         if len(policy) != 1:
             raise Refusal("image-count", "policy")
@@ -449,7 +462,91 @@ class Bundle:
         if self.policy["raw_cell"] >= len(self.cells):
             raise Refusal("image-structure", "the raw cell")
         self.check_trees()
-        self.executables = decoded(sections["executables"], read_executables, "image-undecodable")
+        read = read_executables if version > 1 else read_old_executables
+        self.executables = decoded(sections["executables"], read, "image-undecodable")
+        if version > 1:
+            self.matches = [
+                {"program": row[0], "flags": row[1], "count": row[2], "restricted": list(row[3:])}
+                for row in numbers("Q2I8Q", sections["matches"])
+            ]
+            if len(self.matches) != len(self.executables):
+                raise Refusal("image-count", "matches")
+            if any(record["count"] > 8 for record in self.matches):
+                raise Refusal("image-structure", "matches")
+            self.read_names()
+        else:
+            self.matches = [alone(entry) for entry in self.executables]
+
+    def read_names(self):
+        roots = numbers("8I", self.sections["names"])
+        if len(roots) != 1:
+            raise Refusal("image-count", "names")
+        self.names = dict(zip(("start", "star_start", "bucket_mask", "step_mask"), roots[0]))
+        # A bucket, as its four entries.
+        self.name_buckets = [list(zip(row[:4], row[4:])) for row in numbers("4Q4I", self.sections["name_buckets"])]
+        self.name_table = [row[:3] for row in numbers("4I", self.sections["name_table"])]
+        self.name_states = [row[:3] for row in numbers("4I", self.sections["name_states"])]
+        self.name_steps = [list(zip(row[:4], row[4:])) for row in numbers("4Q4I", self.sections["name_steps"])]
+        states, words = len(self.name_states), len(self.sections["name_words"]) // 8
+        for name, mask in (("name_buckets", "bucket_mask"), ("name_steps", "step_mask")):
+            count = len(getattr(self, name))
+            if count != self.names[mask] + 1 or count & (count - 1):
+                raise Refusal("image-count", name)
+        if self.names["start"] >= states or self.names["star_start"] >= states:
+            raise Refusal("image-structure", "names")
+        if self.name_states[0][:2] != (0, 0):
+            raise Refusal("image-structure", "name_states")
+        if any(name > len(self.name_table) for bucket in self.name_buckets for _, name in bucket):
+            raise Refusal("image-structure", "name_buckets")
+        for first, length, _ in self.name_table:
+            if not 1 <= length <= 255 or first + (length + 7) // 8 > words:
+                raise Refusal("image-structure", "name_table")
+        for otherwise, accept, flags in self.name_states:
+            if otherwise >= states or not flags & STATE_BYTES and accept > len(self.executables):
+                raise Refusal("image-structure", "name_states")
+        if any(step >= states for bucket in self.name_steps for _, step in bucket):
+            raise Refusal("image-structure", "name_steps")
+
+    # --- which executable a file is ---------------------------------------------------------------
+
+    def next_state(self, state, symbol):
+        key = state << 32 | symbol
+        for bucket in (part & self.names["step_mask"] for part in hashes(key)):
+            for entry, step in self.name_steps[bucket]:
+                if entry == key and entry != 0:
+                    return step
+        return self.name_states[state][0]
+
+    def symbol(self, state, component):
+        wanted = name_hash(component)
+        for bucket in (part & self.names["bucket_mask"] for part in hashes(wanted)):
+            for entry, name in self.name_buckets[bucket]:
+                if entry == wanted and name != 0:
+                    first, length, symbol = self.name_table[name - 1]
+                    if self.sections["name_words"][8 * first : 8 * first + length] == component:
+                        return symbol
+        if not self.name_states[state][2] & STATE_STARS:
+            return 0
+        at = self.names["star_start"]
+        for byte in component:
+            if at == 0:
+                break
+            at = self.next_state(at, byte)
+        return self.name_states[at][1]
+
+    def match_of(self, path):
+        """What becomes of a process that executes the file at a path, or None."""
+        components = path.encode().split(b"/")[1:]
+        if self.version == 1:
+            found = [record for entry, record in zip(self.executables, self.matches) if is_at(entry["path"], path)]
+            return together(found)
+        state = self.names["start"]
+        for component in reversed(components):
+            state = self.next_state(state, self.symbol(state, component))
+            if state == 0:
+                return None
+        accept = self.name_states[state][1]
+        return self.matches[accept - 1] if accept else None
 
     def check_trees(self):
         self.nodes32 = [(row[:16], row[16:]) for row in numbers("32I", self.sections["nodes32"])]
@@ -573,7 +670,7 @@ class Bundle:
         """The label of a process that executed these files in turn, with proof."""
         label = Label()
         for path in paths:
-            label.execute(next((entry for entry in self.executables if entry["path"] == path), None), True)
+            label.execute(self.match_of(path), True)
         return label
 
 
@@ -600,6 +697,41 @@ def judged(address):
     return b"\x7f\0\0\x01" if address == bytes(4) else address
 
 
+STATE_STARS, STATE_BYTES = 1, 2
+MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+
+
+def name_hash(component):
+    """The hash by which a component is looked for."""
+    mask = (1 << 64) - 1
+    found = len(component)
+    for at in range(0, len(component), 8):
+        word = int.from_bytes(component[at : at + 8], "little")
+        found = ((found << 5 | found >> 59) & mask ^ word) * 0x517CC1B727220A95 & mask
+    return found
+
+
+def alone(entry):
+    """What becomes of a process of an executable of the first format."""
+    restricted = [entry["program"]] if entry["flags"] & 1 else []
+    flags = entry["flags"] | (8 if entry["pins"] else 0) | (16 if entry["libraries"] is not None else 0)
+    return {"program": entry["program"], "flags": flags, "count": len(restricted), "restricted": restricted}
+
+
+def is_at(written, path):
+    """Whether a path of the first format is this file's."""
+    folder = written.split("/")[2] if written.startswith("/usr/") and written.count("/") > 2 else None
+    return path == written or folder in MERGED and path == written.removeprefix("/usr")
+
+
+def together(found):
+    """What becomes of a process of a file that several executables of the first format are."""
+    if len(found) < 2:
+        return found[0] if found else None
+    restricted = sorted({program for record in found for program in record["restricted"]})
+    return {"program": 0, "flags": 1 if restricted else 0, "count": len(restricted), "restricted": restricted}
+
+
 def hashes(number):
     mask = (1 << 64) - 1
     number ^= number >> 33
@@ -611,30 +743,36 @@ def hashes(number):
 
 
 class Label:
-    RESTRICTED, WITH_CHILDREN = 1, 2
+    WITH_CHILDREN = 2
 
     def __init__(self):
         self.program, self.proven, self.under, self.heirs, self.overflow = 0, False, [], [], False
 
-    def execute(self, executable, proven):
+    def execute(self, record, proven):
         self.proven = proven
-        if executable is None:
+        if record is None:
             self.program = 0
             return
-        self.program = program = executable["program"]
-        if executable["flags"] & self.RESTRICTED and program not in self.under:
+        self.program = program = record["program"]
+        for restricted in record["restricted"][: record["count"]]:
+            if restricted in self.under:
+                continue
             if len(self.under) < 8:
-                self.under.append(program)
+                self.under.append(restricted)
             else:
                 self.overflow = True
-        if executable["flags"] & self.WITH_CHILDREN and proven and program not in self.heirs and len(self.heirs) < 4:
+        if record["flags"] & self.WITH_CHILDREN and proven and program not in self.heirs and len(self.heirs) < 4:
             self.heirs.append(program)
 
 
 # --- executables and debug information --------------------------------------------------------------
 
 
-def read_executables(reader):
+def read_old_executables(reader):
+    return read_executables(reader, has_members=False)
+
+
+def read_executables(reader, has_members=True):
     def library():
         return {"path": reader.string(), "pins": reader.list(reader.digest)}
 
@@ -645,6 +783,7 @@ def read_executables(reader):
             "flags": reader.u32(),
             "pins": reader.list(reader.digest),
             "libraries": reader.option(lambda: reader.list(library)),
+            "members": reader.list(reader.u32) if has_members else [],
         }
         if not entry["path"].startswith("/") or "\0" in entry["path"]:
             raise Undecodable("a path that is not absolute")
@@ -687,7 +826,9 @@ def as_json(bundle):
             return {key: plain(inner) for key, inner in value.items()}
         return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
-    tables = ("policy", "nodes32", "nodes128", "cells", "programs", "pairs", "executables")
+    tables = ["policy", "nodes32", "nodes128", "cells", "programs", "pairs", "executables", "matches"]
+    if bundle.version > 1:
+        tables += ["names", "name_buckets", "name_table", "name_states", "name_steps"]
     shown = {"manifest": bundle.manifest, "signers": bundle.signers, "debug": bundle.debug()}
     return json.dumps(plain(shown | {name: getattr(bundle, name) for name in tables}), indent=1)
 

@@ -10,7 +10,7 @@ use crate::label::{Label, ProgramId, Proof, UNDER_MAX};
 use crate::manifest::SectionKind;
 use crate::names::build::Automaton;
 use crate::names::sections::NameSections;
-use crate::names::{self, Match};
+use crate::names::{self, Match, State};
 use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record};
 use crate::verify::structure;
 pub use crate::verify::structure::ImageError;
@@ -206,7 +206,7 @@ impl Image {
     }
 
     /// Decodes the sections that `find` hands out, once their structure is checked.
-    pub(crate) fn decode<'a>(version: u32, find: impl Fn(SectionKind) -> &'a [u8]) -> Result<Image, ImageError> {
+    pub fn decode<'a>(version: u32, find: impl Fn(SectionKind) -> &'a [u8]) -> Result<Image, ImageError> {
         structure::check(version, &find)?;
         let executables = NamedExecutable::decode_all(version, find(SectionKind::Executables))?;
         let Derived { names, matches, programs } = if version > 1 {
@@ -240,6 +240,12 @@ impl Image {
         let mut label = Label::STRANGER;
         label.execute(self.match_of(path), Proof::Proven);
         label
+    }
+
+    /// What a process can become by executing a file: the records that the tables of names lead to.
+    pub fn found(&self) -> impl Iterator<Item = &Match> {
+        let paths = self.names.states.iter().filter(|state| state.flags & State::BYTES == 0);
+        paths.filter_map(|state| self.matches.get(state.accept.checked_sub(1)? as usize))
     }
 
     /// What becomes of a process that executes the file at `path` on its host.

@@ -14,6 +14,7 @@ use bfp_bundle::envelope::Document;
 use bfp_bundle::image::{Image, NamedExecutable};
 use bfp_bundle::key::KeyId;
 use bfp_bundle::manifest::Manifest;
+use bfp_bundle::names::build::Automaton;
 use bfp_bundle::record::*;
 use bfp_bundle::seal::{seal_bundle, seal_token, seal_trust_set};
 use bfp_bundle::secret_key::SecretKey;
@@ -160,7 +161,21 @@ fn manifest(audience: Vec<String>, policy: String) -> Manifest {
 /// As large as a large policy's: 40 MB.
 fn large_image(executables: u16) -> Image {
     let cell = Step::ADDRESS_DONE | Step::PORT_DONE;
+    let executables: Vec<NamedExecutable> = (0..executables)
+        .map(|number| NamedExecutable {
+            path: format!("/usr/bin/program-{number}"),
+            program: number.into(),
+            flags: 1,
+            pins: vec![[1; 32]; 3],
+            libraries: None,
+            members: vec![],
+        })
+        .collect();
+    let paths: Vec<&str> = executables.iter().map(|executable| executable.path.as_str()).collect();
+    let places: Vec<u32> = (0..executables.len() as u32).collect();
     Image {
+        names: Automaton::of(&paths).unwrap().tables(&places).unwrap(),
+        matches: executables.iter().map(NamedExecutable::alone).collect(),
         policy: Policy {
             root_v4: cell,
             root_v6: cell,
@@ -196,15 +211,7 @@ fn large_image(executables: u16) -> Image {
             };
             1 << 17
         ],
-        executables: (0..executables)
-            .map(|number| NamedExecutable {
-                path: format!("/usr/bin/program-{number}"),
-                program: number.into(),
-                flags: 1,
-                pins: vec![[1; 32]; 3],
-                libraries: None,
-            })
-            .collect(),
+        executables,
     }
 }
 

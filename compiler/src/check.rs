@@ -11,6 +11,7 @@ mod concern;
 mod grants;
 mod merged;
 mod overlap;
+pub(crate) mod pattern;
 mod reach;
 mod rotating;
 mod shadow;
@@ -48,7 +49,7 @@ pub enum CheckError {
         second: Span,
     },
     /// Two confinements of one program.
-    #[error("`{program}` is confined twice, to destinations of which neither contains the other")]
+    #[error("{program} is confined twice, to destinations of which neither contains the other")]
     #[diagnostic(code(check::confinement_conflict))]
     Confined {
         /// The line to write in place of both.
@@ -70,6 +71,19 @@ pub enum CheckError {
         /// The left side.
         #[label("everyone")]
         span: Span,
+    },
+    /// `allow "/**" -> D`
+    #[error("`{pattern}` is every file, and a grant to it is one to everybody")]
+    #[diagnostic(
+        code(check::pattern_of_everyone),
+        help("name the programs that need it; where everybody is meant, write `allow * -> …`")
+    )]
+    PatternOfEveryone {
+        /// As it is written.
+        pattern: String,
+        /// The left side of the rule.
+        #[label("granted to every program")]
+        rule: Span,
     },
     /// A name whose addresses rotate, where those that were not seen would be free.
     #[error("`{name}` has rotating addresses, and {what} would miss those that were not seen when it was locked")]
@@ -115,6 +129,7 @@ fn contradictions(policy: &ResolvedPolicy) -> Vec<CheckError> {
         if rule.effect == Effect::Exclusive && rule.subjects == Subjects::Everyone {
             errors.push(CheckError::OnlyEveryone { span: rule.subjects_span });
         }
+        errors.extend(pattern_of_everyone(policy, rule));
         for later in pairs.later(index).filter_map(|later| policy.rules.get(later)) {
             let conflict = match rule.effect {
                 Effect::Exclusive => exclusive_conflict(policy, rule, later),
@@ -127,9 +142,22 @@ fn contradictions(policy: &ResolvedPolicy) -> Vec<CheckError> {
     errors
 }
 
+fn pattern_of_everyone(policy: &ResolvedPolicy, rule: &Rule) -> Option<CheckError> {
+    let Subjects::Programs(programs) = &rule.subjects else { return None };
+    if !matches!(rule.effect, Effect::Allow | Effect::Exclusive) {
+        return None;
+    }
+    let wide = policy.written(programs).find(|program| {
+        // Where the content is pinned, the place need not be.
+        program.pins.is_empty() && pattern::spells_nothing_out(&program.path)
+    })?;
+    Some(CheckError::PatternOfEveryone { pattern: wide.written.clone(), rule: rule.subjects_span })
+}
+
 fn exclusive_conflict(policy: &ResolvedPolicy, first: &Rule, second: &Rule) -> Option<CheckError> {
     let (Subjects::Programs(a), Subjects::Programs(b)) = (&first.subjects, &second.subjects) else { return None };
-    let (a, b): (BTreeSet<ProgramIndex>, BTreeSet<_>) = (a.iter().copied().collect(), b.iter().copied().collect());
+    // What no file can be has no part in it: a program that is another one's file too.
+    let (a, b): (BTreeSet<ProgramIndex>, BTreeSet<_>) = (policy.kinds_of(a).collect(), policy.kinds_of(b).collect());
     if a.is_subset(&b) || b.is_subset(&a) || !overlaps(&first.destinations, &second.destinations) {
         return None;
     }
@@ -156,10 +184,16 @@ fn confinement_conflict(policy: &ResolvedPolicy, first: &Rule, second: &Rule) ->
         return None;
     }
     let program = match &shared {
-        None => "*".to_owned(),
-        Some(programs) => policy.programs.get(programs.first()?.0)?.name.clone(),
+        None => "`*`".to_owned(),
+        Some(programs) => policy.programs.get(programs.first()?.0)?.told(),
     };
-    let help = merged::confinement(policy, shared.as_ref(), first, second);
+    let help = match &shared {
+        Some(programs) if policy.written(&programs.iter().copied().collect::<Vec<_>>()).next().is_none() => {
+            "let one of the two rules name all that the other does, or write the patterns so that no file matches both"
+                .to_owned()
+        }
+        shared => merged::confinement(policy, shared.as_ref(), first, second),
+    };
     Some(CheckError::Confined { help, program, first: first.span, second: second.span })
 }
 

@@ -1,15 +1,18 @@
 //! What questions are asked of: the tables of a policy and where they came from, out of a source or out of
 //! a bundle alike.
 
+use std::collections::{HashMap, HashSet};
+
 use bfp_bundle::debug::{Debug, DebugEffect, DebugRule};
 use bfp_bundle::decide::Reason;
 use bfp_bundle::image::{Image, NamedExecutable};
-use bfp_bundle::label::{Label, Proof};
-use bfp_bundle::names::Match;
+use bfp_bundle::label::{Label, ProgramId, Proof};
 use bfp_bundle::record::NO_RULE;
 
 use crate::model::Asked;
+use crate::program_text;
 use crate::regions::{Region, cells, judge};
+use crate::resolve::program_path;
 
 /// A policy that can be asked.
 #[derive(Clone, Debug)]
@@ -25,7 +28,7 @@ pub struct Compiled {
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Who {
-    /// The program at this path, with proof.
+    /// The program with this text, a path, a pattern or those of a class, or whatever it is at this path; with proof.
     Program(String),
     /// Every program that no policy names.
     Stranger,
@@ -37,10 +40,10 @@ impl Who {
     /// The label that such a process has under a policy.
     pub fn label(&self, image: &Image) -> Label {
         match self {
-            Who::Program(path) => image.label_of(path),
+            Who::Program(text) => label_of(image, text),
             Who::Stranger => Label::STRANGER,
-            Who::StartedBy(path) => {
-                let mut label = image.label_of(path);
+            Who::StartedBy(text) => {
+                let mut label = label_of(image, text);
                 label.execute(None, Proof::Proven);
                 label
             }
@@ -50,11 +53,32 @@ impl Who {
     /// As a person says it.
     pub fn text(&self) -> String {
         match self {
-            Who::Program(path) => path.clone(),
+            Who::Program(text) => program_text::words(text),
             Who::Stranger => "everyone else".to_owned(),
-            Who::StartedBy(path) => format!("what {path} starts"),
+            Who::StartedBy(text) => match program_text::exact(text) {
+                None if program_text::is_class(text) => format!("what is started by {}", program_text::words(text)),
+                _ => format!("what {} starts", program_text::words(text)),
+            },
         }
     }
+}
+
+/// The label of a process of the program with this text, or of the file at this path. A pattern that no file matches
+/// by itself is what its files are.
+fn label_of(image: &Image, text: &str) -> Label {
+    if program_text::exact(text) == Some(text) {
+        return image.label_of(text);
+    }
+    let is_of = |executable: &&NamedExecutable| {
+        executable.path == text || program_text::members(&executable.path).any(|member| member == text)
+    };
+    let mut known: Vec<&NamedExecutable> = image.executables.iter().filter(is_of).collect();
+    let found: HashSet<ProgramId> = image.found().map(|record| record.program).collect();
+    known.sort_by_key(|executable| (!found.contains(&executable.program), executable.path != text));
+    let record = known.first().and_then(|first| image.matches.iter().find(|record| record.program == first.program));
+    let mut label = Label::STRANGER;
+    label.execute(record, Proof::Proven);
+    label
 }
 
 /// A verdict, and the rules that speak of the request.
@@ -78,22 +102,54 @@ impl Compiled {
         &self.image.executables
     }
 
-    /// Everyone who can be told apart: each named program, and a stranger.
-    pub fn everyone(&self) -> Vec<Who> {
-        let named = self.executables().iter().map(|executable| Who::Program(executable.path.clone()));
-        named.chain([Who::Stranger]).collect()
+    /// What one file can be: each program and each class that is one, but for programs that are in no file without
+    /// another one.
+    pub fn kinds(&self) -> impl Iterator<Item = &NamedExecutable> {
+        let found: HashSet<ProgramId> = self.image.found().map(|record| record.program).collect();
+        self.executables().iter().filter(move |executable| found.contains(&executable.program))
     }
 
-    /// The programs that a name stands for; an absolute path stands for itself. Empty where there are none.
+    /// Everyone who can be told apart: what each file can be, and a stranger.
+    pub fn everyone(&self) -> Vec<Who> {
+        self.called(self.kinds()).into_iter().chain([Who::Stranger]).collect()
+    }
+
+    /// By the texts that people have for them.
+    fn called<'a>(&'a self, kinds: impl Iterator<Item = &'a NamedExecutable>) -> Vec<Who> {
+        let all: Vec<&NamedExecutable> = self.kinds().collect();
+        let sets: Vec<Vec<&str>> =
+            all.iter().map(|executable| program_text::members(&executable.path).collect()).collect();
+        let names = program_text::short(&sets);
+        let called: HashMap<ProgramId, String> = all.iter().map(|executable| executable.program).zip(names).collect();
+        kinds.filter_map(|kind| Some(Who::Program(called.get(&kind.program)?.clone()))).collect()
+    }
+
+    /// The programs that a name or a pattern stands for; an absolute path stands for the file there. Empty where
+    /// there are none.
     pub fn programs_named(&self, written: &str) -> Vec<Who> {
         if written == "*" {
             return self.everyone();
         }
-        if written.starts_with('/') {
+        let text = program_path::canonical(written);
+        if program_text::exact(&text) == Some(text.as_str()) && written.starts_with('/') {
             return vec![Who::Program(written.to_owned())];
         }
-        let called = self.debug.programs.iter().filter(|(_, name)| name == written);
-        called.map(|(path, _)| Who::Program(path.clone())).collect()
+        let named = |path: &str| self.debug.programs.iter().any(|(of, name)| of == path && name == written);
+        let is_meant = |path: &str| path == text || named(path);
+        let is_of = |executable: &&NamedExecutable| {
+            let member = |at: &u32| self.executables().get(*at as usize).is_some_and(|of| is_meant(&of.path));
+            is_meant(&executable.path) || executable.members.iter().any(member)
+        };
+        self.called(self.kinds().filter(is_of))
+    }
+
+    /// The programs that the file at a path is, as they are written, where it is not the one program that the path
+    /// spells out.
+    pub fn patterns_of(&self, path: &str) -> Vec<&str> {
+        let id = self.image.match_of(path).map(|record| record.program);
+        let of = self.executables().iter().find(|executable| Some(executable.program) == id);
+        let of = of.filter(|executable| executable.path != program_path::canonical(path));
+        of.into_iter().flat_map(|executable| program_text::members(&executable.path)).collect()
     }
 
     /// The rule with this number.
@@ -176,11 +232,5 @@ impl Compiled {
     /// What holds for one region.
     pub fn judge_region(&self, label: &Label, region: &Region) -> Judgement {
         self.judge(label, region.sample())
-    }
-
-    /// The programs whose restrictions what they start inherits, or whose grants.
-    pub fn parents(&self) -> impl Iterator<Item = &NamedExecutable> {
-        let inherited = Match::RESTRICTED | Match::WITH_CHILDREN;
-        self.executables().iter().filter(move |executable| executable.flags & inherited != 0)
     }
 }

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use bfp_bundle::names::build::BuildError;
 use bfp_compiler::describe::{self, Described, Names, describe};
 use bfp_compiler::difference::{self, Difference};
-use bfp_compiler::source;
+use bfp_compiler::{program_text, source};
 use clap::{Args, ValueEnum};
 use miette::Diagnostic;
 use serde::Serialize;
@@ -23,6 +24,9 @@ enum DiffError {
     #[error("`{written}` is no file, and no git revision: {reason}")]
     #[diagnostic(code(diff::revision), help("name a policy, a bundle, or a revision that git knows, such as `HEAD~1`"))]
     Revision { written: String, reason: String },
+    #[error("the patterns of both policies together overlap in too many ways: {reason}")]
+    #[diagnostic(code(diff::patterns), help("compare them in steps: with a policy between the two"))]
+    Patterns { reason: BuildError },
 }
 
 #[derive(Args)]
@@ -94,7 +98,8 @@ pub(crate) fn diff(arguments: &DiffArguments) -> Answer {
     } else {
         Input::of_policy(at_revision(&arguments.old, &arguments.new)?)?
     };
-    let difference = difference::compare(&old.compiled, &new.compiled);
+    let difference =
+        difference::compare(&old.compiled, &new.compiled).map_err(|reason| DiffError::Patterns { reason })?;
     let names = Names::of_all([&old.compiled.debug, &new.compiled.debug]);
     let document = document(&difference, &names);
     let (before, after) = (arguments.old.display().to_string(), arguments.new.display().to_string());
@@ -123,7 +128,7 @@ fn document(difference: &Difference, names: &Names) -> Document {
         told: Told { gains: describe::lines(&change.gains, names), loses: describe::lines(&change.loses, names) },
     });
     let identities = difference.identities.iter().map(|change| ShownIdentity {
-        program: change.path.clone(),
+        program: program_text::words(&change.path),
         change: change.aspect.text(),
         widens: change.aspect.widens(),
     });

@@ -4,6 +4,9 @@
 //! them names and for everyone else. Two policies without a difference decide alike on everything, and two
 //! that differ in spelling alone have none.
 //!
+//! Where patterns are compared, what is compared is what a file can be under both: so a path that gives way to a
+//! pattern shows who is let in beside it.
+//!
 //! What a program starts is compared too, as far as it is told by the program itself: where a restriction
 //! that it hands down changes, and its own verdict does not. One thing is not told: a grant of raw sockets
 //! to a program that may open them without it, which counts when a restricted program starts it.
@@ -11,15 +14,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bfp_bundle::decide::Reason;
-use bfp_bundle::image::{Image, Library, NamedExecutable};
+use bfp_bundle::image::{self, Image, Library, NamedExecutable};
 use bfp_bundle::label::{Label, ProgramId, Proof};
 use bfp_bundle::names::Match;
+use bfp_bundle::names::build::{Automaton, BuildError};
 
 use crate::compiled::{Compiled, Who};
 use crate::model::Asked;
 use crate::policy::Destination;
+use crate::program_text;
 use crate::regions::{self, Plane, Region, judge};
 use crate::resolve::coverage::union;
+use crate::resolve::program_path;
 
 /// What changes from one policy to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +63,7 @@ pub struct Change {
 /// What changes about who a program is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IdentityChange {
-    /// The path of the program.
+    /// The text of the program.
     pub path: String,
     /// What changes.
     pub aspect: Aspect,
@@ -122,30 +128,30 @@ impl Aspect {
     }
 }
 
-/// Compares two policies.
-pub fn compare(old: &Compiled, new: &Compiled) -> Difference {
+/// Compares two policies. Where their patterns together can overlap in more ways than tables can hold, there is no
+/// answer.
+pub fn compare(old: &Compiled, new: &Compiled) -> Result<Difference, BuildError> {
     if old.image == new.image {
-        return Difference { changes: Vec::new(), identities: Vec::new() };
+        return Ok(Difference { changes: Vec::new(), identities: Vec::new() });
     }
     let plane = Plane::of(&[&old.image, &new.image]);
     let regions = plane.regions();
     let kinds = Kinds::new([&old.image, &new.image], &regions);
 
-    let paths: BTreeSet<&str> =
-        [old, new].iter().flat_map(|one| one.executables()).map(|executable| executable.path.as_str()).collect();
     let sides = [Side::of(&old.image), Side::of(&new.image)];
+    let files = Files::of(&sides)?;
     let mut open = Open::new(&kinds);
     let mut moves: Vec<(Who, Moves)> = Vec::new();
-    let mut verdicts: BTreeMap<&str, Answers> = BTreeMap::new();
-    for path in &paths {
-        let [before, after] = sides.each_ref().map(|side| side.label(path));
-        let found = kinds.ask(kinds.own(&sides, path), |region| {
+    let mut verdicts: Vec<Answers> = Vec::new();
+    for file in &files.0 {
+        let [before, after] = file.held.each_ref().map(Held::label);
+        let found = kinds.ask(kinds.own(&sides, file), |region| {
             let was = judge(&old.image, &before, region.sample()).is_allowed();
             (was, judge(&new.image, &after, region.sample()).is_allowed())
         });
         open.count(&kinds, &found);
-        moves.push((Who::Program((*path).to_owned()), kinds.moves(&found)));
-        verdicts.insert(*path, found);
+        moves.push((Who::Program(file.text.clone()), kinds.moves(&found)));
+        verdicts.push(found);
     }
     let found = kinds.ask(kinds.raw.clone(), |region| {
         let allows = |image| judge(image, &Label::STRANGER, region.sample()).is_allowed();
@@ -154,13 +160,10 @@ pub fn compare(old: &Compiled, new: &Compiled) -> Difference {
     open.count(&kinds, &found);
     moves.push((Who::Stranger, kinds.moves(&found)));
 
-    let parents: BTreeSet<&str> =
-        [old, new].iter().flat_map(|one| one.parents()).map(|executable| executable.path.as_str()).collect();
-    for path in parents {
-        let Some(verdicts) = verdicts.get(path) else { continue };
-        let started = sides.each_ref().map(|side| side.started_by(path));
+    for (file, verdicts) in files.0.iter().zip(&verdicts).filter(|(file, _)| file.held.iter().any(Held::hands_down)) {
+        let started = file.held.each_ref().map(Held::started);
         // Where it is closed to everything that the program starts, it is not open any more.
-        let found = kinds.ask(kinds.own(&sides, path), |region| {
+        let found = kinds.ask(kinds.own(&sides, file), |region| {
             let [before, after] = &started;
             (!is_closed(&old.image, before, region), !is_closed(&new.image, after, region))
         });
@@ -170,7 +173,7 @@ pub fn compare(old: &Compiled, new: &Compiled) -> Difference {
             let own = kinds.answer(verdicts, *kind);
             Move::of(own) != Some(*moved) && open.by_others(&kinds, *kind, own)
         });
-        moves.push((Who::StartedBy(path.to_owned()), handed_down));
+        moves.push((Who::StartedBy(file.text.clone()), handed_down));
     }
 
     // Many programs gain and lose the same.
@@ -179,7 +182,7 @@ pub fn compare(old: &Compiled, new: &Compiled) -> Difference {
         let [gains, loses] = known.entry(moves).or_insert_with_key(|moves| kinds.destinations(moves)).clone();
         Change { who, gains, loses }
     });
-    Difference { changes: changes.collect(), identities: identities(old, new) }
+    Ok(Difference { changes: changes.collect(), identities: identities(&files) })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -277,12 +280,12 @@ impl<'a> Kinds<'a> {
     }
 
     /// Raw sockets, and the kinds in cells of which the tables hold something of the program's own, ascending.
-    fn own(&self, sides: &[Side<'_>; 2], path: &str) -> Vec<usize> {
+    fn own(&self, sides: &[Side<'_>; 2], file: &File<'_>) -> Vec<usize> {
         let mut own = self.raw.clone();
-        for (side, in_cell) in sides.iter().zip(&self.in_cell) {
-            let program = side.executables.get(path).map(|executable| executable.program);
-            let cells = program.and_then(|program| side.own_cells.get(&program));
-            own.extend(cells.into_iter().flatten().filter_map(|cell| in_cell.get(cell)).flatten());
+        for ((side, held), in_cell) in sides.iter().zip(&file.held).zip(&self.in_cell) {
+            let programs = held.record.iter().flat_map(|record| record.restricted().chain([record.program]));
+            let cells = programs.filter_map(|program| side.own_cells.get(&program)).flatten();
+            own.extend(cells.filter_map(|cell| in_cell.get(cell)).flatten());
         }
         own.sort_unstable();
         own.dedup();
@@ -366,16 +369,34 @@ impl Open {
 
 /// One of the two policies, as programs are looked up in it.
 struct Side<'a> {
-    executables: HashMap<&'a str, &'a NamedExecutable>,
+    /// The written programs by their text, as one that is both written and canonical.
+    written: Vec<(String, usize)>,
+    /// By the places of the written programs that a file matches.
+    executables: HashMap<Vec<usize>, &'a NamedExecutable>,
+    all: &'a [NamedExecutable],
     /// The cells for which the tables hold something of a program's own.
     own_cells: HashMap<ProgramId, Vec<u32>>,
+    records: HashMap<ProgramId, Match>,
 }
 
 impl<'a> Side<'a> {
     fn of(image: &'a Image) -> Side<'a> {
-        let mut side = Side { executables: HashMap::new(), own_cells: HashMap::new() };
-        for executable in &image.executables {
-            side.executables.entry(executable.path.as_str()).or_insert(executable);
+        let mut side = Side {
+            written: Vec::new(),
+            executables: HashMap::new(),
+            all: &image.executables,
+            own_cells: HashMap::new(),
+            records: image.matches.iter().map(|record| (record.program, *record)).collect(),
+        };
+        for (place, executable) in image.executables.iter().enumerate() {
+            let members: Vec<usize> = match executable.members.as_slice() {
+                [] => {
+                    side.written.push((program_path::canonical(&executable.path), place));
+                    vec![place]
+                }
+                members => members.iter().map(|member| *member as usize).collect(),
+            };
+            side.executables.entry(members).or_insert(executable);
         }
         let ids: Vec<ProgramId> = image.programs.iter().flat_map(|bucket| bucket.ids).collect();
         for bucket in &image.pairs {
@@ -388,20 +409,98 @@ impl<'a> Side<'a> {
         side
     }
 
-    /// As [`Image::label_of`].
-    fn label(&self, path: &str) -> Label {
+    /// What a file is here that matches these written programs.
+    fn held(&self, places: &[usize]) -> Held<'a> {
+        let executable = self.executables.get(places).copied();
+        let record = match executable {
+            Some(executable) => self.records.get(&executable.program).copied(),
+            None if places.is_empty() => None,
+            // Of the first format, which has no classes.
+            None => {
+                let members: Vec<Match> =
+                    places.iter().filter_map(|place| self.all.get(*place)).map(NamedExecutable::alone).collect();
+                image::together(&members)
+            }
+        };
+        Held { executable, record }
+    }
+}
+
+/// What a file is under one of the policies.
+struct Held<'a> {
+    executable: Option<&'a NamedExecutable>,
+    record: Option<Match>,
+}
+
+impl Held<'_> {
+    fn label(&self) -> Label {
         let mut label = Label::STRANGER;
-        let executable = self.executables.get(path).map(|executable| executable.alone());
-        label.execute(executable.as_ref(), Proof::Proven);
+        label.execute(self.record.as_ref(), Proof::Proven);
         label
     }
 
     /// What a program starts, without the grants that it passes on.
-    fn started_by(&self, path: &str) -> Label {
-        let mut label = self.label(path);
+    fn started(&self) -> Label {
+        let mut label = self.label();
         label.execute(None, Proof::Proven);
         label.heir_of = Label::STRANGER.heir_of;
         label
+    }
+
+    /// Whether what it starts inherits its restrictions, or its grants.
+    fn hands_down(&self) -> bool {
+        let inherited = Match::RESTRICTED | Match::WITH_CHILDREN;
+        self.record.is_some_and(|record| record.flags & inherited != 0)
+    }
+
+    fn has_heirs(&self) -> bool {
+        self.record.is_some_and(|record| record.flags & Match::WITH_CHILDREN != 0)
+    }
+}
+
+/// What a file can be under both policies: the written programs of both that it matches at once.
+struct File<'a> {
+    /// By these it is called.
+    text: String,
+    /// Before and after.
+    held: [Held<'a>; 2],
+}
+
+/// All of them, in the order of their texts.
+struct Files<'a>(Vec<File<'a>>);
+
+impl<'a> Files<'a> {
+    fn of(sides: &[Side<'a>; 2]) -> Result<Files<'a>, BuildError> {
+        let texts: BTreeSet<&str> =
+            sides.iter().flat_map(|side| &side.written).map(|(text, _)| text.as_str()).collect();
+        let texts: Vec<&str> = texts.into_iter().collect();
+        let automaton = Automaton::of(&texts)?;
+        let places: Vec<HashMap<&str, Vec<usize>>> = sides
+            .iter()
+            .map(|side| {
+                let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+                side.written.iter().for_each(|(text, place)| places.entry(text).or_default().push(*place));
+                places
+            })
+            .collect();
+        let sets: Vec<Vec<&str>> = automaton
+            .accepts()
+            .iter()
+            .map(|set| set.iter().filter_map(|member| texts.get(*member).copied()).collect())
+            .collect();
+        let names = program_text::short(&sets);
+        let mut files = Vec::with_capacity(sets.len());
+        for (set, text) in sets.iter().zip(names) {
+            let held = |side: usize| {
+                let known = places.get(side);
+                let mut here: Vec<usize> = set.iter().filter_map(|text| known?.get(text)).flatten().copied().collect();
+                here.sort_unstable();
+                sides.get(side).map_or(Held { executable: None, record: None }, |side| side.held(&here))
+            };
+            files.push(File { text, held: [held(0), held(1)] });
+        }
+        files.sort_by(|one, other| one.text.cmp(&other.text));
+        Ok(Files(files))
     }
 }
 
@@ -414,17 +513,10 @@ fn is_closed(image: &Image, started: &Label, region: &Region) -> bool {
     needs_a_grant || refused(started) && !refused(&Label::STRANGER)
 }
 
-fn identities(old: &Compiled, new: &Compiled) -> Vec<IdentityChange> {
-    let of = |compiled: &Compiled| -> BTreeMap<String, NamedExecutable> {
-        compiled.executables().iter().map(|executable| (executable.path.clone(), executable.clone())).collect()
-    };
-    let (before, after) = (of(old), of(new));
-    let has_heirs = |executable: Option<&NamedExecutable>| {
-        executable.is_some_and(|executable| executable.flags & Match::WITH_CHILDREN != 0)
-    };
+fn identities(files: &Files<'_>) -> Vec<IdentityChange> {
     let mut changes = Vec::new();
-    for path in before.keys().chain(after.keys()).collect::<BTreeSet<_>>() {
-        let (was, is) = (before.get(path), after.get(path));
+    for File { text, held: [before, after] } in &files.0 {
+        let (was, is) = (before.executable, after.executable);
         let mut aspects = Vec::new();
         if let (Some(was), Some(is)) = (was, is) {
             match (was.pins.as_slice(), is.pins.as_slice()) {
@@ -454,12 +546,12 @@ fn identities(old: &Compiled, new: &Compiled) -> Vec<IdentityChange> {
                 }
             }
         }
-        match (has_heirs(was), has_heirs(is)) {
+        match (before.has_heirs(), after.has_heirs()) {
             (false, true) => aspects.push(Aspect::ChildrenAdded),
             (true, false) => aspects.push(Aspect::ChildrenRemoved),
             _ => {}
         }
-        changes.extend(aspects.into_iter().map(|aspect| IdentityChange { path: path.clone(), aspect }));
+        changes.extend(aspects.into_iter().map(|aspect| IdentityChange { path: text.clone(), aspect }));
     }
     changes
 }

@@ -13,6 +13,7 @@ use bfp_bundle::debug::{DebugEffect, DebugRule};
 
 use self::elements::elements;
 use crate::compiled::Compiled;
+use crate::program_text;
 use crate::xml::escaped;
 
 const MARGIN: usize = 32;
@@ -255,6 +256,7 @@ impl Graph {
         let mut programs: Vec<Node> = debug
             .programs
             .iter()
+            .take_while(|(path, _)| !program_text::is_class(path))
             .map(|(path, name)| {
                 let note = if path == name { String::new() } else { shortened(path, LONGEST + 6) };
                 Node { title: shortened(name, LONGEST), note, mark: None }
@@ -269,7 +271,11 @@ impl Graph {
         for rule in &debug.rules {
             let subjects: Vec<usize> = match &rule.subjects {
                 None => vec![everyone],
-                Some(subjects) => subjects.iter().map(|subject| *subject as usize).collect(),
+                // A class is where its members are.
+                Some(subjects) => {
+                    let subjects = subjects.iter().map(|subject| *subject as usize);
+                    subjects.filter(|subject| *subject < everyone).collect()
+                }
             };
             if rule.effect == DebugEffect::Confined && !rule.is_audited {
                 for subject in &subjects {

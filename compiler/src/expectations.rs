@@ -139,8 +139,13 @@ impl Runner<'_> {
         match subjects {
             Subjects::Everyone => self.compiled.everyone(),
             Subjects::Programs(programs) => {
-                let at = |index: &ProgramIndex| self.policy.policy().program(*index);
-                programs.iter().filter_map(at).map(|program| Who::Program(program.path.clone())).collect()
+                let policy = self.policy.policy();
+                let is_asked = |index: &&ProgramIndex| {
+                    index.0 >= policy.programs.len() || policy.kinds.binary_search(index).is_ok()
+                };
+                let at = |index: &ProgramIndex| policy.program(*index);
+                let asked = programs.iter().filter(is_asked).filter_map(at);
+                asked.map(|program| Who::Program(program.asked().to_owned())).collect()
             }
         }
     }

@@ -55,6 +55,9 @@ struct Document {
 #[derive(Serialize)]
 struct ShownAnswer {
     program: String,
+    /// The programs of the policy that the file is, where its path alone does not say so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    matches: Vec<String>,
     allowed: bool,
     reason: &'static str,
     destinations: Vec<Described>,
@@ -88,6 +91,10 @@ fn answer(compiled: &Compiled, programs: &[Who], asked: &[Destination], format: 
     let mut answers = Vec::new();
     for who in programs {
         let label = who.label(&compiled.image);
+        let matches: Vec<String> = match who {
+            Who::Program(text) => compiled.patterns_of(text).into_iter().map(str::to_owned).collect(),
+            _ => Vec::new(),
+        };
         let mut groups: Vec<(Judgement, Vec<Destination>)> = Vec::new();
         for region in &regions {
             let judgement = compiled.judge_region(&label, region);
@@ -100,6 +107,7 @@ fn answer(compiled: &Compiled, programs: &[Who], asked: &[Destination], format: 
             let Behind { rule, audit, also } = Behind::of(compiled, &judgement);
             let shown = ShownAnswer {
                 program: who.text(),
+                matches: matches.clone(),
                 allowed: judgement.is_allowed,
                 reason: reason_name(judgement.reason),
                 destinations: describe(&destinations, &names),
@@ -132,6 +140,10 @@ fn said(answer: &ShownAnswer, because: &str) -> String {
     }
     if let Some(more) = answer.destinations.len().checked_sub(MOST_LISTED).filter(|more| *more > 0) {
         let _ = writeln!(said, "{word}  {} -> {more} more ranges", answer.program);
+    }
+    if !answer.matches.is_empty() {
+        let matches: Vec<String> = answer.matches.iter().map(|text| format!("`{text}`")).collect();
+        let _ = writeln!(said, "  this file is {}", matches.join(" and "));
     }
     let _ = writeln!(said, "  because {because}");
     if let Some(rule) = &answer.rule {

@@ -182,6 +182,7 @@ fn document(found: &Found<'_>, verified: bool) -> ShownBundle {
         programs: found
             .executables
             .iter()
+            .filter(|executable| executable.is_written())
             .map(|executable| ShownProgram {
                 path: executable.path.clone(),
                 pins: executable.pins.iter().map(|pin| hex(pin)).collect(),

@@ -32,6 +32,8 @@ pub mod lock;
 
 pub mod policy;
 
+pub mod program_text;
+
 pub mod resolve;
 
 pub mod check;

@@ -14,10 +14,12 @@ mod tree;
 
 use std::collections::{BTreeMap, HashMap};
 
-use bfp_bundle::image::{self, Image, NamedExecutable};
-use bfp_bundle::label::ProgramId;
+use bfp_bundle::image::{Image, NamedExecutable};
+use bfp_bundle::label::{ProgramId, UNDER_MAX};
 use bfp_bundle::manifest::Need;
+use bfp_bundle::names::Match;
 use bfp_bundle::names::build::{Automaton, BuildError};
+use bfp_bundle::names::sections::NameSections;
 use bfp_bundle::record::{NO_RULE, Policy, Step};
 use bfp_bundle::request::{LAST_PORT_KEY, port_key};
 use sha2::{Digest, Sha256};
@@ -25,7 +27,7 @@ use sha2::{Digest, Sha256};
 use self::cells::Cells;
 use self::tree::Trees;
 use crate::check::CheckedPolicy;
-use crate::policy::{Addresses, Default, PortRange, Rule};
+use crate::policy::{Addresses, Default, PortRange, ProgramIndex, ResolvedPolicy, Rule};
 
 /// Why a checked policy has no image.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -42,8 +44,8 @@ pub enum LowerError {
         limit: usize,
     },
     /// The names of the programs have no tables.
-    #[error("the names of the policy's programs are too many to be told apart: {0}")]
-    #[diagnostic(code(lower::names), help("write fewer patterns, or patterns with fewer `**`"))]
+    #[error("the policy is too large: {0}")]
+    #[diagnostic(code(lower::capacity), help("write fewer patterns with several `*` in one name, or fewer with `**`"))]
     Names(BuildError),
     /// Two paths have one id.
     #[error("the paths `{first}` and `{second}` have the same program id")]
@@ -56,7 +58,7 @@ pub enum LowerError {
     },
 }
 
-/// The stable id of the program at `path`: the first eight bytes of a SHA-256, never zero.
+/// The stable id of a program, by its text: the first eight bytes of a SHA-256, never zero.
 pub fn program_id(path: &str) -> ProgramId {
     let digest = Sha256::new().chain_update(b"bfp program path\0").chain_update(path).finalize();
     let (first, _) = digest.split_at(8);
@@ -132,7 +134,7 @@ pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
             return Err(LowerError::IdCollision { first: first.to_owned(), second: program.path.clone() });
         }
     }
-    let (programs, numbers) = table::programs(&ids, &cells);
+    let (mut programs, numbers) = table::programs(&ids, &cells);
     let pairs = table::pairs(&numbers, &cells);
     let executables = policy.programs.iter().zip(&ids).enumerate().map(|(index, (program, &id))| NamedExecutable {
         path: program.path.clone(),
@@ -140,21 +142,12 @@ pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
         flags: cells.executable_flags(index),
         pins: program.pins.clone(),
         libraries: program.libraries.clone(),
-        members: Vec::new(),
+        members: program.members.iter().map(|member| member.0 as u32).collect(),
     });
     let executables: Vec<NamedExecutable> = executables.collect();
-    let written: Vec<&str> = executables.iter().map(|executable| executable.path.as_str()).collect();
-    let automaton = Automaton::of(&written).map_err(LowerError::Names)?;
-    let accepts: Vec<u32> = automaton.accepts().iter().filter_map(|accept| Some(*accept.first()? as u32)).collect();
-    let names = automaton.tables(&accepts).map_err(LowerError::Names)?;
-    let matches = executables.iter().map(NamedExecutable::alone).collect();
-    let mut programs = programs;
-    for bucket in &mut programs {
-        for (id, flags) in bucket.ids.iter().zip(&mut bucket.flags) {
-            let held = executables.iter().find(|executable| executable.program == *id && *id != 0);
-            *flags |= held.map_or(0, |executable| image::program_flags(executable.alone().flags));
-        }
-    }
+    let names = names(policy)?;
+    let matches: Vec<Match> = executables.iter().map(|executable| matched(executable, &executables)).collect();
+    table::mark(&mut programs, &matches);
 
     Ok(Image {
         policy: Policy {
@@ -176,6 +169,43 @@ pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
         programs,
         pairs,
     })
+}
+
+/// The tables that tell which of the programs, and the classes of them, a file is.
+fn names(policy: &ResolvedPolicy) -> Result<NameSections, LowerError> {
+    let written: Vec<&str> =
+        policy.programs.iter().filter(|program| !program.is_class()).map(|program| program.path.as_str()).collect();
+    let automaton = Automaton::of(&written).map_err(LowerError::Names)?;
+    let classes: HashMap<&[ProgramIndex], u32> =
+        policy.programs.iter().zip(0..).map(|(program, index)| (program.members.as_slice(), index)).collect();
+    let place = |set: &Vec<usize>| match set.as_slice() {
+        [only] => *only as u32,
+        several => {
+            let members: Vec<ProgramIndex> = several.iter().copied().map(ProgramIndex).collect();
+            // Resolving made a class of every set. Were one missing, `prove` would find another program in its place.
+            classes.get(members.as_slice()).copied().unwrap_or_default()
+        }
+    };
+    let places: Vec<u32> = automaton.accepts().iter().map(place).collect();
+    automaton.tables(&places).map_err(LowerError::Names)
+}
+
+/// What becomes of a process of a program, or of a class: the restrictions of all its members hold.
+fn matched(executable: &NamedExecutable, all: &[NamedExecutable]) -> Match {
+    let mut record = executable.alone();
+    if executable.is_written() {
+        return record;
+    }
+    record.restricted = [0; UNDER_MAX];
+    record.count = 0;
+    let members = executable.members.iter().filter_map(|member| all.get(*member as usize));
+    let restricted = members.filter(|member| member.flags & Match::RESTRICTED != 0);
+    // Resolving refused a class of more.
+    for (member, place) in restricted.zip(&mut record.restricted) {
+        *place = member.program;
+        record.count += 1;
+    }
+    record
 }
 
 /// A range of addresses that a rule covers for some ports.

@@ -17,8 +17,13 @@ use crate::dns_name::DnsName;
 pub struct ResolvedPolicy {
     /// The name of the policy.
     pub name: String,
-    /// The executables that its rules name, in the order of their first mention.
+    /// The programs that its rules name, in the order of their first mention; behind them the classes, which are
+    /// what a file is that matches several of them (see [`crate::resolve`]). A rule about a program is about
+    /// every class that the program is in, and names those too.
     pub programs: Vec<Program>,
+    /// What one file can be: a program, or a class of several. A program that is in no file without another one
+    /// is not among them. Ascending.
+    pub kinds: Vec<ProgramIndex>,
     /// Those that only its tests name, numbered on: to the rules they are strangers.
     pub strangers: Vec<Program>,
     /// What each name stands for that rules call programs by.
@@ -43,6 +48,17 @@ impl ResolvedPolicy {
     /// A program that a rule or a test names.
     pub fn program(&self, ProgramIndex(index): ProgramIndex) -> Option<&Program> {
         self.programs.get(index).or_else(|| self.strangers.get(index.checked_sub(self.programs.len())?))
+    }
+
+    /// Those of some programs that the text of the policy names: no classes.
+    pub fn written<'a>(&'a self, programs: &'a [ProgramIndex]) -> impl Iterator<Item = &'a Program> + Clone + 'a {
+        let programs = programs.iter().filter_map(|ProgramIndex(index)| self.programs.get(*index));
+        programs.filter(|program| !program.is_class())
+    }
+
+    /// Those of some programs that one file can be.
+    pub fn kinds_of<'a>(&'a self, programs: &'a [ProgramIndex]) -> impl Iterator<Item = ProgramIndex> + 'a {
+        programs.iter().copied().filter(|program| self.kinds.binary_search(program).is_ok())
     }
 }
 
@@ -115,11 +131,14 @@ pub struct Accepted {
     pub about: Span,
 }
 
-/// An executable.
+/// A program that a policy names, or a class of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// Its absolute path on the host.
+    /// The text by which it is known: its absolute path on the host, or a pattern of such paths, in the canonical
+    /// form; of a class, those of its members (see [`crate::program_text`]).
     pub path: String,
+    /// As the policy first writes it; of a class, the words that people have for it.
+    pub written: String,
     /// The name under which the policy declares it, for reports; the path where it has none.
     pub name: String,
     /// Where it is first mentioned.
@@ -130,6 +149,31 @@ pub struct Program {
     pub libraries: Option<Vec<Library>>,
     /// What it starts inherits its grants.
     pub with_children: bool,
+    /// Of a class, the programs that a file of it matches, ascending; of any other program, none.
+    pub members: Vec<ProgramIndex>,
+}
+
+impl Program {
+    /// Whether it is what a file is that matches several programs.
+    pub fn is_class(&self) -> bool {
+        !self.members.is_empty()
+    }
+
+    /// By what a question calls it.
+    pub fn asked(&self) -> &str {
+        // A class that is called by one of its members, as it is written there in the canonical form.
+        if self.is_class() && !self.written.contains('`') { &self.written } else { &self.path }
+    }
+
+    /// Whether it stands for more than one file.
+    pub fn is_pattern(&self) -> bool {
+        self.path.contains('*')
+    }
+
+    /// As the subject of a sentence.
+    pub fn told(&self) -> String {
+        if self.name.contains('`') { self.name.clone() } else { format!("`{}`", self.name) }
+    }
 }
 
 /// The number of a program in [`ResolvedPolicy::programs`]; in a test, of a stranger behind them too.

@@ -31,7 +31,7 @@ pub(crate) fn check(policy: &Path, locked: Locked, deny_warnings: bool) -> Resul
         "{}: ok, {}, {}\n",
         files.file,
         counted(rules.len(), "rule"),
-        counted(policy.programs.len(), "program")
+        counted(policy.programs.iter().filter(|program| !program.is_class()).count(), "program")
     );
     Ok(Done { words, warnings })
 }

@@ -26,6 +26,7 @@
 
 mod ask;
 mod meaning;
+mod names;
 mod records;
 mod sweep;
 #[cfg(test)]
@@ -64,6 +65,17 @@ pub enum ProveError {
         path: String,
         /// What is wrong.
         what: &'static str,
+    },
+    /// They take a file for another program than it is.
+    #[error("the tables are wrong about the file `{path}`: it is {meant}, and they take it for {found}")]
+    #[diagnostic(code(prove::name), help("this is a defect of the compiler: report it with the policy"))]
+    Name {
+        /// Where the file lies.
+        path: String,
+        /// What it is.
+        meant: String,
+        /// What the tables say.
+        found: String,
     },
     /// A record says that `audit` has something to report, and not which rule.
     #[error("the tables are wrong: a record of {table} is audited by no rule")]
@@ -131,6 +143,7 @@ impl ProvenImage<'_> {
 pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, ProveError> {
     records::identities_are_right(policy, &image)?;
     records::audit_names_its_rules(&image)?;
+    names::prove(policy.policy(), &image)?;
     let classes = sweep::classes(policy.policy());
     let meaning = Meaning::new(policy.policy(), &classes.everywhere);
     let asking = Asking { policy, image: &image, meaning: &meaning };

@@ -4,11 +4,12 @@
 //! address is an error at its place; what a later edition will understand is refused by name, never
 //! passed over. All errors leave together, in the order of the text.
 
+mod classes;
 pub(crate) mod coverage;
 mod error;
 mod name_use;
 pub(crate) mod network_list;
-mod program_path;
+pub(crate) mod program_path;
 mod ranges;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bfp_bundle::image::Library;
+use bfp_bundle::names::build::Automaton;
 use bfp_grammar::syntax::{self, Destinations, Host, Programs, Span, Spanned, Statement};
 use miette::Diagnostic;
 
@@ -106,7 +108,14 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
     }
     let mut programs = resolver.paths.take();
     let strangers = programs.split_off(ruled);
-    Ok(ResolvedPolicy {
+    let unknown = strangers.iter().filter(|stranger| stranger.is_pattern());
+    let unknown: Vec<ResolveError> = unknown
+        .map(|stranger| ResolveError::PatternInTest { path: stranger.written.clone(), span: stranger.span })
+        .collect();
+    if !unknown.is_empty() {
+        return Err(unknown);
+    }
+    let mut resolved = ResolvedPolicy {
         name: name.map_or_else(|| stem.to_owned(), |name| name.node.clone()),
         programs,
         strangers,
@@ -129,7 +138,24 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
             .collect(),
         tests,
         accepted,
-    })
+        kinds: Vec::new(),
+    };
+    let sets = overlaps(&resolved.programs).map_err(|error| vec![error])?;
+    let errors = classes::add(&mut resolved, &sets);
+    if errors.is_empty() { Ok(resolved) } else { Err(errors) }
+}
+
+/// The sets of programs that one file can match at once.
+fn overlaps(programs: &[Program]) -> Result<Vec<Vec<usize>>, ResolveError> {
+    let texts: Vec<&str> = programs.iter().map(|program| program.path.as_str()).collect();
+    match Automaton::of(&texts) {
+        Ok(automaton) => Ok(automaton.accepts().to_vec()),
+        Err(error) => {
+            let pattern = programs.iter().find(|program| program.is_pattern()).or(programs.first());
+            let span = pattern.map_or_else(Span::default, |program| program.span);
+            Err(ResolveError::PatternCapacity { reason: error.to_string(), span })
+        }
+    }
 }
 
 struct Resolver<'a> {
@@ -360,7 +386,7 @@ impl<'a> Resolver<'a> {
     fn libraries(&self, written: Option<&Spanned<Vec<Spanned<syntax::Library>>>>) -> Option<Vec<Library>> {
         let mut libraries: Vec<Library> = Vec::new();
         for Spanned { node: syntax::Library { path, verity }, .. } in &written?.node {
-            if let Some(error) = program_path::fault(path) {
+            if let Some(error) = program_path::library_fault(path) {
                 self.fail(error);
             }
             if verity.is_empty() {
@@ -382,7 +408,8 @@ impl<'a> Resolver<'a> {
         let with_children = declaration.is_some_and(|declaration| declaration.with_children.is_some());
         let mut paths = self.paths.borrow_mut();
         let next = ProgramIndex(paths.len());
-        let index = *self.path_numbers.borrow_mut().entry(path.node.clone()).or_insert(next);
+        let known = program_path::canonical(&path.node);
+        let index = *self.path_numbers.borrow_mut().entry(known.clone()).or_insert(next);
         match paths.get(index.0) {
             // One file is one program: its grants cannot depend on the name by which a rule calls it.
             Some(known)
@@ -400,7 +427,16 @@ impl<'a> Resolver<'a> {
             None => {
                 let name = declared.unwrap_or(&path.node).to_owned();
                 let Content { pins, libraries } = content;
-                paths.push(Program { path: path.node.clone(), name, span: path.span, pins, libraries, with_children });
+                paths.push(Program {
+                    path: known,
+                    written: path.node.clone(),
+                    name,
+                    span: path.span,
+                    pins,
+                    libraries,
+                    with_children,
+                    members: Vec::new(),
+                });
             }
         }
         Some(index)

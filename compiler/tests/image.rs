@@ -6,9 +6,9 @@ use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use bfp_bundle::identity::Executable;
 use bfp_bundle::image::Image;
-use bfp_bundle::record::{Cell, NO_RULE, Node32, Pair, Policy, Step};
+use bfp_bundle::names::Match;
+use bfp_bundle::record::{Cell, NO_RULE, Node32, Pair, Policy, ProgramBucket, Step};
 use bfp_bundle::request::LAST_PORT_KEY;
 use bfp_compiler::load;
 use bfp_compiler::lock::Lock;
@@ -109,13 +109,13 @@ fn dump(image: &Image, out: &mut String) {
             let number = index * bucket.ids.len() + slot + 1;
             let executable = image.executables.iter().find(|executable| executable.program == id).unwrap();
             let held = [
-                (Executable::RESTRICTED, "restricted"),
-                (Executable::WITH_CHILDREN, "with children"),
-                (Executable::GUARDED, "guarded"),
+                (Match::RESTRICTED, "restricted"),
+                (Match::WITH_CHILDREN, "with children"),
+                (Match::GUARDED, "guarded"),
             ];
             let restricted = names(executable.flags, &held).replace("nothing", "unrestricted");
             writeln!(out, "program {number}  {}  id {id:016x}, {restricted}", executable.path).unwrap();
-            writeln!(out, "  elsewhere: {}, by {}", names(flags, &pair_flags), rule(by)).unwrap();
+            writeln!(out, "  elsewhere: {}, by {}", names(flags & ProgramBucket::PAIR, &pair_flags), rule(by)).unwrap();
         }
     }
     writeln!(out, "\n---- pairs").unwrap();

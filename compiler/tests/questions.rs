@@ -420,3 +420,43 @@ fn rule_that_is_blamed_refuses_the_program() {
         assert!(because.lines().nth(1).unwrap().ends_with(blamed), "{program} -> {to}: {answer}");
     }
 }
+
+#[test]
+fn questions_about_patterns_are_answered_for_the_files_that_they_cover() {
+    let place = Place::new();
+    place.write(
+        "patterns.bfp",
+        "program vault = \"/nix/store/*-vault-*/bin/vault\"\nprogram app = \"/opt/app/*\"\n\n\
+         default deny\nallow vault -> 192.0.2.1:443\nallow app -> 192.0.2.2:443\n\
+         allow \"/opt/app/one\" -> 192.0.2.3:443\ndeny \"/opt/*/two*\" -> 192.0.2.2:443\n\n\
+         test \"any file\" {\n    \"/nix/store/abc-vault-1.2/bin/vault\" -> 192.0.2.1:443  allowed\n    \
+         app -> 192.0.2.1:443  denied\n    \"/opt/app/one\" -> { 192.0.2.2:443, 192.0.2.3:443 }  allowed\n    \
+         \"/bin/curl\" -> 192.0.2.1:443  denied\n}\n",
+    );
+    let explain = |code, program: &str, to: &str| place.answer(code, &["explain", "patterns.bfp", program, to]);
+    assert_eq!(
+        explain(0, "/nix/store/abc-vault-1.2/bin/vault", "192.0.2.1:443"),
+        "allowed  /nix/store/abc-vault-1.2/bin/vault -> 192.0.2.1:443/tcp\n  \
+         this file is `/nix/store/*-vault-*/bin/vault`\n  because a rule grants it\n  \
+         patterns.bfp:5  allow vault -> 192.0.2.1:443\n"
+    );
+    let one = explain(0, "/opt/app/one", "192.0.2.2:443");
+    assert!(one.contains("this file is `/opt/app/*` and `/opt/app/one`"), "{one}");
+    let two = explain(1, "/opt/app/two-three", "192.0.2.2:443");
+    assert!(two.contains("this file is `/opt/*/two*` and `/opt/app/*`") && two.contains(":8  deny"), "{two}");
+    assert!(explain(1, "/nix/store/abc-vault/bin/vault", "192.0.2.1:443").contains("no rule grants it"));
+    // A pattern is everything that its files can be.
+    let all = explain(1, "app", "192.0.2.2:443");
+    for line in [
+        "allowed  /opt/app/* -> 192.0.2.2:443/tcp",
+        "allowed  /opt/app/one -> 192.0.2.2:443/tcp",
+        "denied  what matches both `/opt/*/two*` and `/opt/app/*` -> 192.0.2.2:443/tcp",
+    ] {
+        assert!(all.contains(line), "{line}: {all}");
+    }
+    assert_eq!(explain(1, "/opt/app/*", "192.0.2.2:443"), all);
+    assert!(place.answer(0, &["test", "patterns.bfp"]).contains("1 test passed"));
+    let everyone = place.answer(0, &["explain", "patterns.bfp", "--all", "--destination", "192.0.2.3:443"]);
+    assert_eq!(everyone.matches("yes ").count(), 1, "{everyone}");
+    assert!(everyone.contains("yes   /opt/app/one\n"), "{everyone}");
+}

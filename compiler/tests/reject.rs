@@ -26,12 +26,14 @@ const SHOWN: [&str; 9] = [
 ];
 
 /// Codes that no small policy leads to, and why.
-const NOT_SHOWN: [(&str, &str); 8] = [
+const NOT_SHOWN: [(&str, &str); 10] = [
     ("load::too_large", "wants hundreds of files: load/tests.rs makes them"),
+    ("resolve::pattern_capacity", "wants thousands of patterns: resolve/tests.rs makes them"),
     ("lower::capacity", "wants a policy of gigabytes"),
     ("lower::id_collision", "wants two paths whose SHA-256 begin with the same eight bytes"),
     ("prove::mismatch", "wants a defect of the compiler: src/prove/tests.rs makes some"),
     ("prove::identity", "wants a defect of the compiler: src/prove/tests.rs makes some"),
+    ("prove::name", "wants a defect of the compiler: src/prove/tests.rs makes some"),
     ("prove::record", "wants a defect of the compiler: src/prove/tests.rs makes some"),
     ("source::too_large", "wants a file of 64 MiB: tests/cli.rs makes a sparse one"),
     ("resolve::empty_set", "the grammar refuses it first, as `syntax::empty_set`"),

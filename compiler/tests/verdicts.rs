@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use bfp_bundle::decide::decide;
-use bfp_bundle::image::NamedExecutable;
 use bfp_bundle::label::{Label, Proof};
 use bfp_bundle::record::NO_RULE;
 use bfp_bundle::request::{Address, Protocol, Request};
@@ -17,7 +16,7 @@ use bfp_compiler::lock::Lock;
 use bfp_compiler::lower;
 use bfp_compiler::model::{self, Answer, Asked, Process};
 use bfp_compiler::pipeline::{self, Source};
-use bfp_compiler::policy::ProgramIndex;
+use bfp_compiler::policy::{Program, ProgramIndex, ResolvedPolicy};
 use bfp_compiler::source::{self, Disk};
 
 fn fixtures() -> Vec<PathBuf> {
@@ -74,13 +73,12 @@ fn check_table(folder: &Path) -> usize {
         let request = request(destination);
         let (mut process, mut label) = (Process::default(), Label::STRANGER);
         for path in program.split('>') {
-            let index = checked.policy().programs.iter().position(|known| known.path == path).map(ProgramIndex);
+            let index = program_at(checked.policy(), path);
             let with_children = index.is_some_and(|index| checked.policy().programs[index.0].with_children);
             process.program = index;
             process.under.extend(index);
             process.heir_of.extend(index.filter(|_| with_children));
-            let named = image.executables.iter().find(|executable| executable.path == path);
-            label.execute(named.map(NamedExecutable::executable).as_ref(), Proof::Proven);
+            label.execute(image.match_of(path), Proof::Proven);
         }
         let expected = match *expected {
             "allowed" => Answer { allowed: true, audited: false },
@@ -117,4 +115,41 @@ fn request(destination: &str) -> Request {
             other => panic!("{other}"),
         },
     }
+}
+
+/// What the file at a path is, by what the language says of patterns.
+fn program_at(policy: &ResolvedPolicy, path: &str) -> Option<ProgramIndex> {
+    let matched = |program: &&(usize, &Program)| !program.1.is_class() && is_one(&program.1.path, path);
+    let all: Vec<(usize, &Program)> = policy.programs.iter().enumerate().collect();
+    let members: Vec<ProgramIndex> = all.iter().filter(matched).map(|(index, _)| ProgramIndex(*index)).collect();
+    match members.as_slice() {
+        [] => None,
+        [only] => Some(*only),
+        _ => all.iter().find(|(_, program)| program.members == members).map(|(index, _)| ProgramIndex(*index)),
+    }
+}
+
+fn is_one(pattern: &str, path: &str) -> bool {
+    fn folders(pattern: &[&str], path: &[&str]) -> bool {
+        match (pattern, path) {
+            ([], path) => path.is_empty(),
+            (["**"], path) => !path.is_empty(),
+            (["**", rest @ ..], path) => (0..=path.len()).any(|at| folders(rest, &path[at..])),
+            ([first, rest @ ..], [name, below @ ..]) => {
+                letters(first.as_bytes(), name.as_bytes()) && folders(rest, below)
+            }
+            _ => false,
+        }
+    }
+    fn letters(pattern: &[u8], name: &[u8]) -> bool {
+        match (pattern, name) {
+            ([], name) => name.is_empty(),
+            ([b'*', rest @ ..], name) => (0..=name.len()).any(|at| letters(rest, &name[at..])),
+            ([first, rest @ ..], [letter, behind @ ..]) => first == letter && letters(rest, behind),
+            _ => false,
+        }
+    }
+    let (pattern, path): (Vec<&str>, Vec<&str>) =
+        (pattern.split('/').skip(1).collect(), path.split('/').skip(1).collect());
+    folders(&pattern, &path)
 }

@@ -3,6 +3,7 @@
 #![no_main]
 
 use bfp_bundle::decide::{decide, decide_raw};
+use bfp_bundle::envelope::BUNDLE_VERSION;
 use bfp_bundle::image::Image;
 use bfp_bundle::label::Label;
 use bfp_bundle::manifest::SectionKind;
@@ -18,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     let changed = SectionKind::ALL[usize::from(*which) % SectionKind::ALL.len()];
     let section = edited(valid.section(changed), edits);
     let find = |kind| if kind == changed { section.as_slice() } else { valid.section(kind) };
-    let Ok(image) = Image::decode(find) else { return };
+    let Ok(image) = Image::decode(BUNDLE_VERSION, find) else { return };
     for kind in SectionKind::ALL.into_iter().filter(|kind| kind.record_size().is_some()) {
         assert_eq!(image.section(kind), find(kind), "{kind:?}");
     }

@@ -77,6 +77,44 @@ fn error_where(word: &str, start: usize, help: String, counts: impl Fn(char) -> 
     Some(SyntaxError::LookAlike { character, named: named(character), ascii, help, span })
 }
 
+/// What is wrong with a path, one of whose words is dressed up as ASCII, or mixes letters that look like ASCII
+/// ones with it: the file that is meant has another name.
+pub(crate) fn in_path(written: &str, start: usize) -> Option<SyntaxError> {
+    let mut at = start;
+    for word in written.split_inclusive(|c: char| c.is_ascii() && !c.is_ascii_alphanumeric()) {
+        let word_start = at;
+        at += word.len();
+        let word = word.trim_end_matches(|c: char| c.is_ascii() && !c.is_ascii_alphanumeric());
+        if word.is_ascii() || !(is_mixed(word) || is_dressed_up(word) || has_full_width(word)) {
+            continue;
+        }
+        let meant = meant(word).unwrap_or_default();
+        let help = format!("write `{meant}`; if the file is really called so, write `*` in place of the letter");
+        if let Some(error) = error_where(word, word_start, help, is_foreign) {
+            return Some(error);
+        }
+    }
+    None
+}
+
+fn is_foreign(c: char) -> bool {
+    c.script() != Script::Latin || script(c) == "full-width"
+}
+
+/// Letters of several scripts. Latin beside Chinese, Japanese or Korean is how names are written there.
+fn is_mixed(word: &str) -> bool {
+    !word.is_single_script() && word.detect_restriction_level() > RestrictionLevel::HighlyRestrictive
+}
+
+/// Every letter beyond ASCII is of another script, and looks like an ASCII one.
+fn is_dressed_up(word: &str) -> bool {
+    word.chars().filter(|c| !c.is_ascii()).all(|c| is_foreign(c) && twin(c).is_some())
+}
+
+fn has_full_width(word: &str) -> bool {
+    word.chars().any(|c| script(c) == "full-width")
+}
+
 /// What is wrong with a DNS name, one of whose parts reads as what it is not: letters of several scripts, or
 /// of one that is dressed up as ASCII throughout.
 pub(crate) fn in_dns_name(name: &str, start: usize) -> Option<SyntaxError> {
@@ -88,14 +126,9 @@ pub(crate) fn in_dns_name(name: &str, start: usize) -> Option<SyntaxError> {
         if label.is_ascii() {
             continue;
         }
-        let foreign = |c: char| c.script() != Script::Latin || script(c) == "full-width";
-        // Latin beside Chinese, Japanese or Korean is how names are written there.
-        let mixed = !label.is_single_script() && label.detect_restriction_level() > RestrictionLevel::HighlyRestrictive;
-        let dressed_up =
-            ends_in_ascii && label.chars().filter(|c| !c.is_ascii()).all(|c| foreign(c) && twin(c).is_some());
-        // IDNA maps these to ASCII, so that none of them has a name of its own.
-        let full_width = label.chars().any(|c| script(c) == "full-width");
-        if !mixed && !dressed_up && !full_width {
+        // IDNA maps full-width letters to ASCII, so that none of them has a name of its own.
+        let full_width = has_full_width(label);
+        if !is_mixed(label) && !(ends_in_ascii && is_dressed_up(label)) && !full_width {
             continue;
         }
         let meant = meant(label).unwrap_or_default();
@@ -105,7 +138,7 @@ pub(crate) fn in_dns_name(name: &str, start: usize) -> Option<SyntaxError> {
                 format!("write `{meant}`; if this very name is meant, write its A-label, which begins with `xn--`")
             }
         };
-        if let Some(error) = error_where(label, label_start, help, foreign) {
+        if let Some(error) = error_where(label, label_start, help, is_foreign) {
             return Some(error);
         }
         let mut scripts: Vec<&str> = Vec::new();
@@ -114,7 +147,7 @@ pub(crate) fn in_dns_name(name: &str, start: usize) -> Option<SyntaxError> {
                 scripts.push(script);
             }
         }
-        let (first, stranger) = label.char_indices().find(|(_, c)| !c.is_ascii() && foreign(*c))?;
+        let (first, stranger) = label.char_indices().find(|(_, c)| !c.is_ascii() && is_foreign(*c))?;
         let start = label_start + first;
         return Some(SyntaxError::MixedScripts {
             label: label.to_owned(),
@@ -157,6 +190,16 @@ mod tests {
         ] {
             assert_eq!(in_dns_name(name, 0), None, "{name}");
         }
+    }
+
+    #[test]
+    fn paths_that_read_as_others_are_told_with_the_place() {
+        let at = |path: &str| in_path(path, 10).map(|error| error.start());
+        assert_eq!(at("/usr/bin/ѕigner"), Some(19));
+        assert_eq!(at("/opt/*-сор-*/bin"), Some(17), "Cyrillic throughout");
+        assert_eq!(at("/opt/почта/bin/größe"), None);
+        assert_eq!(at("/opt/日本語app/run"), None);
+        assert_eq!(at("/usr/bin/curl"), None);
     }
 
     #[test]

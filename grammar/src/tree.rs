@@ -8,6 +8,7 @@ use pest::iterators::Pair as PestPair;
 
 use crate::error::SyntaxError;
 use crate::literal::{self, HostWord};
+use crate::look_alike;
 use crate::matcher::Rule;
 use crate::scan::MAX_DEPTH;
 use crate::syntax::{
@@ -174,7 +175,7 @@ impl Reader<'_> {
                 let (mut path, mut verity, mut libraries) = (None, Some(Vec::new()), Some(None));
                 for part in part.into_inner() {
                     match part.as_rule() {
-                        Rule::quoted => path = self.quoted(part),
+                        Rule::quoted => path = self.path(part),
                         Rule::libraries => libraries = self.libraries(part).map(Some),
                         _ => verity = self.verity(part),
                     }
@@ -208,7 +209,7 @@ impl Reader<'_> {
         let (mut path, mut verity) = (None, Some(Vec::new()));
         for part in pair.into_inner() {
             match part.as_rule() {
-                Rule::quoted => path = self.quoted(part),
+                Rule::quoted => path = self.path(part),
                 _ => verity = self.verity(part),
             }
         }
@@ -439,6 +440,15 @@ impl Reader<'_> {
         let span = self.span(&pair);
         let text = literal::unescape(pair.into_inner().next()?.as_str(), span);
         Some(Spanned { node: self.keep(text)?, span })
+    }
+
+    /// The path of a file on the host: none of its letters only looks like the one that is meant.
+    fn path(&mut self, pair: Pair<'_>) -> Option<Quoted> {
+        let written = pair.as_str();
+        if let Some(error) = look_alike::in_path(written, self.span(&pair).start) {
+            return self.refuse(error);
+        }
+        self.quoted(pair)
     }
 
     /// The place of an arrow, once it is spelt like one.

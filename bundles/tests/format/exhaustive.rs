@@ -192,6 +192,11 @@ fn a_section_does_not_pass_for_one_of_another_kind() {
             // Buckets are alike in size, and any bytes are buckets.
             (4, 5) => assert_eq!(found, Ok(())),
             (6, 7) => assert!(matches!(found, Err(Refusal::Image(_))), "{found:?}"),
+            // Records of one size: bytes of one kind can be structure of another, and change what it means. So they
+            // are named by the manifest, which is signed.
+            (0, 8) | (3, 10) | (3, 12) | (4, 14) | (5, 14) | (9, 13) | (10, 12) => {
+                assert!(matches!(found, Ok(()) | Err(Refusal::Image(_))), "kinds {one} and {other}: {found:?}");
+            }
             _ => assert!(matches!(found, Err(Refusal::SectionSize(_))), "kinds {one} and {other}: {found:?}"),
         }
     }

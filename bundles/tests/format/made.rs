@@ -5,6 +5,7 @@ use bfp_bundle::envelope::Document;
 use bfp_bundle::image::{Image, Library, NamedExecutable};
 use bfp_bundle::label::ProgramId;
 use bfp_bundle::manifest::{Manifest, Need, SectionEntry, SectionKind};
+use bfp_bundle::names::build::Automaton;
 use bfp_bundle::record::*;
 use bfp_bundle::seal::{seal, seal_bundle};
 use bfp_bundle::secret_key::SecretKey;
@@ -70,7 +71,12 @@ pub(crate) fn image() -> Image {
     };
     (pairs.cells[0], pairs.programs[0], pairs.rules[0]) = (1, 1, 0);
     pairs.flags[0] = Pair::MEMBER | Pair::INSIDE | Pair::GRANTED | Pair::AUDIT_INSIDE;
+    programs.flags[0] |= ProgramBucket::GUARDED | ProgramBucket::LIBRARIES;
+    let executables = vec![signer(id)];
     Image {
+        names: Automaton::of(&["/usr/bin/signer"]).unwrap().tables(&[0]).unwrap(),
+        matches: executables.iter().map(NamedExecutable::alone).collect(),
+        executables,
         policy: Policy {
             root_v4: 1,
             root_v6: CELL,
@@ -92,13 +98,18 @@ pub(crate) fn image() -> Image {
         ],
         programs: vec![programs],
         pairs: vec![pairs],
-        executables: vec![NamedExecutable {
-            path: "/usr/bin/signer".to_owned(),
-            program: id,
-            flags: 4,
-            pins: vec![[3; 32]],
-            libraries: Some(vec![Library { path: "/usr/lib/libc.so.6".to_owned(), pins: vec![[4; 32]] }]),
-        }],
+    }
+}
+
+/// Its program.
+fn signer(id: ProgramId) -> NamedExecutable {
+    NamedExecutable {
+        path: "/usr/bin/signer".to_owned(),
+        program: id,
+        flags: 4,
+        pins: vec![[3; 32]],
+        libraries: Some(vec![Library { path: "/usr/lib/libc.so.6".to_owned(), pins: vec![[4; 32]] }]),
+        members: vec![],
     }
 }
 
@@ -171,6 +182,28 @@ impl Parts {
         parts.manifest.sections[place] = entry(kind, &bytes);
         parts.sections[place] = bytes;
         parts
+    }
+
+    /// As the first format has them: without tables of names, and with executables that have no members.
+    pub(crate) fn old() -> Parts {
+        let mut parts = Parts::of(&image());
+        let executable = image().executables.remove(0);
+        let NamedExecutable { path, program, flags, pins, libraries, .. } = executable;
+        let executables = postcard::to_allocvec(&[(path, program, flags, pins, libraries)].as_slice()).unwrap();
+        let kind = SectionKind::Executables;
+        parts.manifest.sections[6] = entry(kind, &executables);
+        parts.sections[6] = executables;
+        parts.manifest.sections.truncate(8);
+        parts.sections.truncate(8);
+        parts
+    }
+
+    /// The file of the first format, signed.
+    pub(crate) fn sealed_old(&self, numbers: &[u8]) -> Vec<u8> {
+        let mut file = self.sealed(numbers);
+        // The version stands in the header, which is not signed.
+        file[8] = 1;
+        file
     }
 
     /// The file, signed.

@@ -37,7 +37,7 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
 }
 
 /// What can be accepted.
-const ACCEPTABLE: [&str; 15] = [
+const ACCEPTABLE: [&str; 16] = [
     "check::cannot_resolve",
     "check::interpreter",
     "check::loader",
@@ -53,6 +53,7 @@ const ACCEPTABLE: [&str; 15] = [
     "check::shadowed",
     "check::shared_address",
     "check::wide_grant",
+    "check::writable_grant",
 ];
 
 /// What is wrong with an `accept` that takes nothing back.

@@ -82,6 +82,24 @@ pub enum Concern {
         #[label("no `verity` here")]
         program_span: Option<Span>,
     },
+    /// `allow "/home/*/bin/app" -> D`
+    #[error("`{program}` covers files that other users than root can make, below `{folder}`")]
+    #[diagnostic(
+        code(check::writable_grant),
+        help("name a folder that only root can write, or pin the content with `verity`")
+    )]
+    WritableGrant {
+        /// The pattern.
+        program: String,
+        /// The folder.
+        folder: String,
+        /// The left side of the rule.
+        #[label("whoever can make such a file has the grant")]
+        rule: Span,
+        /// Where the pattern stands, if elsewhere.
+        #[label("no `verity` here")]
+        program_span: Option<Span>,
+    },
     /// One address, two names, and different rights.
     #[error("`{closed}` and `{open}` share the address {address}")]
     #[diagnostic(

@@ -4,7 +4,8 @@
 use bfp_grammar::syntax::Span;
 
 use super::concern::Concern;
-use crate::policy::{Addresses, Effect, Enforcement, Program, ProgramIndex, ResolvedPolicy, Rule, Subjects};
+use super::pattern;
+use crate::policy::{Addresses, Effect, Enforcement, Program, ResolvedPolicy, Rule, Subjects};
 use crate::resolve::coverage;
 
 /// Interpreters and shells by the name of their file, less its version: what they do is decided by a
@@ -26,9 +27,10 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
             continue;
         }
         if let Subjects::Programs(subjects) = &rule.subjects {
-            let programs = subjects.iter().filter_map(|ProgramIndex(index)| policy.programs.get(*index));
+            let programs = policy.written(subjects);
             for program in programs.clone() {
                 found.extend(dangerous(program, rule));
+                found.extend(writable(program, rule));
             }
             if rule.effect == Effect::Exclusive {
                 let unpinned: Vec<&Program> = programs.filter(|program| program.pins.is_empty()).collect();
@@ -49,17 +51,51 @@ fn elsewhere(program: &Program, rule: &Rule) -> Option<Span> {
 
 fn dangerous(program: &Program, rule: &Rule) -> Option<Concern> {
     let file = program.path.rsplit('/').next().unwrap_or_default();
-    let (path, rule_span, program_span) = (program.path.clone(), rule.subjects_span, elsewhere(program, rule));
+    let (path, rule_span, program_span) = (program.written.clone(), rule.subjects_span, elsewhere(program, rule));
     if is_loader(file) {
         return Some(Concern::Loader { program: path, rule: rule_span, program_span });
     }
+    let is_open = program.is_pattern() && program.pins.is_empty();
+    if is_open && LOADERS.iter().any(|loader| pattern::matches(&program.path, loader)) {
+        return Some(Concern::Loader { program: path, rule: rule_span, program_span });
+    }
     let name = file.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
-    if INTERPRETERS.binary_search(&name).is_err() {
+    let covers = || {
+        let covered = |name: &&str| pattern::matches(&program.path, &format!("/usr/bin/{name}"));
+        is_open && INTERPRETERS.iter().any(|name| covered(name))
+    };
+    if INTERPRETERS.binary_search(&name).is_err() && !covers() {
         return None;
     }
     Some(match rule.effect {
         Effect::Exclusive => Concern::ExclusiveInterpreter { program: path, rule: rule_span, program_span },
         _ => Concern::Interpreter { program: path, rule: rule_span, program_span },
+    })
+}
+
+/// Where the dynamic loader lies, for patterns that may cover it.
+const LOADERS: [&str; 4] = [
+    "/usr/lib64/ld-linux-x86-64.so.2",
+    "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
+    "/usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1",
+    "/usr/lib/ld-musl-x86_64.so.1",
+];
+
+/// Folders below which other users than root make files.
+const WRITABLE: [&str; 5] = ["/home/*", "/tmp", "/var/tmp", "/dev/shm", "/run/user/*"];
+
+/// A pattern that covers what such a user makes, unless the content is pinned.
+fn writable(program: &Program, rule: &Rule) -> Option<Concern> {
+    if !program.is_pattern() || !program.pins.is_empty() {
+        return None;
+    }
+    let below = |folder: &&&str| pattern::reaches_below(&program.path, folder);
+    let folder = WRITABLE.iter().find(below)?;
+    Some(Concern::WritableGrant {
+        program: program.written.clone(),
+        folder: (*folder).to_owned(),
+        rule: rule.subjects_span,
+        program_span: elsewhere(program, rule),
     })
 }
 
@@ -80,7 +116,7 @@ fn path_grant(unpinned: &[&Program], rule: &Rule) -> Option<Concern> {
     Some(Concern::PathGrant {
         programs,
         pronoun,
-        path: format!("\"{}\"", first.path),
+        path: format!("\"{}\"", first.written),
         rule: rule.subjects_span,
         program_span: elsewhere(first, rule),
     })

@@ -56,6 +56,8 @@ fn left_side(policy: &ResolvedPolicy, programs: &BTreeSet<ProgramIndex>) -> Opti
     // The widest first: one name for a set instead of one for each of its elements.
     declared.sort_by_key(|(_, of)| std::cmp::Reverse(of.len()));
     let mut rest = programs.clone();
+    // Nobody writes a class: it is in what its members say.
+    rest.retain(|program| policy.programs.get(program.0).is_some_and(|program| !program.is_class()));
     let mut words: Vec<(ProgramIndex, String)> = Vec::new();
     for (name, of) in declared {
         if let Some(first) = of.intersection(&rest).next().copied() {
@@ -64,7 +66,7 @@ fn left_side(policy: &ResolvedPolicy, programs: &BTreeSet<ProgramIndex>) -> Opti
         }
     }
     for index in rest {
-        words.push((index, quoted(&policy.programs.get(index.0)?.path)));
+        words.push((index, quoted(&policy.programs.get(index.0)?.written)));
     }
     words.sort();
     set(words.into_iter().map(|(_, word)| word).collect())

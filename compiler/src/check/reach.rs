@@ -5,7 +5,7 @@ use bfp_bundle::request::{Address, LOOPBACK_V4, Protocol, Request};
 
 use super::concern::Concern;
 use crate::model::{self, Asked, Process};
-use crate::policy::{Addresses, Default, Effect, Enforcement, PortRange, ProgramIndex, ResolvedPolicy, Rule, Subjects};
+use crate::policy::{Addresses, Default, Effect, Enforcement, PortRange, ResolvedPolicy, Rule, Subjects};
 use crate::resolve::coverage;
 
 const DNS_PORT: u16 = 53;
@@ -29,14 +29,15 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
     }
     for rule in enforced().filter(|rule| rule.effect == Effect::Confined && !covers_a_resolver(rule)) {
         let Subjects::Programs(programs) = &rule.subjects else { continue };
-        let first = programs.first().and_then(|ProgramIndex(index)| policy.programs.get(*index));
+        let mut written = policy.written(programs);
+        let first = written.next();
         let covered = |(_, addresses): &(_, &Vec<std::net::IpAddr>)| {
             addresses.iter().all(|address| coverage::covers_address(&rule.destinations, *address))
         };
         if let (Some(first), Some((name, _))) = (first, policy.names.iter().find(covered)) {
-            let programs = match programs.len() {
-                1 => format!("`{}`", first.name),
-                more => format!("`{}` and {} more", first.name, more - 1),
+            let programs = match written.count() {
+                0 => format!("`{}`", first.name),
+                more => format!("`{}` and {more} more", first.name),
             };
             found.push(Concern::CannotResolve { programs, name: name.to_string(), span: rule.destinations_span });
         }

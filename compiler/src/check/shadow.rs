@@ -94,8 +94,8 @@ fn shadowed(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Ru
     }
     // All of its programs are kept out by a confinement of their own.
     let mut confined =
-        programs.iter().map(|program| {
-            index.confinements.get(program)?.iter().find(|at| {
+        policy.kinds_of(programs).map(|program| {
+            index.confinements.get(&program)?.iter().find(|at| {
                 policy.rules.get(**at).is_some_and(|other| !overlaps(&other.destinations, &rule.destinations))
             })
         });

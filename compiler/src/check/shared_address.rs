@@ -91,9 +91,9 @@ fn disagree(closing: &Rule, opening: &Rule, address: IpAddr) -> bool {
 
 fn who(policy: &ResolvedPolicy, subjects: &Subjects) -> String {
     let Subjects::Programs(programs) = subjects else { return "everyone".to_owned() };
-    let first = programs.first().and_then(|index| policy.programs.get(index.0));
-    let name = first.map_or("nobody", |program| program.name.as_str());
-    match programs.len() {
+    let mut written = policy.written(programs);
+    let name = written.next().map_or("nobody", |program| program.name.as_str());
+    match written.count() + 1 {
         0 | 1 => format!("`{name}`"),
         more => format!("`{name}` and {} more", more - 1),
     }

@@ -6,7 +6,7 @@ use bfp_bundle::names::Match;
 use bfp_bundle::record::{Cell, NO_RULE, Pair, Step};
 
 use super::LowerError;
-use crate::policy::{Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
+use crate::policy::{Default, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 
 /// The cells found so far.
 pub(super) struct Cells<'a> {
@@ -17,7 +17,7 @@ pub(super) struct Cells<'a> {
     confinements: Vec<Vec<usize>>,
     /// Whether a deny or a confinement is about each program.
     restricted: Vec<bool>,
-    /// Whether each program holds an exclusive grant that is enforced.
+    /// Whether each program holds a grant that others want: an exclusive one, or any where the rest is denied.
     guarded: Vec<bool>,
     /// The confinements of everyone.
     confinements_of_all: Vec<usize>,
@@ -53,14 +53,16 @@ impl<'a> Cells<'a> {
                         }
                     }
                 }
-                (Subjects::Programs(programs), Effect::Exclusive) if rule.enforcement == Enforcement::Enforced => {
-                    for ProgramIndex(program) in programs {
-                        if let Some(guarded) = cells.guarded.get_mut(*program) {
-                            *guarded = true;
-                        }
+                _ => {}
+            }
+            if let Subjects::Programs(programs) = &rule.subjects
+                && is_wanted(policy, rule)
+            {
+                for ProgramIndex(program) in programs {
+                    if let Some(guarded) = cells.guarded.get_mut(*program) {
+                        *guarded = true;
                     }
                 }
-                _ => {}
             }
         }
         cells
@@ -234,6 +236,15 @@ struct Own {
     denied: Option<u32>,
     /// A grant of its own.
     granted: Option<u32>,
+}
+
+/// Whether a rule gives its programs what others do not have.
+fn is_wanted(policy: &ResolvedPolicy, rule: &Rule) -> bool {
+    let is_grant = match policy.default {
+        Default::Allow => rule.effect == Effect::Exclusive,
+        Default::Deny(_) => rule.effect != Effect::Deny,
+    };
+    is_grant && rule.enforcement == Enforcement::Enforced
 }
 
 fn flag(is: bool, flag: u32) -> u32 {

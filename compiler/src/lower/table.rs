@@ -1,7 +1,11 @@
 //! The bucketed tables of a decision: of programs, and of pairs of a cell and a program.
 
+use std::collections::HashMap;
+
 use bfp_bundle::buckets::place;
+use bfp_bundle::image;
 use bfp_bundle::label::ProgramId;
+use bfp_bundle::names::Match;
 use bfp_bundle::record::{BUCKET, NO_RULE, PairBucket, ProgramBucket, pair_key};
 
 use super::cells::Cells;
@@ -31,6 +35,17 @@ pub(super) fn programs(ids: &[ProgramId], cells: &Cells<'_>) -> (Vec<ProgramBuck
         buckets.push(bucket);
     }
     (buckets, numbers)
+}
+
+/// Notes in the table of programs who is guarded, and who keeps to its libraries.
+pub(super) fn mark(programs: &mut [ProgramBucket], matches: &[Match]) {
+    let flags: HashMap<ProgramId, u32> =
+        matches.iter().map(|record| (record.program, image::program_flags(record.flags))).collect();
+    for bucket in programs {
+        for (id, marked) in bucket.ids.iter().zip(&mut bucket.flags) {
+            *marked |= flags.get(id).copied().unwrap_or(0);
+        }
+    }
 }
 
 /// The table of pairs.

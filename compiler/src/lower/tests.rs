@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, clippy::expect_used, reason = "a test may fail loudly")]
 
 use bfp_bundle::decide::{Reason, Verdict, decide, decide_raw};
+use bfp_bundle::envelope::BUNDLE_VERSION;
 use bfp_bundle::image::Image;
 use bfp_bundle::label::{Label, Proof};
 use bfp_bundle::manifest::SectionKind;
@@ -104,8 +105,11 @@ pub(crate) fn policy() -> impl Strategy<Value = CheckedPolicy> {
                         pins: Vec::new(),
                         libraries: None,
                         with_children,
+                        written: (*path).to_owned(),
+                        members: Vec::new(),
                     })
                     .collect(),
+                kinds: (0..PATHS.len()).map(ProgramIndex).collect(),
                 strangers: Vec::new(),
                 rules,
                 default: if deny { Default::Deny(Span::default()) } else { Default::Allow },
@@ -184,7 +188,7 @@ fn execute(
     if proven && policy.programs[program].with_children {
         process.heir_of.push(ProgramIndex(program));
     }
-    label.execute(Some(&image.executables[program].executable()), proof);
+    label.execute(Some(&image.matches[program]), proof);
     (process, label)
 }
 
@@ -230,8 +234,8 @@ proptest! {
     fn an_image_survives_its_sections(checked in policy()) {
         let image = lower(&checked).expect("an image");
         let sections = SectionKind::ALL.map(|kind| (kind, image.section(kind)));
-        let decoded = Image::decode(|wanted| {
-            sections.iter().find(|(kind, _)| *kind == wanted).map_or(&[], |(_, bytes)| bytes.as_slice())
+        let decoded = Image::decode(BUNDLE_VERSION, |wanted| {
+            sections.iter().find(|(kind, _)| *kind == wanted).map_or(&[] as &[u8], |(_, bytes)| bytes.as_slice())
         });
         prop_assert_eq!(decoded.expect("what was encoded decodes"), image);
     }

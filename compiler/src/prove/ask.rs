@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bfp_bundle::decide::{Reason, Tables, Verdict, decide, decide_raw};
-use bfp_bundle::image::{Image, NamedExecutable};
+use bfp_bundle::image::Image;
 use bfp_bundle::label::{Label, Proof, UNDER_MAX};
 use bfp_bundle::names::Match;
 use bfp_bundle::record::{Cell, NO_RULE, Node32, Node128, PairBucket, Policy, ProgramBucket};
@@ -109,8 +109,8 @@ impl<'a> Asking<'a> {
     /// What `before` becomes by executing a program, or another executable.
     pub(super) fn execute(&self, before: &Asker, program: Option<usize>, proof: Proof) -> Asker {
         let mut asker = before.clone();
-        let executable = program.and_then(|program| self.image.executables.get(program));
-        asker.label.execute(executable.map(NamedExecutable::alone).as_ref(), proof);
+        let record = program.and_then(|program| self.image.matches.get(program));
+        asker.label.execute(record, proof);
         let proven = proof == Proof::Proven;
         asker.process.program = program.filter(|_| proven).map(ProgramIndex);
         asker.process.under.extend(program.map(ProgramIndex));
@@ -123,8 +123,9 @@ impl<'a> Asking<'a> {
 
     /// A process that as many restricted programs led to as a label can hold.
     pub(super) fn descendant(&self) -> Asker {
-        let restricted = |executable: &&NamedExecutable| executable.flags & Match::RESTRICTED != 0;
-        let first = self.image.executables.iter().enumerate().filter(|(_, executable)| restricted(executable));
+        // A class may bring several at once.
+        let restricted = |record: &&Match| record.flags & Match::RESTRICTED != 0 && record.count == 1;
+        let first = self.image.matches.iter().enumerate().filter(|(_, record)| restricted(record));
         let last = first
             .take(UNDER_MAX)
             .fold(self.stranger(), |asker, (program, _)| self.execute(&asker, Some(program), Proof::NameOnly));

@@ -6,12 +6,12 @@ use std::collections::{BTreeSet, HashMap};
 use bfp_bundle::image::Image;
 use bfp_bundle::label::ProgramId;
 use bfp_bundle::names::Match;
-use bfp_bundle::record::{Cell, NO_RULE, Pair};
+use bfp_bundle::record::{Cell, NO_RULE, Pair, ProgramBucket};
 
 use super::ProveError;
 use crate::check::CheckedPolicy;
 use crate::lower::program_id;
-use crate::policy::{Effect, Enforcement, ProgramIndex, Rule, Subjects};
+use crate::policy::{Default, Effect, Enforcement, ProgramIndex, Rule, Subjects};
 
 /// The executables are the policy's programs, and the table of programs knows each once.
 pub(super) fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Result<(), ProveError> {
@@ -24,23 +24,48 @@ pub(super) fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Res
         }
     }
     let mut guarded = BTreeSet::new();
-    let exclusive = |rule: &&Rule| rule.effect == Effect::Exclusive && rule.enforcement == Enforcement::Enforced;
-    for rule in policy.rules.iter().filter(exclusive) {
+    let gives = |rule: &&Rule| {
+        rule.enforcement == Enforcement::Enforced
+            && (rule.effect == Effect::Exclusive
+                || matches!(policy.default, Default::Deny(_)) && rule.effect != Effect::Deny)
+    };
+    for rule in policy.rules.iter().filter(gives) {
         if let Subjects::Programs(programs) = &rule.subjects {
             guarded.extend(programs.iter().copied());
         }
     }
-    let mut known: HashMap<ProgramId, u32> = HashMap::new();
-    for id in image.programs.iter().flat_map(|bucket| bucket.ids).filter(|id| *id != 0) {
-        *known.entry(id).or_default() += 1;
+    let mut known: HashMap<ProgramId, Vec<u32>> = HashMap::new();
+    for (id, flags) in image.programs.iter().flat_map(|bucket| bucket.ids.iter().zip(bucket.flags)) {
+        if *id != 0 {
+            known.entry(*id).or_default().push(flags & !ProgramBucket::PAIR);
+        }
     }
+    let is_one_of = |set: &BTreeSet<ProgramIndex>, index| set.contains(&ProgramIndex(index));
     for (index, program) in policy.programs.iter().enumerate() {
         let Some(executable) = image.executables.get(index) else {
             return wrong(&program.path, "it is missing among the executables");
         };
-        let flags = if restricted.contains(&ProgramIndex(index)) { Match::RESTRICTED } else { 0 }
-            | if program.with_children { Match::WITH_CHILDREN } else { 0 }
-            | if guarded.contains(&ProgramIndex(index)) { Match::GUARDED } else { 0 };
+        let Some(record) = image.matches.get(index) else {
+            return wrong(&program.path, "what becomes of its processes is missing");
+        };
+        let flag = |is, flag| if is { flag } else { 0 };
+        let flags = flag(is_one_of(&restricted, index), Match::RESTRICTED)
+            | flag(program.with_children, Match::WITH_CHILDREN)
+            | flag(is_one_of(&guarded, index), Match::GUARDED);
+        let noted =
+            flags | flag(!program.pins.is_empty(), Match::PINNED) | flag(program.libraries.is_some(), Match::LIBRARIES);
+        let table = flag(is_one_of(&guarded, index), ProgramBucket::GUARDED)
+            | flag(program.libraries.is_some(), ProgramBucket::LIBRARIES);
+        // Of a class, each member's restrictions are its own.
+        let members = if program.is_class() { program.members.clone() } else { vec![ProgramIndex(index)] };
+        let under = members.iter().filter(|member| restricted.contains(member));
+        let mut under: Vec<ProgramId> =
+            under.filter_map(|member| Some(program_id(&policy.programs.get(member.0)?.path))).collect();
+        let mut held: Vec<ProgramId> = record.restricted().collect();
+        let none_beyond = record.restricted.iter().skip(record.count as usize).all(|id| *id == 0);
+        under.sort_unstable();
+        held.sort_unstable();
+        let places: Vec<u32> = program.members.iter().map(|member| member.0 as u32).collect();
         let id = program_id(&program.path);
         let checks = [
             (executable.path == program.path, "another path stands in its place"),
@@ -48,11 +73,21 @@ pub(super) fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Res
             (executable.flags == flags, "what it passes on to what it starts"),
             (executable.pins == program.pins, "its fs-verity digests"),
             (executable.libraries == program.libraries, "the libraries that it may map"),
-            (known.get(&id) == Some(&1), "it does not stand once in the table of programs"),
+            (executable.members == places, "the programs that its files match"),
+            (record.program == id, "its processes become another program"),
+            (record.flags == noted, "what is noted of its processes"),
+            (held == under && none_beyond, "whose restrictions hold for its processes"),
+            (
+                known.get(&id).map(Vec::as_slice) == Some(&[table]),
+                "it does not stand once in the table of programs, or it is guarded otherwise there",
+            ),
         ];
         if let Some((_, what)) = checks.into_iter().find(|(right, _)| !right) {
             return wrong(&program.path, what);
         }
+    }
+    if image.matches.len() != image.executables.len() {
+        return wrong("/", "there are not as many executables as records of what becomes of them");
     }
     if let Some(more) = image.executables.get(policy.programs.len()) {
         return wrong(&more.path, "the policy does not name it");

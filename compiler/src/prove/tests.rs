@@ -6,7 +6,8 @@ use std::path::Path;
 use bfp_bundle::decide::{decide, decide_raw};
 use bfp_bundle::image::Image;
 use bfp_bundle::label::Label;
-use bfp_bundle::record::{BUCKET, Cell, FANOUT, NO_RULE, Pair, Policy, Step};
+use bfp_bundle::names::{Match, State};
+use bfp_bundle::record::{BUCKET, Cell, FANOUT, NO_RULE, Pair, Policy, ProgramBucket, Step};
 use proptest::prelude::*;
 
 use super::{ProveError, prove};
@@ -110,7 +111,7 @@ fn caught<T: std::fmt::Debug>(
                 caught += 1;
                 assert!(!witness.process.is_empty() && !witness.asked.is_empty());
             }
-            Err(ProveError::Identity { .. } | ProveError::Record { .. }) => caught += 1,
+            Err(ProveError::Identity { .. } | ProveError::Record { .. } | ProveError::Name { .. }) => caught += 1,
         }
     }
     caught
@@ -365,5 +366,155 @@ proptest! {
     #[test]
     fn what_is_proven_means_the_same(policy in policy(), mistake in mistake()) {
         caught(&policy, [mistake], make);
+    }
+}
+
+/// Patterns that overlap in several ways, an exact path among them.
+const PATTERNS: &str = r#"
+program any   = "/opt/*/bin/vault" with children
+program app   = "/opt/app/**"
+program vault = "/opt/app/bin/vault"
+only { any, vault } -> 10.0.0.5:443
+deny app -> { metadata, 10.2.0.7:8000-8010 }
+deny "/opt/a*/bin/*" -> 10.3.0.0/24
+deny { "/bin/tool", "/**/run" } -> raw
+"#;
+
+#[test]
+fn wrong_tables_of_names_are_caught() {
+    let policy = checked(PATTERNS);
+    let right = lower(&policy).unwrap();
+    let proven = |image: Image| prove(&policy, image).is_ok();
+    assert!(proven(right.clone()));
+    let places = policy.policy().programs.len() as u32;
+    let mut number = 0;
+    for at in 0..right.names.states.len() {
+        let state = right.names.states[at];
+        let others = (0..=places).filter(|other| *other != state.accept && state.flags & State::BYTES == 0 && at > 0);
+        for other in others {
+            let mut wrong = right.clone();
+            wrong.names.states[at].accept = other;
+            assert!(!proven(wrong), "state {at} takes its files for {other}");
+            number += 1;
+        }
+    }
+    assert!(number > 100, "{number}");
+    for at in 0..right.names.steps.len() * BUCKET {
+        if right.names.steps[at / BUCKET].keys[at % BUCKET] != 0 {
+            let mut wrong = right.clone();
+            wrong.names.steps[at / BUCKET].next[at % BUCKET] = 0;
+            wrong.names.steps[at / BUCKET].keys[at % BUCKET] = 0;
+            assert!(!proven(wrong), "step {at} is missing");
+        }
+    }
+    for at in 0..right.names.names.len() {
+        let mut wrong = right.clone();
+        wrong.names.names[at].symbol = 0;
+        assert!(!proven(wrong), "name {at} is not known");
+    }
+}
+
+#[test]
+fn a_wrong_record_of_a_process_is_caught() {
+    let policy = checked(PATTERNS);
+    let right = lower(&policy).unwrap();
+    assert!(right.matches.iter().any(|record| record.count > 1), "a class has the restrictions of several");
+    for at in 0..right.matches.len() {
+        for flag in (0..5).map(|bit| 1 << bit) {
+            let mut wrong = right.clone();
+            wrong.matches[at].flags ^= flag;
+            assert!(prove(&policy, wrong).is_err(), "record {at} without {flag}");
+        }
+        let changes: [fn(&mut Match); 4] = [
+            |record| record.program ^= 1,
+            |record| record.count ^= 1,
+            |record| record.restricted[0] ^= 1,
+            |record| record.restricted[7] ^= 1,
+        ];
+        for change in changes {
+            let mut wrong = right.clone();
+            change(&mut wrong.matches[at]);
+            assert!(prove(&policy, wrong).is_err(), "record {at}");
+        }
+    }
+    for flag in [ProgramBucket::GUARDED, ProgramBucket::LIBRARIES, 1 << 20] {
+        let mut wrong = right.clone();
+        let held = wrong.programs.iter_mut().find(|bucket| bucket.ids[0] != 0).unwrap();
+        held.flags[0] ^= flag;
+        assert!(prove(&policy, wrong).is_err(), "{flag:#x}");
+    }
+}
+
+#[test]
+fn whoever_has_a_grant_that_others_want_is_guarded() {
+    let guarded = |text: &str| {
+        let image = lower(&checked(text)).unwrap();
+        image.matches.iter().map(|record| record.flags & Match::GUARDED != 0).collect::<Vec<_>>()
+    };
+    let rules = "allow \"/opt/a\" -> 10.0.0.1\n\"/opt/b\" -> only 10.0.0.2\ndeny \"/opt/c\" -> 10.0.0.3\n\
+                 audit only \"/opt/d\" -> 10.0.0.4\nonly \"/opt/e\" -> 10.0.0.5\n";
+    assert_eq!(guarded(rules), [false, false, false, false, true]);
+    assert_eq!(guarded(&format!("{rules}default deny\n")), [true, true, false, false, true]);
+}
+
+fn pattern() -> impl Strategy<Value = String> {
+    let name = prop_oneof![
+        3 => "[ab]{1,2}",
+        1 => Just("*".to_owned()),
+        1 => Just("**".to_owned()),
+        2 => "[ab]?\\*[ab]?".prop_filter("no subtree", |name| name != "**"),
+        1 => Just("bin".to_owned()),
+        1 => Just("usr".to_owned()),
+    ];
+    prop::collection::vec(name, 1..4).prop_map(|names| format!("/{}", names.join("/")))
+}
+
+fn path() -> impl Strategy<Value = String> {
+    let name = prop_oneof![4 => "[ab]{1,3}", 1 => Just("bin".to_owned()), 1 => Just("usr".to_owned())];
+    prop::collection::vec(name, 1..5).prop_map(|names| format!("/{}", names.join("/")))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 100 } else { 2000 }))]
+
+    /// Without a class in sight: a file is denied what is denied of any pattern that it matches, and granted what is
+    /// granted to any.
+    #[test]
+    fn overlapping_patterns_mean_what_each_says(
+        patterns in prop::collection::vec(pattern(), 1..6),
+        paths in prop::collection::vec(path(), 30),
+    ) {
+        let rules = patterns.iter().enumerate().map(|(number, pattern)| {
+            format!("deny \"{pattern}\" -> 10.0.0.{number}\naccept check::writable_grant because \"t\"\n\
+                     accept check::interpreter because \"t\"\nallow \"{pattern}\" -> 10.1.0.{number}\n")
+        });
+        let text = format!("default deny\nallow * -> 10.0.0.0/16\n{}", rules.collect::<String>());
+        let loaded = load_text("p.bfp", "p.bfp", &text, Path::new("."), &Disk).ok().unwrap();
+        // A pattern of everyone is refused as a grant, which has its own test.
+        let Ok(policy) = check(resolve(&loaded, "stem", &Lock::default()).unwrap()) else { return Ok(()) };
+        let image = lower(&policy).unwrap();
+        let again = lower(&policy).unwrap();
+        prop_assert_eq!(&again, &image);
+        let proven = prove(&policy, image.clone());
+        prop_assert!(proven.is_ok(), "{:?}", proven.err());
+        let covered = |pattern: &str, path: &str| {
+            let canonical = crate::resolve::program_path::canonical(pattern);
+            let without_usr = canonical.strip_prefix("/usr").filter(|rest| rest.starts_with("/bin/"));
+            [Some(canonical.as_str()), without_usr].into_iter().flatten().any(|of| crate::check::pattern::matches(of, path))
+        };
+        for path in &paths {
+            let label = image.label_of(path);
+            for (number, pattern) in patterns.iter().enumerate() {
+                let same: Vec<&String> =
+                    patterns.iter().filter(|other| covered(other, path)).collect();
+                let asked = |network: u32| {
+                    let address = bfp_bundle::request::Address::V4(10 << 24 | network << 16 | number as u32);
+                    bfp_bundle::request::Request { address, port: 443, protocol: bfp_bundle::request::Protocol::Tcp }
+                };
+                let means = same.contains(&pattern);
+                prop_assert_eq!(!decide(&image, &label, &asked(0)).is_allowed(), means, "{} {:?}", path, patterns);
+                prop_assert_eq!(decide(&image, &label, &asked(1)).is_allowed(), means, "{} {:?}", path, patterns);
+            }
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::pipeline::{self, Source};
 use crate::resolve::resolve;
 use crate::source::Disk;
 
-pub(crate) const PATHS: [&str; 3] = ["/bin/a", "/bin/b", "/bin/c"];
+pub(crate) const PATHS: [&str; 3] = ["/opt/a", "/opt/b", "/opt/c"];
 
 /// A policy from its text; contradictions are let through, since they have verdicts too.
 pub(crate) fn compiled(text: &str) -> (CheckedPolicy, Compiled) {
@@ -68,7 +68,7 @@ fn destination() -> impl Strategy<Value = String> {
 fn program() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => (0usize..3).prop_map(|at| format!("\"{}\"", PATHS.get(at).unwrap())),
-        1 => Just("{ \"/bin/a\", \"/bin/b\" }".to_owned()),
+        1 => Just("{ \"/opt/a\", \"/opt/b\" }".to_owned()),
         1 => Just("*".to_owned()),
     ]
 }
@@ -84,12 +84,12 @@ pub(crate) fn policy() -> impl Strategy<Value = String> {
         _ => format!("deny {who} -> {to}"),
     });
     let heirs = any::<bool>().prop_map(|heirs| {
-        if heirs { "program heir = \"/bin/c\" with children\nallow heir -> 10.0.0.2:443\n" } else { "" }
+        if heirs { "program heir = \"/opt/c\" with children\nallow heir -> 10.0.0.2:443\n" } else { "" }
     });
     (prop::collection::vec(rule, 1..5), any::<bool>(), heirs).prop_map(|(rules, deny, heirs)| {
         // A program with children is named by its declaration.
-        let c = if heirs.is_empty() { "\"/bin/c\"" } else { "heir" };
-        let rules = rules.join("\n").replace("\"/bin/c\"", c);
+        let c = if heirs.is_empty() { "\"/opt/c\"" } else { "heir" };
+        let rules = rules.join("\n").replace("\"/opt/c\"", c);
         format!("{heirs}{rules}\ndefault {}\n", if deny { "deny" } else { "allow" })
     })
 }

@@ -174,23 +174,156 @@ pub enum ResolveError {
         #[label("names no executable")]
         span: Span,
     },
-    /// A path that no file system holds.
-    #[error("this path names no program: {what} has at most {limit} bytes, and this one has {length}")]
+    /// `"/usr/bin/curl -s"`
+    #[error("this is a command line, not the path of a program")]
+    #[diagnostic(code(resolve::path_arguments))]
+    PathArguments {
+        /// The path alone.
+        #[help]
+        help: String,
+        /// Where.
+        #[label("no file is called so")]
+        span: Span,
+    },
+    /// `"/opt/app-[12]/bin/app"`
+    #[error("`{sign}` has no meaning in a path, and no file that is meant has it in its name")]
     #[diagnostic(
-        code(resolve::path),
+        code(resolve::path_wildcard),
+        help("write `*` for any characters within a name, or `**` for any folders")
+    )]
+    PathWildcard {
+        /// The character.
+        sign: char,
+        /// Where.
+        #[label("`{sign}` is not a pattern")]
+        span: Span,
+    },
+    /// `"/opt/app**"`
+    #[error("`**` is a name of its own in a path, and nothing stands beside it")]
+    #[diagnostic(
+        code(resolve::path_subtree),
+        help("write `/opt/app/**` for everything below a folder, or `*` within a name: `/opt/app*/bin/app`")
+    )]
+    PathSubtree {
+        /// Where.
+        #[label("`**` beside other characters")]
+        span: Span,
+    },
+    /// `"/opt/app/"`
+    #[error("this path ends with a slash, and no file's path does")]
+    #[diagnostic(
+        code(resolve::path_trailing_slash),
         help(
-            "check the path: Linux opens no file whose name is longer than 255 bytes, or whose path is longer than 4095"
+            "write `{folder}/*` for the files of the folder, `{folder}/**` for all below it, or `{folder}` for a file"
+        )
+    )]
+    PathTrailingSlash {
+        /// The path without it.
+        folder: String,
+        /// Where.
+        #[label("a folder is no program")]
+        span: Span,
+    },
+    /// `"/usr/bin/signer "`
+    #[error("this path has {unseen}, which a reader does not see")]
+    #[diagnostic(
+        code(resolve::path_unseen),
+        help("remove it; if the file is really called so, write `*` in its place")
+    )]
+    PathUnseen {
+        /// What.
+        unseen: String,
+        /// Where.
+        #[label("not what it looks like")]
+        span: Span,
+    },
+    /// `libraries { "/usr/lib/*.so" … }`
+    #[error("a library is one file, and `*` stands for many")]
+    #[diagnostic(
+        code(resolve::library_pattern),
+        help("name each library with its digests; it is known by its content, wherever it lies")
+    )]
+    LibraryPattern {
+        /// Where.
+        #[label("a pattern")]
+        span: Span,
+    },
+    /// Two programs that one file can be, each pinned to other contents.
+    #[error("{file} is pinned twice, and no content satisfies both")]
+    #[diagnostic(
+        code(resolve::pins_disagree),
+        help("list a digest in both places, or write the patterns so that no file matches both")
+    )]
+    PinsDisagree {
+        /// Which file, in words.
+        file: String,
+        /// One program,
+        #[label("pinned here")]
+        first: Span,
+        /// and the other.
+        #[label("and to others here")]
+        second: Span,
+    },
+    /// More programs that a rule restricts than a label holds.
+    #[error("one file can match {count} programs that rules restrict, and a process can carry {limit}")]
+    #[diagnostic(
+        code(resolve::restrictions_of_one_file),
+        help("restrict it by fewer patterns: one that is wider can have the rules of several")
+    )]
+    RestrictionsOfOneFile {
+        /// How many.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+        /// The first,
+        #[label("one of them")]
+        first: Span,
+        /// and the last.
+        #[label("and another")]
+        last: Span,
+    },
+    /// Patterns that would need tables larger than the kernel's.
+    #[error("the patterns of this policy overlap in too many ways: {reason}")]
+    #[diagnostic(
+        code(resolve::pattern_capacity),
+        help("write fewer patterns with several `*` in one name, or spell out the folders before them")
+    )]
+    PatternCapacity {
+        /// Which limit.
+        reason: String,
+        /// The first of them.
+        #[label("one of the patterns")]
+        span: Span,
+    },
+    /// A pattern that only tests name.
+    #[error("`{path}` is a pattern that no rule names: which files it stands for is not known to the policy")]
+    #[diagnostic(code(resolve::pattern_in_test), help("write the path of one file, or a pattern as a rule has it"))]
+    PatternInTest {
+        /// What was written.
+        path: String,
+        /// Where.
+        #[label("in no rule")]
+        span: Span,
+    },
+    /// A path that no file system holds.
+    #[error("this path names no program: {what} has at most {limit} {unit}, and this one has {length}")]
+    #[diagnostic(
+        code(resolve::path_length),
+        help(
+            "shorten it: Linux opens no file whose name is longer than 255 bytes, or whose path is longer than 4095, and a path that is compared has at most 120 names"
         )
     )]
     LongPath {
         /// The part, or the whole.
         what: &'static str,
+        /// What is counted.
+        unit: &'static str,
         /// How long it is.
         length: usize,
         /// How long it may be.
         limit: usize,
         /// Where.
-        #[label("{length} bytes, at most {limit}")]
+        #[label("{length} {unit}, at most {limit}")]
         span: Span,
     },
     /// Ports given twice.

@@ -328,3 +328,100 @@ proptest! {
         prop_assert_eq!(coverage::union(&less), less);
     }
 }
+
+/// The program with this text.
+fn program<'a>(policy: &'a ResolvedPolicy, text: &str) -> &'a crate::policy::Program {
+    policy.programs.iter().find(|program| program.path == text).unwrap()
+}
+
+#[test]
+fn both_folders_of_a_merged_usr_are_one_program() {
+    let policy =
+        resolved("deny { \"/bin/curl\", \"/usr/bin/curl\", \"/usr/sbin/ip\" } -> 10.0.0.1\ndeny \"/sbin/ip\" -> raw");
+    let paths: Vec<&str> = policy.programs.iter().map(|program| program.path.as_str()).collect();
+    assert_eq!(paths, ["/usr/bin/curl", "/usr/sbin/ip"]);
+    assert_eq!(policy.programs[0].written, "/bin/curl");
+}
+
+#[test]
+fn what_one_file_can_be_is_named_by_the_rules_of_all_that_it_matches() {
+    let policy = resolved(
+        "deny \"/opt/a*/x\" -> 10.0.0.1\nallow \"/opt/*b/x\" -> 10.0.0.2\nallow \"/opt/ab/x\" -> 10.0.0.3\n\
+         test \"t\" { \"/opt/a*/x\" -> 10.0.0.1 denied\n\"/opt/other\" -> 10.0.0.1 allowed\n}",
+    );
+    let subjects = |rule: usize| match &policy.rules[rule].subjects {
+        Subjects::Programs(programs) => programs.iter().map(|program| program.0).collect::<Vec<_>>(),
+        Subjects::Everyone => Vec::new(),
+    };
+    let text = |index: usize| policy.programs[index].path.replace('\n', " ");
+    assert_eq!(policy.programs.len(), 5);
+    let class = |of: &str| (0..5).find(|index| text(*index) == of).unwrap();
+    let (two, three) = (class("/opt/*b/x /opt/a*/x"), class("/opt/*b/x /opt/a*/x /opt/ab/x"));
+    let sorted = |mut of: Vec<usize>| {
+        of.sort_unstable();
+        of
+    };
+    assert_eq!(subjects(0), sorted(vec![0, two, three]));
+    assert_eq!(subjects(1), sorted(vec![1, two, three]));
+    assert_eq!(subjects(2), sorted(vec![2, three]));
+    assert_eq!(policy.programs[three].name, "/opt/ab/x");
+    assert_eq!(policy.programs[two].told(), "what matches both `/opt/*b/x` and `/opt/a*/x`");
+    // The exact path is in no file without the others.
+    assert!(!policy.kinds.contains(&ProgramIndex(2)) && policy.kinds.contains(&ProgramIndex(two)));
+    let asked = |line: usize| policy.tests[0].expectations[line].subjects.clone();
+    assert_eq!(asked(0), policy.rules[0].subjects);
+    assert_eq!(asked(1), Subjects::Programs(vec![ProgramIndex(5)]));
+    assert_eq!(policy.program(ProgramIndex(5)).unwrap().path, "/opt/other");
+}
+
+#[test]
+fn a_class_has_no_more_than_each_of_its_members() {
+    let pin = |digit: &str| format!("sha256:{}", digit.repeat(64));
+    let library = |digit: &str| format!("\"/usr/lib/{digit}.so\" verity {}", pin(digit));
+    let policy = |first: &str, second: &str, rules: &str| {
+        resolved(&format!("program a = \"/opt/a*/x\" {first}\nprogram b = \"/opt/*b/x\" {second}\n{rules}"))
+    };
+    let class = |policy: &ResolvedPolicy| program(policy, "/opt/*b/x\n/opt/a*/x").clone();
+    let rules = "only { a, b } -> 10.0.0.1";
+    let (one, two) = (pin("1"), pin("2"));
+    let digests = |policy: &ResolvedPolicy| class(policy).pins.iter().map(|pin| pin[0]).collect::<Vec<_>>();
+    let unpinned = policy(&format!("verity {one}"), "", rules);
+    assert_eq!(digests(&unpinned), [0x11], "the member that is pinned needs its pin");
+    let both = policy(&format!("verity {{ {one}, {two} }}"), &format!("verity {two}"), rules);
+    assert_eq!(digests(&both), [0x22]);
+    let loads = |libraries: &[&str]| {
+        let listed: Vec<String> = libraries.iter().map(|digit| library(digit)).collect();
+        format!("verity {one} libraries {{ {} }}", listed.join(", "))
+    };
+    let listed = policy(&loads(&["3", "4"]), &loads(&["4", "5"]), rules);
+    let kept: Vec<String> = class(&listed).libraries.unwrap().into_iter().map(|library| library.path).collect();
+    assert_eq!(kept, ["/usr/lib/4.so"]);
+    assert_eq!(class(&policy(&loads(&["3"]), "", rules)).libraries.unwrap().len(), 1);
+    assert_eq!(class(&policy(&loads(&["3"]), &loads(&[]), rules)).libraries, Some(Vec::new()));
+    assert!(!class(&policy("with children", "", rules)).with_children, "one member would not pass on its grant");
+    assert!(class(&policy("with children", "with children", rules)).with_children);
+    assert!(class(&policy("with children", "", "only a -> 10.0.0.1\ndeny b -> 10.0.0.2")).with_children);
+    assert!(!class(&policy("with children", "with children", "deny { a, b } -> 10.0.0.2")).with_children);
+}
+
+#[test]
+fn the_longest_path_works() {
+    let name = "a".repeat(255);
+    let path = format!("/{}", vec![name.as_str(); 16].join("/"));
+    assert_eq!(path.len(), 4096);
+    let longest = &path[..4095];
+    let policy = resolved(&format!("deny {{ \"{longest}\", \"/opt/{name}\", \"{}\" }} -> 10.0.0.1", "/a".repeat(120)));
+    assert_eq!(policy.programs.len(), 3);
+    for (path, what) in [(path, "path"), (format!("/opt/{name}a"), "name"), ("/a".repeat(121), "path")] {
+        let errors = errors(&format!("deny \"{path}\" -> 10.0.0.1"));
+        assert!(matches!(errors.as_slice(), [ResolveError::LongPath { .. }]), "{what}: {errors:?}");
+    }
+}
+
+#[test]
+fn patterns_that_overlap_in_too_many_ways_are_refused() {
+    let words = (0..40).map(|at| format!("\"/opt/*{}*/x\"", char::from(b'a' + at % 26).to_string() + &at.to_string()));
+    let text = format!("deny {{ {} }} -> 10.0.0.1", words.collect::<Vec<_>>().join(", "));
+    let errors = errors(&text);
+    assert!(matches!(errors.as_slice(), [ResolveError::PatternCapacity { .. }]), "{errors:?}");
+}

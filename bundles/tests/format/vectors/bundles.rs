@@ -48,7 +48,7 @@ const AUDIENCE: usize = 16;
 const LOCKDOWN: usize = 17;
 
 pub(crate) fn cases() -> Vec<Case> {
-    [bodies(), claims(), sections(), images()].into_iter().flatten().collect()
+    [bodies(), claims(), sections(), images(), names(), old()].into_iter().flatten().collect()
 }
 
 fn bundle(name: &'static str, about: &'static str, file: Vec<u8>) -> Case {
@@ -160,15 +160,15 @@ fn sections() -> Vec<Case> {
         .refused(Refusal::SectionDigest(SectionKind::Debug)),
         bundle("section-cut", "the last section's last byte is missing", {
             announcing(|parts| {
-                let debug = &mut parts.sections[7];
-                debug.truncate(debug.len() - 1);
+                let matches = &mut parts.sections[14];
+                matches.truncate(matches.len() - 1);
             })
         })
         .refused(Refusal::Truncated("a section")),
-        bundle("section-unknown", "a section of the kind 9", {
-            announcing(|parts| parts.manifest.sections[7].kind = 9)
+        bundle("section-unknown", "a section of the kind 16", {
+            announcing(|parts| parts.manifest.sections[7].kind = 16)
         })
-        .refused(Refusal::UnknownSection(9)),
+        .refused(Refusal::UnknownSection(16)),
         bundle("section-twice", "a section twice", {
             announcing(|parts| {
                 parts.manifest.sections.push(parts.manifest.sections[3].clone());
@@ -177,7 +177,7 @@ fn sections() -> Vec<Case> {
         })
         .refused(Refusal::DuplicateSection(SectionKind::Cells)),
         bundle("section-missing", "no section of debug information", {
-            announcing(|parts| drop((parts.manifest.sections.pop(), parts.sections.pop())))
+            announcing(|parts| drop((parts.manifest.sections.remove(7), parts.sections.remove(7))))
         })
         .refused(Refusal::MissingSection(SectionKind::Debug)),
         bundle("section-key-size", "a map whose keys have 8 bytes", {
@@ -350,5 +350,135 @@ fn images() -> Vec<Case> {
         ),
         section("debug", "debug information that cannot be decoded", SectionKind::Debug, vec![1])
             .refused(Refusal::BadDebug),
+    ]
+}
+
+/// What is wrong with the tables of names.
+fn names() -> Vec<Case> {
+    let image =
+        |name, about, spoil: fn(&mut Image), error| bundle(name, about, of_image(spoil)).refused(Refusal::Image(error));
+    vec![
+        image(
+            "names-mask",
+            "the mask wants more buckets of names than there are",
+            |image| image.names.root.bucket_mask += 2,
+            ImageError::Count(SectionKind::NameBuckets),
+        ),
+        image(
+            "names-no-steps",
+            "no bucket of steps",
+            |image| image.names.steps.clear(),
+            ImageError::Count(SectionKind::NameSteps),
+        ),
+        image(
+            "names-start",
+            "the first state does not exist",
+            |image| image.names.root.start = 99,
+            ImageError::Structure(SectionKind::Names),
+        ),
+        image(
+            "names-nowhere",
+            "the state that leads nowhere leads somewhere",
+            |image| image.names.states[0].otherwise = 1,
+            ImageError::Structure(SectionKind::NameStates),
+        ),
+        image(
+            "names-otherwise",
+            "a state leads to one that does not exist",
+            |image| image.names.states[1].otherwise = 99,
+            ImageError::Structure(SectionKind::NameStates),
+        ),
+        image(
+            "names-accept",
+            "a path ends in an executable that does not exist",
+            |image| image.names.states[1].accept = 2,
+            ImageError::Structure(SectionKind::NameStates),
+        ),
+        image(
+            "names-step",
+            "a step leads to a state that does not exist",
+            |image| image.names.steps[0].next[3] = 99,
+            ImageError::Structure(SectionKind::NameSteps),
+        ),
+        image(
+            "names-bucket",
+            "a bucket has a name that does not exist",
+            |image| image.names.buckets[0].names[3] = 99,
+            ImageError::Structure(SectionKind::NameBuckets),
+        ),
+        image(
+            "names-no-bytes",
+            "a name of no bytes",
+            |image| image.names.names[0].length = 0,
+            ImageError::Structure(SectionKind::NameTable),
+        ),
+        image(
+            "names-too-long",
+            "a name of 256 bytes",
+            |image| image.names.names[0].length = 256,
+            ImageError::Structure(SectionKind::NameTable),
+        ),
+        image(
+            "names-beyond-words",
+            "a name whose bytes lie behind the last one",
+            |image| image.names.names[0].first = beyond_words(image),
+            ImageError::Structure(SectionKind::NameTable),
+        ),
+        image(
+            "matches-missing",
+            "an executable of which nothing is said",
+            |image| image.matches.clear(),
+            ImageError::Count(SectionKind::Matches),
+        ),
+        image(
+            "matches-nine",
+            "nine restricted programs, where eight have room",
+            |image| image.matches[0].count = 9,
+            ImageError::Structure(SectionKind::Matches),
+        ),
+        image(
+            "matches-beyond",
+            "more restricted programs than can be counted",
+            |image| image.matches[0].count = u32::MAX,
+            ImageError::Structure(SectionKind::Matches),
+        ),
+    ]
+}
+
+fn beyond_words(image: &Image) -> u32 {
+    image.names.words.len() as u32
+}
+
+/// The first format, which is still read.
+fn old() -> Vec<Case> {
+    let named = |spoil: fn(&mut Parts)| {
+        let mut parts = Parts::old();
+        spoil(&mut parts);
+        parts.sealed_old(&[1])
+    };
+    vec![
+        bundle("old", "a bundle of the first format", named(|_| {})),
+        bundle("old-with-names", "one that has a section which came with the second", {
+            named(|parts| {
+                let new = Parts::of(&image());
+                parts.manifest.sections.push(new.manifest.sections[8].clone());
+                parts.sections.push(new.sections[8].clone());
+            })
+        })
+        .refused(Refusal::UnknownSection(9)),
+        bundle("old-as-new", "one that says that it is of the second format", Parts::old().sealed(&[1]))
+            .refused(Refusal::MissingSection(SectionKind::Names)),
+        bundle("new-as-old", "one of the second format that says that it is of the first", {
+            Parts::of(&image()).sealed_old(&[1])
+        })
+        .refused(Refusal::UnknownSection(9)),
+        bundle("old-with-members", "executables as the second format has them", {
+            named(|parts| {
+                let new = Parts::of(&image());
+                parts.manifest.sections[6] = new.manifest.sections[6].clone();
+                parts.sections[6] = new.sections[6].clone();
+            })
+        })
+        .refused(Refusal::Image(ImageError::Undecodable(SectionKind::Executables))),
     ]
 }

@@ -92,7 +92,7 @@ pub(crate) fn cases() -> Vec<Case> {
         .refused(Refusal::BadMagic { wanted: Document::Bundle, found: None }),
         Case::new("magic-of-another", "a bundle where a token is expected", Document::Token, whole.clone())
             .refused(Refusal::BadMagic { wanted: Document::Token, found: Some(Document::Bundle) }),
-        bundle("version", "format version 2", spoilt(|file| file[8] = 2)).refused(Refusal::UnknownVersion(2)),
+        bundle("version", "format version 3", spoilt(|file| file[8] = 3)).refused(Refusal::UnknownVersion(3)),
         bundle("reserved", "the reserved field is 1", spoilt(|file| file[20] = 1)).refused(Refusal::Reserved),
         bundle(
             "oversize-body",

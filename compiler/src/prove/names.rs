@@ -1,0 +1,466 @@
+//! Whether the tables of names take each file for what it is.
+//!
+//! The meaning is followed from the root, over the components as they are written, by sets of the places that are
+//! reached in each written program; the tables are read by the function that the kernel calls. Neither the builder
+//! nor what it found is used: for every kind of file that the policy knows a path is searched that is one, and so
+//! are paths that two patterns share. Those, and paths beside them in every component, are asked about. A kind of
+//! which no path is found is nothing that a process becomes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+
+use bfp_bundle::image::Image;
+use bfp_bundle::names;
+
+use super::{ProveError, in_parallel};
+use crate::policy::{Program, ProgramIndex, ResolvedPolicy};
+
+/// Of more patterns than these, not every pair is searched for a path that both cover.
+const PAIRS_OF: usize = 96;
+
+/// How far each pattern is held against those that sort behind it, where there are more.
+const NEIGHBOURS: usize = 8;
+
+/// How many sets of places a search for a path may go through.
+const LONGEST_SEARCH: usize = 4096;
+
+/// How often a search goes on from the same set of places, to find another path.
+const WAYS: usize = 3;
+
+/// Asks about every path that is worth asking about; the number of answers that were compared.
+pub(super) fn prove(policy: &ResolvedPolicy, image: &Image) -> Result<u64, ProveError> {
+    let written: Vec<(usize, &str)> = policy
+        .programs
+        .iter()
+        .enumerate()
+        .filter(|(_, program)| !program.is_class())
+        .map(|(index, program)| (index, program.path.as_str()))
+        .collect();
+    let names = Names { policy, image, all: Walk::of(&written), kinds: kinds(policy), filler: filler(&written) };
+    let mut compared = 0;
+
+    let found: Vec<&Program> =
+        policy.kinds.iter().filter_map(|ProgramIndex(index)| policy.programs.get(*index)).collect();
+    compared += in_parallel(&found, |programs| super::sum(programs, |program| names.kind(program)))?;
+    let patterns: Vec<(usize, &str)> = written.iter().copied().filter(|(_, text)| text.contains('*')).collect();
+    let reach = if patterns.len() <= PAIRS_OF { patterns.len() } else { NEIGHBOURS };
+    let pairs: Vec<[(usize, &str); 2]> = patterns
+        .iter()
+        .enumerate()
+        .flat_map(|(at, one)| patterns.iter().skip(at + 1).take(reach).map(|other| [*one, *other]))
+        .collect();
+    compared += in_parallel(&pairs, |pairs| super::sum(pairs, |pair| names.pair(pair)))?;
+    compared += in_parallel(&written, |written| super::sum(written, |program| names.program(*program)))?;
+    for path in ["/", "/init", "/usr", "/usr/bin"] {
+        compared += names.compare(path)?;
+    }
+    Ok(compared)
+}
+
+/// What a file is, by the set of the written programs that it matches.
+fn kinds(policy: &ResolvedPolicy) -> HashMap<Vec<usize>, usize> {
+    let of = |index: usize| match policy.programs.get(index).map(|program| program.members.as_slice()) {
+        None | Some([]) => vec![index],
+        Some(members) => members.iter().map(|member| member.0).collect(),
+    };
+    policy.kinds.iter().map(|ProgramIndex(index)| (of(*index), *index)).collect()
+}
+
+/// A letter that no program has in its text: what a `*` stands for where nothing else is wanted.
+fn filler(written: &[(usize, &str)]) -> char {
+    let known: HashSet<char> = written.iter().flat_map(|(_, text)| text.chars()).collect();
+    ('a'..='z').rev().chain('\u{e0}'..='\u{fff}').find(|letter| !known.contains(letter)).unwrap_or('x')
+}
+
+struct Names<'a> {
+    policy: &'a ResolvedPolicy,
+    image: &'a Image,
+    all: Walk<'a>,
+    kinds: HashMap<Vec<usize>, usize>,
+    filler: char,
+}
+
+impl Names<'_> {
+    /// What a file at a path is, by the policy and by the tables.
+    fn compare(&self, path: &str) -> Result<u64, ProveError> {
+        let matched = self.all.matched(path);
+        let meant = if matched.is_empty() { None } else { self.kinds.get(&matched).copied() };
+        let found = names::find(&self.image.names, path).map(|place| place as usize);
+        if meant == found && meant.is_none() == matched.is_empty() {
+            return Ok(1);
+        }
+        let said = |place: Option<usize>| match place {
+            None => "no program".to_owned(),
+            Some(place) => self.policy.programs.get(place).map_or_else(|| "an unknown one".to_owned(), Program::told),
+        };
+        let meant =
+            if meant.is_none() && !matched.is_empty() { "a class that is missing".to_owned() } else { said(meant) };
+        Err(ProveError::Name { path: path.to_owned(), meant, found: said(found) })
+    }
+
+    /// A path that is exactly this.
+    fn kind(&self, program: &Program) -> Result<u64, ProveError> {
+        let members: Vec<usize> = program.members.iter().map(|member| member.0).collect();
+        let texts: Vec<(usize, &str)> = match members.as_slice() {
+            [] => return Ok(0),
+            _ => members.iter().filter_map(|at| Some((*at, self.policy.programs.get(*at)?.path.as_str()))).collect(),
+        };
+        let mut compared = 0;
+        for path in self.shared(&texts) {
+            compared += self.compare(&path)?;
+        }
+        Ok(compared)
+    }
+
+    /// Paths that both patterns cover.
+    fn pair(&self, pair: &[(usize, &str); 2]) -> Result<u64, ProveError> {
+        let mut compared = 0;
+        for path in self.shared(pair) {
+            compared += self.compare(&path)?;
+        }
+        Ok(compared)
+    }
+
+    /// Paths that are a written program, and paths beside it.
+    fn program(&self, (index, text): (usize, &str)) -> Result<u64, ProveError> {
+        let paths = if text.contains('*') { self.shared(&[(index, text)]) } else { vec![text.to_owned()] };
+        let mut compared = 0;
+        for path in &paths {
+            compared += self.compare(path)?;
+        }
+        for path in paths.iter().take(WAYS) {
+            for beside in self.beside(path, text.contains('*')) {
+                compared += self.compare(&beside)?;
+            }
+        }
+        Ok(compared)
+    }
+
+    /// Paths that differ from one in a letter or in a component.
+    fn beside(&self, path: &str, everywhere: bool) -> Vec<String> {
+        let components: Vec<&str> = path.split('/').skip(1).collect();
+        let mut found = Vec::new();
+        let mut add = |changed: &[&str]| {
+            if !changed.is_empty() && changed.iter().all(|component| !component.is_empty()) {
+                found.push(format!("/{}", changed.join("/")));
+            }
+        };
+        let filler = self.filler.to_string();
+        let last = components.len() - 1;
+        for (at, component) in components.iter().enumerate().filter(|(at, _)| everywhere || *at == last || *at == 0) {
+            let mut changed = components.clone();
+            changed.remove(at);
+            add(&changed);
+            changed.insert(at, &filler);
+            add(&changed);
+            changed.insert(at, component);
+            add(&changed);
+            let mut shorter = component.chars();
+            shorter.next_back();
+            let (before, behind) = (format!("{filler}{component}"), format!("{component}{filler}"));
+            for name in [before.as_str(), behind.as_str(), shorter.as_str()] {
+                let mut changed = components.clone();
+                changed.splice(at..=at, [name]);
+                add(&changed);
+            }
+        }
+        found
+    }
+
+    /// Some paths that all of these programs cover.
+    fn shared(&self, programs: &[(usize, &str)]) -> Vec<String> {
+        let exact = programs.iter().find(|(_, text)| !text.contains('*'));
+        if let Some((_, path)) = exact {
+            return vec![(*path).to_owned()];
+        }
+        let walk = Walk::of(programs);
+        let wanted: Vec<usize> = programs.iter().map(|(index, _)| *index).collect();
+        let mut found = Vec::new();
+        let mut ways: HashMap<BTreeSet<usize>, usize> = HashMap::new();
+        let mut next: VecDeque<(BTreeSet<usize>, String)> = VecDeque::from([(walk.start(), String::new())]);
+        while let Some((places, path)) = next.pop_front() {
+            if walk.ends(&places) == wanted {
+                found.push(path.clone());
+            }
+            if found.len() >= 2 * WAYS || ways.len() > LONGEST_SEARCH {
+                break;
+            }
+            for name in walk.names(&places, self.filler) {
+                let after = walk.step(&places, &name);
+                // What one of them does not cover any more, all together do not.
+                if !walk.lives(&after, programs.len()) {
+                    continue;
+                }
+                let seen = ways.entry(after.clone()).or_default();
+                *seen += 1;
+                if *seen <= WAYS {
+                    next.push_back((after, format!("{path}/{name}")));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The written programs as a tree of components from the root, which is followed at all its places at once.
+struct Walk<'a> {
+    nodes: Vec<Node<'a>>,
+}
+
+#[derive(Default)]
+struct Node<'a> {
+    names: BTreeMap<&'a str, usize>,
+    /// Components with a `*`, by what they begin with.
+    stars: BTreeMap<&'a str, Vec<(&'a str, usize)>>,
+    /// What follows any number of components.
+    subtree: Option<usize>,
+    /// It stands for any number of components itself.
+    stays: bool,
+    ends: Vec<usize>,
+    /// The programs that go through here.
+    through: Vec<usize>,
+}
+
+/// The folders that lie below the root, or below /usr.
+const IN_USR: [&str; 6] = ["bin", "lib", "lib32", "lib64", "libx32", "sbin"];
+
+impl<'a> Walk<'a> {
+    fn of(programs: &[(usize, &'a str)]) -> Walk<'a> {
+        let mut walk = Walk { nodes: vec![Node::default()] };
+        for (index, text) in programs {
+            let components: Vec<&str> = text.split('/').skip(1).collect();
+            walk.add(*index, &components);
+            if let ["usr", rest @ ..] = components.as_slice()
+                && let [folder, _, ..] = rest
+                && IN_USR.contains(folder)
+            {
+                walk.add(*index, rest);
+            }
+        }
+        walk
+    }
+
+    fn add(&mut self, index: usize, components: &[&'a str]) {
+        let mut at = 0;
+        for (place, component) in components.iter().enumerate() {
+            if *component == "**" {
+                // Behind a folder, there is one component at least.
+                if place + 1 == components.len() {
+                    at = self.child(at, "*", index);
+                }
+                at = self.child(at, "**", index);
+            } else {
+                at = self.child(at, component, index);
+            }
+        }
+        if let Some(node) = self.nodes.get_mut(at)
+            && !node.ends.contains(&index)
+        {
+            node.ends.push(index);
+        }
+    }
+
+    fn child(&mut self, at: usize, component: &'a str, index: usize) -> usize {
+        let next = self.nodes.len();
+        let Some(node) = self.nodes.get_mut(at) else { return at };
+        let child = if component == "**" {
+            *node.subtree.get_or_insert(next)
+        } else if component.contains('*') {
+            let begins = component.split('*').next().unwrap_or_default();
+            let known = node.stars.entry(begins).or_default();
+            match known.iter().find(|(star, _)| *star == component) {
+                Some((_, child)) => *child,
+                None => {
+                    known.push((component, next));
+                    next
+                }
+            }
+        } else {
+            *node.names.entry(component).or_insert(next)
+        };
+        if child == next {
+            self.nodes.push(Node { stays: component == "**", ..Node::default() });
+        }
+        if let Some(child) = self.nodes.get_mut(child)
+            && child.through.last() != Some(&index)
+        {
+            child.through.push(index);
+        }
+        child
+    }
+
+    fn start(&self) -> BTreeSet<usize> {
+        self.closed([0].into())
+    }
+
+    /// With the places that follow no component.
+    fn closed(&self, mut places: BTreeSet<usize>) -> BTreeSet<usize> {
+        let mut open: Vec<usize> = places.iter().copied().collect();
+        while let Some(at) = open.pop() {
+            if let Some(subtree) = self.nodes.get(at).and_then(|node| node.subtree)
+                && places.insert(subtree)
+            {
+                open.push(subtree);
+            }
+        }
+        places
+    }
+
+    fn step(&self, places: &BTreeSet<usize>, name: &str) -> BTreeSet<usize> {
+        let mut after = BTreeSet::new();
+        for at in places {
+            let Some(node) = self.nodes.get(*at) else { continue };
+            if node.stays {
+                after.insert(*at);
+            }
+            after.extend(node.names.get(name));
+            if node.stars.is_empty() {
+                continue;
+            }
+            let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+            for begins in ends.filter_map(|end| node.stars.get(name.get(..end)?)) {
+                after.extend(begins.iter().filter(|(star, _)| is_covered(star, name)).map(|(_, child)| child));
+            }
+        }
+        self.closed(after)
+    }
+
+    /// The programs that end at one of these places, ascending.
+    fn ends(&self, places: &BTreeSet<usize>) -> Vec<usize> {
+        let ends: BTreeSet<usize> =
+            places.iter().filter_map(|at| self.nodes.get(*at)).flat_map(|node| &node.ends).copied().collect();
+        ends.into_iter().collect()
+    }
+
+    /// Whether so many programs go on from these places, or end there.
+    fn lives(&self, places: &BTreeSet<usize>, wanted: usize) -> bool {
+        let through: BTreeSet<usize> =
+            places.iter().filter_map(|at| self.nodes.get(*at)).flat_map(|node| &node.through).copied().collect();
+        through.len() == wanted
+    }
+
+    /// The programs that a path matches, ascending.
+    fn matched(&self, path: &str) -> Vec<usize> {
+        let step = |places: BTreeSet<usize>, name: &str| self.step(&places, name);
+        self.ends(&path.split('/').skip(1).fold(self.start(), step))
+    }
+
+    /// Names that lead on from these places, in every way in which their components can meet.
+    fn names(&self, places: &BTreeSet<usize>, filler: char) -> BTreeSet<String> {
+        let nodes = || places.iter().filter_map(|at| self.nodes.get(*at));
+        let mut names: BTreeSet<String> = [filler.to_string()].into();
+        names.extend(nodes().flat_map(|node| node.names.keys()).map(|name| (*name).to_owned()));
+        let stars: BTreeSet<&str> =
+            nodes().flat_map(|node| node.stars.values()).flatten().map(|(star, _)| *star).collect();
+        names.extend(merged(&stars.into_iter().collect::<Vec<_>>(), filler));
+        names
+    }
+}
+
+/// Names for every set of these components that one name can match.
+fn merged(stars: &[&str], filler: char) -> Vec<String> {
+    let letters: Vec<Vec<char>> = stars.iter().map(|star| star.chars().collect()).collect();
+    // The filler first: it is what a `*` stands for where nothing else is wanted.
+    let mut alphabet: Vec<char> = letters.iter().flatten().copied().filter(|letter| *letter != '*').collect();
+    alphabet.sort_unstable();
+    alphabet.dedup();
+    alphabet.insert(0, filler);
+    let closed = |mut places: BTreeSet<(usize, usize)>| {
+        let mut open: Vec<(usize, usize)> = places.iter().copied().collect();
+        while let Some((star, at)) = open.pop() {
+            if letters.get(star).and_then(|star| star.get(at)) == Some(&'*') && places.insert((star, at + 1)) {
+                open.push((star, at + 1));
+            }
+        }
+        places
+    };
+    let start = closed((0..letters.len()).map(|star| (star, 0)).collect());
+    let mut found: HashMap<Vec<usize>, Vec<String>> = HashMap::new();
+    let mut ways: HashMap<BTreeSet<(usize, usize)>, usize> = HashMap::new();
+    let mut next = VecDeque::from([(start, String::new())]);
+    while let Some((places, name)) = next.pop_front() {
+        let is_end = |(star, at): &&(usize, usize)| letters.get(*star).is_some_and(|star| star.len() == *at);
+        let ended: Vec<usize> = places.iter().filter(is_end).map(|(star, _)| *star).collect();
+        if !ended.is_empty() && !name.is_empty() {
+            let known = found.entry(ended).or_default();
+            if known.len() < WAYS {
+                known.push(name.clone());
+            }
+        }
+        if ways.len() > LONGEST_SEARCH || name.len() >= 255 {
+            continue;
+        }
+        for letter in &alphabet {
+            let stays = |(star, at): &(usize, usize)| match letters.get(*star).and_then(|star| star.get(*at)) {
+                Some('*') => Some((*star, *at)),
+                Some(meant) if meant == letter => Some((*star, *at + 1)),
+                _ => None,
+            };
+            let after = closed(places.iter().filter_map(stays).collect());
+            if after.is_empty() {
+                continue;
+            }
+            let seen = ways.entry(after.clone()).or_default();
+            *seen += 1;
+            if *seen <= WAYS {
+                next.push_back((after, format!("{name}{letter}")));
+            }
+        }
+    }
+    found.into_values().flatten().collect()
+}
+
+/// Whether a component with `*` covers a name: what stands between the stars is found in its order, the first at
+/// the beginning and the last at the end.
+fn is_covered(star: &str, name: &str) -> bool {
+    let mut parts = star.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(last) = parts.next_back() else { return star == name };
+    let Some(rest) = name.strip_prefix(first).and_then(|rest| rest.strip_suffix(last)) else { return false };
+    let mut rest = Some(rest);
+    for part in parts {
+        rest = rest.and_then(|rest| rest.split_once(part)).map(|(_, behind)| behind);
+    }
+    rest.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_followed_through_every_pattern() {
+        let programs = [(0, "/usr/bin/*"), (1, "/**/sh"), (2, "/opt/**"), (3, "/opt/a*b*/x"), (4, "/usr/lib/**/run")];
+        let walk = Walk::of(&programs);
+        for (path, matched) in [
+            ("/usr/bin/sh", &[0, 1][..]),
+            ("/bin/sh", &[0, 1]),
+            ("/sh", &[1]),
+            ("/opt", &[]),
+            ("/opt/x", &[2]),
+            ("/opt/aab/x", &[2, 3]),
+            ("/opt/aa/x", &[2]),
+            ("/usr/lib/run", &[4]),
+            ("/lib/a/b/run", &[4]),
+            ("/usr/bin/a/sh", &[1]),
+        ] {
+            assert_eq!(walk.matched(path), matched, "{path}");
+        }
+    }
+
+    #[test]
+    fn names_are_found_for_every_way_in_which_components_meet() {
+        let names = merged(&["a*b*", "*c"], 'z');
+        let both = |name: &&String| is_covered("a*b*", name) && is_covered("*c", name);
+        assert!(names.iter().any(|name| both(&name)), "{names:?}");
+        assert!(names.iter().any(|name| is_covered("a*b*", name) && !is_covered("*c", name)));
+        assert!(names.iter().any(|name| !is_covered("a*b*", name) && is_covered("*c", name)));
+    }
+
+    #[test]
+    fn a_filler_is_in_no_program() {
+        assert_eq!(filler(&[(0, "/usr/z*y")]), 'x');
+        let all: String = ('a'..='z').collect();
+        assert_eq!(filler(&[(0, &all)]), '\u{e0}');
+        assert!(is_covered("*", "x") && is_covered("a*a", "aa") && !is_covered("a*a", "a"));
+    }
+}

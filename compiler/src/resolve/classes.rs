@@ -1,0 +1,153 @@
+//! Programs that overlap → classes: what one file is that matches several of the policy's programs at once.
+//!
+//! In: a policy whose rules name programs as they are written, and the sets of programs that one file can match.
+//! Out: the same policy, with a program more for each such set, which every rule names that names a member. Every
+//! stage behind this one sees programs of which a file is exactly one.
+//!
+//! Always: no class has more than each of its members would have by itself. What a grant needs of the content of
+//! one member, it needs of the class; and the class passes grants on only where every member does that has any.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bfp_bundle::image::Library;
+use bfp_bundle::label::UNDER_MAX;
+
+use super::ResolveError;
+use crate::policy::{Effect, Program, ProgramIndex, ResolvedPolicy, Subjects};
+use crate::program_text;
+
+/// Adds the classes: `sets` are the sets of programs, by their numbers, that one file can match at once.
+pub(super) fn add(policy: &mut ResolvedPolicy, sets: &[Vec<usize>]) -> Vec<ResolveError> {
+    let mut errors = Vec::new();
+    let written = policy.programs.len();
+    let granted = subjects_of(policy, |effect| effect != Effect::Deny);
+    let restricted = subjects_of(policy, |effect| matches!(effect, Effect::Deny | Effect::Confined));
+    let texts: Vec<Vec<&str>> = sets
+        .iter()
+        .map(|set| set.iter().filter_map(|member| Some(policy.programs.get(*member)?.path.as_str())).collect())
+        .collect();
+    let names = program_text::short(&texts);
+    let mut classes_of: BTreeMap<ProgramIndex, Vec<ProgramIndex>> = BTreeMap::new();
+    for (set, name) in sets.iter().zip(&names) {
+        let members: Vec<ProgramIndex> = set.iter().copied().map(ProgramIndex).collect();
+        if let [only] = members.as_slice() {
+            policy.kinds.push(*only);
+            continue;
+        }
+        let index = ProgramIndex(policy.programs.len());
+        let programs: Vec<&Program> = members.iter().filter_map(|member| policy.programs.get(member.0)).collect();
+        errors.extend(too_many(&members, &programs, &restricted));
+        let (class, error) = class(members.clone(), &programs, name, &granted);
+        errors.extend(error);
+        policy.programs.push(class);
+        policy.kinds.push(index);
+        for member in members {
+            classes_of.entry(member).or_default().push(index);
+        }
+    }
+    policy.kinds.sort_unstable();
+
+    // Strangers are numbered behind the programs, which are more now.
+    let more = policy.programs.len() - written;
+    let moved = |subjects: &mut Subjects| {
+        if let Subjects::Programs(programs) = subjects {
+            for program in programs.iter_mut().filter(|program| program.0 >= written) {
+                program.0 += more;
+            }
+            *programs = widened(programs, &classes_of);
+        }
+    };
+    policy.rules.iter_mut().for_each(|rule| moved(&mut rule.subjects));
+    policy.tests.iter_mut().flat_map(|test| &mut test.expectations).for_each(|line| moved(&mut line.subjects));
+    errors
+}
+
+/// Programs with the classes that they are in, sorted.
+fn widened(programs: &[ProgramIndex], classes_of: &BTreeMap<ProgramIndex, Vec<ProgramIndex>>) -> Vec<ProgramIndex> {
+    let classes = programs.iter().filter_map(|program| classes_of.get(program)).flatten();
+    let mut all: Vec<ProgramIndex> = programs.iter().chain(classes).copied().collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The programs that rules with some effects name.
+fn subjects_of(policy: &ResolvedPolicy, wanted: impl Fn(Effect) -> bool) -> BTreeSet<ProgramIndex> {
+    let rules = policy.rules.iter().filter(|rule| wanted(rule.effect));
+    let programs = rules.filter_map(|rule| match &rule.subjects {
+        Subjects::Programs(programs) => Some(programs),
+        Subjects::Everyone => None,
+    });
+    programs.flatten().copied().collect()
+}
+
+/// A label holds so many restrictions, and one file would bring more.
+fn too_many(
+    members: &[ProgramIndex],
+    programs: &[&Program],
+    restricted: &BTreeSet<ProgramIndex>,
+) -> Option<ResolveError> {
+    let mut found = members.iter().zip(programs).filter(|(member, _)| restricted.contains(member));
+    let count = found.clone().count();
+    let (first, last) = (found.next()?.1, found.last()?.1);
+    (count > UNDER_MAX).then(|| ResolveError::RestrictionsOfOneFile {
+        count,
+        limit: UNDER_MAX,
+        first: first.span,
+        last: last.span,
+    })
+}
+
+fn class(
+    members: Vec<ProgramIndex>,
+    programs: &[&Program],
+    name: &str,
+    granted: &BTreeSet<ProgramIndex>,
+) -> (Program, Option<ResolveError>) {
+    let path = program_text::of_class(programs.iter().map(|program| program.path.as_str()));
+    let words = program_text::words(name);
+    // One of the members says all of it.
+    let named = programs.iter().find(|program| program.path == name);
+    let pinned: Vec<&&Program> = programs.iter().filter(|program| !program.pins.is_empty()).collect();
+    let (pins, error) = match pinned.as_slice() {
+        [] => (Vec::new(), None),
+        [first, rest @ ..] => {
+            let mut pins = first.pins.clone();
+            pins.retain(|pin| rest.iter().all(|other| other.pins.contains(pin)));
+            // Without a pin, it would have its grants with any content.
+            let disagreeing = rest.iter().find(|_| pins.is_empty());
+            let error = disagreeing.map(|other| ResolveError::PinsDisagree {
+                file: program_text::told(name),
+                first: first.span,
+                second: other.span,
+            });
+            (pins, error)
+        }
+    };
+    let mut granting = members.iter().zip(programs).filter(|(member, _)| granted.contains(member)).peekable();
+    let class = Program {
+        name: named.map_or_else(|| words.clone(), |program| program.name.clone()),
+        written: words,
+        span: named.or(programs.first()).map_or_else(Default::default, |program| program.span),
+        pins,
+        libraries: libraries(programs),
+        with_children: granting.peek().is_some() && granting.all(|(_, program)| program.with_children),
+        path,
+        members,
+    };
+    (class, error)
+}
+
+/// What all members may map that say what they may map. A library is known by its content.
+fn libraries(programs: &[&Program]) -> Option<Vec<Library>> {
+    let mut listed = programs.iter().filter_map(|program| program.libraries.as_ref());
+    let mut libraries = listed.next()?.clone();
+    for other in listed {
+        let known: BTreeSet<&[u8; 32]> = other.iter().flat_map(|library| &library.pins).collect();
+        for library in &mut libraries {
+            library.pins.retain(|pin| known.contains(pin));
+        }
+        libraries.retain(|library| !library.pins.is_empty());
+    }
+    Some(libraries)
+}
