@@ -384,12 +384,13 @@ impl State {
     /// Writes the record, and drops the bundles that it does not name. What the disk says already need not be written,
     /// but for the time.
     pub fn write(&self, record: &Record) -> Result<(), StateError> {
-        self.settle(self.write_all(record))
+        self.settle(self.folder().and_then(|_| self.write_all(record)))
     }
 
     /// Keeps a bundle, and writes the record that names it.
     pub fn keep(&self, (manifest_digest, bundle): (&[u8; 32], &[u8]), record: &Record) -> Result<(), StateError> {
-        self.settle(self.keep_bundle(manifest_digest, bundle).and_then(|()| self.write_all(record)))
+        let kept = self.folder().and_then(|_| self.keep_bundle(manifest_digest, bundle));
+        self.settle(kept.and_then(|()| self.write_all(record)))
     }
 
     fn settle(&self, written: Result<(), StateError>) -> Result<(), StateError> {
@@ -496,9 +497,14 @@ impl State {
         self.sync()
     }
 
+    /// The folder; nothing is written to one that is not ours alone.
+    fn folder(&self) -> Result<&File, StateError> {
+        let unopened = || unusable(&self.folder, "written")(io::Error::other("its folder cannot be used"));
+        self.handle.as_ref().ok_or_else(unopened)
+    }
+
     fn sync(&self) -> Result<(), StateError> {
-        let handle = self.handle.as_ref().ok_or_else(|| io::Error::other("it could not be opened"));
-        handle.and_then(File::sync_all).map_err(unusable(&self.folder, "synced"))
+        self.folder()?.sync_all().map_err(unusable(&self.folder, "synced"))
     }
 }
 
@@ -1021,6 +1027,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         assert!(matches!(State::open(folder.path()), Err(StateError::Input(_))));
+        // A host that comes up writes nothing there either.
+        let state = State::come_up(folder.path());
+        assert!(matches!(state.unwritten(), Some(StateError::Input(_))));
+        state.keep((&[1; 32], &[1; 10]), &record(1)).unwrap();
+        assert!(state.unwritten().is_some());
+        assert_eq!(files(folder.path()), Vec::<String>::new());
     }
 
     #[test]
