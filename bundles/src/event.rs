@@ -59,9 +59,10 @@ pub enum Kind {
     Unjudged = 5,
     /// An option of a socket that puts another destination on the wire.
     Option = 6,
-    /// What needs a label, for which there was no memory.
+    /// What needs a label, and there was none: no memory for one, or the kernel did not find it.
     NoLabel = 7,
-    /// To trace a program that holds an exclusive grant, or to reach into its memory or its descriptors.
+    /// To trace a program that holds a guarded grant, or one that is restricted by less, or to reach into its memory or
+    /// its descriptors.
     Access = 8,
     /// To map for execution what is not pinned for the program.
     Mapping = 9,

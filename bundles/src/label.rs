@@ -46,6 +46,29 @@ impl Label {
     pub const STRANGER: Label =
         Label { program: 0, flags: 0, depth: 0, under: [0; UNDER_MAX], heir_of: [0; HEIRS_MAX] };
 
+    /// A task whose label cannot be read, though every task has one: nothing is granted to it, and everything that is
+    /// judged is refused.
+    pub const UNKNOWN: Label =
+        Label { program: 0, flags: Label::OVERFLOW, depth: 0, under: [0; UNDER_MAX], heir_of: [0; HEIRS_MAX] };
+
+    /// Whether all that restricts this task restricts `other` too: it gains nothing by what `other` does for it.
+    /// Where restrictions are missing in a label ([`Label::OVERFLOW`]), every program counts as one of them.
+    #[inline(always)]
+    pub fn is_at_most_as_restricted_as(&self, other: &Label) -> bool {
+        if other.flags & Label::OVERFLOW != 0 {
+            return true;
+        }
+        let mut free = self.flags & Label::OVERFLOW != 0;
+        for (index, program) in self.under.iter().enumerate() {
+            let mut is_shared = false;
+            for (place, held) in other.under.iter().enumerate() {
+                is_shared |= (*held == *program) & ((place as u32) < other.depth);
+            }
+            free |= ((index as u32) < self.depth) & !is_shared;
+        }
+        !free
+    }
+
     /// Whether the policy has something to say about this very process, which is one of its programs or is
     /// restricted: then what cannot be judged is refused. One that merely bears a program's name has no
     /// grant that would be at stake.
@@ -173,6 +196,51 @@ mod tests {
         label.execute(None, Proof::Proven);
         assert_eq!(label.flags & Label::OVERFLOW, Label::OVERFLOW);
         assert!(label.is_governed());
+    }
+
+    fn under(programs: &[ProgramId]) -> Label {
+        let mut label = Label::STRANGER;
+        for program in programs {
+            label.restrict(*program);
+        }
+        label
+    }
+
+    #[test]
+    fn a_task_is_at_most_as_restricted_as_those_under_all_of_its_programs() {
+        let cases: [(&[ProgramId], &[ProgramId], bool); 9] = [
+            (&[], &[], true),
+            (&[], &[7], true),
+            (&[7], &[], false),
+            (&[7], &[7], true),
+            (&[7], &[8], false),
+            (&[7], &[9, 8, 7], true),
+            (&[7, 8], &[7], false),
+            (&[8, 7], &[7, 8], true),
+            (&[1, 2, 3, 4, 5, 6, 7, 8], &[1, 2, 3, 4, 5, 6, 7, 9], false),
+        ];
+        for (own, others, expected) in cases {
+            assert_eq!(under(own).is_at_most_as_restricted_as(&under(others)), expected, "{own:?} and {others:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_label_counts_as_restricted_by_every_program() {
+        let full = under(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert!(!full.is_at_most_as_restricted_as(&under(&[1, 2, 3, 4, 5, 6, 7, 8])));
+        assert!(under(&[10]).is_at_most_as_restricted_as(&full));
+        assert!(full.is_at_most_as_restricted_as(&full));
+        assert!(!Label::UNKNOWN.is_at_most_as_restricted_as(&Label::STRANGER));
+        assert!(Label::UNKNOWN.is_governed());
+    }
+
+    #[test]
+    fn what_lies_past_the_depth_of_a_label_does_not_count() {
+        let (mut own, mut other) = (under(&[7]), under(&[7]));
+        other.depth = 0;
+        assert!(!own.is_at_most_as_restricted_as(&other));
+        own.depth = 0;
+        assert!(own.is_at_most_as_restricted_as(&Label::STRANGER));
     }
 
     #[test]

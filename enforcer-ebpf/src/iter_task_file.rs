@@ -38,8 +38,10 @@ pub extern "C" fn iter_task_file(ctx: *mut Context) -> i32 {
             return 0;
         }
         let sk: Pointer = member(socket, &kernel::socket__sk);
-        if !sk.is_null() {
-            owners::note_first(sk, labels::of(task, Missing::Leave));
+        if !sk.is_null()
+            && let Some(label) = labels::of(task, Missing::Leave).as_ref()
+        {
+            owners::note_first(sk, label);
         }
     }
     0

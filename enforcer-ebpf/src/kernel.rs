@@ -33,6 +33,7 @@ offsets!(
     task_struct__mm,
     task_struct__cred,
     task_struct__ptrace,
+    task_struct__flags,
     task_struct__seccomp,
     seccomp__filter,
     seccomp_filter__prev,

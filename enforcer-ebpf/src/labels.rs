@@ -40,15 +40,17 @@ pub fn of(task: *mut task_struct, missing: Missing) -> *mut Label {
     LABELS.get(task, missing)
 }
 
-/// The label of the task that runs now; a stranger's where there is none.
+/// The label of the task that runs now. Every task has one: where the kernel finds none, that is a fault, and the
+/// task is refused all that is judged (before 6.2, `bpf_task_storage_get` finds nothing while a task that it
+/// preempted on this processor is in it: kernel/bpf/bpf_task_storage.c, `bpf_task_storage_trylock`).
 ///
 /// A reference, not a copy: a label is too large for the stack of a program that calls another.
 #[inline(always)]
 pub fn current_label() -> &'static Label {
-    static STRANGER: Label = Label::STRANGER;
+    static UNKNOWN: Label = Label::UNKNOWN;
     // SAFETY: where it is not null, it points to a label in the map's memory, which outlives the program's
     // run; only the task itself changes it, at exec and not within a hook that reads it.
-    unsafe { of(current(), Missing::Leave).as_ref() }.unwrap_or(&STRANGER)
+    unsafe { of(current(), Missing::Leave).as_ref() }.unwrap_or(&UNKNOWN)
 }
 
 /// What was seen when each task executed its program. Pinned, as labels are.

@@ -2,11 +2,16 @@
 //!
 //! The backstop in [`crate::egress`] has a packet and its socket, and no task: packets leave in
 //! interrupts and timers too.
+//!
+//! The kernel's threads are nobody here. They send for those who handed them a socket (a network block device, a
+//! mount), so what they send is judged as if the socket's owner sent it, and the socket stays the owner's.
 
+use aya_ebpf::bindings::task_struct;
 use bfp_bundle::label::Label;
 
 use crate::{
-    kernel::Pointer,
+    kernel::{self, Pointer, member},
+    labels,
     storage::{Missing, SocketStorage},
 };
 
@@ -15,24 +20,21 @@ use crate::{
 #[unsafe(no_mangle)]
 static SOCKETS: SocketStorage<Label> = SocketStorage::new();
 
+/// `PF_KTHREAD`, include/linux/sched.h.
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
 /// Notes that a task labelled `label` uses a socket; false where there is no memory for it.
 #[inline(always)]
-pub fn note(sk: Pointer, label: *const Label) -> bool {
-    let owner = SOCKETS.get(sk, Missing::Create);
-    // SAFETY: both are labels in a map's memory where they are not null.
-    unsafe {
-        match (owner.as_mut(), label.as_ref()) {
-            (Some(owner), Some(label)) => *owner = *label,
-            (Some(owner), None) => *owner = Label::STRANGER,
-            (None, _) => return false,
-        }
-    }
+pub fn note(sk: Pointer, label: &Label) -> bool {
+    // SAFETY: a label in a map's memory where it is not null.
+    let Some(owner) = (unsafe { SOCKETS.get(sk, Missing::Create).as_mut() }) else { return false };
+    *owner = *label;
     true
 }
 
 /// The same of a socket about which nothing is noted yet.
 #[inline(always)]
-pub fn note_first(sk: Pointer, label: *const Label) {
+pub fn note_first(sk: Pointer, label: &Label) {
     if SOCKETS.get(sk, Missing::Leave).is_null() {
         note(sk, label);
     }
@@ -42,4 +44,25 @@ pub fn note_first(sk: Pointer, label: *const Label) {
 #[inline(always)]
 pub fn of(sk: Pointer) -> *const Label {
     SOCKETS.get(sk, Missing::Leave)
+}
+
+/// The label by which a use of a socket by the task that runs now is judged; null where the kernel finds none.
+#[inline(always)]
+pub fn user_of(sk: Pointer) -> *const Label {
+    let task = labels::current();
+    if is_kernel_thread(task) {
+        let owner = of(sk);
+        if !owner.is_null() {
+            return owner;
+        }
+    }
+    labels::of(task, Missing::Leave)
+}
+
+/// Whether a task is a thread of the kernel's own.
+#[inline(always)]
+pub fn is_kernel_thread(task: *mut task_struct) -> bool {
+    // SAFETY: a task to the verifier, whose member is what its name says.
+    let flags: u32 = unsafe { member(task.cast_const().cast(), &kernel::task_struct__flags) };
+    flags & KERNEL_THREAD != 0
 }

@@ -2,39 +2,83 @@
 //! `process_vm_readv`, `pidfd_getfd`, `process_madvise` and the like all ask here
 //! (kernel/ptrace.c, `__ptrace_may_access`), whoever they are.
 //!
-//! The enforcer of a locked policy is guarded as programs with an exclusive grant are.
+//! Two things are kept apart by this. Nobody reaches into a program that holds a grant worth guarding, nor into the
+//! enforcer of a locked policy. And nobody reaches into a task that is restricted by less than themselves: what it
+//! would do for them, they may not do.
 //!
 //! A task's access to itself and to its own threads is not asked about.
 
-use aya_ebpf::{macros::lsm, programs::LsmContext};
+use aya_ebpf::{helpers::generated::bpf_get_current_uid_gid, macros::lsm, programs::LsmContext};
 
-use bfp_bundle::event::Kind;
+use bfp_bundle::{event::Kind, label::Label};
 
-use crate::{enforcers, events::refuse, guard, labels, storage::Missing};
+use crate::{asm::bit, enforcers, events::refuse, guard, labels, storage::Missing};
 
-/// `PTRACE_MODE_ATTACH`, include/linux/ptrace.h: more than reading what /proc shows of a task.
+// include/linux/ptrace.h
+/// More than reading what /proc shows of a task.
 const MODE_ATTACH: u32 = 2;
+/// For what is left out of an answer where it is refused, such as a field of /proc/pid/stat.
+const MODE_NOAUDIT: u32 = 4;
 
 #[lsm(hook = "ptrace_access_check")]
 pub fn ptrace_access_check(ctx: LsmContext) -> i32 {
+    // `(struct task_struct *child, unsigned int mode)`
     let earlier: i32 = ctx.arg(2);
     let mode: u32 = ctx.arg(1);
-    if earlier != 0 || mode & MODE_ATTACH == 0 {
+    if earlier != 0 {
         return earlier;
     }
-    // `(struct task_struct *child, unsigned int mode)`
-    if guard::is_guarded(labels::of(ctx.arg(0), Missing::Leave)) {
+    let other = labels::of(ctx.arg(0), Missing::Leave);
+    if mode & MODE_ATTACH == 0 {
+        return judge_reading(other, mode);
+    }
+    if guard::is_guarded(other) {
         return refuse(Kind::Access);
+    }
+    let verdict = judge_reach(labels::of(labels::current(), Missing::Leave), other);
+    if verdict != 0 {
+        return verdict;
     }
     if enforcers::is_enforcer(ctx.arg(0)) { refuse(Kind::Locked) } else { 0 }
 }
 
 #[lsm(hook = "ptrace_traceme")]
 pub fn ptrace_traceme(ctx: LsmContext) -> i32 {
+    // `(struct task_struct *parent)`: the one that asks is the one that would be traced.
     let earlier: i32 = ctx.arg(1);
     if earlier != 0 {
         return earlier;
     }
-    // The one that asks is the one that would be traced.
-    if guard::is_guarded(labels::of(labels::current(), Missing::Leave)) { refuse(Kind::Access) } else { 0 }
+    let own = labels::of(labels::current(), Missing::Leave);
+    if guard::is_guarded(own) { refuse(Kind::Access) } else { judge_reach(labels::of(ctx.arg(0), Missing::Leave), own) }
+}
+
+/// What /proc shows of a guarded task to its user (its environment, memory map and descriptors), and what perf
+/// samples of it, is shown to root alone, as of programs that are set-uid. There is no telling these apart here.
+#[inline(always)]
+fn judge_reading(other: *const Label, mode: u32) -> i32 {
+    // SAFETY: takes nothing. The user is the one that the host sees.
+    let user = unsafe { bpf_get_current_uid_gid() } as u32;
+    if mode & MODE_NOAUDIT == 0 && user != 0 && guard::is_guarded(other) { refuse(Kind::Access) } else { 0 }
+}
+
+/// Whether one task may reach into another: 0 or -EPERM. Of one whose label is missing nobody knows, so it may not,
+/// and nobody may reach into it.
+#[inline(always)]
+fn judge_reach(from: *const Label, into: *const Label) -> i32 {
+    if from.is_null() || into.is_null() {
+        return refuse(Kind::NoLabel);
+    }
+    if bit(gains_nothing(from, into)) != 0 { 0 } else { refuse(Kind::Access) }
+}
+
+/// [`Label::is_at_most_as_restricted_as`], as a function of its own, as those of [`crate::verdict`] are: 1 or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn gains_nothing(from: *const Label, into: *const Label) -> i32 {
+    // SAFETY: labels in a map's memory where they are not null, as the verifier checks at every call.
+    match unsafe { (from.as_ref(), into.as_ref()) } {
+        (Some(from), Some(into)) => from.is_at_most_as_restricted_as(into).into(),
+        _ => 0,
+    }
 }

@@ -152,11 +152,18 @@ pub unsafe fn note_use(sk: Pointer) -> i32 {
     if family != AF_INET && family != AF_INET6 {
         return 0;
     }
-    let noted = owners::note(sk, labels::of(labels::current(), Missing::Leave));
-    if noted || !labels::current_label().is_governed() {
+    let task = labels::current();
+    if owners::is_kernel_thread(task) {
         return 0;
     }
-    events::tell_of(labels::current_label(), Kind::NoLabel);
+    // SAFETY: a label in the map's memory where it is not null.
+    let Some(label) = (unsafe { labels::of(task, Missing::Leave).as_ref() }) else {
+        return events::refuse(Kind::NoLabel);
+    };
+    if owners::note(sk, label) || !label.is_governed() {
+        return 0;
+    }
+    events::tell_of(label, Kind::NoLabel);
     -ENOMEM
 }
 
@@ -178,7 +185,7 @@ unsafe fn judge_peer(sk: Pointer) -> i32 {
                 let [high, low] = address.map(u64::from_be);
                 if high | low == 0 { 0 } else { judge_v6(sk, high, low, port) }
             }
-            _ => judge_kind(kind(family.into(), 0, 0)),
+            _ => judge_kind(owners::user_of(sk), kind(family.into(), 0, 0)),
         }
     }
 }
@@ -188,7 +195,7 @@ unsafe fn judge_peer(sk: Pointer) -> i32 {
 unsafe fn judge_v4(sk: Pointer, bits: u32, port: u16) -> i32 {
     // SAFETY: the callers' obligation.
     let ipproto: u16 = unsafe { member(sk, &kernel::sock__sk_protocol) };
-    verdict::errno(verdict::judge_v4(labels::of(labels::current(), Missing::Leave), bits, port.into(), ipproto.into()))
+    verdict::errno(verdict::judge_v4(owners::user_of(sk), bits, port.into(), ipproto.into()))
 }
 
 /// As [`judge_v4`].
@@ -196,13 +203,7 @@ unsafe fn judge_v4(sk: Pointer, bits: u32, port: u16) -> i32 {
 unsafe fn judge_v6(sk: Pointer, high: u64, low: u64, port: u16) -> i32 {
     // SAFETY: the callers' obligation.
     let ipproto: u16 = unsafe { member(sk, &kernel::sock__sk_protocol) };
-    verdict::errno(verdict::judge_v6(
-        labels::of(labels::current(), Missing::Leave),
-        high,
-        low,
-        port.into(),
-        ipproto.into(),
-    ))
+    verdict::errno(verdict::judge_v6(owners::user_of(sk), high, low, port.into(), ipproto.into()))
 }
 
 /// Refuses the one Unix address that the enforcer made up.

@@ -3,7 +3,11 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 
-use crate::socket_kind::{judge_kind, kind};
+use crate::{
+    labels,
+    socket_kind::{judge_kind, kind},
+    storage::Missing,
+};
 
 #[lsm(hook = "socket_create")]
 pub fn socket_create(ctx: LsmContext) -> i32 {
@@ -13,5 +17,5 @@ pub fn socket_create(ctx: LsmContext) -> i32 {
         return earlier;
     }
     // `(int family, int type, int protocol, int kern)`
-    judge_kind(kind(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
+    judge_kind(labels::of(labels::current(), Missing::Leave), kind(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
 }

@@ -1,13 +1,8 @@
 //! Kinds of sockets: whose sends can be judged, and who may use the others.
 
-use bfp_bundle::event;
+use bfp_bundle::{event, label::Label};
 
-use crate::{
-    events,
-    labels::{self, current_label},
-    storage::Missing,
-    verdict,
-};
+use crate::{events, verdict};
 
 // Families, include/linux/socket.h.
 const AF_UNIX: i32 = 1;
@@ -61,19 +56,25 @@ pub fn kind(family: i32, r#type: i32, protocol: i32) -> Kind {
     }
 }
 
-/// Judges the use of a kind of socket by the task that runs now; 0 or -EPERM.
+/// Judges the use of a kind of socket, for who is labelled `label`; 0 or -EPERM.
 #[inline(always)]
-pub fn judge_kind(kind: Kind) -> i32 {
+pub fn judge_kind(label: *const Label, kind: Kind) -> i32 {
     match kind {
         Kind::Judged => 0,
-        Kind::Raw => judge_raw(),
-        Kind::Other if current_label().is_governed() => events::refuse(event::Kind::Unjudged),
-        Kind::Other => 0,
+        Kind::Raw => judge_raw(label),
+        Kind::Other => {
+            // SAFETY: a label in a map's memory where it is not null.
+            match unsafe { label.as_ref() } {
+                Some(label) if !label.is_governed() => 0,
+                Some(_) => events::refuse(event::Kind::Unjudged),
+                None => events::refuse(event::Kind::NoLabel),
+            }
+        }
     }
 }
 
-/// Judges raw and packet sockets for the task that runs now; 0 or -EPERM.
+/// Judges raw and packet sockets for who is labelled `label`; 0 or -EPERM.
 #[inline(always)]
-pub fn judge_raw() -> i32 {
-    verdict::errno(verdict::judge_raw(labels::of(labels::current(), Missing::Leave)))
+pub fn judge_raw(label: *const Label) -> i32 {
+    verdict::errno(verdict::judge_raw(label))
 }

@@ -85,7 +85,8 @@ impl Tables for Maps {
 #[inline(never)]
 pub extern "C" fn judge_cell(label: *const Label, cell: u32, needs_grant: u32) -> u64 {
     let unless = if needs_grant == 0 { Unless::Refused } else { Unless::Granted };
-    match or_stranger(label) {
+    // SAFETY: a label in a map's memory where it is not null, as the verifier checks at every call.
+    match unsafe { label.as_ref() } {
         Some(label) => decide::judge(&Maps, label, cell, unless).to_bits(),
         None => Verdict::FAULT.to_bits(),
     }
@@ -110,9 +111,8 @@ pub extern "C" fn program_flags(program: ProgramId) -> u32 {
 #[btf_map]
 static STRANGER: Array<Label, 1> = Array::new();
 
-/// The label, or the strangers' where there is none.
+/// The label of a socket, or the strangers' where it has none, as the kernel's own.
 #[inline(always)]
-pub fn or_stranger<'a>(label: *const Label) -> Option<&'a Label> {
-    // SAFETY: where it is not null it is a label in a map's memory, as the verifier checks at every call.
-    unsafe { label.as_ref() }.or_else(|| STRANGER.get(0))
+pub fn or_stranger(label: *const Label) -> *const Label {
+    if label.is_null() { STRANGER.get_ptr(0).unwrap_or(core::ptr::null()) } else { label }
 }

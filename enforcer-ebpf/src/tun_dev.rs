@@ -3,7 +3,7 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 
-use crate::socket_kind::judge_raw;
+use crate::{labels, socket_kind::judge_raw, storage::Missing};
 
 #[lsm(hook = "tun_dev_create")]
 pub fn tun_dev_create(ctx: LsmContext) -> i32 {
@@ -20,5 +20,5 @@ fn after(earlier: i32) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    judge_raw()
+    judge_raw(labels::of(labels::current(), Missing::Leave))
 }

@@ -27,14 +27,19 @@ pub fn errno(allowed: i32) -> i32 {
     bit(allowed) - 1
 }
 
-/// Judges an IPv4 address that a call names, for who is labelled `label`: 1 if it may. No label is a
-/// stranger's.
+/// Judges an IPv4 address that a call names, for who is labelled `label`: 1 if it may. Without a label it may not.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn judge_v4(label: *const Label, address: u32, port: u32, ipproto: u32) -> i32 {
     let verdict = judge(label, Address::V4(address), port, ipproto);
     count(verdict);
-    events::tell_verdict(label, 0, events::mapped(address), events::about(Kind::Request, port, ipproto), verdict);
+    events::tell_verdict(
+        label,
+        0,
+        events::mapped(address),
+        events::about(unless_missing(label, Kind::Request), port, ipproto),
+        verdict,
+    );
     i32::from(verdict.is_allowed())
 }
 
@@ -44,15 +49,16 @@ pub extern "C" fn judge_v4(label: *const Label, address: u32, port: u32, ipproto
 pub extern "C" fn judge_v6(label: *const Label, high: u64, low: u64, port: u32, ipproto: u32) -> i32 {
     let verdict = judge(label, Address::V6 { high, low }, port, ipproto);
     count(verdict);
-    events::tell_verdict(label, high, low, events::about(Kind::Request, port, ipproto), verdict);
+    events::tell_verdict(label, high, low, events::about(unless_missing(label, Kind::Request), port, ipproto), verdict);
     i32::from(verdict.is_allowed())
 }
 
-/// Judges an IPv4 address that a packet goes to. Packets are not counted, only those that are dropped.
+/// Judges an IPv4 address that a packet goes to. Packets are not counted, only those that are dropped. The kernel's
+/// own sockets have no label, and are judged as a stranger's.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn judge_packet_v4(label: *const Label, address: u32, port: u32, ipproto: u32) -> i32 {
-    let verdict = judge(label, Address::V4(address), port, ipproto);
+    let verdict = judge(or_stranger(label), Address::V4(address), port, ipproto);
     pass(label, 0, events::mapped(address), events::about(Kind::Packet, port, ipproto), verdict)
 }
 
@@ -60,7 +66,7 @@ pub extern "C" fn judge_packet_v4(label: *const Label, address: u32, port: u32, 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn judge_packet_v6(label: *const Label, high: u64, low: u64, port: u32, ipproto: u32) -> i32 {
-    let verdict = judge(label, Address::V6 { high, low }, port, ipproto);
+    let verdict = judge(or_stranger(label), Address::V6 { high, low }, port, ipproto);
     pass(label, high, low, events::about(Kind::Packet, port, ipproto), verdict)
 }
 
@@ -78,16 +84,26 @@ fn pass(label: *const Label, high: u64, low: u64, about: u64, verdict: Verdict) 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn judge_raw(label: *const Label) -> i32 {
-    let Some(label) = or_stranger(label) else { return 0 };
-    let verdict = decide_raw(&Maps, label);
+    // SAFETY: a label in a map's memory where it is not null.
+    let verdict = match unsafe { label.as_ref() } {
+        Some(label) => decide_raw(&Maps, label),
+        None => Verdict::FAULT,
+    };
     count(verdict);
-    events::tell_verdict(label, 0, 0, events::about(Kind::Raw, 0, 0), verdict);
+    events::tell_verdict(label, 0, 0, events::about(unless_missing(label, Kind::Raw), 0, 0), verdict);
     i32::from(verdict.is_allowed())
+}
+
+/// What kind of event tells of a verdict: where the task's label was missing, that is what there is to tell.
+#[inline(always)]
+fn unless_missing(label: *const Label, kind: Kind) -> Kind {
+    if label.is_null() { Kind::NoLabel } else { kind }
 }
 
 #[inline(always)]
 fn judge(label: *const Label, address: Address, port: u32, ipproto: u32) -> Verdict {
-    let Some(label) = or_stranger(label) else { return Verdict::FAULT };
+    // SAFETY: a label in a map's memory where it is not null, as the verifier checks at every call.
+    let Some(label) = (unsafe { label.as_ref() }) else { return Verdict::FAULT };
     let protocol = Protocol::from_ipproto(ipproto as u16);
     // A name has room for a port also where the protocol has none.
     let port = if matches!(protocol, Protocol::Icmp) { 0 } else { port as u16 };

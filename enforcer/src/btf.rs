@@ -150,9 +150,18 @@ impl<'a> Btf<'a> {
 
     /// The type number of a function.
     pub fn function(&self, name: &str) -> Option<u32> {
+        self.number(kind::FUNC, name)
+    }
+
+    /// Whether there is a global variable of this name. Kernels tell of those that each processor has its own of.
+    pub fn has_variable(&self, name: &str) -> bool {
+        self.number(kind::VAR, name).is_some()
+    }
+
+    fn number(&self, kind: u32, name: &str) -> Option<u32> {
         let is_wanted = |at: usize| {
             let head = self.head_at(at)?;
-            Some(head.kind == kind::FUNC && self.string(head.name)? == name.as_bytes())
+            Some(head.kind == kind && self.string(head.name)? == name.as_bytes())
         };
         let place = self.types.iter().skip(1).position(|at| is_wanted(*at) == Some(true))?;
         u32::try_from(place + 1).ok()
@@ -322,6 +331,19 @@ mod tests {
         let btf = Btf::parse(&bytes).unwrap();
         assert_eq!(btf.member("dentry", "d_parent"), None);
         assert_eq!(btf.member("file", "f_path"), None);
+    }
+
+    #[test]
+    fn functions_and_variables_are_told_apart() {
+        let mut builder = Builder::default();
+        let int = builder.add("int", kind::INT, 0, 4, &[32]);
+        builder.add("busy", kind::VAR, 0, int, &[1]);
+        let takes_nothing = builder.add("", kind::FUNC_PROTO, 0, int, &[]);
+        builder.add("ask", kind::FUNC, 0, takes_nothing, &[]);
+        let bytes = builder.bytes();
+        let btf = Btf::parse(&bytes).unwrap();
+        assert_eq!((btf.function("ask"), btf.function("busy")), (Some(4), None));
+        assert_eq!((btf.has_variable("busy"), btf.has_variable("ask")), (true, false));
     }
 
     #[test]

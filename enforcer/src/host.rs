@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::btf::Btf;
+
 /// The kernel's own type information.
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
@@ -42,6 +44,12 @@ pub enum HostError {
     /// Not privileged.
     #[error("this process may not load programs into the kernel")]
     NoCapability,
+    /// The label of a process may not be found.
+    #[error(
+        "this kernel is preempted anywhere ({0}), and while it is, it may not find the labels of processes: it is older \
+         than 6.2"
+    )]
+    LabelsAreMissed(&'static str),
     /// `/proc` is not there.
     #[error("`{path}` cannot be read: {error}")]
     NoProc {
@@ -64,6 +72,9 @@ impl HostError {
             HostError::NotTheRootCgroup(_) => "run it on the host, in no cgroup namespace of its own",
             HostError::CgroupUnreadable { .. } => "run it as root",
             HostError::NoCapability => "run it as root, with CAP_SYS_ADMIN or CAP_BPF and CAP_PERFMON",
+            HostError::LabelsAreMissed(_) => {
+                "boot a newer kernel, or this one with `preempt=voluntary` on its command line where it is built for that"
+            }
             HostError::NoProc { .. } => "mount proc at /proc",
         }
     }
@@ -93,6 +104,15 @@ pub fn check() -> Result<Host, HostError> {
     }
     let cgroups = open_cgroups(&PathBuf::from(cgroup_mount(&mounts).ok_or(HostError::NoCgroups)?))?;
     let types = std::fs::read(BTF_PATH).map_err(HostError::NoBtf)?;
+    let debugged = std::fs::read_to_string("/sys/kernel/debug/sched/preempt");
+    let preempted =
+        full_preemption(&read_proc("/proc/version")?, &read_proc("/proc/cmdline")?, debugged.ok().as_deref());
+    // Type information that is none is refused by whoever reads it next.
+    if let Some(sign) = preempted
+        && Btf::parse(&types).is_ok_and(|types| may_miss_labels(&types))
+    {
+        return Err(HostError::LabelsAreMissed(sign));
+    }
     Ok(Host { types, cgroups })
 }
 
@@ -134,9 +154,57 @@ fn is_bpffs_mounted(mounts: &str) -> bool {
     kinds.fold(None, |_, kind| kind) == Some("bpf")
 }
 
+/// Whether `bpf_task_storage_get` finds nothing where a task that was preempted in it holds the processor's counter
+/// (kernel/bpf/bpf_task_storage.c, `bpf_task_storage_trylock`). From 6.2 on LSM programs do not look at the counter,
+/// and tracing programs have a function of their own that does; later there is no counter.
+fn may_miss_labels(types: &Btf<'_>) -> bool {
+    types.has_variable("bpf_task_storage_busy") && types.function("bpf_task_storage_get_recur").is_none()
+}
+
+/// What says that tasks are preempted in the kernel wherever they are, if anything does: what the kernel tells of
+/// itself now, its command line, or how it was built.
+fn full_preemption(version: &str, command_line: &str, debugged: Option<&str>) -> Option<&'static str> {
+    let built = |with: &str| version.split_whitespace().any(|word| word == with);
+    if built("PREEMPT_RT") {
+        return Some("PREEMPT_RT");
+    }
+    if let Some(modes) = debugged {
+        return modes.contains("(full)").then_some("`(full)` in /sys/kernel/debug/sched/preempt");
+    }
+    if !built("PREEMPT_DYNAMIC") {
+        return built("PREEMPT").then_some("PREEMPT");
+    }
+    let asked = command_line.split_whitespace().filter_map(|word| word.strip_prefix("preempt=")).next_back();
+    (asked == Some("full")).then_some("`preempt=full`")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn full_preemption_is_told_by_the_build_the_command_line_and_the_kernel_itself() {
+        let dynamic = "Linux version 6.1.0-50-cloud-amd64 (gcc) #1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1";
+        let command_line = Some("`preempt=full`");
+        let itself = Some("`(full)` in /sys/kernel/debug/sched/preempt");
+        let cases = [
+            ("Linux version 5.15 #1 SMP", "quiet", None, None),
+            ("Linux version 6.1.0 #1 SMP PREEMPT", "quiet", None, Some("PREEMPT")),
+            ("Linux version 6.1.0-rt #1 SMP PREEMPT_RT", "preempt=none", None, Some("PREEMPT_RT")),
+            ("Linux version 6.1.0-rt #1 SMP PREEMPT_RT", "", Some("none (voluntary) full"), Some("PREEMPT_RT")),
+            (dynamic, "quiet", None, None),
+            (dynamic, "quiet preempt=full ro", None, command_line),
+            (dynamic, "preempt=full preempt=voluntary", None, None),
+            (dynamic, "preempt=none preempt=full\n", None, command_line),
+            (dynamic, "xpreempt=full preempt=fuller", None, None),
+            (dynamic, "preempt=full", Some("none (voluntary) full\n"), None),
+            (dynamic, "", Some("none voluntary (full)\n"), itself),
+        ];
+        for (version, arguments, debugged, expected) in cases {
+            let told = full_preemption(version, arguments, debugged);
+            assert_eq!(told, expected, "{version}, {arguments}, {debugged:?}");
+        }
+    }
 
     #[test]
     fn capabilities_are_read_from_the_effective_set() {

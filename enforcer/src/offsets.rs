@@ -8,7 +8,7 @@ use crate::btf::{Btf, Shape};
 /// A global, `STRUCT__MEMBER`, and what the programs take its member for.
 type Expectation = (&'static str, Shape);
 
-const EXPECTED: [Expectation; 48] = [
+const EXPECTED: [Expectation; 49] = [
     ("task_struct__pid", Shape::Number(4)),
     ("task_struct__tgid", Shape::Number(4)),
     ("task_struct__fs", Shape::Pointer),
@@ -18,6 +18,7 @@ const EXPECTED: [Expectation; 48] = [
     ("task_struct__mm", Shape::Pointer),
     ("task_struct__cred", Shape::Pointer),
     ("task_struct__ptrace", Shape::Number(4)),
+    ("task_struct__flags", Shape::Number(4)),
     ("task_struct__seccomp", Shape::Inside(16)),
     ("seccomp__filter", Shape::Pointer),
     ("seccomp_filter__prev", Shape::Pointer),
