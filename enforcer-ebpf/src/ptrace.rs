@@ -12,7 +12,13 @@ use aya_ebpf::{helpers::generated::bpf_get_current_uid_gid, macros::lsm, program
 
 use bfp_bundle::{event::Kind, label::Label};
 
-use crate::{asm::bit, enforcers, events::refuse, guard, labels, storage::Missing};
+use crate::{
+    asm::{bit, opaque},
+    enforcers,
+    events::refuse,
+    guard, labels,
+    storage::Missing,
+};
 
 // include/linux/ptrace.h
 /// More than reading what /proc shows of a task.
@@ -78,7 +84,7 @@ fn judge_reach(from: *const Label, into: *const Label) -> i32 {
 pub extern "C" fn gains_nothing(from: *const Label, into: *const Label) -> i32 {
     // SAFETY: labels in a map's memory where they are not null, as the verifier checks at every call.
     match unsafe { (from.as_ref(), into.as_ref()) } {
-        (Some(from), Some(into)) => from.is_at_most_as_restricted_as(into).into(),
+        (Some(from), Some(into)) => from.is_at_most_as_restricted_as(into, opaque).into(),
         _ => 0,
     }
 }

@@ -1,10 +1,10 @@
 //! A library that an attacker puts in the signer's way. Loaded into a program, it attacks before that program
 //! begins, says what became of it, and ends the process. What enters: `BFP_AIM`, as the arguments of the
-//! attacker's program. Without it, it does nothing.
+//! attacker's program. Without it, it does nothing. With `BFP_WAITS` it first says `waits`, and goes on when it is told.
 #![expect(unsafe_code, reason = "a constructor, and symbols by the names that a loader looks for")]
 
 use std::ffi::c_uint;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -18,6 +18,10 @@ extern "C" fn attack() {
     let mut words = aim.split(' ');
     let (transport, forbidden) = (words.next(), words.next().and_then(|word| word.parse().ok()));
     let Some(forbidden) = forbidden else { return };
+    if std::env::var_os("BFP_WAITS").is_some() {
+        let _unheard = std::io::stdout().write_all(b"waits\n");
+        let _line = std::io::stdin().read(&mut [0; 1]);
+    }
     let line = match send(transport == Some("tcp"), forbidden) {
         Ok(()) => "ok".to_owned(),
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => "the library's connect EPERM".to_owned(),

@@ -30,8 +30,10 @@ pub struct Entry {
     shows: Shows,
     /// What shows instead for some, such as those under kernels that lack the thing.
     shows_on: Vec<(Who, String)>,
-    /// Whether it needs a signer that runs and holds a connection.
-    pub victim: bool,
+    /// Who must run and hold a connection for it.
+    pub victim: Option<Victim>,
+    /// What happens once the attacker says `waits`.
+    pub meanwhile: Option<Meanwhile>,
     /// Whether a stranger begins it, and starts the attacker.
     pub begun_by_a_stranger: bool,
     /// Whether the signer is linked to its libraries when it starts.
@@ -75,6 +77,26 @@ pub enum Attacker {
     Stranger,
 }
 
+/// A process that is attacked from another one of the same user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Victim {
+    /// Alone reaches what the stranger wants to reach.
+    Signer,
+    /// May reach what the app wants to reach, since no rule is about it.
+    Stranger,
+}
+
+/// What happens in the middle of an attack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Meanwhile {
+    /// A higher revision is applied, which names a further program; where nothing is enforced, nothing.
+    Revision,
+    /// Another build of the signer is renamed into its place.
+    Upgrade,
+}
+
 /// Over what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -114,8 +136,8 @@ struct File {
     shows: Option<String>,
     #[serde(default)]
     shows_on: BTreeMap<String, String>,
-    #[serde(default)]
-    victim: bool,
+    victim: Option<Victim>,
+    meanwhile: Option<Meanwhile>,
     #[serde(default)]
     begun_by_a_stranger: bool,
     #[serde(default)]
@@ -289,6 +311,7 @@ fn parse(name: String, text: &str) -> Result<Entry, String> {
         shows,
         shows_on,
         victim: file.victim,
+        meanwhile: file.meanwhile,
         begun_by_a_stranger: file.begun_by_a_stranger,
         dynamic_signer: file.dynamic_signer,
         unsettles: file.unsettles,

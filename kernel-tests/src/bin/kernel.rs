@@ -245,6 +245,9 @@ fn build(bfpc: &Path, policy: &Path, bundle: &Path, key: &Path, revision: u32, i
     call(if is_locked { command.arg("--lockdown") } else { &mut command })
 }
 
+/// How many revisions of the attacks' policy follow the first.
+const FURTHER_REVISIONS: u32 = 32;
+
 /// Lays out /attacks for the guest.
 fn attacks(from: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
     if !from.exists() {
@@ -257,8 +260,14 @@ fn attacks(from: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), Stri
         fs::copy(&path, target.join(file.file_name())).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     let policy = from.join("policy.bfp");
-    for (name, revision, is_locked) in [("policy", 1, false), ("locked", 2, true), ("open", 3, false)] {
+    for (name, revision, is_locked) in [("policy", 1, false), ("locked", 100, true), ("open", 101, false)] {
         build(bfpc, &policy, &target.join(format!("{name}.bfpb")), key, revision, is_locked)?;
+    }
+    // For attacks in whose middle another one is applied: in turn with a further program, and as it was.
+    let next = from.join("next.bfp");
+    for revision in 2..2 + FURTHER_REVISIONS {
+        let policy = if revision % 2 == 0 { &next } else { &policy };
+        build(bfpc, policy, &target.join(format!("revision-{revision}.bfpb")), key, revision, false)?;
     }
     Ok(())
 }

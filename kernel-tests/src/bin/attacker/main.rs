@@ -23,6 +23,7 @@ mod other;
 mod passed;
 mod rerouted;
 mod ring;
+mod storms;
 mod supervised;
 mod switches;
 mod sys;
@@ -51,6 +52,7 @@ fn techniques() -> impl Iterator<Item = &'static Technique> {
         confined::TECHNIQUES,
         switches::TECHNIQUES,
         configured::TECHNIQUES,
+        storms::TECHNIQUES,
     ]
     .into_iter()
     .flatten()

@@ -16,7 +16,7 @@ pub(crate) const SIGNER: &str = "/usr/bin/signer";
 /// Named by no rule.
 pub(crate) const STRANGER: &str = "/usr/bin/stranger";
 /// Where every user may put files, on the filesystem that has the signer.
-const WORKSHOP: &str = "/var/bfp-workshop";
+pub(crate) const WORKSHOP: &str = "/var/bfp-workshop";
 
 /// A place for a file of this process alone.
 pub(crate) fn own_place(name: &str) -> PathBuf {
@@ -55,6 +55,13 @@ pub(crate) fn judge(said: &str) -> Result<(), Refused> {
         said if said.ends_with("EPERM") => Err(Refused::new("the other's call", libc::EPERM)),
         _ => Err(Refused::new("the other", libc::EINVAL)),
     }
+}
+
+/// Says that it waits, and goes on at the next line of its input.
+pub(crate) fn wait_for_the_suite() {
+    println!("waits");
+    // Its end ends the wait as well.
+    let _line = std::io::stdin().read_line(&mut String::new());
 }
 
 /// Runs a line of a shell as it is, for what only a tool can do.

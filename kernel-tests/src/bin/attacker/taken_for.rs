@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chroot};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chroot};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use crate::aim::Aim;
 use crate::named;
 use crate::other::{
     SIGNER, attack_by, become_program, bind_mount, copy_self, enter_mount_namespace, enter_user_namespace, own_place,
-    path, run,
+    path, run, wait_for_the_suite,
 };
 use crate::sys::{self, Refused};
 
@@ -21,6 +21,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("copy-of-the-signer", copy),
     ("hard-link-to-the-signer", hard_link),
     ("signer-from-memory", from_memory),
+    ("old-build-by-descriptor", old_build),
     ("rename-over-the-signer", rename_over),
     ("reused-inode", reused_inode),
     ("mount-over-the-signer", mount_over),
@@ -32,6 +33,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("binfmt-for-the-signer", binfmt),
     ("exe-file-by-map", exe_file_by_map),
     ("exe-file", exe_file),
+    ("exe-file-by-a-child", exe_file_by_child),
     ("exec-that-fails-late", failed_exec),
     // As what the kernel hands to an interpreter in the place of a technique.
     (SIGNER, named::connect),
@@ -63,13 +65,31 @@ fn from_memory(aim: &Aim) -> Result<(), Refused> {
     };
     let mut signer = fs::File::open(SIGNER).map_err(Refused::io("open"))?;
     io::copy(&mut signer, &mut &memory).map_err(Refused::io("write"))?;
-    let words = ["signer".to_owned(), "connect".to_owned()].into_iter().chain(aim.words());
+    execute(&memory, ["signer".to_owned(), "connect".to_owned()].into_iter().chain(aim.words()))
+}
+
+/// Keeps the signer's file open until there is another one in its place.
+fn old_build(aim: &Aim) -> Result<(), Refused> {
+    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(SIGNER);
+    let file = file.map_err(Refused::io("open"))?;
+    wait_for_the_suite();
+    if fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).is_ok_and(|name| name == Path::new(SIGNER)) {
+        return Err(Refused::new("the upgrade", libc::ENOENT));
+    }
+    execute(&file, ["signer".to_owned(), "connect".to_owned()].into_iter().chain(aim.words()))
+}
+
+/// Executes an open file, whatever its name is now. Returns where that failed.
+fn execute(file: &fs::File, words: impl Iterator<Item = String>) -> Result<(), Refused> {
     let words: Vec<_> = words.map(path).collect::<Result<_, _>>()?;
     let mut pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
     pointers.push(std::ptr::null());
+    let (fd, nothing) = (file.as_raw_fd(), [std::ptr::null::<libc::c_char>()]);
     // SAFETY: the words end with zeros, and both lists with a null.
-    unsafe { libc::fexecve(memory.as_raw_fd(), pointers.as_ptr(), [std::ptr::null()].as_ptr()) };
-    Err(Refused::last("fexecve"))
+    unsafe {
+        libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), pointers.as_ptr(), nothing.as_ptr(), libc::AT_EMPTY_PATH)
+    };
+    Err(Refused::last("execveat"))
 }
 
 /// Puts the signer aside for as long as `then` takes.
@@ -253,11 +273,10 @@ struct Map {
     exe_file: u32,
 }
 
-/// As [`exe_file`], in a user namespace, by the call that needs no privilege outside of it.
-fn exe_file_by_map(aim: &Aim) -> Result<(), Refused> {
-    const PR_SET_MM_MAP: libc::c_ulong = 14;
-    enter_user_namespace(0)?;
-    let signer = fs::File::open(SIGNER).map_err(Refused::io("open"))?;
+const PR_SET_MM_MAP: libc::c_ulong = 14;
+
+/// This process's memory as it is, and `file` as what it executes.
+fn map_with(file: &fs::File) -> Result<Map, Refused> {
     // proc(5): what the fields of `stat` are, from the state on, which is the third.
     let stat = fs::read_to_string("/proc/self/stat").map_err(Refused::io("open"))?;
     let fields: Vec<u64> =
@@ -278,12 +297,52 @@ fn exe_file_by_map(aim: &Aim) -> Result<(), Refused> {
         field(50),
         field(51),
     ];
+    Ok(Map { places, auxiliary: 0, auxiliary_size: 0, exe_file: file.as_raw_fd() as u32 })
+}
+
+/// As [`exe_file`], in a user namespace, by the call that needs no privilege outside of it.
+fn exe_file_by_map(aim: &Aim) -> Result<(), Refused> {
+    enter_user_namespace(0)?;
+    let signer = fs::File::open(SIGNER).map_err(Refused::io("open"))?;
+    let map = map_with(&signer)?;
     leave_own_file()?;
-    let map = Map { places, auxiliary: 0, auxiliary_size: 0, exe_file: signer.as_raw_fd() as u32 };
     // SAFETY: the map is alive and as long as is said.
     let set = unsafe { libc::prctl(libc::PR_SET_MM, PR_SET_MM_MAP, &raw const map, size_of::<Map>(), 0) };
     sys::check("prctl", set.into())?;
     as_the_signers_file(aim)
+}
+
+/// Has the kernel take the memory that it shares with its parent for the signer's.
+extern "C" fn set_shared_map(map: *mut libc::c_void) -> i32 {
+    // SAFETY: the parent waits, and keeps the map alive, which is as long as is said.
+    unsafe { libc::prctl(libc::PR_SET_MM, PR_SET_MM_MAP, map, size_of::<Map>(), 0) }
+}
+
+/// As [`exe_file_by_map`], but this process itself enters no user namespace: a child that shares its memory does.
+/// Then it waits for a policy that looks at who runs.
+fn exe_file_by_child(aim: &Aim) -> Result<(), Refused> {
+    const STACK: usize = 1 << 16;
+    let signer = fs::File::open(SIGNER).map_err(Refused::io("open"))?;
+    let mut map = map_with(&signer)?;
+    leave_own_file()?;
+    let mut stack = vec![0u128; STACK / size_of::<u128>()];
+    let flags = libc::CLONE_VM | libc::CLONE_NEWUSER | libc::SIGCHLD;
+    // SAFETY: the child runs one call on a stack of its own, which is alive until it has ended, as the map is.
+    unsafe {
+        let end = stack.as_mut_ptr_range().end.cast::<libc::c_void>();
+        let child = sys::check("clone", libc::clone(set_shared_map, end, flags, (&raw mut map).cast()).into())?;
+        let mut status = 0;
+        sys::check("waitpid", libc::waitpid(child as i32, &raw mut status, 0).into())?;
+        if status != 0 {
+            return Err(Refused::new("prctl in a child", libc::EINVAL));
+        }
+    }
+    match std::env::current_exe() {
+        Ok(file) if file == Path::new(SIGNER) => {}
+        _ => return Err(Refused::new("readlink", libc::EINVAL)),
+    }
+    wait_for_the_suite();
+    named::connect(aim)
 }
 
 /// Now the kernel shows the signer's file for this process.

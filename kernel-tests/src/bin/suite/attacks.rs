@@ -4,15 +4,17 @@
 //! succeed, which proves that it is one; meanwhile it must fail
 //! with the errno of its entry, and no packet may have been on its way to the forbidden address.
 
+use std::cell::Cell;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::Path;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use bfp_kernel_tests::attack::{Attacker, Entry, Expectation, Shows, Target, read_entries, series_of};
+use bfp_kernel_tests::attack::{self, Attacker, Entry, Expectation, Meanwhile, Shows, Target, read_entries, series_of};
 use bfp_kernel_tests::entries::User;
 use bfp_kernel_tests::network;
 
@@ -32,10 +34,14 @@ const APP: &str = "/usr/bin/app";
 const STRANGER: &str = "/usr/bin/stranger";
 /// Alone reaches the KMS.
 const SIGNER: &str = "/usr/bin/signer";
+/// Named by every other revision of the policy alone.
+const SECOND: &str = "/usr/bin/second";
 const MEETING: &str = "/tmp/bfp-meeting";
 const SECRET: &str = "/etc/bfp-secret";
 /// Where every user may put files, on the filesystem that has the signer.
 const WORKSHOP: &str = "/var/bfp-workshop";
+/// Who may ask for samples.
+const PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
 /// Runs as root whoever starts it.
 const SET_UID: &str = "/var/bfp-workshop/set-uid";
 /// Another cgroup to go to.
@@ -174,19 +180,25 @@ struct Stage {
     sniffer: Sniffer,
     /// The kernel's.
     series: String,
-    _programs: Programs,
+    /// Of the policy that is enforced: even ones name [`SECOND`] too.
+    revision: Cell<u32>,
+    _programs: [Programs; 2],
 }
 
 impl Stage {
     fn prepare(series: String) -> Result<Stage, String> {
         fs::write(SECRET, "bfp-secret").map_err(|error| format!("{SECRET}: {error}"))?;
+        // Otherwise only root may have samples taken of a process.
+        fs::write(PARANOID, "1").map_err(|error| format!("{PARANOID}: {error}"))?;
         make_workshop()?;
         network::own([KMS, GRANTED, OUTSIDE])?;
         let addresses = [KMS, GRANTED, OUTSIDE].into_iter().flat_map(|(v4, v6)| [IpAddr::from(v4), IpAddr::from(v6)]);
         let both = addresses.flat_map(|at| [Destination::tcp(at, PORT), Destination::udp(at, PORT)]);
         let programs = Programs::install_copies_of(ATTACKER, [APP, STRANGER, SIGNER])?;
+        let second = Programs::install_copies_of(DYNAMIC_ATTACKER, [SECOND])?;
         replace_signer(ATTACKER)?;
-        Ok(Stage { listeners: Listeners::open(both)?, sniffer: Sniffer::open()?, series, _programs: programs })
+        let (listeners, sniffer) = (Listeners::open(both)?, Sniffer::open()?);
+        Ok(Stage { listeners, sniffer, series, revision: Cell::new(1), _programs: [programs, second] })
     }
 
     /// What the policy stands on, as it was: attacks may unmount it.
@@ -212,7 +224,7 @@ impl Stage {
             if attempt.entry.unsettles {
                 tried = tried.and(self.settle());
                 if phase == Phase::During {
-                    tried = tried.and(enforcer::apply(&Path::new(ATTACKS).join("policy.bfpb")));
+                    tried = tried.and(enforcer::apply(&revision(self.revision.get())));
                 }
             }
             report.check(&format!("{}: {word}", attempt.name()), tried);
@@ -225,16 +237,20 @@ impl Stage {
         if entry.dynamic_signer {
             replace_signer(DYNAMIC_ATTACKER)?;
         }
-        let victim = if entry.victim { Some(Victim::start(attempt)?) } else { None };
+        let victim = entry.victim.map(|of| Victim::start(of, attempt)).transpose()?;
         self.listeners.clear();
         self.sniffer.clear();
-        let answer = self.answer(attempt, victim.as_ref())?;
+        let answer = self.answer(attempt, victim.as_ref(), phase)?;
         sleep(SILENCE);
         // What a stranger begins, it may begin: what the attacker adds is the message.
         let carrying = if entry.begun_by_a_stranger { Carrying::Data } else { Carrying::Anything };
         let reached = self.sniffer.saw(attempt.forbidden().ip(), carrying);
         drop(victim);
         sweep_workshop()?;
+        // Back to a revision that does not name the second program.
+        if self.revision.get().is_multiple_of(2) {
+            self.apply_next()?;
+        }
         if entry.dynamic_signer {
             replace_signer(ATTACKER)?;
         }
@@ -256,19 +272,41 @@ impl Stage {
         }
     }
 
-    fn answer(&self, attempt: &Attempt<'_>, victim: Option<&Victim>) -> Result<String, String> {
+    fn apply_next(&self) -> Result<(), String> {
+        self.revision.set(self.revision.get() + 1);
+        enforcer::apply(&revision(self.revision.get()))
+    }
+
+    /// What happens in the middle of an attack.
+    fn happen(&self, meanwhile: Meanwhile, phase: Phase) -> Result<(), String> {
+        match (meanwhile, phase) {
+            (Meanwhile::Upgrade, _) => replace_signer(ATTACKER),
+            (Meanwhile::Revision, Phase::During) => self.apply_next(),
+            (Meanwhile::Revision, _) => Ok(()),
+        }
+    }
+
+    fn answer(&self, attempt: &Attempt<'_>, victim: Option<&Victim>, phase: Phase) -> Result<String, String> {
         let attacker = if attempt.attacker == Attacker::App { APP } else { STRANGER };
         let first = if attempt.entry.begun_by_a_stranger { STRANGER } else { attacker };
-        let mut command = std::process::Command::new(first);
+        let mut command = Command::new(first);
         command.arg(attempt.entry.technique());
         command.args([attempt.target.transport().to_owned(), attempt.forbidden().to_string()]);
-        command.arg(attempt.granted().to_string()).env("BFP_ATTACKER", attacker).stdin(Stdio::null());
+        command.arg(attempt.granted().to_string()).env("BFP_ATTACKER", attacker);
         if let Some(Victim { pid, descriptor, .. }) = victim {
             command.env("BFP_VICTIM", pid).env("BFP_DESCRIPTOR", descriptor);
         }
         become_user(&mut command, attempt.user);
-        let output = command.output().map_err(|error| format!("cannot run {first}: {error}"))?;
-        let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        command.stdin(if attempt.entry.meanwhile.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("cannot run {first}: {error}"))?;
+        let (line, happened) = match attempt.entry.meanwhile {
+            Some(meanwhile) => once_it_waits(&mut child, || self.happen(meanwhile, phase)),
+            None => (String::new(), Ok(())),
+        };
+        let output = child.wait_with_output().map_err(|error| format!("{first}: {error}"))?;
+        happened?;
+        let line = line + String::from_utf8_lossy(&output.stdout).trim();
         if line.is_empty() {
             return Err(format!(
                 "{first} said nothing, {}: {}",
@@ -278,6 +316,30 @@ impl Stage {
         }
         Ok(line)
     }
+}
+
+/// The bundle of a revision: the first, or one of those that follow it.
+fn revision(number: u32) -> PathBuf {
+    let name = if number == 1 { "policy.bfpb".to_owned() } else { format!("revision-{number}.bfpb") };
+    Path::new(ATTACKS).join(name)
+}
+
+/// Has something happen when an attacker says `waits`, and the attacker go on. Leaves what it says then, or said
+/// instead, where it did not get as far, and what came of what was to happen.
+fn once_it_waits(child: &mut Child, happen: impl FnOnce() -> Result<(), String>) -> (String, Result<(), String>) {
+    let (Some(mut to), Some(from)) = (child.stdin.take(), child.stdout.take()) else { return (String::new(), Ok(())) };
+    let mut from = BufReader::new(from);
+    let mut line = String::new();
+    // What cannot be read is no answer, and told as that.
+    let _unread = from.read_line(&mut line);
+    if line.trim() != "waits" {
+        return (line.trim().to_owned(), Ok(()));
+    }
+    let happened = happen();
+    let _gone = to.write_all(b"\n");
+    line.clear();
+    let _unread = from.read_line(&mut line);
+    (line.trim().to_owned(), happened)
 }
 
 /// Whether an attack that nothing forbids worked.
@@ -341,30 +403,32 @@ fn make_workshop() -> Result<(), String> {
     made().map_err(|error| format!("{WORKSHOP}: {error}"))
 }
 
-/// A signer that holds a connection to what it alone may reach.
+/// A process that holds a connection to what the attacker may not reach.
 struct Victim {
-    child: std::process::Child,
+    child: Child,
     pid: String,
     descriptor: String,
 }
 
 impl Victim {
-    fn start(attempt: &Attempt<'_>) -> Result<Victim, String> {
-        use std::io::BufRead;
-        let mut command = std::process::Command::new(SIGNER);
+    fn start(of: attack::Victim, attempt: &Attempt<'_>) -> Result<Victim, String> {
+        let program = if of == attack::Victim::Signer { SIGNER } else { STRANGER };
+        let mut command = Command::new(program);
         command.arg("hold-a-connection").args([attempt.target.transport().to_owned(), attempt.forbidden().to_string()]);
         command.arg(attempt.granted().to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Where its user may write, and what nobody else is to read.
+        command.current_dir(WORKSHOP).env("BFP_HELD", "held-by-it-alone");
         become_user(&mut command, attempt.user);
-        let mut child = command.spawn().map_err(|error| format!("cannot run {SIGNER}: {error}"))?;
+        let mut child = command.spawn().map_err(|error| format!("cannot run {program}: {error}"))?;
         let mut line = String::new();
         if let Some(output) = child.stdout.take() {
-            std::io::BufReader::new(output).read_line(&mut line).map_err(|error| error.to_string())?;
+            BufReader::new(output).read_line(&mut line).map_err(|error| error.to_string())?;
         }
         match line.trim().split_once(' ') {
             Some((pid, descriptor)) if pid == child.id().to_string() => {
                 Ok(Victim { pid: pid.to_owned(), descriptor: descriptor.to_owned(), child })
             }
-            _ => Err(format!("the signer holds no connection: `{}`", line.trim())),
+            _ => Err(format!("{program} holds no connection: `{}`", line.trim())),
         }
     }
 }

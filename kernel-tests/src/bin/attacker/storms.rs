@@ -1,0 +1,123 @@
+//! So many calls that each meets the others within the kernel: one of a thousand that gets through is enough.
+#![expect(unsafe_code, reason = "fork, and tracing")]
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::Technique;
+use crate::aim::{Aim, Transport};
+use crate::named;
+use crate::sys::{self, Name, Refused};
+
+pub(crate) const TECHNIQUES: &[Technique] =
+    &[("storm-of-sends", of_sends), ("storm-of-forks", of_forks), ("storm-and-trace", and_trace)];
+
+/// How long a storm lasts: what it found on the kernels where it does get through came within the first second.
+const LASTS: Duration = Duration::from_secs(2);
+const THREADS: u32 = 8;
+
+/// One attempt, by a new socket. Nobody waits for what does not get through.
+fn attempt(aim: &Aim) -> Result<(), Refused> {
+    match aim.transport {
+        Transport::Tcp => named::connect(aim),
+        Transport::Udp => {
+            let socket: OwnedFd = sys::open(aim)?;
+            let name = Name::of(aim.forbidden);
+            (0..50).map(|_| sys::sendto(&socket, sys::MESSAGE, 0, &name)).fold(Err(refused()), Result::or)
+        }
+    }
+}
+
+fn refused() -> Refused {
+    Refused::new("every call", libc::EPERM)
+}
+
+/// Keeps trying in threads for as long as `then` takes, which gets the number of attempts that got through.
+fn amid_attempts<T>(aim: &Aim, then: impl FnOnce(&AtomicU32) -> T) -> T {
+    let (ends, through) = (AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                // What got through needs no second proof, and would only keep the sniffer busy.
+                while !ends.load(Ordering::Relaxed) && through.load(Ordering::Relaxed) == 0 {
+                    through.fetch_add(attempt(aim).is_ok().into(), Ordering::Relaxed);
+                }
+            });
+        }
+        let done = then(&through);
+        ends.store(true, Ordering::Relaxed);
+        done
+    })
+}
+
+fn of_sends(aim: &Aim) -> Result<(), Refused> {
+    let end = Instant::now() + LASTS;
+    amid_attempts(aim, |through| {
+        while Instant::now() < end && through.load(Ordering::Relaxed) == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if through.load(Ordering::Relaxed) == 0 { Err(refused()) } else { Ok(()) }
+    })
+}
+
+/// Children that are born in the storm: one without a label would be nobody's.
+fn of_forks(aim: &Aim) -> Result<(), Refused> {
+    let end = Instant::now() + LASTS;
+    let noise: Vec<i32> = (0..6)
+        .map(|_| {
+            in_child(|| {
+                while Instant::now() < end {
+                    let _refused = attempt(aim);
+                }
+                false
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let mut outcome = Err(refused());
+    while Instant::now() < end && outcome.is_err() {
+        let child = in_child(|| (0..20).all(|_| attempt(aim).is_ok()))?;
+        if ended_well(child) {
+            outcome = Ok(());
+        }
+    }
+    noise.into_iter().for_each(|child| {
+        ended_well(child);
+    });
+    outcome
+}
+
+/// Does something in a child, whose status says what came of it.
+fn in_child(what: impl FnOnce() -> bool) -> Result<i32, Refused> {
+    // SAFETY: this program has one thread here.
+    match sys::check("fork", unsafe { libc::fork() }.into())? {
+        0 => std::process::exit(if what() { 0 } else { 1 }),
+        child => Ok(child as i32),
+    }
+}
+
+fn ended_well(child: i32) -> bool {
+    let mut status = 1;
+    // SAFETY: a child of this process.
+    unsafe { libc::waitpid(child, &raw mut status, 0) == child && status == 0 }
+}
+
+/// Asks again and again to trace the victim.
+fn and_trace(aim: &Aim) -> Result<(), Refused> {
+    let victim: i32 = std::env::var("BFP_VICTIM")
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .ok_or(Refused::new("environment", libc::ENOENT))?;
+    let end = Instant::now() + LASTS;
+    amid_attempts(aim, |_| {
+        loop {
+            let nothing = std::ptr::null_mut::<libc::c_void>();
+            // SAFETY: takes numbers and null pointers.
+            let attached = sys::check("ptrace", unsafe { libc::ptrace(libc::PTRACE_ATTACH, victim, nothing, nothing) });
+            match attached {
+                Err(refused) if refused.is(libc::EPERM) && Instant::now() < end => {}
+                other => return other.map(drop),
+            }
+        }
+    })
+}
