@@ -37,6 +37,9 @@ struct Arguments {
     /// Run only what holds under a kernel that is booted without BPF among its security modules
     #[arg(long, conflicts_with = "only")]
     without_bpf: bool,
+    /// Run only what holds under a kernel that is booted to be preempted anywhere
+    #[arg(long, conflicts_with_all = ["only", "without_bpf"])]
+    preempted: bool,
     /// Run only the attacks on updates, and print them as a table
     #[arg(long, conflicts_with_all = ["only", "without_bpf"])]
     updates: bool,
@@ -135,14 +138,20 @@ fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, Str
     if arguments.without_bpf {
         return run_lacking();
     }
+    let preempted = guest.clone().append("preempt=full");
+    let run_preempted = || preempted.run("suite --preempted").map_err(failed);
+    if arguments.preempted {
+        return run_preempted();
+    }
     if arguments.updates {
         return guest.run("suite --updates").map_err(failed);
     }
     let mut outcome = guest.run(&format!("suite{filter}")).map_err(failed)?;
     if arguments.only.is_none() {
-        let lacking = run_lacking()?;
-        outcome.status |= lacking.status;
-        outcome.output.extend(lacking.output);
+        for other in [run_lacking()?, run_preempted()?] {
+            outcome.status |= other.status;
+            outcome.output.extend(other.output);
+        }
     }
     Ok(outcome)
 }
@@ -165,6 +174,7 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
     attacks(&arguments.attacks, root, &bfpc, &key)?;
     pinned(&arguments.programs, root, &bfpc, &key)?;
     locked(root, &bfpc, &key)?;
+    identity(root, &bfpc, &key)?;
     updates(&arguments.updates_folder, root)?;
     for folder in folders {
         let name = folder.file_name().unwrap_or_default();
@@ -234,6 +244,18 @@ fn locked(root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
     for revision in 1..=REVISIONS {
         let bundle = target.join(format!("{revision}.bfpb"));
         build(bfpc, Path::new("fixtures/locked/policy.bfp"), &bundle, key, revision, revision % 2 == 1)?;
+    }
+    Ok(())
+}
+
+/// Lays out /identity for the guest: a bundle for each policy that says in another way who a program is.
+fn identity(root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
+    let (from, target) = (Path::new("fixtures/identity"), root.join("identity"));
+    fs::create_dir_all(&target).map_err(|error| error.to_string())?;
+    for file in fs::read_dir(from).map_err(|error| format!("{}: {error}", from.display()))?.flatten() {
+        let policy = file.path();
+        let name = policy.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        build(bfpc, &policy, &target.join(format!("{name}.bfpb")), key, 1, false)?;
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ pub(crate) enum Command {
     Spawn { program: String, arguments: Vec<String> },
     Exec { program: String, arguments: Vec<String> },
     ExecFromMemory { program: String, arguments: Vec<String> },
+    ExecOpened { program: String, arguments: Vec<String> },
     Map(Mapped),
     InChroot { directory: String, rest: Box<Command> },
     InMountNamespace { source: String, target: String, rest: Box<Command> },
@@ -53,12 +54,13 @@ impl Command {
                 _ => return Err("`times` wants a number and a way to send".to_owned()),
             },
             "fork" => Command::Fork(Box::new(Self::parse(rest)?)),
-            "spawn" | "exec" | "exec-from-memory" => {
+            "spawn" | "exec" | "exec-from-memory" | "exec-opened" => {
                 let (program, arguments) = rest.split_first().ok_or_else(|| format!("`{word}` wants a path"))?;
                 let (program, arguments) = (program.clone(), arguments.to_vec());
                 match word.as_str() {
                     "spawn" => Command::Spawn { program, arguments },
                     "exec" => Command::Exec { program, arguments },
+                    "exec-opened" => Command::ExecOpened { program, arguments },
                     _ => Command::ExecFromMemory { program, arguments },
                 }
             }
@@ -121,6 +123,13 @@ impl Command {
             Command::ExecFromMemory { program, arguments } => {
                 let error = surroundings::exec_from_memory(&program, &arguments);
                 cannot("exec from memory", errno_of(&error))
+            }
+            Command::ExecOpened { program, arguments } => {
+                let opened = std::fs::File::open(&program);
+                println_now("ready");
+                wait_for_a_line();
+                let error = opened.map_or_else(|error| error, |file| surroundings::exec_opened(&file, &arguments));
+                cannot("exec an open file", errno_of(&error))
             }
             Command::Map(Mapped::File(path)) => match std::fs::File::open(&path) {
                 Ok(file) => say(raw::map_executable(&file)),

@@ -14,6 +14,7 @@
 //! probe fork … | thread …         # the rest in a forked process, or in a second thread
 //! probe spawn PATH ARG… | exec PATH ARG…
 //! probe exec-from-memory PATH ARG…        # runs a copy of PATH that only memory holds
+//! probe exec-opened PATH ARG…     # opens it, prints `ready`, waits for a line, runs what it opened
 //! probe map-file PATH | map-memory | map-written-memory   # for execution
 //! probe in-chroot DIR … | in-mount-namespace SOURCE TARGET …
 //! ```

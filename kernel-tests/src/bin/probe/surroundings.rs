@@ -38,6 +38,12 @@ pub(crate) fn exec_from_memory(program: &str, arguments: &[String]) -> io::Error
     copy_and_exec().unwrap_or_else(|error| error)
 }
 
+/// Becomes a program that was opened earlier, whatever its name is now; returns only if that failed.
+pub(crate) fn exec_opened(file: &std::fs::File, arguments: &[String]) -> io::Error {
+    // Exec opens the path, so the descriptor has to live until then.
+    exec(&format!("/proc/self/fd/{}", file.as_raw_fd()), arguments)
+}
+
 pub(crate) fn wait_for(child: Pid) -> ExitCode {
     match waitpid(Some(child), WaitOptions::empty()) {
         Ok(Some((_, status))) => exit_code(status.exit_status()),

@@ -82,6 +82,29 @@ struct Attempt<'a> {
 }
 
 pub(crate) fn run(report: &mut Report) {
+    run_with(report, || Ok(()));
+}
+
+/// Under a kernel that is preempted nowhere when the policy is applied, and anywhere while it is enforced: root may
+/// switch that at any time.
+pub(crate) fn run_preempted(report: &mut Report) {
+    const DEBUGGED: &str = "/sys/kernel/debug";
+    if !Path::new(DEBUGGED).join("sched").exists()
+        && let Err(complaint) = mount("debugfs", DEBUGGED)
+    {
+        return report.check("attacks: the kernel's preemption can be switched", Err(complaint));
+    }
+    let switch = |to: &str| {
+        let file = Path::new(DEBUGGED).join("sched/preempt");
+        fs::write(&file, to).map_err(|error| format!("{}: {error}", file.display()))
+    };
+    // Kernels since 6.18 have no such mode, and no labels that are missed.
+    let _unknown = switch("voluntary");
+    run_with(report, || switch("full"));
+}
+
+/// `then` comes before the attacks that the policy must stop.
+fn run_with(report: &mut Report, then: impl FnOnce() -> Result<(), String>) {
     let folder = Path::new(ATTACKS);
     if !folder.exists() {
         return;
@@ -104,7 +127,7 @@ pub(crate) fn run(report: &mut Report) {
         Err(complaint) => return report.check("attacks: prepared", Err(complaint)),
     };
     stage.try_all(&wanted, Phase::Before, report);
-    let applied = enforcer::apply(&folder.join("policy.bfpb"));
+    let applied = enforcer::apply(&folder.join("policy.bfpb")).and_then(|()| then());
     let enforced = applied.is_ok();
     report.check("attacks: apply", applied);
     if enforced {
@@ -141,7 +164,7 @@ pub(crate) fn names() -> Result<Vec<String>, String> {
     Ok(entries.iter().flat_map(|entry| attempts(entry, &series)).map(|attempt| attempt.name()).collect())
 }
 
-fn series() -> Result<String, String> {
+pub(crate) fn series() -> Result<String, String> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").map_err(|error| error.to_string())?;
     Ok(series_of(&release))
 }

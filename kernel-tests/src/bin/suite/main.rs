@@ -13,6 +13,7 @@
 //! suite --demo           # the table of the demo
 //! suite --updates        # the table of attacks on updates
 //! suite --without-bpf    # what holds under a kernel that is booted without BPF among its security modules
+//! suite --preempted      # what holds under a kernel that is booted to be preempted anywhere
 //! suite --ordinary [--only PATTERN]   # ordinary things on a whole Debian system
 //! suite --soak SECONDS   # mixed traffic for a time, there too
 //! ```
@@ -51,13 +52,14 @@ fn main() -> ExitCode {
         ["--list"] => return list(),
         ["--demo"] => return demonstrate(),
         ["--without-bpf"] => return run_without_bpf(),
+        ["--preempted"] => return run_preempted(),
         ["--updates"] => return show_updates(),
         ["--ordinary"] => return ordinary_things(None),
         ["--ordinary", "--only", pattern] => return ordinary_things(Some((*pattern).to_owned())),
         ["--soak", seconds] if seconds.parse::<u64>().is_ok() => return soak::run(seconds.parse().unwrap_or_default()),
         _ => {
             eprintln!(
-                "usage: suite [--only PATTERN | --list | --demo | --updates | --without-bpf | --ordinary [--only PATTERN] | --soak SECONDS]"
+                "usage: suite [--only PATTERN | --list | --demo | --updates | --without-bpf | --preempted | --ordinary [--only PATTERN] | --soak SECONDS]"
             );
             return ExitCode::from(2);
         }
@@ -82,6 +84,21 @@ fn run_without_bpf() -> ExitCode {
     let mut report = Report::new(None);
     match network::make_every_address_local() {
         Ok(()) => scenarios::run_without_bpf(Path::new(BUNDLES), &mut report),
+        Err(complaint) => report.check("every address is local", Err(complaint)),
+    }
+    report.close()
+}
+
+fn run_preempted() -> ExitCode {
+    let mut report = Report::new(Some("attack storm".to_owned()));
+    let ready = network::make_every_address_local().and_then(|()| attacks::series());
+    match ready {
+        Ok(series) => {
+            if series == "6.1" {
+                scenarios::run_preempted(Path::new(BUNDLES), &mut report);
+            }
+            attacks::run_preempted(&mut report);
+        }
         Err(complaint) => report.check("every address is local", Err(complaint)),
     }
     report.close()

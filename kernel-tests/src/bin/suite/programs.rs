@@ -126,6 +126,11 @@ impl Running {
         if seen == line { Ok(running) } else { Err(format!("expected `{line}` first, seen `{seen}`")) }
     }
 
+    /// Its number.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The answer to one more line.
     pub(crate) fn go_on(&mut self) -> Result<String, String> {
         let to = self.to.as_mut().ok_or("the child has no stdin")?;

@@ -5,17 +5,15 @@ use std::path::Path;
 use std::process::Command;
 
 use super::Scenario;
-use super::host::{Host, KMS_V4, SIGNER, THIEF, to};
+use super::host::{Host, KMS_V4, THIEF, to};
 use crate::enforcer::{self, ENFORCER, VERIFICATION_REFUSED};
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     ("apply opens no socket but Unix ones", apply_opens_unix_sockets_only),
     ("what is no bundle is refused with a sentence", no_bundle_is_refused),
-    ("a policy whose program is not there is refused whole", missing_program_is_refused),
 ];
 
 const INPUT_ERROR: i32 = 2;
-const CANNOT_ENFORCE: i32 = 4;
 const TRACE: &str = "/tmp/sockets.trace";
 
 fn apply_opens_unix_sockets_only(host: &Host) -> Result<(), String> {
@@ -65,19 +63,4 @@ fn no_bundle_is_refused(host: &Host) -> Result<(), String> {
     }
     let removed = fs::remove_file(zeros).map_err(|error| format!("{}: {error}", zeros.display()));
     host.refused(THIEF, &to("tcp", KMS_V4)).and(removed)
-}
-
-fn missing_program_is_refused(host: &Host) -> Result<(), String> {
-    host.unenforced()?;
-    let aside = format!("{SIGNER}.aside");
-    fs::rename(SIGNER, &aside).map_err(|error| format!("{SIGNER}: {error}"))?;
-    let ended = enforcer::try_apply(&host.bundle);
-    fs::rename(&aside, SIGNER).map_err(|error| format!("{SIGNER}: {error}"))?;
-    let ended = ended?;
-    ended.expect_code(CANNOT_ENFORCE)?;
-    if !ended.stderr.contains(SIGNER) {
-        return Err(format!("expected a sentence that names {SIGNER}, seen: {}", ended.stderr));
-    }
-    let status = enforcer::status()?;
-    if status.stdout.contains("nothing is enforced") { Ok(()) } else { Err(status.stdout) }
 }

@@ -1,5 +1,6 @@
-//! Hosts that cannot enforce, and policies that a host cannot bind. What always holds: `apply` says what is
-//! missing and what to do, with exit status 4, and leaves in the kernel what it found there.
+//! Hosts that cannot enforce, and programs that a host cannot tell or measure. What always holds: where nothing can be
+//! enforced, `apply` says what is missing and what to do, with exit status 4, and leaves in the kernel what it found
+//! there; where a program is nobody, it says so with exit status 1, and enforces the rest.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -25,18 +26,23 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("whoever may not load programs is told so", without_privileges),
     ("memory that may not be locked is not asked for", without_locked_memory),
     ("too little memory leaves nothing behind", with_little_memory),
-    ("a program that does not exist is refused and leaves nothing", missing_program),
-    ("a program that is a folder is refused and leaves nothing", folder_for_program),
-    ("a program that is a device is refused and leaves nothing", device_for_program),
+    ("a program that is a folder is nobody, and is told", folder_for_program),
+    ("a program that is a device is nobody, and is told", device_for_program),
     ("a program on overlayfs is the program", on_overlayfs),
-    ("a pinned program on overlayfs is refused and leaves nothing", pinned_on_overlayfs),
-    ("a pinned program on a filesystem without fs-verity leaves nothing", pinned_in_memory),
+    ("a pinned program on overlayfs has no grant, and is told", pinned_on_overlayfs),
+    ("a pinned program on a filesystem without fs-verity has no grant, and is told", pinned_in_memory),
 ];
 
 /// What a kernel says that does not ask BPF programs: run in a guest that is booted so.
 pub(super) const WITHOUT_BPF: &[Scenario] = &[
     ("a kernel without BPF among its security modules is told so", without_bpf_module),
     ("a kernel that claims to ask BPF programs and does not is found out", with_a_false_module_list),
+];
+
+/// What a kernel says that may not find the label of a process: run in a guest that is booted to be preempted anywhere.
+pub(super) const PREEMPTED: &[Scenario] = &[
+    ("a kernel that may miss labels is refused by name", preempted),
+    ("doctor names a kernel that may miss labels", preempted_to_doctor),
 ];
 
 const CANNOT_ENFORCE: i32 = 4;
@@ -205,24 +211,30 @@ fn with_signer(
     Ok((ended?, before))
 }
 
-fn missing_program(host: &Host) -> Result<(), String> {
-    let (ended, before) = with_signer(host, &host.bundle, || Ok(()))?;
-    says(&ended, "the executable `/usr/bin/signer` of the policy cannot be found", "install the program before")?;
+/// Enforced, but for the grants of the signer, which is nobody: that is told by name.
+fn is_nobody(ended: &Ended, before: &Objects) -> Result<(), String> {
+    const LESS: i32 = 1;
+    let told = ended.expect_code(LESS);
+    // Also what should not have been applied is taken away again.
+    let removed = enforcer::try_remove().map(drop);
+    told?;
+    removed?;
+    if !ended.stderr.contains(SIGNER) && !ended.stdout.contains(SIGNER) {
+        return Err(format!("expected {SIGNER} by name, seen: {}{}", ended.stdout, ended.stderr));
+    }
     before.are_all()
 }
 
 fn folder_for_program(host: &Host) -> Result<(), String> {
     let put = || fs::create_dir(SIGNER).map_err(|error| error.to_string());
     let (ended, before) = with_signer(host, &host.bundle, put)?;
-    says(&ended, "the executable `/usr/bin/signer` of the policy is not a regular file", "name the program's file")?;
-    before.are_all()
+    is_nobody(&ended, &before)
 }
 
 fn device_for_program(host: &Host) -> Result<(), String> {
     let put = || symlink("/dev/null", SIGNER).map_err(|error| error.to_string());
     let (ended, before) = with_signer(host, &host.bundle, put)?;
-    says(&ended, "the executable `/usr/bin/signer` of the policy is not a regular file", "name the program's file")?;
-    before.are_all()
+    is_nobody(&ended, &before)
 }
 
 const OVERLAY: &str = "/tmp/overlay";
@@ -279,8 +291,7 @@ fn pinned_on_overlayfs(host: &Host) -> Result<(), String> {
     with_overlay(|| {
         let before = Objects::read()?;
         let ended = enforcer::try_apply(Path::new(PINNED))?;
-        says(&ended, "the content of `/usr/bin/signer` cannot be measured", "fs-verity")?;
-        before.are_all()
+        is_nobody(&ended, &before)
     })
 }
 
@@ -290,8 +301,7 @@ fn pinned_in_memory(host: &Host) -> Result<(), String> {
     let put = || symlink(ELSEWHERE, SIGNER).map_err(|error| error.to_string());
     let (ended, before) = with_signer(host, Path::new(PINNED), put)?;
     fs::remove_file(ELSEWHERE).map_err(|error| format!("{ELSEWHERE}: {error}"))?;
-    says(&ended, "the content of `/usr/bin/signer` cannot be measured", "fs-verity")?;
-    before.are_all()
+    is_nobody(&ended, &before)
 }
 
 fn without_bpf_module(host: &Host) -> Result<(), String> {
@@ -302,4 +312,17 @@ fn without_bpf_module(host: &Host) -> Result<(), String> {
 fn with_a_false_module_list(host: &Host) -> Result<(), String> {
     let line = "echo -n capability,bpf > /tmp/modules; mount --bind /tmp/modules /sys/kernel/security/lsm";
     is_refused(host, line, "the kernel does not", "check `lsm=` on the kernel's command line")
+}
+
+const MISSES_LABELS: &str = "this kernel is preempted anywhere (`preempt=full`)";
+
+fn preempted(host: &Host) -> Result<(), String> {
+    is_refused(host, "", MISSES_LABELS, "`preempt=voluntary`")
+}
+
+fn preempted_to_doctor(host: &Host) -> Result<(), String> {
+    host.unenforced()?;
+    let ended = enforcer::end(Command::new(enforcer::ENFORCER).arg("doctor"))?;
+    let said = &ended.stdout;
+    if said.contains(MISSES_LABELS) && said.contains("this host cannot enforce") { Ok(()) } else { Err(said.clone()) }
 }

@@ -1,5 +1,6 @@
 //! What no table can say: when a process started, where its file came from, what became of the
-//! enforcer. Every scenario but those of [`pinned`], [`libraries`] and [`lockdown`] works on one policy, fixtures/accept/signer-kms (the demo's): only
+//! enforcer. Every scenario but those of [`pinned`], [`libraries`], [`lockdown`], [`names`] and
+//! [`parts`] works on one policy, fixtures/accept/signer-kms (the demo's): only
 //! /usr/bin/signer reaches the KMS, and it reaches nothing else.
 //!
 //! What enters: the folder with the bundles. What leaves: one check for each scenario. A scenario
@@ -15,6 +16,8 @@ mod lacking;
 mod libraries;
 mod lifetime;
 mod lockdown;
+mod names;
+mod parts;
 mod pinned;
 
 use std::path::Path;
@@ -38,6 +41,8 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         libraries::SCENARIOS,
         events::SCENARIOS,
         lockdown::SCENARIOS,
+        names::SCENARIOS,
+        parts::SCENARIOS,
     ]
     .into_iter()
     .flatten()
@@ -54,6 +59,11 @@ pub(crate) fn run(bundles: &Path, report: &mut Report) {
 /// The scenarios of a kernel that does not ask BPF programs.
 pub(crate) fn run_without_bpf(bundles: &Path, report: &mut Report) {
     run_these(lacking::WITHOUT_BPF.iter().collect(), bundles, report);
+}
+
+/// The scenarios of a kernel that may not find the label of a process.
+pub(crate) fn run_preempted(bundles: &Path, report: &mut Report) {
+    run_these(lacking::PREEMPTED.iter().collect(), bundles, report);
 }
 
 fn run_these(wanted: Vec<&Scenario>, bundles: &Path, report: &mut Report) {
