@@ -88,7 +88,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
 }
 
 /// What attacks and scenarios need that stock kernels have as modules.
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 14] = [
     "tun",
     "sctp",
     "l2tp_ip",
@@ -102,6 +102,7 @@ const MODULES: [&str; 13] = [
     "btrfs",
     "loop",
     "overlay",
+    "nbd",
 ];
 
 /// What the attacks use besides, and the set-up installs: an attack whose tool is missing fails.

@@ -30,6 +30,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("passed-socket", passed),
     ("taken-socket", taken),
     ("accepted-connection", accepted),
+    ("socket-of-a-block-device", block_device),
     ("hold-a-connection", hold_a_connection),
 ];
 
@@ -286,6 +287,83 @@ fn accepted(aim: &Aim) -> Result<(), Refused> {
     let nothing = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?;
     let outcome = run_with(&nothing, &attacker, "accepted-connection", aim);
     outcome.and(far.join().unwrap_or_else(|_| Err(Refused::new("thread", 0))).map(drop))
+}
+
+/// As [`accepted`], but the connections are handed to a network block device: the kernel sends what is written to
+/// it, and what fails by one connection it sends again by another one, from a thread of its own.
+fn block_device(aim: &Aim) -> Result<(), Refused> {
+    const PORT: u16 = 4431;
+    /// The first one falls to the attacker's own sends.
+    const CONNECTIONS: usize = 4;
+    if std::env::var_os(INHERITED).is_some() {
+        let listener = TcpListener::bind(anywhere(aim, PORT)).map_err(Refused::io("bind"))?;
+        std::fs::write(MEETING, "ready").map_err(Refused::io("write"))?;
+        let connections = (0..CONNECTIONS).map(|_| listener.accept().map(|(connection, _)| OwnedFd::from(connection)));
+        let connections: Vec<_> = connections.collect::<Result<_, _>>().map_err(Refused::io("accept"))?;
+        return write_to_block_device(&connections);
+    }
+    let _old = std::fs::remove_file(MEETING);
+    let victim = aim.clone();
+    let far = std::thread::spawn(move || -> Result<(), Refused> {
+        while !std::path::Path::new(MEETING).exists() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let mut sockets = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let socket = sys::open(&victim)?;
+            sys::set(&socket, libc::SOL_IP, libc::IP_FREEBIND, &1i32)?;
+            sys::bind(&socket, &Name::of(SocketAddr::new(victim.forbidden.ip(), 0)))?;
+            sys::connect(&socket, &Name::of(SocketAddr::new(victim.granted.ip(), PORT)))?;
+            sockets.push(socket);
+        }
+        // Whether something comes is for the sniffer to say.
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        Ok(())
+    });
+    let attacker = std::env::var("BFP_ATTACKER").map_err(|_| Refused::new("environment", libc::ENOENT))?;
+    let nothing = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?;
+    let outcome = run_with(&nothing, &attacker, "socket-of-a-block-device", aim);
+    outcome.and(far.join().unwrap_or_else(|_| Err(Refused::new("thread", 0))))
+}
+
+fn write_to_block_device(connections: &[OwnedFd]) -> Result<(), Refused> {
+    // include/uapi/linux/nbd.h
+    const SET_SOCK: libc::c_ulong = 0xab00;
+    const SET_BLOCK_SIZE: libc::c_ulong = 0xab01;
+    const DO_IT: libc::c_ulong = 0xab03;
+    const CLEAR_SOCK: libc::c_ulong = 0xab04;
+    const SET_SIZE_BLOCKS: libc::c_ulong = 0xab07;
+    const DISCONNECT: libc::c_ulong = 0xab08;
+    const SET_FLAGS: libc::c_ulong = 0xab0a;
+    const HAS_FLAGS_AND_MANY_CONNECTIONS: libc::c_ulong = 1 | 1 << 8;
+    const DEVICE: &str = "/dev/nbd0";
+    let device = std::fs::OpenOptions::new().read(true).write(true).open(DEVICE).map_err(Refused::io("open"))?;
+    let fd = device.as_raw_fd();
+    let ask = move |request: libc::c_ulong, number: libc::c_ulong| {
+        // SAFETY: these requests take numbers.
+        sys::check("ioctl", unsafe { libc::ioctl(fd, request, number) }.into())
+    };
+    ask(SET_BLOCK_SIZE, 4096)?;
+    ask(SET_SIZE_BLOCKS, 256)?;
+    for connection in connections {
+        ask(SET_SOCK, connection.as_raw_fd() as libc::c_ulong)?;
+    }
+    ask(SET_FLAGS, HAS_FLAGS_AND_MANY_CONNECTIONS)?;
+    let serving = std::thread::spawn(move || ask(DO_IT, 0));
+    let moment = std::time::Duration::from_millis(300);
+    std::thread::sleep(moment);
+    let writing = std::thread::spawn(move || -> std::io::Result<()> {
+        let mut file = std::fs::OpenOptions::new().write(true).open(DEVICE)?;
+        std::io::Write::write_all(&mut file, &sys::MESSAGE.repeat(512))?;
+        file.sync_all()
+    });
+    std::thread::sleep(moment * 5);
+    // Ends what still waits for an answer.
+    ask(DISCONNECT, 0)?;
+    ask(CLEAR_SOCK, 0)?;
+    let _failed = writing.join();
+    let _ended = serving.join();
+    Ok(())
 }
 
 /// No attack: connects and waits for the end of its input, so that others can try to take the socket. Its
