@@ -31,7 +31,7 @@ struct Arguments {
     /// The fixtures: a folder for each policy
     #[arg(long, value_name = "DIR", default_value = "fixtures/accept")]
     fixtures: PathBuf,
-    /// Run only what has this in its name
+    /// Run only what has this in its name, or one of several that `|` divides
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
     /// Run only what holds under a kernel that is booted without BPF among its security modules

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! suite                  # everything
-//! suite --only PATTERN   # what has PATTERN in its name
+//! suite --only PATTERN   # what has PATTERN in its name; `A|B` is what has A or B
 //! suite --list           # the names
 //! suite --demo           # the table of the demo
 //! suite --updates        # the table of attacks on updates

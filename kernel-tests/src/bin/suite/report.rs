@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-/// Counts, and the pattern that narrows what runs.
+/// Counts, and the patterns that narrow what runs.
 pub(crate) struct Report {
     only: Option<String>,
     passed: usize,
@@ -15,9 +15,9 @@ impl Report {
         Report { only, passed: 0, failed: 0 }
     }
 
-    /// Whether the command line asks for what has this name.
+    /// Whether the command line asks for what has this name: one of the patterns, which `|` divides, is in it.
     pub(crate) fn wants(&self, name: &str) -> bool {
-        self.only.as_ref().is_none_or(|pattern| name.contains(pattern))
+        self.only.as_ref().is_none_or(|patterns| patterns.split('|').any(|pattern| name.contains(pattern)))
     }
 
     pub(crate) fn check(&mut self, name: &str, outcome: Result<(), String>) {
