@@ -276,6 +276,7 @@ impl Layers {
     const UPPER: &'static str = "/tmp/layers";
     const MERGED: &'static str = "/mnt/layers";
     const APP: &'static str = "/mnt/layers/usr/bin/app";
+    const OTHERS: u32 = 3000;
 
     fn mount() -> Result<Layers, String> {
         let (lower, upper, merged) = (Layers::LOWER, Layers::UPPER, Layers::MERGED);
@@ -283,6 +284,12 @@ impl Layers {
             fs::create_dir_all(folder).map_err(|error| format!("{folder}: {error}"))?;
         }
         copy_probe_to(Path::new(&format!("{lower}/usr/bin/app")))?;
+        // So much that the kernel finds it worth its while to forget some of it.
+        for number in 0..Layers::OTHERS {
+            let folder = format!("{lower}/usr/share/{number}");
+            let made = fs::create_dir_all(&folder).and_then(|()| fs::write(format!("{folder}/file"), ""));
+            made.map_err(|error| format!("{folder}: {error}"))?;
+        }
         let options = format!("lowerdir={lower},upperdir={upper}/up,workdir={upper}/work");
         let mount = ["mount", "-t", "overlay", "-o", &options, "overlay", merged];
         enforcer::end(Command::new("busybox").args(mount))?.expect_code(0)?;
@@ -334,14 +341,18 @@ fn lack_of_memory(host: &Host) -> Result<(), String> {
             let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
             number.ok_or_else(|| "no MemAvailable".to_owned())
         };
+        for number in 0..Layers::OTHERS {
+            let _read = fs::metadata(format!("{}/usr/share/{number}/file", Layers::MERGED));
+        }
         let mut taken = Vec::new();
         while available()? > EDGE_KIB {
             // Not zeros, which would take nothing.
             taken.push(vec![1u8; CHUNK]);
         }
         // Names of files that are not there push out those that are.
+        let long = "x".repeat(200);
         for number in 0..20_000 {
-            let _missing = fs::metadata(format!("{}/usr/no-{number}", Layers::LOWER));
+            let _missing = fs::metadata(format!("{}/usr/no-{number}-{long}", Layers::LOWER));
         }
         drop(std::hint::black_box(taken));
         Ok(())
