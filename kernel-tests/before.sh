@@ -1,16 +1,22 @@
 #!/bin/sh
-# Builds the enforcer of an earlier commit, where it is missing, and prints where it is: before.sh COMMIT
+# Builds the compiler and the enforcer of an earlier commit, where they are missing, and prints the folder that has them:
+# before.sh COMMIT
 set -eu
 cache="${BFP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/bfp}/releases"
-commit=$(git rev-parse --verify "$1^{commit}")
-program="$cache/$commit/bfp-enforcer"
-if [ ! -x "$program" ]; then
+commit=$(git rev-parse --verify "$1^{commit}") || {
+    echo "before.sh: commit $1 is not in this clone: fetch the whole history (git fetch --unshallow)" >&2
+    exit 1
+}
+folder="$cache/$commit"
+if [ ! -x "$folder/bfpc" ] || [ ! -x "$folder/bfp-enforcer" ]; then
     source=$(mktemp -d)
     trap 'rm -rf "$source"' EXIT
     git archive "$commit" | tar -x -C "$source"
-    (cd "$source" && just enforcer) >&2
-    mkdir -p "$cache/$commit"
-    cp "$source/target/enforcer/bfp-enforcer" "$program.new"
-    mv "$program.new" "$program"
+    (cd "$source" && unset CARGO_TARGET_DIR && just enforcer compiler) >&2
+    mkdir -p "$folder"
+    for program in enforcer/bfp-enforcer release/bfpc; do
+        cp "$source/target/$program" "$folder/${program##*/}.new"
+        mv "$folder/${program##*/}.new" "$folder/${program##*/}"
+    done
 fi
-echo "$program"
+echo "$folder"

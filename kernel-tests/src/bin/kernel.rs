@@ -25,8 +25,8 @@ struct Arguments {
     /// The attacks on updates
     #[arg(long, value_name = "DIR", default_value = "fixtures/updates")]
     updates_folder: PathBuf,
-    /// The enforcer of the release before this one, for attempts that go up and down
-    #[arg(long, value_name = "FILE", requires = "updates")]
+    /// The folder with the compiler and the enforcer of the release before this one, for attempts that go up and down
+    #[arg(long, value_name = "DIR", requires = "updates")]
     before: Option<PathBuf>,
     /// The fixtures: a folder for each policy
     #[arg(long, value_name = "DIR", default_value = "fixtures/accept")]
@@ -118,7 +118,8 @@ fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, Str
         guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
     }
     if let Some(before) = &arguments.before {
-        guest = guest.file(before, "/bin/bfp-enforcer-before");
+        guest = guest.file(before.join("bfp-enforcer"), "/bin/bfp-enforcer-before");
+        guest = guest.file(before.join("bfpc"), "/bin/bfpc-before");
     }
     for module in MODULES {
         guest = guest.module(module);
