@@ -125,49 +125,85 @@ fn hosts_namespace() -> Option<u64> {
     word(place(proxy, &kernel::nsproxy__mnt_ns))
 }
 
-/// Walks up; `mount` is 0 where mounts are not followed, up to the root of the filesystem.
+/// How far a walk has come.
+#[repr(C)]
+struct Climb {
+    /// The mount, as the address of a `struct vfsmount`; 0 where mounts are not followed, up to the root of the filesystem.
+    mount: u64,
+    /// The dentry that is next.
+    dentry: u64,
+    /// The dentry of the host's root; 0 before the first component, which is none of a root.
+    root: u64,
+    /// The state of the automaton.
+    state: u32,
+    /// What casts doubt on the name.
+    doubts: u32,
+}
+
+/// What a step of a walk came to.
+const GOES_ON: u32 = 0;
+const IS_NAMED_NOWHERE: u32 = 1;
+const IS_AT_THE_ROOT: u32 = 2;
+const IS_A_FAULT: u32 = 3;
+
+/// Walks up: as many steps as a path may have, each a function of its own, which the verifier checks once.
 #[inline(always)]
 fn walk<T: Walkable>(tables: &T, mount: u64, dentry: u64) -> Option<u64> {
-    let (mut mount, mut dentry) = (mount, dentry);
-    let mut state = tables.names()?.start;
-    let mut root = 0;
-    let mut doubts = if is_unlinked(dentry)? { UNLINKED } else { IN_PLACE };
+    let start = tables.names()?.start;
+    let doubts = if is_unlinked(dentry)? { UNLINKED } else { IN_PLACE };
+    let mut climb = Climb { mount, dentry, root: 0, state: start, doubts };
     let mut left = DEPTH_MAX;
     while left != 0 {
         left = asm::opaque(left - 1);
-        if root != 0 && dentry == root {
-            return Some(u64::from(doubts) << 32 | u64::from(names::accepted(tables, state)?));
-        }
-        if mount != 0 {
-            let mounted = word(place(mount, &kernel::vfsmount__mnt_root))?;
-            if mounted == dentry {
-                let real = mount.wrapping_sub(u64::from(kernel::mount__mnt.load()));
-                let parent = word(place(real, &kernel::mount__mnt_parent))?;
-                if parent == real {
-                    return Some(0); // The top of a tree that is not the host's.
-                }
-                dentry = word(place(real, &kernel::mount__mnt_mountpoint))?;
-                if dentry != mounted {
-                    doubts |= relocation(mount, real, mounted)?;
-                }
-                mount = place(parent, &kernel::mount__mnt);
-                continue;
+        match tables.climb(&mut climb) {
+            GOES_ON => {}
+            IS_NAMED_NOWHERE => return Some(0),
+            IS_AT_THE_ROOT => {
+                return Some(u64::from(climb.doubts) << 32 | u64::from(names::accepted(tables, climb.state)?));
             }
-        }
-        let parent = word(place(dentry, &kernel::dentry__d_parent))?;
-        if parent == dentry {
-            return Some(0); // The root of a filesystem that is mounted nowhere.
-        }
-        state = tables.advance(dentry, state)?;
-        if state == NOWHERE {
-            return Some(0);
-        }
-        dentry = parent;
-        if root == 0 {
-            root = root_of(first_process()?)?;
+            _ => return None,
         }
     }
     None
+}
+
+/// One step: over a component, or from the root of a mount to where it is mounted. `None` is a fault.
+#[inline(always)]
+fn step<T: Walkable>(tables: &T, climb: &mut Climb) -> Option<u32> {
+    let (mount, dentry) = (climb.mount, climb.dentry);
+    if climb.root != 0 && dentry == climb.root {
+        return Some(IS_AT_THE_ROOT);
+    }
+    if mount != 0 {
+        let mounted = word(place(mount, &kernel::vfsmount__mnt_root))?;
+        if mounted == dentry {
+            let real = mount.wrapping_sub(u64::from(kernel::mount__mnt.load()));
+            let parent = word(place(real, &kernel::mount__mnt_parent))?;
+            if parent == real {
+                return Some(IS_NAMED_NOWHERE); // The top of a tree that is not the host's.
+            }
+            let mountpoint = word(place(real, &kernel::mount__mnt_mountpoint))?;
+            if mountpoint != mounted {
+                climb.doubts |= relocation(mount, real, mounted)?;
+            }
+            climb.dentry = mountpoint;
+            climb.mount = place(parent, &kernel::mount__mnt);
+            return Some(GOES_ON);
+        }
+    }
+    let parent = word(place(dentry, &kernel::dentry__d_parent))?;
+    if parent == dentry {
+        return Some(IS_NAMED_NOWHERE); // The root of a filesystem that is mounted nowhere.
+    }
+    climb.state = tables.advance(dentry, climb.state)?;
+    if climb.state == NOWHERE {
+        return Some(IS_NAMED_NOWHERE);
+    }
+    climb.dentry = parent;
+    if climb.root == 0 {
+        climb.root = root_of(first_process()?)?;
+    }
+    Some(GOES_ON)
 }
 
 /// What a mount does to the name of what lies below it: nothing where a whole filesystem is mounted, for that is where
@@ -225,6 +261,8 @@ impl Component for DentryName {
 trait Walkable: NameTables {
     /// The state after the component that is the name of a dentry.
     fn advance(&self, dentry: u64, state: u32) -> Option<u32>;
+    /// One step of a walk.
+    fn climb(&self, climb: &mut Climb) -> u32;
 }
 
 /// What a function of the kernel's machine can return in place of a state.
@@ -243,7 +281,7 @@ fn state_from_bits(bits: u64) -> Option<u32> {
 
 macro_rules! tables {
     ($tables:ident, $names:ident, $buckets:ident, $table:ident, $words:ident, $states:ident, $steps:ident,
-     $matches:ident, $walk:ident, $advance:ident, $next:ident) => {
+     $matches:ident, $walk:ident, $climb:ident, $advance:ident, $next:ident) => {
         #[btf_map]
         static $names: Array<Names, 1, MMAPABLE> = Array::new();
         #[btf_map]
@@ -305,6 +343,10 @@ macro_rules! tables {
             fn advance(&self, dentry: u64, state: u32) -> Option<u32> {
                 state_from_bits($advance(dentry, state))
             }
+            #[inline(always)]
+            fn climb(&self, climb: &mut Climb) -> u32 {
+                $climb(climb)
+            }
         }
 
         /// The state that a symbol, or a byte, leads to.
@@ -324,6 +366,17 @@ macro_rules! tables {
                 return $next(state, symbol);
             }
             state_to_bits($tables.state(state).map(|state| state.otherwise))
+        }
+
+        /// One step of a walk; what it is not told to do is a fault.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $climb(climb: *mut Climb) -> u32 {
+            // SAFETY: on the stack of the walk, as the verifier checks at every call.
+            match unsafe { climb.as_mut() } {
+                Some(climb) => step(&$tables, climb).unwrap_or(IS_A_FAULT),
+                None => IS_A_FAULT,
+            }
         }
 
         /// Walks up from a dentry, as [`Walked`].
@@ -348,6 +401,7 @@ tables!(
     NAME_STEPS,
     MATCHES,
     walk_names,
+    climb_names,
     advance_names,
     next_name
 );
@@ -362,6 +416,7 @@ tables!(
     ALIAS_STEPS,
     ALIAS_MATCHES,
     walk_aliases,
+    climb_aliases,
     advance_aliases,
     next_alias
 );

@@ -13,7 +13,7 @@ use aya_ebpf::{helpers::generated::bpf_get_current_uid_gid, macros::lsm, program
 use bfp_bundle::{event::Kind, label::Label};
 
 use crate::{
-    asm::{bit, opaque},
+    asm::{bit, opaque, sign_bit},
     enforcers,
     events::refuse,
     guard, labels,
@@ -84,7 +84,7 @@ fn judge_reach(from: *const Label, into: *const Label) -> i32 {
 pub extern "C" fn gains_nothing(from: *const Label, into: *const Label) -> i32 {
     // SAFETY: labels in a map's memory where they are not null, as the verifier checks at every call.
     match unsafe { (from.as_ref(), into.as_ref()) } {
-        (Some(from), Some(into)) => from.is_at_most_as_restricted_as(into, opaque).into(),
+        (Some(from), Some(into)) => from.is_at_most_as_restricted_as(into, opaque, sign_bit).into(),
         _ => 0,
     }
 }
