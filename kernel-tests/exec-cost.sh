@@ -36,12 +36,13 @@ RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release -p bfp-k
     --target x86_64-unknown-linux-gnu
 cat >"$work/run" <<'R'
 #!/bin/sh
+mkdir -m 700 /state
 exec_cost without 200 /bin/true
-bfp-enforcer --state /run apply /bundle --trust /key.pub || exit
+bfp-enforcer --state /state apply /bundle --trust /key.pub || exit
 exec_cost with 200 /bin/true
 bfp-enforcer remove >/dev/null
 exec_cost without-again 200 /bin/true
-strace -f -c -o /tmp/calls bfp-enforcer --state /run apply /bundle --trust /key.pub >/dev/null
+strace -f -c -o /tmp/calls bfp-enforcer --state /state apply /bundle --trust /key.pub >/dev/null
 awk '$NF == "total" { print "system-calls", $(NF - 1) == "total" ? $3 : $4 }' /tmp/calls
 tail -2 /tmp/calls
 R

@@ -148,7 +148,7 @@ pub fn apply(
     let kernel = Kernel::of(&Btf::parse(&host.types)?)?;
     let pins = Pins::make()?;
     let has_adopted = remembered.enforced.as_ref().is_some_and(|about| about.adopted_running);
-    let programs = Prepared { object, kernel: &kernel, cgroups: &host.cgroups, has_adopted };
+    let programs = Prepared { object, kernel: &kernel, types: &host.types, cgroups: &host.cgroups, has_adopted };
     let remember = || {
         let kept = (&admitted.bundle().manifest_digest(), acceptance.bytes);
         state.keep(kept, &remembering(admitted, acceptance, remembered))
@@ -165,6 +165,7 @@ pub fn apply(
 struct Prepared<'a> {
     object: &'a [u8],
     kernel: &'a Kernel,
+    types: &'a [u8],
     cgroups: &'a File,
     /// Processes were adopted, and still run.
     has_adopted: bool,
@@ -192,6 +193,7 @@ fn apply_locked(
     let canary = Canary::random()?;
     let constants = Constants {
         kernel: prepared.kernel,
+        types: prepared.types,
         canary: &canary,
         labels: &pins.labels(),
         executed: &pins.executed(),

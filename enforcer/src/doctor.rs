@@ -59,7 +59,7 @@ fn examine_into(object: &[u8], checks: &mut Vec<Check>) -> Option<()> {
         found.and_then(|btf| Kernel::of(&btf).map_err(|error| (error.to_string(), error.help().to_owned())))
     })?;
     let verified = note(checks, "the kernel loads every program", {
-        load::probe(object, &kernel).map_err(|error| {
+        load::probe(object, &host.types, &kernel).map_err(|error| {
             let log = error.log().map_or_else(String::new, |log| format!("\n{log}"));
             (error.to_string(), format!("{}{log}", error.help()))
         })

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::btf::Btf;
+use crate::syscall;
 
 /// The kernel's own type information.
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -103,7 +104,7 @@ pub fn check() -> Result<Host, HostError> {
         return Err(HostError::NoBpffs);
     }
     let cgroups = open_cgroups(&PathBuf::from(cgroup_mount(&mounts).ok_or(HostError::NoCgroups)?))?;
-    let types = std::fs::read(BTF_PATH).map_err(HostError::NoBtf)?;
+    let types = syscall::kernel_types().or_else(|_| std::fs::read(BTF_PATH)).map_err(HostError::NoBtf)?;
     let debugged = std::fs::read_to_string("/sys/kernel/debug/sched/preempt");
     let preempted =
         full_preemption(&read_proc("/proc/version")?, &read_proc("/proc/cmdline")?, debugged.ok().as_deref());

@@ -13,7 +13,7 @@ use aya::maps::{Map, MapData, MapError};
 use aya::pin::PinError;
 use aya::programs::links::{CgroupAttachMode, FdLink, LinkError};
 use aya::programs::{CgroupSkb, CgroupSkbAttachType, CgroupSysctl, Iter, Lsm, Program, ProgramError};
-use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
+use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader, Endianness};
 use bfp_bundle::identity::Withheld;
 use bfp_bundle::image::Derived;
 use bfp_bundle::manifest::SectionKind;
@@ -262,8 +262,10 @@ pub struct Programs {
 
 /// What the programs are specialised to.
 pub struct Constants<'a> {
-    /// The running kernel.
+    /// The running kernel,
     pub kernel: &'a Kernel,
+    /// and its type information.
+    pub types: &'a [u8],
     /// The address that is refused to everyone.
     pub canary: &'a Canary,
     /// Where the maps of labels are pinned, or are going to be: of tasks,
@@ -320,7 +322,7 @@ impl Tables<'_, '_> {
 
 /// Loads the programs and fills their tables; attaches nothing.
 pub fn load(object: &[u8], tables: &Tables<'_, '_>, constants: &Constants<'_>) -> Result<Programs, LoadError> {
-    let btf = Btf::from_sys_fs()?;
+    let btf = Btf::parse(constants.types, Endianness::default())?;
     let mut switches = Switches::of(constants.kernel, constants.pins_device);
     switches.set("ALIASED", tables.aliases.is_some().into());
     switches.set("ADOPTING", (constants.running == Running::Adopted).into());
@@ -361,8 +363,8 @@ fn directed(object: &[u8], kernel: &Kernel) -> Result<Vec<u8>, LoadError> {
 }
 
 /// Loads the programs over empty tables and lets go of them again: whether the kernel would take them.
-pub fn probe(object: &[u8], kernel: &Kernel) -> Result<Vec<Verified>, LoadError> {
-    let btf = Btf::from_sys_fs()?;
+pub fn probe(object: &[u8], types: &[u8], kernel: &Kernel) -> Result<Vec<Verified>, LoadError> {
+    let btf = Btf::parse(types, Endianness::default())?;
     let (canary, switches) = (Canary { high: 0, low: 0 }, Switches::of(kernel, 0));
     let ebpf = loader(&btf, &kernel.offsets, &canary, &switches)?.load(&directed(object, kernel)?)?;
     let mut programs = Programs::new(ebpf, kernel, &LOCKDOWN_HOOKS);

@@ -23,7 +23,9 @@ const OBJECT_GET: libc::c_long = 7;
 const OBJECT_INFO: libc::c_long = 15;
 const PROGRAM_FD_BY_ID: libc::c_long = 13;
 const MAP_FD_BY_ID: libc::c_long = 14;
+const TYPES_FD_BY_ID: libc::c_long = 19;
 const MAP_FREEZE: libc::c_long = 22;
+const TYPES_NEXT_ID: libc::c_long = 23;
 const MAP_UPDATE_BATCH: libc::c_long = 26;
 const LINK_FD_BY_ID: libc::c_long = 30;
 const LINK_NEXT_ID: libc::c_long = 31;
@@ -279,6 +281,69 @@ pub(crate) fn object_number(object: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: the attributes are alive, and of the size that is passed; the kernel writes no more than `length`.
     let result = unsafe { libc::syscall(libc::SYS_bpf, OBJECT_INFO, &about, size_of::<About>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(info[1]) }
+}
+
+/// `struct bpf_btf_info`, include/uapi/linux/bpf.h, up to the name's length.
+#[repr(C)]
+#[derive(Default)]
+struct TypesInfo {
+    types: u64,
+    size: u32,
+    number: u32,
+    name: u64,
+    name_length: u32,
+    is_the_kernels: u32,
+}
+
+/// The kernel's own type information, in one piece: the file in sysfs gives a page at a time, some thousand reads. Of
+/// all that are loaded it is the first one of the kernel's, before those of modules.
+pub(crate) fn kernel_types() -> io::Result<Vec<u8>> {
+    let mut number = 0u32;
+    loop {
+        // What is asked for lies first, and the answer behind it.
+        let mut next = [number, 0, 0];
+        // SAFETY: the attributes are alive, and of the size that is passed.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, TYPES_NEXT_ID, &raw mut next, size_of_val(&next)) };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        number = next[1];
+        let types = open_types(number)?;
+        let mut name = [0u8; 16];
+        let mut info = types_info(types.as_fd(), &mut name, &mut [])?;
+        if info.is_the_kernels != 0 && name.starts_with(b"vmlinux\0") {
+            let mut bytes = vec![0; info.size as usize];
+            info = types_info(types.as_fd(), &mut name, &mut bytes)?;
+            return if info.size as usize == bytes.len() { Ok(bytes) } else { Err(io::ErrorKind::InvalidData.into()) };
+        }
+    }
+}
+
+fn open_types(number: u32) -> io::Result<OwnedFd> {
+    let wanted = [number, 0, 0];
+    // SAFETY: the attributes are alive, and of the size that is passed.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, TYPES_FD_BY_ID, &raw const wanted, size_of_val(&wanted)) };
+    match i32::try_from(fd) {
+        // SAFETY: a new descriptor that nothing else owns.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn types_info(types: BorrowedFd<'_>, name: &mut [u8], bytes: &mut [u8]) -> io::Result<TypesInfo> {
+    let mut info = TypesInfo {
+        types: bytes.as_mut_ptr().expose_provenance() as u64,
+        size: bytes.len() as u32,
+        name: name.as_mut_ptr().expose_provenance() as u64,
+        name_length: name.len() as u32,
+        ..TypesInfo::default()
+    };
+    let length = size_of::<TypesInfo>() as u32;
+    let about = About { object: number(types), length, info: (&raw mut info).expose_provenance() as u64 };
+    // SAFETY: the attributes are alive, and of the size that is passed; the kernel writes no more than the lengths that
+    // stand beside the pointers.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, OBJECT_INFO, &about, size_of::<About>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(info) }
 }
 
 /// The device of a file as the kernel itself writes it (include/linux/kdev_t.h, `MKDEV`).
