@@ -106,7 +106,17 @@ impl Names<'_> {
         };
         let mut compared = 0;
         for path in self.shared(&texts) {
-            compared += self.compare(&path)?;
+            compared += self.compare(&path)? + self.parts(&path)?;
+        }
+        Ok(compared)
+    }
+
+    /// What a path ends with, and what it begins with: on the way to an answer, the tables go through all of them.
+    fn parts(&self, path: &str) -> Result<u64, ProveError> {
+        let mut compared = 0;
+        for (at, _) in path.match_indices('/').skip(1) {
+            let (before, behind) = path.split_at(at);
+            compared += self.compare(before)? + self.compare(behind)?;
         }
         Ok(compared)
     }
@@ -115,7 +125,7 @@ impl Names<'_> {
     fn pair(&self, pair: &[(usize, &str); 2]) -> Result<u64, ProveError> {
         let mut compared = 0;
         for path in self.shared(pair) {
-            compared += self.compare(&path)?;
+            compared += self.compare(&path)? + self.parts(&path)?;
         }
         Ok(compared)
     }
@@ -125,7 +135,7 @@ impl Names<'_> {
         let paths = if text.contains('*') { self.shared(&[(index, text)]) } else { vec![text.to_owned()] };
         let mut compared = 0;
         for path in &paths {
-            compared += self.compare(path)?;
+            compared += self.compare(path)? + self.parts(path)?;
         }
         for path in paths.iter().take(WAYS) {
             for beside in self.beside(path, text.contains('*')) {
