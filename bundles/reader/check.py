@@ -151,7 +151,7 @@ def mistaken(bundle):
         for filler in ("x", "r2", "a-b"):
             path = pattern.replace("**", f"{filler}/y").replace("*", filler)
             paths |= {path, path + "x", path[:-1], f"/x{path}", f"{path}/x", path.removeprefix("/usr")}
-    for path in sorted(path for path in paths if path.startswith("/")):
+    for path in sorted(path for path in paths if path.startswith("/") and "" not in path.split("/")[1:]):
         matched = [place for place, pattern in written if is_one(pattern, path)]
         places = [place for place, entry in enumerate(bundle.executables) if entry["members"] == matched]
         places = matched if len(matched) == 1 else places if matched else []
@@ -172,7 +172,7 @@ def is_one(pattern, path):
             said += "(/[^/]+)*"
     if components[0] == "usr" and len(components) > 2 and components[1] in reader.MERGED:
         said = "(/usr)?" + said.removeprefix("/usr")
-    return re.fullmatch(said, path) is not None and "//" not in path and not path.endswith("/")
+    return re.fullmatch(said, path) is not None
 
 
 def main():

@@ -140,20 +140,20 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
         accepted,
         kinds: Vec::new(),
     };
-    let sets = overlaps(&resolved.programs).map_err(|error| vec![error])?;
+    let sets = overlaps(&resolved.programs)?;
     let errors = classes::add(&mut resolved, &sets);
     if errors.is_empty() { Ok(resolved) } else { Err(errors) }
 }
 
 /// The sets of programs that one file can match at once.
-fn overlaps(programs: &[Program]) -> Result<Vec<Vec<usize>>, ResolveError> {
+fn overlaps(programs: &[Program]) -> Result<Vec<Vec<usize>>, Vec<ResolveError>> {
     let texts: Vec<&str> = programs.iter().map(|program| program.path.as_str()).collect();
     match Automaton::of(&texts) {
         Ok(automaton) => Ok(automaton.accepts().to_vec()),
         Err(error) => {
             let pattern = programs.iter().find(|program| program.is_pattern()).or(programs.first());
             let span = pattern.map_or_else(Span::default, |program| program.span);
-            Err(ResolveError::PatternCapacity { reason: error.to_string(), span })
+            Err(vec![ResolveError::PatternCapacity { reason: error.to_string(), span }])
         }
     }
 }

@@ -119,7 +119,11 @@ fn request(destination: &str) -> Request {
 
 /// What the file at a path is, by what the language says of patterns.
 fn program_at(policy: &ResolvedPolicy, path: &str) -> Option<ProgramIndex> {
-    let matched = |program: &&(usize, &Program)| !program.1.is_class() && is_one(&program.1.path, path);
+    let matched = |program: &&(usize, &Program)| {
+        let in_root = program.1.path.strip_prefix("/usr").filter(|rest| rest.starts_with("/bin/"));
+        let ways = [Some(program.1.path.as_str()), in_root];
+        !program.1.is_class() && ways.into_iter().flatten().any(|pattern| is_one(pattern, path))
+    };
     let all: Vec<(usize, &Program)> = policy.programs.iter().enumerate().collect();
     let members: Vec<ProgramIndex> = all.iter().filter(matched).map(|(index, _)| ProgramIndex(*index)).collect();
     match members.as_slice() {

@@ -128,7 +128,8 @@ pub(crate) fn in_dns_name(name: &str, start: usize) -> Option<SyntaxError> {
         }
         // IDNA maps full-width letters to ASCII, so that none of them has a name of its own.
         let full_width = has_full_width(label);
-        if !is_mixed(label) && !(ends_in_ascii && is_dressed_up(label)) && !full_width {
+        let reads_as_another = is_mixed(label) || full_width || (ends_in_ascii && is_dressed_up(label));
+        if !reads_as_another {
             continue;
         }
         let meant = meant(label).unwrap_or_default();

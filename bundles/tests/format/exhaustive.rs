@@ -116,7 +116,8 @@ fn no_document_passes_for_another() {
             let refusal = Refusal::BadMagic { wanted: other, found: Some(document) };
             assert_eq!(judge(other, &file), Err(refusal));
             // With the other's magic bytes the signatures hold no more.
-            let renamed = [&other.magic(), &file[8..]].concat();
+            let mut renamed = [&other.magic(), &file[8..]].concat();
+            renamed[8] = other.version() as u8;
             let refusal = judge(other, &renamed).unwrap_err();
             let expected = match other {
                 // Whose signatures hold is counted first here, and which does not is told later.

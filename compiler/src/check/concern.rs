@@ -13,13 +13,13 @@ use super::rotating::RotatingGrant;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Diagnostic)]
 pub enum Concern {
     /// `only "/usr/bin/python3" -> D`
-    #[error("`{program}` runs whatever it is given, and every script of it would hold this exclusive grant")]
+    #[error("{program} runs whatever it is given, and every script of it would hold this exclusive grant")]
     #[diagnostic(
         code(check::interpreter),
         help("give the script a program of its own (a compiled launcher), and name that instead")
     )]
     ExclusiveInterpreter {
-        /// The path.
+        /// The path, or what a pattern covers.
         program: String,
         /// The left side of the rule.
         #[label("granted here")]
@@ -29,14 +29,14 @@ pub enum Concern {
         program_span: Option<Span>,
     },
     /// `allow "/bin/bash" -> D`
-    #[error("`{program}` runs whatever it is given, and every script of it would hold this grant")]
+    #[error("{program} runs whatever it is given, and every script of it would hold this grant")]
     #[diagnostic(
         code(check::interpreter),
         severity(Warning),
         help("name the program that needs the destination, instead of what it is run by")
     )]
     Interpreter {
-        /// The path.
+        /// The path, or what a pattern covers.
         program: String,
         /// The left side of the rule.
         #[label("granted here")]
@@ -46,13 +46,13 @@ pub enum Concern {
         program_span: Option<Span>,
     },
     /// `only "/lib64/ld-linux-x86-64.so.2" -> D`
-    #[error("`{program}` is the dynamic loader: a grant to it is a grant to every executable that it can run")]
+    #[error("{program} the dynamic loader: a grant to it is a grant to every executable that it can run")]
     #[diagnostic(
         code(check::loader),
         help("name the executable itself: a program that is started by its path is that program")
     )]
     Loader {
-        /// The path.
+        /// The path, with the verb.
         program: String,
         /// The left side of the rule.
         #[label("granted here")]

@@ -28,7 +28,8 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
         }
         if let Subjects::Programs(subjects) = &rule.subjects {
             let programs = policy.written(subjects);
-            for program in programs.clone() {
+            // That a pattern is everybody is an error of its own.
+            for program in programs.clone().filter(|program| !pattern::spells_nothing_out(&program.path)) {
                 found.extend(dangerous(program, rule));
                 found.extend(writable(program, rule));
             }
@@ -51,25 +52,25 @@ fn elsewhere(program: &Program, rule: &Rule) -> Option<Span> {
 
 fn dangerous(program: &Program, rule: &Rule) -> Option<Concern> {
     let file = program.path.rsplit('/').next().unwrap_or_default();
-    let (path, rule_span, program_span) = (program.written.clone(), rule.subjects_span, elsewhere(program, rule));
-    if is_loader(file) {
-        return Some(Concern::Loader { program: path, rule: rule_span, program_span });
-    }
+    let (path, rule_span, program_span) = (&program.written, rule.subjects_span, elsewhere(program, rule));
+    // Where the content is pinned, what else the pattern would cover does not count.
     let is_open = program.is_pattern() && program.pins.is_empty();
-    if is_open && LOADERS.iter().any(|loader| pattern::matches(&program.path, loader)) {
-        return Some(Concern::Loader { program: path, rule: rule_span, program_span });
+    let loads = match is_loader(file) {
+        true => Some("is"),
+        false => (is_open && LOADERS.iter().any(|loader| pattern::matches(&program.path, loader))).then_some("covers"),
+    };
+    if let Some(verb) = loads {
+        return Some(Concern::Loader { program: format!("`{path}` {verb}"), rule: rule_span, program_span });
     }
     let name = file.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-'));
-    let covers = || {
-        let covered = |name: &&str| pattern::matches(&program.path, &format!("/usr/bin/{name}"));
-        is_open && INTERPRETERS.iter().any(|name| covered(name))
+    let covered = |name: &&&str| is_open && pattern::matches(&program.path, &format!("/usr/bin/{name}"));
+    let program = match INTERPRETERS.binary_search(&name) {
+        Ok(_) => format!("`{path}`"),
+        Err(_) => format!("`{path}` covers `{}`, which", INTERPRETERS.iter().find(covered)?),
     };
-    if INTERPRETERS.binary_search(&name).is_err() && !covers() {
-        return None;
-    }
     Some(match rule.effect {
-        Effect::Exclusive => Concern::ExclusiveInterpreter { program: path, rule: rule_span, program_span },
-        _ => Concern::Interpreter { program: path, rule: rule_span, program_span },
+        Effect::Exclusive => Concern::ExclusiveInterpreter { program, rule: rule_span, program_span },
+        _ => Concern::Interpreter { program, rule: rule_span, program_span },
     })
 }
 

@@ -17,6 +17,9 @@ use crate::policy::{Program, ProgramIndex, ResolvedPolicy};
 /// Of more patterns than these, not every pair is searched for a path that both cover.
 const PAIRS_OF: usize = 96;
 
+/// Of a path of more components, none is put in the place of another.
+const FEW: usize = 8;
+
 /// How far each pattern is held against those that sort behind it, where there are more.
 const NEIGHBOURS: usize = 8;
 
@@ -105,8 +108,22 @@ impl Names<'_> {
             _ => members.iter().filter_map(|at| Some((*at, self.policy.programs.get(*at)?.path.as_str()))).collect(),
         };
         let mut compared = 0;
-        for path in self.shared(&texts) {
-            compared += self.compare(&path)?;
+        let paths = self.shared(&texts);
+        for path in &paths {
+            compared += self.compare(path)? + self.parts(path)?;
+        }
+        for beside in paths.iter().take(1).flat_map(|path| self.beside(path, true)) {
+            compared += self.compare(&beside)?;
+        }
+        Ok(compared)
+    }
+
+    /// What a path ends with, and what it begins with: on the way to an answer, the tables go through all of them.
+    fn parts(&self, path: &str) -> Result<u64, ProveError> {
+        let mut compared = 0;
+        for (at, _) in path.match_indices('/').skip(1) {
+            let (before, behind) = path.split_at(at);
+            compared += self.compare(before)? + self.compare(behind)?;
         }
         Ok(compared)
     }
@@ -115,7 +132,7 @@ impl Names<'_> {
     fn pair(&self, pair: &[(usize, &str); 2]) -> Result<u64, ProveError> {
         let mut compared = 0;
         for path in self.shared(pair) {
-            compared += self.compare(&path)?;
+            compared += self.compare(&path)? + self.parts(&path)?;
         }
         Ok(compared)
     }
@@ -125,7 +142,7 @@ impl Names<'_> {
         let paths = if text.contains('*') { self.shared(&[(index, text)]) } else { vec![text.to_owned()] };
         let mut compared = 0;
         for path in &paths {
-            compared += self.compare(path)?;
+            compared += self.compare(path)? + self.parts(path)?;
         }
         for path in paths.iter().take(WAYS) {
             for beside in self.beside(path, text.contains('*')) {
@@ -154,6 +171,12 @@ impl Names<'_> {
             add(&changed);
             changed.insert(at, component);
             add(&changed);
+            // A name that has a meaning in another place.
+            for known in components.iter().filter(|_| everywhere && components.len() <= FEW) {
+                let mut changed = components.clone();
+                changed.insert(at, known);
+                add(&changed);
+            }
             let mut shorter = component.chars();
             shorter.next_back();
             let (before, behind) = (format!("{filler}{component}"), format!("{component}{filler}"));

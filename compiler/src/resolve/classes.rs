@@ -89,8 +89,8 @@ fn too_many(
 ) -> Option<ResolveError> {
     let mut found = members.iter().zip(programs).filter(|(member, _)| restricted.contains(member));
     let count = found.clone().count();
-    let (first, last) = (found.next()?.1, found.last()?.1);
-    (count > UNDER_MAX).then(|| ResolveError::RestrictionsOfOneFile {
+    let (first, last) = (found.next()?.1, found.next_back()?.1);
+    (count > UNDER_MAX).then_some(ResolveError::RestrictionsOfOneFile {
         count,
         limit: UNDER_MAX,
         first: first.span,
