@@ -171,7 +171,6 @@ const _: () = assert!(size_of::<Label>() == Label::SIZE);
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::indexing_slicing, reason = "a test may fail loudly")]
     use super::*;
 
     fn executable(program: ProgramId, flags: u32) -> Match {
