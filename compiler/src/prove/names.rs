@@ -38,7 +38,17 @@ pub(super) fn prove(policy: &ResolvedPolicy, image: &Image) -> Result<u64, Prove
         .filter(|(_, program)| !program.is_class())
         .map(|(index, program)| (index, program.path.as_str()))
         .collect();
-    let names = Names { policy, image, all: Walk::of(&written), kinds: kinds(policy), filler: filler(&written) };
+    let spelt_out = written.iter().flat_map(|(_, text)| text.split('/').skip(1));
+    let spelt_out: BTreeSet<&str> = spelt_out.filter(|component| !component.contains('*')).collect();
+    let some = if written.len() <= PAIRS_OF { 2 * PAIRS_OF } else { FEW };
+    let names = Names {
+        policy,
+        image,
+        all: Walk::of(&written),
+        kinds: kinds(policy),
+        filler: filler(&written),
+        spelt_out: spelt_out.iter().copied().step_by(spelt_out.len().div_ceil(some).max(1)).collect(),
+    };
     let mut compared = 0;
 
     let found: Vec<&Program> =
@@ -80,6 +90,8 @@ struct Names<'a> {
     all: Walk<'a>,
     kinds: HashMap<Vec<usize>, usize>,
     filler: char,
+    /// Some of the components that programs spell out; of a policy of few patterns, most.
+    spelt_out: Vec<&'a str>,
 }
 
 impl Names<'_> {
@@ -171,10 +183,13 @@ impl Names<'_> {
             add(&changed);
             changed.insert(at, component);
             add(&changed);
-            // A name that has a meaning in another place.
-            for known in components.iter().filter(|_| everywhere && components.len() <= FEW) {
+            // A name that has a meaning in another place, or in another program.
+            let others = components.iter().filter(|_| components.len() <= FEW).chain(&self.spelt_out);
+            for known in others.filter(|_| everywhere) {
                 let mut changed = components.clone();
                 changed.insert(at, known);
+                add(&changed);
+                changed.remove(at + 1);
                 add(&changed);
             }
             let mut shorter = component.chars();

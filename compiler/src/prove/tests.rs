@@ -403,7 +403,7 @@ fn wrong_tables_of_names_are_caught() {
     }
     assert!(number > 100, "{number}");
     assert!(missed.is_empty(), "{missed:#?}");
-    // Some steps are gone by no path that is asked about.
+    // Some are taken only by paths that differ in two components from all that are asked about.
     let (mut steps, mut unseen) = (0, Vec::new());
     for at in 0..right.names.steps.len() * BUCKET {
         if right.names.steps[at / BUCKET].keys[at % BUCKET] != 0 {
@@ -424,7 +424,7 @@ fn wrong_tables_of_names_are_caught() {
         }
     }
     assert!(missed.is_empty(), "{missed:#?}");
-    assert!(steps > 50 && unseen.len() * 10 < steps, "{steps}: {unseen:#?}");
+    assert!(steps > 50 && unseen.len() * 5 < steps, "{steps}: {unseen:#?}");
 }
 
 #[test]
