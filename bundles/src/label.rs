@@ -70,11 +70,11 @@ impl Label {
         let mut is_free = u64::from(self.flags & Label::OVERFLOW);
         let mut index = 0;
         while let Some(program) = self.under.get(index as usize).filter(|_| index < self.depth) {
-            // Entries that do not count are zero, which no program is.
             let mut differs = 1;
-            for held in &other.under {
+            for (place, held) in other.under.iter().enumerate() {
                 let difference = *held ^ *program;
-                differs &= sign_bit(difference | difference.wrapping_neg());
+                let is_past_the_depth = sign_bit(u64::from(other.depth).wrapping_sub(place as u64 + 1));
+                differs &= sign_bit(difference | difference.wrapping_neg()) | is_past_the_depth;
             }
             is_free |= differs;
             index = same(index + 1);
