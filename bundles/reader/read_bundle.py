@@ -481,18 +481,18 @@ class Bundle:
         roots = numbers("8I", self.sections["names"])
         if len(roots) != 1:
             raise Refusal("image-count", "names")
-        self.names = dict(zip(("start", "star_start", "bucket_mask", "step_mask"), roots[0]))
+        self.names = dict(zip(("start", "bucket_mask", "step_mask"), roots[0]))
         # A bucket, as its four entries.
         self.name_buckets = [list(zip(row[:4], row[4:])) for row in numbers("4Q4I", self.sections["name_buckets"])]
         self.name_table = [row[:3] for row in numbers("4I", self.sections["name_table"])]
-        self.name_states = [row[:3] for row in numbers("4I", self.sections["name_states"])]
+        self.name_states = [row[:4] for row in numbers("4I", self.sections["name_states"])]
         self.name_steps = [list(zip(row[:4], row[4:])) for row in numbers("4Q4I", self.sections["name_steps"])]
         states, words = len(self.name_states), len(self.sections["name_words"]) // 8
         for name, mask in (("name_buckets", "bucket_mask"), ("name_steps", "step_mask")):
             count = len(getattr(self, name))
             if count != self.names[mask] + 1 or count & (count - 1):
                 raise Refusal("image-count", name)
-        if self.names["start"] >= states or self.names["star_start"] >= states:
+        if self.names["start"] >= states:
             raise Refusal("image-structure", "names")
         if self.name_states[0][:2] != (0, 0):
             raise Refusal("image-structure", "name_states")
@@ -501,8 +501,8 @@ class Bundle:
         for first, length, _ in self.name_table:
             if not 1 <= length <= 255 or first + (length + 7) // 8 > words:
                 raise Refusal("image-structure", "name_table")
-        for otherwise, accept, flags in self.name_states:
-            if otherwise >= states or not flags & STATE_BYTES and accept > len(self.executables):
+        for otherwise, accept, flags, star_start in self.name_states:
+            if otherwise >= states or star_start >= states or not flags & STATE_BYTES and accept > len(self.executables):
                 raise Refusal("image-structure", "name_states")
         if any(step >= states for bucket in self.name_steps for _, step in bucket):
             raise Refusal("image-structure", "name_steps")
@@ -525,9 +525,7 @@ class Bundle:
                     first, length, symbol = self.name_table[name - 1]
                     if self.sections["name_words"][8 * first : 8 * first + length] == component:
                         return symbol
-        if not self.name_states[state][2] & STATE_STARS:
-            return 0
-        at = self.names["star_start"]
+        at = self.name_states[state][3]
         for byte in component:
             if at == 0:
                 break
@@ -697,7 +695,7 @@ def judged(address):
     return b"\x7f\0\0\x01" if address == bytes(4) else address
 
 
-STATE_STARS, STATE_BYTES = 1, 2
+STATE_BYTES = 1
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 

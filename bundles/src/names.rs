@@ -43,15 +43,12 @@ record! {
     Names: 32 {
         /// The state before the last component of a path.
         start: u32,
-        /// The state before the first byte of a component that is matched against those with a `*`;
-        /// [`NOWHERE`] where there are none.
-        glob_start: u32,
         /// The number of name buckets less one; the number is a power of two.
         bucket_mask: u32,
         /// The number of step buckets less one; the number is a power of two.
         step_mask: u32,
         /// Zero.
-        reserved: [u32; 4],
+        reserved: [u32; 5],
     }
 }
 
@@ -97,16 +94,16 @@ record! {
         accept: u32,
         /// A set of the constants below.
         flags: u32,
-        /// Zero.
-        reserved: u32,
+        /// The state before the first byte of a component that is matched against those with a `*` which lead on from
+        /// here; [`NOWHERE`] where none do. Each state has those of its own, or all components with a `*` in a policy
+        /// would meet in one automaton, in every combination.
+        glob_start: u32,
     }
 }
 
 impl State {
-    /// Components with a `*` lead somewhere from here.
-    pub const GLOBS: u32 = 1;
     /// It is a state over bytes.
-    pub const BYTES: u32 = 2;
+    pub const BYTES: u32 = 1;
 }
 
 record! {
@@ -245,10 +242,10 @@ pub fn symbol<T: NameTables, C: Component>(tables: &T, state: u32, component: &C
     if spelt != OTHER {
         return Some(spelt);
     }
-    if tables.state(state)?.flags & State::GLOBS == 0 {
-        return Some(OTHER);
+    match tables.state(state)?.glob_start {
+        NOWHERE => Some(OTHER),
+        start => globbed(tables, start, component),
     }
-    globbed(tables, names, component)
 }
 
 /// The symbol of a component that the policy spells out; [`OTHER`] where it does not.
@@ -288,9 +285,9 @@ fn spelt_out<T: NameTables, C: Component>(tables: &T, names: &Names, component: 
 
 /// The symbol of the components with a `*` that a component matches; [`OTHER`] where it matches none.
 #[inline(always)]
-fn globbed<T: NameTables, C: Component>(tables: &T, names: &Names, component: &C) -> Option<u32> {
+fn globbed<T: NameTables, C: Component>(tables: &T, start: u32, component: &C) -> Option<u32> {
     let length = component.length();
-    let mut state = names.glob_start;
+    let mut state = start;
     let mut word = 0;
     let mut at = 0;
     while at < COMPONENT_MAX as u32 {

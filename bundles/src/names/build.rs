@@ -91,7 +91,7 @@ type Position = (u32, u32);
 pub struct Automaton {
     literals: Vec<Vec<u8>>,
     paths: Machine,
-    globs: Machine,
+    globs: Vec<GlobMachine>,
 }
 
 /// A deterministic automaton. State 0 is [`NOWHERE`], state 1 the start.
@@ -107,7 +107,18 @@ struct Built {
     otherwise: u32,
     steps: Vec<(u32, u32)>,
     accept: Option<usize>,
-    has_globs: bool,
+    /// The place among [`Automaton::globs`] of the components with a `*` that lead on from here.
+    globs: Option<usize>,
+}
+
+/// The automaton over the bytes of a component that tells some components with a `*` apart.
+#[derive(Debug)]
+struct GlobMachine {
+    machine: Machine,
+    /// The symbol of each of its sets.
+    symbols: Vec<u32>,
+    /// The symbols that lead on, literals among them, and the components with a `*` that each matches.
+    matched: Vec<(u32, Vec<u32>)>,
 }
 
 impl Automaton {
@@ -118,9 +129,6 @@ impl Automaton {
         let all = || split.iter().flatten().copied();
         let literals: Vec<&str> = sorted(all().filter(|component| !component.contains('*')));
         let globs: Vec<&str> = sorted(all().filter(|component| is_glob(component)));
-
-        let bytes = determinize(&globs.iter().map(|glob| bytes_of(glob)).collect::<Vec<_>>(), &Classes::NONE)?;
-        let classes = Classes::of(&literals, &bytes);
         let number = |list: &[&str], component: &str| list.binary_search(&component).unwrap_or_default() as u32;
         let sequence = |(components, path): (&Vec<&str>, &&str)| Sequence {
             parts: parts_of(components, |component| match component {
@@ -130,9 +138,11 @@ impl Automaton {
             may_lack_last: is_merged(path),
         };
         let sequences: Vec<Sequence> = split.iter().zip(written).map(sequence).collect();
-        let paths = determinize(&sequences, &classes)?;
+        let mut pending = Globs { literals: &literals, globs: &globs, ..Globs::default() };
+        let paths = determinize(&sequences, &mut pending)?;
+        let globs = pending.machines;
         let literals = literals.into_iter().map(|literal| literal.as_bytes().to_vec()).collect();
-        Ok(Automaton { literals, paths, globs: bytes })
+        Ok(Automaton { literals, paths, globs })
     }
 
     /// The sets of written programs, by their numbers, that one file can match at once.
@@ -142,32 +152,40 @@ impl Automaton {
 
     /// The tables, which answer with the given number for each of [`Automaton::accepts`].
     pub fn tables(&self, executables: &[u32]) -> Result<NameSections, BuildError> {
-        let (paths, bytes) = (&self.paths.states, &self.globs.states);
-        // The states of bytes follow those of components; NOWHERE is the same for both.
-        let shift = paths.len() as u32 - 1;
-        let shifted = |state: u32| if state == NOWHERE { NOWHERE } else { state + shift };
-        limit("states", paths.len() + bytes.len(), STATES_MAX)?;
-        let mut states = Vec::with_capacity(paths.len() + bytes.len());
+        // The states of bytes follow those of components; NOWHERE is the same for all.
+        let mut shifts = Vec::new();
+        let mut count = self.paths.states.len();
+        for globs in &self.globs {
+            shifts.push(count as u32 - 1);
+            count += globs.machine.states.len() - 1;
+        }
+        limit("states", count, STATES_MAX)?;
+        let glob_start =
+            |state: &Built| state.globs.and_then(|globs| shifts.get(globs)).map_or(NOWHERE, |shift| shifted(1, *shift));
+        let mut states = Vec::with_capacity(count);
         let mut steps: Vec<(u64, u32)> = Vec::new();
-        for (number, state) in paths.iter().enumerate() {
+        for (number, state) in self.paths.states.iter().enumerate() {
             let executable = state.accept.and_then(|accept| executables.get(accept));
             states.push(State {
                 otherwise: state.otherwise,
                 accept: executable.map_or(0, |executable| executable + 1),
-                flags: if state.has_globs { State::GLOBS } else { 0 },
-                reserved: 0,
+                flags: 0,
+                glob_start: glob_start(state),
             });
             steps.extend(state.steps.iter().map(|(symbol, next)| (step_key(number as u32, *symbol), *next)));
         }
-        for (number, state) in bytes.iter().enumerate().skip(1) {
-            states.push(State {
-                otherwise: shifted(state.otherwise),
-                accept: state.accept.map_or(OTHER, |class| glob_symbol(self.literals.len(), class)),
-                flags: State::BYTES,
-                reserved: 0,
-            });
-            let key = |byte| step_key(shifted(number as u32), byte);
-            steps.extend(state.steps.iter().map(|(byte, next)| (key(*byte), shifted(*next))));
+        for (globs, shift) in self.globs.iter().zip(shifts.iter().copied()) {
+            for (number, state) in globs.machine.states.iter().enumerate().skip(1) {
+                let symbol = state.accept.and_then(|accept| globs.symbols.get(accept)).copied();
+                states.push(State {
+                    otherwise: shifted(state.otherwise, shift),
+                    accept: symbol.unwrap_or(OTHER),
+                    flags: State::BYTES,
+                    glob_start: NOWHERE,
+                });
+                let key = |byte| step_key(shifted(number as u32, shift), byte);
+                steps.extend(state.steps.iter().map(|(byte, next)| (key(*byte), shifted(*next, shift))));
+            }
         }
         limit("steps", steps.len(), STEPS_MAX)?;
         let (buckets, names, words) = self.names();
@@ -175,10 +193,9 @@ impl Automaton {
         Ok(NameSections {
             root: Names {
                 start: 1,
-                glob_start: if bytes.len() > 2 { shifted(1) } else { NOWHERE },
                 bucket_mask: buckets.len() as u32 - 1,
                 step_mask: steps.len() as u32 - 1,
-                reserved: [0; 4],
+                reserved: [0; 5],
             },
             buckets,
             names,
@@ -272,32 +289,57 @@ fn sorted<'a>(components: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     components.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn glob_symbol(literals: usize, class: usize) -> u32 {
-    (literals + 1 + class) as u32
+/// The number of a state behind those that come before its automaton.
+fn shifted(state: u32, shift: u32) -> u32 {
+    if state == NOWHERE { NOWHERE } else { state + shift }
 }
 
 fn limit(what: &'static str, found: usize, limit: usize) -> Result<(), BuildError> {
     if found > limit { Err(BuildError::TooLarge { what, limit }) } else { Ok(()) }
 }
 
-/// The symbols whose components match a component with a `*`, and which of these they match.
-struct Classes<'a>(Vec<(u32, &'a [usize])>);
+/// The automata over bytes that were made so far, one for each set of components with a `*` that are pending in a state.
+#[derive(Default)]
+struct Globs<'a> {
+    literals: &'a [&'a str],
+    globs: &'a [&'a str],
+    places: BTreeMap<Vec<u32>, usize>,
+    machines: Vec<GlobMachine>,
+    /// The symbols of components that are not spelt out, by what they match.
+    symbols: BTreeMap<Vec<u32>, u32>,
+    states: usize,
+}
 
-impl<'a> Classes<'a> {
-    const NONE: Classes<'static> = Classes(Vec::new());
-
-    fn of(literals: &[&str], bytes: &'a Machine) -> Classes<'a> {
-        let mut classes = Vec::new();
-        for (index, literal) in literals.iter().enumerate() {
-            let accept = bytes.run(literal.bytes().map(u32::from));
-            if let Some(matched) = accept.and_then(|accept| bytes.accepts.get(accept)) {
-                classes.push((index as u32 + 1, matched.as_slice()));
+impl Globs<'_> {
+    /// The place of the automaton of some components with a `*`, ascending.
+    fn place(&mut self, pending: Vec<u32>) -> Result<usize, BuildError> {
+        if let Some(place) = self.places.get(&pending) {
+            return Ok(*place);
+        }
+        let texts: Vec<&str> = pending.iter().filter_map(|glob| self.globs.get(*glob as usize)).copied().collect();
+        let sequences: Vec<Sequence> = texts.iter().map(|text| bytes_of(text)).collect();
+        let machine = determinize(&sequences, &mut Globs::default())?;
+        self.states += machine.states.len();
+        limit("states", self.states, STATES_MAX)?;
+        let of = |accept: &Vec<usize>| accept.iter().filter_map(|index| pending.get(*index)).copied().collect();
+        let sets: Vec<Vec<u32>> = machine.accepts.iter().map(of).collect();
+        let mut matched = Vec::new();
+        for (index, literal) in self.literals.iter().enumerate() {
+            if let Some(set) = machine.run(literal.bytes().map(u32::from)).and_then(|accept| sets.get(accept)) {
+                matched.push((index as u32 + 1, set.clone()));
             }
         }
-        for (class, matched) in bytes.accepts.iter().enumerate() {
-            classes.push((glob_symbol(literals.len(), class), matched));
+        let mut symbols = Vec::new();
+        for set in sets {
+            let next = (self.literals.len() + 1 + self.symbols.len()) as u32;
+            let symbol = *self.symbols.entry(set.clone()).or_insert(next);
+            symbols.push(symbol);
+            matched.push((symbol, set));
         }
-        Classes(classes)
+        let place = self.machines.len();
+        self.machines.push(GlobMachine { machine, symbols, matched });
+        self.places.insert(pending, place);
+        Ok(place)
     }
 }
 
@@ -317,7 +359,7 @@ impl Machine {
 }
 
 /// Makes the automaton that follows all sequences at once.
-fn determinize(sequences: &[Sequence], classes: &Classes<'_>) -> Result<Machine, BuildError> {
+fn determinize(sequences: &[Sequence], pending: &mut Globs<'_>) -> Result<Machine, BuildError> {
     let mut machine = Machine { states: alloc::vec![Built::default()], accepts: Vec::new() };
     let mut numbers = Numbers { known: BTreeMap::new(), sets: alloc::vec![Vec::new()], positions: 0 };
     let mut accepts: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
@@ -336,11 +378,15 @@ fn determinize(sequences: &[Sequence], classes: &Classes<'_>) -> Result<Machine,
             state.accept = Some(accept);
         }
         let Moves { always, mut steps, globs } = Moves::of(sequences, &set);
-        state.has_globs = !globs.is_empty();
-        for (symbol, matched) in classes.0.iter().filter(|_| state.has_globs) {
-            for positions in matched.iter().filter_map(|glob| globs.get(&(*glob as u32))) {
-                steps.entry(*symbol).or_default().extend(positions);
+        if !globs.is_empty() {
+            let place = pending.place(globs.keys().copied().collect())?;
+            let matched = pending.machines.get(place).map(|globs| globs.matched.as_slice()).unwrap_or_default();
+            for (symbol, set) in matched {
+                for positions in set.iter().filter_map(|glob| globs.get(glob)) {
+                    steps.entry(*symbol).or_default().extend(positions);
+                }
             }
+            state.globs = Some(place);
         }
         state.otherwise = numbers.number(closed(sequences, always.clone()))?;
         for (symbol, mut positions) in steps {

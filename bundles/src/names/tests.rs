@@ -128,6 +128,17 @@ fn what_is_no_path_is_refused() {
 }
 
 #[test]
+fn names_in_the_middle_of_components_do_not_meet_where_they_are_not_pending_together() {
+    let written: Vec<String> = (0..1_000).map(|index| format!("/nix/store/*-tool{index}-*/bin/tool{index}")).collect();
+    let written: Vec<&str> = written.iter().map(String::as_str).collect();
+    let automaton = Automaton::of(&written).unwrap();
+    let tables = automaton.tables(&(0..1_000).collect::<Vec<_>>()).unwrap();
+    let place = |path: &str| find(&tables, path).map(|accept| automaton.accepts()[accept as usize].clone());
+    assert_eq!(place("/nix/store/abc-tool7-1.0/bin/tool7"), Some(vec![7]));
+    assert_eq!(place("/nix/store/abc-tool8-1.0/bin/tool7"), None);
+}
+
+#[test]
 fn nothing_written_is_nothing_found() {
     assert_eq!(found(&[], "/usr/bin/x"), [0; 0]);
 }

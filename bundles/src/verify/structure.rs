@@ -110,7 +110,7 @@ fn check_names<'a>(find: impl Fn(SectionKind) -> &'a [u8], executables: usize) -
     if !are_buckets(root.step_mask, steps) {
         return Err(ImageError::Count(SectionKind::NameSteps));
     }
-    if root.start as usize >= states || root.glob_start as usize >= states {
+    if root.start as usize >= states {
         return Err(ImageError::Structure(SectionKind::Names));
     }
     let is_nowhere = |state: &State| state.otherwise == names::NOWHERE && state.accept == 0;
@@ -133,7 +133,7 @@ fn check_names<'a>(find: impl Fn(SectionKind) -> &'a [u8], executables: usize) -
     let is_known = |state: &State| state.flags & State::BYTES != 0 || state.accept as usize <= executables;
     for state in records::<State>(SectionKind::NameStates, section(SectionKind::NameStates)) {
         let state = state?;
-        if state.otherwise as usize >= states || !is_known(&state) {
+        if state.otherwise as usize >= states || state.glob_start as usize >= states || !is_known(&state) {
             return Err(ImageError::Structure(SectionKind::NameStates));
         }
     }
