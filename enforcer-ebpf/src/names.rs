@@ -157,7 +157,8 @@ fn walk<T: Walkable>(tables: &T, mount: u64, dentry: u64) -> Option<u64> {
         left = asm::opaque(left - 1);
         match tables.climb(&mut climb) {
             GOES_ON => {}
-            IS_NAMED_NOWHERE => return Some(0),
+            // What was mounted elsewhere may be one of the policy's programs where it really lies.
+            IS_NAMED_NOWHERE => return Some(u64::from(climb.doubts) << 32),
             IS_AT_THE_ROOT => {
                 return Some(u64::from(climb.doubts) << 32 | u64::from(names::accepted(tables, climb.state)?));
             }

@@ -124,7 +124,10 @@ fn told(bundle: &VerifiedBundle<'_>, what: &str, followed: &[Followed], lacks: &
     lacks.iter().for_each(|lack| warn(&lack.to_string(), lack.help()));
     let manifest = bundle.manifest();
     let done = format!("policy `{}` revision {} {what}\n", manifest.policy, manifest.revision);
-    if lacks.is_empty() { Ok(done) } else { Err(Failure::Incomplete { done, lacks: lacks.len() }) }
+    match lacks.iter().filter(|lack| lack.is_of_the_policy()).count() {
+        0 => Ok(done),
+        lacks => Err(Failure::Incomplete { done, lacks }),
+    }
 }
 
 /// Admits what a file holds, and says so where the host has nothing to compare it with.

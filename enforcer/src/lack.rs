@@ -92,6 +92,12 @@ impl fmt::Display for Lack {
 }
 
 impl Lack {
+    /// Whether the policy itself holds less on this host than it says. A process that is older than the policy is
+    /// restricted as it says, and is to be restarted.
+    pub fn is_of_the_policy(&self) -> bool {
+        !matches!(self, Lack::Withheld { .. })
+    }
+
     /// What the person who reads the message can do.
     pub fn help(&self) -> &'static str {
         match self {

@@ -150,7 +150,7 @@ fn enforced(
     let follows = !about.enforcer_version.is_empty();
     for NamedPath { path, presence, .. } in paths.iter().flatten() {
         let is_less = match presence {
-            Presence::OtherContent => true,
+            Presence::OtherContent | Presence::NotHere => true,
             Presence::Elsewhere(_) => follows,
             _ => false,
         };

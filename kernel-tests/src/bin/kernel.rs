@@ -113,7 +113,7 @@ const AT_ONCE: usize = 2;
 
 fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, String> {
     let kernel = Kernel::find(series).map_err(|error| error.to_string())?;
-    let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(1800)).tree(root, "/");
+    let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(2700)).tree(root, "/");
     for name in ["bfpc", "bfp-enforcer", "probe", "probe-dynamic", "attacker", "attacker-dynamic", "suite"] {
         guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
     }

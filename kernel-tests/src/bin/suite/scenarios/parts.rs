@@ -34,7 +34,7 @@ fn holds_without_it(host: &Host) -> Result<(), String> {
     is_the_program(host, SIGNER)?;
     host.refused(THIEF, &to("tcp", KMS_V4))?;
     host.refused(THIEF, &to("tcp", OUTSIDE_V4))?;
-    let status = enforcer::status()?;
+    let status = enforcer::status_of(&bundle("missing"))?;
     status.expect_code(LESS)?;
     says(&status, &["degraded", GONE])
 }
@@ -72,7 +72,7 @@ fn installed_later(host: &Host) -> Result<(), String> {
         host.reaches(GONE, &to("tcp", OUTSIDE_V4), Destination::tcp(OUTSIDE_V4, PORT))?;
         host.refused(GONE, &to("tcp", KMS_V4))?;
         host.refused(THIEF, &to("tcp", OUTSIDE_V4))?;
-        enforcer::status()?.expect_code(0)
+        enforcer::status_of(&bundle("missing"))?.expect_code(0)
     });
     tried.and(enforcer::remove())
 }
