@@ -2,6 +2,7 @@
 //! `-icount shift=0` a nanosecond is one guest instruction (docs/kernel-programs.md).
 //!
 //! `exec_cost NAME COUNT PROGRAM`: starts PROGRAM so many times a round, waits for each, and prints the figure after NAME.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command says what it found")]
 
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
