@@ -123,7 +123,10 @@ impl Desk {
         if Path::new(PINS).exists() {
             return Err(format!("`{PINS}` was made"));
         }
-        self.remembered()?.is_tidy(undisturbed)
+        let state = self.remembered()?;
+        // What was done before is refused or said to be done, and writes nothing: what it was writing when it ended stays
+        // until the next command that writes, beside one whole copy.
+        if was_done { Ok(()) } else { state.is_tidy(undisturbed) }
     }
 
     /// What the command leaves on a fresh host.
