@@ -1,4 +1,6 @@
 # What an operator does with the units, as root in a Debian system that has booted with them.
+# A locked policy answers to the very file that applied it, and to no copy.
+PATH=/usr/sbin:$PATH
 failed=0
 ok() { echo "ok  units: $1"; }
 fail() { echo "FAIL units: $1"; failed=1; }
@@ -6,6 +8,8 @@ check() { if eval "$2"; then ok "$1"; else fail "$1"; fi; }
 revision() { bfp-enforcer status --format json | sed -n 's/.*"revision":\([0-9]*\).*/\1/p'; }
 # Waits until something holds, for at most half a minute.
 wait_until() { for _ in $(seq 60); do if eval "$1"; then return 0; fi; sleep 0.5; done; return 1; }
+# Whether no apply is running: a unit that does one thing is `activating` while it does it.
+idle() { case $(systemctl show bfp-apply.service -p ActiveState --value) in inactive | failed) ;; *) return 1 ;; esac; }
 since() { systemctl show "$1" -p ActiveEnterTimestampMonotonic --value; }
 said() { journalctl -b -u "$1" -o cat --no-pager | grep -qF "$2"; }
 
@@ -29,18 +33,22 @@ check "what is refused is in the journal" 'systemctl -q is-active bfp-events.ser
 check "links that were followed are watched" 'systemctl -q is-active bfp-links.service'
 
 cp /bfp/next.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
-check "a bundle that is put in place is applied" 'wait_until "[ \$(revision) = 2 ]"'
-wait_until '! systemctl -q is-active bfp-apply.service'
+wait_until '! idle'
+# It has read its file by now, and goes on for seconds.
+sleep 2
+cp /bfp/after.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
+check "a bundle that is put in place is applied, also while another one is" 'wait_until "[ \$(revision) = 3 ]"'
+wait_until 'idle'
 
 cp /bfp/foreign.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
 check "a bad one fails its unit" 'wait_until "systemctl -q is-failed bfp-apply.service"'
 check "and says why" 'said bfp-apply.service "it is signed by the unknown key"'
-check "and changes nothing" '[ "$(revision)" = 2 ]'
+check "and changes nothing" '[ "$(revision)" = 3 ]'
 for bad in $(seq 20); do cp /bfp/foreign.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb; sleep 0.3; done
-wait_until '! systemctl -q is-active bfp-apply.service'
+wait_until 'idle'
 check "twenty bad ones do not switch the watching off" 'systemctl -q is-active bfp-apply.path'
 
-check "stopping the unit changes nothing" 'systemctl stop bfp-enforcer.service && [ "$(revision)" = 2 ]'
+check "stopping the unit changes nothing" 'systemctl stop bfp-enforcer.service && [ "$(revision)" = 3 ]'
 
 # As when the host comes up: the kernel has forgotten everything, and the bad bundle is in place.
 systemctl stop bfp-events.service bfp-links.service
@@ -52,7 +60,7 @@ check "without a policy its readers wait for one" \
     'systemctl -q is-active bfp-events.service && systemctl -q is-active bfp-links.service'
 systemctl start bfp-enforcer.service
 check "a bad bundle when the host comes up fails the unit" 'systemctl -q is-failed bfp-enforcer.service'
-check "and the last good one is in force" '[ "$(revision)" = 2 ]'
+check "and the last good one is in force" '[ "$(revision)" = 3 ]'
 check "and the journal says so" 'said bfp-enforcer.service "the last good bundle is enforced instead"'
 told=$(refusals)
 check "what is refused is in the journal again" 'wait_until "tries; [ \$(refusals) -gt $told ]"'
@@ -61,8 +69,8 @@ mkdir -p /run/systemd/system/bfp-enforcer.timer.d
 printf '[Timer]\nOnUnitInactiveSec=\nOnUnitInactiveSec=3\n' >/run/systemd/system/bfp-enforcer.timer.d/soon.conf
 systemctl daemon-reload
 systemctl restart bfp-enforcer.timer
-cp /bfp/next.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
-wait_until '! systemctl -q is-active bfp-apply.service'
+cp /bfp/after.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
+wait_until 'idle'
 check "where it has failed it is tried again" 'wait_until "systemctl -q is-active bfp-enforcer.service"'
 
 cp /bfp/locked.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
