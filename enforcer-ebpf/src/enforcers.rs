@@ -16,7 +16,7 @@ use bfp_bundle::{identity::Inode, label::Proof};
 
 use crate::{
     files,
-    kernel::{self, Pointer, member},
+    kernel::Pointer,
     labels,
     storage::{Missing, TaskStorage},
 };
@@ -42,7 +42,7 @@ pub fn is_enforcer(task: *mut task_struct) -> bool {
     let Some(own) = own() else { return false };
     // SAFETY: the map's memory where it is not null.
     let Some(mark) = (unsafe { ENFORCERS.get(task, Missing::Leave).as_ref() }) else { return false };
-    is_same(mark, own)
+    files::is_same(mark, own)
 }
 
 /// Whether the task that runs now is the enforcer's.
@@ -58,11 +58,8 @@ pub fn is_current() -> bool {
 #[inline(always)]
 pub unsafe fn is_file(file: Pointer) -> bool {
     let Some(own) = own() else { return false };
-    // SAFETY: the caller's obligation, and the members are what their names say.
-    unsafe {
-        let dentry: Pointer = member(kernel::member_address(file, &kernel::file__f_path), &kernel::path__dentry);
-        files::inode(dentry).is_some_and(|inode| is_same(&inode, own))
-    }
+    // SAFETY: the caller's obligation.
+    unsafe { files::inode_of(file) }.is_some_and(|inode| files::is_same(&inode, own))
 }
 
 /// Notes that the task which runs now executes `file`.
@@ -82,9 +79,4 @@ pub unsafe fn note_executed(task: *mut task_struct, file: Pointer) {
             *mark = Inode { inode: 0, device: 0, generation: 0 };
         }
     }
-}
-
-#[inline(always)]
-fn is_same(one: &Inode, other: &Inode) -> bool {
-    one.inode == other.inode && one.device == other.device && one.generation == other.generation
 }
