@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use bfp_bundle::decide::{decide, decide_raw};
-use bfp_bundle::label::Label;
+use bfp_bundle::label::{Label, Proof};
 use bfp_bundle::request::{Address, Protocol, Request};
 use bfp_compiler::lock::Lock;
 use bfp_compiler::model::{self, Asked, Process};
@@ -34,9 +34,15 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(pipeline::prove(&checked, image.clone()).is_ok(), "the image is not what the policy means");
     let requests = requests(checked.policy());
     let strangers = std::iter::once((Label::STRANGER, Process::of(None)));
-    let programs = checked.policy().programs.iter().enumerate().take(4);
-    let programs = programs.map(|(at, program)| (image.label_of(&program.path), Process::of(Some(ProgramIndex(at)))));
-    for (label, process) in strangers.chain(programs) {
+    // What a file can be: a program that every one of its files shares with another is no label by itself.
+    let found = image.found().take(8).filter_map(|record| {
+        let executable = image.executables.iter().find(|executable| executable.program == record.program)?;
+        let at = checked.policy().programs.iter().position(|program| program.path == executable.path)?;
+        let mut label = Label::STRANGER;
+        label.execute(Some(record), Proof::Proven);
+        Some((label, Process::of(Some(ProgramIndex(at)))))
+    });
+    for (label, process) in strangers.chain(found) {
         let modelled = model::answer(&checked, &process, Asked::Raw);
         assert_eq!(decide_raw(&image, &label).is_allowed(), modelled.allowed, "{process:?} raw");
         for request in &requests {
