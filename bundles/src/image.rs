@@ -1,5 +1,6 @@
 //! The image: a policy's tables in memory, and as the sections of a bundle.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -123,16 +124,8 @@ pub fn together(members: &[Match]) -> Option<Match> {
     if let [only] = members {
         return Some(*only);
     }
-    let mut all = Match { program: 0, flags: 0, count: 0, restricted: [0; UNDER_MAX] };
-    for id in members.iter().flat_map(Match::restricted) {
-        if all.restricted().any(|known| known == id) {
-            continue;
-        }
-        *all.restricted.get_mut(all.count as usize)? = id;
-        all.count += 1;
-        all.flags |= Match::RESTRICTED;
-    }
-    Some(all)
+    let mut all = Match::NOTHING;
+    members.iter().all(|member| all.confine(member)).then_some(all)
 }
 
 /// What a bundle of the first format lacks, and a host makes of its executables.
@@ -160,10 +153,13 @@ impl Derived {
         let places: Vec<u32> = (0..matches.len() as u32).collect();
         let names = automaton.tables(&places).map_err(unnamed)?;
         let mut programs: Vec<ProgramBucket> = decode(SectionKind::Programs, programs)?;
+        let mut held: BTreeMap<ProgramId, u32> = BTreeMap::new();
+        for executable in executables.iter().filter(|executable| executable.program != 0) {
+            *held.entry(executable.program).or_default() |= program_flags(executable.alone().flags);
+        }
         for bucket in &mut programs {
             for (id, flags) in bucket.ids.iter().zip(&mut bucket.flags) {
-                let held = executables.iter().filter(|executable| executable.program == *id && *id != 0);
-                *flags |= held.fold(0, |flags, executable| flags | program_flags(executable.alone().flags));
+                *flags |= held.get(id).copied().unwrap_or(0);
             }
         }
         Ok(Derived { names, matches, programs })

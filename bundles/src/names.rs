@@ -146,6 +146,23 @@ impl Match {
     pub fn restricted(&self) -> impl Iterator<Item = ProgramId> + '_ {
         self.restricted.iter().copied().take(self.count as usize)
     }
+
+    /// Neither a grant nor a restriction.
+    pub const NOTHING: Match = Match { program: 0, flags: 0, count: 0, restricted: [0; UNDER_MAX] };
+
+    /// Adds the restrictions of another, as far as there is room; false where there is none for all of them.
+    pub fn confine(&mut self, other: &Match) -> bool {
+        for id in other.restricted() {
+            if self.restricted().any(|known| known == id) {
+                continue;
+            }
+            let Some(slot) = self.restricted.get_mut(self.count as usize) else { return false };
+            *slot = id;
+            self.count += 1;
+            self.flags |= Match::RESTRICTED;
+        }
+        true
+    }
 }
 
 /// The tables of names, as arrays that can be read at an index.

@@ -60,15 +60,27 @@ impl Walked {
     fn from_bits(bits: u64) -> Option<Walked> {
         if bits == Walked::FAULT { None } else { Some(Walked { place: bits as u32, doubts: (bits >> 32) as u32 }) }
     }
+
+    /// What it is among the names of the policy.
+    #[inline(always)]
+    fn written(self) -> Option<Option<&'static Match>> {
+        if self.place == 0 { Some(None) } else { Some(Some(MATCHES.get(self.place - 1)?)) }
+    }
+
+    /// What it is among the names that links lead to.
+    #[inline(always)]
+    fn linked(self) -> Option<Option<&'static Match>> {
+        if self.place == 0 { Some(None) } else { Some(Some(ALIAS_MATCHES.get(self.place - 1)?)) }
+    }
 }
 
 /// What the policy makes of a file.
 #[derive(Clone, Copy)]
 pub struct Identity {
-    /// The executable that it is by its name.
+    /// The executable that it is by its name, or by a symbolic link that leads to it.
     pub own: Option<&'static Match>,
-    /// One more whose restrictions hold: by a symbolic link that leads to it, or by the place where it really lies.
-    pub also: Option<&'static Match>,
+    /// Others whose restrictions hold: by a link as well, by the place where it really lies, by a link to that.
+    pub also: [Option<&'static Match>; 3],
     /// The file is in its place, so that its name may be believed for a grant.
     pub is_in_place: bool,
 }
@@ -76,26 +88,32 @@ pub struct Identity {
 /// The identity of a file by its mount (a `struct vfsmount`) and its dentry. `None` is a fault.
 #[inline(always)]
 pub fn identify(mount: u64, dentry: u64) -> Option<Identity> {
-    let walked = Walked::from_bits(walk_names(mount, dentry))?;
-    let mut own = matched(walked)?;
-    let mut also = None;
-    if ALIASED.load() != 0 {
-        let alias = Walked::from_bits(walk_aliases(mount, dentry))?;
-        also = if alias.place == 0 { None } else { Some(ALIAS_MATCHES.get(alias.place - 1)?) };
-        if own.is_none() {
-            own = also;
-            also = None;
-        }
+    let (written, linked) = named(mount, dentry)?;
+    // A walk ends where no name goes on, so that either may have come further than the other.
+    let doubts = written.doubts | linked.doubts;
+    let (own, link) = (written.written()?, linked.linked()?);
+    let mut identity = Identity { own, also: [link, None, None], is_in_place: doubts & (UNLINKED | MOVED) == IN_PLACE };
+    if own.is_none() {
+        identity.own = link;
+        identity.also[0] = None;
     }
-    if walked.doubts & BOUND != 0 && also.is_none() {
-        also = matched(Walked::from_bits(walk_names(0, dentry))?)?;
+    if doubts & BOUND != 0 {
+        let (written, linked) = named(0, dentry)?;
+        identity.also[1] = written.written()?;
+        identity.also[2] = linked.linked()?;
     }
-    Some(Identity { own, also, is_in_place: walked.doubts & (UNLINKED | MOVED) == IN_PLACE })
+    Some(identity)
 }
 
+/// What the walks from a file come to, by the names in the policy and by those that links lead to.
 #[inline(always)]
-fn matched(walked: Walked) -> Option<Option<&'static Match>> {
-    if walked.place == 0 { Some(None) } else { Some(Some(MATCHES.get(walked.place - 1)?)) }
+fn named(mount: u64, dentry: u64) -> Option<(Walked, Walked)> {
+    let written = Walked::from_bits(walk_names(mount, dentry))?;
+    let linked = match ALIASED.load() {
+        0 => Walked { place: 0, doubts: IN_PLACE },
+        _ => Walked::from_bits(walk_aliases(mount, dentry))?,
+    };
+    Some((written, linked))
 }
 
 /// Whether the host's root is the root of a task, by its address: the loader of its program is looked up there.

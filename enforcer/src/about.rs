@@ -59,6 +59,8 @@ pub struct About {
     pub labels: Vec<String>,
     /// The symbolic links that were followed, in the order of their paths.
     pub links: Vec<FollowedLink>,
+    /// Where such links led before, in the same order: what lies there is restricted still.
+    pub earlier: Vec<FollowedLink>,
     /// Whether grants were given to processes that ran already.
     pub adopted_running: bool,
     /// The version of the enforcer that applied it; empty where that was before versions were written down.
@@ -95,6 +97,8 @@ pub struct Circumstances {
     pub now: u64,
     /// The symbolic links that were followed.
     pub links: Vec<FollowedLink>,
+    /// Where such links led before.
+    pub earlier: Vec<FollowedLink>,
     /// Whether grants were given to processes that ran already.
     pub adopted_running: bool,
     /// What is attached, by the names of its pins.
@@ -135,9 +139,11 @@ impl About {
     /// What a bundle says of itself, and what was found and done on the host.
     pub fn of(bundle: &VerifiedBundle<'_>, trust: &Trust, labels: &[String], circumstances: Circumstances) -> About {
         let manifest = bundle.manifest();
-        let Circumstances { now, mut links, adopted_running, attached } = circumstances;
-        links.sort();
-        links.dedup();
+        let Circumstances { now, mut links, mut earlier, adopted_running, attached } = circumstances;
+        for list in [&mut links, &mut earlier] {
+            list.sort();
+            list.dedup();
+        }
         About {
             policy: manifest.policy.clone(),
             revision: manifest.revision,
@@ -147,6 +153,7 @@ impl About {
             trust: trust.to_set(),
             labels: labels.to_vec(),
             links,
+            earlier,
             adopted_running,
             enforcer_version: env!("CARGO_PKG_VERSION").to_owned(),
             attached,
@@ -192,7 +199,7 @@ impl About {
         let (prefix, _more) = postcard::take_from_bytes::<Prefix>(prefix).ok()?;
         let Prefix { policy, revision, manifest_digest, applied_at, expires, trust, labels } = prefix;
         let (adopted_running, enforcer_version, attached) = (false, String::new(), Vec::new());
-        let links = Vec::new();
+        let (links, earlier) = (Vec::new(), Vec::new());
         let mut about = About {
             policy,
             revision,
@@ -202,6 +209,7 @@ impl About {
             trust,
             labels,
             links,
+            earlier,
             adopted_running,
             enforcer_version,
             attached,
@@ -221,8 +229,8 @@ impl About {
     /// Keeps the record in a frozen map, pinned at `path`, and the links that were followed beside it.
     pub fn pin(&self, path: &Path) -> Result<(), AboutError> {
         let record = self.encode()?;
-        if !self.links.is_empty() {
-            pin_links(&self.links, &path.with_file_name(FOLLOWED))?;
+        if !self.links.is_empty() || !self.earlier.is_empty() {
+            self.pin_links(&path.with_file_name(FOLLOWED))?;
         }
         let map_error = |error: MapError| AboutError::Map { path: path.to_owned(), error: error.into() };
         let mut map = Array::<MapData, [u8; SIZE]>::create(1, READ_ONLY_TO_PROGRAMS).map_err(map_error)?;
@@ -238,9 +246,17 @@ impl About {
         let mut about = About::decode(&read_map(path)?).ok_or_else(newer)?;
         let followed = path.with_file_name(FOLLOWED);
         if followed.exists() {
-            about.links = decode_links(&read_map(&followed)?).unwrap_or_default();
+            (about.links, about.earlier) = decode_links(&read_map(&followed)?).unwrap_or_default();
         }
         Ok(about)
+    }
+
+    fn pin_links(&self, path: &Path) -> Result<(), AboutError> {
+        let error = |error: Box<dyn std::error::Error + Send + Sync>| AboutError::Map { path: path.to_owned(), error };
+        let bytes = encode_links(&self.links, &self.earlier).filter(|bytes| bytes.len() <= MAX_FOLLOWED);
+        let bytes = bytes.ok_or(AboutError::TooLong)?;
+        let map = syscall::frozen_array(&bytes, READ_ONLY_TO_PROGRAMS).map_err(|other| error(other.into()))?;
+        syscall::pin(map.as_fd(), path).map_err(|other| error(other.into()))
     }
 }
 
@@ -251,24 +267,20 @@ fn read_map(path: &Path) -> Result<Vec<u8>, AboutError> {
     syscall::first_element(&map, MAX_FOLLOWED).map_err(|other| error(other.into()))
 }
 
-fn pin_links(links: &[FollowedLink], path: &Path) -> Result<(), AboutError> {
-    let error = |error: Box<dyn std::error::Error + Send + Sync>| AboutError::Map { path: path.to_owned(), error };
-    let bytes = encode_links(links).filter(|bytes| bytes.len() <= MAX_FOLLOWED).ok_or(AboutError::TooLong)?;
-    let map = syscall::frozen_array(&bytes, READ_ONLY_TO_PROGRAMS).map_err(|other| error(other.into()))?;
-    syscall::pin(map.as_fd(), path).map_err(|other| error(other.into()))
-}
-
-fn encode_links(links: &[FollowedLink]) -> Option<Vec<u8>> {
-    let body = postcard::to_allocvec(links).ok()?;
+/// A length, then the one list and the other. A release that knows one list reads no further.
+fn encode_links(links: &[FollowedLink], earlier: &[FollowedLink]) -> Option<Vec<u8>> {
+    let body = postcard::to_allocvec(&(links, earlier)).ok()?;
     let mut bytes = u32::try_from(body.len()).ok()?.to_le_bytes().to_vec();
     bytes.extend(body);
     bytes.resize(bytes.len().next_multiple_of(8), 0);
     Some(bytes)
 }
 
-fn decode_links(bytes: &[u8]) -> Option<Vec<FollowedLink>> {
+fn decode_links(bytes: &[u8]) -> Option<(Vec<FollowedLink>, Vec<FollowedLink>)> {
     let (length, bytes) = bytes.split_first_chunk()?;
-    postcard::from_bytes(bytes.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)?).ok()
+    let body = bytes.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    let (links, more) = postcard::take_from_bytes(body).ok()?;
+    Some((links, postcard::from_bytes(more).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -287,6 +299,7 @@ pub(crate) mod tests {
             trust: TrustSet { version: 0, threshold: 1, keys: vec![[1; 32]], revoked: vec![] },
             labels: vec!["host".to_owned()],
             links: vec![],
+            earlier: vec![],
             adopted_running: false,
             enforcer_version: "0.1.0".to_owned(),
             attached: vec!["link_egress".to_owned()],
@@ -317,6 +330,17 @@ pub(crate) mod tests {
     #[test]
     fn a_name_that_does_not_fit_is_refused() {
         assert!(matches!(about(&"n".repeat(SIZE), 1).encode(), Err(AboutError::TooLong)));
+    }
+
+    #[test]
+    fn links_of_now_and_before_are_read_as_written() {
+        let lead = |target: &str| FollowedLink { link: "/srv/app/current".to_owned(), target: target.to_owned() };
+        let (now, before) = (vec![lead("/srv/app/r2")], vec![lead("/srv/app/r1"), lead("/srv/app/r0")]);
+        assert_eq!(decode_links(&encode_links(&now, &before).unwrap()).unwrap(), (now.clone(), before));
+        // As a release wrote them that knew one list.
+        let body = postcard::to_allocvec(&now).unwrap();
+        let bytes = [(body.len() as u32).to_le_bytes().as_slice(), &body, &[0; 7]].concat();
+        assert_eq!(decode_links(&bytes).unwrap(), (now, vec![]));
     }
 
     #[test]
@@ -361,9 +385,9 @@ pub(crate) mod tests {
     fn links_are_read_as_they_were_written() {
         let of = |number| FollowedLink { link: format!("/opt/{number}/current"), target: format!("/opt/{number}/r2") };
         let links: Vec<_> = (0..3000).map(of).collect();
-        let bytes = encode_links(&links).unwrap();
+        let bytes = encode_links(&links, &[]).unwrap();
         assert_eq!(bytes.len() % 8, 0);
-        assert_eq!(decode_links(&bytes).unwrap(), links);
+        assert_eq!(decode_links(&bytes).unwrap(), (links, vec![]));
         assert_eq!(decode_links(bytes.get(..100).unwrap()), None);
     }
 }

@@ -15,7 +15,7 @@ use bfp_bundle::names::build::BuildError;
 use bfp_bundle::record::Record as _;
 use bfp_bundle::verify::{Refusal, Trust, VerifiedBundle};
 
-use crate::about::{About, AboutError, Circumstances};
+use crate::about::{About, AboutError, Circumstances, FollowedLink};
 use crate::admission::AdmittedBundle;
 use crate::btf::{Btf, BtfError};
 use crate::canary::{self, Canary, CanaryError};
@@ -147,8 +147,11 @@ pub fn apply(
     let host = host::check()?;
     let kernel = Kernel::of(&Btf::parse(&host.types)?)?;
     let pins = Pins::make()?;
-    let has_adopted = remembered.enforced.as_ref().is_some_and(|about| about.adopted_running);
-    let programs = Prepared { object, kernel: &kernel, types: &host.types, cgroups: &host.cgroups, has_adopted };
+    let enforced = remembered.enforced.as_ref();
+    let has_adopted = enforced.is_some_and(|about| about.adopted_running);
+    let earlier = enforced.map(|about| [about.links.as_slice(), &about.earlier].concat()).unwrap_or_default();
+    let programs =
+        Prepared { object, kernel: &kernel, types: &host.types, cgroups: &host.cgroups, earlier, has_adopted };
     let remember = || {
         let kept = (&admitted.bundle().manifest_digest(), acceptance.bytes);
         state.keep(kept, &remembering(admitted, acceptance, remembered))
@@ -167,6 +170,8 @@ struct Prepared<'a> {
     kernel: &'a Kernel,
     types: &'a [u8],
     cgroups: &'a File,
+    /// Where links led under what is enforced, and before.
+    earlier: Vec<FollowedLink>,
     /// Processes were adopted, and still run.
     has_adopted: bool,
 }
@@ -204,7 +209,7 @@ fn apply_locked(
     };
     let executables = bundle.executables()?;
     let derived = bundle.derived()?;
-    let Survey { followed, aliases, mut lacks } = survey(bundle, &executables)?;
+    let Survey { followed, earlier, aliases, mut lacks } = survey(bundle, &executables, &prepared.earlier)?;
     let contents: Vec<_> = content::pinned(&executables).collect();
     let tables = Tables { bundle, derived: derived.as_ref(), aliases: aliases.as_ref(), contents: &contents };
     let mut programs = load::load(prepared.object, &tables, &constants)?;
@@ -226,6 +231,7 @@ fn apply_locked(
     let circumstances = Circumstances {
         now: acceptance.now,
         links: followed.iter().map(|one| one.link.clone()).collect(),
+        earlier,
         adopted_running: acceptance.running == Running::Adopted || prepared.has_adopted,
         attached,
     };
@@ -250,14 +256,19 @@ fn apply_locked(
 }
 
 /// Looks for the programs of a bundle on this host.
-pub(crate) fn survey(bundle: &VerifiedBundle<'_>, executables: &[NamedExecutable]) -> Result<Survey, BuildError> {
+/// `earlier` is where its links led before.
+pub(crate) fn survey(
+    bundle: &VerifiedBundle<'_>,
+    executables: &[NamedExecutable],
+    earlier: &[FollowedLink],
+) -> Result<Survey, BuildError> {
     let section = bundle.section(SectionKind::Matches);
     let mut matches: Vec<Match> = section.chunks_exact(Match::SIZE).filter_map(Match::read_from).collect();
     // A bundle of the first format has none.
     if matches.is_empty() {
         matches = executables.iter().map(NamedExecutable::alone).collect();
     }
-    links::survey(executables, &matches, &mut Folders::new(ThisHost))
+    links::survey(executables, &matches, earlier, &mut Folders::new(ThisHost))
 }
 
 /// A process that must be started again, as people know it.

@@ -4,12 +4,14 @@
 //! is followed when a policy is applied, where only root can change them, and what it leads to becomes another name of
 //! the same program, in tables of their own. The part of a path before its first `*` is followed. Nothing else is
 //! looked up; what is not there today is found by its name tomorrow.
+//!
+//! What a link led to before it was switched is restricted for as long as it is there, and holds no grant: an old
+//! release that somebody starts is no program without rules.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use bfp_bundle::image::{NamedExecutable, encode, together};
-use bfp_bundle::label::UNDER_MAX;
 use bfp_bundle::manifest::SectionKind;
 use bfp_bundle::names::Match;
 use bfp_bundle::names::build::{Automaton, BuildError, canonical};
@@ -77,73 +79,110 @@ impl Aliases {
 pub struct Survey {
     /// The written paths that lead elsewhere.
     pub followed: Vec<Followed>,
-    /// What they lead to, where any does.
+    /// Where links on these paths led before, and something still is.
+    pub earlier: Vec<FollowedLink>,
+    /// What they lead to, and led, where any does.
     pub aliases: Option<Aliases>,
     /// What is not as the policy says.
     pub lacks: Vec<Lack>,
 }
 
-/// Looks for the programs of a policy, of which `matches` holds what becomes of each.
+/// The programs that a name is by links.
+#[derive(Debug, Default)]
+struct Led {
+    /// Those whose links lead there,
+    now: Vec<Match>,
+    /// and those whose links did before.
+    before: Vec<Match>,
+}
+
+/// Looks for the programs of a policy, of which `matches` holds what becomes of each. `before` is where links led at
+/// earlier times.
 pub fn survey<H: Host>(
     executables: &[NamedExecutable],
     matches: &[Match],
+    before: &[FollowedLink],
     folders: &mut Folders<H>,
 ) -> Result<Survey, BuildError> {
-    let mut survey = Survey { followed: Vec::new(), aliases: None, lacks: Vec::new() };
-    let mut aliases: BTreeMap<String, Vec<Match>> = BTreeMap::new();
+    let mut survey = Survey { followed: Vec::new(), earlier: Vec::new(), aliases: None, lacks: Vec::new() };
+    let mut led: BTreeMap<String, Led> = BTreeMap::new();
     for (executable, found) in executables.iter().zip(matches).filter(|(executable, _)| executable.is_written()) {
         let path = &executable.path;
         let (folder, pattern) = spelt_out(path);
-        let (to, links) = match folders.follow(Path::new(folder)) {
-            Leads::Foreign(link) => {
-                let link = link.to_string_lossy().into_owned();
-                survey.lacks.push(Lack::ForeignLink { path: path.clone(), link });
-                continue;
+        let now = follow(path, folders, &mut survey);
+        for earlier in before.iter().filter(|earlier| earlier.link == folder) {
+            let is_there = folders.entry(Path::new(&earlier.target)).is_some();
+            if is_there && now.as_ref() != Some(earlier) {
+                led.entry(name(&earlier.target, pattern)).or_default().before.push(*found);
+                survey.earlier.push(earlier.clone());
             }
-            Leads::Nowhere(to, links) | Leads::To(to, links) => (to, links),
-        };
-        if pattern.is_empty() && folders.entry(&to) != Some(Entry::File) {
-            survey.lacks.push(Lack::Missing { path: path.clone() });
         }
-        let Some(target) = to.to_str() else { continue };
-        let link = FollowedLink { link: folder.to_owned(), target: target.to_owned() };
-        let to = format!("{}{pattern}", target.trim_end_matches('/'));
-        // `/bin` and `/usr/bin` of a merged host are one name already.
-        if links.is_empty() || canonical(&to) == canonical(path) {
-            continue;
+        if let Some(now) = now {
+            led.entry(name(&now.target, pattern)).or_default().now.push(*found);
         }
-        let links = links.iter().map(|link| link.to_string_lossy().into_owned()).collect();
-        aliases.entry(canonical(&to).into_owned()).or_default().push(*found);
-        survey.followed.push(Followed { path: path.clone(), links, to, also_written: false, link });
     }
     for followed in &mut survey.followed {
         followed.also_written = executables.iter().any(|other| canonical(&other.path) == canonical(&followed.to));
     }
-    if aliases.is_empty() {
-        return Ok(survey);
+    if !led.is_empty() {
+        survey.aliases = Some(Aliases::of(&led, &mut survey.lacks)?);
     }
-    let written: Vec<&str> = aliases.keys().map(String::as_str).collect();
-    let automaton = Automaton::of(&written)?;
-    let mut all = Vec::new();
-    for accept in automaton.accepts() {
-        let led: Vec<&str> = accept.iter().filter_map(|index| written.get(*index).copied()).collect();
-        let members: Vec<Match> = led.iter().filter_map(|path| aliases.get(*path)).flatten().copied().collect();
-        all.push(together(&members).unwrap_or_else(|| {
-            survey.lacks.push(Lack::Crowded { path: led.join("`, `") });
-            // As many as there is room for.
-            let mut first = members.iter().copied().take(1).collect::<Vec<_>>();
-            members.iter().for_each(|member| {
-                first.push(*member);
-                if together(&first).is_none() {
-                    first.pop();
-                }
-            });
-            together(&first).unwrap_or(Match { program: 0, flags: 0, count: 0, restricted: [0; UNDER_MAX] })
-        }));
-    }
-    let places: Vec<u32> = (0..all.len() as u32).collect();
-    survey.aliases = Some(Aliases { names: automaton.tables(&places)?, matches: all });
     Ok(survey)
+}
+
+/// Where a written path leads, if that is elsewhere; notes what there is to say of it.
+fn follow<H: Host>(path: &str, folders: &mut Folders<H>, survey: &mut Survey) -> Option<FollowedLink> {
+    let (folder, pattern) = spelt_out(path);
+    let (to, links) = match folders.follow(Path::new(folder)) {
+        Leads::Foreign(link) => {
+            let link = link.to_string_lossy().into_owned();
+            survey.lacks.push(Lack::ForeignLink { path: path.to_owned(), link });
+            return None;
+        }
+        Leads::Nowhere(to, links) | Leads::To(to, links) => (to, links),
+    };
+    if pattern.is_empty() && folders.entry(&to) != Some(Entry::File) {
+        survey.lacks.push(Lack::Missing { path: path.to_owned() });
+    }
+    let target = to.to_str()?;
+    let to = format!("{}{pattern}", target.trim_end_matches('/'));
+    // `/bin` and `/usr/bin` of a merged host are one name already.
+    if links.is_empty() || canonical(&to) == canonical(path) {
+        return None;
+    }
+    let links = links.iter().map(|link| link.to_string_lossy().into_owned()).collect();
+    let link = FollowedLink { link: folder.to_owned(), target: target.to_owned() };
+    survey.followed.push(Followed { path: path.to_owned(), links, to, also_written: false, link: link.clone() });
+    Some(link)
+}
+
+/// The name, as the kernel's tables have it, of what a pattern is below a folder.
+fn name(folder: &str, pattern: &str) -> String {
+    canonical(&format!("{}{pattern}", folder.trim_end_matches('/'))).into_owned()
+}
+
+impl Aliases {
+    fn of(led: &BTreeMap<String, Led>, lacks: &mut Vec<Lack>) -> Result<Aliases, BuildError> {
+        let written: Vec<&str> = led.keys().map(String::as_str).collect();
+        let automaton = Automaton::of(&written)?;
+        let matches = automaton.accepts().iter().map(|accept| {
+            let names: Vec<&str> = accept.iter().filter_map(|index| written.get(*index).copied()).collect();
+            let of = |part: fn(&Led) -> &Vec<Match>| names.iter().filter_map(|name| led.get(*name)).flat_map(part);
+            let now: Vec<Match> = of(|led| &led.now).copied().collect();
+            let mut all = together(&now).unwrap_or(Match::NOTHING);
+            let mut has_room = true;
+            for one in of(|led| &led.now).chain(of(|led| &led.before)) {
+                has_room &= all.confine(one);
+            }
+            if !has_room {
+                lacks.push(Lack::Crowded { path: names.join("`, `") });
+            }
+            all
+        });
+        let matches: Vec<Match> = matches.collect();
+        let places: Vec<u32> = (0..matches.len() as u32).collect();
+        Ok(Aliases { names: automaton.tables(&places)?, matches })
+    }
 }
 
 /// A written path up to its first component with a `*`, and the rest of it.
@@ -174,6 +213,10 @@ mod tests {
     }
 
     fn surveyed(paths: &[&str]) -> Survey {
+        surveyed_after(paths, &[])
+    }
+
+    fn surveyed_after(paths: &[&str], before: &[FollowedLink]) -> Survey {
         let executables: Vec<_> = paths.iter().zip(1..).map(|(path, program)| executable(path, program)).collect();
         let matches: Vec<Match> = executables.iter().map(NamedExecutable::alone).collect();
         let host = MadeUp {
@@ -188,7 +231,7 @@ mod tests {
             ],
             writable: vec!["/home/eve"],
         };
-        survey(&executables, &matches, &mut Folders::new(host)).unwrap()
+        survey(&executables, &matches, before, &mut Folders::new(host)).unwrap()
     }
 
     fn alias(survey: &Survey, path: &str) -> Option<Match> {
@@ -204,6 +247,24 @@ mod tests {
         assert_eq!(alias(&survey, "/opt/app/r1/bin/app"), None);
         assert_eq!(survey.followed[0].pattern(), "/opt/app/*/bin/app");
         assert_eq!(survey.followed[0].links, ["/opt/app/current"]);
+    }
+
+    #[test]
+    fn what_a_link_led_to_before_is_restricted_while_it_is_there() {
+        let lead =
+            |target: &str| FollowedLink { link: "/opt/app/current/bin/app".to_owned(), target: target.to_owned() };
+        let before = [lead("/usr/bin/busybox"), lead("/opt/app/r0/bin/app"), lead("/opt/app/r2/bin/app")];
+        let survey = surveyed_after(&["/opt/app/current/bin/app", "/usr/bin/wget"], &before);
+        assert_eq!(survey.earlier, before[..1]);
+        assert_eq!(alias(&survey, "/opt/app/r2/bin/app").unwrap().program, 1);
+        // Of the program that leads there now it holds the grants.
+        let old = alias(&survey, "/usr/bin/busybox").unwrap();
+        assert_eq!((old.program, old.restricted().collect::<Vec<_>>()), (2, vec![2, 1]));
+        assert_eq!(alias(&survey, "/opt/app/r0/bin/app"), None);
+
+        let alone = surveyed_after(&["/opt/app/current/bin/app"], &before);
+        let old = alias(&alone, "/usr/bin/busybox").unwrap();
+        assert_eq!((old.program, old.restricted().collect::<Vec<_>>()), (0, vec![1]));
     }
 
     #[test]

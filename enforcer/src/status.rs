@@ -217,6 +217,9 @@ fn enforced_to_text(text: &mut String, enforced: &Enforced, status: &Status) {
     for FollowedLink { link, target } in &about.links {
         let _ = writeln!(text, "{:<10}{} to {}", "followed", shown(link), shown(target));
     }
+    for FollowedLink { link, target } in &about.earlier {
+        let _ = writeln!(text, "{:<10}{} by {}, restricted", "before", shown(target), shown(link));
+    }
     if let Some(paths) = paths {
         let bound = paths.iter().filter(|path| path.presence == Presence::Bound).count();
         let _ = writeln!(text, "programs  {bound} of {} paths bound", paths.len());
@@ -275,9 +278,11 @@ pub fn to_json(status: &Status) -> String {
         about.adopted_running, attached.expected, attached.found
     );
     push_state(&mut text, status);
-    push_list(&mut text, "followed", about.links.iter(), |text, FollowedLink { link, target }| {
-        push_object(text, &[("link", Some(link)), ("target", Some(target))]);
-    });
+    for (name, links) in [("followed", &about.links), ("followed_before", &about.earlier)] {
+        push_list(&mut text, name, links.iter(), |text, FollowedLink { link, target }| {
+            push_object(text, &[("link", Some(link)), ("target", Some(target))]);
+        });
+    }
     match paths {
         None => text.push_str(",\"programs\":null"),
         Some(paths) => {

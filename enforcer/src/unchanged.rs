@@ -21,7 +21,7 @@ pub fn unchanged(bundle: &VerifiedBundle<'_>, about: &About) -> Result<Option<Su
     if executables.iter().any(|executable| !executable.pins.is_empty() || executable.libraries.is_some()) {
         return Ok(None);
     }
-    let Ok(survey) = survey(bundle, &executables) else { return Ok(None) };
+    let Ok(survey) = survey(bundle, &executables, &about.earlier) else { return Ok(None) };
     let leads_as_then = survey.followed.iter().map(|one| &one.link).eq(&about.links);
     Ok(Some(survey).filter(|_| leads_as_then))
 }

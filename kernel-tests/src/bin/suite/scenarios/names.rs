@@ -29,6 +29,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("in a clone of the host's mounts the signer is the signer", cloned_mounts),
     ("in a clone with a /tmp of its own the signer is the signer", private_tmp),
     ("the signer's file mounted elsewhere in a clone has no grant and is confined", mounted_elsewhere),
+    ("a program mounted where a link leads keeps the restrictions of where it lies", mounted_over_a_target),
     ("a confined program that changes its root stays confined", confined_in_chroot),
     ("an old build that was kept open has no grant and is confined", old_build),
     ("a program on an overlay of two filesystems outlives the kernel's caches", dropped_caches),
@@ -123,6 +124,11 @@ fn switched_link(host: &Host) -> Result<(), String> {
         host.refused(first, &to("tcp", OUTSIDE_V4))?;
         enforcer::apply(&policy)?;
         is_the_program(host, app)?;
+        is_the_program(host, second)?;
+        // The old release is no program without rules, also after the next apply and whoever starts it.
+        is_held(host, first)?;
+        enforcer::apply_again(&policy)?;
+        is_held(host, first)?;
         is_the_program(host, second)?;
         enforcer::status_of(&bundle("link"))?.expect_code(0)
     });
@@ -241,6 +247,32 @@ fn mounted_elsewhere(host: &Host) -> Result<(), String> {
         host.refused(THIEF, &format!("in-mount-namespace {SIGNER} {ELSEWHERE} {shown}"))
     });
     tried.and(fs::remove_file(ELSEWHERE).map_err(|error| format!("{ELSEWHERE}: {error}")))
+}
+
+fn mounted_over_a_target(host: &Host) -> Result<(), String> {
+    const TARGET: &str = "/srv/bound/r1/bin/app";
+    const ELSEWHERE: &str = "/srv/bound/elsewhere";
+    let own = "/srv/own/bin/app";
+    let _programs = Programs::install([own, TARGET, ELSEWHERE])?;
+    symlink("r1", "/srv/bound/current").map_err(|error| format!("current: {error}"))?;
+    let mounted = |from: &str, to: &str, then: &dyn Fn() -> Result<(), String>| {
+        enforcer::end(Command::new("busybox").args(["mount", "--bind", from, to]))?.expect_code(0)?;
+        then().and(enforcer::end(Command::new("busybox").args(["umount", to]))?.expect_code(0))
+    };
+    let tried = under(host, "bound", || {
+        is_the_program(host, TARGET)?;
+        // Each may reach what the other may not.
+        mounted(own, TARGET, &|| is_held(host, TARGET))?;
+        // The other way about, the name of the link's target is nowhere but where the file really lies.
+        mounted(TARGET, ELSEWHERE, &|| is_held(host, ELSEWHERE))?;
+        is_the_program(host, TARGET)?;
+        is_a_stranger(host, ELSEWHERE)
+    });
+    tried.and(
+        ["/srv/bound", "/srv/own"]
+            .into_iter()
+            .try_for_each(|folder| fs::remove_dir_all(folder).map_err(|error| format!("{folder}: {error}"))),
+    )
 }
 
 fn confined_in_chroot(host: &Host) -> Result<(), String> {
