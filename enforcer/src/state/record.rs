@@ -1,0 +1,236 @@
+//! The record of what a host has seen, and its bytes.
+
+use bfp_bundle::verify::TrustSet;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::admission::{Memory, Seen};
+use crate::fields::{self, Field};
+use crate::trust::AdoptedSet;
+
+/// The first bytes of a record, whatever its layout. Behind them: the number of its layout, and the digest of the
+/// rest.
+const MAGIC: [u8; 8] = *b"BFPS\r\n\x1a\n";
+
+/// The layout of the first release: the rest is a [`Prefix`].
+const FIRST_LAYOUT: u32 = 1;
+
+/// The layout that is written: a sequence number, the length of a [`Prefix`], the prefix, and fields. A later layout
+/// begins likewise, so that this release can tell what the host has seen.
+const LAYOUT: u32 = 2;
+
+/// The kinds of fields: the tokens that were used,
+const USED_TOKENS: u16 = 1;
+/// and the time that was taken back.
+const TIME_TAKEN_BACK: u16 = 2;
+
+/// How many tokens are remembered beyond their time.
+pub(super) const MAX_EXPIRED_TOKENS: usize = 256;
+
+/// What the host remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The highest revisions, one of each policy.
+    pub seen: Vec<Seen>,
+    /// What was enforced last, and is to be again after a restart.
+    pub current: Option<Current>,
+    /// The latest time that the host has known, in seconds since 1970-01-01 UTC.
+    pub last_time: u64,
+    /// A revision that the signers took back, which a kernel that enforces it still tells.
+    pub recovered: Option<Recovered>,
+    /// The trust sets that were adopted, as signed documents.
+    pub trust_sets: Vec<AdoptedSet>,
+    /// The tokens that were used: none is good twice.
+    pub used_tokens: Vec<UsedToken>,
+    /// A time that the signers took back, which a kernel that enforces a policy from then still tells.
+    pub time_taken_back: Option<u64>,
+    /// What a later release wrote here, for it to find again.
+    pub unknown: Vec<Field>,
+}
+
+/// What every release reads of a record, and all that the first one knew.
+#[derive(Serialize, Deserialize)]
+struct Prefix {
+    seen: Vec<Seen>,
+    current: Option<Current>,
+    last_time: u64,
+    recovered: Option<Recovered>,
+    trust_sets: Vec<AdoptedSet>,
+}
+
+/// What was enforced last, and how it was accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Current {
+    /// The policy.
+    pub policy: String,
+    /// Its revision.
+    pub revision: u64,
+    /// SHA-256 of its manifest.
+    pub manifest_digest: [u8; 32],
+    /// When it was accepted first: it is no less good when it expires later.
+    pub accepted_at: u64,
+    /// By whose signatures.
+    pub trust: TrustSet,
+    /// On a host with which labels.
+    pub labels: Vec<String>,
+}
+
+/// A revision that was taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovered {
+    /// Of which policy.
+    pub policy: String,
+    /// The highest revision until then.
+    pub from: u64,
+}
+
+/// A token that was used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedToken {
+    /// SHA-256 of what it says, whoever signed it.
+    pub digest: [u8; 32],
+    /// Until when it would be good.
+    pub expires: u64,
+}
+
+impl Record {
+    /// Whether a token was used before.
+    pub fn has_used(&self, digest: &[u8; 32]) -> bool {
+        self.used_tokens.iter().any(|used| used.digest == *digest)
+    }
+
+    /// Remembers that a token was used. Those that have expired are no good anyway, and stay for as long as there are
+    /// few: a clock that runs ahead for a day does not make an old one good again.
+    pub fn use_token(&mut self, used: UsedToken, clock: u64) {
+        self.used_tokens.push(used);
+        while self.used_tokens.iter().filter(|used| used.expires <= clock).count() > MAX_EXPIRED_TOKENS {
+            let first = self.used_tokens.iter().enumerate().min_by_key(|(_, used)| used.expires);
+            let Some((first, _)) = first else { return };
+            self.used_tokens.remove(first);
+        }
+    }
+
+    /// Whether another record says the same, but for the time.
+    pub(super) fn says_as_much_as(&self, other: &Record) -> bool {
+        *self == Record { last_time: self.last_time, ..other.clone() }
+    }
+
+    /// As bytes; `sequence` rises with each.
+    pub(super) fn encode(&self, sequence: u64) -> Option<Vec<u8>> {
+        let Record { seen, current, last_time, recovered, trust_sets, used_tokens, time_taken_back, unknown } =
+            self.clone();
+        let prefix = Prefix { seen, current, last_time, recovered, trust_sets };
+        let prefix = postcard::to_allocvec(&prefix).ok()?;
+        let mut body = Vec::new();
+        body.extend(sequence.to_le_bytes());
+        body.extend(u32::try_from(prefix.len()).ok()?.to_le_bytes());
+        body.extend(prefix);
+        if !used_tokens.is_empty() {
+            fields::write(&mut body, USED_TOKENS, &postcard::to_allocvec(&used_tokens).ok()?);
+        }
+        if let Some(time) = time_taken_back {
+            fields::write(&mut body, TIME_TAKEN_BACK, &postcard::to_allocvec(&time).ok()?);
+        }
+        for Field { kind, content } in unknown {
+            fields::write(&mut body, kind, &content);
+        }
+        Some([&MAGIC[..], &LAYOUT.to_le_bytes(), &Sha256::digest(&body), &body].concat())
+    }
+
+    /// Whether another record says the same as far as every release reads it.
+    pub(super) fn is_prefix_of(&self, other: &Record) -> bool {
+        let Record { seen, current, last_time, recovered, trust_sets, .. } = other;
+        (&self.seen, &self.current, self.last_time) == (seen, current, *last_time)
+            && (&self.recovered, &self.trust_sets) == (recovered, trust_sets)
+    }
+
+    fn of(prefix: Prefix) -> Record {
+        let Prefix { seen, current, last_time, recovered, trust_sets } = prefix;
+        Record { seen, current, last_time, recovered, trust_sets, ..Record::default() }
+    }
+
+    /// What two records say together, of which the first release wrote one while this one kept the other: nothing that
+    /// either has seen is forgotten.
+    pub(super) fn merged(one: Record, other: Record) -> Record {
+        let (mut later, earlier) = if one.last_time > other.last_time { (one, other) } else { (other, one) };
+        let mut memory = Memory { seen: later.seen, current: None };
+        earlier.seen.into_iter().for_each(|seen| memory.see(seen));
+        later.seen = memory.seen;
+        add_sets(&mut later.trust_sets, earlier.trust_sets);
+        later.used_tokens.extend(earlier.used_tokens);
+        later.time_taken_back = later.time_taken_back.or(earlier.time_taken_back);
+        later.unknown.extend(earlier.unknown);
+        later
+    }
+}
+
+/// Adds the trust sets whose versions are missing.
+fn add_sets(sets: &mut Vec<AdoptedSet>, others: Vec<AdoptedSet>) {
+    for (version, document) in others {
+        if !sets.iter().any(|(known, _)| *known == version) {
+            sets.push((version, document));
+        }
+    }
+    sets.sort_by_key(|(version, _)| *version);
+}
+
+/// A copy of the record, as it was found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Copied {
+    /// There is none.
+    Missing,
+    /// It says nothing sensible.
+    Damaged,
+    /// In the first release's layout.
+    First(Record),
+    /// In the layout of this release, with its sequence number.
+    Whole(u64, Record),
+    /// In a later layout, with what every release reads of it, where that is as agreed.
+    Newer(u64, Record),
+}
+
+/// What the bytes of a copy say.
+pub(super) fn decode(bytes: &[u8]) -> Copied {
+    decode_whole(bytes).unwrap_or(Copied::Damaged)
+}
+
+fn decode_whole(bytes: &[u8]) -> Option<Copied> {
+    let (layout, rest) = bytes.strip_prefix(&MAGIC)?.split_first_chunk()?;
+    let (digest, body) = rest.split_first_chunk::<32>()?;
+    if <[u8; 32]>::from(Sha256::digest(body)) != *digest {
+        return None;
+    }
+    match u32::from_le_bytes(*layout) {
+        0 => None,
+        FIRST_LAYOUT => match postcard::take_from_bytes(body) {
+            Ok((prefix, [])) => Some(Copied::First(Record::of(prefix))),
+            _ => None,
+        },
+        LAYOUT => {
+            let (sequence, record) = decode_body(body)?;
+            let must_be_known = record.unknown.iter().any(Field::is_critical);
+            Some(if must_be_known { Copied::Newer(sequence, record) } else { Copied::Whole(sequence, record) })
+        }
+        _ => {
+            let (sequence, record) = decode_body(body).unwrap_or_default();
+            Some(Copied::Newer(sequence, record))
+        }
+    }
+}
+
+fn decode_body(body: &[u8]) -> Option<(u64, Record)> {
+    let (sequence, rest) = body.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (prefix, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    // A later release may have more in it.
+    let (prefix, _more) = postcard::take_from_bytes(prefix).ok()?;
+    let mut record = Record::of(prefix);
+    for field in fields::read(rest)? {
+        match field.kind {
+            USED_TOKENS => record.used_tokens = postcard::from_bytes(&field.content).ok()?,
+            TIME_TAKEN_BACK => record.time_taken_back = Some(postcard::from_bytes(&field.content).ok()?),
+            _ => record.unknown.push(field),
+        }
+    }
+    Some((u64::from_le_bytes(*sequence), record))
+}
