@@ -152,10 +152,7 @@ pub fn apply(
     let earlier = enforced.map(|about| [about.links.as_slice(), &about.earlier].concat()).unwrap_or_default();
     let programs =
         Prepared { object, kernel: &kernel, types: &host.types, cgroups: &host.cgroups, earlier, has_adopted };
-    let remember = || {
-        let kept = (&admitted.bundle().manifest_digest(), acceptance.bytes);
-        state.keep(kept, &remembering(admitted, acceptance, remembered))
-    };
+    let remember = || remember(admitted, acceptance, (state, remembered));
     let applied = apply_locked(&programs, admitted, acceptance, remember, &pins);
     // After a success there is nothing to tidy, and after a failure its own reason matters more.
     if applied.is_err() {
@@ -280,6 +277,16 @@ fn lack_of(withheld: &Withheld, executables: &[NamedExecutable]) -> Lack {
     });
     let path = named.map(|executable| executable.path.clone()).unwrap_or_default();
     Lack::Withheld { process: withheld.process, path, unit }
+}
+
+/// Has the host remember a bundle that is enforced, or is about to be.
+pub fn remember(
+    admitted: &AdmittedBundle<'_, '_>,
+    acceptance: &Acceptance<'_>,
+    (state, remembered): (&State, &Remembered),
+) -> Result<(), StateError> {
+    let kept = (&admitted.bundle().manifest_digest(), acceptance.bytes);
+    state.keep(kept, &remembering(admitted, acceptance, remembered))
 }
 
 /// What the host remembers once a bundle is enforced.

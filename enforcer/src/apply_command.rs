@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bfp_bundle::verify::refusal::Utc;
 use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Trust, VerifiedBundle, verify};
 use bfp_enforcer::admission::{AdmittedBundle, Contact, Expectation, OtherPolicy, admit};
-use bfp_enforcer::apply::{Acceptance, Applied, apply};
+use bfp_enforcer::apply::{Acceptance, Applied, ApplyError, apply, remember};
 use bfp_enforcer::input;
 use bfp_enforcer::lack::Lack;
 use bfp_enforcer::links::{Followed, Survey};
@@ -109,12 +109,16 @@ fn apply_bytes(
     let bundle = verify(bytes, trust, host).map_err(Failure::refused(path))?;
     let admitted = admit_file(path, &bundle, expectation, session)?;
     let acceptance = Acceptance { bytes, trust, labels: &host.labels, now: session.time.now, running: how.running };
-    let enforced = session.remembered.enforced.as_ref().filter(|_| !how.again);
+    let remembered = &session.remembered;
+    let stays = !how.again && remembered.is_locked == bundle.manifest().lockdown;
+    let enforced = remembered.enforced.as_ref().filter(|_| stays);
     let unchanged = enforced.and_then(|about| unchanged(&bundle, about).transpose()).transpose();
     if let Some(Survey { followed, lacks, .. }) = unchanged.map_err(Failure::refused(path))? {
+        // What the disk has lost, it knows again; and time goes on.
+        remember(&admitted, &acceptance, (state, remembered)).map_err(ApplyError::from)?;
         return told(&bundle, "is enforced already", &followed, &lacks);
     }
-    let Applied { about: _, followed, lacks } = apply(PROGRAMS, &admitted, &acceptance, (state, &session.remembered))?;
+    let Applied { about: _, followed, lacks } = apply(PROGRAMS, &admitted, &acceptance, (state, remembered))?;
     told(&bundle, "is enforced", &followed, &lacks)
 }
 

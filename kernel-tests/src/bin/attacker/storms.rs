@@ -75,8 +75,18 @@ fn of_forks(aim: &Aim) -> Result<(), Refused> {
         })
         .collect::<Result<_, _>>()?;
     let mut outcome = Err(refused());
+    let mut unborn = None;
+    let mut has_borne = false;
     while Instant::now() < end && outcome.is_err() {
-        let child = in_child(|| (0..20).all(|_| attempt(aim).is_ok()))?;
+        // Where there is no memory for its label, a child is not born, and the storm goes on.
+        let child = match in_child(|| (0..20).all(|_| attempt(aim).is_ok())) {
+            Ok(child) => child,
+            Err(error) => {
+                unborn = Some(error);
+                continue;
+            }
+        };
+        has_borne = true;
         if ended_well(child) {
             outcome = Ok(());
         }
@@ -84,7 +94,10 @@ fn of_forks(aim: &Aim) -> Result<(), Refused> {
     noise.into_iter().for_each(|child| {
         ended_well(child);
     });
-    outcome
+    match unborn {
+        Some(error) if !has_borne => Err(error),
+        _ => outcome,
+    }
 }
 
 /// Does something in a child, whose status says what came of it.

@@ -124,12 +124,14 @@ fn says_which_library(host: &Host) -> Result<(), String> {
     install()?;
     replace(LIBGCC, b"\n")?;
     let ended = enforcer::try_apply(Path::new(BUNDLE))?;
-    ended.expect_code(0)?;
+    ended.expect_code(1)?;
     enforcer::remove()?;
     replace(LIBGCC, b"")?;
     copy_probe_to(Path::new(SIGNER))?;
-    let warning =
-        format!("warning: the content of `{LIBGCC}` is none that the policy pins: `/usr/bin/signer` cannot load it");
+    let warning = format!(
+        "warning: `{LIBGCC}`, a library of `/usr/bin/signer`, has none of the contents that the policy pins: \
+         `/usr/bin/signer` cannot load it"
+    );
     if ended.stderr.contains(&warning) { Ok(()) } else { Err(format!("no warning, but `{}`", ended.stderr)) }
 }
 

@@ -427,7 +427,7 @@ fn killed_apply(host: &Host) -> Result<(), String> {
             let bundle = PathBuf::from(format!("/locked/{}.bfpb", REVISION.load(Ordering::Relaxed)));
             let mut shell = Command::new("/bin/sh");
             let arguments = enforcer::applying_under_lock(&bundle).join(" ");
-            let script = format!("echo 0 > {CGROUP}/cgroup.procs && exec {ENFORCER} {arguments}");
+            let script = format!("echo 0 > {CGROUP}/cgroup.procs && exec {ENFORCER} {arguments} --again");
             let mut child = did("sh", shell.args(["-c", &script]).stdout(Stdio::null()).spawn())?;
             thread::sleep(Duration::from_millis(pause));
             did("cgroup.kill", fs::write(format!("{CGROUP}/cgroup.kill"), "1"))?;

@@ -208,10 +208,10 @@ fn says_who_has_other_content(host: &Host) -> Result<(), String> {
     host.unenforced()?;
     install(EXT4, 1, true)?;
     let ended = enforcer::try_apply(Path::new(BUNDLE))?;
-    ended.expect_code(0)?;
+    ended.expect_code(1)?;
     let refused = is_refused_and_confined(host);
     refused.and(enforcer::remove()).and(install(EXT4, 0, false))?;
-    let warning = "warning: the content of `/usr/bin/signer` is none that the policy pins";
+    let warning = "warning: `/usr/bin/signer` has none of the contents that the policy pins: nobody holds its grants";
     if ended.stderr.contains(warning) { Ok(()) } else { Err(format!("no warning, but `{}`", ended.stderr)) }
 }
 
