@@ -122,7 +122,7 @@ releases KERNEL="6.12": (setup KERNEL) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} --updates \
         --updates-folder fixtures/releases --before "$(kernel-tests/before.sh {{ before }})" {{ KERNEL }}
 
-# Make the Debian system that the next four recipes boot, where it is missing: some minutes, about 1 GB
+# Make the Debian system that the next five recipes boot, where it is missing: some minutes, about 1 GB
 debian-guest: (setup "6.12")
     @kernel-tests/guest.sh
 
@@ -140,6 +140,10 @@ ordinary *ARGS: debian-guest guest-programs
 # The units of packaging/systemd in that system: before the network, dropped bundles, a bad one when it comes up
 units: debian-guest guest-programs
     @{{ ordinary }} units
+
+# An ordinary week: links are switched, packages come and go, the disk is full, the power is lost, and probers never stop
+week: debian-guest guest-programs
+    @{{ ordinary }} week
 
 # Mixed traffic under ten thousand rules; every verdict is checked, and nothing may leak
 soak MINUTES="30": debian-guest guest-programs
@@ -163,6 +167,6 @@ reader: setup compiler
 test: check harness fuzz-smoke reader demo killer-here (kernel "6.1" "6.12")
 
 # The kernel tests under every supported kernel, fixtures/allow-lists under two, and a whole Debian system
-kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") kernel-boot ordinary units
+kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") releases kernel-boot ordinary units
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} \
         --fixtures fixtures/allow-lists --only table 6.1 6.12

@@ -13,12 +13,13 @@ use std::{
 pub(crate) const GOES_ON: &[u8] = b"bfp-goes-on\n";
 
 /// Puts the payload and the units over the system, and becomes its systemd. /run is mounted here, which
-/// systemd leaves as it finds it.
+/// systemd leaves as it finds it. What belongs to this run alone is not written to the disk, which may be full.
 pub(crate) const FIRST_PROGRAM: &str = "\
 echo bfp-goes-on
 mount -t ext4 -o noatime,noinit_itable /dev/vdb /disk || exit 1
 mount -t ext4 /dev/vda /payload || exit 1
 chown -hR 0:0 /payload
+mkdir -p /disk/.bfp && mount -t tmpfs -o mode=755 bfp /disk/.bfp
 cp -a /payload/. /disk/
 umount /payload
 mount -t tmpfs -o mode=755 run /disk/run

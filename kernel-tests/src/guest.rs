@@ -8,8 +8,8 @@ use crate::{
     Debian, Failure, Kernel,
     cpio::Cpio,
     debian,
-    disk::Staging,
-    machine::{Heard, Machine, Parts, Start},
+    disk::{Staging, output},
+    machine::{Base, Heard, Machine, Parts, Start},
     module,
     workshop::Workshop,
 };
@@ -17,6 +17,7 @@ use std::{
     env, fs,
     io::{self, Read as _, Write},
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -83,6 +84,7 @@ pub struct Guest<'a> {
     limit: Duration,
     start: Start,
     debian: Option<Debian>,
+    disk: Option<PathBuf>,
     units: Vec<(String, String, String)>,
 }
 
@@ -120,6 +122,7 @@ impl<'a> Guest<'a> {
             limit: Duration::from_secs(60),
             start: Start::Kept,
             debian: None,
+            disk: None,
             units: Vec::new(),
         }
     }
@@ -182,6 +185,13 @@ impl<'a> Guest<'a> {
         self
     }
 
+    /// Has a Debian system write to this disk, which is made where there is none, and stays: a run with a disk that is
+    /// there is the same machine after a loss of power. Files and trees are put over the system the first time only.
+    pub fn disk(mut self, disk: impl Into<PathBuf>) -> Self {
+        self.disk = Some(disk.into());
+        self
+    }
+
     /// Adds a unit to a Debian system, which another one wants.
     pub fn unit(mut self, name: impl Into<String>, wanted_by: impl Into<String>, text: impl Into<String>) -> Self {
         self.units.push((name.into(), wanted_by.into(), text.into()));
@@ -213,6 +223,7 @@ impl<'a> Guest<'a> {
         let mark = mark()?;
         let work = Workshop::open()?;
         let staging = self.stage(work.path(), &busybox, command, &mark)?;
+        let base = self.base()?;
         let disk = work.path().join("disk");
         staging.write_image(&disk)?;
         let parts = Parts {
@@ -223,7 +234,7 @@ impl<'a> Guest<'a> {
             initrd: &self.initrd(&busybox)?,
             disk: &disk,
             disk_mib: staging.size_mib(),
-            base: self.debian.as_ref().map(Debian::disk),
+            base: base.as_ref(),
             work: work.path(),
         };
         let mut machine = Machine::start(&parts, self.start, deadline)?;
@@ -278,11 +289,13 @@ impl<'a> Guest<'a> {
 
     fn stage_over_debian(&self, work: &Path, command: &str, mark: &str) -> Result<Staging, Failure> {
         let staging = Staging::empty(work.join("root"))?;
-        for (host, guest) in &self.trees {
-            staging.tree(host, &debian::place(guest))?;
-        }
-        for (host, guest) in &self.files {
-            staging.file_alone(host, &debian::place(guest))?;
+        if !self.disk.as_ref().is_some_and(|disk| disk.exists()) {
+            for (host, guest) in &self.trees {
+                staging.tree(host, &debian::place(guest))?;
+            }
+            for (host, guest) in &self.files {
+                staging.file_alone(host, &debian::place(guest))?;
+            }
         }
         let own = ("bfp-command.service".to_owned(), "multi-user.target".to_owned(), debian::COMMAND_UNIT.to_owned());
         for (name, wanted_by, text) in self.units.iter().chain([&own]) {
@@ -293,6 +306,17 @@ impl<'a> Guest<'a> {
         staging.text("/.bfp/init", debian::SECOND_PROGRAM)?;
         staging.text("/.bfp/command", &format!("{command}\n"))?;
         Ok(staging)
+    }
+
+    /// The disk of the system that is booted, and what becomes of what is written to it.
+    fn base(&self) -> Result<Option<Base>, Failure> {
+        let Some(system) = &self.debian else { return Ok(None) };
+        let Some(disk) = &self.disk else { return Ok(Some(Base::Forgets(system.disk().to_owned()))) };
+        if !disk.exists() {
+            // With the holes that it has.
+            output(Command::new("cp").arg("--sparse=always").arg(system.disk()).arg(disk))?;
+        }
+        Ok(Some(Base::Keeps(disk.clone())))
     }
 
     /// The first file system: enough to find the disk.

@@ -51,10 +51,18 @@ pub(crate) struct Parts<'a> {
     pub(crate) initrd: &'a [u8],
     pub(crate) disk: &'a Path,
     pub(crate) disk_mib: u64,
-    /// A second disk; what is written to it is gone with the machine.
-    pub(crate) base: Option<&'a Path>,
+    /// A second disk.
+    pub(crate) base: Option<&'a Base>,
     /// An empty folder for this machine's own files.
     pub(crate) work: &'a Path,
+}
+
+/// The disk of a system, and what becomes of what is written to it.
+pub(crate) enum Base {
+    /// It is gone with the machine.
+    Forgets(PathBuf),
+    /// It stays.
+    Keeps(PathBuf),
 }
 
 /// A running machine.
@@ -116,7 +124,12 @@ impl Machine {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", &qemu()]).args(fixed_arguments(parts)).args(["-drive", &drive]);
         if let Some(base) = parts.base {
-            let drive = format!("if=none,id=base,format=raw,cache=unsafe,snapshot=on,file={}", comma_doubled(base));
+            let (disk, snapshot) = match base {
+                Base::Forgets(disk) => (disk, "on"),
+                Base::Keeps(disk) => (disk, "off"),
+            };
+            let disk = comma_doubled(disk);
+            let drive = format!("if=none,id=base,format=raw,cache=unsafe,snapshot={snapshot},file={disk}");
             command.args(["-drive", &drive]);
         }
         command.arg("-initrd").arg(parts.work.join("initrd"));

@@ -6,6 +6,7 @@
 mod boot;
 mod staging;
 mod units;
+mod week;
 
 use std::io;
 use std::path::PathBuf;
@@ -50,6 +51,8 @@ enum What {
     },
     /// Boot with the units of packaging/systemd, and try what an operator does with them
     Units,
+    /// An ordinary week of changes and restarts, while what is forbidden is tried without a pause
+    Week,
     /// Run a shell command in the Debian system, beside what the soak has, which is not applied
     Run {
         /// The command
@@ -87,6 +90,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
             show(&staging.with_verdicts()?.take_along(guest), &format!("suite --soak {seconds}"))
         }
         What::Units => units::run(&staging.installed()?.take_along(guest)),
+        What::Week => week::run(&staging.for_a_week()?.take_along(guest)),
         What::Run { command } => show(&staging.with_verdicts()?.take_along(guest), command),
     }
 }

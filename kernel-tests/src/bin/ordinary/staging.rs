@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,6 +13,8 @@ use bfp_kernel_tests::Guest;
 use bfp_kernel_tests::command::call;
 use bfp_kernel_tests::rules::{self, Row};
 use tempfile::TempDir;
+
+use crate::week;
 
 /// The entries and their policies.
 const ENTRIES: &str = "fixtures/ordinary";
@@ -85,7 +87,7 @@ impl Staging {
     }
 
     /// As an operator installs it: the key that the host trusts, and the policy in its place; beside it the next
-    /// release, /bfp/next.bfpb, one that somebody else signed, /bfp/foreign.bfpb, and one that is locked,
+    /// release, /bfp/next.bfpb, the one after it, /bfp/after.bfpb, one that somebody else signed, /bfp/foreign.bfpb, and one that is locked,
     /// /bfp/locked.bfpb.
     pub(crate) fn installed(self) -> Result<Self, String> {
         let foreign = self.keys.path().join("foreign");
@@ -98,13 +100,41 @@ impl Staging {
         for (place, key, revision, more) in [
             ("etc/bfp/policy.bfpb", self.key(), "1", None),
             ("bfp/next.bfpb", self.key(), "2", None),
-            ("bfp/foreign.bfpb", foreign, "3", None),
+            ("bfp/after.bfpb", self.key(), "3", None),
+            ("bfp/foreign.bfpb", foreign, "4", None),
             ("bfp/locked.bfpb", self.key(), "4", Some("--lockdown")),
         ] {
             let bundle = self.root.path().join(place);
             let mut build = Command::new(self.bfpc());
             build.arg("build").arg(&policy).arg("-o").arg(bundle).arg("--key").arg(key);
             call(build.args(["--revision", revision]).args(more))?;
+        }
+        Ok(self)
+    }
+
+    /// With the policy of a week in its place, the next one at /opt/week/next.bfpb, and the programs that it is about.
+    pub(crate) fn for_a_week(self) -> Result<Self, String> {
+        self.write("etc/bfp/trust/key.pem", &fs::read(self.keys.path().join("key.pub")).map_err(|e| e.to_string())?)?;
+        let probe = fs::read(self.programs.join("probe")).map_err(|error| error.to_string())?;
+        for path in week::PROGRAMS {
+            self.write(path, &probe)?;
+            let at = self.root.path().join(path.trim_start_matches('/'));
+            fs::set_permissions(at, fs::Permissions::from_mode(0o755)).map_err(|error| error.to_string())?;
+        }
+        for (link, target) in week::LINKS {
+            symlink(target, self.root.path().join(link)).map_err(|error| error.to_string())?;
+        }
+        for (name, script) in week::SCRIPTS {
+            self.write(&format!("opt/week/{name}"), script.as_bytes())?;
+        }
+        fs::create_dir_all(self.root.path().join("opt/merged")).map_err(|error| error.to_string())?;
+        let policy = self.keys.path().join("policy.bfp");
+        fs::write(&policy, week::POLICY).map_err(|error| error.to_string())?;
+        for (place, revision) in [("etc/bfp/policy.bfpb", "1"), ("opt/week/next.bfpb", "2")] {
+            let bundle = self.root.path().join(place);
+            let mut build = Command::new(self.bfpc());
+            build.arg("build").arg(&policy).arg("-o").arg(bundle).arg("--key").arg(self.key());
+            call(build.args(["--revision", revision]))?;
         }
         Ok(self)
     }
@@ -133,7 +163,7 @@ impl Staging {
     }
 
     fn write(&self, place: &str, content: &[u8]) -> Result<(), String> {
-        let path = self.root.path().join(place);
+        let path = self.root.path().join(place.trim_start_matches('/'));
         let folder = path.parent().unwrap_or(self.root.path());
         let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, content));
         written.map_err(|error| format!("{}: {error}", path.display()))

@@ -18,12 +18,18 @@ const UNITS: [(&str, &str); 6] = [
 const SCRIPT: &str = include_str!("units.sh");
 
 pub(crate) fn run(guest: &Guest<'_>) -> Result<bool, String> {
+    let guest = with_units(guest, |_| true);
+    let outcome = guest.run_into(SCRIPT, &mut io::stdout().lock()).map_err(|failure| failure.to_string())?;
+    Ok(outcome.status == 0)
+}
+
+/// The guest with those units that are wanted, enabled as they say.
+pub(crate) fn with_units<'a>(guest: &Guest<'a>, wanted: impl Fn(&str) -> bool) -> Guest<'a> {
     let mut guest = guest.clone();
-    for (name, text) in UNITS {
+    for (name, text) in UNITS.into_iter().filter(|(name, _)| wanted(name)) {
         // A unit without an [Install] section is started by another one; what it is linked to here starts nothing.
         let wanted_by = text.lines().find_map(|line| line.strip_prefix("WantedBy=")).unwrap_or("never.target");
         guest = guest.unit(name, wanted_by, text);
     }
-    let outcome = guest.run_into(SCRIPT, &mut io::stdout().lock()).map_err(|failure| failure.to_string())?;
-    Ok(outcome.status == 0)
+    guest
 }

@@ -5,12 +5,13 @@
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
 use crate::errno_name::errno_name;
 use crate::traffic::{self, How, Journey};
-use crate::{raw, surroundings};
+use crate::{raw, surroundings, tally};
 
 /// One thing to do, as the arguments say it.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +19,7 @@ pub(crate) enum Command {
     Send { how: How, journey: Journey },
     Hold { to: SocketAddr },
     Hammer { to: SocketAddr },
+    Tally { pause: Duration, to: SocketAddr },
     WaitThen(Box<Command>),
     Thread(Box<Command>),
     Fork(Box<Command>),
@@ -86,6 +88,13 @@ impl Command {
             "map-written-memory" => Command::Map(Mapped::WrittenMemory),
             "hold-tcp" => Command::Hold { to: journey(rest)?.to },
             "hammer" => Command::Hammer { to: journey(rest)?.to },
+            "tally" => match rest {
+                [pause, rest @ ..] => Command::Tally {
+                    pause: Duration::from_millis(pause.parse().map_err(|_| format!("no number: `{pause}`"))?),
+                    to: journey(rest)?.to,
+                },
+                [] => return Err("`tally` wants milliseconds".to_owned()),
+            },
             how => Command::Send {
                 how: How::parse(how).ok_or_else(|| format!("no such way to send: `{how}`"))?,
                 journey: journey(rest)?,
@@ -105,6 +114,7 @@ impl Command {
             }
             Command::Hold { to } => hold(to),
             Command::Hammer { to } => hammer(to),
+            Command::Tally { pause, to } => tally::run(pause, to),
             Command::WaitThen(rest) => {
                 println_now("ready");
                 wait_for_a_line();
@@ -223,7 +233,7 @@ fn say(outcome: Result<(), Errno>) -> ExitCode {
     if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn word_for(outcome: Result<(), Errno>) -> &'static str {
+pub(crate) fn word_for(outcome: Result<(), Errno>) -> &'static str {
     match outcome {
         Ok(()) => "ok",
         Err(errno) => errno_name(errno),
@@ -240,7 +250,7 @@ fn errno_of(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
-fn println_now(line: &str) {
+pub(crate) fn println_now(line: &str) {
     println!("{line}");
     // A closed stdout means that nobody reads the answer any more.
     let _ = std::io::stdout().flush();

@@ -8,6 +8,7 @@
 //! ```text
 //! probe HOW ADDRESS PORT [--bind ADDRESS] [--via ADDRESS:PORT]
 //! probe hammer ADDRESS PORT       # prints `ready`, tries until a line arrives on stdin, sums up
+//! probe tally MS ADDRESS PORT    # tries every MS milliseconds, and prints `FIRST LAST COUNT ANSWER` of each series
 //! probe hold-tcp ADDRESS PORT     # connects, then sends one byte for each line on stdin
 //! probe times N HOW ADDRESS PORT          # the answer to the last
 //! probe wait-then …               # prints `ready`, waits for a line on stdin, then does the rest
@@ -24,6 +25,7 @@ mod command;
 mod errno_name;
 mod raw;
 mod surroundings;
+mod tally;
 mod traffic;
 
 use std::process::ExitCode;
