@@ -1,10 +1,11 @@
 //! `build`: a policy → a bundle, signed where keys are given.
 
+use bfp_bundle::envelope::Document;
 use bfp_bundle::key::KeyId;
 use bfp_compiler::pipeline::{self, Release};
 
 use crate::lock_command::{self, Locked};
-use crate::output::write;
+use crate::output::{self, Kind};
 use crate::passphrase::Passphrases;
 use crate::policy_files::Files;
 use crate::report::Done;
@@ -32,7 +33,6 @@ pub(crate) fn build(arguments: &BuildArguments) -> Result<Done, Failure> {
     let image = pipeline::lower(&checked).map_err(show)?;
     let proven = pipeline::prove(&checked, image).map_err(show)?;
     let bundle = pipeline::sign(&files.source(), &proven, release, &keys).map_err(show)?;
-    write(&arguments.output, &bundle)?;
     let signers: Vec<KeyId> = keys.iter().map(|key| key.public().id()).collect();
     let signed = match signers.as_slice() {
         [] => "\nunsigned: no host accepts it before `bfpc sign`".to_owned(),
@@ -46,5 +46,6 @@ pub(crate) fn build(arguments: &BuildArguments) -> Result<Done, Failure> {
         arguments.revision,
         bundle.len(),
     );
-    Ok(Done { words, warnings })
+    let bytes = output::write(&arguments.output, bundle, Kind::Document(Document::Bundle))?;
+    Ok(Done { words, warnings, bytes })
 }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use bfp_compiler::drawing;
 use clap::Args;
 
-use crate::Answer;
+use crate::Failure;
 use crate::input::{Input, InputArguments};
-use crate::output::write;
+use crate::output::{self, Kind};
+use crate::report::Done;
 
 #[derive(Args)]
 pub(crate) struct GraphArguments {
@@ -20,8 +21,9 @@ pub(crate) struct GraphArguments {
     input: InputArguments,
 }
 
-pub(crate) fn graph(arguments: &GraphArguments) -> Answer {
+pub(crate) fn graph(arguments: &GraphArguments) -> Result<Done, Failure> {
     let input = Input::read(&arguments.file, &arguments.input)?;
-    write(&arguments.output, drawing::draw(&input.compiled).as_bytes())?;
-    Ok(String::new())
+    let picture = drawing::draw(&input.compiled).into_bytes();
+    let bytes = output::write(&arguments.output, picture, Kind::Picture)?;
+    Ok(Done { bytes, ..Done::default() })
 }

@@ -1,12 +1,11 @@
 //! The commands over keys: `keygen` makes one, `key-id` tells what names it.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bfp_bundle::secret_key::SecretKey;
-use bfp_compiler::source;
 use clap::Args;
 use miette::Diagnostic;
 use zeroize::Zeroizing;
@@ -47,20 +46,23 @@ pub(crate) fn keygen(arguments: &KeygenArguments) -> Answer {
         true => Some(Passphrases::of(arguments.passphrase_file.as_ref()).of_new_key(path)?),
         false => None,
     };
-    let failed = |path: &Path, reason: String| WriteError { path: path.display().to_string(), reason };
-    let seed = key_file::random().map_err(|error| failed(path, source::reason(&error)))?;
+    let seed = key_file::random().map_err(|error| WriteError::of(path, &error))?;
     let key = SecretKey::from_seed(&seed);
     let unusable = |reason| KeyFileError::Unusable { path: path.display().to_string(), reason };
     let pem = match &passphrase {
         Some(passphrase) => {
             let encrypted = key_file::encrypted_pem(&key, passphrase);
-            Zeroizing::new(encrypted.map_err(|error| failed(path, error.to_string()))?)
+            Zeroizing::new(encrypted.map_err(|error| WriteError::because(path, error.to_string()))?)
         }
         None => key_file::secret_pem(&key).map_err(unusable)?,
     };
+    let public_pem = key.public().to_pem().map_err(unusable)?;
     write_new(path, 0o600, &pem)?;
     // Also where the umask lets others write: what they can write is no key to trust.
-    write_new(&public_path, 0o644, &key.public().to_pem().map_err(unusable)?)?;
+    write_new(&public_path, 0o644, &public_pem).inspect_err(|_| {
+        // Half a pair would be in the way of the next attempt, and nobody has used it.
+        let _ = fs::remove_file(path);
+    })?;
     Ok(format!(
         "{}: secret key{}, keep it where only its owner can read it\n{}: public key {}\n",
         path.display(),
@@ -72,12 +74,13 @@ pub(crate) fn keygen(arguments: &KeygenArguments) -> Answer {
 
 /// Writes a file that is not there yet.
 fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), WriteError> {
-    let written = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    written().map_err(|error| WriteError { path: path.display().to_string(), reason: source::reason(&error) })
+    let failed = |error: io::Error| WriteError::of(path, &error);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
+        // A full disk leaves no empty key behind.
+        let _ = fs::remove_file(path);
+        failed(error)
+    })
 }
 
 #[derive(Args)]

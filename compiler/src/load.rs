@@ -230,7 +230,7 @@ impl Loader<'_> {
             self.fail(LoadError::TooLarge { span: file.span });
             return Vec::new();
         }
-        let path = self.directory.join(&name);
+        let path = self.at(&name);
         match self.read.text(&path) {
             Ok(text) if self.loaded.sources.text().len().saturating_add(text.len()) > MAX_BYTES => {
                 self.fail(LoadError::TooLarge { span: file.span });
@@ -239,6 +239,12 @@ impl Loader<'_> {
             Err(reason) => self.fail(unreadable(reason, Purpose::Policy, file.span)),
         }
         Vec::new()
+    }
+
+    /// Where a file is read. One that is called `-` is not the standard input.
+    fn at(&self, name: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        if source::is_standard_input(&path) { Path::new(".").join(path) } else { path }
     }
 
     /// The path from the policy's directory of a file that is named in the file `from`.
@@ -283,7 +289,7 @@ impl Loader<'_> {
         }
         for file in walk.artifacts {
             let Some(name) = self.beside(file, from) else { continue };
-            match self.read.verity_digest(&self.directory.join(name)) {
+            match self.read.verity_digest(&self.at(&name)) {
                 Ok(digest) => drop(self.loaded.digests.insert(file.span, digest)),
                 Err(reason) => self.fail(unreadable(reason, Purpose::Artifact, file.span)),
             }
@@ -294,7 +300,7 @@ impl Loader<'_> {
             let known = self.loaded.lists.values().find(|known| known.name == name).cloned();
             let found = match known {
                 Some(known) => Ok(known),
-                None => self.read.text(&self.directory.join(&name)).map(|text| ListFile { name, text }),
+                None => self.read.text(&self.at(&name)).map(|text| ListFile { name, text }),
             };
             match found {
                 Ok(list) => drop(self.loaded.lists.insert(file.span, list)),

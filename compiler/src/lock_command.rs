@@ -18,13 +18,16 @@ use bfp_grammar::syntax::Span;
 use miette::{Diagnostic, LabeledSpan, SourceSpan};
 use time::OffsetDateTime;
 
-use crate::output::write;
+use crate::output::{self, Kind};
 use crate::policy_files::Files;
 use crate::report::counted;
 use crate::{Answer, Failure, LockArguments, ResolverArguments, in_file};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 enum LockCommandError {
+    #[error("a policy that comes by the standard input has no lock file")]
+    #[diagnostic(code(lock::nowhere), help("write the policy to a file, and name that: its lock stands beside it"))]
+    Nowhere,
     #[error("the policy does not use the name `{name}`")]
     #[diagnostic(code(lock::name_not_used))]
     NotUsed {
@@ -84,6 +87,9 @@ enum Wanted {
 }
 
 pub(crate) fn lock(arguments: &LockArguments) -> Answer {
+    if source::is_standard_input(&arguments.policy) {
+        return Err(LockCommandError::Nowhere.into());
+    }
     let files = Files::read_policy(&arguments.policy, &Disk)?;
     let names = names_of(&files)?;
     let wanted = match &arguments.update {
@@ -148,7 +154,7 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
     }
     // What did not change keeps its very bytes.
     if readable.as_ref() != Some(&lock) {
-        write(&path, lock.to_text().as_bytes())?;
+        output::write(&path, lock.to_text().into_bytes(), Kind::InPlace)?;
     }
     let as_before = if kept == 0 { String::new() } else { format!(", {kept} of them as before") };
     let lists = match lock.files.len() {

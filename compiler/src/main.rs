@@ -39,10 +39,9 @@ mod validity;
 mod verify_command;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bfp_compiler::source;
 use clap::{Args, Parser, Subcommand, value_parser};
 use lock_command::Locked;
 use report::{Complaints, Ending, Failure, Format, human, in_file, in_sources};
@@ -288,8 +287,7 @@ fn print(ending: &Ending) -> ExitCode {
         // Whoever reads has read enough: `bfpc inspect BUNDLE | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
         Err(error) => {
-            let path = "the standard output".to_owned();
-            let failure = output::WriteError { path, reason: source::reason(&error) };
+            let failure = output::WriteError::of(Path::new("the standard output"), &error);
             let told = report::end::<String>(Format::Human, Err(failure.into()));
             let _ = io::stderr().write_all(told.stderr.as_bytes());
             ExitCode::from(told.code)

@@ -10,10 +10,10 @@ use bfp_grammar::syntax::Span;
 use miette::Diagnostic;
 
 use crate::lock_command::{self, Locked};
-use crate::output::write;
+use crate::output::{self, Kind};
 use crate::policy_files::Files;
 use crate::report::{Done, counted};
-use crate::{Answer, Complaints, Failure, in_file};
+use crate::{Complaints, Failure, in_file};
 
 pub(crate) fn check(policy: &Path, locked: Locked, deny_warnings: bool) -> Result<Done, Failure> {
     let files = Files::read(policy)?;
@@ -33,7 +33,7 @@ pub(crate) fn check(policy: &Path, locked: Locked, deny_warnings: bool) -> Resul
         counted(rules.len(), "rule"),
         counted(policy.programs.iter().filter(|program| !program.is_class()).count(), "program")
     );
-    Ok(Done { words, warnings })
+    Ok(Done { words, warnings, bytes: None })
 }
 
 /// A policy is written in another way than the canonical one.
@@ -47,13 +47,14 @@ struct NotCanonical {
 }
 
 /// Reads all policies before it writes one, so that a broken one changes nothing.
-pub(crate) fn format(policies: &[PathBuf], check: bool) -> Answer {
+pub(crate) fn format(policies: &[PathBuf], check: bool) -> Result<Done, Failure> {
     let mut complaints = Complaints::default();
     let mut changed: Vec<(&PathBuf, String, String)> = Vec::new();
     for policy in policies {
         let text = source::read_text(policy)?;
         match bfp_grammar::format(&text) {
-            Ok(formatted) if formatted == text => {}
+            // Whoever formats the standard input wants the text, changed or not.
+            Ok(formatted) if formatted == text && (check || !output::is_standard(policy)) => {}
             Ok(formatted) => changed.push((policy, text, formatted)),
             Err(errors) => complaints.add(in_file(boxed(errors), &policy.display().to_string(), &text)),
         }
@@ -62,6 +63,7 @@ pub(crate) fn format(policies: &[PathBuf], check: bool) -> Answer {
         return Err(Failure::Input(complaints));
     }
     let mut words = String::new();
+    let mut bytes = None;
     for (policy, text, formatted) in &changed {
         if check {
             let file = policy.display().to_string();
@@ -70,10 +72,15 @@ pub(crate) fn format(policies: &[PathBuf], check: bool) -> Answer {
             let place = first_difference(text, formatted);
             complaints.add(in_file(boxed(vec![NotCanonical { file: file.clone(), place }]), &file, text));
         } else {
-            write(policy, formatted.as_bytes())?;
+            let standard = output::write(policy, formatted.clone().into_bytes(), Kind::InPlace)?;
+            bytes = bytes.or(standard);
         }
     }
-    if words.is_empty() { Ok(words) } else { Err(Failure::Found { words: Some(words), complaints }) }
+    if words.is_empty() {
+        Ok(Done { bytes, ..Done::default() })
+    } else {
+        Err(Failure::Found { words: Some(words), complaints })
+    }
 }
 
 /// The first line of a text that another one does not have at its place.

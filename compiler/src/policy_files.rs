@@ -27,7 +27,8 @@ impl Files {
     /// Reads a policy, and the lock beside it where there is one.
     pub(crate) fn read(policy: &Path) -> Result<Files, Failure> {
         // A link that leads nowhere is no absent lock: reading it says what is wrong.
-        let has_lock = fs::symlink_metadata(source::lock_path(policy)).is_ok();
+        // What comes by the standard input stands beside no lock.
+        let has_lock = !source::is_standard_input(policy) && fs::symlink_metadata(source::lock_path(policy)).is_ok();
         Files::read_from(policy, &Disk, has_lock)
     }
 

@@ -51,14 +51,17 @@ pub(crate) enum Failure {
 }
 
 /// How a command over a policy's source ends well.
+#[derive(Default)]
 pub(crate) struct Done {
     pub(crate) words: String,
     pub(crate) warnings: Complaints,
+    /// What was made, where it is for the standard output: words are then for the standard error.
+    pub(crate) bytes: Option<Vec<u8>>,
 }
 
 impl From<String> for Done {
     fn from(words: String) -> Done {
-        Done { words, warnings: Complaints::default() }
+        Done { words, ..Done::default() }
     }
 }
 
@@ -147,7 +150,11 @@ pub(crate) fn end<T: Into<Done>>(format: Format, answer: Result<T, Failure>) -> 
 fn document(answer: Result<Done, Failure>, write: impl Fn(&[Told]) -> String) -> Ending {
     let code = exit_code(&answer);
     let stdout = match answer {
-        Ok(Done { warnings, .. }) => write(&warnings.told()),
+        // Two documents would be none.
+        Ok(Done { warnings, bytes: Some(bytes), .. }) => {
+            return Ending { stdout: bytes, stderr: write(&warnings.told()), code };
+        }
+        Ok(Done { warnings, bytes: None, .. }) => write(&warnings.told()),
         // An answer in words alone is no diagnostic; who gives one has a format of its own.
         Err(Failure::Finding(words)) => words,
         Err(Failure::Found { complaints, .. } | Failure::Input(complaints)) => write(&complaints.told()),

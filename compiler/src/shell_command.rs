@@ -1,5 +1,7 @@
 //! `completions` and `man`: what a shell and its user know of this program, from its own arguments.
 
+use std::path::Path;
+
 use clap::CommandFactory;
 use clap_complete::Shell;
 
@@ -28,10 +30,7 @@ pub(crate) fn man() -> Answer {
         }
         Ok(())
     };
-    let failed = |error: std::io::Error| WriteError {
-        path: "the manual page".to_owned(),
-        reason: bfp_compiler::source::reason(&error),
-    };
+    let failed = |error: std::io::Error| WriteError::of(Path::new("the manual page"), &error);
     written().map_err(failed)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -15,10 +15,12 @@ use bfp_compiler::source;
 use clap::Args;
 use miette::Diagnostic;
 
+use crate::output::{self, Kind};
 use crate::passphrase::Passphrases;
 use crate::refusal::refused;
+use crate::report::Done;
 use crate::signed_document::{SignedDocument, listed};
-use crate::{Answer, Failure, key_file, output};
+use crate::{Failure, key_file};
 
 /// The length of a signature.
 const SIGNATURE_BYTES: usize = 64;
@@ -76,7 +78,7 @@ pub(crate) struct SignArguments {
     output: Option<PathBuf>,
 }
 
-pub(crate) fn sign(arguments: &SignArguments) -> Answer {
+pub(crate) fn sign(arguments: &SignArguments) -> Result<Done, Failure> {
     let path = &arguments.file;
     let (mut bytes, document) = read(path)?;
     let mut added = Vec::new();
@@ -108,7 +110,8 @@ pub(crate) fn sign(arguments: &SignArguments) -> Answer {
     // With this signature it may have more of them than are read.
     let signed = SignedDocument::peek(&bytes).map_err(refused)?;
     let output = arguments.output.as_ref().unwrap_or(path);
-    output::write(output, &bytes)?;
+    let kind = Document::of(&bytes).map_or(Kind::InPlace, Kind::Document);
+    let bytes = output::write(output, bytes, kind)?;
     words += &format!(
         "{}: {}\nsigned now by {}\nnames the keys {}\n",
         output.display(),
@@ -116,7 +119,7 @@ pub(crate) fn sign(arguments: &SignArguments) -> Answer {
         listed(&added),
         listed(signed.claimed_signers())
     );
-    Ok(words)
+    Ok(Done { words, bytes, ..Done::default() })
 }
 
 /// A signature cannot be added.
@@ -167,9 +170,10 @@ pub(crate) fn payload(arguments: &PayloadArguments) -> Result<Vec<u8>, Failure> 
     let payload = seal::signing_payload(&bytes).map_err(refused)?;
     match &arguments.output {
         Some(output) => {
-            output::write(output, &payload)?;
-            let summary = document.summary();
-            Ok(format!("{}: {} bytes to sign, {summary}\n", output.display(), payload.len()).into_bytes())
+            let length = payload.len();
+            let standard = output::write(output, payload, Kind::Payload)?;
+            let words = || format!("{}: {length} bytes to sign, {}\n", output.display(), document.summary());
+            Ok(standard.unwrap_or_else(|| words().into_bytes()))
         }
         None if io::stdout().is_terminal() => Err(SignError::Terminal { length: payload.len() }.into()),
         None => Ok(payload),

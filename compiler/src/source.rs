@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::fs_verity;
 
@@ -85,8 +86,36 @@ pub fn reason(error: &std::io::Error) -> String {
     letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
-/// Reads a file of at most `limit` bytes.
+/// Whether a path, as it was given to a command, stands for the standard input.
+pub fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// The standard input, which can be read only once: a command may ask for the same text again.
+static STANDARD_INPUT: OnceLock<Vec<u8>> = OnceLock::new();
+
+fn read_standard_input(path: &Path, limit: u64) -> Result<Vec<u8>, SourceError> {
+    let bytes = match STANDARD_INPUT.get() {
+        Some(bytes) => bytes.clone(),
+        None => {
+            let mut bytes = Vec::new();
+            let read = std::io::stdin().lock().take(limit + 1).read_to_end(&mut bytes);
+            read.map_err(|error| SourceError::of(path, &error))?;
+            STANDARD_INPUT.get_or_init(|| bytes).clone()
+        }
+    };
+    let found = bytes.len() as u64;
+    if found > limit {
+        return Err(SourceError::TooLarge { path: path.display().to_string(), found, limit });
+    }
+    Ok(bytes)
+}
+
+/// Reads a file of at most `limit` bytes; `-` is the standard input.
 pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, SourceError> {
+    if is_standard_input(path) {
+        return read_standard_input(path, limit);
+    }
     read_opened(path, &mut open(path)?, limit)
 }
 

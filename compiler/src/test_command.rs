@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::explain_command::because;
 use crate::input::{Behind, Format, Input, ShownRule, json};
-use crate::output::write;
+use crate::output::{self, Kind};
 use crate::policy_files::Files;
 use crate::report::counted;
 use crate::{Answer, Failure};
@@ -95,12 +95,13 @@ pub(crate) fn test(arguments: &TestArguments) -> Answer {
         tests: shown(&report, &files, &compiled),
         unexercised: arguments.coverage.then_some(unexercised),
     };
-    if let Some(path) = &arguments.junit {
-        write(path, junit(&document).as_bytes())?;
-    }
-    let said = match arguments.format {
-        Format::Json => json(&document),
-        Format::Human => human(&document, &files.file),
+    let report =
+        arguments.junit.as_ref().map(|path| output::write(path, junit(&document).into_bytes(), Kind::TestReport));
+    let said = match (report.transpose()?.flatten(), arguments.format) {
+        // The report takes the place of the answer, which would be no XML behind it.
+        (Some(report), _) => String::from_utf8_lossy(&report).into_owned(),
+        (None, Format::Json) => json(&document),
+        (None, Format::Human) => human(&document, &files.file),
     };
     if document.passed { Ok(said) } else { Err(Failure::Finding(said)) }
 }

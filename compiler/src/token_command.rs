@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
+use bfp_bundle::envelope::Document;
 use bfp_bundle::seal;
 use bfp_bundle::verify::{Act, Token};
 use clap::{Args, Subcommand};
 use miette::Diagnostic;
 
+use crate::output::{self, Kind};
 use crate::refusal::refused;
+use crate::report::Done;
 use crate::signed_document::{SignedDocument, Unencodable};
-use crate::{Answer, output, validity};
+use crate::{Failure, validity};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 enum TokenError {
@@ -60,7 +63,7 @@ pub(crate) struct ConsentArguments {
     output: PathBuf,
 }
 
-pub(crate) fn token(command: &TokenCommand) -> Answer {
+pub(crate) fn token(command: &TokenCommand) -> Result<Done, Failure> {
     let (act, consent) = match command {
         TokenCommand::Release { revision, consent } => (Act::Release { revision: *revision }, consent),
         // From 0: a host whose memory is damaged has seen nothing, and is to begin at a revision.
@@ -76,6 +79,7 @@ pub(crate) fn token(command: &TokenCommand) -> Answer {
     let bytes = seal::seal_token(&token, &[]).map_err(|error| Unencodable { reason: error.to_string() })?;
     // A name or labels without end fit into no document.
     let summary = SignedDocument::peek(&bytes).map_err(refused)?.summary();
-    output::write(&consent.output, &bytes)?;
-    Ok(format!("{}: {}\nunsigned: no host accepts it before `bfpc sign`\n", consent.output.display(), summary))
+    let bytes = output::write(&consent.output, bytes, Kind::Document(Document::Token))?;
+    let words = format!("{}: {}\nunsigned: no host accepts it before `bfpc sign`\n", consent.output.display(), summary);
+    Ok(Done { words, bytes, ..Done::default() })
 }

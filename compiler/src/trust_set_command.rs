@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bfp_bundle::envelope::Document;
 use bfp_bundle::key::{KeyId, PublicKey};
 use bfp_bundle::seal;
 use bfp_bundle::unverified;
@@ -11,9 +12,11 @@ use bfp_compiler::source;
 use clap::Args;
 use miette::Diagnostic;
 
+use crate::output::{self, Kind};
 use crate::refusal::refused;
+use crate::report::Done;
 use crate::signed_document::{Unencodable, set_summary};
-use crate::{Answer, Failure, key_file, output};
+use crate::{Failure, key_file};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 enum TrustSetError {
@@ -56,7 +59,10 @@ pub(crate) struct TrustSetArguments {
     output: PathBuf,
 }
 
-pub(crate) fn trust_set(arguments: &TrustSetArguments) -> Answer {
+pub(crate) fn trust_set(arguments: &TrustSetArguments) -> Result<Done, Failure> {
+    if let Some(previous) = &arguments.previous {
+        output::refuse_input(&arguments.output, previous)?;
+    }
     let previous = arguments.previous.as_ref().map(|path| read(path)).transpose()?;
     let mut keys = key_file::public_keys(&arguments.key)?;
     let mut revoked = previous.as_ref().map_or_else(Vec::new, |set| set.revoked.clone());
@@ -86,7 +92,7 @@ pub(crate) fn trust_set(arguments: &TrustSetArguments) -> Answer {
         }
     }
     let bytes = seal::seal_trust_set(&set, &[]).map_err(|error| Unencodable { reason: error.to_string() })?;
-    output::write(&arguments.output, &bytes)?;
+    let bytes = output::write(&arguments.output, bytes, Kind::Document(Document::TrustSet))?;
     let mut words = format!("{}: {}\n", arguments.output.display(), set_summary(&set));
     for key in &keys {
         words += &format!("key      {}\n", key.id());
@@ -94,7 +100,8 @@ pub(crate) fn trust_set(arguments: &TrustSetArguments) -> Answer {
     for id in &set.revoked {
         words += &format!("revoked  {id}\n");
     }
-    Ok(words + "unsigned: no host accepts it before `bfpc sign`, by the thresholds of the old set and of this one\n")
+    words += "unsigned: no host accepts it before `bfpc sign`, by the thresholds of the old set and of this one\n";
+    Ok(Done { words, bytes, ..Done::default() })
 }
 
 fn too_many(reason: String) -> Failure {

@@ -440,9 +440,10 @@ fn signature_of_openssl_is_attached_and_ours_holds_for_openssl() {
             place.ok(&["verify", &out, "--trust", "a.pub"]);
         }
         // It is the signature that `bfpc` itself makes, and `openssl` verifies that one.
-        place.ok(&["sign", file, "--key", "a", "-o", "signed"]);
-        assert_eq!(place.read("signed"), place.read(&format!("{file}.raw")));
-        let signed = place.read("signed");
+        let output = format!("{file}.signed");
+        place.ok(&["sign", file, "--key", "a", "-o", &output]);
+        let signed = place.read(&output);
+        assert_eq!(signed, place.read(&format!("{file}.raw")));
         let id: Vec<u8> = place.id("a").as_bytes().chunks(2).map(hex).collect();
         let at = signed.windows(16).rposition(|window| window == id).unwrap() + 16;
         place.write("ours", &signed[at..at + 64]);

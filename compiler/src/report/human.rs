@@ -26,7 +26,10 @@ fn style() -> MietteHandlerOpts {
 pub(super) fn end(answer: Result<Done, Failure>) -> Ending {
     let code = exit_code(&answer);
     let (stdout, stderr) = match answer {
-        Ok(Done { words, warnings }) => (words, shown(warnings)),
+        Ok(Done { words, warnings, bytes: Some(bytes) }) => {
+            return Ending { stdout: bytes, stderr: words + &shown(warnings), code };
+        }
+        Ok(Done { words, warnings, bytes: None }) => (words, shown(warnings)),
         Err(Failure::Finding(words) | Failure::Found { words: Some(words), .. }) => (words, String::new()),
         Err(Failure::Found { words: None, complaints } | Failure::Input(complaints)) => {
             (String::new(), shown(complaints))
