@@ -89,6 +89,32 @@ pub enum LoadError {
         #[label("not relative")]
         span: Span,
     },
+    /// A path, or a link, that leads elsewhere.
+    #[error("`{written}` lies outside of the tree that the policy stands in")]
+    #[diagnostic(
+        code(load::outside),
+        help("copy the file into the policy's git work tree, or, where there is none, below the policy's folder")
+    )]
+    Outside {
+        /// What was written.
+        written: String,
+        /// Where.
+        #[label("leads out of the tree")]
+        span: Span,
+    },
+    /// An included file with nothing that could be a statement.
+    #[error("`{name}` is not a policy: no line of it is a statement")]
+    #[diagnostic(
+        code(load::not_a_policy),
+        help("check the name; `bfpc check` on that file itself shows what is wrong with its lines")
+    )]
+    NotAPolicy {
+        /// Which file.
+        name: String,
+        /// Where it is named.
+        #[label("included here")]
+        span: Span,
+    },
     /// A path that leads to a directory.
     #[error("`{written}` names a directory, not a file")]
     #[diagnostic(code(load::path), help("name the file in it, such as `common/corp.bfp`"))]
@@ -235,6 +261,8 @@ impl Loader<'_> {
             Ok(text) if self.loaded.sources.text().len().saturating_add(text.len()) > MAX_BYTES => {
                 self.fail(LoadError::TooLarge { span: file.span });
             }
+            // What is no policy may be a secret, and no line of it is shown.
+            Ok(text) if !may_be_a_policy(&text) => self.fail(LoadError::NotAPolicy { name, span: file.span }),
             Ok(text) => return self.file(path.display().to_string(), name, &text),
             Err(reason) => self.fail(unreadable(reason, Purpose::Policy, file.span)),
         }
@@ -263,7 +291,11 @@ impl Loader<'_> {
         } else if written.ends_with('/') || name.file_name().is_none() {
             LoadError::Directory { written, span }
         } else {
-            return Some(name.to_string_lossy().into_owned());
+            let name = name.to_string_lossy().into_owned();
+            if self.read.is_within(self.directory, &self.at(&name)) {
+                return Some(name);
+            }
+            LoadError::Outside { written, span }
         };
         self.fail(error);
         None
@@ -344,6 +376,18 @@ impl<'a> Named<'a> {
             }
         }
     }
+}
+
+/// Whether a text is a policy, perhaps with mistakes: some line is a statement, or begins one, or nothing but comments
+/// is there.
+fn may_be_a_policy(text: &str) -> bool {
+    let mut lines = text.trim_start_matches('\u{FEFF}').lines().map(str::trim);
+    let is_statement = |line: &str| {
+        let declares = line.starts_with("program ") || line.starts_with("host ");
+        line.contains("->") || (declares && line.contains('=')) || bfp_grammar::parse(line).is_ok()
+    };
+    let mut said = lines.by_ref().filter(|line| !line.is_empty() && !line.starts_with('#')).peekable();
+    said.peek().is_none() || said.any(is_statement)
 }
 
 /// A path without `.`, and without `..` but at its begin. Links are not followed: the same policy has the

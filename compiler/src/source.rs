@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::fs_verity;
@@ -163,13 +163,45 @@ pub trait Read {
     fn text(&self, path: &Path) -> Result<String, SourceError>;
     /// The fs-verity digest of a file's content.
     fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError>;
+    /// Whether a file that a policy names lies in the tree of that policy, which stands in `directory`. Where
+    /// there are no links to follow, the path alone has said so.
+    fn is_within(&self, _directory: &Path, _path: &Path) -> bool {
+        true
+    }
 }
 
 /// The files of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Disk;
 
+impl Disk {
+    /// The tree that the policies of a directory may name files of: the git work tree that it belongs to, or else the
+    /// directory itself.
+    fn tree(directory: &Path) -> Option<PathBuf> {
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        let directory = fs::canonicalize(directory).ok()?;
+        let work_tree = directory.ancestors().find(|folder| folder.join(".git").exists());
+        Some(work_tree.unwrap_or(&directory).to_owned())
+    }
+
+    /// Where a path leads, links followed; of a file that is not there, where it would stand.
+    fn target(path: &Path) -> Option<PathBuf> {
+        let found = path.ancestors().find_map(|ancestor| {
+            let existing = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+            let rest = path.strip_prefix(ancestor).ok()?;
+            Some(fs::canonicalize(existing).ok()?.join(rest))
+        });
+        found.filter(|target| target.components().all(|part| part != Component::ParentDir))
+    }
+}
+
 impl Read for Disk {
+    fn is_within(&self, directory: &Path, path: &Path) -> bool {
+        let (Some(tree), Some(target)) = (Disk::tree(directory), Disk::target(path)) else { return false };
+        // What git keeps for itself, credentials among it, is no part of the tree.
+        target.strip_prefix(&tree).is_ok_and(|below| below.components().all(|part| part.as_os_str() != ".git"))
+    }
+
     fn text(&self, path: &Path) -> Result<String, SourceError> {
         read_text(path)
     }

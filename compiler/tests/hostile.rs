@@ -82,14 +82,14 @@ fn devices_and_pipes_are_never_opened() {
     let place = place();
     symlink("/dev/zero", place.path().join("zero")).unwrap();
     assert!(Command::new("mkfifo").arg(place.path().join("fifo")).status().unwrap().success());
-    for file in ["zero", "fifo"] {
+    for (file, reason) in [("zero", "lies outside of the tree"), ("fifo", "is not a regular file")] {
         for policy in [
             format!("include \"{file}\"\n"),
             format!("deny * -> ranges(\"{file}\")\n"),
             format!("program p = \"/p\" verity file(\"{file}\")\nonly p -> 10.0.0.1\n"),
         ] {
             let report = told(&place, policy);
-            assert!(report.contains(&format!("`{file}` is not a regular file")), "{report}");
+            assert!(report.contains(&format!("`{file}` {reason}")), "{report}");
             assert!(report.contains("policy.bfp:1:"), "{report}");
         }
     }

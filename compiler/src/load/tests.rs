@@ -94,3 +94,53 @@ fn artifacts_and_lists_are_read_beside_the_file_that_names_them() {
     let lists: Vec<&str> = loaded.lists.values().map(|list| list.name.as_str()).collect();
     assert_eq!(lists, ["common/s3.txt"; 2]);
 }
+
+#[test]
+fn named_files_stay_within_the_tree_of_the_policy() {
+    let place = tempfile::TempDir::new().unwrap();
+    let at = |name: &str| place.path().join(name);
+    for folder in ["repo/policies", "repo/common", "repo/.git"] {
+        std::fs::create_dir_all(at(folder)).unwrap();
+    }
+    std::fs::write(at("secret"), "TOKEN=hunter2\n").unwrap();
+    std::fs::write(at("repo/.git/config"), "TOKEN=hunter2\n").unwrap();
+    std::fs::write(at("repo/common/base.bfp"), "deny * -> metadata\n").unwrap();
+    std::os::unix::fs::symlink("../../secret", at("repo/policies/link.bfp")).unwrap();
+    std::os::unix::fs::symlink("../..", at("repo/policies/up")).unwrap();
+    std::os::unix::fs::symlink("../common/base.bfp", at("repo/policies/base.bfp")).unwrap();
+    let told = |statement: &str| {
+        std::fs::write(at("repo/policies/p.bfp"), statement).unwrap();
+        match load(&at("repo/policies/p.bfp"), &source::Disk).unwrap() {
+            Ok(_) => "ok".to_owned(),
+            Err((errors, _)) => errors.iter().map(|error| error.code().unwrap().to_string()).collect(),
+        }
+    };
+    for inside in ["../common/base.bfp", "base.bfp"] {
+        assert_eq!(told(&format!("include \"{inside}\"")), "ok", "{inside}");
+    }
+    for outside in ["../../secret", "link.bfp", "up/secret", "../.git/config", "../../gone", "up/gone"] {
+        assert_eq!(told(&format!("include \"{outside}\"")), "load::outside", "{outside}");
+        assert_eq!(told(&format!("deny * -> ranges(\"{outside}\")")), "load::outside", "{outside}");
+        let artifact = format!("program x = \"/usr/bin/x\" verity file(\"{outside}\")");
+        assert_eq!(told(&artifact), "load::outside", "{outside}");
+    }
+    // Without a work tree, the folder of the policy is all there is.
+    std::fs::remove_dir_all(at("repo/.git")).unwrap();
+    assert_eq!(told("include \"../common/base.bfp\""), "load::outside");
+    assert_eq!(told("include \"base.bfp\""), "load::outside", "a link is followed first");
+    std::fs::copy(at("repo/common/base.bfp"), at("repo/policies/own.bfp")).unwrap();
+    assert_eq!(told("include \"own.bfp\""), "ok");
+}
+
+#[test]
+fn what_is_no_policy_is_not_shown() {
+    for secret in ["TOKEN=hunter2", "PATH=/bin\0TOKEN=hunter2\0", "root:x:0:0:root:/root:/bin/bash", "hunter2\n"] {
+        let shown = reports(&[("repo/policy.bfp", "include \"a\""), ("repo/a", secret)]);
+        assert!(shown.contains("load::not_a_policy") && !shown.contains("hunter2"), "{shown}");
+    }
+    for policy in ["deny * ->", "program x = /usr/bin/x", "\u{feff}deny * -> nowhere:99999", "include common"] {
+        let shown = reports(&[("repo/policy.bfp", "include \"a\""), ("repo/a", policy)]);
+        assert_eq!(shown.contains("load::not_a_policy"), policy == "include common", "{shown}");
+    }
+    assert_eq!(loaded(&[("repo/policy.bfp", "include \"a\""), ("repo/a", "# later\n")]).syntax.statements.len(), 0);
+}
