@@ -1,17 +1,24 @@
 //! A provider's published list of networks: (text, filters) → networks, or what is wrong with it.
 //!
-//! Two forms are read. A plain list has a network or an address a line, and comments behind `#` or `;`.
-//! A JSON document may have any shape, since each provider has its own: every text in it that is a
-//! network counts, and a filter `key = "value"` keeps those with an enclosing object that has this member
+//! Two forms are read. A plain list has a network a line, and comments behind `#` or `;`; of a line with commas, such
+//! as of a geofeed (RFC 8805), the first field is a network, and each other one that is. A JSON document, or several in
+//! a row (JSON lines), may have any shape, since each provider has its own: every text in it that is a
+//! network counts, a member's name too, and a filter `key = "value"` keeps those with an enclosing object that has this member
 //! with this value (or a list that holds it). `list = "name"` keeps what stands in the list that is the
 //! member `name`; `member = "name"` what stands anywhere in a member of this name, whatever that is.
 //!
+//! A network is written as `192.0.2.0/24`, `192.0.2.0/255.255.255.0`, `192.0.2.7` or `192.0.2.0-192.0.2.9`.
+//!
 //! Always: a text that looks like a network and is none is refused, never passed over, since a `deny`
-//! that lacks a network widens access; a filter that nothing has is refused for the same reason.
+//! that lacks a network widens access; a filter that nothing has, and an object that has a member twice, are refused
+//! for the same reason.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::fmt::{self, Formatter};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::nearest::did_you_mean;
@@ -83,7 +90,9 @@ impl ListFault {
                 "fetch the list again, and check that this is the right file".to_owned()
             }
             ListFault::Network { .. } => {
-                "write a network in full, without host bits: `192.0.2.0/24`, `2001:db8::/32`".to_owned()
+                "write a network in full, without host bits: `192.0.2.0/24`, `2001:db8::/32`, or a range: \
+                 `192.0.2.0-192.0.2.9`"
+                    .to_owned()
             }
             ListFault::PlainFilter => "remove the filters, or name the provider's JSON document".to_owned(),
             ListFault::UnknownKey { known, key, .. } => match did_you_mean(key, known.iter().map(String::as_str)) {
@@ -106,8 +115,7 @@ impl ListFault {
 pub(crate) fn networks(text: &str, filters: &[(&str, &str)]) -> Result<Vec<Network>, ListFault> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let mut found = if text.trim_start().starts_with(['{', '[']) {
-        let document = serde_json::from_str(text).map_err(|error| ListFault::Json { reason: error.to_string() })?;
-        in_document(&document, filters)?
+        in_document(&documents(text)?, filters)?
     } else if is_page(text) {
         return Err(ListFault::Page);
     } else if filters.is_empty() {
@@ -130,20 +138,48 @@ fn in_lines(text: &str) -> Result<Vec<Network>, ListFault> {
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let written = line.split(['#', ';']).next().unwrap_or_default().trim();
-        if !written.is_empty() {
-            let fault = || ListFault::Network { written: shortened(written), line: Some(index + 1) };
-            found.push(network(written).ok_or_else(fault)?);
+        if written.is_empty() {
+            continue;
+        }
+        for (place, field) in written.split(',').map(|field| field.trim_matches(['"', ' ', '\t'])).enumerate() {
+            if place == 0 || looks_like_a_network(field) {
+                let fault = || ListFault::Network { written: shortened(field), line: Some(index + 1) };
+                found.extend(network(field).ok_or_else(fault)?);
+            }
         }
     }
     Ok(found)
 }
 
-/// A network, or an address, without host bits.
-fn network(written: &str) -> Option<Network> {
-    let (address, length) = match written.split_once('/') {
-        Some((address, length)) => {
-            (address, Some(length.parse::<u8>().ok().filter(|_| length.bytes().all(|c| c.is_ascii_digit()))?))
-        }
+/// A document, or several in a row as the elements of a list.
+fn documents(text: &str) -> Result<Value, ListFault> {
+    let read = serde_json::Deserializer::from_str(text).into_iter::<Strict>().collect::<Result<Vec<_>, _>>();
+    let mut found = read.map_err(|error| ListFault::Json { reason: error.to_string() })?;
+    match found.pop() {
+        Some(Strict(only)) if found.is_empty() => Ok(only),
+        last => Ok(found.into_iter().chain(last).map(|Strict(document)| document).collect()),
+    }
+}
+
+/// What is written as a network: `192.0.2.0/24`, `192.0.2.0/255.255.255.0`, `192.0.2.7` or `192.0.2.0-192.0.2.9`, the
+/// last as networks in a row. Without host bits.
+fn network(written: &str) -> Option<Vec<Network>> {
+    let written = written.trim();
+    if let Some((first, last)) = written.split_once('-') {
+        return match (first.trim().parse().ok()?, last.trim().parse().ok()?) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                let networks = in_a_row(first.to_bits().into(), last.to_bits().into(), 32)?.into_iter();
+                Some(networks.map(|(bits, length)| (Ipv4Addr::from_bits(bits as u32).into(), length)).collect())
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                let networks = in_a_row(first.to_bits(), last.to_bits(), 128)?.into_iter();
+                Some(networks.map(|(bits, length)| (Ipv6Addr::from_bits(bits).into(), length)).collect())
+            }
+            _ => None,
+        };
+    }
+    let (address, behind) = match written.split_once('/') {
+        Some((address, behind)) => (address, Some(behind)),
         None => (written, None),
     };
     let address: IpAddr = address.parse().ok()?;
@@ -151,20 +187,55 @@ fn network(written: &str) -> Option<Network> {
         IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
         IpAddr::V6(address) => (address.to_bits(), 128),
     };
-    let length = length.unwrap_or(width);
+    let length = match behind {
+        None => width,
+        Some(mask) if mask.contains('.') && address.is_ipv4() => mask_length(mask)?,
+        Some(length) => length.parse().ok().filter(|_| length.bytes().all(|c| c.is_ascii_digit()))?,
+    };
     let free = u32::from(width.checked_sub(length)?);
     let host = if free == 128 { u128::MAX } else { (1 << free) - 1 };
-    (bits & host == 0).then_some((address, length))
+    (bits & host == 0).then(|| vec![(address, length)])
 }
 
-/// Whether a text in a JSON document claims to be a network.
+/// The length of a prefix that is written as a netmask.
+fn mask_length(mask: &str) -> Option<u8> {
+    let mask = mask.parse::<Ipv4Addr>().ok()?.to_bits();
+    (mask.leading_ones() + mask.trailing_zeros() == 32 || mask == u32::MAX).then_some(mask.leading_ones() as u8)
+}
+
+/// The largest networks that make up the addresses from one to another, each as its bits and the length of its prefix.
+fn in_a_row(first: u128, last: u128, width: u8) -> Option<Vec<(u128, u8)>> {
+    let mut networks = Vec::new();
+    let mut first = (first <= last).then_some(first);
+    while let Some(begin) = first {
+        let mut free = begin.trailing_zeros().min(width.into());
+        let end = |free: u32| begin | if free == 128 { u128::MAX } else { (1 << free) - 1 };
+        while end(free) > last {
+            free -= 1;
+        }
+        networks.push((begin, width - free as u8));
+        first = end(free).checked_add(1).filter(|next| *next <= last);
+    }
+    Some(networks).filter(|networks| !networks.is_empty())
+}
+
+/// Whether a text claims to be a network, an address, or a range of addresses.
 fn looks_like_a_network(written: &str) -> bool {
-    written.split_once('/').is_some_and(|(address, length)| {
-        let of = |allowed: &str, text: &str| !text.is_empty() && text.chars().all(|c| allowed.contains(c));
-        of("0123456789", length)
-            && of("0123456789abcdefABCDEF:.", address)
-            && (address.contains(':') || address.matches('.').count() == 3)
-    })
+    let written = written.trim();
+    let of = |allowed: &str, text: &str| !text.is_empty() && text.chars().all(|c| allowed.contains(c));
+    let dotted = |text: &str| of("0123456789.", text) && text.matches('.').count() == 3;
+    let address = |text: &str| {
+        let text = text.trim();
+        text.parse::<IpAddr>().is_ok() || dotted(text) || (of("0123456789abcdefABCDEF:", text) && text.contains("::"))
+    };
+    if let Some((network, length)) = written.split_once('/') {
+        let (network, length) = (network.trim(), length.trim());
+        return of("0123456789abcdefABCDEF:.", network)
+            && network.contains([':', '.'])
+            && (of("0123456789", length) || dotted(length));
+    }
+    let of_a_range = |(first, last): (&str, &str)| address(first) || address(last);
+    address(written) || written.split_once('-').is_some_and(of_a_range)
 }
 
 fn shortened(written: &str) -> String {
@@ -223,6 +294,7 @@ impl<'d> Walk<'_> {
             Value::Object(members) => {
                 objects.push(members);
                 for (name, member) in members {
+                    self.text(name, objects, names)?;
                     names.push((name, member.is_array()));
                     self.value(member, objects, names)?;
                     names.pop();
@@ -234,22 +306,35 @@ impl<'d> Walk<'_> {
                     self.value(element, objects, names)?;
                 }
             }
-            Value::String(written) if looks_like_a_network(written) => {
-                let fault = || ListFault::Network { written: shortened(written), line: None };
-                let network = network(written).ok_or_else(fault)?;
-                self.networks += 1;
-                if self.keeps(objects, names) {
-                    self.kept.push(network);
-                }
-            }
-            _ => {}
+            Value::String(written) => self.text(written, objects, names)?,
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A text, which is a network or has nothing to do with one.
+    fn text(
+        &mut self,
+        written: &str,
+        objects: &[&Map<String, Value>],
+        names: &[(&str, bool)],
+    ) -> Result<(), ListFault> {
+        if !looks_like_a_network(written) {
+            return Ok(());
+        }
+        let fault = || ListFault::Network { written: shortened(written), line: None };
+        let networks = network(written).ok_or_else(fault)?;
+        self.networks += 1;
+        if self.keeps(objects, names) {
+            self.kept.extend(networks);
         }
         Ok(())
     }
 
     fn keeps(&mut self, objects: &[&Map<String, Value>], names: &[(&str, bool)]) -> bool {
-        let scalar = |(name, member): (&String, &Value)| {
-            (member.is_string() && !member.as_str().is_some_and(looks_like_a_network)).then(|| name.clone())
+        let scalar = |(name, member): (&String, &Value)| -> Option<String> {
+            let value = scalar_text(member)?;
+            (!looks_like_a_network(&value)).then(|| name.clone())
         };
         if !self.filters.is_empty() {
             self.keys.extend(objects.iter().flat_map(|members| members.iter()).filter_map(scalar));
@@ -262,25 +347,95 @@ impl<'d> Walk<'_> {
         }
         let mut all = true;
         for (((key, wanted), seen), known) in self.filters.iter().zip(&mut self.seen).zip(&mut self.values) {
-            let mut values: Vec<&str> = Vec::new();
+            let mut values: Vec<Cow<'_, str>> = Vec::new();
             for member in objects.iter().filter_map(|members| members.get(*key)) {
                 match member {
-                    Value::String(value) => values.push(value),
-                    Value::Array(several) => values.extend(several.iter().filter_map(Value::as_str)),
-                    _ => {}
+                    Value::Array(several) => values.extend(several.iter().filter_map(scalar_text)),
+                    one => values.extend(scalar_text(one)),
                 }
             }
             match *key {
-                "list" => values.extend(names.iter().filter(|(_, is_list)| *is_list).map(|(name, _)| name)),
-                "member" => values.extend(names.iter().map(|(name, _)| name)),
+                "list" => values.extend(names.iter().filter(|(_, is_list)| *is_list).map(|(name, _)| Cow::from(*name))),
+                "member" => values.extend(names.iter().map(|(name, _)| Cow::from(*name))),
                 _ => {}
             }
-            let has = values.contains(wanted);
+            let has = values.iter().any(|value| value == wanted);
             *seen = (seen.0 || !values.is_empty(), seen.1 || has);
-            known.extend(values.iter().take(64).map(|value| (*value).to_owned()));
+            known.extend(values.iter().take(64).map(|value| value.clone().into_owned()));
             all &= has;
         }
         all
+    }
+}
+
+/// A value that a filter can name: a text, a number, or one of `true` and `false`.
+fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(text.into()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string().into()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A JSON value of which no object has a member twice.
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Strict, D::Error> {
+        from.deserialize_any(StrictVisitor).map(Strict)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
+        let mut found = Vec::new();
+        while let Some(Strict(element)) = elements.next_element()? {
+            found.push(element);
+        }
+        Ok(Value::Array(found))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut found = Map::new();
+        while let Some((name, Strict(member))) = members.next_entry::<String, Strict>()? {
+            if found.contains_key(&name) {
+                return Err(A::Error::custom(format!("the member `{}` stands twice in one object", shortened(&name))));
+            }
+            found.insert(name, member);
+        }
+        Ok(Value::Object(found))
     }
 }
 
@@ -357,6 +512,83 @@ mod tests {
         assert!(told("\n<!DOCTYPE html>\n<title>Sign in</title>", &[]).contains("is an HTML page"));
         assert!(told("<html>", &[("region", "x")]).contains("is an HTML page"));
         assert!(told("<none>", &[]).contains("not a network"));
+    }
+
+    #[test]
+    fn addresses_ranges_and_netmasks_count_in_every_form() {
+        for (written, networks) in [
+            ("192.0.2.81", "192.0.2.81/32"),
+            ("2001:db8::1", "2001:db8::1/128"),
+            ("192.0.2.0/24 ", "192.0.2.0/24"),
+            ("192.0.2.0/255.255.255.0", "192.0.2.0/24"),
+            ("0.0.0.0/0.0.0.0", "0.0.0.0/0"),
+            ("192.0.2.7/255.255.255.255", "192.0.2.7/32"),
+            ("192.0.2.0-192.0.2.9", "192.0.2.0/29 192.0.2.8/31"),
+            ("192.0.2.1 - 192.0.2.1", "192.0.2.1/32"),
+            ("0.0.0.0-255.255.255.255", "0.0.0.0/0"),
+            ("::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "::/0"),
+            ("2001:db8::1-2001:db8::2", "2001:db8::1/128 2001:db8::2/128"),
+        ] {
+            assert_eq!(told(written, &[]), networks, "{written}");
+            assert_eq!(told(&format!("{{ \"W\": [ \"{written}\" ] }}"), &[]), networks, "{written}");
+            assert_eq!(told(&format!("{{ \"{written}\": true }}"), &[]), networks, "{written} as a member");
+            assert!(told(&format!("[ \"198.51.100.0/24\", \"{written}\" ]"), &[]).contains(networks), "{written}");
+        }
+    }
+
+    #[test]
+    fn nearly_a_network_is_an_error_beside_one_that_counts() {
+        for written in [
+            "10.0/16",
+            "10.0.0.256",
+            "300.1.1.1",
+            "10.0.0.0/33",
+            "10.0.0.0/255.0.255.0",
+            "10.0.0.9-10.0.0.1",
+            "10.0.0.1-9",
+            "10.0.0.1-2001:db8::1",
+            "2001:db8:::1",
+            "2001:db8::/129",
+            "10.0.0.1/8",
+            "10.0.0.0 /8",
+        ] {
+            let said = told(&format!("[ \"198.51.100.0/24\", \"{written}\" ]"), &[]);
+            assert!(said.contains("which is not a network"), "{written}: {said}");
+            assert!(told(&format!("198.51.100.0/24\n{written}\n"), &[]).contains("(line 2)"), "{written}");
+        }
+        let others = r#"[ "198.51.100.0/24", "2026-07-14", "2026-07-14T09:30:00Z", "08:00-17:00", "00:1a:2b:3c:4d:5e",
+            "1.2.3", "us-east-1", "https://192.0.2.1/a", "a/b", "2026/07/14", "", "-", "/", "text/plain" ]"#;
+        assert_eq!(told(others, &[]), "198.51.100.0/24");
+    }
+
+    #[test]
+    fn member_that_stands_twice_is_an_error() {
+        let said = told(r#"{ "a": [ "192.0.2.0/24" ], "b": { "a": "10.0.0.0/8" }, "a": [ "198.51.100.0/24" ] }"#, &[]);
+        assert!(said.contains("the member `a` stands twice in one object"), "{said}");
+    }
+
+    #[test]
+    fn booleans_and_numbers_can_be_filtered_by() {
+        let text = r#"[ { "net": "192.0.2.0/24", "required": true, "id": 7 },
+            { "net": "198.51.100.0/24", "required": false, "id": 8, "ports": [443, 80] } ]"#;
+        assert_eq!(told(text, &[("required", "true")]), "192.0.2.0/24");
+        assert_eq!(told(text, &[("id", "8")]), "198.51.100.0/24");
+        assert_eq!(told(text, &[("ports", "80")]), "198.51.100.0/24");
+        assert!(told(text, &[("required", "yes")]).contains("values of `required` here are `false`, `true`"));
+    }
+
+    #[test]
+    fn geofeeds_and_json_lines_are_read() {
+        let feed = "# geofeed\n192.0.2.0/24,US,US-CA,San Jose,95110\n2001:db8::/32,DE,DE-BE,Berlin,\n";
+        assert_eq!(told(feed, &[]), "192.0.2.0/24 2001:db8::/32");
+        assert_eq!(told("192.0.2.0/24, 198.51.100.7\n", &[]), "192.0.2.0/24 198.51.100.7/32", "no field is lost");
+        assert_eq!(told("\"192.0.2.0/24\",\"x\"\n", &[]), "192.0.2.0/24");
+        assert!(told("prefix,country\n192.0.2.0/24,US\n", &[]).contains("(line 1)"));
+        let lines = "{\"cidr\":\"192.0.2.0/24\",\"rir\":\"arin\"}\n{\"cidr\":\"198.51.100.0/24\",\"rir\":\"ripe\"}\n\
+                     {\"type\":\"metadata\"}\n";
+        assert_eq!(told(lines, &[]), "192.0.2.0/24 198.51.100.0/24");
+        assert_eq!(told(lines, &[("rir", "ripe")]), "198.51.100.0/24");
+        assert!(told("{\"cidr\":\"192.0.2.0/24\"}\n{\"cidr\":", &[]).contains("is not JSON"));
     }
 
     #[test]
