@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use bfp_grammar::syntax::Span;
 
 use crate::findings::Findings;
-use crate::policy::{Effect, ProgramIndex, ResolvedPolicy, Rule, Subjects};
+use crate::policy::{Effect, ProgramIndex, ResolvedPolicy, Rule, Subjects, Unspecified};
 use crate::resolve::coverage::{contains, overlaps};
 
 pub use self::checked::CheckedPolicy;
@@ -85,6 +85,21 @@ pub enum CheckError {
         #[label("granted to every program")]
         rule: Span,
     },
+    /// `deny * -> 0.0.0.0:443`
+    #[error("{holder}`{address}` is no destination: a request to it is judged as one to loopback")]
+    #[diagnostic(code(check::unspecified))]
+    Unspecified {
+        /// Which of the two.
+        address: &'static str,
+        /// What holds it, as the begin of the sentence.
+        holder: String,
+        /// What to write, or to ask.
+        #[help]
+        help: &'static str,
+        /// Where it is written.
+        #[label("covers no request")]
+        span: Span,
+    },
     /// A name whose addresses rotate, where those that were not seen would be free.
     #[error("`{name}` has rotating addresses, and {what} would miss those that were not seen when it was locked")]
     #[diagnostic(
@@ -111,6 +126,7 @@ pub enum CheckError {
 /// Checks a policy. Where it is refused, what it is refused for leaves alone: warnings can wait.
 pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Findings> {
     let mut errors = rotating::left_open(&policy);
+    errors.extend(unspecified(&policy));
     errors.extend(contradictions(&policy));
     let concerns = accepted::concerns(&policy);
     let refused = !errors.is_empty() || concerns.iter().any(Concern::is_error);
@@ -120,6 +136,25 @@ pub fn check(policy: ResolvedPolicy) -> Result<CheckedPolicy, Findings> {
     let mut findings: Findings = errors.drain(..).map(|error| Box::new(error) as _).collect();
     findings.extend(concerns.into_iter().filter(Concern::is_error).map(|concern| Box::new(concern) as _));
     Err(findings)
+}
+
+fn unspecified(policy: &ResolvedPolicy) -> Vec<CheckError> {
+    let mut errors: Vec<CheckError> = Vec::new();
+    for Unspecified { address, holder, span } in &policy.unspecified {
+        let help = match holder {
+            None => "write `loopback` for this machine, or `{ 0.0.0.0/0, [::/0] }` for every address",
+            Some(_) => {
+                "filtering resolvers and lists of blocked names write it for names that lead nowhere: ask another \
+                 resolver by `bfpc lock FILE --update NAME --resolver IP`, or take the entry out of the list"
+            }
+        };
+        let holder = holder.as_ref().map_or_else(String::new, |holder| format!("{holder} holds the address, and "));
+        let error = CheckError::Unspecified { address, holder, help, span: *span };
+        if !errors.contains(&error) {
+            errors.push(error);
+        }
+    }
+    errors
 }
 
 fn contradictions(policy: &ResolvedPolicy) -> Vec<CheckError> {

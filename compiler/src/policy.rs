@@ -36,12 +36,25 @@ pub struct ResolvedPolicy {
     pub names: BTreeMap<DnsName, Vec<IpAddr>>,
     /// Where rules use names whose addresses rotate, or are those of another name too.
     pub name_uses: Vec<NameUse>,
+    /// Where rules name the unspecified address, which no request is judged by.
+    pub unspecified: Vec<Unspecified>,
     /// The names whose addresses rotate.
     pub rotating: BTreeSet<DnsName>,
     /// What the policy expects of itself.
     pub tests: Vec<Test>,
     /// The findings that are intended.
     pub accepted: Vec<Accepted>,
+}
+
+/// A place that names 0.0.0.0 or ::.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unspecified {
+    /// Which of the two, as the policy writes an address.
+    pub address: &'static str,
+    /// What holds it, in words: nothing where it is written itself.
+    pub holder: Option<String>,
+    /// Where.
+    pub span: Span,
 }
 
 impl ResolvedPolicy {

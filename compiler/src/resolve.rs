@@ -33,7 +33,7 @@ use crate::lock::{Lock, Stability};
 use crate::nearest::did_you_mean;
 use crate::policy::{
     Accepted, Addresses, Default, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program,
-    ProgramIndex, ResolvedPolicy, Rule, Subjects, Test,
+    ProgramIndex, ResolvedPolicy, Rule, Subjects, Test, Unspecified,
 };
 
 /// Resolves a policy. `stem` names it where the text does not.
@@ -67,6 +67,7 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
     }
     // What only a test names is nobody to the policy: it asks as a stranger does.
     let ruled = resolver.paths.borrow().len();
+    let unspecified = resolver.unspecified.take();
     let (mut tests, mut accepted) = (Vec::new(), Vec::new());
     for (index, Spanned { node, span }) in policy.statements.iter().enumerate() {
         match node {
@@ -130,6 +131,7 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
         },
         names: resolver.names.take(),
         name_uses: resolver.name_uses.take(),
+        unspecified,
         rotating: lock
             .names
             .iter()
@@ -170,6 +172,7 @@ struct Resolver<'a> {
     path_numbers: RefCell<BTreeMap<String, ProgramIndex>>,
     names: RefCell<BTreeMap<DnsName, Vec<IpAddr>>>,
     name_uses: RefCell<Vec<NameUse>>,
+    unspecified: RefCell<Vec<Unspecified>>,
     /// The names whose uses are noted.
     noted: BTreeSet<&'a DnsName>,
     // What a declaration stands for is worked out once: chains of sets would double with each link.
@@ -203,6 +206,7 @@ impl<'a> Resolver<'a> {
             path_numbers: RefCell::default(),
             names: RefCell::default(),
             name_uses: RefCell::default(),
+            unspecified: RefCell::default(),
             noted: name_use::noted(lock),
             known_programs: RefCell::default(),
             known_hosts: RefCell::default(),
@@ -589,6 +593,7 @@ impl<'a> Resolver<'a> {
                     let right = format!("{}/{length}", std::net::Ipv4Addr::from_bits(network));
                     self.host_bits(format!("{address}/{length}"), format!("{right}` or `{address}"), host.span);
                 }
+                self.note_unspecified(&[range], None, host.span);
                 vec![range]
             }
             Host::V6(address, length) => {
@@ -597,7 +602,9 @@ impl<'a> Resolver<'a> {
                     let right = format!("[{}/{length}]", std::net::Ipv6Addr::from_bits(network));
                     self.host_bits(format!("[{address}/{length}]"), format!("{right}` or `[{address}]"), host.span);
                 }
-                ranges::unmapped(range)
+                let found = ranges::unmapped(range);
+                self.note_unspecified(&found, None, host.span);
+                found
             }
             Host::Dns(written) => {
                 let name = match DnsName::parse(written) {
@@ -615,7 +622,8 @@ impl<'a> Resolver<'a> {
                     IpAddr::V4(address) => vec![ranges::v4(address.to_bits(), 32).1],
                     IpAddr::V6(address) => ranges::unmapped(ranges::v6(address.to_bits(), 128).1),
                 });
-                let found = found.collect();
+                let found: Vec<Addresses> = found.collect();
+                self.note_unspecified(&found, Some(format!("the lock's answer for `{name}`")), host.span);
                 self.names.borrow_mut().insert(name, locked.addresses.iter().copied().collect());
                 found
             }
@@ -634,7 +642,9 @@ impl<'a> Resolver<'a> {
                     Some(_) => self.fail(ResolveError::ListChanged { name: list.name.clone(), span: file.span }),
                     None => self.fail(ResolveError::ListNotLocked { name: list.name.clone(), span: file.span }),
                 }
-                networks.into_iter().flat_map(ranges::of_network).collect()
+                let found: Vec<Addresses> = networks.into_iter().flat_map(ranges::of_network).collect();
+                self.note_unspecified(&found, Some(format!("the list `{}`", list.name)), file.span);
+                found
             }
             Err(fault) => {
                 let at = |index: usize, value: bool| match filters.get(index) {
@@ -651,6 +661,19 @@ impl<'a> Resolver<'a> {
                 self.fail(ResolveError::List { name: list.name.clone(), fault, help, span });
                 Vec::new()
             }
+        }
+    }
+
+    /// Remembers where the unspecified address is named: requests to it are judged as loopback, so that what names it
+    /// names nothing.
+    fn note_unspecified(&self, ranges: &[Addresses], holder: Option<String>, span: Span) {
+        for range in ranges {
+            let address = match range {
+                Addresses::V4(0, 0) => "0.0.0.0",
+                Addresses::V6(0, 0) => "[::]",
+                _ => continue,
+            };
+            self.unspecified.borrow_mut().push(Unspecified { address, holder: holder.clone(), span });
         }
     }
 

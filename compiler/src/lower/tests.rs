@@ -93,6 +93,7 @@ pub(crate) fn policy() -> impl Strategy<Value = CheckedPolicy> {
             policy: ResolvedPolicy {
                 declared_programs: std::collections::BTreeMap::new(),
                 name_uses: Vec::new(),
+                unspecified: Vec::new(),
                 rotating: std::collections::BTreeSet::new(),
                 name: "p".to_owned(),
                 programs: PATHS
