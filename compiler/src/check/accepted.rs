@@ -37,8 +37,9 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
 }
 
 /// What can be accepted.
-const ACCEPTABLE: [&str; 16] = [
+const ACCEPTABLE: [&str; 18] = [
     "check::cannot_resolve",
+    "check::exclusive_loopback",
     "check::interpreter",
     "check::loader",
     "check::no_effect",
@@ -50,6 +51,7 @@ const ACCEPTABLE: [&str; 16] = [
     "check::redundant",
     "check::rotating_except",
     "check::rotating_grant",
+    "check::script",
     "check::shadowed",
     "check::shared_address",
     "check::wide_grant",

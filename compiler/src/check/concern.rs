@@ -61,6 +61,37 @@ pub enum Concern {
         #[label("the loader")]
         program_span: Option<Span>,
     },
+    /// `deny "/usr/local/bin/deploy.sh" -> D`
+    #[error("`{program}` is named like a script, and a process is known by its interpreter")]
+    #[diagnostic(
+        code(check::script),
+        severity(Warning),
+        help(
+            "give it a launcher that is compiled, and name that, or name the interpreter: every script of it is meant then"
+        )
+    )]
+    Script {
+        /// The path.
+        program: String,
+        /// The left side of the rule.
+        #[label("a rule for no process")]
+        rule: Span,
+        /// Where the path stands, if elsewhere.
+        #[label("a script")]
+        program_span: Option<Span>,
+    },
+    /// `only "/usr/bin/postgres" -> 127.0.0.1:5432`
+    #[error("nobody else on this host reaches this service: `only` on loopback shuts its clients out")]
+    #[diagnostic(
+        code(check::exclusive_loopback),
+        severity(Warning),
+        help("name the clients on the left, for who listens needs no grant; `P -> only D` keeps P itself in")
+    )]
+    ExclusiveLoopback {
+        /// The right side of the rule.
+        #[label("all of it is this machine")]
+        span: Span,
+    },
     /// An exclusive grant by path alone.
     #[error("{programs} an exclusive grant by {pronoun} path alone")]
     #[diagnostic(

@@ -22,6 +22,14 @@ const WIDE_V6: u32 = 16;
 
 pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
     let mut found = Vec::new();
+    let mut before = None;
+    for rule in &policy.rules {
+        if let (Subjects::Programs(subjects), true) = (&rule.subjects, before != Some(rule.span)) {
+            found.extend(policy.written(subjects).filter_map(|program| script(program, rule)));
+        }
+        // `only P -> only D` is two rules.
+        before = Some(rule.span);
+    }
     for rule in policy.rules.iter().filter(|rule| rule.enforcement == Enforcement::Enforced) {
         if !matches!(rule.effect, Effect::Exclusive | Effect::Allow) {
             continue;
@@ -38,6 +46,7 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
                 found.extend(path_grant(&unpinned, rule));
             }
         }
+        found.extend(exclusive_loopback(rule));
         found.extend(wide(rule));
         found.extend(public_suffix(policy, rule));
     }
@@ -72,6 +81,31 @@ fn dangerous(program: &Program, rule: &Rule) -> Option<Concern> {
         Effect::Exclusive => Concern::ExclusiveInterpreter { program, rule: rule_span, program_span },
         _ => Concern::Interpreter { program, rule: rule_span, program_span },
     })
+}
+
+/// What the files of scripts end in.
+const SCRIPTS: [&str; 14] =
+    [".awk", ".bash", ".js", ".ksh", ".lua", ".mjs", ".php", ".pl", ".ps1", ".py", ".rb", ".sh", ".tcl", ".zsh"];
+
+/// A program that is no executable: the kernel executes what its first line names.
+fn script(program: &Program, rule: &Rule) -> Option<Concern> {
+    SCRIPTS.iter().any(|end| program.path.ends_with(end)).then(|| Concern::Script {
+        program: program.written.clone(),
+        rule: rule.subjects_span,
+        program_span: elsewhere(program, rule),
+    })
+}
+
+/// A service of this machine that is reserved for a program, who may be the one that listens.
+fn exclusive_loopback(rule: &Rule) -> Option<Concern> {
+    let is_local = |addresses: &Addresses| match addresses {
+        Addresses::V4(first, last) => first >> 24 == 127 && last >> 24 == 127,
+        Addresses::V6(first, last) => (*first, *last) == (1, 1),
+        Addresses::Raw => false,
+    };
+    let is_exclusive = rule.effect == Effect::Exclusive && !rule.destinations.is_empty();
+    let all = is_exclusive && rule.destinations.iter().all(|destination| is_local(&destination.addresses));
+    all.then_some(Concern::ExclusiveLoopback { span: rule.destinations_span })
 }
 
 /// Where the dynamic loader lies, for patterns that may cover it.
@@ -110,6 +144,8 @@ fn path_grant(unpinned: &[&Program], rule: &Rule) -> Option<Concern> {
     let first = unpinned.first()?;
     let (programs, pronoun) = match unpinned {
         [only] => (format!("`{}` holds", only.name), "its"),
+        // Two files of one declaration are told by their paths.
+        [one, other] if one.name == other.name => (format!("`{}` and `{}` hold", one.written, other.written), "their"),
         [one, other] => (format!("`{}` and `{}` hold", one.name, other.name), "their"),
         [one, rest @ ..] => (format!("`{}` and {} others hold", one.name, rest.len()), "their"),
         [] => return None,
