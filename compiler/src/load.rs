@@ -89,6 +89,16 @@ pub enum LoadError {
         #[label("not relative")]
         span: Span,
     },
+    /// `include "a\n.bfp"`
+    #[error("`{written}` holds a control character")]
+    #[diagnostic(code(load::path), help("rename the file: what is told about it would show lines that nobody wrote"))]
+    ControlCharacter {
+        /// What was written, with escapes.
+        written: String,
+        /// Where.
+        #[label("no name to be shown")]
+        span: Span,
+    },
     /// A path, or a link, that leads elsewhere.
     #[error("`{written}` lies outside of the tree that the policy stands in")]
     #[diagnostic(
@@ -282,7 +292,9 @@ impl Loader<'_> {
         let name = normal(&Path::new(from).parent().unwrap_or(Path::new("")).join(written));
         let long_part = file.node.split('/').map(str::len).find(|length| *length > source::LONGEST_FILE_NAME);
         let (written, span) = (file.node.clone(), file.span);
-        let error = if let Some(length) = long_part {
+        let error = if written.chars().any(char::is_control) {
+            LoadError::ControlCharacter { written: written.escape_debug().to_string(), span }
+        } else if let Some(length) = long_part {
             LoadError::TooLong { what: "a file's name", length, limit: source::LONGEST_FILE_NAME, span }
         } else if written.len() > source::LONGEST_PATH {
             LoadError::TooLong { what: "a path", length: written.len(), limit: source::LONGEST_PATH, span }

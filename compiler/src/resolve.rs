@@ -76,6 +76,7 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
                 let file = |span: Span| loaded.sources.file_at(span.start);
                 let mut behind = policy.statements.iter().skip(index + 1);
                 let next = behind.find(|next| !matches!(next.node, Statement::Accept(_)));
+                resolver.refuse_control_characters("a reason", &accept.reason);
                 match next.filter(|next| file(next.span) == file(*span)) {
                     Some(next) => accepted.push(Accepted {
                         code: accept.code.node.clone(),
@@ -309,6 +310,7 @@ impl<'a> Resolver<'a> {
             expected: node.expected.node,
             span: *span,
         };
+        self.refuse_control_characters("the name of a test", &test.name);
         if test.expectations.is_empty() {
             self.fail(ResolveError::EmptyTest { span: test.name.span });
         }
@@ -661,6 +663,13 @@ impl<'a> Resolver<'a> {
                 self.fail(ResolveError::List { name: list.name.clone(), fault, help, span });
                 Vec::new()
             }
+        }
+    }
+
+    /// What answers show to people must not write lines of its own there.
+    fn refuse_control_characters(&self, what: &'static str, text: &syntax::Quoted) {
+        if text.node.chars().any(char::is_control) {
+            self.fail(ResolveError::ControlCharacter { what, span: text.span });
         }
     }
 

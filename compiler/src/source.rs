@@ -45,6 +45,16 @@ pub enum SourceError {
         /// Which file.
         path: String,
     },
+    /// A line feed, say, in its name.
+    #[error("the name of `{path}` holds a control character")]
+    #[diagnostic(
+        code(source::control_character),
+        help("rename it: what is told about the file would show lines that nobody wrote")
+    )]
+    ControlCharacter {
+        /// Which file, with escapes.
+        path: String,
+    },
     /// Too large to be what it should be.
     #[error("`{path}` has {found} bytes, and at most {limit} are read")]
     #[diagnostic(code(source::too_large), help("check that this is the right file"))]
@@ -119,8 +129,18 @@ pub fn read_bytes(path: &Path, limit: u64) -> Result<Vec<u8>, SourceError> {
     read_opened(path, &mut open(path)?, limit)
 }
 
+/// Refuses a name that forges lines of what is told about its file.
+fn refuse_control_characters(path: &Path) -> Result<(), SourceError> {
+    let shown = path.to_string_lossy();
+    match shown.chars().any(char::is_control) {
+        true => Err(SourceError::ControlCharacter { path: shown.escape_debug().to_string() }),
+        false => Ok(()),
+    }
+}
+
 /// Opens a regular file.
 pub fn open(path: &Path) -> Result<File, SourceError> {
+    refuse_control_characters(path)?;
     let unreadable = |error: std::io::Error| SourceError::of(path, &error);
     // Asked before opening: opening a pipe or a device may wait or act.
     if !fs::metadata(path).map_err(unreadable)?.is_file() {

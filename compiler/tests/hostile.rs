@@ -114,3 +114,17 @@ fn lock_of_nonsense_is_told_at_its_place() {
     fs::write(place.path().join("policy.bfp.lock"), deep).unwrap();
     assert!(told(&place, "only \"/a\" -> kms.internal:443\n").contains("lock::"));
 }
+
+#[test]
+fn name_of_a_file_writes_no_line() {
+    let place = TempDir::new().unwrap();
+    let name = "a\n::error::b.bfp";
+    fs::write(place.path().join(name), "deny * -> metadata\n").unwrap();
+    for words in [&["check", name][..], &["explain", name, "*", "*"], &["test", name], &["fmt", "--check", name]] {
+        let ran = Command::new(env!("CARGO_BIN_EXE_bfpc")).args(words).current_dir(place.path()).output().unwrap();
+        let said = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
+        assert_eq!(ran.status.code(), Some(2), "{said}");
+        assert!(said.contains("source::control_character") && said.contains("a\\n::error::b.bfp"), "{said}");
+        assert!(!said.lines().any(|line| line.starts_with("::")), "{said}");
+    }
+}

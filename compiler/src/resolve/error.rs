@@ -362,6 +362,19 @@ pub enum ResolveError {
         #[label("has no address yet")]
         span: Span,
     },
+    /// `test "a\nb" { … }`
+    #[error("{what} holds a control character")]
+    #[diagnostic(
+        code(resolve::control_character),
+        help("write it on one line, without `\\n` and `\\t`: answers show it as it is")
+    )]
+    ControlCharacter {
+        /// The name of a test, or a reason.
+        what: &'static str,
+        /// Where.
+        #[label("more than a line")]
+        span: Span,
+    },
     /// A list that the lock does not know.
     #[error("the list `{name}` is not in the lock file")]
     #[diagnostic(code(resolve::list_not_locked), help("run `bfpc lock FILE`, and review what it writes"))]
