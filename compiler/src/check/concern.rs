@@ -156,9 +156,14 @@ pub enum Concern {
         granted: String,
     },
     /// A rule that another one says already.
-    #[error("this rule changes nothing: another one {why}")]
-    #[diagnostic(code(check::redundant), severity(Warning), help("remove it, or let it say what the other does not"))]
+    #[error("{what} changes nothing: another rule {why}")]
+    #[diagnostic(code(check::redundant), severity(Warning))]
     Redundant {
+        /// The rule, or one of its two effects.
+        what: &'static str,
+        /// What to do, and what comes of it.
+        #[help]
+        help: &'static str,
         /// What the other one does.
         why: &'static str,
         /// The rule.
@@ -189,7 +194,10 @@ pub enum Concern {
     #[diagnostic(
         code(check::no_effect),
         severity(Warning),
-        help("write `P -> only D` to keep the program in, `only P -> D` to keep others out, or `default deny`")
+        help(
+            "write `P -> only D` to keep the program in, `only P -> D` to keep others out, or `default deny`; where no \
+             other rule names P, removing this one gives P raw sockets, which `deny * -> raw` refuses"
+        )
     )]
     NoEffect {
         /// The rule.

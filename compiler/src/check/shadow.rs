@@ -7,6 +7,8 @@
 
 use std::collections::HashMap;
 
+use bfp_grammar::syntax::Span;
+
 use super::concern::Concern;
 use crate::policy::{
     Addresses, Default, Destination, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects,
@@ -19,20 +21,49 @@ const CANDIDATES: usize = 16;
 pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
     let mut found = Vec::new();
     let index = Index::of(policy);
+    // Where both effects of a rule change nothing, neither does the rule.
+    let mut whole = None;
     for (number, rule) in policy.rules.iter().enumerate() {
+        if whole == Some(rule.span) {
+            continue;
+        }
         if rule.effect == Effect::Allow && policy.default == Default::Allow {
             found.push(Concern::NoEffect { rule: rule.span });
         } else if let Some(concern) = shadowed(policy, &index, number, rule) {
             found.push(concern);
         } else {
-            found.extend(redundant(policy, &index, number, rule));
+            let next = number + 1;
+            let other_half = policy.rules.get(next).filter(|other| other.span == rule.span);
+            let before = number.checked_sub(1).and_then(|before| policy.rules.get(before));
+            let is_half = other_half.is_some() || before.is_some_and(|before| before.span == rule.span);
+            let Some(Found { why, other }) = redundant(policy, &index, number, rule) else { continue };
+            let (what, help) = match rule.effect {
+                _ if other_half.is_some_and(|half| redundant(policy, &index, next, half).is_some()) => {
+                    whole = Some(rule.span);
+                    ("this rule", index.help_to_remove(rule))
+                }
+                Effect::Confined if is_half => {
+                    ("the `only` behind the arrow", "remove this `only`, and keep the one before the programs")
+                }
+                Effect::Exclusive if is_half => {
+                    ("the `only` before the programs", "remove this `only`, and keep the one behind the arrow")
+                }
+                _ => ("this rule", index.help_to_remove(rule)),
+            };
+            found.push(Concern::Redundant { what, help, why, rule: rule.span, other });
         }
     }
     found
 }
 
+/// Why an effect changes nothing.
+struct Found {
+    why: &'static str,
+    other: Span,
+}
+
 /// A rule that says what this one says, and more.
-fn redundant(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Rule) -> Option<Concern> {
+fn redundant(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Rule) -> Option<Found> {
     let says_it = |(other_number, other): (usize, &Rule)| {
         if other.span == rule.span {
             return None;
@@ -46,11 +77,7 @@ fn redundant(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &R
         let covers = contains(&wide.destinations, &narrow.destinations);
         // Of two that say the same, the later one is too much.
         let same = covers && rule.subjects == other.subjects && contains(&narrow.destinations, &wide.destinations);
-        (covers && (!same || other_number < number)).then_some(Concern::Redundant {
-            why,
-            rule: rule.span,
-            other: other.span,
-        })
+        (covers && (!same || other_number < number)).then_some(Found { why, other: other.span })
     };
     if rule.effect == Effect::Confined {
         return index.same_confinements(policy, rule).find_map(says_it);
@@ -114,6 +141,10 @@ struct Index<'a> {
     by_kind: HashMap<Kind<'a>, Spans>,
     exclusive: Spans,
     confinements: HashMap<ProgramIndex, Vec<usize>>,
+    /// How many statements name each program.
+    named: HashMap<ProgramIndex, usize>,
+    /// Nobody has raw sockets, whether a rule names them or not.
+    raw_is_denied: bool,
 }
 
 /// Address ranges with the rules that they belong to, sorted by their begin.
@@ -154,8 +185,23 @@ impl Spans {
 
 impl<'a> Index<'a> {
     fn of(policy: &'a ResolvedPolicy) -> Index<'a> {
-        let mut index = Index { by_kind: HashMap::new(), exclusive: Spans::default(), confinements: HashMap::new() };
+        let mut index = Index {
+            by_kind: HashMap::new(),
+            exclusive: Spans::default(),
+            confinements: HashMap::new(),
+            named: HashMap::new(),
+            raw_is_denied: policy.rules.iter().any(|rule| {
+                (rule.effect, rule.enforcement) == (Effect::Deny, Enforcement::Enforced)
+                    && rule.subjects == Subjects::Everyone
+                    && rule.destinations.iter().any(|destination| destination.addresses == Addresses::Raw)
+            }),
+        };
+        let mut before = None;
         for (number, rule) in policy.rules.iter().enumerate() {
+            if let (Subjects::Programs(programs), true) = (&rule.subjects, before != Some(rule.span)) {
+                programs.iter().for_each(|program| *index.named.entry(*program).or_default() += 1);
+            }
+            before = Some(rule.span);
             index.by_kind.entry((rule.effect, rule.enforcement, &rule.subjects)).or_default().add(number, rule);
             if rule.enforcement == Enforcement::Audited {
                 continue;
@@ -171,6 +217,23 @@ impl<'a> Index<'a> {
         index.by_kind.values_mut().for_each(Spans::finish);
         index.exclusive.finish();
         index
+    }
+
+    /// What to do about a rule that changes nothing. A program that a rule names has no raw sockets, whatever the rule
+    /// says: that much may change.
+    fn help_to_remove(&self, rule: &Rule) -> &'static str {
+        let is_named = match &rule.subjects {
+            Subjects::Everyone => true,
+            Subjects::Programs(programs) => {
+                programs.iter().all(|program| self.named.get(program).is_some_and(|rules| *rules > 1))
+            }
+        };
+        if is_named || self.raw_is_denied {
+            "remove it, or let it say what the other does not"
+        } else {
+            "let it say what the other does not, or add `deny * -> raw` and remove it: no other rule names its program, \
+             which would have raw sockets then"
+        }
     }
 
     /// Some of the rules of a kind that cover the first address of a rule, but for that rule.
