@@ -22,8 +22,13 @@ use crate::{Answer, Failure};
 #[derive(Debug, thiserror::Error, Diagnostic)]
 enum DiffError {
     #[error("`{written}` is no file, and no git revision: {reason}")]
-    #[diagnostic(code(diff::revision), help("name a policy, a bundle, or a revision that git knows, such as `HEAD~1`"))]
-    Revision { written: String, reason: String },
+    #[diagnostic(code(diff::revision))]
+    Revision {
+        written: String,
+        reason: String,
+        #[help]
+        help: &'static str,
+    },
     #[error("the patterns of both policies together overlap in too many ways: {reason}")]
     #[diagnostic(code(diff::patterns), help("compare them in steps: with a policy between the two"))]
     Patterns { reason: BuildError },
@@ -93,7 +98,7 @@ struct ShownIdentity {
 
 pub(crate) fn diff(arguments: &DiffArguments) -> Answer {
     let new = Input::read(&arguments.new, &arguments.input)?;
-    let old = if arguments.old.exists() {
+    let old = if source::is_standard_input(&arguments.old) || arguments.old.exists() {
         Input::read(&arguments.old, &arguments.input)?
     } else {
         Input::of_policy(at_revision(&arguments.old, &arguments.new)?)?
@@ -115,7 +120,16 @@ pub(crate) fn diff(arguments: &DiffArguments) -> Answer {
 /// Reads a policy with all that it names as it was.
 fn at_revision(written: &Path, policy: &Path) -> Result<Files, Failure> {
     let written = written.display().to_string();
-    let revision = Revision::find(&written, policy).map_err(|reason| DiffError::Revision { written, reason })?;
+    let revision = Revision::find(&written, policy).map_err(|reason| {
+        let help = match Revision::is_shallow(policy) {
+            true => {
+                "this clone is shallow, and lacks older commits: fetch them by `git fetch --unshallow`, or with \
+                 `fetch-depth: 0` in the checkout step of a workflow"
+            }
+            false => "name a policy, a bundle, or a revision that git knows, such as `HEAD~1`",
+        };
+        DiffError::Revision { written, reason, help }
+    })?;
     let has_lock = revision.has(&source::lock_path(policy));
     Files::read_from(policy, &revision, has_lock)
 }

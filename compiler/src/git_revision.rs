@@ -22,6 +22,11 @@ impl Revision {
         Ok(Revision { written: written.to_owned(), commit: String::from_utf8_lossy(&found).trim().to_owned() })
     }
 
+    /// Whether the repository that `beside` stands in lacks the older part of its history.
+    pub(crate) fn is_shallow(beside: &Path) -> bool {
+        git(beside, &["rev-parse", "--is-shallow-repository"]).is_ok_and(|said| said.starts_with(b"true"))
+    }
+
     /// Whether it has this file.
     pub(crate) fn has(&self, path: &Path) -> bool {
         git(path, &["cat-file", "-e", &self.object(path)]).is_ok()

@@ -176,6 +176,7 @@ fn dash_is_the_standard_input() {
     let asked = place.run(&["explain", "-", "/usr/bin/a", "203.0.113.1:1"], POLICY);
     assert_eq!(asked.status.code(), Some(1), "{}", String::from_utf8_lossy(&asked.stderr));
     assert_eq!(place.run(&["diff", "p.bfp", "-"], POLICY).status.code(), Some(0));
+    assert_eq!(place.run(&["diff", "-", "p.bfp"], POLICY).status.code(), Some(0));
     let locked = place.run(&["lock", "-"], POLICY);
     assert!(String::from_utf8_lossy(&locked.stderr).contains("lock::nowhere"));
     // A file of that name is a file where a policy names it.

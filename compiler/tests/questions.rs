@@ -312,6 +312,12 @@ fn diff_reads_a_git_revision_with_its_lock_and_includes() {
         assert!(said.contains(line), "`{line}` is not in: {said}");
     }
     place.refused(2, "`HEAD~7` is no file, and no git revision", &["diff", "HEAD~7", "deep/policy.bfp"]);
+    // A clone of one commit says what it lacks.
+    git(&["commit", "-qam", "two"]);
+    let from = format!("file://{}", place.path("").display());
+    git(&["clone", "-q", "--depth", "1", &from, "shallow"]);
+    place.refused(2, "fetch-depth: 0", &["diff", "HEAD~1", "shallow/deep/policy.bfp"]);
+    place.answer(1, &["diff", "HEAD~1", "deep/policy.bfp"]);
     place.refused(2, "`--upload-pack=x` is no file", &["diff", "--", "--upload-pack=x", "deep/policy.bfp"]);
     fs::rename(place.path("deep"), place.path("other")).unwrap();
     place.refused(2, "cannot be read", &["diff", "HEAD", "other/policy.bfp"]);
