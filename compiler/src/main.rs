@@ -201,7 +201,7 @@ struct BuildArguments {
     #[arg(long)]
     locked: bool,
     /// The revision: a host accepts no lower one
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     revision: u64,
     /// Hosts refuse the bundle before this time, such as 2027-01-31T00:00:00Z
     #[arg(long, value_name = "TIME")]

@@ -189,6 +189,15 @@ fn dash_is_the_standard_input() {
 }
 
 #[test]
+fn revision_zero_is_not_built() {
+    let place = Place::new();
+    let ran = place.run(&["build", "p.bfp", "--revision", "0", "-o", "zero"], "");
+    assert_eq!(ran.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("'--revision <N>'"));
+    assert!(!place.path("zero").exists());
+}
+
+#[test]
 fn keygen_without_room_leaves_no_file() {
     let place = Place::new();
     // The signal that comes with the limit is ignored, as the error is what a full disk gives too.
