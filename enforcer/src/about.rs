@@ -95,9 +95,9 @@ pub struct FollowedLink {
 pub struct Circumstances {
     /// When it was applied, in seconds since 1970-01-01 UTC.
     pub now: u64,
-    /// The symbolic links that were followed.
+    /// The symbolic links that were followed, in the order of their paths.
     pub links: Vec<FollowedLink>,
-    /// Where such links led before.
+    /// Where such links led before, likewise.
     pub earlier: Vec<FollowedLink>,
     /// Whether grants were given to processes that ran already.
     pub adopted_running: bool,
@@ -139,11 +139,7 @@ impl About {
     /// What a bundle says of itself, and what was found and done on the host.
     pub fn of(bundle: &VerifiedBundle<'_>, trust: &Trust, labels: &[String], circumstances: Circumstances) -> About {
         let manifest = bundle.manifest();
-        let Circumstances { now, mut links, mut earlier, adopted_running, attached } = circumstances;
-        for list in [&mut links, &mut earlier] {
-            list.sort();
-            list.dedup();
-        }
+        let Circumstances { now, links, earlier, adopted_running, attached } = circumstances;
         About {
             policy: manifest.policy.clone(),
             revision: manifest.revision,

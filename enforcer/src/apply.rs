@@ -206,7 +206,9 @@ fn apply_locked(
     };
     let executables = bundle.executables()?;
     let derived = bundle.derived()?;
-    let Survey { followed, earlier, aliases, mut lacks } = survey(bundle, &executables, &prepared.earlier)?;
+    let surveyed = survey(bundle, &executables, &prepared.earlier)?;
+    let links = surveyed.links();
+    let Survey { followed, earlier, aliases, mut lacks } = surveyed;
     let contents: Vec<_> = content::pinned(&executables).collect();
     let tables = Tables { bundle, derived: derived.as_ref(), aliases: aliases.as_ref(), contents: &contents };
     let mut programs = load::load(prepared.object, &tables, &constants)?;
@@ -227,7 +229,7 @@ fn apply_locked(
     let attached = programs.attached();
     let circumstances = Circumstances {
         now: acceptance.now,
-        links: followed.iter().map(|one| one.link.clone()).collect(),
+        links,
         earlier,
         adopted_running: acceptance.running == Running::Adopted || prepared.has_adopted,
         attached,

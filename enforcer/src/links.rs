@@ -8,7 +8,7 @@
 //! What a link led to before it was switched is restricted for as long as it is there, and holds no grant: an old
 //! release that somebody starts is no program without rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bfp_bundle::image::{NamedExecutable, encode, together};
@@ -79,12 +79,24 @@ impl Aliases {
 pub struct Survey {
     /// The written paths that lead elsewhere.
     pub followed: Vec<Followed>,
-    /// Where links on these paths led before, and something still is.
+    /// Where links on these paths led before, and something still is: each once, in the order of their paths.
     pub earlier: Vec<FollowedLink>,
     /// What they lead to, and led, where any does.
     pub aliases: Option<Aliases>,
     /// What is not as the policy says.
     pub lacks: Vec<Lack>,
+}
+
+impl Survey {
+    /// The links that were followed, each once, in the order of their paths.
+    pub fn links(&self) -> Vec<FollowedLink> {
+        in_order(self.followed.iter().map(|one| one.link.clone()))
+    }
+}
+
+/// Each link once, in the order of their paths: two patterns may begin with the same one.
+fn in_order(links: impl IntoIterator<Item = FollowedLink>) -> Vec<FollowedLink> {
+    links.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The programs that a name is by links.
@@ -124,6 +136,7 @@ pub fn survey<H: Host>(
     for followed in &mut survey.followed {
         followed.also_written = executables.iter().any(|other| canonical(&other.path) == canonical(&followed.to));
     }
+    survey.earlier = in_order(survey.earlier);
     if !led.is_empty() {
         survey.aliases = Some(Aliases::of(&led, &mut survey.lacks)?);
     }
@@ -145,7 +158,7 @@ fn follow<H: Host>(path: &str, folders: &mut Folders<H>, survey: &mut Survey) ->
         survey.lacks.push(Lack::Missing { path: path.to_owned() });
     }
     let target = to.to_str()?;
-    let to = format!("{}{pattern}", target.trim_end_matches('/'));
+    let to = below(target, pattern);
     // `/bin` and `/usr/bin` of a merged host are one name already.
     if links.is_empty() || canonical(&to) == canonical(path) {
         return None;
@@ -156,9 +169,14 @@ fn follow<H: Host>(path: &str, folders: &mut Folders<H>, survey: &mut Survey) ->
     Some(link)
 }
 
-/// The name, as the kernel's tables have it, of what a pattern is below a folder.
+/// The path of what a pattern is below a folder.
+fn below(folder: &str, pattern: &str) -> String {
+    format!("{}{pattern}", folder.trim_end_matches('/'))
+}
+
+/// The same, as the kernel's tables have it.
 fn name(folder: &str, pattern: &str) -> String {
-    canonical(&format!("{}{pattern}", folder.trim_end_matches('/'))).into_owned()
+    canonical(&below(folder, pattern)).into_owned()
 }
 
 impl Aliases {
@@ -265,6 +283,13 @@ mod tests {
         let alone = surveyed_after(&["/opt/app/current/bin/app"], &before);
         let old = alias(&alone, "/usr/bin/busybox").unwrap();
         assert_eq!((old.program, old.restricted().collect::<Vec<_>>()), (0, vec![1]));
+    }
+
+    #[test]
+    fn a_link_that_two_patterns_begin_with_is_one() {
+        let survey = surveyed(&["/usr/bin/wget", "/opt/app/current/lib/*", "/opt/app/current/lib/**", "/usr/bin/nc"]);
+        let links: Vec<String> = survey.links().into_iter().map(|one| one.link).collect();
+        assert_eq!(links, ["/opt/app/current/lib", "/usr/bin/nc", "/usr/bin/wget"]);
     }
 
     #[test]

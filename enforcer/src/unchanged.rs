@@ -22,8 +22,7 @@ pub fn unchanged(bundle: &VerifiedBundle<'_>, about: &About) -> Result<Option<Su
         return Ok(None);
     }
     let Ok(survey) = survey(bundle, &executables, &about.earlier) else { return Ok(None) };
-    let leads_as_then = survey.followed.iter().map(|one| &one.link).eq(&about.links);
-    Ok(Some(survey).filter(|_| leads_as_then))
+    Ok(Some(survey).filter(|survey| survey.links() == about.links))
 }
 
 /// Whether everything that was attached still is.
