@@ -29,6 +29,7 @@ mod module;
 pub mod network;
 pub mod objects;
 pub mod ordinary;
+pub mod progress;
 pub mod rules;
 mod vmlinux;
 mod workshop;

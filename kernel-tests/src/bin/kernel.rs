@@ -10,7 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use bfp_kernel_tests::command::{call, output_of, say};
-use bfp_kernel_tests::{Guest, Kernel, Outcome};
+use bfp_kernel_tests::progress::Progress;
+use bfp_kernel_tests::{Guest, Kernel};
 use clap::Parser;
 
 /// Run the kernel tests under stock Debian kernels
@@ -73,15 +74,8 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
             let running: Vec<_> = pair.iter().map(|series| scope.spawn(|| test(arguments, root, series))).collect();
             running.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
         });
-        for (series, outcome) in pair.iter().zip(ended) {
-            let outcome = outcome.map_err(|_panic| format!("the thread for {series} died"))??;
-            // What passed is told by its number.
-            let text = outcome.text();
-            let is_told = |line: &&str| arguments.verbose || arguments.updates || !line.starts_with("ok ");
-            let told = text.lines().filter(is_told);
-            say(&format!("== kernel {series}"));
-            told.for_each(say);
-            all_passed &= outcome.status == 0;
+        for (series, has_passed) in pair.iter().zip(ended) {
+            all_passed &= has_passed.map_err(|_panic| format!("the thread for {series} died"))??;
         }
     }
     Ok(all_passed)
@@ -111,7 +105,8 @@ const TOOLS: [&str; 3] = ["/usr/sbin/ip", "/usr/sbin/nft", "/bin/bash"];
 /// How many guests run side by side.
 const AT_ONCE: usize = 2;
 
-fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, String> {
+/// Whether every check under this kernel passed. Each line is said when it comes; what passed is told by its number.
+fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<bool, String> {
     let kernel = Kernel::find(series).map_err(|error| error.to_string())?;
     let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(2700)).tree(root, "/");
     for name in ["bfpc", "bfp-enforcer", "probe", "probe-dynamic", "attacker", "attacker-dynamic", "suite"] {
@@ -133,29 +128,31 @@ fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<Outcome, Str
     // The set-up installs it; where it is missing, the scenario that needs it fails.
     guest = guest.file("/usr/bin/strace", "/bin/strace").file("/usr/bin/fsverity", "/bin/fsverity");
     guest = guest.file("/usr/sbin/mkfs.btrfs", "/bin/mkfs.btrfs");
-    let filter = arguments.only.as_ref().map_or_else(String::new, |only| format!(" --only '{only}'"));
-    let failed = |failure| format!("kernel {series}: {failure}");
+    let tells =
+        if arguments.verbose || arguments.updates { |_: &str| true } else { |line: &str| !line.starts_with("ok ") };
+    let mut progress = Progress::new(series, tells);
+    let mut run = |guest: &Guest, command: &str| {
+        let outcome =
+            guest.run_into(command, &mut progress).map_err(|failure| format!("kernel {series}: {failure}"))?;
+        Ok::<_, String>(outcome.status == 0)
+    };
     let lacking = guest.clone().lsm("landlock,lockdown,yama,integrity");
-    let run_lacking = || lacking.run("suite --without-bpf").map_err(failed);
-    if arguments.without_bpf {
-        return run_lacking();
-    }
     let preempted = guest.clone().append("preempt=full");
-    let run_preempted = || preempted.run("suite --preempted").map_err(failed);
-    if arguments.preempted {
-        return run_preempted();
-    }
-    if arguments.updates {
-        return guest.run("suite --updates").map_err(failed);
-    }
-    let mut outcome = guest.run(&format!("suite{filter}")).map_err(failed)?;
-    if arguments.only.is_none() {
-        for other in [run_lacking()?, run_preempted()?] {
-            outcome.status |= other.status;
-            outcome.output.extend(other.output);
-        }
-    }
-    Ok(outcome)
+    let has_passed = if arguments.without_bpf {
+        run(&lacking, "suite --without-bpf")?
+    } else if arguments.preempted {
+        run(&preempted, "suite --preempted")?
+    } else if arguments.updates {
+        run(&guest, "suite --updates")?
+    } else if let Some(only) = &arguments.only {
+        run(&guest, &format!("suite --only '{only}'"))?
+    } else {
+        // Each in turn, also where one before it failed.
+        let each = [(&guest, "suite"), (&lacking, "suite --without-bpf"), (&preempted, "suite --preempted")];
+        each.into_iter().try_fold(true, |passed, (guest, command)| Ok::<_, String>(run(guest, command)? && passed))?
+    };
+    progress.close();
+    Ok(has_passed)
 }
 
 /// Lays out /bundles and /trust for the guest.

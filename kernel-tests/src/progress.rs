@@ -1,0 +1,64 @@
+//! What enters: the output of a guest, in pieces as it comes. What leaves: its whole lines on standard error at once,
+//! each with the kernel that it is from, so that guests may run side by side; and which lines let one wait longest.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use crate::command::say;
+
+/// How many of the slowest lines are kept.
+const SLOWEST: usize = 12;
+
+/// The lines of one guest.
+pub struct Progress {
+    kernel: String,
+    tells: fn(&str) -> bool,
+    begun: Instant,
+    last: Instant,
+    rest: Vec<u8>,
+    slowest: Vec<(Duration, String)>,
+}
+
+impl Progress {
+    /// Of a guest of this kernel; `tells` chooses the lines that are said.
+    #[must_use]
+    pub fn new(kernel: &str, tells: fn(&str) -> bool) -> Self {
+        let now = Instant::now();
+        Self { kernel: kernel.to_owned(), tells, begun: now, last: now, rest: Vec::new(), slowest: Vec::new() }
+    }
+
+    /// Says how long it took, and which lines were waited for.
+    pub fn close(&self) {
+        let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
+        say(&format!("{:>5}  {} in all; the slowest:", self.kernel, seconds(self.begun.elapsed())));
+        for (time, line) in &self.slowest {
+            say(&format!("{:>5}  {:>8}  {line}", self.kernel, seconds(*time)));
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        if (self.tells)(line) {
+            say(&format!("{:>5}  {line}", self.kernel));
+        }
+        let now = Instant::now();
+        self.slowest.push((now - self.last, line.chars().take(100).collect()));
+        self.slowest.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
+        self.slowest.truncate(SLOWEST);
+        self.last = now;
+    }
+}
+
+impl Write for Progress {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.rest.extend(bytes);
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            self.line(String::from_utf8_lossy(&line).trim_end());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
