@@ -94,10 +94,14 @@ def check_tables(bfpc):
                 if not words:
                     continue
                 paths, destination, expected = words
-                place, protocol = destination.rsplit("/", 1)
-                address, port = (place, 0) if protocol == "icmp" else place.rsplit(":", 1)
-                address = ipaddress.ip_address(address.strip("[]")).packed
-                found = bundle.decide(bundle.label_of(paths.split(">")), address, int(port), protocol)
+                label = bundle.label_of(paths.split(">"))
+                if destination == "raw":
+                    found = bundle.decide_raw(label)
+                else:
+                    place, protocol = destination.rsplit("/", 1)
+                    address, port = (place, 0) if protocol == "icmp" else place.rsplit(":", 1)
+                    address = ipaddress.ip_address(address.strip("[]")).packed
+                    found = bundle.decide(label, address, int(port), protocol)
                 count += 1
                 if found != expected:
                     wrong.append(f"{folder.name}: {row}: the reader says {found}")

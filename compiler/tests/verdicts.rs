@@ -6,7 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use bfp_bundle::decide::decide;
+use bfp_bundle::decide::{decide, decide_raw};
 use bfp_bundle::label::{Label, Proof};
 use bfp_bundle::record::NO_RULE;
 use bfp_bundle::request::{Address, Protocol, Request};
@@ -70,7 +70,7 @@ fn check_table(folder: &Path) -> usize {
             assert!(words.is_empty(), "{}: {row}", folder.display());
             continue;
         };
-        let request = request(destination);
+        let asked = if *destination == "raw" { Asked::Raw } else { Asked::Request(request(destination)) };
         let (mut process, mut label) = (Process::default(), Label::STRANGER);
         for path in program.split('>') {
             let index = program_at(checked.policy(), path);
@@ -86,10 +86,13 @@ fn check_table(folder: &Path) -> usize {
             "denied" => Answer { allowed: false, audited: false },
             other => panic!("{}: {other}", folder.display()),
         };
-        let verdict = decide(&image, &label, &request);
+        let verdict = match &asked {
+            Asked::Raw => decide_raw(&image, &label),
+            Asked::Request(request) => decide(&image, &label, request),
+        };
         let decided = Answer { allowed: verdict.is_allowed(), audited: verdict.audited != NO_RULE };
         assert_eq!(decided, expected, "{}: {row}: decide says {verdict:?}", folder.display());
-        let modelled = model::answer(&checked, &process, Asked::Request(request));
+        let modelled = model::answer(&checked, &process, asked);
         assert_eq!(modelled, expected, "{}: {row}: the model disagrees", folder.display());
         rows += 1;
     }

@@ -42,6 +42,7 @@ pub(crate) enum How {
     Icmp,
     ConnectedIcmp,
     BoundUnspecified,
+    RawSocket,
 }
 
 impl How {
@@ -58,6 +59,7 @@ impl How {
             "mapped-fastopen" => How::MappedFastOpen,
             "inet-on-inet6-sendto" => How::InetOnInet6Sendto,
             "unspec-sendto" => How::UnspecSendto,
+            "raw-socket" => How::RawSocket,
             "connect-unspec-then-tcp" => How::ConnectUnspecThenTcp,
             "connected-then-sendto" => How::ConnectedThenSendto,
             "icmp" => How::Icmp,
@@ -132,6 +134,10 @@ pub(crate) fn send(how: How, journey: &Journey) -> Result<(), Errno> {
             let socket = open(to, SocketType::DGRAM, journey)?;
             connect(&socket, &with_interface(first))?;
             sent(sendto(&socket, BYTE, SendFlags::NOSIGNAL, &to))
+        }
+        // It is not used: that somebody may have it is the question.
+        How::RawSocket => {
+            socket_with(AddressFamily::INET, SocketType::RAW, SocketFlags::CLOEXEC, Some(ipproto::ICMP)).map(drop)
         }
         How::Icmp => {
             let (socket, request) = ping_socket(to)?;

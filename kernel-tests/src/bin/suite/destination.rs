@@ -1,5 +1,5 @@
 //! Where traffic is sent: an address, a port and a protocol, written `192.0.2.1:443/tcp`,
-//! `[2001:db8::1]:443/udp` or, without a port, `192.0.2.1/icmp`.
+//! `[2001:db8::1]:443/udp` or, without a port, `192.0.2.1/icmp`; or `raw`, a raw socket, which is made and not used.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -15,6 +15,8 @@ pub(crate) enum Protocol {
     Udp,
     /// By ping sockets.
     Icmp,
+    /// A raw socket.
+    Raw,
 }
 
 /// One destination of a request.
@@ -66,6 +68,7 @@ impl Destination {
             }
             (Protocol::Udp, IpAddr::V6(_)) => &["udp", "sendto", "sendmsg"],
             (Protocol::Icmp, _) => &["icmp", "connected-icmp"],
+            (Protocol::Raw, _) => &["raw-socket"],
         }
     }
 }
@@ -75,6 +78,7 @@ impl fmt::Display for Destination {
         let protocol = match self.protocol {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
+            Protocol::Raw => return f.write_str("raw"),
             Protocol::Icmp => {
                 return match self.address {
                     IpAddr::V4(address) => write!(f, "{address}/icmp"),
@@ -90,6 +94,9 @@ impl FromStr for Destination {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == "raw" {
+            return Ok(Destination { address: Ipv4Addr::UNSPECIFIED.into(), port: 0, protocol: Protocol::Raw });
+        }
         let (address, protocol) = text.rsplit_once('/').ok_or_else(|| format!("no protocol in `{text}`"))?;
         if protocol == "icmp" {
             let whole: SocketAddr = format!("{address}:0").parse().map_err(|_| format!("no address: `{address}`"))?;
@@ -119,6 +126,7 @@ mod tests {
             "[::ffff:192.0.2.1]:1/tcp",
             "192.0.2.1/icmp",
             "[2001:db8::1]/icmp",
+            "raw",
         ] {
             assert_eq!(text.parse::<Destination>().unwrap().to_string(), text);
         }

@@ -4,6 +4,7 @@
 //! # PROGRAM        ADDRESS:PORT/PROTOCOL  VERDICT
 //! /usr/bin/signer  192.0.2.10:443/tcp     allowed
 //! /usr/bin/signer  192.0.2.10/icmp        denied
+//! /usr/bin/signer  raw                    denied
 //! ```
 //!
 //! `/usr/bin/runner>/usr/bin/tool` is the tool, started by the runner. `audited` is allowed, and counted as

@@ -164,8 +164,8 @@ fn may_arrive(row: &Row, tally: &Tally) {
     let count = match row.destination.protocol {
         Protocol::Tcp => &tally.tcp,
         Protocol::Udp => &tally.udp,
-        // The kernel answers a ping itself.
-        Protocol::Icmp => return,
+        // The kernel answers a ping itself, and a raw socket is not used.
+        Protocol::Icmp | Protocol::Raw => return,
     };
     count.fetch_add(1, Ordering::Relaxed);
 }
