@@ -628,14 +628,16 @@ class Bundle:
                     held = flags
         return held
 
-    def judge(self, label, cell, needs_grant):
+    def judge(self, label, cell, needs_grant, only_covered=False, is_audited_without_grant=False):
         """`allowed`, `audited` or `denied`, for a cell."""
         flags = self.cells[cell][0]
-        if label.overflow or flags & CELL_DENIED:
+        if only_covered:
+            flags &= ~(CELL_OUTSIDE | CELL_AUDIT_OUTSIDE)
+        if label.overflow or flags & (CELL_DENIED | CELL_OUTSIDE):
             return "denied"
-        audited = bool(flags & CELL_AUDIT_DENIED)
+        audited = bool(flags & (CELL_AUDIT_DENIED | CELL_AUDIT_OUTSIDE))
         for program in label.under:
-            held = self.pair(program, cell)
+            held = self.pair(program, cell) | (INSIDE | AUDIT_INSIDE if only_covered else 0)
             if held & DENIED or not held & INSIDE:
                 return "denied"
             audited = audited or bool(held & AUDIT_DENIED) or not held & AUDIT_INSIDE
@@ -643,7 +645,9 @@ class Bundle:
             held = self.pair(identity, cell)
             if flags & CELL_EXCLUSIVE and not held & MEMBER:
                 continue
-            if held & GRANTED or flags & CELL_GRANTED or not needs_grant:
+            is_granted = held & GRANTED or flags & CELL_GRANTED
+            if is_granted or not needs_grant:
+                audited = audited or is_audited_without_grant and not is_granted
                 audited = audited or bool(flags & CELL_AUDIT_EXCLUSIVE) and not held & AUDIT_MEMBER
                 return "audited" if audited else "allowed"
         return "denied"
@@ -655,14 +659,29 @@ class Bundle:
         default_deny = bool(self.policy["flags"] & 1)
         verdict = self.judge(label, self.cell_of(address, port_key), default_deny)
         if address[:12] == NAT64:
-            embedded = self.cell_of(address[12:], port_key)
-            if self.cells[embedded][0] & CELL_NAMED:
-                verdict = max(verdict, self.judge(label, embedded, default_deny), key=STRICTNESS.index)
+            behind = self.judge(label, self.cell_of(address[12:], port_key), False, only_covered=True)
+            verdict = max(verdict, behind, key=STRICTNESS.index)
         return verdict
 
+    def whole(self, program):
+        """The flags of a program as in matches, wherever it asks; none of a stranger."""
+        for bucket in (part & self.policy["program_mask"] for part in hashes(program)):
+            for entry, flags, _, _ in self.programs[bucket]:
+                if entry == program != 0:
+                    if self.version > 1:
+                        return flags
+                    is_restricted = any(program in record["restricted"] for record in map(alone, self.executables))
+                    return GOVERNED | (GOVERNING if is_restricted else 0)
+        return 0
+
     def decide_raw(self, label):
-        is_governed = label.program != 0 and label.proven or label.under or label.overflow
-        return self.judge(label, self.policy["raw_cell"], bool(self.policy["flags"] & 1) or bool(is_governed))
+        own = self.whole(label.program) if label.proven else 0
+        under = [self.whole(program) for program in label.under]
+        is_governed = label.overflow or own & GOVERNED or any(flags & GOVERNING for flags in under)
+        is_audited = own & AUDIT_GOVERNED or any(flags & AUDIT_GOVERNING for flags in under)
+        needs_grant = bool(self.policy["flags"] & 1) or bool(is_governed)
+        cell = self.policy["raw_cell"]
+        return self.judge(label, cell, needs_grant, is_audited_without_grant=bool(is_audited))
 
     def label_of(self, paths):
         """The label of a process that executed these files in turn, with proof."""
@@ -679,7 +698,9 @@ def descend(nodes, step, done, key):
     return step
 
 
-CELL_DENIED, CELL_EXCLUSIVE, CELL_GRANTED, CELL_NAMED, CELL_AUDIT_DENIED, CELL_AUDIT_EXCLUSIVE = 1, 2, 4, 8, 16, 32
+CELL_DENIED, CELL_EXCLUSIVE, CELL_GRANTED, CELL_AUDIT_DENIED, CELL_AUDIT_EXCLUSIVE = 1, 2, 4, 16, 32
+CELL_OUTSIDE, CELL_AUDIT_OUTSIDE = 64, 128
+GOVERNED, AUDIT_GOVERNED, GOVERNING, AUDIT_GOVERNING = 1 << 18, 1 << 19, 1 << 20, 1 << 21
 MEMBER, INSIDE, DENIED, GRANTED, AUDIT_MEMBER, AUDIT_INSIDE, AUDIT_DENIED = 1, 2, 4, 8, 16, 32, 64
 PROTOCOLS = ["tcp", "udp", "icmp", "other"]
 STRICTNESS = ["allowed", "audited", "denied"]

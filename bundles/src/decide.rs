@@ -57,6 +57,15 @@ pub trait Tables {
         pair(self, cell, program)
     }
 
+    /// What holds for a program wherever it asks; `None` is a fault. Likewise.
+    #[inline(always)]
+    fn whole(&self, program: ProgramId) -> Option<Whole>
+    where
+        Self: Sized,
+    {
+        whole(self, program)
+    }
+
     /// The same number. The kernel's machine has a stack of 512 bytes, which its compiler would fill by
     /// unrolling a loop whose count it can tell.
     #[inline(always)]
@@ -74,11 +83,27 @@ pub trait Tables {
 
 /// What becomes of a request that no rule speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Unless {
     /// Allowed unless a rule refuses it, or the policy's default does.
-    Refused,
+    Refused = 0,
     /// Whatever the default: refused unless a rule grants it.
-    Granted,
+    Granted = 1,
+    /// Whatever the default: allowed unless a rule that covers it refuses it. That it lies outside of what a
+    /// confinement covers, or that no rule grants it, does not count.
+    Covered = 2,
+}
+
+impl Unless {
+    /// From its number; what is none is the strictest that a number can mean.
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Unless {
+        match number {
+            0 => Unless::Refused,
+            2 => Unless::Covered,
+            _ => Unless::Granted,
+        }
+    }
 }
 
 /// The answer.
@@ -104,15 +129,17 @@ impl Verdict {
         matches!(self.reason, Reason::Default | Reason::Granted)
     }
 
-    /// The stricter of two verdicts: the first one that refuses, or would if it were not for audit.
+    /// This verdict, unless it allows what `other` refuses, or what `audit` says of `other` alone.
     #[inline(always)]
     pub const fn and(self, other: Verdict) -> Verdict {
         if !self.is_allowed() {
             self
-        } else if other.is_allowed() && other.audited == NO_RULE {
-            Verdict { audited: self.audited, ..other }
-        } else {
+        } else if !other.is_allowed() {
             other
+        } else if self.audited == NO_RULE {
+            Verdict { audited: other.audited, ..self }
+        } else {
+            self
         }
     }
 
@@ -227,11 +254,7 @@ pub fn decide<T: Tables>(tables: &T, label: &Label, request: &Request) -> Verdic
 
     let reached = descend32::<T, ADDRESS_LEVELS>(tables, Step(policy.root_v4), Step::ADDRESS_DONE, embedded);
     let Some(number) = reached.and_then(|step| cell_number(tables, step, port_key)) else { return Verdict::FAULT };
-    match tables.cell(number) {
-        Some(cell) if cell.flags & Cell::NAMED == 0 => verdict,
-        Some(_) => verdict.and(tables.judge(label, number, Unless::Refused)),
-        None => Verdict::FAULT,
-    }
+    verdict.and(tables.judge(label, number, Unless::Covered))
 }
 
 /// The cell in which a request lies, for reports. `None` is a fault.
@@ -257,18 +280,79 @@ pub fn find_embedded_cell<T: Tables>(tables: &T, request: &Request) -> Option<u3
 /// that could be checked: a governed one only where a rule grants it.
 #[inline(always)]
 pub fn decide_raw<T: Tables>(tables: &T, label: &Label) -> Verdict {
-    match tables.policy() {
-        Some(policy) if label.is_governed() => tables.judge(label, policy.raw_cell, Unless::Granted),
-        Some(policy) => tables.judge(label, policy.raw_cell, Unless::Refused),
-        None => Verdict::FAULT,
+    let Some(policy) = tables.policy() else { return Verdict::FAULT };
+    let governance = governance(tables, label);
+    let unless = if governance.is_enforced { Unless::Granted } else { Unless::Refused };
+    let verdict = tables.judge(label, policy.raw_cell, unless);
+    match verdict.reason {
+        Reason::Default if verdict.audited == NO_RULE => Verdict { audited: governance.audited, ..verdict },
+        _ => verdict,
     }
+}
+
+/// Whether the policy has something to say about a process itself: it is one of the programs that a rule is about,
+/// with proof, or a restriction holds for it that the policy has put on it or on what started it. Then what cannot be
+/// judged is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Governance {
+    /// By a rule that is enforced.
+    pub is_enforced: bool,
+    /// By a rule that is audited, and says nothing of raw sockets itself: its number, or [`NO_RULE`].
+    pub audited: u32,
+}
+
+impl Governance {
+    const FAULT: Governance = Governance { is_enforced: true, audited: NO_RULE };
+
+    /// As one number.
+    #[inline(always)]
+    pub const fn to_bits(self) -> u64 {
+        pack(self.is_enforced as u8, NO_RULE, self.audited)
+    }
+
+    /// From [`Governance::to_bits`].
+    #[inline(always)]
+    pub const fn from_bits(bits: u64) -> Governance {
+        let (is_enforced, _, audited) = unpack(bits);
+        Governance { is_enforced: is_enforced != 0, audited }
+    }
+}
+
+/// Whether the policy governs the task labelled `label`. What cannot be read is governed.
+#[inline(always)]
+pub fn governance<T: Tables>(tables: &T, label: &Label) -> Governance {
+    if label.flags & Label::OVERFLOW != 0 {
+        return Governance::FAULT;
+    }
+    let own = if label.flags & Label::PROVEN != 0 { label.program } else { 0 };
+    let Some(own) = tables.whole(own) else { return Governance::FAULT };
+    let mut flags = own.flags;
+    let mut audited = own.audited_by(ProgramBucket::AUDIT_GOVERNED);
+    let mut index = 0;
+    while let Some(program) = label.under.get(index as usize).filter(|_| index < label.depth) {
+        index = T::opaque(index + 1);
+        let Some(held) = tables.whole(*program) else { return Governance::FAULT };
+        if held.flags & ProgramBucket::GOVERNING != 0 {
+            flags |= ProgramBucket::GOVERNED;
+        }
+        if audited == NO_RULE {
+            audited = held.audited_by(ProgramBucket::AUDIT_GOVERNING);
+        }
+    }
+    Governance { is_enforced: flags & ProgramBucket::GOVERNED != 0, audited }
 }
 
 /// The verdict for one cell.
 #[inline(always)]
 pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) -> Verdict {
     let Some(policy) = tables.policy() else { return Verdict::FAULT };
-    let needs_grant = policy.flags & Policy::DEFAULT_DENY != 0 || matches!(unless, Unless::Granted);
+    let needs_grant = match unless {
+        Unless::Refused => policy.flags & Policy::DEFAULT_DENY != 0,
+        Unless::Granted => true,
+        Unless::Covered => false,
+    };
+    // Whether confinements count, as a mask: the kernel's machine has few registers, and a small stack.
+    let counts = if matches!(unless, Unless::Covered) { 0 } else { u32::MAX };
     if label.flags & Label::OVERFLOW != 0 {
         return Verdict::new(Reason::Overflow, NO_RULE);
     }
@@ -276,8 +360,11 @@ pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) 
     if cell.flags & Cell::DENIED != 0 {
         return Verdict::new(Reason::Denied, cell.rule);
     }
+    if cell.flags & Cell::OUTSIDE & counts != 0 {
+        return Verdict::new(Reason::Denied, cell.outside_rule);
+    }
     let mut audited = NO_RULE;
-    if cell.flags & Cell::AUDIT_DENIED != 0 {
+    if cell.flags & (Cell::AUDIT_DENIED | Cell::AUDIT_OUTSIDE & counts) != 0 {
         audited = cell.audit_rule;
     }
 
@@ -289,10 +376,10 @@ pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) 
         if held.flags & Pair::DENIED != 0 {
             return Verdict::new(Reason::Denied, held.rule);
         }
-        if held.flags & Pair::INSIDE == 0 {
+        if held.flags & Pair::INSIDE == 0 && counts != 0 {
             return Verdict::new(Reason::Confined, held.rule);
         }
-        if held.flags & (Pair::AUDIT_DENIED | Pair::AUDIT_INSIDE) != Pair::AUDIT_INSIDE {
+        if (held.flags ^ Pair::AUDIT_INSIDE) & (Pair::AUDIT_DENIED | Pair::AUDIT_INSIDE & counts) != 0 {
             audited = held.audit_rule;
         }
     }
@@ -373,10 +460,49 @@ pub fn pair<T: Tables>(tables: &T, cell: u32, id: ProgramId) -> Option<Pair> {
     Some(Pair { flags: found.flags, rule: found.rule, audit_rule: found.audit_rule })
 }
 
-/// What holds for a program as a whole: constants of [`ProgramBucket`]. `None` is a fault.
+/// What holds for a program wherever it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// Constants of [`ProgramBucket`], above those of [`Pair`].
+    pub flags: u32,
+    /// An `audit` rule that is about it.
+    pub audit_rule: u32,
+}
+
+impl Whole {
+    #[inline(always)]
+    const fn audited_by(self, flag: u32) -> u32 {
+        if self.flags & flag != 0 { self.audit_rule } else { NO_RULE }
+    }
+
+    /// What [`Tables::whole`] found, as one number.
+    #[inline(always)]
+    pub const fn to_bits(found: Option<Whole>) -> u64 {
+        match found {
+            Some(whole) => pack((whole.flags >> WHOLE_SHIFT) as u8 & !PAIR_FAULT, NO_RULE, whole.audit_rule),
+            None => pack(PAIR_FAULT, NO_RULE, NO_RULE),
+        }
+    }
+
+    /// From [`Whole::to_bits`].
+    #[inline(always)]
+    pub const fn from_bits(bits: u64) -> Option<Whole> {
+        let (flags, _, audit_rule) = unpack(bits);
+        if flags & PAIR_FAULT == 0 { Some(Whole { flags: (flags as u32) << WHOLE_SHIFT, audit_rule }) } else { None }
+    }
+}
+
+/// Above the flags of [`Pair`] in a [`ProgramBucket`].
+const WHOLE_SHIFT: u32 = 16;
+
+/// What holds for a program wherever it asks. `None` is a fault.
 #[inline(always)]
-pub fn program_flags<T: Tables>(tables: &T, id: ProgramId) -> Option<u32> {
-    Some(find_program(tables, tables.policy()?, id)?.flags & !ProgramBucket::PAIR)
+pub fn whole<T: Tables>(tables: &T, id: ProgramId) -> Option<Whole> {
+    if id == 0 {
+        return Some(Whole { flags: 0, audit_rule: NO_RULE });
+    }
+    let found = find_program(tables, tables.policy()?, id)?;
+    Some(Whole { flags: found.flags & !ProgramBucket::PAIR, audit_rule: found.audit_rule })
 }
 
 #[inline(always)]

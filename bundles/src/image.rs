@@ -155,7 +155,10 @@ impl Derived {
         let mut programs: Vec<ProgramBucket> = decode(SectionKind::Programs, programs)?;
         let mut held: BTreeMap<ProgramId, u32> = BTreeMap::new();
         for executable in executables.iter().filter(|executable| executable.program != 0) {
-            *held.entry(executable.program).or_default() |= program_flags(executable.alone().flags);
+            let noted = executable.alone().flags;
+            // That format does not tell rules under trial from others: all of its programs are governed.
+            let governing = if noted & Match::RESTRICTED == 0 { 0 } else { Match::GOVERNING };
+            *held.entry(executable.program).or_default() |= program_flags(noted | governing | Match::GOVERNED);
         }
         for bucket in &mut programs {
             for (id, flags) in bucket.ids.iter().zip(&mut bucket.flags) {
@@ -178,9 +181,15 @@ impl Derived {
 
 /// What the table of programs says of one beside what it may reach.
 pub fn program_flags(flags: u32) -> u32 {
-    let guarded = if flags & Match::GUARDED == 0 { 0 } else { ProgramBucket::GUARDED };
-    let libraries = if flags & Match::LIBRARIES == 0 { 0 } else { ProgramBucket::LIBRARIES };
-    guarded | libraries
+    let both = [
+        (Match::GUARDED, ProgramBucket::GUARDED),
+        (Match::LIBRARIES, ProgramBucket::LIBRARIES),
+        (Match::GOVERNED, ProgramBucket::GOVERNED),
+        (Match::AUDIT_GOVERNED, ProgramBucket::AUDIT_GOVERNED),
+        (Match::GOVERNING, ProgramBucket::GOVERNING),
+        (Match::AUDIT_GOVERNING, ProgramBucket::AUDIT_GOVERNING),
+    ];
+    both.into_iter().filter(|(noted, _)| flags & noted != 0).fold(0, |all, (_, told)| all | told)
 }
 
 impl Image {

@@ -141,6 +141,14 @@ impl Match {
     pub const PINNED: u32 = 8;
     /// It may map for execution nothing but itself and the libraries that are pinned for it.
     pub const LIBRARIES: u32 = 16;
+    /// A rule that is enforced is about it: it is refused what cannot be judged.
+    pub const GOVERNED: u32 = 32;
+    /// A rule that is audited, and says nothing of raw sockets, is about it.
+    pub const AUDIT_GOVERNED: u32 = 64;
+    /// A restriction of it is enforced: what it starts is governed too.
+    pub const GOVERNING: u32 = 128;
+    /// A restriction of it is audited that says nothing of raw sockets.
+    pub const AUDIT_GOVERNING: u32 = 256;
 
     /// Those that count.
     pub fn restricted(&self) -> impl Iterator<Item = ProgramId> + '_ {

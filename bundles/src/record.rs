@@ -138,12 +138,12 @@ record! {
     Cell: 16 {
         /// A set of the constants below.
         flags: u32,
-        /// The rule behind the strongest flag: deny, then exclusive, then grant.
+        /// The rule behind the strongest flag but [`Cell::OUTSIDE`]: deny, then exclusive, then grant.
         rule: u32,
         /// The `audit` rule behind the strongest of the audited flags.
         audit_rule: u32,
-        /// Zero.
-        reserved: u32,
+        /// The rule behind [`Cell::OUTSIDE`]; zero without it.
+        outside_rule: u32,
     }
 }
 
@@ -154,12 +154,15 @@ impl Cell {
     pub const EXCLUSIVE: u32 = 2;
     /// `allow * -> D`
     pub const GRANTED: u32 = 4;
-    /// A rule names this destination, by something narrower than `*`.
-    pub const NAMED: u32 = 8;
     /// `audit deny * -> D`
     pub const AUDIT_DENIED: u32 = 16;
     /// `audit only P -> D`
     pub const AUDIT_EXCLUSIVE: u32 = 32;
+    /// `* -> only D`, which does not cover this. Bundles of the first format say that it is denied; what their
+    /// flag 8 says is not asked any more.
+    pub const OUTSIDE: u32 = 64;
+    /// `audit * -> only D`, which does not cover this.
+    pub const AUDIT_OUTSIDE: u32 = 128;
 }
 
 record! {
@@ -172,7 +175,7 @@ record! {
         flags: [u32; BUCKET],
         /// The rule behind them.
         rules: [u32; BUCKET],
-        /// The `audit` rule behind them.
+        /// The `audit` rule behind them, or else behind [`ProgramBucket::AUDIT_GOVERNED`].
         audit_rules: [u32; BUCKET],
     }
 }
@@ -200,6 +203,14 @@ impl ProgramBucket {
     pub const GUARDED: u32 = 1 << 16;
     /// The program may map for execution nothing but itself and the libraries that are pinned for it. Likewise.
     pub const LIBRARIES: u32 = 1 << 17;
+    /// A rule that is enforced is about the program: its processes are refused what cannot be judged. Likewise.
+    pub const GOVERNED: u32 = 1 << 18;
+    /// A rule that is audited, and says nothing of raw sockets, is about the program.
+    pub const AUDIT_GOVERNED: u32 = 1 << 19;
+    /// A restriction of the program is enforced: what it starts is governed too.
+    pub const GOVERNING: u32 = 1 << 20;
+    /// A restriction of the program is audited that says nothing of raw sockets.
+    pub const AUDIT_GOVERNING: u32 = 1 << 21;
     /// Those of `flags` that are constants of [`Pair`].
     pub const PAIR: u32 = 0xff;
 }
@@ -309,7 +320,7 @@ mod tests {
         ) {
             survives(Node32 { ends: words, next: more });
             survives(Node128 { ends_high: high, ends_low: low, next: words });
-            survives(Cell { flags: words[0], rule: words[1], audit_rule: words[2], reserved: words[3] });
+            survives(Cell { flags: words[0], rule: words[1], audit_rule: words[2], outside_rule: words[3] });
             let take = |from: usize| core::array::from_fn(|i| words[from + i]);
             survives(ProgramBucket { ids: four, flags: take(0), rules: take(4), audit_rules: take(8) });
             survives(PairBucket {
@@ -326,7 +337,7 @@ mod tests {
     #[test]
     fn numbers_are_little_endian() {
         let mut bytes = [0; Cell::SIZE];
-        Cell { flags: 1, rule: 0x0203_0405, audit_rule: 0, reserved: 0 }.write_to(&mut bytes);
+        Cell { flags: 1, rule: 0x0203_0405, audit_rule: 0, outside_rule: 0 }.write_to(&mut bytes);
         assert_eq!(bytes, [1, 0, 0, 0, 5, 4, 3, 2, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 }

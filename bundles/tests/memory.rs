@@ -191,7 +191,7 @@ fn large_image(executables: u16) -> Image {
             Node128 { ends_high: [u64::MAX; FANOUT], ends_low: [u64::MAX; FANOUT], next: [cell; FANOUT] };
             20_000
         ],
-        cells: vec![Cell { flags: 0, rule: NO_RULE, audit_rule: NO_RULE, reserved: 0 }; 100_000],
+        cells: vec![Cell { flags: 0, rule: NO_RULE, audit_rule: NO_RULE, outside_rule: 0 }; 100_000],
         programs: vec![
             ProgramBucket {
                 ids: [0; BUCKET],

@@ -69,36 +69,58 @@ pub fn answer(policy: &CheckedPolicy, process: &Process, asked: Asked) -> Answer
     };
     let first = judge(policy.policy(), process, Asked::Request(Request { address, ..request }));
     let Some(embedded) = address.behind_nat64() else { return first };
+    // What a gateway sends on reaches the IPv4 address, whose restrictions hold; who may use the gateway is said by
+    // the rules that cover the IPv6 address.
     let second = Asked::Request(Request { address: Address::V4(embedded), ..request });
-    if !policy.policy().rules.iter().any(|rule| !rule.covers_everything && covers(rule, second)) {
-        return first;
-    }
-    first.and(judge(policy.policy(), process, second))
+    let covering = policy.policy().rules.iter().filter(|rule| covers(rule, second));
+    let covering: Vec<Weighed<'_>> = covering.map(|rule| Weighed { rule, covers: true }).collect();
+    first.and(weigh(Needs::NOTHING, &covering, process))
 }
 
 /// The same, of a request whose address stands for itself.
 pub(crate) fn judge(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Answer {
     let weighed: Vec<Weighed<'_>> =
         policy.rules.iter().map(|rule| Weighed { rule, covers: covers(rule, asked) }).collect();
-    weigh(needs_grant(policy, process, asked), &weighed, process)
+    weigh(Needs::of(policy, process, asked), &weighed, process)
 }
 
-/// Whether what no rule speaks of is refused: under `default deny`; and raw and packet sockets, which carry no
-/// destination that could be checked, to whoever is governed.
-pub(crate) fn needs_grant(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> bool {
-    policy.default != Default::Allow || (asked == Asked::Raw && is_governed(policy, process))
+/// What is refused though no rule speaks of it: everything under `default deny`; and raw and packet sockets, which
+/// carry no destination that could be checked, to whoever is governed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// It needs a grant.
+    pub(crate) grant: bool,
+    /// It would need one if an audited rule were enforced.
+    pub(crate) grant_under_audit: bool,
 }
 
-/// Whether the policy has something to say about this very process: it is one of its programs, with proof,
-/// or a restricted one led to it.
-fn is_governed(policy: &ResolvedPolicy, process: &Process) -> bool {
-    let restricts = |rule: &Rule| match (&rule.subjects, rule.effect) {
-        (Subjects::Programs(programs), Effect::Confined | Effect::Deny) => {
-            process.under.iter().any(|program| programs.binary_search(program).is_ok())
+impl Needs {
+    pub(crate) const NOTHING: Needs = Needs { grant: false, grant_under_audit: false };
+
+    pub(crate) fn of(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Needs {
+        let by = |wanted: &dyn Fn(&Rule) -> bool| {
+            asked == Asked::Raw && policy.rules.iter().any(|rule| wanted(rule) && governs(policy, rule, process))
+        };
+        Needs {
+            grant: policy.default != Default::Allow || by(&|rule| rule.enforcement == Enforcement::Enforced),
+            grant_under_audit: by(&|rule| is_silent_on_raw(rule)),
         }
-        _ => false,
-    };
-    process.program.is_some() || policy.rules.iter().any(restricts)
+    }
+}
+
+/// Whether a rule is under trial, and says nothing of raw sockets itself.
+pub(crate) fn is_silent_on_raw(rule: &Rule) -> bool {
+    rule.enforcement == Enforcement::Audited && !covers(rule, Asked::Raw)
+}
+
+/// Whether a rule has something to say about a process itself: it is one of the programs that the rule is about, with
+/// proof, or it is restricted by it, itself or by what started it. A grant of what everybody has says nothing.
+pub(crate) fn governs(policy: &ResolvedPolicy, rule: &Rule, process: &Process) -> bool {
+    let Subjects::Programs(programs) = &rule.subjects else { return false };
+    let is_about = |program: &ProgramIndex| programs.binary_search(program).is_ok();
+    let gives_nothing = rule.effect == Effect::Allow && policy.default == Default::Allow;
+    let restricts = matches!(rule.effect, Effect::Confined | Effect::Deny);
+    process.program.as_ref().is_some_and(is_about) && !gives_nothing || restricts && process.under.iter().any(is_about)
 }
 
 /// A rule, and whether its right side covers what is asked for.
@@ -148,19 +170,21 @@ pub(crate) fn identities(process: &Process) -> impl Iterator<Item = Option<Progr
 }
 
 /// What the rules answer together. A rule that neither covers nor confines may be left out.
-pub(crate) fn weigh(needs_grant: bool, rules: &[Weighed<'_>], process: &Process) -> Answer {
+pub(crate) fn weigh(needs: Needs, rules: &[Weighed<'_>], process: &Process) -> Answer {
+    let is_granted = |identity| rules.iter().any(|weighed| weighed.grants(identity));
     // One identity must satisfy everything.
     let allowing = |identity: &Option<ProgramIndex>| {
         let enforced = |weighed: &&Weighed<'_>| weighed.rule.enforcement == Enforcement::Enforced;
         !rules.iter().filter(enforced).any(|weighed| weighed.refuses(process, *identity))
-            && (!needs_grant || rules.iter().any(|weighed| weighed.grants(*identity)))
+            && (!needs.grant || is_granted(*identity))
     };
     // The first identity that is allowed is the one that audit judges.
     let Some(identity) = identities(process).find(allowing) else {
         return Answer { allowed: false, audited: false };
     };
     let audited = |weighed: &&Weighed<'_>| weighed.rule.enforcement == Enforcement::Audited;
-    Answer { allowed: true, audited: rules.iter().filter(audited).any(|weighed| weighed.refuses(process, identity)) }
+    let is_refused = rules.iter().filter(audited).any(|weighed| weighed.refuses(process, identity));
+    Answer { allowed: true, audited: is_refused || needs.grant_under_audit && !is_granted(identity) }
 }
 
 /// Whether a rule's right side covers what is asked for.

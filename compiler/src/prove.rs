@@ -43,7 +43,7 @@ use bfp_bundle::record::Step;
 use bfp_bundle::request::{Address, LAST_PORT_KEY, LOOPBACK_V4, Protocol, Request};
 
 use self::ask::{Asking, same};
-use self::meaning::{Index, Meaning};
+use self::meaning::{Governance, Index, Meaning};
 use self::sweep::{Class, Classes, Key, Rows};
 use self::visits::{Desk, Visit, Visits, jobs};
 use crate::check::CheckedPolicy;
@@ -141,11 +141,12 @@ impl ProvenImage<'_> {
 
 /// Proves an image.
 pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, ProveError> {
-    records::identities_are_right(policy, &image)?;
+    let governance = Governance::of(policy.policy());
+    records::identities_are_right(policy, &image, &governance)?;
     records::audit_names_its_rules(&image)?;
     names::prove(policy.policy(), &image)?;
     let classes = sweep::classes(policy.policy());
-    let meaning = Meaning::new(policy.policy(), &classes.everywhere);
+    let meaning = Meaning::new(policy.policy(), &classes.everywhere, governance);
     let asking = Asking { policy, image: &image, meaning: &meaning };
 
     let mut planes = Planes::default();
@@ -343,10 +344,10 @@ struct Sets {
 struct Facts {
     /// What a stranger is answered where exactly these rules cover.
     stranger: Answer,
+    /// The same, of what these rules refuse of themselves: what counts behind a gateway.
+    stranger_behind: Answer,
     /// See [`Meaning::profile`].
     profile: u32,
-    /// See [`Meaning::names`].
-    names: bool,
 }
 
 impl Sets {
@@ -354,15 +355,17 @@ impl Sets {
         let (mut index, mut scale, stranger) = (Index::default(), Vec::new(), Process::default());
         let facts = classes.sets.iter().map(|rules| {
             meaning.index(rules, &mut index);
+            let stranger_behind = meaning.answer_covered(&index, &stranger, &mut scale);
             let stranger = meaning.answer(&index, &stranger, &mut scale);
-            Facts { stranger, profile: meaning.profile(&index), names: meaning.names(&index) }
+            Facts { stranger, stranger_behind, profile: meaning.profile(&index) }
         });
         Sets { facts: facts.collect() }
     }
 
     fn of(&self, set: u32) -> Facts {
         let refused = Answer { allowed: false, audited: false };
-        self.facts.get(set as usize).copied().unwrap_or(Facts { stranger: refused, profile: 0, names: true })
+        let none = Facts { stranger: refused, stranger_behind: refused, profile: 0 };
+        self.facts.get(set as usize).copied().unwrap_or(none)
     }
 }
 
@@ -434,7 +437,7 @@ impl Edges<'_> {
         for (address, v4, v6, key) in corners {
             let (Some(v4), Some(v6)) = (v4, v6) else { continue };
             let (v4, v6) = (self.sets.of(v4.set), self.sets.of(v6.set));
-            let model = if v4.names { v6.stranger.and(v4.stranger) } else { v6.stranger };
+            let model = v6.stranger.and(v4.stranger_behind);
             let request = request(Address::v6(address), key);
             let image = self.asking.verdict(&stranger, request);
             if !same(model, image) {

@@ -11,7 +11,7 @@ fn bfpc(place: &TempDir, words: &[&str]) -> Output {
 }
 
 /// A policy, what its report says, and the policy once that is done.
-const DONE: [(&str, &str, &str); 7] = [
+const DONE: [(&str, &str, &str); 9] = [
     (
         "only \"/s\" -> only { 10.0.0.1:443, 10.0.0.2:443 }\n\"/s\" -> only 10.0.0.1:443\ndeny * -> raw\n",
         "the `only` behind the arrow changes nothing",
@@ -43,10 +43,16 @@ const DONE: [(&str, &str, &str); 7] = [
         "deny * -> 10.0.0.0/8\n\"/w\" -> only 192.0.2.0/24\n",
     ),
     (
-        "deny \"/x\" -> 10.0.0.0/8\nallow \"/w\" -> 192.0.2.0/24\n",
-        "removing this one gives P raw sockets, which `deny * -> raw` refuses",
-        "deny \"/x\" -> 10.0.0.0/8\ndeny * -> raw\n",
+        "deny * -> 10.0.0.0/8\nonly \"/w\" -> 192.0.2.1\ndeny \"/w\" -> 10.1.0.0/16\n",
+        "add `deny * -> raw` and remove it",
+        "deny * -> 10.0.0.0/8\nonly \"/w\" -> 192.0.2.1\ndeny * -> raw\n",
     ),
+    (
+        "deny * -> 10.0.0.0/8\naudit \"/w\" -> only 192.0.2.1\ndeny \"/w\" -> 10.1.0.0/16\n",
+        "add `deny * -> raw` and remove it",
+        "deny * -> 10.0.0.0/8\naudit \"/w\" -> only 192.0.2.1\ndeny * -> raw\n",
+    ),
+    ("deny \"/x\" -> 10.0.0.0/8\nallow \"/w\" -> 192.0.2.0/24\n", "or remove it", "deny \"/x\" -> 10.0.0.0/8\n"),
 ];
 
 #[test]

@@ -86,9 +86,10 @@ fn dump(image: &Image, out: &mut String) {
             (Cell::DENIED, "denied"),
             (Cell::EXCLUSIVE, "exclusive"),
             (Cell::GRANTED, "granted"),
-            (Cell::NAMED, "named"),
+            (Cell::OUTSIDE, "outside"),
             (Cell::AUDIT_DENIED, "audit-denied"),
             (Cell::AUDIT_EXCLUSIVE, "audit-exclusive"),
+            (Cell::AUDIT_OUTSIDE, "audit-outside"),
         ];
         writeln!(out, "cell {number}  {}, by {}", names(cell.flags, &flags), rule(cell.rule)).unwrap();
     }
@@ -112,6 +113,10 @@ fn dump(image: &Image, out: &mut String) {
                 (Match::RESTRICTED, "restricted"),
                 (Match::WITH_CHILDREN, "with children"),
                 (Match::GUARDED, "guarded"),
+                (Match::GOVERNED, "governed"),
+                (Match::GOVERNING, "governing"),
+                (Match::AUDIT_GOVERNED, "audit-governed"),
+                (Match::AUDIT_GOVERNING, "audit-governing"),
             ];
             let restricted = names(executable.flags, &held).replace("nothing", "unrestricted");
             writeln!(out, "program {number}  {}  id {id:016x}, {restricted}", executable.path).unwrap();

@@ -16,7 +16,12 @@ use aya_ebpf::{
 };
 use bfp_bundle::{decide::Tables, label::Label};
 
-use crate::{asm::bit, owners, tables::Maps, verdict};
+use crate::{
+    asm::bit,
+    owners,
+    tables::{self, Maps},
+    verdict,
+};
 
 const PASS: i32 = 1;
 const DROP: i32 = 0;
@@ -132,8 +137,7 @@ struct Packet {
 impl Packet {
     #[inline(always)]
     fn is_governed(self) -> bool {
-        // SAFETY: a label in a map's memory where it is not null.
-        unsafe { self.label.as_ref() }.is_some_and(Label::is_governed)
+        !self.label.is_null() && tables::is_governed(self.label)
     }
 
     /// Whether the packet is none of a process's making: a TCP segment without data that opens no connection

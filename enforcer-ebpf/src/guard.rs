@@ -1,6 +1,7 @@
 //! What is forbidden about a program from within and from without, so that its grants stay its own.
 
 use bfp_bundle::{
+    decide::Whole,
     label::{Label, ProgramId},
     record::ProgramBucket,
 };
@@ -27,7 +28,14 @@ pub fn keeps_to_libraries(label: &Label) -> bool {
     label.flags & Label::PROVEN != 0 && has(label.program, ProgramBucket::LIBRARIES)
 }
 
+/// Whether a program's restrictions are more than a trial: 1 or 0.
+#[inline(always)]
+pub fn is_restriction_enforced(program: ProgramId) -> u64 {
+    has(program, ProgramBucket::GOVERNING).into()
+}
+
 #[inline(always)]
 fn has(program: ProgramId, flag: u32) -> bool {
-    program != 0 && tables::program_flags(program) & flag != 0
+    // What cannot be read counts as having all.
+    Whole::from_bits(tables::whole(program)).is_none_or(|whole| whole.flags & flag != 0)
 }

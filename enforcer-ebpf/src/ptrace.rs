@@ -84,7 +84,9 @@ fn judge_reach(from: *const Label, into: *const Label) -> i32 {
 pub extern "C" fn gains_nothing(from: *const Label, into: *const Label) -> i32 {
     // SAFETY: labels in a map's memory where they are not null, as the verifier checks at every call.
     match unsafe { (from.as_ref(), into.as_ref()) } {
-        (Some(from), Some(into)) => from.is_at_most_as_restricted_as(into, opaque, sign_bit).into(),
+        (Some(from), Some(into)) => {
+            from.is_at_most_as_restricted_as(into, guard::is_restriction_enforced, opaque, sign_bit).into()
+        }
         _ => 0,
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     labels, owners,
     socket_kind::{judge_kind, kind},
     storage::Missing,
-    verdict,
+    tables, verdict,
 };
 
 const AF_UNSPEC: u16 = 0;
@@ -78,7 +78,9 @@ pub unsafe fn judge_name(call: Call, sk: Pointer, name: Pointer, length: i32) ->
     match name.family {
         AF_UNIX => judge_canary(&name),
         AF_UNSPEC if call == Call::Connect => 0,
-        AF_UNSPEC if labels::current_label().is_governed() => events::refuse(Kind::Unjudged),
+        AF_UNSPEC if tables::is_governed(labels::of(labels::current(), Missing::Leave)) => {
+            events::refuse(Kind::Unjudged)
+        }
         AF_INET | AF_UNSPEC if length < 16 => -EINVAL,
         // SAFETY: the caller's obligation.
         AF_INET | AF_UNSPEC => unsafe { judge_named_v4(sk, u32::from_be(name.v4), port) },
@@ -156,14 +158,15 @@ pub unsafe fn note_use(sk: Pointer) -> i32 {
     if owners::is_kernel_thread(task) {
         return 0;
     }
+    let label = labels::of(task, Missing::Leave);
     // SAFETY: a label in the map's memory where it is not null.
-    let Some(label) = (unsafe { labels::of(task, Missing::Leave).as_ref() }) else {
+    let Some(noted) = (unsafe { label.as_ref() }) else {
         return events::refuse(Kind::NoLabel);
     };
-    if owners::note(sk, label) || !label.is_governed() {
+    if owners::note(sk, noted) || !tables::is_governed(label) {
         return 0;
     }
-    events::tell_of(label, Kind::NoLabel);
+    events::tell_of(noted, Kind::NoLabel);
     -ENOMEM
 }
 

@@ -2,7 +2,7 @@
 
 use bfp_bundle::{event, label::Label};
 
-use crate::{events, verdict};
+use crate::{events, tables, verdict};
 
 // Families, include/linux/socket.h.
 const AF_UNIX: i32 = 1;
@@ -63,12 +63,10 @@ pub fn judge_kind(label: *const Label, kind: Kind) -> i32 {
         Kind::Judged => 0,
         Kind::Raw => judge_raw(label),
         Kind::Other => {
-            // SAFETY: a label in a map's memory where it is not null.
-            match unsafe { label.as_ref() } {
-                Some(label) if !label.is_governed() => 0,
-                Some(_) => events::refuse(event::Kind::Unjudged),
-                None => events::refuse(event::Kind::NoLabel),
+            if label.is_null() {
+                return events::refuse(event::Kind::NoLabel);
             }
+            if tables::is_governed(label) { events::refuse(event::Kind::Unjudged) } else { 0 }
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::{
     kernel::{self, Pointer, member},
     labels, owners,
     storage::Missing,
+    tables,
 };
 
 const ENOMEM: i32 = 12;
@@ -22,12 +23,13 @@ pub fn socket_post_create(ctx: LsmContext) -> i32 {
     if sk.is_null() {
         return 0;
     }
+    let label = labels::of(labels::current(), Missing::Leave);
     // SAFETY: a label in the map's memory where it is not null.
-    let Some(label) = (unsafe { labels::of(labels::current(), Missing::Leave).as_ref() }) else {
+    let Some(noted) = (unsafe { label.as_ref() }) else {
         // While a first policy is being applied, tasks have no label yet. Later, such a task connects and sends
         // nothing, and makes no other socket than those that this is asked about.
         return 0;
     };
     // A socket whose packets could not be told from a stranger's.
-    if !owners::note(sk, label) && label.is_governed() { -ENOMEM } else { 0 }
+    if !owners::note(sk, noted) && tables::is_governed(label) { -ENOMEM } else { 0 }
 }

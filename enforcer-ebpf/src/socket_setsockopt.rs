@@ -5,7 +5,7 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 
 use bfp_bundle::event::Kind;
 
-use crate::{events::refuse, labels};
+use crate::{events::refuse, labels, storage::Missing, tables};
 
 // Levels and options, include/uapi/linux/in.h and in6.h.
 const IPPROTO_IP: i32 = 0;
@@ -31,5 +31,6 @@ pub fn socket_setsockopt(ctx: LsmContext) -> i32 {
         IPPROTO_IPV6 => matches!(option, IPV6_2292RTHDR | IPV6_2292PKTOPTIONS | IPV6_HDRINCL | IPV6_RTHDR),
         _ => false,
     };
-    if reroutes && labels::current_label().is_governed() { refuse(Kind::Option) } else { 0 }
+    let is_governed = || tables::is_governed(labels::of(labels::current(), Missing::Leave));
+    if reroutes && is_governed() { refuse(Kind::Option) } else { 0 }
 }

@@ -7,9 +7,9 @@
 
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
 use bfp_bundle::{
-    decide::{self, Tables, Unless, Verdict},
+    decide::{self, Governance, Tables, Unless, Verdict, Whole},
     label::{Label, ProgramId},
-    record::{Cell, Node32, Node128, Pair, PairBucket, Policy, ProgramBucket},
+    record::{Cell, NO_RULE, Node32, Node128, Pair, PairBucket, Policy, ProgramBucket},
 };
 
 use crate::asm;
@@ -61,12 +61,17 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn judge(&self, label: &Label, cell: u32, unless: Unless) -> Verdict {
-        Verdict::from_bits(judge_cell(label, cell, (unless == Unless::Granted).into()))
+        Verdict::from_bits(judge_cell(label, cell, unless as u32))
     }
 
     #[inline(always)]
     fn pair(&self, cell: u32, program: ProgramId) -> Option<Pair> {
         decide::pair_from_bits(pair(cell, program))
+    }
+
+    #[inline(always)]
+    fn whole(&self, program: ProgramId) -> Option<Whole> {
+        Whole::from_bits(whole(program))
     }
 
     #[inline(always)]
@@ -80,14 +85,13 @@ impl Tables for Maps {
     }
 }
 
-/// The verdict for a cell, as [`Verdict::to_bits`]; `needs_grant` is [`Unless::Granted`] as a number.
+/// The verdict for a cell, as [`Verdict::to_bits`]; `unless` is an [`Unless`] as a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn judge_cell(label: *const Label, cell: u32, needs_grant: u32) -> u64 {
-    let unless = if needs_grant == 0 { Unless::Refused } else { Unless::Granted };
+pub extern "C" fn judge_cell(label: *const Label, cell: u32, unless: u32) -> u64 {
     // SAFETY: a label in a map's memory where it is not null, as the verifier checks at every call.
     match unsafe { label.as_ref() } {
-        Some(label) => decide::judge(&Maps, label, cell, unless).to_bits(),
+        Some(label) => decide::judge(&Maps, label, cell, Unless::from_number(unless)).to_bits(),
         None => Verdict::FAULT.to_bits(),
     }
 }
@@ -99,11 +103,29 @@ pub extern "C" fn pair(cell: u32, program: ProgramId) -> u64 {
     decide::pair_to_bits(decide::pair(&Maps, cell, program))
 }
 
-/// What holds for a program as a whole, as constants of [`ProgramBucket`]; all of them where that cannot be read.
+/// What holds for a program wherever it asks, as [`Whole::to_bits`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn program_flags(program: ProgramId) -> u32 {
-    decide::program_flags(&Maps, program).unwrap_or(u32::MAX)
+pub extern "C" fn whole(program: ProgramId) -> u64 {
+    Whole::to_bits(decide::whole(&Maps, program))
+}
+
+/// Whether the policy governs the task with this label, as [`Governance::to_bits`]. One without a label it does.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn governance(label: *const Label) -> u64 {
+    // SAFETY: as above.
+    let governance = match unsafe { label.as_ref() } {
+        Some(label) => decide::governance(&Maps, label),
+        None => Governance { is_enforced: true, audited: NO_RULE },
+    };
+    governance.to_bits()
+}
+
+/// Whether a rule that is enforced governs the task with this label: what cannot be judged is refused to it.
+#[inline(always)]
+pub fn is_governed(label: *const Label) -> bool {
+    Governance::from_bits(governance(label)).is_enforced
 }
 
 /// The label of strangers: zeros. A global function's argument must be memory that could be written, which

@@ -93,8 +93,8 @@ pub(crate) fn image() -> Image {
         ],
         nodes128: vec![],
         cells: vec![
-            Cell { flags: 0, rule: NO_RULE, audit_rule: NO_RULE, reserved: 0 },
-            Cell { flags: Cell::EXCLUSIVE | Cell::NAMED, rule: 0, audit_rule: NO_RULE, reserved: 0 },
+            Cell { flags: 0, rule: NO_RULE, audit_rule: NO_RULE, outside_rule: 0 },
+            Cell { flags: Cell::EXCLUSIVE, rule: 0, audit_rule: NO_RULE, outside_rule: 0 },
         ],
         programs: vec![programs],
         pairs: vec![pairs],

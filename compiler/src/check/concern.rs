@@ -195,8 +195,8 @@ pub enum Concern {
         code(check::no_effect),
         severity(Warning),
         help(
-            "write `P -> only D` to keep the program in, `only P -> D` to keep others out, or `default deny`; where no \
-             other rule names P, removing this one gives P raw sockets, which `deny * -> raw` refuses"
+            "write `P -> only D` to keep the program in, `only P -> D` to keep others out, or `default deny`; or remove \
+             it"
         )
     )]
     NoEffect {

@@ -40,7 +40,8 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
             let (what, help) = match rule.effect {
                 _ if other_half.is_some_and(|half| redundant(policy, &index, next, half).is_some()) => {
                     whole = Some(rule.span);
-                    ("this rule", index.help_to_remove(rule))
+                    let both: Vec<&Rule> = std::iter::once(rule).chain(other_half).collect();
+                    ("this rule", index.help_to_remove(policy, &both))
                 }
                 Effect::Confined if is_half => {
                     ("the `only` behind the arrow", "remove this `only`, and keep the one before the programs")
@@ -48,7 +49,7 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
                 Effect::Exclusive if is_half => {
                     ("the `only` before the programs", "remove this `only`, and keep the one behind the arrow")
                 }
-                _ => ("this rule", index.help_to_remove(rule)),
+                _ => ("this rule", index.help_to_remove(policy, &[rule])),
             };
             found.push(Concern::Redundant { what, help, why, rule: rule.span, other });
         }
@@ -133,6 +134,16 @@ fn shadowed(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Ru
         .map(|other| shadow("all of it lies outside of a confinement", other))
 }
 
+/// Whether a rule governs its programs.
+fn governs(policy: &ResolvedPolicy, rule: &Rule) -> bool {
+    let gives_nothing = rule.effect == Effect::Allow && policy.default == Default::Allow;
+    rule.enforcement == Enforcement::Enforced && !gives_nothing
+}
+
+fn restricts(rule: &Rule) -> bool {
+    matches!(rule.effect, Effect::Confined | Effect::Deny)
+}
+
 type Kind<'a> = (Effect, Enforcement, &'a Subjects);
 
 /// The rules of each kind, by what they cover.
@@ -141,8 +152,8 @@ struct Index<'a> {
     by_kind: HashMap<Kind<'a>, Spans>,
     exclusive: Spans,
     confinements: HashMap<ProgramIndex, Vec<usize>>,
-    /// How many statements name each program.
-    named: HashMap<ProgramIndex, usize>,
+    /// How many statements govern each program, and how many what it starts: [`crate::model::governs`].
+    governed: HashMap<ProgramIndex, [usize; 2]>,
     /// Nobody has raw sockets, whether a rule names them or not.
     raw_is_denied: bool,
 }
@@ -189,7 +200,7 @@ impl<'a> Index<'a> {
             by_kind: HashMap::new(),
             exclusive: Spans::default(),
             confinements: HashMap::new(),
-            named: HashMap::new(),
+            governed: HashMap::new(),
             raw_is_denied: policy.rules.iter().any(|rule| {
                 (rule.effect, rule.enforcement) == (Effect::Deny, Enforcement::Enforced)
                     && rule.subjects == Subjects::Everyone
@@ -198,8 +209,13 @@ impl<'a> Index<'a> {
         };
         let mut before = None;
         for (number, rule) in policy.rules.iter().enumerate() {
-            if let (Subjects::Programs(programs), true) = (&rule.subjects, before != Some(rule.span)) {
-                programs.iter().for_each(|program| *index.named.entry(*program).or_default() += 1);
+            // Both halves of `only P -> only D` are one statement, which governs by its second half what P starts.
+            let adds = [before != Some(rule.span), restricts(rule)];
+            if let (Subjects::Programs(programs), true) = (&rule.subjects, governs(policy, rule)) {
+                for program in programs {
+                    let counts = index.governed.entry(*program).or_default();
+                    counts.iter_mut().zip(adds).for_each(|(count, adds)| *count += usize::from(adds));
+                }
             }
             before = Some(rule.span);
             index.by_kind.entry((rule.effect, rule.enforcement, &rule.subjects)).or_default().add(number, rule);
@@ -219,20 +235,22 @@ impl<'a> Index<'a> {
         index
     }
 
-    /// What to do about a rule that changes nothing. A program that a rule names has no raw sockets, whatever the rule
-    /// says: that much may change.
-    fn help_to_remove(&self, rule: &Rule) -> &'static str {
-        let is_named = match &rule.subjects {
-            Subjects::Everyone => true,
-            Subjects::Programs(programs) => {
-                programs.iter().all(|program| self.named.get(program).is_some_and(|rules| *rules > 1))
-            }
+    /// What to do about a statement that changes nothing. A program that an enforced rule is about has no raw sockets,
+    /// whatever the rule says, and what a restricted one starts has none: that much may change.
+    fn help_to_remove(&self, policy: &ResolvedPolicy, rules: &[&Rule]) -> &'static str {
+        let wanted = [true, rules.iter().any(|rule| restricts(rule))];
+        let stays = |rule: &&Rule| match &rule.subjects {
+            Subjects::Programs(programs) if governs(policy, rule) => programs.iter().all(|program| {
+                let counts = self.governed.get(program).copied().unwrap_or_default();
+                counts.iter().zip(wanted).all(|(count, is_wanted)| !is_wanted || *count > 1)
+            }),
+            _ => true,
         };
-        if is_named || self.raw_is_denied {
+        if self.raw_is_denied || rules.iter().all(stays) {
             "remove it, or let it say what the other does not"
         } else {
-            "let it say what the other does not, or add `deny * -> raw` and remove it: no other rule names its program, \
-             which would have raw sockets then"
+            "let it say what the other does not, or add `deny * -> raw` and remove it: no other rule is about its \
+             program, which would have raw sockets then, or what it starts would"
         }
     }
 

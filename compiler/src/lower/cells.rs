@@ -6,7 +6,7 @@ use bfp_bundle::names::Match;
 use bfp_bundle::record::{Cell, NO_RULE, Pair, Step};
 
 use super::LowerError;
-use crate::policy::{Default, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
+use crate::policy::{Addresses, Default, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 
 /// The cells found so far.
 pub(super) struct Cells<'a> {
@@ -15,10 +15,8 @@ pub(super) struct Cells<'a> {
     everywhere: Vec<usize>,
     /// The confinements of each program, by number of the rule.
     confinements: Vec<Vec<usize>>,
-    /// Whether a deny or a confinement is about each program.
-    restricted: Vec<bool>,
-    /// Whether each program holds a grant that others want: an exclusive one, or any where the rest is denied.
-    guarded: Vec<bool>,
+    /// What the rules that are about each program make of its processes, wherever they ask.
+    noted: Vec<Noted>,
     /// The confinements of everyone.
     confinements_of_all: Vec<usize>,
     numbers: HashMap<Vec<usize>, u32>,
@@ -32,36 +30,26 @@ impl<'a> Cells<'a> {
             policy,
             everywhere: policy.rules.iter().enumerate().filter(everywhere).map(|(number, _)| number).collect(),
             confinements: vec![Vec::new(); policy.programs.len()],
-            restricted: vec![false; policy.programs.len()],
-            guarded: vec![false; policy.programs.len()],
+            noted: vec![Noted::default(); policy.programs.len()],
             confinements_of_all: Vec::new(),
             numbers: HashMap::new(),
             rules: Vec::new(),
         };
         for (number, rule) in policy.rules.iter().enumerate() {
-            match (&rule.subjects, rule.effect) {
-                (Subjects::Everyone, Effect::Confined) => cells.confinements_of_all.push(number),
-                (Subjects::Programs(programs), Effect::Confined | Effect::Deny) => {
-                    for ProgramIndex(program) in programs {
-                        if let Some(restricted) = cells.restricted.get_mut(*program) {
-                            *restricted = true;
-                        }
-                        if rule.effect == Effect::Confined
-                            && let Some(confinements) = cells.confinements.get_mut(*program)
-                        {
-                            confinements.push(number);
-                        }
-                    }
+            let Subjects::Programs(programs) = &rule.subjects else {
+                if rule.effect == Effect::Confined {
+                    cells.confinements_of_all.push(number);
                 }
-                _ => {}
-            }
-            if let Subjects::Programs(programs) = &rule.subjects
-                && is_wanted(policy, rule)
-            {
-                for ProgramIndex(program) in programs {
-                    if let Some(guarded) = cells.guarded.get_mut(*program) {
-                        *guarded = true;
-                    }
+                continue;
+            };
+            for ProgramIndex(program) in programs {
+                if let Some(noted) = cells.noted.get_mut(*program) {
+                    noted.add(policy, number, rule);
+                }
+                if let Some(confinements) =
+                    cells.confinements.get_mut(*program).filter(|_| rule.effect == Effect::Confined)
+                {
+                    confinements.push(number);
                 }
             }
         }
@@ -89,10 +77,14 @@ impl<'a> Cells<'a> {
 
     /// What the kernel must note of a process that executes the program.
     pub(super) fn executable_flags(&self, program: usize) -> u32 {
-        let restricted = self.restricted.get(program).copied().unwrap_or(false);
         let with_children = self.policy.programs.get(program).is_some_and(|program| program.with_children);
-        let guarded = self.guarded.get(program).copied().unwrap_or(false);
-        flag(restricted, Match::RESTRICTED) | flag(with_children, Match::WITH_CHILDREN) | flag(guarded, Match::GUARDED)
+        let noted = self.noted.get(program).map_or(0, |noted| noted.flags);
+        noted | flag(with_children, Match::WITH_CHILDREN)
+    }
+
+    /// The first audited rule that governs a program, for the table of programs.
+    pub(super) fn governed_by(&self, program: usize) -> u32 {
+        self.noted.get(program).and_then(|noted| noted.audited).map_or(NO_RULE, |number| number as u32)
     }
 
     /// What holds for a program wherever [`Self::pairs`] says nothing else: what it is outside of every
@@ -157,10 +149,8 @@ impl<'a> Cells<'a> {
             self.covering(rules, enforcement).find(|(_, rule)| wanted(rule)).map(|(number, _)| number)
         };
         let everyone = |rule: &Rule| rule.subjects == Subjects::Everyone;
-        let denied = |enforcement| {
-            let outside = self.left(&self.confinements_of_all, rules, enforcement);
-            first(enforcement, &|rule| rule.effect == Effect::Deny && everyone(rule)).or(outside)
-        };
+        let denied = |enforcement| first(enforcement, &|rule| rule.effect == Effect::Deny && everyone(rule));
+        let outside = |enforcement| self.left(&self.confinements_of_all, rules, enforcement);
         // Of several, one for the fewest programs: where one set contains the other, as they mostly do, this
         // is the rule that refuses whoever is refused.
         let exclusive = |enforcement| {
@@ -172,20 +162,20 @@ impl<'a> Cells<'a> {
             programs.min().map(|(_, number)| number)
         };
         let granted = first(Enforcement::Enforced, &|rule| rule.effect != Effect::Deny && everyone(rule));
-        let named =
-            rules.iter().filter_map(|number| self.policy.rules.get(*number)).any(|rule| !rule.covers_everything);
         let (denied, audit_denied) = (denied(Enforcement::Enforced), denied(Enforcement::Audited));
+        let (outside, audit_outside) = (outside(Enforcement::Enforced), outside(Enforcement::Audited));
         let (exclusive, audit_exclusive) = (exclusive(Enforcement::Enforced), exclusive(Enforcement::Audited));
         Cell {
             flags: flag(denied.is_some(), Cell::DENIED)
+                | flag(outside.is_some(), Cell::OUTSIDE)
                 | flag(exclusive.is_some(), Cell::EXCLUSIVE)
                 | flag(granted.is_some(), Cell::GRANTED)
-                | flag(named, Cell::NAMED)
                 | flag(audit_denied.is_some(), Cell::AUDIT_DENIED)
+                | flag(audit_outside.is_some(), Cell::AUDIT_OUTSIDE)
                 | flag(audit_exclusive.is_some(), Cell::AUDIT_EXCLUSIVE),
             rule: denied.or(exclusive).or(granted).unwrap_or(NO_RULE),
-            audit_rule: audit_denied.or(audit_exclusive).unwrap_or(NO_RULE),
-            reserved: 0,
+            audit_rule: audit_denied.or(audit_outside).or(audit_exclusive).unwrap_or(NO_RULE),
+            outside_rule: outside.unwrap_or(0),
         }
     }
 
@@ -236,6 +226,33 @@ struct Own {
     denied: Option<u32>,
     /// A grant of its own.
     granted: Option<u32>,
+}
+
+/// What the rules that are about a program make of its processes, wherever they ask.
+#[derive(Clone, Default)]
+struct Noted {
+    /// Constants of [`Match`].
+    flags: u32,
+    /// The first audited rule among them that says nothing of raw sockets.
+    audited: Option<usize>,
+}
+
+impl Noted {
+    fn add(&mut self, policy: &ResolvedPolicy, number: usize, rule: &Rule) {
+        let restricts = matches!(rule.effect, Effect::Confined | Effect::Deny);
+        self.flags |= flag(restricts, Match::RESTRICTED) | flag(is_wanted(policy, rule), Match::GUARDED);
+        if rule.effect == Effect::Allow && policy.default == Default::Allow {
+            return; // It gives what everybody has.
+        }
+        match rule.enforcement {
+            Enforcement::Enforced => self.flags |= Match::GOVERNED | flag(restricts, Match::GOVERNING),
+            Enforcement::Audited if rule.destinations.iter().any(|to| to.addresses == Addresses::Raw) => {}
+            Enforcement::Audited => {
+                self.flags |= Match::AUDIT_GOVERNED | flag(restricts, Match::AUDIT_GOVERNING);
+                self.audited = self.audited.or(Some(number));
+            }
+        }
+    }
 }
 
 /// Whether a rule gives its programs what others do not have.

@@ -27,7 +27,8 @@ pub(super) fn programs(ids: &[ProgramId], cells: &Cells<'_>) -> (Vec<ProgramBuck
             put(&mut bucket.ids, slot, ids.get(*program).copied().unwrap_or(0));
             put(&mut bucket.flags, slot, held.flags);
             put(&mut bucket.rules, slot, held.rule);
-            put(&mut bucket.audit_rules, slot, held.audit_rule);
+            let audited = if held.audit_rule == NO_RULE { cells.governed_by(*program) } else { held.audit_rule };
+            put(&mut bucket.audit_rules, slot, audited);
             if let Some(number) = numbers.get_mut(*program) {
                 *number = (index * BUCKET + slot + 1) as u32;
             }
@@ -37,7 +38,7 @@ pub(super) fn programs(ids: &[ProgramId], cells: &Cells<'_>) -> (Vec<ProgramBuck
     (buckets, numbers)
 }
 
-/// Notes in the table of programs who is guarded, and who keeps to its libraries.
+/// Notes in the table of programs who is guarded or governed, and who keeps to its libraries.
 pub(super) fn mark(programs: &mut [ProgramBucket], matches: &[Match]) {
     let flags: HashMap<ProgramId, u32> =
         matches.iter().map(|record| (record.program, image::program_flags(record.flags))).collect();

@@ -197,6 +197,27 @@ pub(crate) fn answer(verdict: Verdict) -> Answer {
     Answer { allowed: verdict.is_allowed(), audited: verdict.is_allowed() && verdict.audited != NO_RULE }
 }
 
+/// Who is allowed something by one policy and by the other in a way that is not as it should be, and what.
+fn differing(
+    one: &CheckedPolicy,
+    other: &CheckedPolicy,
+    is_right: impl Fn(bool, bool) -> bool,
+) -> Option<(Process, Asked)> {
+    let images = [one, other].map(|policy| lower(policy).expect("an image"));
+    let [processes, others] = [0, 1].map(|side| processes([one, other][side].policy(), &images[side]));
+    let mut asked: Vec<Asked> = requests(one.policy()).into_iter().map(Asked::Request).collect();
+    asked.extend(requests(other.policy()).into_iter().map(Asked::Request));
+    asked.push(Asked::Raw);
+    let allowed = |side: usize, label: &Label, asked: &Asked| match asked {
+        Asked::Raw => decide_raw(&images[side], label).is_allowed(),
+        Asked::Request(request) => decide(&images[side], label, request).is_allowed(),
+    };
+    processes.iter().zip(&others).find_map(|((process, label), (_, label_there))| {
+        let differs = |asked: &&Asked| !is_right(allowed(0, label, asked), allowed(1, label_there, asked));
+        asked.iter().find(differs).map(|asked| (process.clone(), *asked))
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 96 } else { 2000 }))]
 
@@ -229,6 +250,28 @@ proptest! {
                 }
             }
         }
+    }
+
+    /// What is under trial is left out: nobody is refused more, or less.
+    #[test]
+    fn an_audited_rule_changes_no_verdict(checked in policy()) {
+        let mut enforced = checked.clone();
+        enforced.policy.rules.retain(|rule| rule.enforcement == Enforcement::Enforced);
+        prop_assert_eq!(differing(&checked, &enforced, |with, without| with == without), None);
+    }
+
+    #[test]
+    fn a_further_grant_takes_nothing(checked in policy(), added in rule()) {
+        let mut more = checked.clone();
+        more.policy.rules.push(Rule { effect: Effect::Allow, enforcement: Enforcement::Enforced, ..added });
+        prop_assert_eq!(differing(&checked, &more, |before, after| after || !before), None);
+    }
+
+    #[test]
+    fn everything_means_the_same_when_it_is_written_out(checked in policy()) {
+        let mut written_out = checked.clone();
+        written_out.policy.rules.iter_mut().for_each(|rule| rule.covers_everything = false);
+        prop_assert_eq!(differing(&checked, &written_out, |one, other| one == other), None);
     }
 
     #[test]

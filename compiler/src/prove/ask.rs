@@ -4,7 +4,7 @@
 use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use bfp_bundle::decide::{Reason, Tables, Verdict, decide, decide_raw};
+use bfp_bundle::decide::{Reason, Tables, Unless, Verdict, decide, decide_raw, judge};
 use bfp_bundle::image::Image;
 use bfp_bundle::label::{Label, Proof, UNDER_MAX};
 use bfp_bundle::names::Match;
@@ -13,7 +13,7 @@ use bfp_bundle::request::{Address, Request};
 
 use super::meaning::{Index, Meaning};
 use crate::check::CheckedPolicy;
-use crate::model::{self, Answer, Asked, Process, Weighed, identities};
+use crate::model::{Answer, Asked, Process, Weighed, governs, identities, is_silent_on_raw};
 use crate::policy::{Effect, Enforcement, ProgramIndex};
 
 /// A process, told twice: as the policy sees it, and as the kernel notes it.
@@ -132,14 +132,29 @@ impl<'a> Asking<'a> {
         self.execute(&last, None, Proof::Proven)
     }
 
-    /// What the policy answers where these places hold: of the second one, where a rule names it.
+    /// What the policy answers where these places hold: of the second one, what its own rules refuse.
     fn expected(&self, places: Places<'_>, process: &Process, asked: Asked, scale: &mut Vec<Weighed<'a>>) -> Answer {
-        let needs_grant = model::needs_grant(self.policy.policy(), process, asked);
-        let first = self.meaning.answer_by(needs_grant, places.place, process, scale);
-        match places.behind.filter(|behind| self.meaning.names(behind)) {
-            Some(behind) => first.and(self.meaning.answer(behind, process, scale)),
+        let needs = self.meaning.needs(process, asked);
+        let first = self.meaning.answer_by(needs, places.place, process, scale);
+        match places.behind {
+            Some(behind) => first.and(self.meaning.answer_covered(behind, process, scale)),
             None => first,
         }
+    }
+
+    /// Asks both what the rules of a place refuse of themselves: where more than they refuse it, a verdict on the place
+    /// does not show that, and behind a gateway it counts.
+    pub(super) fn ask_covered(
+        &self,
+        place: &Index,
+        cell: u32,
+        asker: &Asker,
+        asked: Asked,
+        scale: &mut Vec<Weighed<'a>>,
+    ) -> Result<(), Box<Witness>> {
+        let model = self.meaning.answer_covered(place, &asker.process, scale);
+        let image = judge(self.image, &asker.label, cell, Unless::Covered);
+        if same(model, image) { Ok(()) } else { Err(self.witness(&asker.process, asked, model, image)) }
     }
 
     /// Asks the tables.
@@ -183,7 +198,8 @@ impl<'a> Asking<'a> {
     /// Whether the rules that a verdict names are ones that lead to it.
     fn applies(&self, places: Places<'_>, process: &Process, asked: Asked, verdict: Verdict) -> bool {
         let meaning = self.meaning;
-        let needs_grant = model::needs_grant(self.policy.policy(), process, asked);
+        let policy = self.policy.policy();
+        let needs_grant = meaning.needs(process, asked).grant;
         let any = |number: u32, wanted: &dyn Fn(Weighed<'_>) -> bool| {
             meaning
                 .rule(number)
@@ -212,7 +228,11 @@ impl<'a> Asking<'a> {
         };
         let every = [Effect::Exclusive, Effect::Confined, Effect::Deny];
         let audited = verdict.is_allowed() && verdict.audited != NO_RULE;
-        decided && (!audited || refuses(Enforcement::Audited, &every, verdict.audited))
+        let governs = |weighed: Weighed<'_>| {
+            asked == Asked::Raw && is_silent_on_raw(weighed.rule) && governs(policy, weighed.rule, process)
+        };
+        let is_audited = refuses(Enforcement::Audited, &every, verdict.audited) || any(verdict.audited, &governs);
+        decided && (!audited || is_audited)
     }
 
     fn told(&self, process: &Process) -> String {

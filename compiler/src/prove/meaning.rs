@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Answer, Process, Weighed, identities, weigh};
+use crate::model::{Answer, Asked, Needs, Process, Weighed, governs, identities, is_silent_on_raw, weigh};
 use crate::policy::{Default, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 
 pub(super) struct Meaning<'a> {
@@ -22,6 +22,63 @@ pub(super) struct Meaning<'a> {
     granted_everywhere: Vec<usize>,
     /// All of them.
     pub(super) all_granted_everywhere: Vec<usize>,
+    governance: Governance,
+}
+
+/// Which programs the rules govern, and of which they govern what these start.
+#[derive(Default)]
+pub(super) struct Governance {
+    pub(super) itself: Governed,
+    pub(super) what_it_starts: Governed,
+}
+
+/// By rules that are enforced, and by audited ones that say nothing of raw sockets.
+#[derive(Default)]
+pub(super) struct Governed {
+    enforced: BTreeSet<ProgramIndex>,
+    audited: BTreeSet<ProgramIndex>,
+}
+
+impl Governed {
+    pub(super) fn is(&self, program: usize, enforcement: Enforcement) -> bool {
+        match enforcement {
+            Enforcement::Enforced => self.enforced.contains(&ProgramIndex(program)),
+            Enforcement::Audited => self.audited.contains(&ProgramIndex(program)),
+        }
+    }
+
+    fn note(&mut self, program: ProgramIndex, rule: &Rule) {
+        if rule.enforcement == Enforcement::Enforced {
+            self.enforced.insert(program);
+        } else if is_silent_on_raw(rule) {
+            self.audited.insert(program);
+        }
+    }
+}
+
+impl Governance {
+    pub(super) fn of(policy: &ResolvedPolicy) -> Governance {
+        let mut governance = Governance::default();
+        for rule in &policy.rules {
+            let Subjects::Programs(programs) = &rule.subjects else { continue };
+            for program in programs {
+                let itself = Process { program: Some(*program), ..Process::default() };
+                if governs(policy, rule, &itself) {
+                    governance.itself.note(*program, rule);
+                }
+                let started = Process { under: vec![*program], ..Process::default() };
+                if governs(policy, rule, &started) {
+                    governance.what_it_starts.note(*program, rule);
+                }
+            }
+        }
+        governance
+    }
+
+    fn is(&self, process: &Process, enforcement: Enforcement) -> bool {
+        process.program.is_some_and(|ProgramIndex(program)| self.itself.is(program, enforcement))
+            || process.under.iter().any(|ProgramIndex(program)| self.what_it_starts.is(*program, enforcement))
+    }
 }
 
 /// Rules by whom they are about.
@@ -38,7 +95,7 @@ pub(super) struct Index {
 }
 
 impl<'a> Meaning<'a> {
-    pub(super) fn new(policy: &'a ResolvedPolicy, everywhere: &[u32]) -> Meaning<'a> {
+    pub(super) fn new(policy: &'a ResolvedPolicy, everywhere: &[u32], governance: Governance) -> Meaning<'a> {
         let mut meaning = Meaning {
             policy,
             everywhere: Index::default(),
@@ -46,6 +103,7 @@ impl<'a> Meaning<'a> {
             confinements_of_all: Vec::new(),
             granted_everywhere: Vec::new(),
             all_granted_everywhere: Vec::new(),
+            governance,
         };
         for (number, rule) in policy.rules.iter().enumerate().filter(|(_, rule)| rule.effect == Effect::Confined) {
             match &rule.subjects {
@@ -126,12 +184,7 @@ impl<'a> Meaning<'a> {
             1 << (2 * kind + u32::from(rule.enforcement == Enforcement::Audited))
         };
         let outside = outside.fold(0, |all, rule| all | 1 << (6 + u32::from(rule.enforcement == Enforcement::Audited)));
-        common.fold(outside, |all, rule| all | about(rule)) | u32::from(self.names(rules)) << 8
-    }
-
-    /// Whether one of these rules names what it covers, by something narrower than `*`.
-    pub(super) fn names(&self, rules: &Index) -> bool {
-        rules.rules.iter().filter_map(|number| self.rule(*number)).any(|rule| !rule.covers_everything)
+        common.fold(outside, |all, rule| all | about(rule))
     }
 
     /// Whether a rule covers the class that exactly these rules cover, and those that cover everything.
@@ -139,38 +192,58 @@ impl<'a> Meaning<'a> {
         rules.rules.binary_search(&number).is_ok() || self.everywhere.rules.binary_search(&number).is_ok()
     }
 
+    /// What is refused to a process though no rule speaks of it: as [`Needs::of`], without asking every rule.
+    pub(super) fn needs(&self, process: &Process, asked: Asked) -> Needs {
+        let by = |enforcement| asked == Asked::Raw && self.governance.is(process, enforcement);
+        Needs {
+            grant: self.policy.default != Default::Allow || by(Enforcement::Enforced),
+            grant_under_audit: by(Enforcement::Audited),
+        }
+    }
+
     /// What the policy answers a process in the class that exactly these rules cover.
     pub(super) fn answer(&self, rules: &Index, process: &Process, scale: &mut Vec<Weighed<'a>>) -> Answer {
-        self.answer_by(self.policy.default != Default::Allow, rules, process, scale)
+        let needs = Needs { grant: self.policy.default != Default::Allow, grant_under_audit: false };
+        self.answer_by(needs, rules, process, scale)
     }
 
     /// The same, where what no rule speaks of is refused or not.
     pub(super) fn answer_by(
         &self,
-        needs_grant: bool,
+        needs: Needs,
         rules: &Index,
         process: &Process,
         scale: &mut Vec<Weighed<'a>>,
     ) -> Answer {
+        self.put_covering(rules, process, scale);
+        let of_all = std::iter::once(&self.confinements_of_all);
+        let own = process.under.iter().filter_map(|program| self.confinements.get(program.0));
+        let left = of_all.chain(own).flatten().filter(|number| !self.covers(rules, **number));
+        scale.extend(left.filter_map(|number| self.rule(*number)).map(|rule| Weighed { rule, covers: false }));
+        weigh(needs, scale, process)
+    }
+
+    /// What the rules that cover the class refuse of themselves.
+    pub(super) fn answer_covered(&self, rules: &Index, process: &Process, scale: &mut Vec<Weighed<'a>>) -> Answer {
+        self.put_covering(rules, process, scale);
+        weigh(Needs::NOTHING, scale, process)
+    }
+
+    /// Puts the rules that cover the class and can matter to a process on the scale.
+    fn put_covering(&self, rules: &Index, process: &Process, scale: &mut Vec<Weighed<'a>>) {
         scale.clear();
-        let mut put = |numbers: &[u32], covers: bool| {
+        let mut put = |numbers: &[u32]| {
             let rules = numbers.iter().filter_map(|number| self.rule(*number));
-            scale.extend(rules.map(|rule| Weighed { rule, covers }));
+            scale.extend(rules.map(|rule| Weighed { rule, covers: true }));
         };
         for index in [rules, &self.everywhere] {
-            put(&index.common, true);
+            put(&index.common);
             // Who is named twice here weighs no more than once.
             for program in identities(process).flatten().chain(process.under.iter().copied()) {
                 let own = index.of.partition_point(|(of, _)| *of < program);
                 let own = index.of.iter().skip(own).take_while(|(of, _)| *of == program);
-                own.for_each(|(_, number)| put(&[*number], true));
+                own.for_each(|(_, number)| put(&[*number]));
             }
         }
-        let of_all = std::iter::once(&self.confinements_of_all);
-        let own = process.under.iter().filter_map(|program| self.confinements.get(program.0));
-        for number in of_all.chain(own).flatten().filter(|number| !self.covers(rules, **number)) {
-            put(&[*number], false);
-        }
-        weigh(needs_grant, scale, process)
     }
 }

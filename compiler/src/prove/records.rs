@@ -9,12 +9,17 @@ use bfp_bundle::names::Match;
 use bfp_bundle::record::{Cell, NO_RULE, Pair, ProgramBucket};
 
 use super::ProveError;
+use super::meaning::Governance;
 use crate::check::CheckedPolicy;
 use crate::lower::program_id;
 use crate::policy::{Default, Effect, Enforcement, ProgramIndex, Rule, Subjects};
 
 /// The executables are the policy's programs, and the table of programs knows each once.
-pub(super) fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Result<(), ProveError> {
+pub(super) fn identities_are_right(
+    policy: &CheckedPolicy,
+    image: &Image,
+    governance: &Governance,
+) -> Result<(), ProveError> {
     let policy = policy.policy();
     let wrong = |path: &str, what| Err(ProveError::Identity { path: path.to_owned(), what });
     let mut restricted = BTreeSet::new();
@@ -51,11 +56,20 @@ pub(super) fn identities_are_right(policy: &CheckedPolicy, image: &Image) -> Res
         let flag = |is, flag| if is { flag } else { 0 };
         let flags = flag(is_one_of(&restricted, index), Match::RESTRICTED)
             | flag(program.with_children, Match::WITH_CHILDREN)
-            | flag(is_one_of(&guarded, index), Match::GUARDED);
+            | flag(is_one_of(&guarded, index), Match::GUARDED)
+            | flag(governance.itself.is(index, Enforcement::Enforced), Match::GOVERNED)
+            | flag(governance.itself.is(index, Enforcement::Audited), Match::AUDIT_GOVERNED)
+            | flag(governance.what_it_starts.is(index, Enforcement::Enforced), Match::GOVERNING)
+            | flag(governance.what_it_starts.is(index, Enforcement::Audited), Match::AUDIT_GOVERNING);
         let noted =
             flags | flag(!program.pins.is_empty(), Match::PINNED) | flag(program.libraries.is_some(), Match::LIBRARIES);
+        let told = |noted, told| flag(flags & noted != 0, told);
         let table = flag(is_one_of(&guarded, index), ProgramBucket::GUARDED)
-            | flag(program.libraries.is_some(), ProgramBucket::LIBRARIES);
+            | flag(program.libraries.is_some(), ProgramBucket::LIBRARIES)
+            | told(Match::GOVERNED, ProgramBucket::GOVERNED)
+            | told(Match::AUDIT_GOVERNED, ProgramBucket::AUDIT_GOVERNED)
+            | told(Match::GOVERNING, ProgramBucket::GOVERNING)
+            | told(Match::AUDIT_GOVERNING, ProgramBucket::AUDIT_GOVERNING);
         // Of a class, each member's restrictions are its own.
         let members = if program.is_class() { program.members.clone() } else { vec![ProgramIndex(index)] };
         let under = members.iter().filter(|member| restricted.contains(member));

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bfp_bundle::image::Image;
 use bfp_bundle::label::{ProgramId, Proof as Identity};
-use bfp_bundle::record::{BUCKET, Cell};
-use bfp_bundle::request::Address;
+use bfp_bundle::record::BUCKET;
+use bfp_bundle::request::{Address, Request};
 
 use super::ask::{Asker, Asking, Places};
 use super::meaning::Index;
@@ -109,10 +109,9 @@ pub(super) fn jobs<'a>(visits: &'a Visits, asking: &Asking<'_>, classes: &Classe
         let profile = (profile(visit.place), visit.behind.map(profile), visit.asked == Asked::Raw);
         let opens_profile = !waiting.contains_key(&profile);
         // Where both verdicts behind a gateway are asked about alone as well, what is left is how they meet:
-        // once for each profile, and wherever the tables err on whether a rule names the place.
-        let agrees = |(cell, set): Place| (flags(cell) & Cell::NAMED != 0) == sets.of(set).names;
+        // once for each profile.
         let alone = |place: Place| visits.alone.contains(&place);
-        let meets = visit.behind.is_some() && visit.places().all(|place| agrees(place) && alone(place));
+        let meets = visit.behind.is_some() && visit.places().all(alone);
         if meets && !opens_profile {
             continue;
         }
@@ -181,9 +180,17 @@ impl Job<'_> {
         }
         let places = Places { place, behind: self.visit.behind.map(|_| &*behind) };
         let mut verdicts = 0;
+        // An IPv4 address is what lies behind a gateway too, where less counts: what it refuses is asked about alone,
+        // wherever something else may refuse it here, or `audit` report it.
+        let is_v4 = matches!(self.visit.asked, Asked::Request(Request { address: Address::V4(_), .. }));
         let mut ask = |asker: &Asker| -> Result<Answer, ProveError> {
             verdicts += 1;
-            Ok(asking.ask(places, asker, self.visit.asked, scale)?)
+            let answer = asking.ask(places, asker, self.visit.asked, scale)?;
+            if is_v4 && (!answer.allowed || answer.audited) {
+                verdicts += 1;
+                asking.ask_covered(place, self.visit.place.0, asker, self.visit.asked, scale)?;
+            }
+            Ok(answer)
         };
         let stranger = asking.stranger();
         answers.clear();
