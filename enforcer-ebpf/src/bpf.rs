@@ -8,7 +8,7 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{helpers::generated::bpf_probe_read_kernel, macros::lsm, programs::LsmContext};
+use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel, macros::lsm, programs::LsmContext};
 use bfp_bundle::{event::Kind, lockdown::Object};
 
 use crate::{enforcers, events::refuse, kernel::Pointer, locked};
@@ -23,6 +23,14 @@ const LINK_GET_FD_BY_ID: i32 = 30;
 /// `security_bpf` any positive answer would do: `__sys_bpf` takes it for consent, and no module is asked.
 const TRACING: u32 = 26;
 const MODIFY_RETURN: u32 = 26;
+
+/// `BPF_PROG_TYPE_LSM`: from 6.12 on the verifier takes none that answers more than a hook may (kernel/bpf/bpf_lsm.c,
+/// `bpf_lsm_get_retval_range`). Before, one on this very hook would be asked first, and its positive answer is consent.
+const LSM: u32 = 29;
+
+/// Whether the kernel takes such programs.
+#[unsafe(no_mangle)]
+static LSM_MAY_CONSENT: Global<u32> = Global::new(0);
 
 /// As much of `union bpf_attr` as is looked at, in words of 32 bits.
 const WORDS: usize = 18;
@@ -51,7 +59,11 @@ pub fn bpf(ctx: LsmContext) -> i32 {
         place.assume_init()
     };
     let is_refused = match command {
-        PROG_LOAD => words[PROGRAM_TYPE] == TRACING && words[EXPECTED_ATTACH_TYPE] == MODIFY_RETURN,
+        PROG_LOAD => match words[PROGRAM_TYPE] {
+            TRACING => words[EXPECTED_ATTACH_TYPE] == MODIFY_RETURN,
+            LSM => LSM_MAY_CONSENT.load() != 0,
+            _ => false,
+        },
         PROG_GET_FD_BY_ID => locked::is_own(Object::Program, words[NUMBER]),
         MAP_GET_FD_BY_ID => locked::is_own(Object::Map, words[NUMBER]),
         _ => locked::is_own(Object::Link, words[NUMBER]),

@@ -98,16 +98,9 @@ struct HeaderV4 {
     destination: [u8; 4],
 }
 
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct HeaderV6 {
-    version_class_and_flow: [u8; 4],
-    payload_length: [u8; 2],
-    next: u8,
-    hop_limit: u8,
-    source: [u8; 16],
-    destination: [u8; 16],
-}
+/// Where the header of IPv6 says what follows, and where the packet goes.
+const NEXT_V6: u32 = 6;
+const DESTINATION_V6: u32 = 24;
 
 /// What every protocol with ports begins with.
 #[repr(C)]
@@ -237,9 +230,10 @@ impl Packet {
 
     #[inline(always)]
     fn judge_v6(self) -> i32 {
-        let Some(header) = load::<HeaderV6>(self.skb, 0) else { return DROP };
-        let (mut protocol, mut at, mut fragment_offset) = (u32::from(header.next), 40, 0);
-        let mut final_destination = header.destination;
+        let Some([next]) = load::<[u8; 1]>(self.skb, NEXT_V6) else { return DROP };
+        let (mut protocol, mut at, mut fragment_offset) = (u32::from(next), 40, 0);
+        // Addresses are read where they are judged: there is no room for them on the stack meanwhile.
+        let mut destination = DESTINATION_V6;
         let mut left = EXTENSION_HEADERS_MAX;
         while left != 0 {
             left = Maps::opaque(left - 1);
@@ -248,20 +242,11 @@ impl Packet {
             let routing = equal(protocol, ROUTING);
             let options = equal(protocol, HOP_BY_HOP) | equal(protocol, DESTINATION_OPTIONS);
             if fragment | authentication | routing | options == 0 {
-                return self.judge_reached_v6(&header.destination, &final_destination, protocol, at, fragment_offset);
+                return self.judge_reached_v6(destination, protocol, at, fragment_offset);
             }
             let Some([next, length, high, low]) = load::<[u8; 4]>(self.skb, at) else { return DROP };
-            if routing != 0 {
-                if self.is_governed() {
-                    return DROP;
-                }
-                // Types 2 and 4, which sockets can send, have the last address first (RFC 6275, 6.4;
-                // RFC 8754, 2).
-                match load::<[u8; 16]>(self.skb, at + 8) {
-                    Some(last) => final_destination = last,
-                    None => return DROP,
-                }
-            }
+            // Types 2 and 4, which sockets can send, have the last address first (RFC 6275, 6.4; RFC 8754, 2).
+            destination = routing & (at + 8) | !routing & destination;
             fragment_offset |= fragment & (u32::from(high) << 8 | u32::from(low)) & 0xfff8;
             let length = u32::from(length);
             let step = fragment & 8 | authentication & ((length + 2) * 4) | (routing | options) & ((length + 1) * 8);
@@ -274,28 +259,27 @@ impl Packet {
         DROP
     }
 
+    /// Judges the address in the header, and the one that a routing header ends with, which lies at `last`.
     #[inline(always)]
-    fn judge_reached_v6(
-        self,
-        destination: &[u8; 16],
-        final_destination: &[u8; 16],
-        protocol: u32,
-        at: u32,
-        fragment_offset: u32,
-    ) -> i32 {
+    fn judge_reached_v6(self, last: u32, protocol: u32, at: u32, fragment_offset: u32) -> i32 {
+        let is_routed = last != DESTINATION_V6;
+        if is_routed && self.is_governed() {
+            return DROP;
+        }
         if self.is_kernels_own(protocol, at) {
             return PASS;
         }
         let port = if fragment_offset == 0 { self.port(protocol, at) } else { 0 };
-        if self.judge_one_v6(destination, port, protocol) == 0 {
+        if self.judge_one_v6(DESTINATION_V6, port, protocol) == 0 {
             return DROP;
         }
-        self.judge_one_v6(final_destination, port, protocol)
+        if is_routed { self.judge_one_v6(last, port, protocol) } else { PASS }
     }
 
     #[inline(always)]
-    fn judge_one_v6(self, address: &[u8; 16], port: u32, protocol: u32) -> i32 {
-        let bits = u128::from_be_bytes(*address);
+    fn judge_one_v6(self, at: u32, port: u32, protocol: u32) -> i32 {
+        let Some(address) = load::<[u8; 16]>(self.skb, at) else { return DROP };
+        let bits = u128::from_be_bytes(address);
         bit(verdict::judge_packet_v6(self.label, (bits >> 64) as u64, bits as u64, port, protocol))
     }
 }

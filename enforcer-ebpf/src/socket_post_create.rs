@@ -5,6 +5,7 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 use crate::{
     kernel::{self, Pointer, member},
     labels, owners,
+    socket_kind::{Kind, kind},
     storage::Missing,
     tables,
 };
@@ -30,6 +31,11 @@ pub fn socket_post_create(ctx: LsmContext) -> i32 {
         // nothing, and makes no other socket than those that this is asked about.
         return 0;
     };
-    // A socket whose packets could not be told from a stranger's.
-    if !owners::note(sk, noted) && tables::is_governed(label) { -ENOMEM } else { 0 }
+    if owners::note(sk, noted) {
+        return 0;
+    }
+    // A socket whose packets could not be told from a stranger's; or one that the backstop alone judges, which takes
+    // what has no label for the kernel's own.
+    let is_judged = matches!(kind(ctx.arg(1), ctx.arg(2), ctx.arg(3)), Kind::Judged);
+    if !is_judged || tables::is_governed(label) { -ENOMEM } else { 0 }
 }

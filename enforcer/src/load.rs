@@ -373,7 +373,7 @@ pub fn probe(object: &[u8], types: &[u8], kernel: &Kernel) -> Result<Vec<Verifie
 }
 
 /// What the programs know beside offsets and the canary, by the names of their globals.
-struct Switches([(&'static str, u32); 9]);
+struct Switches([(&'static str, u32); 10]);
 
 impl Switches {
     fn of(kernel: &Kernel, pins_device: u32) -> Switches {
@@ -385,6 +385,7 @@ impl Switches {
             ("MOUNTS_ARE_A_RING", kernel.mounts.are_a_ring.into()),
             ("SECURE_EXEC_BYTE", kernel.secure_exec / 8),
             ("SECURE_EXEC_BIT", kernel.secure_exec % 8),
+            ("LSM_MAY_CONSENT", kernel.lsm_may_consent.into()),
             ("ALIASED", 0),
             ("ADOPTING", 0),
         ])

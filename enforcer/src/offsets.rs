@@ -95,6 +95,8 @@ pub struct Kernel {
     pub splice_is_no_send: bool,
     /// The type number of the function by which programs learn the fs-verity digest of a file (since 6.8).
     pub fsverity_digest: Option<u32>,
+    /// LSM programs may answer what they like (until 6.12), which the kernel takes for consent to a call of bpf(2).
+    pub lsm_may_consent: bool,
     /// Where an exec says that it is in secure-exec mode, in bits from the beginning of `struct linux_binprm`.
     pub secure_exec: u32,
     /// How a filesystem knows its mounts.
@@ -138,6 +140,7 @@ impl Kernel {
             offsets: find(btf)?,
             splice_is_no_send: btf.member("proto_ops", "sendpage").is_some(),
             fsverity_digest: btf.function("bpf_get_fsverity_digest"),
+            lsm_may_consent: btf.function("bpf_lsm_get_retval_range").is_none(),
             secure_exec: btf
                 .bit("linux_binprm", "secureexec")
                 .ok_or(OffsetError::Missing("linux_binprm.secureexec".into()))?,

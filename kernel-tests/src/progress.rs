@@ -1,6 +1,8 @@
 //! What enters: the output of a guest, in pieces as it comes. What leaves: its whole lines on standard error at once,
-//! each with the kernel that it is from, so that guests may run side by side; and which lines let one wait longest.
+//! each with the kernel that it is from, so that guests may run side by side; and what let one wait longest: which lines,
+//! and which of their first words, since `ok  table …` and `ok  attack …` are many short ones.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,9 @@ use crate::command::say;
 
 /// How many of the slowest lines are kept.
 const SLOWEST: usize = 12;
+
+/// What all lines of one first word take, to be told.
+const LONG: Duration = Duration::from_secs(30);
 
 /// The lines of one guest.
 pub struct Progress {
@@ -17,6 +22,7 @@ pub struct Progress {
     last: Instant,
     rest: Vec<u8>,
     slowest: Vec<(Duration, String)>,
+    by_word: BTreeMap<String, Duration>,
 }
 
 impl Progress {
@@ -24,13 +30,25 @@ impl Progress {
     #[must_use]
     pub fn new(kernel: &str, tells: fn(&str) -> bool) -> Self {
         let now = Instant::now();
-        Self { kernel: kernel.to_owned(), tells, begun: now, last: now, rest: Vec::new(), slowest: Vec::new() }
+        Self {
+            kernel: kernel.to_owned(),
+            tells,
+            begun: now,
+            last: now,
+            rest: Vec::new(),
+            slowest: Vec::new(),
+            by_word: BTreeMap::new(),
+        }
     }
 
     /// Says how long it took, and which lines were waited for.
     pub fn close(&self) {
         let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
-        say(&format!("{:>5}  {} in all; the slowest:", self.kernel, seconds(self.begun.elapsed())));
+        let mut words: Vec<_> = self.by_word.iter().filter(|(_, time)| **time >= LONG).collect();
+        words.sort_by_key(|(_, time)| std::cmp::Reverse(**time));
+        let words: Vec<String> = words.into_iter().map(|(word, time)| format!("{word} {}", seconds(*time))).collect();
+        let all = seconds(self.begun.elapsed());
+        say(&format!("{:>5}  {all} in all: {}; the slowest:", self.kernel, words.join(", ")));
         for (time, line) in &self.slowest {
             say(&format!("{:>5}  {:>8}  {line}", self.kernel, seconds(*time)));
         }
@@ -41,6 +59,8 @@ impl Progress {
             say(&format!("{:>5}  {line}", self.kernel));
         }
         let now = Instant::now();
+        let word = line.split_whitespace().nth(1).unwrap_or_default().trim_end_matches(':');
+        *self.by_word.entry(word.to_owned()).or_default() += now - self.last;
         self.slowest.push((now - self.last, line.chars().take(100).collect()));
         self.slowest.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
         self.slowest.truncate(SLOWEST);

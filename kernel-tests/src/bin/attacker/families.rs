@@ -1,7 +1,7 @@
 //! Sockets that carry no destination which could be judged, or connections that the kernel makes itself.
 #![expect(unsafe_code, reason = "ioctl and addresses of families that no library builds")]
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::mem::zeroed;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -36,6 +36,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("mptcp-fastopen", mptcp_fastopen),
     ("sctp-connect", sctp_connect),
     ("sctp-connectx", sctp_connectx),
+    ("sctp-connectx-without-room", sctp_connectx_without_room),
     ("sctp-sendto", sctp_sendto),
     ("l2tp-sendto", l2tp_sendto),
     ("vsock", vsock),
@@ -145,6 +146,16 @@ fn sctp_connectx(aim: &Aim) -> Result<(), Refused> {
         Err(refused) if refused.to_string().ends_with("EPERM") => Err(refused),
         _ => Ok(()),
     }
+}
+
+/// Nothing can be noted of the socket, for there is no memory for it.
+fn sctp_connectx_without_room(aim: &Aim) -> Result<(), Refused> {
+    const ROOM: &str = "/proc/sys/net/core/optmem_max";
+    let room = fs::read(ROOM).map_err(Refused::io("read"))?;
+    fs::write(ROOM, "0").map_err(Refused::io("write"))?;
+    let outcome = sctp_connectx(aim);
+    fs::write(ROOM, room).map_err(Refused::io("write"))?;
+    outcome
 }
 
 fn sctp_sendto(aim: &Aim) -> Result<(), Refused> {

@@ -42,6 +42,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.errno {
             libc::EPERM => "EPERM",
+            libc::ENOMEM => "ENOMEM",
             libc::EACCES => "EACCES",
             libc::ENOENT => "ENOENT",
             libc::EINVAL => "EINVAL",

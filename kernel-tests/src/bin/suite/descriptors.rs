@@ -43,9 +43,20 @@ pub(crate) fn overwrite(map: &OwnedFd) -> io::Result<()> {
 pub(crate) fn load_in_place_of_a_function() -> io::Result<OwnedFd> {
     const TRACING: u32 = 26;
     const MODIFY_RETURN: u32 = 26;
+    load(TRACING, MODIFY_RETURN)
+}
+
+/// As [`load_in_place_of_a_function`], a program of a security module.
+pub(crate) fn load_security_module() -> io::Result<OwnedFd> {
+    const LSM: u32 = 29;
+    const LSM_MAC: u32 = 27;
+    load(LSM, LSM_MAC)
+}
+
+fn load(kind: u32, attach: u32) -> io::Result<OwnedFd> {
     let mut attributes = [0; 32];
-    attributes[0] = TRACING;
-    attributes[17] = MODIFY_RETURN;
+    attributes[0] = kind;
+    attributes[17] = attach;
     descriptor(PROG_LOAD, &mut attributes)
 }
 

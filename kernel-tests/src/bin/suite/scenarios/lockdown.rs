@@ -24,6 +24,7 @@ use rustix::process::{Pid, Signal};
 
 use super::Scenario;
 use super::host::{Host, KMS_V4, OUTSIDE_V4, PORT, SIGNER, THIEF, to};
+use crate::attacks;
 use crate::descriptors;
 use crate::destination::Destination;
 use crate::enforcer::{self, ENFORCER, PINS, VERIFICATION_REFUSED};
@@ -32,6 +33,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("lockdown: a locked policy decides as it would otherwise, and says that it is locked", decides),
     ("lockdown: root gets no descriptor of links and programs, nor of maps that can be written", no_descriptors),
     ("lockdown: root gets no program in the place of a kernel function", no_program_in_place_of_a_function),
+    ("lockdown: root gets no security module that consents", no_security_module_that_consents),
     ("lockdown: root neither sees, opens, removes nor renames the pins", pins_are_out_of_reach),
     ("lockdown: root does not unmount the pins, nor what they stand on", pins_stay_mounted),
     ("lockdown: a shared copy of their mounts takes no pins along, and a private one may go", copies_of_mounts),
@@ -136,6 +138,21 @@ fn no_program_in_place_of_a_function(host: &Host) -> Result<(), String> {
         other => return Err(format!("expected another refusal where nothing is locked, seen {other:?}")),
     }
     locked(host, || refused("BPF_PROG_LOAD", descriptors::load_in_place_of_a_function()))
+}
+
+/// Of a kernel whose verifier takes an LSM program that answers anything: the newest is asked first.
+fn no_security_module_that_consents(host: &Host) -> Result<(), String> {
+    let is_kept_out = attacks::series()? == "6.1";
+    host.unenforced()?;
+    let other = |when: &str| match descriptors::load_security_module() {
+        Err(error) if error.raw_os_error() != Some(libc::EPERM) => Ok(()),
+        other => Err(format!("expected another refusal {when}, seen {other:?}")),
+    };
+    other("where nothing is locked")?;
+    locked(host, || match is_kept_out {
+        true => refused("BPF_PROG_LOAD", descriptors::load_security_module()),
+        false => other("by a kernel that takes no such answer"),
+    })
 }
 
 fn pins_are_out_of_reach(host: &Host) -> Result<(), String> {
