@@ -21,6 +21,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How many guests should run side by side: each has one processor, so two of them fill a small machine.
+pub const AT_ONCE: usize = 2;
+
 /// Waits until it is told to go on, and what time it is; then comes the end that fits the system.
 const FIRST_PROGRAM: &str = "#!/bin/sh
 export PATH=/bin

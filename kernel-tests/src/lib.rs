@@ -22,7 +22,7 @@ mod debian;
 mod disk;
 pub mod entries;
 mod failure;
-mod guest;
+pub mod guest;
 mod kernel;
 mod machine;
 mod module;

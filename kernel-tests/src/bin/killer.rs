@@ -4,12 +4,14 @@
 //! Status: 0 when every kernel passed; 1 otherwise, also when a kernel or a program is missing.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::thread;
 use std::time::Duration;
 
 use bfp_kernel_tests::command::{call, say};
+use bfp_kernel_tests::guest::AT_ONCE;
+use bfp_kernel_tests::progress::Progress;
 use bfp_kernel_tests::{Guest, Kernel};
 use clap::Parser;
 
@@ -22,7 +24,7 @@ struct Arguments {
     /// The policy that is enforced meanwhile
     #[arg(long, value_name = "FILE", default_value = "fixtures/accept/signer-kms/policy.bfp")]
     policy: PathBuf,
-    /// Try some points alone, so that it takes a minute and a half
+    /// Try some points alone, so that it takes some minutes
     #[arg(long)]
     thin: bool,
     /// Run these series alone: again, next, failing, at-once, short, first, remove
@@ -53,23 +55,32 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     let staging = tempfile::tempdir().map_err(|error| error.to_string())?;
     bundles(arguments, staging.path())?;
     let mut all_passed = true;
-    for series in &arguments.kernels {
-        say(&format!("== killer, kernel {series}"));
-        let failed = |failure| format!("kernel {series}: {failure}");
-        let kernel = Kernel::find(series).map_err(failed)?;
-        let limit = if arguments.thin { 900 } else { 6 * 3600 };
-        let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(limit));
-        guest = guest.tree(staging.path(), "/");
-        for name in ["bfp-enforcer", "injector"] {
-            guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
+    for pair in arguments.kernels.chunks(AT_ONCE) {
+        let ended = thread::scope(|scope| {
+            let root = staging.path();
+            let running: Vec<_> = pair.iter().map(|series| scope.spawn(|| test(arguments, root, series))).collect();
+            running.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+        });
+        for (series, has_passed) in pair.iter().zip(ended) {
+            all_passed &= has_passed.map_err(|_panic| format!("the thread for {series} died"))??;
         }
-        let thin = if arguments.thin { " thin" } else { "" };
-        let command = format!("injector series{thin} {}", arguments.only.join(" "));
-        // It takes long, so each series is told when it ends.
-        let outcome = guest.run_into(&command, &mut io::stderr().lock()).map_err(failed)?;
-        all_passed &= outcome.status == 0;
     }
     Ok(all_passed)
+}
+
+/// Whether every series under this kernel passed. Each is told when it ends, for it takes long.
+fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<bool, String> {
+    let failed = |failure| format!("kernel {series}: {failure}");
+    let kernel = Kernel::find(series).map_err(failed)?;
+    let limit = if arguments.thin { 1800 } else { 6 * 3600 };
+    let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(limit)).tree(root, "/");
+    for name in ["bfp-enforcer", "injector"] {
+        guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
+    }
+    let thin = if arguments.thin { " thin" } else { "" };
+    let command = format!("injector series{thin} {}", arguments.only.join(" "));
+    let outcome = guest.run_into(&command, &mut Progress::new(series, |_| true)).map_err(failed)?;
+    Ok(outcome.status == 0)
 }
 
 /// Lays out /revisions and /trust for the guest.
