@@ -24,6 +24,9 @@ enum TrustError {
     #[error("`{path}` holds no public key (*.pem)")]
     #[diagnostic(code(key::none), help("put the public half of the signing key there"))]
     NoKeys { path: String },
+    #[error("`{path}` holds {keys} public keys, and no file `threshold` that says how many of them must have signed")]
+    #[diagnostic(code(key::threshold), help("write the number into such a file, or give `--threshold`"))]
+    NoThreshold { path: String, keys: usize },
     #[error("`{path}` is to hold a number of signatures, and holds `{found}`")]
     #[diagnostic(code(key::threshold), help("write a number there, such as 2, and nothing else"))]
     NoNumber { path: String, found: String },
@@ -37,7 +40,10 @@ pub(crate) fn read(path: &Path, threshold: u16) -> Result<Trust, Failure> {
     let mut demanded = usize::from(threshold);
     let trust = if path.is_dir() {
         let (keys, stands_there) = folder(path)?;
-        demanded = demanded.max(stands_there);
+        if stands_there.is_none() && keys.len() > 1 && demanded < 2 {
+            return Err(TrustError::NoThreshold { path: path.display().to_string(), keys: keys.len() }.into());
+        }
+        demanded = demanded.max(stands_there.unwrap_or(1));
         Trust::first(keys, demanded)
     } else {
         let bytes = trusted_bytes(path)?;
@@ -54,14 +60,15 @@ pub(crate) fn read(path: &Path, threshold: u16) -> Result<Trust, Failure> {
     })
 }
 
-/// The keys of a folder, and how many of them must have signed.
-fn folder(path: &Path) -> Result<(Vec<PublicKey>, usize), Failure> {
+/// The keys of a folder, and how many of them must have signed, where it says so.
+fn folder(path: &Path) -> Result<(Vec<PublicKey>, Option<usize>), Failure> {
     let unreadable = |error: io::Error| SourceError::of(path, &error);
     permissions::check_trusted(path, &fs::metadata(path).map_err(unreadable)?)?;
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(path).map_err(unreadable)? {
         let file = entry.map_err(unreadable)?.path();
-        if file.extension().is_some_and(|extension| extension == "pem") {
+        let is_hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !is_hidden && file.extension().is_some_and(|extension| extension == "pem") {
             files.push(file);
         }
     }
@@ -74,12 +81,12 @@ fn folder(path: &Path) -> Result<(Vec<PublicKey>, usize), Failure> {
     let file = path.join(THRESHOLD);
     // A link that leads nowhere is no absent threshold: reading it says what is wrong.
     if fs::symlink_metadata(&file).is_err() {
-        return Ok((keys, 1));
+        return Ok((keys, None));
     }
     let written = source::text(&file, trusted_bytes(&file)?)?;
     let written = written.trim();
     match written.parse() {
-        Ok(threshold) if threshold > 0 => Ok((keys, threshold)),
+        Ok(threshold) if threshold > 0 => Ok((keys, Some(threshold))),
         _ => {
             let found = written.chars().take(20).collect();
             Err(TrustError::NoNumber { path: file.display().to_string(), found }.into())

@@ -63,7 +63,25 @@ pub fn read_own(path: &Path, limit: u64) -> Result<Vec<u8>, InputError> {
     let unreadable = |error| InputError::Unreadable { path: path.to_owned(), error };
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
     check_owner(path, &file.metadata().map_err(unreadable)?)?;
+    check_way(path)?;
     read_open(path, &file, limit)
+}
+
+/// Refuses a file that somebody else could have put in its place: each folder on the way to it, links followed, is
+/// root's. Where only owners may rename and remove (`/tmp`), nobody else could.
+fn check_way(path: &Path) -> Result<(), InputError> {
+    const STICKY: u32 = 0o1000;
+    let unreadable = |path: &Path, error| InputError::Unreadable { path: path.to_owned(), error };
+    let mut ways = vec![path.canonicalize().map_err(|error| unreadable(path, error))?];
+    // The folders where the links lie: a link in one that others may write could be theirs.
+    ways.push(std::path::absolute(path).map_err(|error| unreadable(path, error))?);
+    for folder in ways.iter().flat_map(|way| way.ancestors().skip(1)) {
+        let about = std::fs::metadata(folder).map_err(|error| unreadable(folder, error))?;
+        if about.mode() & STICKY == 0 {
+            check_owner(folder, &about)?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a file or folder that somebody else may write to.
@@ -112,6 +130,24 @@ mod tests {
         assert!(matches!(read(&path, 9), Err(InputError::Oversize { .. })));
         assert!(matches!(read(folder.path(), 9), Err(InputError::NotAFile(_))));
         assert!(matches!(read(Path::new("/dev/zero"), 9), Err(InputError::NotAFile(_))));
+    }
+
+    #[test]
+    fn what_others_could_have_put_there_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (open, key) = (folder.path().join("open"), folder.path().join("open/key"));
+        std::fs::create_dir(&open).unwrap();
+        std::fs::write(&key, "key").unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&key, &link).unwrap();
+        assert_eq!(read_own(&link, 9).unwrap(), b"key");
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+        for path in [&key, &link] {
+            let refusal = read_own(path, 9).unwrap_err().to_string();
+            assert!(refusal.contains("open` is not to be trusted: everybody"), "{refusal}");
+        }
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(read_own(&key, 9).is_ok());
     }
 
     #[test]

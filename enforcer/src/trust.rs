@@ -14,7 +14,7 @@ use crate::input::{self, InputError};
 /// Where the administrator puts the keys.
 pub const TRUST: &str = "/etc/bfp/trust";
 
-/// The file beside them that says how many must have signed. Without it: one.
+/// The file beside them that says how many must have signed. One key needs none.
 const THRESHOLD: &str = "threshold";
 
 const MAX_KEY_BYTES: u64 = 16 << 10;
@@ -47,6 +47,22 @@ pub enum TrustError {
     /// The threshold is no number.
     #[error("`{0}` does not hold a number")]
     NoNumber(PathBuf),
+    /// Several keys, and nothing that says how many of them it takes: a file that got lost would lower it to one.
+    #[error("`{path}` holds {keys} keys, and no file `threshold` that says how many of them must have signed")]
+    NoThreshold {
+        /// Where.
+        path: PathBuf,
+        /// How many.
+        keys: usize,
+    },
+    /// A file holds a key that another one holds already.
+    #[error("`{path}` holds the same key as `{other}`")]
+    Twice {
+        /// Which.
+        path: PathBuf,
+        /// The other one.
+        other: PathBuf,
+    },
     /// The keys do not make a trust set.
     #[error("the trusted keys at `{path}` cannot be used: {refusal}")]
     Unusable {
@@ -71,6 +87,10 @@ impl TrustError {
             TrustError::Input(error) => error.help(),
             TrustError::NoKey { .. } => "put public keys there, as `openssl pkey -pubout` writes them",
             TrustError::Empty(_) => "put at least one public key there",
+            TrustError::NoThreshold { .. } => {
+                "write the number into a file `threshold` beside the keys, as in the folder that was reviewed"
+            }
+            TrustError::Twice { .. } => "keep each key in one file",
             TrustError::NoNumber(_) => "write how many keys must have signed, such as 2",
             TrustError::Unusable { .. } => "put at least as many different keys there as must have signed",
             TrustError::Adopted(_) => "leave `--trust` out; keys change by `bfp-enforcer trust`",
@@ -81,7 +101,7 @@ impl TrustError {
     }
 }
 
-/// Reads one key, or a folder: every `*.pem`, and the threshold.
+/// Reads one key, or a folder: every `*.pem` that is not hidden, and the threshold.
 pub fn read(path: &Path) -> Result<Trust, TrustError> {
     let unreadable = |error| TrustError::Unreadable { path: path.to_owned(), error };
     let unusable = |refusal| TrustError::Unusable { path: path.to_owned(), refusal };
@@ -93,7 +113,8 @@ pub fn read(path: &Path) -> Result<Trust, TrustError> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(path).map_err(unreadable)? {
         let found = entry.map_err(unreadable)?.path();
-        if found.extension().is_some_and(|extension| extension == "pem") {
+        let is_hidden = found.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !is_hidden && found.extension().is_some_and(|extension| extension == "pem") {
             paths.push(found);
         }
     }
@@ -101,8 +122,20 @@ pub fn read(path: &Path) -> Result<Trust, TrustError> {
         return Err(TrustError::Empty(path.to_owned()));
     }
     paths.sort();
-    let keys = paths.iter().map(|path| read_key(path)).collect::<Result<_, _>>()?;
-    Trust::first(keys, read_threshold(&path.join(THRESHOLD))?).map_err(unusable)
+    let mut keys: Vec<PublicKey> = Vec::with_capacity(paths.len());
+    for file in &paths {
+        let key = read_key(file)?;
+        if let Some(other) = keys.iter().position(|known| *known == key).and_then(|other| paths.get(other)) {
+            return Err(TrustError::Twice { path: file.clone(), other: other.clone() });
+        }
+        keys.push(key);
+    }
+    let threshold = match (read_threshold(&path.join(THRESHOLD))?, keys.len()) {
+        (Some(threshold), _) => threshold,
+        (None, 1) => 1,
+        (None, keys) => return Err(TrustError::NoThreshold { path: path.to_owned(), keys }),
+    };
+    Trust::first(keys, threshold).map_err(unusable)
 }
 
 fn read_key(path: &Path) -> Result<PublicKey, TrustError> {
@@ -110,13 +143,13 @@ fn read_key(path: &Path) -> Result<PublicKey, TrustError> {
     PublicKey::from_pem(&text).map_err(|error| TrustError::NoKey { path: path.to_owned(), error })
 }
 
-fn read_threshold(path: &Path) -> Result<usize, TrustError> {
+fn read_threshold(path: &Path) -> Result<Option<usize>, TrustError> {
     match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(1),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         _ => {
             let text = input::read_own(path, MAX_KEY_BYTES)?;
             let number = String::from_utf8_lossy(&text).trim().parse();
-            number.map_err(|_| TrustError::NoNumber(path.to_owned()))
+            number.map(Some).map_err(|_| TrustError::NoNumber(path.to_owned()))
         }
     }
 }
@@ -158,6 +191,8 @@ mod tests {
     fn a_folder_gives_every_key_in_it() {
         let folder = folder_of(&[1, 2]);
         std::fs::write(folder.path().join("readme"), "no key").unwrap();
+        std::fs::write(folder.path().join(".3.pem"), key(3).public().to_pem().unwrap()).unwrap();
+        std::fs::write(folder.path().join(THRESHOLD), "1").unwrap();
         let trust = read(folder.path()).unwrap();
         assert_eq!((trust.keys().len(), trust.threshold(), trust.version()), (2, 1, 0));
         assert_eq!(read(&folder.path().join("1.pem")).unwrap().keys().len(), 1);
@@ -171,6 +206,22 @@ mod tests {
             std::fs::write(folder.path().join(THRESHOLD), text).unwrap();
             assert_eq!(read(folder.path()).ok().map(|trust| trust.threshold()), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn several_keys_without_a_threshold_are_refused() {
+        let folder = folder_of(&[1, 2]);
+        let refusal = read(folder.path()).unwrap_err();
+        assert!(refusal.to_string().contains("holds 2 keys, and no file `threshold`"), "{refusal}");
+        assert_eq!(read(folder_of(&[1]).path()).unwrap().threshold(), 1);
+    }
+
+    #[test]
+    fn a_key_in_two_files_is_told_by_both_names() {
+        let folder = folder_of(&[1]);
+        std::fs::copy(folder.path().join("1.pem"), folder.path().join("2.pem")).unwrap();
+        let refusal = read(folder.path()).unwrap_err().to_string();
+        assert!(refusal.contains("2.pem` holds the same key") && refusal.contains("1.pem"), "{refusal}");
     }
 
     #[test]
