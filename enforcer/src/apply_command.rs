@@ -10,6 +10,7 @@ use bfp_enforcer::input;
 use bfp_enforcer::lack::Lack;
 use bfp_enforcer::links::{Followed, Survey};
 use bfp_enforcer::load::Running;
+use bfp_enforcer::shown::shown;
 use bfp_enforcer::state::{Current, State};
 use bfp_enforcer::status;
 use bfp_enforcer::unchanged::unchanged;
@@ -127,7 +128,7 @@ fn told(bundle: &VerifiedBundle<'_>, what: &str, followed: &[Followed], lacks: &
     followed.iter().for_each(tell_followed);
     lacks.iter().for_each(|lack| warn(&lack.to_string(), lack.help()));
     let manifest = bundle.manifest();
-    let done = format!("policy `{}` revision {} {what}\n", manifest.policy, manifest.revision);
+    let done = format!("policy `{}` revision {} {what}\n", shown(&manifest.policy), manifest.revision);
     match lacks.iter().filter(|lack| lack.is_of_the_policy()).count() {
         0 => Ok(done),
         lacks => Err(Failure::Incomplete { done, lacks }),
@@ -178,7 +179,7 @@ pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Resul
     let signers: Vec<String> = bundle.signers().iter().map(ToString::to_string).collect();
     Ok(format!(
         "policy `{}` revision {} is signed by {}\nmanifest sha256:{}\n",
-        manifest.policy,
+        shown(&manifest.policy),
         manifest.revision,
         signers.join(", "),
         status::hex(&bundle.manifest_digest())

@@ -8,7 +8,7 @@
 //! its symbolic links give to programs ([`links`]), the programs and their tables ([`load`]), which file one is
 //! ([`learn`]), what of a policy does not hold here ([`lack`]), whether the kernel asks at all ([`canary`]), what stays in
 //! force ([`pins`], [`about`]) and who may end it ([`lockdown`]), all of it in order ([`apply`]), unless nothing would
-//! change ([`unchanged`]); what it says
+//! change ([`unchanged`]); what it says, and how it shows what a file says ([`shown`])
 //! ([`status`], for which [`health`] looks whether all is as it was applied, [`events`], [`doctor`]), and what it waits
 //! for: the symbolic links that it followed ([`followed`], [`watch`]).
 //!
@@ -75,6 +75,8 @@ pub mod json;
 pub mod health;
 
 pub mod status;
+
+pub mod shown;
 
 pub mod events;
 

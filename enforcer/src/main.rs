@@ -20,6 +20,7 @@ use bfp_enforcer::events::{self, EventsError};
 use bfp_enforcer::input::InputError;
 use bfp_enforcer::memory::EnforcedError;
 use bfp_enforcer::pins::PinsError;
+use bfp_enforcer::shown::shown;
 use bfp_enforcer::state::{STATE, StateError};
 use bfp_enforcer::status::{self, StatusError};
 use bfp_enforcer::trust::TrustError;
@@ -116,7 +117,7 @@ enum Failure {
     Trust(#[from] TrustError),
     #[error("{done}bfp-enforcer: but not all is well: {}", .losses.join("; "))]
     Partly { done: String, losses: Vec<String> },
-    #[error("{failure}\nbfp-enforcer: the last good bundle is enforced instead: {done}")]
+    #[error("{}\nbfp-enforcer: the last good bundle is enforced instead: {done}", failure.in_a_line())]
     LastGood { failure: Box<Failure>, done: String },
     #[error("{}, but not all of it holds on this host: {lacks} warnings above say what", done.trim_end())]
     Incomplete { done: String, lacks: usize },
@@ -145,6 +146,19 @@ enum Failure {
 }
 
 impl Failure {
+    /// In a line: what it quotes from a file begins none of its own.
+    fn in_a_line(&self) -> String {
+        shown(&self.to_string())
+    }
+
+    /// As it is told to a person: two lines where there are two things to say.
+    fn told(&self) -> String {
+        match self {
+            Failure::Partly { .. } | Failure::LastGood { .. } => self.to_string(),
+            other => other.in_a_line(),
+        }
+    }
+
     fn code(&self) -> u8 {
         match self {
             Failure::LastGood { .. }
@@ -249,7 +263,7 @@ fn main() -> ExitCode {
         }
         Err(failure) => {
             // Where standard error is closed, the exit code still says it.
-            let _ = writeln!(io::stderr(), "bfp-enforcer: {failure}\n  help: {}", failure.help());
+            let _ = writeln!(io::stderr(), "bfp-enforcer: {}\n  help: {}", failure.told(), failure.help());
             if let Some(log) = failure.log() {
                 let _ = writeln!(io::stderr(), "{log}");
             }

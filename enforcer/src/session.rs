@@ -11,6 +11,7 @@ use bfp_enforcer::about::About;
 use bfp_enforcer::labels::{self, LABELS};
 use bfp_enforcer::memory::{self, Remembered, Time};
 use bfp_enforcer::remains;
+use bfp_enforcer::shown::shown;
 use bfp_enforcer::state::{self, Condition, Found, State, StateError};
 use clap::Args;
 
@@ -184,5 +185,5 @@ pub(crate) fn clock() -> Result<u64, Failure> {
 
 /// Says what should be looked into. Where standard error is closed, the command goes on all the same.
 pub(crate) fn warn(words: &str, help: &str) {
-    let _ = writeln!(io::stderr(), "bfp-enforcer: warning: {words}\n  help: {help}");
+    let _ = writeln!(io::stderr(), "bfp-enforcer: warning: {}\n  help: {help}", shown(words));
 }

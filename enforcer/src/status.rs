@@ -16,6 +16,7 @@ use crate::health::{self, Attached, NamedPath, Presence};
 use crate::json::quote;
 use crate::lockdown;
 use crate::pins::{Pins, PinsError};
+use crate::shown::shown;
 use crate::state;
 
 /// The reasons in the order of their numbers (`bfp_bundle::decide::Reason`), and what they say. The last
@@ -234,11 +235,6 @@ fn enforced_to_text(text: &mut String, enforced: &Enforced, status: &Status) {
     for ((name, meaning), count) in REASONS.iter().zip(verdicts) {
         let _ = writeln!(text, "  {name:<13}{count:>12}  {meaning}");
     }
-}
-
-/// Without what a terminal takes for more than text.
-fn shown(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 
 /// Whom the host trusted when the policy was applied.

@@ -8,6 +8,7 @@ use bfp_enforcer::admission::Seen;
 use bfp_enforcer::input;
 use bfp_enforcer::lockdown;
 use bfp_enforcer::pins::{Pins, ROOT};
+use bfp_enforcer::shown::shown;
 use bfp_enforcer::state::{Record, Recovered, UsedToken};
 use clap::Args;
 
@@ -92,7 +93,7 @@ pub(crate) fn recover(arguments: &RecoverArguments, folder: &Path) -> Result<Str
     let time_taken_back = session.remembered.enforced.as_ref().map(|enforced| enforced.applied_at);
     let time_taken_back = time_taken_back.filter(|applied_at| *applied_at > session.clock);
     state.write(&Record { last_time: session.clock, recovered, time_taken_back, ..record })?;
-    Ok(format!("this host accepts revision {to} of `{}` and higher ones again\n", token.policy))
+    Ok(format!("this host accepts revision {to} of `{}` and higher ones again\n", shown(&token.policy)))
 }
 
 fn read_token(path: &Path, trust: &Trust, host: &Host) -> Result<VerifiedToken, Failure> {
@@ -118,7 +119,9 @@ pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
     pins.remove_all()?;
     state.write(&Record { current: None, last_time: session.time.now, ..remembered(&session) })?;
     Ok(match &session.remembered.enforced {
-        Some(about) => format!("removed policy `{}` revision {} and all labels\n", about.policy, about.revision),
+        Some(about) => {
+            format!("removed policy `{}` revision {} and all labels\n", shown(&about.policy), about.revision)
+        }
         None => format!("removed `{ROOT}`\n"),
     })
 }
@@ -133,7 +136,7 @@ pub(crate) fn unlock(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
     for generation in lockdown::locked(&pins)? {
         lockdown::unlock(&generation)?;
     }
-    Ok(format!("policy `{}` revision {} is unlocked, and stays enforced\n", about.policy, about.revision))
+    Ok(format!("policy `{}` revision {} is unlocked, and stays enforced\n", shown(&about.policy), about.revision))
 }
 
 /// Whether the signers consent to the end of a locked policy.
