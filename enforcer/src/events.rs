@@ -4,6 +4,7 @@
 //! reader goes on with the new one's ring.
 
 use std::fmt::Write as _;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsFd;
@@ -17,8 +18,10 @@ use bfp_bundle::label::Label;
 use bfp_bundle::record::NO_RULE;
 use bfp_bundle::verify::refusal::Utc;
 
+use crate::about::{About, AboutError};
 use crate::json::quote;
 use crate::pins::{Pins, PinsError};
+use crate::shown::shown;
 use crate::status::REASONS;
 use crate::syscall;
 
@@ -28,9 +31,15 @@ pub enum EventsError {
     /// The pins.
     #[error(transparent)]
     Pins(#[from] PinsError),
+    /// What is enforced.
+    #[error(transparent)]
+    About(#[from] AboutError),
     /// Nothing tells any.
     #[error("nothing is enforced")]
     NothingEnforced,
+    /// A record of another length than this release writes.
+    #[error("the events were written by the programs of another release of the enforcer")]
+    OtherRelease,
     /// The ring.
     #[error("the events cannot be read: {0}")]
     Ring(#[from] MapError),
@@ -47,7 +56,11 @@ impl EventsError {
     pub fn help(&self) -> &'static str {
         match self {
             EventsError::Pins(error) => error.help(),
+            EventsError::About(error) => error.help(),
             EventsError::NothingEnforced => "apply a policy first",
+            EventsError::OtherRelease => {
+                "apply the policy again by this enforcer, or read its events by the one that applied it"
+            }
             EventsError::Output(_) => "check where standard output goes",
             _ => "check that this process runs as root",
         }
@@ -57,8 +70,39 @@ impl EventsError {
 /// How often a reader that waits looks whether another policy was applied.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// The policy whose events they are: a rule's number means nothing without it.
+pub struct Enforced {
+    /// Its name.
+    pub policy: String,
+    /// Its revision.
+    pub revision: u64,
+    /// SHA-256 of the manifest.
+    pub manifest_digest: [u8; 32],
+}
+
+/// Held by whoever reads events.
+pub struct Reader(Option<File>);
+
+impl Reader {
+    /// Becomes the reader, if nobody is.
+    pub fn begin() -> Reader {
+        // This very file is there wherever an enforcer runs, also where nothing can be written.
+        let held = File::open("/proc/self/exe").ok();
+        Reader(held.filter(|file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock))))
+    }
+
+    /// Whether nobody else reads them.
+    pub fn is_alone(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
 /// Writes the events that nobody has read yet; with `follow`, those to come too, until it is stopped.
-pub fn read(output: &mut impl Write, format: impl Fn(&Event, u64) -> String, follow: bool) -> Result<(), EventsError> {
+pub fn read(
+    output: &mut impl Write,
+    format: impl Fn(&Event, &Enforced, u64) -> String,
+    follow: bool,
+) -> Result<(), EventsError> {
     let mut place = match newest()? {
         Some(place) => place,
         None if follow => wait_for_policy()?,
@@ -66,12 +110,13 @@ pub fn read(output: &mut impl Write, format: impl Fn(&Event, u64) -> String, fol
     };
     loop {
         let mut ring = RingBuf::try_from(Map::from_map_data(MapData::from_pin(&place)?)?)?;
+        let about = About::read(&place.with_file_name("about"))?;
+        let of = Enforced { policy: about.policy, revision: about.revision, manifest_digest: about.manifest_digest };
         loop {
             let booted = booted_at().map_err(EventsError::Wait)?;
             while let Some(record) = ring.next() {
-                if let Some(event) = decode(&record) {
-                    output.write_all(format(&event, booted).as_bytes()).map_err(EventsError::Output)?;
-                }
+                let event = decode(&record).ok_or(EventsError::OtherRelease)?;
+                output.write_all(format(&event, &of, booted).as_bytes()).map_err(EventsError::Output)?;
             }
             output.flush().map_err(EventsError::Output)?;
             if !follow {
@@ -151,9 +196,9 @@ fn kind(number: u16) -> (&'static str, &'static str) {
     }
 }
 
-/// Whether the tables decided.
+/// Whether the tables refused it. Of what is allowed the reason is no news, and not that of the rule under trial.
 fn is_judged(event: &Event) -> bool {
-    let judged = [Kind::Request, Kind::Audited, Kind::Raw, Kind::Packet];
+    let judged = [Kind::Request, Kind::Raw, Kind::Packet];
     Kind::from_number(event.kind).is_some_and(|kind| judged.contains(&kind))
 }
 
@@ -201,7 +246,7 @@ fn thread(event: &Event) -> String {
 }
 
 /// As a line for people.
-pub fn to_text(event: &Event, booted: u64) -> String {
+pub fn to_text(event: &Event, of: &Enforced, booted: u64) -> String {
     let mut line = Utc(booted.saturating_add(event.since_boot) / 1_000_000_000).to_string();
     // Writing to a string cannot fail.
     if event.process != 0 {
@@ -219,14 +264,18 @@ pub fn to_text(event: &Event, booted: u64) -> String {
         let _ = write!(line, ": {}", reason(event.reason).1);
     }
     if event.rule != NO_RULE {
-        let _ = write!(line, " (rule {})", u64::from(event.rule) + 1);
+        let (rule, policy) = (u64::from(event.rule) + 1, shown(&of.policy));
+        let _ = write!(line, " (rule {rule} of {policy}, revision {})", of.revision);
     }
     line.push('\n');
     line
 }
 
+/// How many bytes of a manifest's digest tell which bundle it was.
+const DIGEST_TOLD: usize = 8;
+
 /// As a line of JSON. `version` rises when a field changes its meaning or goes.
-pub fn to_json(event: &Event, booted: u64) -> String {
+pub fn to_json(event: &Event, of: &Enforced, booted: u64) -> String {
     let mut line = String::from("{\"version\":1,\"time\":");
     quote(&mut line, &Utc(booted.saturating_add(event.since_boot) / 1_000_000_000).to_string());
     let _ = write!(line, ",\"since_boot_ns\":{},\"kind\":\"{}\"", event.since_boot, kind(event.kind).0);
@@ -245,6 +294,10 @@ pub fn to_json(event: &Event, booted: u64) -> String {
     if event.rule != NO_RULE {
         let _ = write!(line, ",\"rule\":{}", u64::from(event.rule) + 1);
     }
+    line.push_str(",\"policy\":");
+    quote(&mut line, &of.policy);
+    let digest: String = of.manifest_digest.iter().take(DIGEST_TOLD).map(|byte| format!("{byte:02x}")).collect();
+    let _ = write!(line, ",\"revision\":{},\"manifest\":\"{digest}\"", of.revision);
     line.push_str("}\n");
     line
 }
@@ -253,6 +306,10 @@ pub fn to_json(event: &Event, booted: u64) -> String {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
+
+    fn about() -> Enforced {
+        Enforced { policy: "kms".to_owned(), revision: 12, manifest_digest: [0xab; 32] }
+    }
 
     fn event() -> Event {
         Event {
@@ -294,27 +351,36 @@ mod tests {
     #[test]
     fn a_refusal_is_a_line() {
         assert_eq!(
-            to_text(&event(), 0),
-            "1970-01-01T00:00:05Z  cu?rl (process 42, user 1000)  refused 10.0.0.1:443/tcp: only other programs may (rule 3)\n"
+            to_text(&event(), &about(), 0),
+            "1970-01-01T00:00:05Z  cu?rl (process 42, user 1000)  refused 10.0.0.1:443/tcp: only other programs may (rule 3 of kms, revision 12)\n"
         );
         assert_eq!(
-            to_json(&event(), 0),
+            to_json(&event(), &about(), 0),
             "{\"version\":1,\"time\":\"1970-01-01T00:00:05Z\",\"since_boot_ns\":5000000000,\"kind\":\"request\",\
              \"process\":42,\"user\":1000,\"thread\":\"cu?rl\",\"program_id\":\"0000000000000007\",\"proven\":true,\
-             \"address\":\"10.0.0.1\",\"port\":443,\"protocol\":\"tcp\",\"reason\":\"exclusive\",\"rule\":3}\n"
+             \"address\":\"10.0.0.1\",\"port\":443,\"protocol\":\"tcp\",\"reason\":\"exclusive\",\"rule\":3,\"policy\":\"kms\",\
+             \"revision\":12,\"manifest\":\"abababababababab\"}\n"
         );
+    }
+
+    #[test]
+    fn what_a_trial_would_refuse_is_not_told_as_refused_by_nothing() {
+        let audited = Event { kind: Kind::Audited as u16, reason: Reason::Default as u16, ..event() };
+        let text = to_text(&audited, &about(), 0);
+        assert!(text.ends_with("would refuse 10.0.0.1:443/tcp (rule 3 of kms, revision 12)\n"), "{text}");
+        assert!(!to_json(&audited, &about(), 0).contains("reason"));
     }
 
     #[test]
     fn a_packet_names_no_process_and_a_mapping_no_destination() {
         let packet = Event { process: 0, kind: Kind::Packet as u16, high: 0xfd00 << 48, low: 1, ..event() };
         assert_eq!(
-            to_text(&packet, 0),
-            "1970-01-01T00:00:05Z  dropped a packet [fd00::1]:443/tcp: only other programs may (rule 3)\n"
+            to_text(&packet, &about(), 0),
+            "1970-01-01T00:00:05Z  dropped a packet [fd00::1]:443/tcp: only other programs may (rule 3 of kms, revision 12)\n"
         );
         let mapping = Event { kind: Kind::Mapping as u16, rule: NO_RULE, ..event() };
-        assert!(to_text(&mapping, 0).ends_with("refused to map what is not pinned for the program\n"));
-        assert!(!to_json(&mapping, 0).contains("address"));
+        assert!(to_text(&mapping, &about(), 0).ends_with("refused to map what is not pinned for the program\n"));
+        assert!(!to_json(&mapping, &about(), 0).contains("address"));
     }
 
     #[test]
@@ -323,8 +389,12 @@ mod tests {
             [(1, 0, 0xffff_0a00_0001, "10.0.0.1/icmp"), (58, 0xfd00 << 48, 1, "[fd00::1]/icmp")]
         {
             let ping = Event { protocol: number, high, low, ..event() };
-            assert!(to_text(&ping, 0).contains(&format!("refused {place}: ")), "{}", to_text(&ping, 0));
-            assert!(to_json(&ping, 0).contains("\"port\":0,\"protocol\":\"icmp\""));
+            assert!(
+                to_text(&ping, &about(), 0).contains(&format!("refused {place}: ")),
+                "{}",
+                to_text(&ping, &about(), 0)
+            );
+            assert!(to_json(&ping, &about(), 0).contains("\"port\":0,\"protocol\":\"icmp\""));
         }
     }
 

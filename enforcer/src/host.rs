@@ -22,6 +22,9 @@ pub enum HostError {
     /// `bpf` is not in it.
     #[error("the kernel does not ask BPF programs: `bpf` is not among its security modules (`{0}`)")]
     NoBpfModule(String),
+    /// The kernel keeps its memory from programs.
+    #[error("the kernel is locked down to `confidentiality`, and lets no program read what it must ask about")]
+    Confidential,
     /// No type information.
     #[error("the kernel's type information `{BTF_PATH}` cannot be read: {0}")]
     NoBtf(io::Error),
@@ -65,8 +68,15 @@ impl HostError {
     /// What the person who reads the message can do.
     pub fn help(&self) -> &'static str {
         match self {
-            HostError::NoModuleList(_) => "mount securityfs at /sys/kernel/security",
-            HostError::NoBpfModule(_) => "add `bpf` to `lsm=` on the kernel's command line and boot again",
+            HostError::NoModuleList(_) => {
+                "mount securityfs at /sys/kernel/security; in a container, run it on the host instead"
+            }
+            HostError::NoBpfModule(_) => {
+                "add `bpf` to that list, write all of it as `lsm=` on the kernel's command line, and boot again"
+            }
+            HostError::Confidential => {
+                "boot with `lockdown=integrity` on the kernel's command line, or without that; until then it stays locked"
+            }
             HostError::NoBtf(_) => "boot a kernel that is built with CONFIG_DEBUG_INFO_BTF",
             HostError::NoBpffs => "mount it: mount -t bpf bpf /sys/fs/bpf",
             HostError::NoCgroups => "mount it: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
@@ -98,6 +108,10 @@ pub fn check() -> Result<Host, HostError> {
     let modules = std::fs::read_to_string("/sys/kernel/security/lsm").map_err(HostError::NoModuleList)?;
     if !modules.trim().split(',').any(|module| module == "bpf") {
         return Err(HostError::NoBpfModule(modules.trim().to_owned()));
+    }
+    // Where the kernel has no such module, there is no such file.
+    if is_confidential(&std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default()) {
+        return Err(HostError::Confidential);
     }
     let mounts = read_proc("/proc/self/mounts")?;
     if !is_bpffs_mounted(&mounts) {
@@ -146,6 +160,12 @@ fn may_load(status: &str) -> bool {
     held & SYS_ADMIN != 0 || held & PERFMON_AND_BPF == PERFMON_AND_BPF
 }
 
+/// Whether the mode in brackets is the one in which the helpers that read memory are refused (kernel/trace/bpf_trace.c,
+/// `LOCKDOWN_BPF_READ_KERNEL`).
+fn is_confidential(modes: &str) -> bool {
+    modes.split_whitespace().any(|mode| mode == "[confidentiality]")
+}
+
 fn is_bpffs_mounted(mounts: &str) -> bool {
     // The last mount over a place is the one that is seen.
     let kinds = mounts.lines().filter_map(|line| {
@@ -182,6 +202,14 @@ fn full_preemption(version: &str, command_line: &str, debugged: Option<&str>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_mode_of_lockdown_is_the_one_in_brackets() {
+        assert!(is_confidential("none integrity [confidentiality]\n"));
+        for other in ["none [integrity] confidentiality\n", "[none] integrity confidentiality\n", ""] {
+            assert!(!is_confidential(other), "{other}");
+        }
+    }
 
     #[test]
     fn full_preemption_is_told_by_the_build_the_command_line_and_the_kernel_itself() {

@@ -16,7 +16,7 @@ use bfp_bundle::verify::Refusal;
 use bfp_enforcer::admission::AdmissionError;
 use bfp_enforcer::apply::ApplyError;
 use bfp_enforcer::doctor;
-use bfp_enforcer::events::{self, EventsError};
+use bfp_enforcer::events::{self, EventsError, Reader};
 use bfp_enforcer::input::InputError;
 use bfp_enforcer::memory::EnforcedError;
 use bfp_enforcer::pins::PinsError;
@@ -277,6 +277,12 @@ fn show_events(follow: bool, format: Format) -> Result<String, Failure> {
         Format::Human => events::to_text,
         Format::Json => events::to_json,
     };
+    let reader = Reader::begin();
+    if !reader.is_alone() {
+        let words =
+            "another reader takes events too, such as bfp-events.service: each event is told once, to one of them";
+        session::warn(words, "look in its journal: journalctl -u bfp-events");
+    }
     match events::read(&mut io::stdout().lock(), line, follow) {
         // Whoever read them has seen enough.
         Err(EventsError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(String::new()),

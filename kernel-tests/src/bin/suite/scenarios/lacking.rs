@@ -22,6 +22,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("a host without cgroup v2 is told so", without_cgroups),
     ("a host that shows a part of its cgroups is told so", with_a_part_of_the_cgroups),
     ("a host without a list of security modules is told so", without_module_list),
+    ("a kernel that is locked down to confidentiality is told so", locked_down_to_confidentiality),
     ("a host whose tracer is switched off is told so", with_tracer_off),
     ("whoever may not load programs is told so", without_privileges),
     ("memory that may not be locked is not asked for", without_locked_memory),
@@ -105,6 +106,13 @@ fn with_a_part_of_the_cgroups(host: &Host) -> Result<(), String> {
 fn without_module_list(host: &Host) -> Result<(), String> {
     let words = "`/sys/kernel/security/lsm` cannot be read";
     is_refused(host, "umount /sys/kernel/security", words, "mount securityfs at /sys/kernel/security")
+}
+
+/// Nothing takes back the real thing, so its file says it: the mode that is in force stands in brackets.
+fn locked_down_to_confidentiality(host: &Host) -> Result<(), String> {
+    let line = "cp /sys/kernel/security/lsm /tmp/lsm; mount -t tmpfs none /sys/kernel/security
+                cp /tmp/lsm /sys/kernel/security; echo 'none integrity [confidentiality]' >/sys/kernel/security/lockdown";
+    is_refused(host, line, "the kernel is locked down to `confidentiality`", "lockdown=integrity")
 }
 
 fn with_tracer_off(host: &Host) -> Result<(), String> {
@@ -308,7 +316,7 @@ fn pinned_in_memory(host: &Host) -> Result<(), String> {
 
 fn without_bpf_module(host: &Host) -> Result<(), String> {
     let words = "the kernel does not ask BPF programs: `bpf` is not among its security modules";
-    is_refused(host, "", words, "add `bpf` to `lsm=` on the kernel's command line")
+    is_refused(host, "", words, "write all of it as `lsm=` on the kernel's command line")
 }
 
 fn with_a_false_module_list(host: &Host) -> Result<(), String> {
