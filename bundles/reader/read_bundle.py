@@ -116,12 +116,16 @@ ROOT_OF_MINUS_1 = pow(2, (P - 1) // 4, P)
 def point(encoded):
     """The point (x, y) of 32 bytes, or None."""
     y = int.from_bytes(encoded, "little")
-    sign, y = y >> 255, (y & (1 << 255) - 1) % P
+    sign, y = y >> 255, y & (1 << 255) - 1
+    if y >= P:
+        return None
     square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
     x = pow(square, (P + 3) // 8, P)
     if x * x % P != square:
         x = x * ROOT_OF_MINUS_1 % P
     if x * x % P != square:
+        return None
+    if x == 0 and sign:
         return None
     return (P - x if x & 1 != sign else x) % P, y
 

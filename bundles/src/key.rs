@@ -53,7 +53,8 @@ impl PublicKey {
     /// From PEM text.
     pub fn from_pem(text: &str) -> Result<PublicKey, KeyError> {
         match VerifyingKey::from_public_key_pem(text) {
-            Ok(key) => PublicKey::strong(key).ok_or_else(|| KeyError::Public("the key is weak".to_string())),
+            Ok(key) => PublicKey::strong(key)
+                .ok_or_else(|| KeyError::Public("the key is weak, or not written as RFC 8032 writes it".to_string())),
             Err(error) => Err(KeyError::Public(error.to_string())),
         }
     }
@@ -63,9 +64,11 @@ impl PublicKey {
         VerifyingKey::from_bytes(bytes).ok().and_then(PublicKey::strong)
     }
 
-    /// A key of small order verifies signatures over anything.
+    /// A key of small order verifies signatures over anything. A point that is written with a number beyond the field's
+    /// (RFC 8032, 5.1.3) would be one key by two ids.
     fn strong(key: VerifyingKey) -> Option<PublicKey> {
-        (!key.is_weak()).then_some(PublicKey(key))
+        let is_canonical = key.to_edwards().compress().as_bytes() == key.as_bytes();
+        (is_canonical && !key.is_weak()).then_some(PublicKey(key))
     }
 
     #[cfg(feature = "sign")]

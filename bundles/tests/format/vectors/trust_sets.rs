@@ -32,6 +32,13 @@ pub(crate) fn cases() -> Vec<Case> {
     });
     let mut off_the_curve = set(7, 1, &[1], &[9]);
     off_the_curve.keys.push([2; 32]);
+    // Three more than the field's prime, 2^255 - 19, stands for 3: there is a point, and RFC 8032 does not read it so.
+    let mut beyond_the_field = set(7, 1, &[1], &[9]);
+    beyond_the_field.keys.push({
+        let mut three_more = [0xff; 32];
+        (three_more[0], three_more[31]) = (0xf0, 0x7f);
+        three_more
+    });
     let mut many_revoked = set(7, 2, &[1, 2, 3], &[9]);
     many_revoked.revoked.extend((0..1024_u16).map(|number| {
         let mut id = [0; 16];
@@ -129,6 +136,8 @@ pub(crate) fn cases() -> Vec<Case> {
         next("trust-weak-key", "a key of small order", &weak, &[1, 2])
             .refused(bad("one of its keys is no Ed25519 key, or a weak one")),
         next("trust-no-point", "a key that is no point of the curve", &off_the_curve, &[1, 2])
+            .refused(bad("one of its keys is no Ed25519 key, or a weak one")),
+        next("trust-key-beyond-the-field", "a key whose number is the prime and three", &beyond_the_field, &[1, 2])
             .refused(bad("one of its keys is no Ed25519 key, or a weak one")),
         next("trust-33-keys", "more keys than there may be", &set(7, 2, &(1..=33).collect::<Vec<u8>>(), &[]), &[1, 2])
             .refused(Refusal::BadBody),
