@@ -86,6 +86,20 @@ pub(crate) fn cases() -> Vec<Case> {
         )
         .refused(Refusal::UnknownKey(id(5))),
         next(
+            "trust-unknown-key-just-revoked",
+            "a third signature, by a key of neither set that the new one revokes",
+            &set(7, 2, &[1, 2], &[9, 5]),
+            &[1, 2, 5],
+        )
+        .refused(Refusal::RevokedKey(id(5))),
+        next(
+            "trust-one-key-twice",
+            "two signatures by one key in force, where two keys must sign",
+            &set(7, 1, &[1], &[9]),
+            &[1, 1],
+        )
+        .refused(few(1, WhoseThreshold::InForce)),
+        next(
             "trust-revoked-key",
             "enough signatures, and one by a key that was revoked before",
             &set(7, 2, &[1, 2], &[9]),
