@@ -38,6 +38,9 @@ impl PinsError {
     /// What the person who reads the message can do.
     pub fn help(&self) -> &'static str {
         match self.error.kind() {
+            _ if self.what == "trusted" => {
+                "mount the BPF filesystem for root alone, `mount -o remount,mode=700 /sys/fs/bpf`, and `chmod go-w` the folder"
+            }
             io::ErrorKind::PermissionDenied => {
                 "run it as root; where the policy is locked, run the very file that applied it, not traced, and no copy"
             }
@@ -49,6 +52,19 @@ impl PinsError {
 pub(crate) fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> PinsError {
     let path = path.to_owned();
     move |error| PinsError { path, what, error }
+}
+
+/// Renames what somebody else has put in the place of the folder: where the BPF filesystem is open to everyone, which it
+/// is unless it was mounted otherwise (kernel/bpf/inode.c, `S_ISVTX | S_IRWXUGO`), they could keep the policy away.
+fn set_aside(root: &Path) -> Result<(), PinsError> {
+    let own = std::fs::metadata("/proc/self").map_err(failed(root, "trusted"))?.uid();
+    match std::fs::symlink_metadata(root) {
+        Ok(there) if there.uid() != own => {
+            let aside = root.with_file_name(format!("bfp.of-user-{}-{}", there.uid(), there.ino()));
+            std::fs::rename(root, aside).map_err(failed(root, "set aside"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The folder of everything, locked.
@@ -77,6 +93,7 @@ impl Pins {
                 _ => {}
             }
             // Another enforcer may remove it between the two.
+            set_aside(root)?;
             if let Some(pins) = Pins::find_in(root)? {
                 return Ok(pins);
             }
@@ -92,9 +109,11 @@ impl Pins {
             };
             folder.lock().map_err(failed(root, "locked"))?;
             let locked = folder.metadata().map_err(failed(root, "read"))?;
-            // The BPF filesystem can be open to everyone: a folder of somebody else is no place for links.
-            let foreign = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() != locked.uid());
-            if foreign || locked.mode() & 0o022 != 0 {
+            // The BPF filesystem can be open to everyone: in a folder of somebody else nothing is enforced.
+            if std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() != locked.uid()) {
+                return Ok(None);
+            }
+            if locked.mode() & 0o022 != 0 {
                 let error = io::Error::other("others may write to it");
                 return Err(failed(root, "trusted")(error));
             }

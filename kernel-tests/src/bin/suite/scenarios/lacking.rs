@@ -22,6 +22,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("a host without cgroup v2 is told so", without_cgroups),
     ("a host that shows a part of its cgroups is told so", with_a_part_of_the_cgroups),
     ("a host without a list of security modules is told so", without_module_list),
+    ("a folder of somebody else in the place of the pins is set aside", with_a_foreign_folder),
     ("a kernel that is locked down to confidentiality is told so", locked_down_to_confidentiality),
     ("a host whose tracer is switched off is told so", with_tracer_off),
     ("whoever may not load programs is told so", without_privileges),
@@ -85,6 +86,21 @@ fn without_types(host: &Host) -> Result<(), String> {
 fn without_bpffs(host: &Host) -> Result<(), String> {
     let words = "no BPF filesystem is mounted at `/sys/fs/bpf`";
     is_refused(host, "umount /sys/fs/bpf", words, "mount -t bpf bpf /sys/fs/bpf")
+}
+
+/// Anyone may make a folder there, unless the filesystem was mounted for root alone.
+fn with_a_foreign_folder(host: &Host) -> Result<(), String> {
+    host.unenforced()?;
+    let line = "mkdir /sys/fs/bpf/bfp; chown 1000 /sys/fs/bpf/bfp; chmod 777 /sys/fs/bpf/bfp";
+    apply_where(&host.bundle, line)?.expect_code(0)?;
+    host.refused(THIEF, &to("tcp", KMS_V4))?;
+    enforcer::remove()?;
+    for entry in fs::read_dir("/sys/fs/bpf").map_err(|error| error.to_string())?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with("bfp.of-user-1000-") {
+            return fs::remove_dir(entry.path()).map_err(|error| error.to_string());
+        }
+    }
+    Err("what stood in the way is not there under another name".to_owned())
 }
 
 fn with_another_fs(host: &Host) -> Result<(), String> {
