@@ -164,9 +164,15 @@ harness: setup
     cargo clippy -p bfp-kernel-tests --all-targets -- -D warnings
     cargo test -p bfp-kernel-tests
 
-# The format, by another reader in another language: every vector, and the verdict tables of fixtures/accept
+# The format, by another reader in another language: every vector, and the verdict tables of fixtures/accept; and what
+# random policies mean, by a second statement of that
 reader: setup compiler
     @{{ cache }}/reader/bin/python -B bundles/reader/check.py target/release/bfpc
+    @{{ cache }}/reader/bin/python -B bundles/reader/oracle.py target/release/bfpc
+
+# What a policy means, said a second time, against more random policies, and others: just oracle 20000 monday
+oracle POLICIES="20000" SEED="bfp": setup compiler
+    @{{ cache }}/reader/bin/python -B bundles/reader/oracle.py target/release/bfpc {{ POLICIES }} {{ SEED }}
 
 # All tests: those without a kernel, each fuzz target for a short while, the format by another reader, the demo (DNS
 # by knot, end to end), and the kernel tests on two kernels, which divide what hardly depends on them
