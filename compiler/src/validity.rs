@@ -13,6 +13,12 @@ pub(crate) enum ValidityError {
     #[error("what expires at {expires} is never valid: it is refused before {not_before}")]
     #[diagnostic(code(build::never_valid), help("let `--expires` be later than `--not-before`"))]
     NeverValid { not_before: String, expires: String },
+    #[error("it expires at {expires}, and it is {now}")]
+    #[diagnostic(
+        code(build::expired),
+        help("let `--expires` be in the future, or check this machine's clock: every host would refuse it")
+    )]
+    Expired { expires: String, now: String },
     #[error("{found} labels are more than the {MAX_AUDIENCE} that fit")]
     #[diagnostic(code(build::audience), help("give the hosts a label in common, and name that with `--audience`"))]
     Audience { found: usize },
@@ -24,6 +30,7 @@ pub(crate) fn check(not_before: Option<u64>, expires: Option<u64>, audience: &[S
         (Some(opens), Some(closes)) if closes <= opens => {
             Err(ValidityError::NeverValid { not_before: time(opens), expires: time(closes) })
         }
+        (_, Some(closes)) if closes <= now() => Err(ValidityError::Expired { expires: time(closes), now: time(now()) }),
         _ if audience.len() > MAX_AUDIENCE => Err(ValidityError::Audience { found: audience.len() }),
         _ => Ok(()),
     }

@@ -7,6 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use base64ct::{Base64, Encoding};
+use bfp_bundle::secret_key::SecretKey;
 use tempfile::TempDir;
 
 /// What it warns of is accepted, so that nothing but what a test is about is said.
@@ -289,6 +291,8 @@ fn times_and_revisions_are_checked_before_anything_is_signed() {
     place.refused(2, "`1969-12-31T23:59:59Z` is not a time", &build(&["--not-before", "1969-12-31T23:59:59Z"]));
     let window = ["--not-before", "2027-01-01T00:00:00Z", "--expires", "2027-01-01T01:00:00+01:00"];
     place.refused(2, "never valid", &build(&window));
+    place.refused(2, "build::expired", &build(&["--expires", "2020-01-31T00:00:00Z"]));
+    place.refused(2, "it expires at 2020-01-31T00:00:00Z, and it is 2", &build(&["--expires", "2020-01-31T00:00:00Z"]));
     place.refused(2, "--revision", &build(&["--revision", "-1"]));
     place.refused(2, "--revision", &build(&["--revision", "18446744073709551616"]));
     assert!(!place.path("out.bfpb").exists());
@@ -371,8 +375,11 @@ fn flipped_byte_is_refused() {
 fn bundle_outside_its_time_or_for_others_is_refused() {
     let place = Place::new();
     let verify = ["verify", "kms.bfpb", "--trust", "key.pub"];
-    place.built(&["--expires", "2020-01-31T00:00:00Z"]);
-    place.refused(3, "expired", &verify);
+    let vector = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/bundles/expired.txt"));
+    let bundle = vector.unwrap().split_once("\n\n").unwrap().1.replace('\n', "");
+    place.write("old.bfpb", Base64::decode_vec(&bundle).unwrap());
+    place.write("old.pub", SecretKey::from_seed(&[1; 32]).public().to_pem().unwrap());
+    place.refused(3, "expired", &["verify", "old.bfpb", "--trust", "old.pub"]);
     place.built(&["--not-before", "9999-01-01T00:00:00Z"]);
     place.refused(3, "not valid before", &verify);
     place.built(&["--expires", "9999-01-01T00:00:00Z", "--audience", "payments", "--audience", "staging"]);
