@@ -38,11 +38,6 @@ impl Revision {
         format!("{}:./{name}", self.commit)
     }
 
-    /// What messages call a file of it.
-    fn shown(&self, path: &Path) -> String {
-        format!("{}:{}", self.written, path.display())
-    }
-
     fn bytes(&self, path: &Path) -> Result<Vec<u8>, SourceError> {
         let shown = self.shown(path);
         let bytes = git(path, &["cat-file", "blob", &self.object(path)])
@@ -57,6 +52,10 @@ impl Revision {
 }
 
 impl Read for Revision {
+    fn shown(&self, path: &Path) -> String {
+        format!("{}:{}", self.written, self.short(path).display())
+    }
+
     fn text(&self, path: &Path) -> Result<String, SourceError> {
         source::text(Path::new(&self.shown(path)), self.bytes(path)?)
     }

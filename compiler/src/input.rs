@@ -118,7 +118,14 @@ impl Input {
 fn compile(files: Files) -> Result<(Files, CheckedPolicy, Compiled), Failure> {
     let checked = pipeline::check(&files.source()).map_err(|findings| files.show(findings))?;
     let image = pipeline::lower(&checked).map_err(|findings| files.show(findings))?;
-    let debug = pipeline::debug(&files.source(), &checked, &image);
+    let mut debug = pipeline::debug(&files.source(), &checked, &image);
+    // A bundle names files from the policy's folder, which it does not know; here there is a file to open.
+    let known = files.loaded.sources.files();
+    for place in debug.rules.iter_mut().map(|rule| &mut rule.place).chain(&mut debug.default) {
+        if let Some(file) = known.iter().find(|file| file.name == place.file) {
+            place.file = file.shown.clone();
+        }
+    }
     let name = checked.policy().name.clone();
     Ok((files, checked, Compiled { name, image, debug }))
 }

@@ -12,7 +12,7 @@ use miette::Diagnostic;
 use sha2::{Digest, Sha256};
 
 use crate::findings::Findings;
-use crate::source::{self, Read, SourceError};
+use crate::source::{self, Read, SourceError, normal};
 use crate::source_map::SourceMap;
 
 /// A policy, as read.
@@ -193,7 +193,7 @@ pub fn load(path: &Path, read: &dyn Read) -> Result<Result<Loaded, (Findings, So
     let text = read.text(path)?;
     let name = path.file_name().map_or_else(|| "policy".to_owned(), |name| name.to_string_lossy().into_owned());
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-    Ok(load_text(&name, &path.display().to_string(), &text, &directory, read))
+    Ok(load_text(&name, &read.shown(path), &text, &directory, read))
 }
 
 /// Reads a policy that has its text already. `directory` is where it stands.
@@ -255,7 +255,7 @@ impl Loader<'_> {
     fn include(&mut self, file: &Quoted, from: &str) -> Vec<Spanned<Statement>> {
         let Some(name) = self.beside(file, from) else { return Vec::new() };
         if self.within.contains(&name) {
-            self.fail(LoadError::Cycle { name, span: file.span });
+            self.fail(LoadError::Cycle { name: self.read.shown(&self.at(&name)), span: file.span });
             return Vec::new();
         }
         let files = self.loaded.sources.files();
@@ -267,13 +267,14 @@ impl Loader<'_> {
             return Vec::new();
         }
         let path = self.at(&name);
+        let shown = self.read.shown(&path);
         match self.read.text(&path) {
             Ok(text) if self.loaded.sources.text().len().saturating_add(text.len()) > MAX_BYTES => {
                 self.fail(LoadError::TooLarge { span: file.span });
             }
             // What is no policy may be a secret, and no line of it is shown.
-            Ok(text) if !may_be_a_policy(&text) => self.fail(LoadError::NotAPolicy { name, span: file.span }),
-            Ok(text) => return self.file(path.display().to_string(), name, &text),
+            Ok(text) if !may_be_a_policy(&text) => self.fail(LoadError::NotAPolicy { name: shown, span: file.span }),
+            Ok(text) => return self.file(shown, name, &text),
             Err(reason) => self.fail(unreadable(reason, Purpose::Policy, file.span)),
         }
         Vec::new()
@@ -281,7 +282,8 @@ impl Loader<'_> {
 
     /// Where a file is read. One that is called `-` is not the standard input.
     fn at(&self, name: &str) -> PathBuf {
-        let path = self.directory.join(name);
+        // Names have no `.`, and are the same wherever the policy is compiled; a path is one of this machine.
+        let path = self.read.short(&self.directory.join(name));
         if source::is_standard_input(&path) { Path::new(".").join(path) } else { path }
     }
 
@@ -400,22 +402,6 @@ fn may_be_a_policy(text: &str) -> bool {
     };
     let mut said = lines.by_ref().filter(|line| !line.is_empty() && !line.starts_with('#')).peekable();
     said.peek().is_none() || said.any(is_statement)
-}
-
-/// A path without `.`, and without `..` but at its begin. Links are not followed: the same policy has the
-/// same names wherever it is compiled.
-fn normal(path: &Path) -> PathBuf {
-    let mut found = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir if matches!(found.components().next_back(), Some(Component::Normal(_))) => {
-                found.pop();
-            }
-            part => found.push(part),
-        }
-    }
-    found
 }
 
 #[cfg(test)]

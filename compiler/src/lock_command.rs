@@ -13,7 +13,7 @@ use bfp_compiler::dns_name::DnsName;
 use bfp_compiler::findings::{Findings, boxed};
 use bfp_compiler::lock::{Dnssec, Lock, LockedName, Stability};
 use bfp_compiler::resolve;
-use bfp_compiler::source::{self, Disk};
+use bfp_compiler::source::{self, Disk, Read as _};
 use bfp_grammar::syntax::Span;
 use miette::{Diagnostic, LabeledSpan, SourceSpan};
 use time::OffsetDateTime;
@@ -195,7 +195,7 @@ fn earlier(path: &Path, wanted: &Wanted, said: &mut String) -> Result<Option<Loc
         return Ok(None);
     }
     let text = source::read_text(path)?;
-    let shown = path.display().to_string();
+    let shown = Disk.shown(path);
     match (Lock::parse(&text), wanted) {
         (Ok(lock), _) => Ok(Some(lock)),
         (Err(error), Wanted::These(_)) => Err(Failure::Input(in_file(vec![Box::new(error)], &shown, &text))),
@@ -276,6 +276,6 @@ pub(crate) fn refuse_stale(files: &Files, policy: &Path, locked: Locked) -> Resu
     if stale.is_empty() {
         return Ok(());
     }
-    let lock = source::lock_path(policy).display().to_string();
+    let lock = Disk.shown(&source::lock_path(policy));
     Err(Failure::Input(in_file(boxed(stale), &lock, &files.lock_text)))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bfp_compiler::findings::boxed;
 use bfp_compiler::pipeline;
-use bfp_compiler::source;
+use bfp_compiler::source::{self, Disk, Read as _};
 use bfp_grammar::syntax::Span;
 use miette::Diagnostic;
 
@@ -56,7 +56,7 @@ pub(crate) fn format(policies: &[PathBuf], check: bool) -> Result<Done, Failure>
             // Whoever formats the standard input wants the text, changed or not.
             Ok(formatted) if formatted == text && (check || !output::is_standard(policy)) => {}
             Ok(formatted) => changed.push((policy, text, formatted)),
-            Err(errors) => complaints.add(in_file(boxed(errors), &policy.display().to_string(), &text)),
+            Err(errors) => complaints.add(in_file(boxed(errors), &Disk.shown(policy), &text)),
         }
     }
     if !complaints.is_empty() {
@@ -66,7 +66,7 @@ pub(crate) fn format(policies: &[PathBuf], check: bool) -> Result<Done, Failure>
     let mut bytes = None;
     for (policy, text, formatted) in &changed {
         if check {
-            let file = policy.display().to_string();
+            let file = Disk.shown(policy);
             // Writing to a string cannot fail, here and below.
             let _ = writeln!(words, "{file}: not in the canonical form; `bfpc fmt {file}` rewrites it");
             let place = first_difference(text, formatted);

@@ -15,7 +15,7 @@ use crate::{Complaints, Failure, in_file, in_sources};
 
 /// A policy and its lock, as read.
 pub(crate) struct Files {
-    /// The path as it was given, for messages.
+    /// The path from the working directory, for messages.
     pub(crate) file: String,
     stem: String,
     pub(crate) loaded: Loaded,
@@ -38,7 +38,7 @@ impl Files {
         if has_lock {
             let lock_path = source::lock_path(policy);
             files.lock_text = read.text(&lock_path)?;
-            let shown = lock_path.display().to_string();
+            let shown = read.shown(&lock_path);
             files.lock = Lock::parse(&files.lock_text)
                 .map_err(|error| Failure::Input(in_file(vec![Box::new(error)], &shown, &files.lock_text)))?;
         }
@@ -47,7 +47,7 @@ impl Files {
 
     /// Reads a policy alone, whatever its lock says.
     pub(crate) fn read_policy(policy: &Path, read: &dyn Read) -> Result<Files, Failure> {
-        let file = policy.display().to_string();
+        let file = read.shown(policy);
         let loaded = load::load(policy, read)?
             .map_err(|(findings, sources)| Failure::Input(in_sources(findings, &file, &sources)))?;
         let stem = policy.file_stem().map_or_else(|| "policy".to_owned(), |stem| stem.to_string_lossy().into_owned());
@@ -61,7 +61,7 @@ impl Files {
     /// The file and the line of a place.
     pub(crate) fn place(&self, span: Span) -> (String, u32) {
         let sources = &self.loaded.sources;
-        (sources.file_at(span.start).map_or_else(String::new, |file| file.name.clone()), sources.line_at(span.start))
+        (sources.file_at(span.start).map_or_else(String::new, |file| file.shown.clone()), sources.line_at(span.start))
     }
 
     /// What stands at a place.

@@ -188,6 +188,14 @@ pub trait Read {
     fn is_within(&self, _directory: &Path, _path: &Path) -> bool {
         true
     }
+    /// The same file by its shortest path: without `.`, and without `..` but at its begin.
+    fn short(&self, path: &Path) -> PathBuf {
+        normal(path)
+    }
+    /// What reports call a file.
+    fn shown(&self, path: &Path) -> String {
+        self.short(path).display().to_string()
+    }
 }
 
 /// The files of this machine.
@@ -216,6 +224,16 @@ impl Disk {
 }
 
 impl Read for Disk {
+    /// From the working directory, where the file lies below it: code hosts attach a report to no other path.
+    fn short(&self, path: &Path) -> PathBuf {
+        let short = normal(path);
+        let below = std::env::current_dir().ok().and_then(|here| Some(short.strip_prefix(here).ok()?.to_owned()));
+        let short = below.filter(|below| below.file_name().is_some()).unwrap_or(short);
+        // Behind a link, `..` leads elsewhere.
+        let leads_there = Disk::target(&short).is_some_and(|target| Some(target) == Disk::target(path));
+        if leads_there { short } else { path.to_owned() }
+    }
+
     fn is_within(&self, directory: &Path, path: &Path) -> bool {
         let (Some(tree), Some(target)) = (Disk::tree(directory), Disk::target(path)) else { return false };
         // What git keeps for itself, credentials among it, is no part of the tree.
@@ -233,6 +251,21 @@ impl Read for Disk {
         }
         fs_verity::digest(File::open(path).map_err(unreadable)?).map_err(unreadable)
     }
+}
+
+/// A path without `.`, and without `..` but at its begin. Links are not followed.
+pub(crate) fn normal(path: &Path) -> PathBuf {
+    let mut found = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(found.components().next_back(), Some(Component::Normal(_))) => {
+                found.pop();
+            }
+            part => found.push(part),
+        }
+    }
+    found
 }
 
 /// Where the lock of a policy stands: beside it, with `.lock` added to its name.

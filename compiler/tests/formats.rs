@@ -237,8 +237,56 @@ fn sarif_is_what_its_schema_says_and_explains_its_rules() {
 
     let run = sarif(2, "conflict.bfp");
     assert_eq!(run["results"][0]["relatedLocations"][0]["physicalLocation"]["region"]["startLine"], 2);
-    let absolute = place.0.path().join("conflict.bfp");
-    let run = sarif(2, absolute.to_str().unwrap());
-    let uri = &run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"];
-    assert!(uri.as_str().unwrap().starts_with("file:///"), "{uri}");
+    let uri = |place: &Place| {
+        let absolute = place.0.path().join("conflict.bfp");
+        let run = sarif(2, absolute.to_str().unwrap());
+        run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(uri(&place), "conflict.bfp", "below the working directory, as the code host knows it");
+    let elsewhere = Place::new(&[("conflict.bfp", conflict)]);
+    assert!(uri(&elsewhere).starts_with("file:///"));
+}
+
+/// One file has one name in every answer: a code host links no other.
+#[test]
+fn every_answer_names_files_from_the_working_directory() {
+    let policy = "include \"../../common/base.bfp\"\nonly app -> corp\n\
+                  test \"t\" {\n    app -> corp denied\n}\n";
+    let base = "program app = \"/usr/bin/app\"\nhost corp = 10.0.0.0/8\ndeny app -> 10.0.0.1:443\n";
+    let place = Place::new(&[
+        ("policies/prod/policy.bfp", policy),
+        ("policies/prod/sub/wrong.bfp", "include \"../../../common/wrong.bfp\"\n"),
+        ("common/base.bfp", base),
+        ("common/wrong.bfp", "host corp = 10.0.0.1/8\ndeny * -> corp\n"),
+        (".git/HEAD", "the work tree begins here"),
+    ]);
+    let absolute = place.0.path().join("policies/prod/sub/wrong.bfp");
+    for file in ["policies/prod/sub/wrong.bfp", "./policies/x/../prod/sub/wrong.bfp", absolute.to_str().unwrap()] {
+        fs::create_dir_all(place.0.path().join("policies/x")).unwrap();
+        let said = place.document(2, &["check", file, "--format", "github"]);
+        assert!(said.starts_with("::error file=common/wrong.bfp,line=1,"), "{said}");
+        let human = String::from_utf8(place.bfpc(&["check", file]).stderr).unwrap();
+        assert!(
+            human.contains("[common/wrong.bfp:1:13]") && human.contains("1 error in common/wrong.bfp\n"),
+            "{human}"
+        );
+    }
+    let file = "policies/prod/policy.bfp";
+    let said = |words: &[&str]| String::from_utf8(place.bfpc(words).stdout).unwrap();
+    let test = said(&["test", file]);
+    assert!(test.contains("  policies/prod/policy.bfp:4  app -> corp denied\n"), "{test}");
+    assert!(said(&["test", file, "--junit", "-"]).contains("file=\"policies/prod/policy.bfp\""));
+    assert!(said(&["test", file, "--format", "json"]).contains("\"file\": \"policies/prod/policy.bfp\""));
+    let explained = said(&["explain", file, "app", "10.0.0.1:443"]);
+    assert!(explained.contains("  common/base.bfp:3  deny app"), "{explained}");
+    assert!(explained.contains("  policies/prod/policy.bfp:2  only app"), "{explained}");
+}
+
+/// Behind a link, `..` is the folder that the link leads to.
+#[test]
+fn path_behind_a_link_is_not_shortened() {
+    let place = Place::new(&[("real/deep/x.bfp", ""), ("real/policy.bfp", "deny * -> nowhere\n")]);
+    std::os::unix::fs::symlink("real/deep", place.0.path().join("link")).unwrap();
+    let said = place.document(2, &["check", "link/../policy.bfp", "--format", "github"]);
+    assert!(said.starts_with("::error file=link/../policy.bfp,"), "{said}");
 }
