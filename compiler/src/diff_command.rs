@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use bfp_bundle::names::build::BuildError;
 use bfp_compiler::describe::{self, Described, Names, describe};
 use bfp_compiler::difference::{self, Difference};
-use bfp_compiler::{program_text, source};
+use bfp_compiler::source::{self, Disk, Read as _};
+use bfp_compiler::{pipeline, program_text};
 use clap::{Args, ValueEnum};
 use miette::Diagnostic;
 use serde::Serialize;
@@ -17,7 +18,7 @@ use crate::git_revision::Revision;
 use crate::input::{Input, InputArguments, json};
 use crate::policy_files::Files;
 use crate::report::counted;
-use crate::{Answer, Failure};
+use crate::{Answer, Complaints, Failure};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 enum DiffError {
@@ -36,10 +37,15 @@ enum DiffError {
 
 #[derive(Args)]
 pub(crate) struct DiffArguments {
-    /// What it was: a policy, a bundle, or a git revision of NEW
-    old: PathBuf,
+    /// What it was: a policy, a bundle, or a git revision of NEW; one that has no NEW is no policy at all
+    #[arg(required_unless_present = "alone")]
+    old: Option<PathBuf>,
     /// What it is: a policy or a bundle
-    new: PathBuf,
+    #[arg(required_unless_present = "alone")]
+    new: Option<PathBuf>,
+    /// Compare this policy or bundle with no policy at all, under which everything may be reached
+    #[arg(long = "new", value_name = "NEW", conflicts_with_all = ["old", "new"])]
+    alone: Option<PathBuf>,
     /// Exit 1 only where access widens
     #[arg(long)]
     deny_widening: bool,
@@ -65,6 +71,8 @@ pub(crate) enum DiffFormat {
 #[derive(Serialize)]
 struct Document {
     version: u32,
+    /// Whether there was none before.
+    new_policy: bool,
     widens: bool,
     changes: Vec<ShownChange>,
     identities: Vec<ShownIdentity>,
@@ -97,17 +105,37 @@ struct ShownIdentity {
 }
 
 pub(crate) fn diff(arguments: &DiffArguments) -> Answer {
-    let new = Input::read(&arguments.new, &arguments.input)?;
-    let old = if source::is_standard_input(&arguments.old) || arguments.old.exists() {
-        Input::read(&arguments.old, &arguments.input)?
-    } else {
-        Input::of_policy(at_revision(&arguments.old, &arguments.new)?)?
+    let (path, before) = match (&arguments.alone, &arguments.old, &arguments.new) {
+        (Some(new), ..) => (new, None),
+        (None, Some(old), Some(new)) => (new, Some(old)),
+        // The arguments demand one or the other.
+        _ => return Ok(String::new()),
     };
-    let difference =
-        difference::compare(&old.compiled, &new.compiled).map_err(|reason| DiffError::Patterns { reason })?;
-    let names = Names::of_all([&old.compiled.debug, &new.compiled.debug]);
-    let document = document(&difference, &names);
-    let (before, after) = (arguments.old.display().to_string(), arguments.new.display().to_string());
+    let new = Input::read(path, &arguments.input)?;
+    let old = match before {
+        None => None,
+        Some(old) if source::is_standard_input(old) || old.exists() => {
+            Some(Input::read(old, &arguments.input)?.compiled)
+        }
+        Some(old) => match at_revision(old, path)? {
+            Some(files) => Some(Input::of_policy(files)?.compiled),
+            None => None,
+        },
+    };
+    let is_new = old.is_none();
+    let old = match old {
+        Some(old) => old,
+        None => pipeline::nothing().map_err(|findings| Failure::Input(Complaints::about_nothing(findings)))?,
+    };
+    let mut difference = difference::compare(&old, &new.compiled).map_err(|reason| DiffError::Patterns { reason })?;
+    if is_new {
+        // Where nobody was restricted, nobody had an identity that could widen.
+        difference.identities.clear();
+    }
+    let names = Names::of_all([&old.debug, &new.compiled.debug]);
+    let document = Document { new_policy: is_new, ..document(&difference, &names) };
+    let after = Disk.shown(path);
+    let before = before.filter(|_| !is_new).map_or_else(|| "no policy".to_owned(), |old| old.display().to_string());
     let said = match arguments.format {
         DiffFormat::Human => human(&document, &before, &after),
         DiffFormat::Json => json(&document),
@@ -117,8 +145,8 @@ pub(crate) fn diff(arguments: &DiffArguments) -> Answer {
     if is_finding { Err(Failure::Finding(said)) } else { Ok(said) }
 }
 
-/// Reads a policy with all that it names as it was.
-fn at_revision(written: &Path, policy: &Path) -> Result<Files, Failure> {
+/// Reads a policy with all that it names as it was; of a revision that does not have it, nothing.
+fn at_revision(written: &Path, policy: &Path) -> Result<Option<Files>, Failure> {
     let written = written.display().to_string();
     let revision = Revision::find(&written, policy).map_err(|reason| {
         let help = match Revision::is_shallow(policy) {
@@ -130,8 +158,11 @@ fn at_revision(written: &Path, policy: &Path) -> Result<Files, Failure> {
         };
         DiffError::Revision { written, reason, help }
     })?;
+    if !revision.has(policy) {
+        return Ok(None);
+    }
     let has_lock = revision.has(&source::lock_path(policy));
-    Files::read_from(policy, &revision, has_lock)
+    Files::read_from(policy, &revision, has_lock).map(Some)
 }
 
 fn document(difference: &Difference, names: &Names) -> Document {
@@ -146,7 +177,13 @@ fn document(difference: &Difference, names: &Names) -> Document {
         change: change.aspect.text(),
         widens: change.aspect.widens(),
     });
-    Document { version: 1, widens: difference.widens(), changes: changes.collect(), identities: identities.collect() }
+    Document {
+        version: 1,
+        new_policy: false,
+        widens: difference.widens(),
+        changes: changes.collect(),
+        identities: identities.collect(),
+    }
 }
 
 /// In one line, how much changes.
@@ -185,7 +222,10 @@ fn human(document: &Document, old: &str, new: &str) -> String {
     if document.changes.is_empty() && document.identities.is_empty() {
         return format!("{old} and {new} decide alike\n");
     }
-    let mut said = String::new();
+    let mut said = match document.new_policy {
+        true => format!("{new} is new: it is compared with no policy, under which everything may be reached\n"),
+        false => String::new(),
+    };
     // Writing to a string cannot fail, here and below.
     for (programs, told) in together(&document.changes) {
         let _ = writeln!(said, "{}", programs.join(", "));
@@ -216,7 +256,10 @@ fn human(document: &Document, old: &str, new: &str) -> String {
 const LONG_TABLE: usize = 12;
 
 fn markdown(document: &Document, policy: &str) -> String {
-    let policy = inert(policy);
+    let policy = match document.new_policy {
+        true => format!("{} (new, compared with no policy)", inert(policy)),
+        false => inert(policy),
+    };
     if document.changes.is_empty() && document.identities.is_empty() {
         return format!("**Egress policy {policy}:** no change in what any program may reach.\n");
     }

@@ -28,6 +28,15 @@ pub struct Loaded {
     pub lists: BTreeMap<Span, ListFile>,
 }
 
+impl Loaded {
+    /// Whether it only declares programs and hosts, for policies that include it.
+    pub fn is_library(&self) -> bool {
+        let declares =
+            |statement: &Spanned<Statement>| matches!(statement.node, Statement::Program(_) | Statement::Host(_));
+        !self.syntax.statements.is_empty() && self.syntax.statements.iter().all(declares)
+    }
+}
+
 /// A list of networks, as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListFile {

@@ -58,10 +58,11 @@ const EXIT_CODES: &str = "Exit codes: 0 yes or ok, 1 a finding, 2 usage or input
 
 #[derive(Subcommand)]
 enum Command {
-    /// Check a policy against its lock file
+    /// Check policies against their lock files
     Check {
-        /// The policy
-        policy: PathBuf,
+        /// The policies; a file that only declares programs and hosts is checked as one to include
+        #[arg(required = true)]
+        policies: Vec<PathBuf>,
         /// Fail where `bfpc lock` would change the lock file: a name is missing in it, or no longer used
         #[arg(long)]
         locked: bool,
@@ -249,8 +250,8 @@ fn main() -> ExitCode {
         input::Format::Json => Format::Json,
     };
     let ending = match arguments.command {
-        Command::Check { policy, locked, deny_warnings, format } => {
-            report::end(format, policy_command::check(&policy, Locked::of(locked), deny_warnings))
+        Command::Check { policies, locked, deny_warnings, format } => {
+            report::end(format, policy_command::check(&policies, Locked::of(locked), deny_warnings))
         }
         Command::Fmt { policies, check, format } => report::end(format, policy_command::format(&policies, check)),
         Command::Lock(arguments) => report::end(arguments.format, lock_command::lock(&arguments)),
@@ -264,7 +265,7 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => report::end(human, inspect_command::inspect(&arguments)),
         Command::Explain(arguments) => report::end(human, explain_command::explain(&arguments)),
         Command::ExplainCode { code } => report::end(human, explain_code_command::explain(code.as_deref())),
-        Command::Test(arguments) => report::end(human, test_command::test(&arguments)),
+        Command::Test(arguments) => report::end(arguments.format.of_reports(), test_command::test(&arguments)),
         Command::Diff(arguments) => report::end(human, diff_command::diff(&arguments)),
         Command::Graph(arguments) => report::end(human, graph_command::graph(&arguments)),
         Command::Hosts(arguments) => report::end(human, hosts_command::hosts(&arguments)),

@@ -13,6 +13,7 @@ use bfp_grammar::syntax::{Span, Statement};
 use sha2::{Digest, Sha256};
 
 use crate::check::CheckedPolicy;
+use crate::compiled::Compiled;
 use crate::findings::{Findings, boxed};
 use crate::load::Loaded;
 use crate::lock::Lock;
@@ -38,6 +39,12 @@ pub struct Source<'a> {
 pub fn check(source: &Source<'_>) -> Result<CheckedPolicy, Findings> {
     let resolved = resolve::resolve(source.loaded, source.stem, source.lock).map_err(boxed)?;
     check::check(resolved)
+}
+
+/// The tables of a host without a policy, to compare a new one with: no rule, and the default to allow.
+pub fn nothing() -> Result<Compiled, Findings> {
+    let checked = check::check(ResolvedPolicy::default())?;
+    Ok(Compiled { name: String::new(), image: lower(&checked)?, debug: Debug::default() })
 }
 
 /// Policy → tables.

@@ -13,7 +13,7 @@ use bfp_grammar::syntax::{self, Span};
 use crate::dns_name::DnsName;
 
 /// A policy whose names are resolved and whose rules may still contradict each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, std::default::Default, PartialEq, Eq)]
 pub struct ResolvedPolicy {
     /// The name of the policy.
     pub name: String,
@@ -284,9 +284,10 @@ impl PortRange {
 }
 
 /// What holds when nothing refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Eq)]
 pub enum Default {
     /// `default allow`, also where nothing is written.
+    #[default]
     Allow,
     /// `default deny`, and where.
     Deny(Span),

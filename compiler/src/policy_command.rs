@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bfp_compiler::findings::boxed;
 use bfp_compiler::pipeline;
+use bfp_compiler::resolve;
 use bfp_compiler::source::{self, Disk, Read as _};
 use bfp_grammar::syntax::Span;
 use miette::Diagnostic;
@@ -15,8 +16,50 @@ use crate::policy_files::Files;
 use crate::report::{Done, counted};
 use crate::{Complaints, Failure, in_file};
 
-pub(crate) fn check(policy: &Path, locked: Locked, deny_warnings: bool) -> Result<Done, Failure> {
+/// Checks each policy by itself, whatever is wrong with the others.
+pub(crate) fn check(policies: &[PathBuf], locked: Locked, deny_warnings: bool) -> Result<Done, Failure> {
+    if let [only] = policies {
+        return check_one(only, locked, deny_warnings);
+    }
+    let (mut words, mut complaints) = (String::new(), Complaints::default());
+    let (mut well, mut code) = (0, 0);
+    for policy in policies {
+        match check_one(policy, locked, deny_warnings) {
+            Ok(done) => {
+                well += 1;
+                words.push_str(&done.words);
+                complaints.add(done.warnings);
+            }
+            Err(Failure::Found { complaints: found, .. }) => {
+                code = code.max(1);
+                complaints.add(found);
+            }
+            Err(Failure::Input(found)) => {
+                code = 2;
+                complaints.add(found);
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    // Writing to a string cannot fail.
+    let _ = writeln!(words, "{well} of {} policies are ok", policies.len());
+    match code {
+        0 => Ok(Done { words, warnings: complaints, bytes: None }),
+        code => Err(Failure::Some { words, complaints, code }),
+    }
+}
+
+fn check_one(policy: &Path, locked: Locked, deny_warnings: bool) -> Result<Done, Failure> {
     let files = Files::read(policy)?;
+    if files.loaded.is_library() {
+        let errors = resolve::faults_of_library(&files.loaded);
+        if !errors.is_empty() {
+            return Err(files.show(boxed(errors)));
+        }
+        let declared = counted(files.loaded.syntax.statements.len(), "declaration");
+        let words = format!("{}: ok, a file to include: {declared}, and no rule to enforce\n", files.file);
+        return Ok(words.into());
+    }
     lock_command::refuse_stale(&files, policy, locked)?;
     let checked = pipeline::check(&files.source()).map_err(|findings| files.show(findings))?;
     let warnings = files.warnings(&checked);

@@ -12,6 +12,8 @@ mod json;
 mod sarif;
 mod told;
 
+use std::collections::HashSet;
+
 use bfp_compiler::findings::Findings;
 use bfp_compiler::source_map::SourceMap;
 use clap::ValueEnum;
@@ -44,6 +46,8 @@ pub(crate) enum Failure {
     Finding(String),
     /// The answer is no, because of these. Where there are words, people read those instead.
     Found { words: Option<String>, complaints: Complaints },
+    /// Of several files some are well, as the words say, and some are not: the worst of them is the exit code.
+    Some { words: String, complaints: Complaints, code: u8 },
     /// What was given cannot be used.
     Input(Complaints),
     /// A bundle is refused.
@@ -94,9 +98,10 @@ impl Complaints {
         self.about.extend(other.about);
     }
 
-    /// As data, in the order of the text.
+    /// As data, in the order of the text. What several policies share is told once.
     fn told(&self) -> Vec<Told> {
-        self.about.iter().flat_map(About::told).collect()
+        let mut known = HashSet::new();
+        self.about.iter().flat_map(About::told).filter(|told| known.insert(told.clone())).collect()
     }
 }
 
@@ -157,7 +162,9 @@ fn document(answer: Result<Done, Failure>, write: impl Fn(&[Told]) -> String) ->
         Ok(Done { warnings, bytes: None, .. }) => write(&warnings.told()),
         // An answer in words alone is no diagnostic; who gives one has a format of its own.
         Err(Failure::Finding(words)) => words,
-        Err(Failure::Found { complaints, .. } | Failure::Input(complaints)) => write(&complaints.told()),
+        Err(Failure::Found { complaints, .. } | Failure::Some { complaints, .. } | Failure::Input(complaints)) => {
+            write(&complaints.told())
+        }
         Err(Failure::Refused(report)) => write(&Told::of(&*report, None, &SourceMap::default())),
     };
     Ending { stdout: stdout.into_bytes(), stderr: String::new(), code }
@@ -167,6 +174,7 @@ fn exit_code(answer: &Result<Done, Failure>) -> u8 {
     match answer {
         Ok(_) => 0,
         Err(Failure::Finding(_) | Failure::Found { .. }) => 1,
+        Err(Failure::Some { code, .. }) => *code,
         Err(Failure::Input(_)) => 2,
         Err(Failure::Refused(_)) => 3,
     }

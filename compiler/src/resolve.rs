@@ -148,6 +148,22 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
     if errors.is_empty() { Ok(resolved) } else { Err(errors) }
 }
 
+/// What is wrong with declarations alone, which other policies include: there is no rule, each may be unused, and the
+/// addresses of names and lists are locked beside the policies.
+pub fn faults_of_library(loaded: &Loaded) -> Vec<ResolveError> {
+    let of_policies = |error: &ResolveError| {
+        matches!(
+            error,
+            ResolveError::Empty
+                | ResolveError::Unused { .. }
+                | ResolveError::NotLocked { .. }
+                | ResolveError::ListNotLocked { .. }
+        )
+    };
+    let errors = resolve(loaded, "library", &Lock::default()).err().unwrap_or_default();
+    errors.into_iter().filter(|error| !of_policies(error)).collect()
+}
+
 /// The sets of programs that one file can match at once.
 fn overlaps(programs: &[Program]) -> Result<Vec<Vec<usize>>, Vec<ResolveError>> {
     let texts: Vec<&str> = programs.iter().map(|program| program.path.as_str()).collect();

@@ -3,20 +3,22 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use bfp_compiler::check::CheckedPolicy;
 use bfp_compiler::compiled::Compiled;
 use bfp_compiler::describe::{Described, Names, describe};
 use bfp_compiler::expectations::{self, Report};
+use bfp_compiler::findings::Findings;
 use bfp_compiler::xml::escaped;
 use bfp_grammar::syntax::{Expected, Span};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use miette::Diagnostic;
 use serde::Serialize;
 
 use crate::explain_command::because;
-use crate::input::{Behind, Format, Input, ShownRule, json};
+use crate::input::{Behind, Input, ShownRule, json};
 use crate::output::{self, Kind};
 use crate::policy_files::Files;
-use crate::report::counted;
-use crate::{Answer, Failure};
+use crate::report::{self, Complaints, Done, Failure, counted, in_sources};
 
 #[derive(Args)]
 pub(crate) struct TestArguments {
@@ -29,8 +31,55 @@ pub(crate) struct TestArguments {
     #[arg(long, value_name = "OUT")]
     junit: Option<PathBuf>,
     /// Who reads the answer
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = TestFormat::Human)]
+    pub(crate) format: TestFormat,
+}
+
+/// Who reads the result of tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TestFormat {
+    /// A person
+    Human,
+    /// A program: one JSON document, whose `version` rises when a field changes its meaning
+    Json,
+    /// Workflow commands of GitHub Actions, shown beside the lines that they are about
+    Github,
+}
+
+impl TestFormat {
+    /// How reports are written beside.
+    pub(crate) fn of_reports(self) -> report::Format {
+        match self {
+            TestFormat::Github => report::Format::Github,
+            TestFormat::Human | TestFormat::Json => report::Format::Human,
+        }
+    }
+}
+
+/// What tests found, at its place.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+enum TestFinding {
+    #[error("`{line}` does not hold in the test `{test}`: {found}")]
+    #[diagnostic(code(test::failed))]
+    Failed {
+        line: String,
+        test: String,
+        found: String,
+        #[help]
+        help: Option<String>,
+        #[label("expected otherwise")]
+        span: Span,
+    },
+    #[error("no expectation exercises this rule")]
+    #[diagnostic(
+        code(test::not_exercised),
+        severity(Warning),
+        help("write a `test` with a line about what the rule grants or refuses")
+    )]
+    NotExercised {
+        #[label("by no test")]
+        span: Span,
+    },
 }
 
 /// The result, as a machine reads it.
@@ -75,7 +124,7 @@ struct ShownCounterExample {
     rule: Option<ShownRule>,
 }
 
-pub(crate) fn test(arguments: &TestArguments) -> Answer {
+pub(crate) fn test(arguments: &TestArguments) -> Result<Done, Failure> {
     let (files, checked, compiled) = Input::read_policy(&arguments.policy)?;
     let report = expectations::run(&checked, &compiled);
     let mut unexercised: Vec<ShownRule> = Vec::new();
@@ -95,15 +144,65 @@ pub(crate) fn test(arguments: &TestArguments) -> Answer {
         tests: shown(&report, &files, &compiled),
         unexercised: arguments.coverage.then_some(unexercised),
     };
+    let complaints = match arguments.format {
+        TestFormat::Github => complaints(&report, &document, &files, &checked, arguments.coverage),
+        TestFormat::Human | TestFormat::Json => Complaints::default(),
+    };
     let report =
         arguments.junit.as_ref().map(|path| output::write(path, junit(&document).into_bytes(), Kind::TestReport));
     let said = match (report.transpose()?.flatten(), arguments.format) {
         // The report takes the place of the answer, which would be no XML behind it.
         (Some(report), _) => String::from_utf8_lossy(&report).into_owned(),
-        (None, Format::Json) => json(&document),
-        (None, Format::Human) => human(&document, &files.file),
+        (None, TestFormat::Json) => json(&document),
+        (None, TestFormat::Human) => human(&document, &files.file),
+        (None, TestFormat::Github) if document.passed => {
+            return Ok(Done { warnings: complaints, ..Done::default() });
+        }
+        (None, TestFormat::Github) => return Err(Failure::Found { words: None, complaints }),
     };
-    if document.passed { Ok(said) } else { Err(Failure::Finding(said)) }
+    if document.passed { Ok(said.into()) } else { Err(Failure::Finding(said)) }
+}
+
+/// The lines that do not hold, and with coverage the rules that no line exercises.
+fn complaints(
+    report: &Report,
+    document: &Document,
+    files: &Files,
+    checked: &CheckedPolicy,
+    coverage: bool,
+) -> Complaints {
+    let mut findings: Findings = Vec::new();
+    for (outcome, shown) in report.outcomes.iter().zip(&document.tests) {
+        for (failure, told) in outcome.failures.iter().zip(&shown.failures) {
+            let (found, help) = match &told.counterexample {
+                None => ("it is about no request at all".to_owned(), None),
+                Some(found) => (
+                    format!(
+                        "{} -> {} is {}, because {}",
+                        found.program,
+                        found.destination.text(),
+                        found.verdict,
+                        found.because
+                    ),
+                    found.rule.as_ref().map(|rule| format!("see {}", rule.text())),
+                ),
+            };
+            let (line, test) = (told.text.clone(), outcome.name.clone());
+            findings.push(Box::new(TestFinding::Failed { line, test, found, help, span: failure.span }));
+        }
+    }
+    if coverage {
+        let rules = &checked.policy().rules;
+        let span = |number: &usize| rules.get(*number).map(|rule| rule.span);
+        // A line with two effects is exercised with one of them.
+        let exercised: Vec<Span> =
+            (0..rules.len()).filter(|number| !report.unexercised.contains(number)).filter_map(|at| span(&at)).collect();
+        let mut missed: Vec<Span> = report.unexercised.iter().filter_map(span).collect();
+        missed.retain(|span| !exercised.contains(span));
+        missed.dedup();
+        findings.extend(missed.into_iter().map(|span| Box::new(TestFinding::NotExercised { span }) as _));
+    }
+    in_sources(findings, &files.file, &files.loaded.sources)
 }
 
 fn shown(report: &Report, files: &Files, compiled: &Compiled) -> Vec<ShownTest> {

@@ -589,7 +589,7 @@ fn more_reports_than_anybody_reads_are_counted() {
 #[test]
 fn words_that_make_no_command_are_usage_errors() {
     let place = Place::new();
-    for words in [&[][..], &["chekc"], &["check"], &["check", "a", "b"], &["fmt"], &["build", "--colour"]] {
+    for words in [&[][..], &["chekc"], &["check"], &["test", "a", "b"], &["fmt"], &["build", "--colour"]] {
         let ended = Ended::of(place.bfpc(words).output().unwrap());
         assert_eq!(ended.code, 2, "{words:?}");
         assert!(ended.stdout.is_empty() && ended.stderr.contains("Usage: bfpc"), "{words:?}: {}", ended.stderr);

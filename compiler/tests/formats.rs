@@ -290,3 +290,78 @@ fn path_behind_a_link_is_not_shortened() {
     let said = place.document(2, &["check", "link/../policy.bfp", "--format", "github"]);
     assert!(said.starts_with("::error file=link/../policy.bfp,"), "{said}");
 }
+
+#[test]
+fn test_that_fails_is_shown_beside_its_line() {
+    let rules = "deny \"/usr/bin/app\" -> 10.0.0.1\ndeny * -> 192.0.2.1\n";
+    let block =
+        |verdict: &str| format!("{rules}test \"it, 100%\" {{\n    \"/usr/bin/app\" -> 10.0.0.1:443 {verdict}\n}}\n");
+    let place = Place::new(&[
+        ("p/wrong.bfp", &block("allowed")),
+        ("p/right.bfp", &block("denied")),
+        ("p/broken.bfp", "deny * -> nowhere\n"),
+    ]);
+    let github =
+        |code: i32, words: &[&str]| place.document(code, &[&["test"], words, &["--format", "github"]].concat());
+    let failed = "::error file=p/wrong.bfp,line=4,col=5,endLine=4,title=test%3A%3Afailed::`\"/usr/bin/app\" -> 10.0.0.1:443 \
+                  allowed` does not hold in the test `it, 100%25`: /usr/bin/app -> 10.0.0.1:443/tcp is denied, because a rule \
+                  denies it%0Ahelp: see p/wrong.bfp:1  deny \"/usr/bin/app\" -> 10.0.0.1\n";
+    assert_eq!(github(1, &["p/wrong.bfp"]), failed);
+    assert_eq!(github(0, &["p/right.bfp"]), "");
+    let missed = github(0, &["p/right.bfp", "--coverage"]);
+    let warning = "::warning file=p/right.bfp,line=2,col=1,endLine=2,title=test%3A%3Anot_exercised::";
+    assert!(missed.starts_with(warning) && missed.lines().count() == 1, "{missed}");
+    assert!(github(2, &["p/broken.bfp"]).starts_with("::error file=p/broken.bfp,line=1,"));
+}
+
+#[test]
+fn several_policies_are_checked_as_one() {
+    let including = "include \"base.bfp\"\nonly app -> corp\n";
+    let place = Place::new(&[
+        ("a.bfp", including),
+        ("b.bfp", including),
+        ("good.bfp", "deny * -> metadata\n"),
+        ("warned.bfp", "accept check::wide_grant because \"it was\"\ndeny * -> metadata\n"),
+        ("base.bfp", "program app = \"/usr/bin/app\"\nhost corp = 10.0.0.1/8\n"),
+    ]);
+    let four = ["check", "a.bfp", "good.bfp", "b.bfp", "warned.bfp"];
+    let told = place.json(2, &four);
+    assert_eq!((&told["errors"], &told["warnings"]), (&json!(1), &json!(1)), "what both include is told once: {told}");
+    assert_eq!(told["diagnostics"][0]["file"], "base.bfp");
+    let sarif: Value = serde_json::from_str(&place.document(2, &[&four[..], &["--format", "sarif"]].concat())).unwrap();
+    assert_eq!(sarif["runs"].as_array().unwrap().len(), 1);
+    let human = place.bfpc(&four);
+    let (stdout, stderr) = (String::from_utf8(human.stdout).unwrap(), String::from_utf8(human.stderr).unwrap());
+    assert_eq!(human.status.code(), Some(2));
+    let well = "good.bfp: ok, 1 rule, 0 programs\nwarned.bfp: ok, 1 rule, 0 programs\n2 of 4 policies are ok\n";
+    assert_eq!(stdout, well);
+    assert_eq!(stderr.matches("resolve::host_bits").count(), 1, "{stderr}");
+    // The exit code is the worst of them.
+    place.document(1, &["check", "good.bfp", "warned.bfp", "--deny-warnings", "--format", "github"]);
+    place.document(0, &["check", "good.bfp", "warned.bfp", "--format", "github"]);
+    place.document(2, &["check", "good.bfp", "gone.bfp", "--format", "github"]);
+}
+
+#[test]
+fn file_of_declarations_alone_is_checked_as_one_to_include() {
+    let place = Place::new(&[
+        ("base.bfp", "program app = \"/usr/bin/app\"\nhost kms = kms.internal:443\n"),
+        ("wrong.bfp", "host a = 10.0.0.1/8\nhost b = nowhere\n"),
+        ("both.bfp", "include \"base.bfp\"\n"),
+        ("policy.bfp", "policy p\nprogram app = \"/usr/bin/app\"\n"),
+        ("empty.bfp", "# nothing\n"),
+    ]);
+    let said = |file: &str| String::from_utf8(place.bfpc(&["check", file]).stdout).unwrap();
+    assert_eq!(said("base.bfp"), "base.bfp: ok, a file to include: 2 declarations, and no rule to enforce\n");
+    assert_eq!(said("both.bfp"), "both.bfp: ok, a file to include: 2 declarations, and no rule to enforce\n");
+    let codes = |told: Value| -> Vec<String> {
+        told["diagnostics"].as_array().unwrap().iter().map(|one| one["code"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(codes(place.json(2, &["check", "wrong.bfp"])), ["resolve::host_bits", "resolve::unknown_name"]);
+    // What calls itself a policy is one.
+    assert_eq!(codes(place.json(2, &["check", "policy.bfp"])), ["resolve::empty_policy", "resolve::unused_name"]);
+    assert_eq!(codes(place.json(2, &["check", "empty.bfp"])), ["resolve::empty_policy"]);
+    // Nobody builds a bundle of it.
+    let built = place.bfpc(&["build", "base.bfp", "-o", "base.bfpb"]);
+    assert_eq!(built.status.code(), Some(2));
+}

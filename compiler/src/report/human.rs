@@ -1,6 +1,7 @@
 //! Diagnostics for people: code, title, the place in its text, help; at the end, how many there are in which
 //! file.
 
+use std::collections::HashSet;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ pub(super) fn end(answer: Result<Done, Failure>) -> Ending {
         Err(Failure::Found { words: None, complaints } | Failure::Input(complaints)) => {
             (String::new(), shown(complaints))
         }
+        Err(Failure::Some { words, complaints, .. }) => (words, shown(complaints)),
         Err(Failure::Refused(report)) => (String::new(), format!("{report:?}\n")),
     };
     Ending { stdout: stdout.into_bytes(), stderr, code }
@@ -46,6 +48,8 @@ const MOST_SHOWN: usize = 100;
 fn shown(complaints: Complaints) -> String {
     let mut text = String::new();
     let mut closing = String::new();
+    // What several policies include is told once.
+    let mut known = HashSet::new();
     for about in complaints.about {
         closing.push_str(&tally(&about));
         let sources = Arc::new(about.sources.shown_as(visible));
@@ -53,7 +57,10 @@ fn shown(complaints: Complaints) -> String {
         for finding in about.findings.iter().take(MOST_SHOWN) {
             let clipped = Clipped::of(finding.as_ref(), &about.sources);
             let report = Report::new(clipped).with_source_code(Arc::clone(&sources));
-            text.push_str(&format!("{report:?}\n"));
+            let report = format!("{report:?}\n");
+            if known.insert(report.clone()) {
+                text.push_str(&report);
+            }
         }
         if more > 0 {
             text.push_str(&format!("… and {more} more\n\n"));

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::About;
 
 /// A diagnostic.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(super) struct Told {
     pub(super) code: String,
     pub(super) severity: Level,
@@ -25,7 +25,7 @@ pub(super) struct Told {
 }
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Level {
     Error,
@@ -33,7 +33,7 @@ pub(super) enum Level {
 }
 
 /// A place, and what is said there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(super) struct Mark {
     pub(super) file: String,
     pub(super) line: u32,
