@@ -144,7 +144,7 @@ struct LockArguments {
     /// Ask again for every name, or for those that are given
     #[arg(long, value_name = "NAME", num_args = 0..)]
     update: Option<Vec<String>>,
-    /// Fail unless DNSSEC proves what is locked for this name; may be given several times
+    /// Ask for this name again, and fail unless DNSSEC proves the answers; may be given several times
     #[arg(long, value_name = "NAME", num_args = 1..)]
     require_dnssec: Vec<String>,
     #[command(flatten)]

@@ -81,6 +81,8 @@ fn script(name: &str, kind: RecordType, turn: u8) -> Script {
         // The answer smuggles an address of another owner along.
         ("smuggle", true) => answer(vec![a("smuggle.test.", 300, 1), a("elsewhere.test.", 5, 66)]),
         ("dangling", _) => answer(vec![alias("dangling.test.", "nowhere.test.")]),
+        ("ghost", true) => Script { code: ResponseCode::NXDomain, ..answer(vec![a("ghost.test.", 300, 1)]) },
+        ("ghost", false) => code(ResponseCode::NXDomain),
         ("nowhere", _) => code(ResponseCode::NXDomain),
         ("referred", _) => Script {
             code: ResponseCode::NoError,
@@ -247,6 +249,13 @@ fn referral_is_not_taken_for_a_name_without_addresses() {
 #[test]
 fn alias_that_is_no_name_is_an_error() {
     assert_eq!(failure("odd.test").0, "resolve::malformed");
+}
+
+#[test]
+fn name_that_does_not_exist_has_no_address() {
+    let (code, message) = failure("ghost.test");
+    assert_eq!(code, "resolve::malformed");
+    assert!(message.ends_with("it says that the name does not exist, and gives addresses"), "{message}");
 }
 
 #[test]

@@ -211,6 +211,16 @@ fn quorum_is_demanded_and_proof_too() {
 }
 
 #[test]
+fn proof_that_was_written_by_hand_is_none() {
+    let place = Place::new();
+    place.ask(0, &["lock", "p.bfp"]);
+    let edited = place.read("p.bfp.lock").replace("\nresolvers", "\ndnssec = \"secure\"\nresolvers");
+    place.write("p.bfp.lock", &edited);
+    assert!(place.ask(2, &["lock", "p.bfp", "--require-dnssec", "kms.test"]).contains("lock::not_secure"));
+    assert_eq!(place.read("p.bfp.lock"), edited);
+}
+
+#[test]
 fn locked_refuses_a_lock_that_would_change() {
     let place = Place::new();
     let build = ["build", "p.bfp", "-o", "p.bfpb", "--key", "key"];

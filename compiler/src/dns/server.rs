@@ -201,7 +201,11 @@ impl Server {
     ) -> Result<Said, DnsError> {
         let has = |kind| authorities.iter().any(|record| record.record_type() == kind);
         match code {
-            // With records, NXDOMAIN is about the end of their chain, which is then asked for itself.
+            // Nobody has an address and does not exist: such answers are made up on their way.
+            ResponseCode::NXDomain if answers.iter().any(is_address) => {
+                Err(self.malformed("it says that the name does not exist, and gives addresses".to_owned()))
+            }
+            // With aliases, NXDOMAIN is about the end of their chain, which is then asked for itself.
             ResponseCode::NoError | ResponseCode::NXDomain if !answers.is_empty() => Ok(Said::Records(answers)),
             ResponseCode::NXDomain => Ok(Said::NoSuchName),
             ResponseCode::NoError if has(RecordType::NS) && !has(RecordType::SOA) => {
@@ -270,6 +274,10 @@ enum Said {
 enum Proven {
     Yes,
     No,
+}
+
+fn is_address(record: &Record) -> bool {
+    matches!(record.data, RData::A(_) | RData::AAAA(_))
 }
 
 /// The records of this very name. Others are no answer to the question, whoever put them there.
