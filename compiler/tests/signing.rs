@@ -363,12 +363,13 @@ fn threshold_stands_in_the_folder_and_is_never_lowered() {
         place.refused(2, "is to hold a number of signatures", &verify("p.bfpb", &[]));
     }
     fs::remove_file(place.path("trust/threshold")).unwrap();
-    place.ok(&verify("one.bfpb", &[]));
+    place.refused(2, "holds 3 public keys, and no file `threshold`", &verify("one.bfpb", &[]));
+    place.ok(&verify("p.bfpb", &["--threshold", "2"]));
     std::os::unix::fs::symlink("nowhere", place.path("trust/threshold")).unwrap();
     place.refused(2, "`trust/threshold` cannot be read", &verify("one.bfpb", &[]));
     fs::remove_file(place.path("trust/threshold")).unwrap();
     fs::copy(place.path("a.pub"), place.path("trust/again.pem")).unwrap();
-    place.refused(2, "it has a key twice", &verify("one.bfpb", &[]));
+    place.refused(2, "it has a key twice", &verify("one.bfpb", &["--threshold", "2"]));
 }
 
 #[test]

@@ -223,6 +223,11 @@ impl<'a> Meaning<'a> {
         weigh(needs, scale, process)
     }
 
+    /// Whether the policy allows a process what it refuses to whoever has no grant.
+    pub(super) fn grants(&self, rules: &Index, process: &Process) -> bool {
+        self.answer_by(Needs { grant: true, grant_under_audit: false }, rules, process, &mut Vec::new()).allowed
+    }
+
     /// What the rules that cover the class refuse of themselves.
     pub(super) fn answer_covered(&self, rules: &Index, process: &Process, scale: &mut Vec<Weighed<'a>>) -> Answer {
         self.put_covering(rules, process, scale);

@@ -202,8 +202,12 @@ impl Job<'_> {
             ask(&asking.execute(&stranger, Some(*program), Identity::NameOnly))?;
         }
         // Whoever is allowed shows what refuses those who started it, best if audit has nothing to say of it.
-        // A stranger is allowed raw sockets for another reason than a program's child.
-        let counts = |program: Option<usize>| program.is_some() || self.visit.asked != Asked::Raw;
+        // Of raw sockets, whoever a rule grants them: a process that nobody governs may have them without, but not when a
+        // restricted program starts it.
+        let counts = |program: Option<usize>| {
+            let process = Process::of(program.map(ProgramIndex));
+            self.visit.asked != Asked::Raw || asking.meaning.grants(place, &process)
+        };
         let is = |answers: &[(Option<usize>, Answer)], audited| {
             let allowed = |(program, answer): &(Option<usize>, Answer)| {
                 counts(*program) && answer.allowed && answer.audited == audited
