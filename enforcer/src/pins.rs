@@ -55,12 +55,13 @@ pub(crate) fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) 
 }
 
 /// Renames what somebody else has put in the place of the folder: where the BPF filesystem is open to everyone, which it
-/// is unless it was mounted otherwise (kernel/bpf/inode.c, `S_ISVTX | S_IRWXUGO`), they could keep the policy away.
+/// is unless it was mounted otherwise (kernel/bpf/inode.c, `S_ISVTX | S_IRWXUGO`), they could keep the policy away. No name
+/// there may have a dot (`bpf_lookup`).
 fn set_aside(root: &Path) -> Result<(), PinsError> {
     let own = std::fs::metadata("/proc/self").map_err(failed(root, "trusted"))?.uid();
     match std::fs::symlink_metadata(root) {
         Ok(there) if there.uid() != own => {
-            let aside = root.with_file_name(format!("bfp.of-user-{}-{}", there.uid(), there.ino()));
+            let aside = root.with_file_name(format!("bfp-of-user-{}-{}", there.uid(), there.ino()));
             std::fs::rename(root, aside).map_err(failed(root, "set aside"))
         }
         _ => Ok(()),

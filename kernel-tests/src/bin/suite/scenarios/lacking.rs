@@ -96,7 +96,7 @@ fn with_a_foreign_folder(host: &Host) -> Result<(), String> {
     host.refused(THIEF, &to("tcp", KMS_V4))?;
     enforcer::remove()?;
     for entry in fs::read_dir("/sys/fs/bpf").map_err(|error| error.to_string())?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with("bfp.of-user-1000-") {
+        if entry.file_name().to_string_lossy().starts_with("bfp-of-user-1000-") {
             return fs::remove_dir(entry.path()).map_err(|error| error.to_string());
         }
     }
