@@ -110,7 +110,7 @@ const TOOLS: [&str; 3] = ["/usr/sbin/ip", "/usr/sbin/nft", "/bin/bash"];
 /// Whether every check under this kernel passed. Each line is said when it comes; what passed is told by its number.
 fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<bool, String> {
     let kernel = Kernel::find(series).map_err(|error| error.to_string())?;
-    let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(2700)).tree(root, "/");
+    let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(3600)).tree(root, "/");
     for name in ["bfpc", "bfp-enforcer", "probe", "probe-dynamic", "attacker", "attacker-dynamic", "suite"] {
         guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
     }
