@@ -30,6 +30,15 @@ enum DiffError {
         #[help]
         help: &'static str,
     },
+    #[error("`{revision}` has no `{policy}`, so nothing tells what another file allowed before")]
+    #[diagnostic(
+        code(diff::no_policy_before),
+        help(
+            "where the policy was renamed, compare it with the old file; where it is new indeed, say so: `bfpc diff --new \
+             {policy} --deny-widening`"
+        )
+    )]
+    NoPolicyBefore { revision: String, policy: String },
     #[error("the patterns of both policies together overlap in too many ways: {reason}")]
     #[diagnostic(code(diff::patterns), help("compare them in steps: with a policy between the two"))]
     Patterns { reason: BuildError },
@@ -123,6 +132,11 @@ pub(crate) fn diff(arguments: &DiffArguments) -> Answer {
         },
     };
     let is_new = old.is_none();
+    // A policy that only got another name must not pass for one that takes access from nobody's.
+    if let Some(revision) = before.filter(|_| is_new && arguments.deny_widening) {
+        let (revision, policy) = (revision.display().to_string(), Disk.shown(path));
+        return Err(DiffError::NoPolicyBefore { revision, policy }.into());
+    }
     let old = match old {
         Some(old) => old,
         None => pipeline::nothing().map_err(|findings| Failure::Input(Complaints::about_nothing(findings)))?,
