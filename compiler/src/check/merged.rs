@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bfp_bundle::request::Protocol;
 
 use crate::policy::{Addresses, Destination, PortRange, ProgramIndex, ResolvedPolicy, Rule, Subjects};
-use crate::resolve::coverage::union;
+use crate::resolve::coverage::{contains, union};
 
 /// More elements than this are not pasted, but rewritten by their author.
 const LONGEST_SET: usize = 12;
@@ -20,8 +20,15 @@ pub(super) fn exclusive(
     first: &Rule,
     second: &Rule,
 ) -> String {
+    // What one of them reserves and the other does not is granted to more programs than before: that is said.
+    let are_equal =
+        contains(&first.destinations, &second.destinations) && contains(&second.destinations, &first.destinations);
     match (left_side(policy, programs), right_side(policy, first, second)) {
-        (Some(left), Some(right)) => format!("write one rule for both: `only {left} -> {right}`"),
+        (Some(left), Some(right)) if are_equal => format!("write one rule for both: `only {left} -> {right}`"),
+        (Some(left), Some(right)) => format!(
+            "take what both cover out of one rule with `except`; or write one rule, by which each of the programs reaches \
+             all of it: `only {left} -> {right}`"
+        ),
         _ => {
             "write one `only` rule, with the programs of both on the left and the destinations on the right".to_owned()
         }
