@@ -18,11 +18,30 @@ use std::{
     io::{self, Read as _, Write},
     path::{Path, PathBuf},
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
-/// How many guests should run side by side: each has one processor, so two of them fill a small machine.
-pub const AT_ONCE: usize = 2;
+/// How many guests run side by side: each has one processor, so two of them fill a small machine.
+const AT_ONCE: usize = 2;
+
+/// Whether a test passes under every one of some kernels; as many at a time as a small machine can run.
+///
+/// # Errors
+/// The first test that could not be done.
+pub fn side_by_side(kernels: &[String], test: impl Fn(&str) -> Result<bool, String> + Sync) -> Result<bool, String> {
+    let mut all_passed = true;
+    for some in kernels.chunks(AT_ONCE) {
+        let ended = thread::scope(|scope| {
+            let running: Vec<_> = some.iter().map(|series| scope.spawn(|| test(series))).collect();
+            running.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+        });
+        for (series, has_passed) in some.iter().zip(ended) {
+            all_passed &= has_passed.map_err(|_panic| format!("the thread for {series} died"))??;
+        }
+    }
+    Ok(all_passed)
+}
 
 /// Waits until it is told to go on, and what time it is; then comes the end that fits the system.
 const FIRST_PROGRAM: &str = "#!/bin/sh

@@ -6,11 +6,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::thread;
 use std::time::Duration;
 
 use bfp_kernel_tests::command::{call, output_of, say};
-use bfp_kernel_tests::guest::AT_ONCE;
+use bfp_kernel_tests::guest::side_by_side;
 use bfp_kernel_tests::progress::Progress;
 use bfp_kernel_tests::{Guest, Kernel};
 use clap::Parser;
@@ -72,18 +71,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     let staging = tempfile::tempdir().map_err(|error| error.to_string())?;
     let root = staging.path();
     bundles(arguments, root)?;
-    // Each guest has one processor, so two at a time fill a small machine.
-    let mut all_passed = true;
-    for pair in arguments.kernels.chunks(AT_ONCE) {
-        let ended = thread::scope(|scope| {
-            let running: Vec<_> = pair.iter().map(|series| scope.spawn(|| test(arguments, root, series))).collect();
-            running.into_iter().map(thread::ScopedJoinHandle::join).collect::<Vec<_>>()
-        });
-        for (series, has_passed) in pair.iter().zip(ended) {
-            all_passed &= has_passed.map_err(|_panic| format!("the thread for {series} died"))??;
-        }
-    }
-    Ok(all_passed)
+    side_by_side(&arguments.kernels, |series| test(arguments, root, series))
 }
 
 /// What attacks and scenarios need that stock kernels have as modules.
