@@ -50,15 +50,16 @@ pub fn socket_setsockopt(ctx: LsmContext) -> i32 {
     }
     // `(struct socket *sock, int level, int optname)`
     let (level, option): (i32, i32) = (ctx.arg(1), ctx.arg(2));
-    let label = labels::of(labels::current(), Missing::Leave);
+    // Most options are none of these, and cost no look for the label.
+    let label = || labels::of(labels::current(), Missing::Leave);
     match level {
         IPPROTO_IP if (IP_ADD_MEMBERSHIP..=LAST_ABOUT_GROUPS).contains(&option) => {
             let (address, protocol) = REPORTS_V4;
-            return verdict::errno(verdict::judge_v4(label, address, 0, protocol));
+            return verdict::errno(verdict::judge_v4(label(), address, 0, protocol));
         }
         IPPROTO_IPV6 if is_about_groups(option) => {
             let (high, low, protocol) = REPORTS_V6;
-            return verdict::errno(verdict::judge_v6(label, high, low, 0, protocol));
+            return verdict::errno(verdict::judge_v6(label(), high, low, 0, protocol));
         }
         _ => {}
     }
@@ -78,7 +79,7 @@ pub fn socket_setsockopt(ctx: LsmContext) -> i32 {
         ),
         _ => false,
     };
-    if is_unjudged && tables::is_governed(label) { refuse(Kind::Option) } else { 0 }
+    if is_unjudged && tables::is_governed(label()) { refuse(Kind::Option) } else { 0 }
 }
 
 /// Whether an option of IPv6 has the kernel report what groups a process listens to.
