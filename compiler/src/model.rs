@@ -118,9 +118,18 @@ pub(crate) fn is_silent_on_raw(rule: &Rule) -> bool {
 pub(crate) fn governs(policy: &ResolvedPolicy, rule: &Rule, process: &Process) -> bool {
     let Subjects::Programs(programs) = &rule.subjects else { return false };
     let is_about = |program: &ProgramIndex| programs.binary_search(program).is_ok();
-    let gives_nothing = rule.effect == Effect::Allow && policy.default == Default::Allow;
-    let restricts = matches!(rule.effect, Effect::Confined | Effect::Deny);
-    process.program.as_ref().is_some_and(is_about) && !gives_nothing || restricts && process.under.iter().any(is_about)
+    process.program.as_ref().is_some_and(is_about) && !gives_nothing(policy, rule)
+        || restricts(rule) && process.under.iter().any(is_about)
+}
+
+/// Whether a rule grants what everybody has.
+pub(crate) fn gives_nothing(policy: &ResolvedPolicy, rule: &Rule) -> bool {
+    rule.effect == Effect::Allow && policy.default == Default::Allow
+}
+
+/// Whether a rule takes something from its programs, and from what these start.
+pub(crate) fn restricts(rule: &Rule) -> bool {
+    matches!(rule.effect, Effect::Confined | Effect::Deny)
 }
 
 /// A rule, and whether its right side covers what is asked for.

@@ -10,9 +10,8 @@ use std::collections::HashMap;
 use bfp_grammar::syntax::Span;
 
 use super::concern::Concern;
-use crate::policy::{
-    Addresses, Default, Destination, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects,
-};
+use crate::model::{gives_nothing, restricts};
+use crate::policy::{Addresses, Destination, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 use crate::resolve::coverage::{contains, overlaps};
 
 /// How many rules one rule is held against.
@@ -27,7 +26,7 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
         if whole == Some(rule.span) {
             continue;
         }
-        if rule.effect == Effect::Allow && policy.default == Default::Allow {
+        if gives_nothing(policy, rule) {
             found.push(Concern::NoEffect { rule: rule.span });
         } else if let Some(concern) = shadowed(policy, &index, number, rule) {
             found.push(concern);
@@ -136,12 +135,7 @@ fn shadowed(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Ru
 
 /// Whether a rule governs its programs.
 fn governs(policy: &ResolvedPolicy, rule: &Rule) -> bool {
-    let gives_nothing = rule.effect == Effect::Allow && policy.default == Default::Allow;
-    rule.enforcement == Enforcement::Enforced && !gives_nothing
-}
-
-fn restricts(rule: &Rule) -> bool {
-    matches!(rule.effect, Effect::Confined | Effect::Deny)
+    rule.enforcement == Enforcement::Enforced && !gives_nothing(policy, rule)
 }
 
 type Kind<'a> = (Effect, Enforcement, &'a Subjects);

@@ -205,8 +205,7 @@ impl Job<'_> {
         // Of raw sockets, whoever a rule grants them: a process that nobody governs may have them without, but not when a
         // restricted program starts it.
         let counts = |program: Option<usize>| {
-            let process = Process::of(program.map(ProgramIndex));
-            self.visit.asked != Asked::Raw || asking.meaning.grants(place, &process)
+            self.visit.asked != Asked::Raw || asking.meaning.grants(place, &Process::of(program.map(ProgramIndex)))
         };
         let is = |answers: &[(Option<usize>, Answer)], audited| {
             let allowed = |(program, answer): &(Option<usize>, Answer)| {
