@@ -22,7 +22,7 @@ use crate::about::{About, AboutError};
 use crate::json::quote;
 use crate::pins::{Pins, PinsError};
 use crate::shown::shown;
-use crate::status::REASONS;
+use crate::status::{REASONS, hex};
 use crate::syscall;
 
 /// Why there are no events.
@@ -296,7 +296,7 @@ pub fn to_json(event: &Event, of: &Enforced, booted: u64) -> String {
     }
     line.push_str(",\"policy\":");
     quote(&mut line, &of.policy);
-    let digest: String = of.manifest_digest.iter().take(DIGEST_TOLD).map(|byte| format!("{byte:02x}")).collect();
+    let digest = of.manifest_digest.first_chunk::<DIGEST_TOLD>().map_or_else(String::new, |first| hex(first));
     let _ = write!(line, ",\"revision\":{},\"manifest\":\"{digest}\"", of.revision);
     line.push_str("}\n");
     line

@@ -93,8 +93,8 @@ impl Pins {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(root, "made")(error)),
                 _ => {}
             }
-            // Another enforcer may remove it between the two.
             set_aside(root)?;
+            // Another enforcer may remove it between the two.
             if let Some(pins) = Pins::find_in(root)? {
                 return Ok(pins);
             }
