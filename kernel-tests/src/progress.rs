@@ -48,7 +48,8 @@ impl Progress {
         words.sort_by_key(|(_, time)| std::cmp::Reverse(**time));
         let words: Vec<String> = words.into_iter().map(|(word, time)| format!("{word} {}", seconds(*time))).collect();
         let all = seconds(self.begun.elapsed());
-        say(&format!("{:>5}  {all} in all: {}; the slowest:", self.kernel, words.join(", ")));
+        let words = if words.is_empty() { String::new() } else { format!(": {}", words.join(", ")) };
+        say(&format!("{:>5}  {all} in all{words}; the slowest:", self.kernel));
         for (time, line) in &self.slowest {
             say(&format!("{:>5}  {:>8}  {line}", self.kernel, seconds(*time)));
         }
