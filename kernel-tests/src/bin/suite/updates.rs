@@ -109,17 +109,17 @@ fn tried(script: &Path) -> Result<Vec<Row>, String> {
     let since = clock.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + began.elapsed();
     let set = Command::new("busybox").args(["date", "-s", &format!("@{}", since.as_secs())]).output();
     set.map_err(|error| format!("busybox: {error}"))?;
-    forget()?;
+    let forgotten = forget();
     let ended = ended?;
     let output = String::from_utf8_lossy(&ended.stdout);
-    let rows: Vec<Row> = output.lines().filter_map(|line| row(title, line.strip_prefix('\u{1}')?)).collect();
-    match rows.len() {
-        _ if !ended.status.success() => {
-            Err(format!("{}: {}{}", ended.status, output, String::from_utf8_lossy(&ended.stderr)))
-        }
-        0 => Err("it tried nothing".to_owned()),
-        _ => Ok(rows),
+    // A script that fails may leave a locked policy behind: why it failed is told before what it left.
+    if !ended.status.success() {
+        let left = forgotten.err().map(|left| format!("\nand it leaves {left}")).unwrap_or_default();
+        return Err(format!("{}: {output}{}{left}", ended.status, String::from_utf8_lossy(&ended.stderr)));
     }
+    forgotten?;
+    let rows: Vec<Row> = output.lines().filter_map(|line| row(title, line.strip_prefix('\u{1}')?)).collect();
+    if rows.is_empty() { Err("it tried nothing".to_owned()) } else { Ok(rows) }
 }
 
 /// As the prelude writes it.
