@@ -38,8 +38,27 @@ pub trait Tables {
     /// A bucket of pairs.
     fn pair_bucket(&self, index: u32) -> Option<&PairBucket>;
 
-    /// The verdict for one cell. The kernel's tables ask a function that its verifier checks once instead
-    /// of at every place where it is called.
+    /// The cell of an IPv4 address and a port key; `None` is a fault. The kernel's tables ask a function that its
+    /// verifier checks once, for every argument, instead of at every place where it is called and for all that is
+    /// known there.
+    #[inline(always)]
+    fn cell_v4(&self, address: u32, port_key: u32) -> Option<u32>
+    where
+        Self: Sized,
+    {
+        cell_v4(self, address, port_key)
+    }
+
+    /// As [`Tables::cell_v4`], for an IPv6 address in two halves.
+    #[inline(always)]
+    fn cell_v6(&self, high: u64, low: u64, port_key: u32) -> Option<u32>
+    where
+        Self: Sized,
+    {
+        cell_v6(self, high, low, port_key)
+    }
+
+    /// The verdict for one cell. Likewise.
     #[inline(always)]
     fn judge(&self, label: &Label, cell: u32, unless: Unless) -> Verdict
     where
@@ -241,39 +260,27 @@ impl Reason {
 /// Decides whether the task labelled `label` may do what `request` asks.
 #[inline(always)]
 pub fn decide<T: Tables>(tables: &T, label: &Label, request: &Request) -> Verdict {
-    let Some(policy) = tables.policy() else { return Verdict::FAULT };
-    let port_key = request.port_key();
-    let address = request.address.judged();
-    let reached = match address {
-        Address::V4(bits) => descend32::<T, ADDRESS_LEVELS>(tables, Step(policy.root_v4), Step::ADDRESS_DONE, bits),
-        Address::V6 { high, low } => descend128(tables, Step(policy.root_v6), high, low),
-    };
-    let Some(number) = reached.and_then(|step| cell_number(tables, step, port_key)) else { return Verdict::FAULT };
+    let Some(number) = find_cell(tables, request) else { return Verdict::FAULT };
     let verdict = tables.judge(label, number, Unless::Refused);
-    let Some(embedded) = address.behind_nat64() else { return verdict };
-
-    let reached = descend32::<T, ADDRESS_LEVELS>(tables, Step(policy.root_v4), Step::ADDRESS_DONE, embedded);
-    let Some(number) = reached.and_then(|step| cell_number(tables, step, port_key)) else { return Verdict::FAULT };
+    let Some(embedded) = request.address.judged().behind_nat64() else { return verdict };
+    let Some(number) = tables.cell_v4(embedded, request.port_key()) else { return Verdict::FAULT };
     verdict.and(tables.judge(label, number, Unless::Covered))
 }
 
-/// The cell in which a request lies, for reports. `None` is a fault.
+/// The cell in which a request lies. `None` is a fault.
+#[inline(always)]
 pub fn find_cell<T: Tables>(tables: &T, request: &Request) -> Option<u32> {
-    let policy = tables.policy()?;
-    let step = match request.address.judged() {
-        Address::V4(bits) => descend32::<T, ADDRESS_LEVELS>(tables, Step(policy.root_v4), Step::ADDRESS_DONE, bits)?,
-        Address::V6 { high, low } => descend128(tables, Step(policy.root_v6), high, low)?,
-    };
-    cell_number(tables, step, request.port_key())
+    let port_key = request.port_key();
+    match request.address.judged() {
+        Address::V4(address) => tables.cell_v4(address, port_key),
+        Address::V6 { high, low } => tables.cell_v6(high, low, port_key),
+    }
 }
 
 /// The cell of the IPv4 address that a NAT64 gateway would send a request on to, for reports. `None` where
 /// there is no such address, or by a fault.
 pub fn find_embedded_cell<T: Tables>(tables: &T, request: &Request) -> Option<u32> {
-    let embedded = request.address.judged().behind_nat64()?;
-    let root = Step(tables.policy()?.root_v4);
-    let step = descend32::<T, ADDRESS_LEVELS>(tables, root, Step::ADDRESS_DONE, embedded)?;
-    cell_number(tables, step, request.port_key())
+    tables.cell_v4(request.address.judged().behind_nat64()?, request.port_key())
 }
 
 /// Decides whether the task labelled `label` may use raw and packet sockets, which carry no destination
@@ -559,6 +566,22 @@ fn entry<W: Copy + Default, const N: usize>(entries: &[W; N], index: usize) -> W
 #[inline(always)]
 fn all_ones_if_zero<T: Tables>(word: u64) -> u32 {
     (T::sign_bit(word | word.wrapping_neg()) as u32).wrapping_sub(1)
+}
+
+/// The cell of an IPv4 address and a port key. `None` is a fault.
+#[inline(always)]
+pub fn cell_v4<T: Tables>(tables: &T, address: u32, port_key: u32) -> Option<u32> {
+    let root = Step(tables.policy()?.root_v4);
+    let step = descend32::<T, ADDRESS_LEVELS>(tables, root, Step::ADDRESS_DONE, address)?;
+    cell_number(tables, step, port_key)
+}
+
+/// The cell of an IPv6 address, in two halves, and a port key. `None` is a fault.
+#[inline(always)]
+pub fn cell_v6<T: Tables>(tables: &T, high: u64, low: u64, port_key: u32) -> Option<u32> {
+    let root = Step(tables.policy()?.root_v6);
+    let step = descend128(tables, root, high, low)?;
+    cell_number(tables, step, port_key)
 }
 
 /// From a decided address to the number of a cell.

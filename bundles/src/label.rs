@@ -89,6 +89,13 @@ impl Label {
     /// on to restrict it, and what it inherited it keeps.
     #[inline(always)]
     pub fn execute(&mut self, executable: Option<&Match>, proof: Proof) {
+        self.execute_by(executable, proof, Label::confine);
+    }
+
+    /// As [`Label::execute`]; `confine` is [`Label::confine`], or a function that does the same, which the kernel's
+    /// verifier checks once.
+    #[inline(always)]
+    pub fn execute_by(&mut self, executable: Option<&Match>, proof: Proof, confine: impl FnOnce(&mut Label, &Match)) {
         self.flags &= Label::OVERFLOW;
         if let Proof::Proven = proof {
             self.flags |= Label::PROVEN;
@@ -98,7 +105,7 @@ impl Label {
             return;
         };
         self.program = executable.program;
-        self.confine(executable);
+        confine(self, executable);
         if executable.flags & Match::WITH_CHILDREN != 0 && self.flags & Label::PROVEN != 0 {
             self.inherit(executable.program);
         }

@@ -198,6 +198,15 @@ pub trait NameTables {
         step(self, state, symbol)
     }
 
+    /// See [`over_word`]. Likewise.
+    #[inline(always)]
+    fn over_word(&self, state: u32, word: u64, count: u32) -> Option<u32>
+    where
+        Self: Sized,
+    {
+        over_word(self, state, word, count)
+    }
+
     /// The same number. The kernel's machine has a stack of 512 bytes, which its compiler would fill by
     /// unrolling a loop whose count it can tell.
     #[inline(always)]
@@ -210,6 +219,28 @@ pub trait NameTables {
     #[inline(always)]
     fn sign_bit(word: u64) -> u64 {
         word >> 63
+    }
+}
+
+/// Tables that tell which symbol a component is. The kernel's ask functions that its verifier checks once each: a loop
+/// over a name's words can end at every word, and what follows it is not checked again for each of these ends.
+pub trait Symbols<C: Component>: NameTables + Sized {
+    /// See [`hash`].
+    #[inline(always)]
+    fn hash(&self, component: &C) -> u64 {
+        hash::<Self, C>(component)
+    }
+
+    /// See [`spelt_out`].
+    #[inline(always)]
+    fn spelt_out(&self, component: &C) -> Option<u32> {
+        spelt_out(self, component)
+    }
+
+    /// See [`globbed`].
+    #[inline(always)]
+    fn globbed(&self, start: u32, component: &C) -> Option<u32> {
+        globbed(self, start, component)
     }
 }
 
@@ -261,22 +292,22 @@ pub const fn step_key(state: u32, symbol: u32) -> u64 {
 
 /// The symbol of the component that is met in a state. `None` is a fault.
 #[inline(always)]
-pub fn symbol<T: NameTables, C: Component>(tables: &T, state: u32, component: &C) -> Option<u32> {
-    let names = tables.names()?;
-    let spelt = spelt_out(tables, names, component)?;
+pub fn symbol<T: Symbols<C>, C: Component>(tables: &T, state: u32, component: &C) -> Option<u32> {
+    let spelt = tables.spelt_out(component)?;
     if spelt != OTHER {
         return Some(spelt);
     }
     match tables.state(state)?.glob_start {
         NOWHERE => Some(OTHER),
-        start => globbed(tables, start, component),
+        start => tables.globbed(start, component),
     }
 }
 
-/// The symbol of a component that the policy spells out; [`OTHER`] where it does not.
+/// The symbol of a component that the policy spells out; [`OTHER`] where it does not. `None` is a fault.
 #[inline(always)]
-fn spelt_out<T: NameTables, C: Component>(tables: &T, names: &Names, component: &C) -> Option<u32> {
-    let hash = hash::<T, C>(component);
+pub fn spelt_out<T: Symbols<C>, C: Component>(tables: &T, component: &C) -> Option<u32> {
+    let names = tables.names()?;
+    let hash = tables.hash(component);
     let (first, second) = bucket_hashes(hash);
     let mut found = 0;
     for index in [first & names.bucket_mask, second & names.bucket_mask] {
@@ -309,24 +340,38 @@ fn spelt_out<T: NameTables, C: Component>(tables: &T, names: &Names, component: 
 }
 
 /// The symbol of the components with a `*` that a component matches; [`OTHER`] where it matches none.
+/// `None` is a fault.
 #[inline(always)]
-fn globbed<T: NameTables, C: Component>(tables: &T, start: u32, component: &C) -> Option<u32> {
+pub fn globbed<T: Symbols<C>, C: Component>(tables: &T, start: u32, component: &C) -> Option<u32> {
     let length = component.length();
     let mut state = start;
-    let mut word = 0;
-    let mut at = 0;
-    while at < COMPONENT_MAX as u32 {
-        if at >= length || state == NOWHERE {
+    let mut index = 0;
+    while index < COMPONENT_WORDS {
+        let left = length.saturating_sub(index * 8);
+        if left == 0 || state == NOWHERE {
             break;
         }
-        if at % 8 == 0 {
-            word = component.word(at / 8);
-        }
-        state = tables.next(state, (word & 0xff) as u32)?;
-        word >>= 8;
-        at = T::opaque(at + 1);
+        state = tables.over_word(state, component.word(index), left)?;
+        index = T::opaque(index + 1);
     }
     Some(tables.state(state)?.accept)
+}
+
+/// Where the first `count` bytes of a word lead from a state over bytes, or all eight. `None` is a fault.
+#[inline(always)]
+pub fn over_word<T: NameTables>(tables: &T, start: u32, word: u64, count: u32) -> Option<u32> {
+    let mut state = start;
+    let mut left = word;
+    let mut at = 0;
+    while at < 8 {
+        if at >= count || state == NOWHERE {
+            break;
+        }
+        state = tables.next(state, (left & 0xff) as u32)?;
+        left >>= 8;
+        at = T::opaque(at + 1);
+    }
+    Some(state)
 }
 
 /// Where a symbol, or a byte, leads from a state. `None` is a fault.
@@ -356,7 +401,7 @@ pub fn accepted<T: NameTables>(tables: &T, state: u32) -> Option<u32> {
 }
 
 /// The place of the executable that the file at an absolute path is, among those of the policy.
-pub fn find<T: NameTables>(tables: &T, path: &str) -> Option<u32> {
+pub fn find<T: for<'a> Symbols<&'a [u8]>>(tables: &T, path: &str) -> Option<u32> {
     let mut state = tables.names()?.start;
     for component in path.strip_prefix('/')?.rsplit('/') {
         let symbol = symbol(tables, state, &component.as_bytes())?;

@@ -115,18 +115,38 @@ fn is_secure_exec(bprm: u64) -> bool {
 /// Makes a label of what was seen of an exec and what the policy makes of the file.
 #[inline(always)]
 fn apply(label: &mut Label, found: &Identity, seen: u32, measured: impl FnOnce(ProgramId) -> bool) {
-    label.execute(found.own, proof_of(found.own, seen, measured));
+    label.execute_by(found.own, proof_of(found.own, seen, measured), confine);
     // No loop: the verifier of 6.1 wants one to end in a jump, and the compiler does not promise that.
     let [first, second, third] = found.also;
     if let Some(also) = first {
-        label.confine(also);
+        confine(label, also);
     }
     if let Some(also) = second {
-        label.confine(also);
+        confine(label, also);
     }
     if let Some(also) = third {
-        label.confine(also);
+        confine(label, also);
     }
+}
+
+#[inline(always)]
+fn confine(label: &mut Label, executable: &Match) {
+    confine_label(label, executable);
+}
+
+/// See [`Label::confine`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn confine_label(label: *mut Label, executable: *const Match) -> u32 {
+    // SAFETY: memory of maps where they are not null, as the verifier checks at every call.
+    let (label, executable) = unsafe { (label.as_mut(), executable.as_ref()) };
+    if let Some(label) = label {
+        match executable {
+            Some(executable) => label.confine(executable),
+            None => label.flags |= Label::OVERFLOW,
+        }
+    }
+    0
 }
 
 /// Whether a process holds the grants of its program: nothing casts doubt on who it is, nobody chose the libraries of one

@@ -11,12 +11,13 @@
 use aya_ebpf::{Global, bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
 use bfp_bundle::names::{
     self, COMPONENT_MAX, Component, DEPTH_MAX, Match, NOWHERE, Name, NameBucket, NameTables, Names, State, StepBucket,
-    Word,
+    Symbols, Word,
 };
 
 use crate::{
     asm,
     kernel::{self, place, word},
+    tables::{number_from_bits, number_to_bits},
 };
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -284,23 +285,17 @@ trait Walkable: NameTables {
     fn climb(&self, climb: &mut Climb) -> u32;
 }
 
-/// What a function of the kernel's machine can return in place of a state.
-#[inline(always)]
-fn state_to_bits(state: Option<u32>) -> u64 {
-    match state {
-        Some(state) => state as u64,
-        None => u64::MAX,
-    }
-}
-
-#[inline(always)]
-fn state_from_bits(bits: u64) -> Option<u32> {
-    if bits > u32::MAX as u64 { None } else { Some(bits as u32) }
+/// See [`names::hash`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hash_name(bytes: u64, length: u32) -> u64 {
+    names::hash::<Written, _>(&DentryName { bytes, length })
 }
 
 macro_rules! tables {
     ($tables:ident, $names:ident, $buckets:ident, $table:ident, $words:ident, $states:ident, $steps:ident,
-     $matches:ident, $walk:ident, $climb:ident, $advance:ident, $next:ident) => {
+     $matches:ident, $walk:ident, $climb:ident, $advance:ident, $spelt_out:ident, $globbed:ident, $over_word:ident,
+     $next:ident) => {
         #[btf_map]
         static $names: Array<Names, 1, MMAPABLE> = Array::new();
         #[btf_map]
@@ -345,7 +340,11 @@ macro_rules! tables {
             }
             #[inline(always)]
             fn next(&self, state: u32, symbol: u32) -> Option<u32> {
-                state_from_bits($next(state, symbol))
+                number_from_bits($next(state, symbol))
+            }
+            #[inline(always)]
+            fn over_word(&self, state: u32, word: u64, count: u32) -> Option<u32> {
+                number_from_bits($over_word(state, word, count))
             }
             #[inline(always)]
             fn opaque(number: u32) -> u32 {
@@ -357,10 +356,25 @@ macro_rules! tables {
             }
         }
 
+        impl Symbols<DentryName> for $tables {
+            #[inline(always)]
+            fn hash(&self, name: &DentryName) -> u64 {
+                hash_name(name.bytes, name.length)
+            }
+            #[inline(always)]
+            fn spelt_out(&self, name: &DentryName) -> Option<u32> {
+                number_from_bits($spelt_out(name.bytes, name.length))
+            }
+            #[inline(always)]
+            fn globbed(&self, start: u32, name: &DentryName) -> Option<u32> {
+                number_from_bits($globbed(start, name.bytes, name.length))
+            }
+        }
+
         impl Walkable for $tables {
             #[inline(always)]
             fn advance(&self, dentry: u64, state: u32) -> Option<u32> {
-                state_from_bits($advance(dentry, state))
+                number_from_bits($advance(dentry, state))
             }
             #[inline(always)]
             fn climb(&self, climb: &mut Climb) -> u32 {
@@ -372,7 +386,28 @@ macro_rules! tables {
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $next(state: u32, symbol: u32) -> u64 {
-            state_to_bits(names::step(&$tables, state, symbol))
+            number_to_bits(names::step(&$tables, state, symbol))
+        }
+
+        /// See [`names::spelt_out`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $spelt_out(bytes: u64, length: u32) -> u64 {
+            number_to_bits(names::spelt_out(&$tables, &DentryName { bytes, length }))
+        }
+
+        /// See [`names::globbed`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $globbed(start: u32, bytes: u64, length: u32) -> u64 {
+            number_to_bits(names::globbed(&$tables, start, &DentryName { bytes, length }))
+        }
+
+        /// See [`names::over_word`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $over_word(state: u32, word: u64, count: u32) -> u64 {
+            number_to_bits(names::over_word(&$tables, state, word, count))
         }
 
         /// The state that the name of a dentry leads to.
@@ -384,7 +419,7 @@ macro_rules! tables {
             if symbol != names::OTHER {
                 return $next(state, symbol);
             }
-            state_to_bits($tables.state(state).map(|state| state.otherwise))
+            number_to_bits($tables.state(state).map(|state| state.otherwise))
         }
 
         /// One step of a walk; what it is not told to do is a fault.
@@ -422,6 +457,9 @@ tables!(
     walk_names,
     climb_names,
     advance_names,
+    spelt_out_in_names,
+    globbed_in_names,
+    over_word_in_names,
     next_name
 );
 // What symbolic links of the host lead to.
@@ -437,6 +475,9 @@ tables!(
     walk_aliases,
     climb_aliases,
     advance_aliases,
+    spelt_out_in_aliases,
+    globbed_in_aliases,
+    over_word_in_aliases,
     next_alias
 );
 

@@ -3,7 +3,7 @@
 //! The enforcer sets the number of entries from the section, copies it in and freezes the map. Nothing
 //! here is ever written by a program.
 //!
-//! Two steps of a decision are global functions, as those of [`crate::verdict`] are, and for the same reason.
+//! The steps of a decision are global functions, as those of [`crate::verdict`] are, and for the same reason.
 
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
 use bfp_bundle::{
@@ -60,6 +60,16 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn cell_v4(&self, address: u32, port_key: u32) -> Option<u32> {
+        number_from_bits(cell_v4(address, port_key))
+    }
+
+    #[inline(always)]
+    fn cell_v6(&self, high: u64, low: u64, port_key: u32) -> Option<u32> {
+        number_from_bits(cell_v6(high, low, port_key))
+    }
+
+    #[inline(always)]
     fn judge(&self, label: &Label, cell: u32, unless: Unless) -> Verdict {
         Verdict::from_bits(judge_cell(label, cell, unless as u32))
     }
@@ -83,6 +93,35 @@ impl Tables for Maps {
     fn sign_bit(word: u64) -> u64 {
         asm::sign_bit(word)
     }
+}
+
+/// What a function of the kernel's machine can return in place of a number that may be missing.
+#[inline(always)]
+pub fn number_to_bits(number: Option<u32>) -> u64 {
+    match number {
+        Some(number) => u64::from(number),
+        None => u64::MAX,
+    }
+}
+
+/// From [`number_to_bits`].
+#[inline(always)]
+pub fn number_from_bits(bits: u64) -> Option<u32> {
+    if bits > u64::from(u32::MAX) { None } else { Some(bits as u32) }
+}
+
+/// The cell of an IPv4 address and a port key, as [`number_to_bits`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn cell_v4(address: u32, port_key: u32) -> u64 {
+    number_to_bits(decide::cell_v4(&Maps, address, port_key))
+}
+
+/// As [`cell_v4`], for an IPv6 address in two halves.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn cell_v6(high: u64, low: u64, port_key: u32) -> u64 {
+    number_to_bits(decide::cell_v6(&Maps, high, low, port_key))
 }
 
 /// The verdict for a cell, as [`Verdict::to_bits`]; `unless` is an [`Unless`] as a number.

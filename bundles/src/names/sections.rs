@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Name, NameBucket, NameTables, Names, State, StepBucket, Word};
+use super::{Component, Name, NameBucket, NameTables, Names, State, StepBucket, Symbols, Word};
 use crate::image::{ImageError, decode, encode};
 use crate::manifest::SectionKind;
 
@@ -73,3 +73,5 @@ impl NameTables for NameSections {
         self.steps.get(index as usize)
     }
 }
+
+impl<C: Component> Symbols<C> for NameSections {}
