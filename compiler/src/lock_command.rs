@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
 use bfp_compiler::dns::{self, DnsError, Resolvers, TrustAnchors};
 use bfp_compiler::dns_name::DnsName;
@@ -220,6 +221,7 @@ pub(crate) fn ask(names: &BTreeSet<DnsName>, options: &ResolverArguments) -> Res
     }
     let mut resolvers =
         if options.resolver.is_empty() { Resolvers::system()? } else { Resolvers::parse(&options.resolver)? };
+    resolvers = resolvers.with_timeout(Duration::from_secs(options.timeout));
     if let Some(quorum) = options.quorum {
         resolvers = resolvers.with_quorum(quorum)?;
     }

@@ -180,6 +180,9 @@ struct ResolverArguments {
     /// So many of the servers must give the same addresses; who gives others, or none, is outvoted
     #[arg(long, value_name = "N")]
     quorum: Option<usize>,
+    /// How long one server may take for one name, with every alias and attempt
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = value_parser!(u64).range(1..=600))]
+    timeout: u64,
     /// A file of DS or DNSKEY records, one a line: what DNSSEC does not prove below their zones is refused
     #[arg(long, value_name = "FILE")]
     trust_anchor: Option<PathBuf>,

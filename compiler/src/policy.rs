@@ -38,6 +38,8 @@ pub struct ResolvedPolicy {
     pub name_uses: Vec<NameUse>,
     /// Where rules name the unspecified address, which no request is judged by.
     pub unspecified: Vec<Unspecified>,
+    /// Where rules use names that the lock leads to special addresses.
+    pub special: Vec<SpecialAnswer>,
     /// The names whose addresses rotate.
     pub rotating: BTreeSet<DnsName>,
     /// What the policy expects of itself.
@@ -53,6 +55,19 @@ pub struct Unspecified {
     pub address: &'static str,
     /// What holds it, in words: nothing where it is written itself.
     pub holder: Option<String>,
+    /// Where.
+    pub span: Span,
+}
+
+/// A place that uses a name whose locked addresses are no host of any network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecialAnswer {
+    /// The name.
+    pub name: DnsName,
+    /// The address, in the canonical text.
+    pub address: IpAddr,
+    /// What it is, in words.
+    pub kind: &'static str,
     /// Where.
     pub span: Span,
 }

@@ -33,7 +33,7 @@ use crate::lock::{Lock, Stability};
 use crate::nearest::did_you_mean;
 use crate::policy::{
     Accepted, Addresses, Default, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program,
-    ProgramIndex, ResolvedPolicy, Rule, Subjects, Test, Unspecified,
+    ProgramIndex, ResolvedPolicy, Rule, SpecialAnswer, Subjects, Test, Unspecified,
 };
 
 /// Resolves a policy. `stem` names it where the text does not.
@@ -67,7 +67,7 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
     }
     // What only a test names is nobody to the policy: it asks as a stranger does.
     let ruled = resolver.paths.borrow().len();
-    let unspecified = resolver.unspecified.take();
+    let (unspecified, special) = (resolver.unspecified.take(), resolver.special.take());
     let (mut tests, mut accepted) = (Vec::new(), Vec::new());
     for (index, Spanned { node, span }) in policy.statements.iter().enumerate() {
         match node {
@@ -133,6 +133,7 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
         names: resolver.names.take(),
         name_uses: resolver.name_uses.take(),
         unspecified,
+        special,
         rotating: lock
             .names
             .iter()
@@ -190,6 +191,7 @@ struct Resolver<'a> {
     names: RefCell<BTreeMap<DnsName, Vec<IpAddr>>>,
     name_uses: RefCell<Vec<NameUse>>,
     unspecified: RefCell<Vec<Unspecified>>,
+    special: RefCell<Vec<SpecialAnswer>>,
     /// The names whose uses are noted.
     noted: BTreeSet<&'a DnsName>,
     // What a declaration stands for is worked out once: chains of sets would double with each link.
@@ -224,6 +226,7 @@ impl<'a> Resolver<'a> {
             names: RefCell::default(),
             name_uses: RefCell::default(),
             unspecified: RefCell::default(),
+            special: RefCell::default(),
             noted: name_use::noted(lock),
             known_programs: RefCell::default(),
             known_hosts: RefCell::default(),
@@ -642,6 +645,11 @@ impl<'a> Resolver<'a> {
                 });
                 let found: Vec<Addresses> = found.collect();
                 self.note_unspecified(&found, Some(format!("the lock's answer for `{name}`")), host.span);
+                let special = locked.addresses.iter().filter_map(|address| {
+                    let (name, kind) = (name.clone(), ranges::special(*address)?);
+                    Some(SpecialAnswer { name, address: *address, kind, span: host.span })
+                });
+                self.special.borrow_mut().extend(special);
                 self.names.borrow_mut().insert(name, locked.addresses.iter().copied().collect());
                 found
             }

@@ -9,6 +9,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hickory_server::net::runtime::Time;
@@ -31,20 +32,24 @@ struct Turns {
 
 /// What each name answers.
 #[derive(Clone, Default)]
-struct Zone(Arc<Mutex<BTreeMap<String, Turns>>>);
+struct Zone {
+    names: Arc<Mutex<BTreeMap<String, Turns>>>,
+    /// How long it thinks before each answer.
+    delay: Arc<Mutex<Duration>>,
+}
 
 impl Zone {
     fn set(&self, name: &str, sets: &[&[&str]]) {
         let sets = sets.iter().map(|set| set.iter().map(|address| address.parse().unwrap()).collect()).collect();
-        self.0.lock().unwrap().insert(format!("{name}."), Turns { turn: 0, sets });
+        self.names.lock().unwrap().insert(format!("{name}."), Turns { turn: 0, sets });
     }
 
     fn remove(&self, name: &str) {
-        self.0.lock().unwrap().remove(&format!("{name}.")).unwrap();
+        self.names.lock().unwrap().remove(&format!("{name}.")).unwrap();
     }
 
     fn answer(&self, name: &Name, kind: RecordType) -> Option<Vec<Record>> {
-        let mut zone = self.0.lock().unwrap();
+        let mut zone = self.names.lock().unwrap();
         let Turns { turn, sets } = zone.get_mut(&name.to_string().to_lowercase())?;
         let set = sets.get(*turn % sets.len()).unwrap();
         // Both families belong to one turn.
@@ -63,6 +68,8 @@ impl RequestHandler for Zone {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut reply: R) -> ResponseInfo {
         let question = request.request_info().unwrap().query;
         let name = Name::from(question.name().clone());
+        let delay = *self.delay.lock().unwrap();
+        tokio::time::sleep(delay).await;
         let answer = self.answer(&name, question.query_type());
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.response_code = if answer.is_some() { ResponseCode::NoError } else { ResponseCode::NXDomain };
@@ -297,4 +304,24 @@ fn drift_reads_the_addresses_of_a_bundle_that_it_can_verify() {
     place.run(0, &["keygen", "other"]);
     place.ask(3, &["drift", "p.bfpb", "--trust", "other.pub"]);
     assert!(place.run(2, &[&drift[..], &["--resolver", "127.0.0.1:9"]].concat()).contains("resolve::no_answer"));
+}
+
+#[test]
+fn a_resolver_is_given_the_time_that_is_asked_for() {
+    let place = Place::new();
+    // Messages are wrapped.
+    let in_one_line = |said: String| said.replace('│', "").split_whitespace().collect::<Vec<_>>().join(" ");
+    let too_late = "nothing complete came within 1000 ms, in 2 tries of 500 ms for a question";
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap().to_string();
+    let said = in_one_line(place.run(2, &["lock", "p.bfp", "--resolver", &silent, "--timeout", "1"]));
+    assert!(said.contains(too_late) && said.contains("more time with `--timeout`"), "{said}");
+
+    // One that needs longer than a try of half a second answers all the same to who waits.
+    *place.zone.delay.lock().unwrap() = Duration::from_millis(700);
+    let said = in_one_line(place.ask(2, &["lock", "p.bfp", "--timeout", "1"]));
+    assert!(said.contains(too_late), "{said}");
+    place.ask(0, &["lock", "p.bfp", "--timeout", "20"]);
+
+    assert!(place.run(2, &["lock", "p.bfp", "--timeout", "0"]).contains("0 is not in 1..=600"));
 }

@@ -228,6 +228,27 @@ pub enum Concern {
         #[label("granted here")]
         span: Span,
     },
+    /// A name that the lock leads to an address which is special.
+    #[error("the lock leads `{name}` to {address}, {kind}")]
+    #[diagnostic(
+        code(check::special_address),
+        severity(Warning),
+        help(
+            "find out who answers so: ask another resolver by `bfpc lock FILE --update {name} --resolver IP`. Where it is \
+             meant, say so with `accept`"
+        )
+    )]
+    SpecialAddress {
+        /// The name.
+        name: String,
+        /// The address.
+        address: String,
+        /// What it is.
+        kind: &'static str,
+        /// Where the name is written.
+        #[label("no host of a network")]
+        span: Span,
+    },
     /// Exclusive destinations, and raw sockets for everyone.
     #[error("an exclusive destination can be reached by raw sockets, which carry no destination that is checked")]
     #[diagnostic(

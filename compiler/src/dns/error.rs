@@ -124,7 +124,10 @@ pub enum DnsError {
     },
     /// Nothing in time, or no way there.
     #[error("{resolver} gives no answer: {reason}")]
-    #[diagnostic(code(resolve::no_answer), help("check that the resolver can be reached, or name another one"))]
+    #[diagnostic(
+        code(resolve::no_answer),
+        help("check that the resolver can be reached, give it more time with `--timeout`, or name another one")
+    )]
     NoAnswer {
         /// Who was asked.
         resolver: String,

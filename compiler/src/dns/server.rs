@@ -54,7 +54,7 @@ impl Server {
     pub(super) async fn ask(&self, name: &DnsName) -> Result<Answer, DnsError> {
         match tokio::time::timeout(self.timeout, self.ask_both(name)).await {
             Ok(answer) => answer,
-            Err(_) => Err(self.no_answer(&format!("it was silent for {} ms", self.timeout.as_millis()))),
+            Err(_) => Err(self.too_late()),
         }
     }
 
@@ -219,7 +219,7 @@ impl Server {
     fn failed(&self, error: NetError) -> DnsError {
         match error {
             NetError::Dns(WireError::ResponseCode(code)) => self.refused(code),
-            NetError::Timeout => self.no_answer("it was silent"),
+            NetError::Timeout => self.too_late(),
             NetError::Io(_) | NetError::NoConnections | NetError::Busy => self.no_answer(&error.to_string()),
             error => self.malformed(error.to_string()),
         }
@@ -231,6 +231,14 @@ impl Server {
 
     fn no_answer(&self, reason: &str) -> DnsError {
         DnsError::NoAnswer { resolver: self.to_string(), reason: reason.to_owned() }
+    }
+
+    /// Whether it is silent or slow cannot be told: what comes after the time of a try is dropped.
+    fn too_late(&self) -> DnsError {
+        let (limit, each) = (self.timeout.as_millis(), (self.timeout / ATTEMPTS).as_millis());
+        self.no_answer(&format!(
+            "nothing complete came within {limit} ms, in {ATTEMPTS} tries of {each} ms for a question"
+        ))
     }
 
     fn malformed(&self, reason: String) -> DnsError {

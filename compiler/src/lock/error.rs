@@ -139,6 +139,19 @@ pub enum LockFault {
         at: SourceSpan,
     },
 
+    #[error("`{written}` in `addresses` of `{name}` must be written `{canonical}`")]
+    #[diagnostic(
+        code(lock::address_not_canonical),
+        help("a lock file has one text for an address, so that equal answers have equal bytes")
+    )]
+    AddressNotCanonical {
+        name: String,
+        written: String,
+        canonical: String,
+        #[label("another text for the same address")]
+        at: SourceSpan,
+    },
+
     #[error("`{written}` stands twice in `addresses` of `{name}`")]
     #[diagnostic(code(lock::duplicate_address), help("remove one of the two"))]
     DuplicateAddress {

@@ -148,6 +148,12 @@ fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<Locke
     for written in entry.addresses.get_ref() {
         let at = span(written.span());
         match written.get_ref().parse::<IpAddr>() {
+            Ok(address) if address.to_string() != *written.get_ref() => faults.push(LockFault::AddressNotCanonical {
+                name: name.clone(),
+                written: written.get_ref().clone(),
+                canonical: address.to_string(),
+                at,
+            }),
             Ok(address) if addresses.insert(address) => {}
             Ok(_) => {
                 faults.push(LockFault::DuplicateAddress { name: name.clone(), written: written.get_ref().clone(), at })

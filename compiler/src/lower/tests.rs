@@ -94,6 +94,7 @@ pub(crate) fn policy() -> impl Strategy<Value = CheckedPolicy> {
                 declared_programs: std::collections::BTreeMap::new(),
                 name_uses: Vec::new(),
                 unspecified: Vec::new(),
+                special: Vec::new(),
                 rotating: std::collections::BTreeSet::new(),
                 name: "p".to_owned(),
                 programs: PATHS

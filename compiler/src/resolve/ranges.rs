@@ -2,9 +2,9 @@
 //!
 //! Always: no range of IPv6 holds a mapped address, which is judged as the IPv4 address it carries.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use bfp_bundle::request::Protocol;
+use bfp_bundle::request::{Address, Protocol};
 use bfp_grammar::syntax;
 
 use super::coverage;
@@ -82,6 +82,40 @@ pub(super) fn builtin(name: &str) -> Option<Vec<Addresses>> {
     };
     let v4 = networks_v4.iter().map(|(bits, length)| v4(*bits, *length).1);
     Some(v4.chain(networks_v6.iter().map(|(bits, length)| v6(*bits, *length).1)).collect())
+}
+
+/// What an address is that no host of a network has, in words: what DNS has little reason to answer. An IPv4 address is
+/// judged alike where it is mapped, or behind a NAT64 gateway.
+///
+/// Of the loopback addresses only those that filtering resolvers write: others are given to services on purpose.
+pub(super) fn special(address: IpAddr) -> Option<&'static str> {
+    let seen = match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => {
+            let behind = || Address::v6(v6.to_bits()).behind_nat64().map(Ipv4Addr::from_bits);
+            v6.to_ipv4_mapped().or_else(behind).map_or(address, IpAddr::V4)
+        }
+    };
+    let is_of = |name| {
+        builtin(name).is_some_and(|ranges| {
+            ranges.iter().any(|range| match (range, seen) {
+                (Addresses::V4(first, last), IpAddr::V4(v4)) => (*first..=*last).contains(&v4.to_bits()),
+                (Addresses::V6(first, last), IpAddr::V6(v6)) => (*first..=*last).contains(&v6.to_bits()),
+                _ => false,
+            })
+        })
+    };
+    if is_of("metadata") {
+        Some("where clouds give out credentials")
+    } else if is_of("link-local") {
+        Some("a link-local address")
+    } else if is_of("multicast") || seen == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        Some("a multicast or broadcast address")
+    } else if seen == IpAddr::V4(Ipv4Addr::LOCALHOST) || seen == IpAddr::V6(Ipv6Addr::LOCALHOST) {
+        Some("this machine itself, as filtering resolvers answer for a blocked name")
+    } else {
+        None
+    }
 }
 
 /// A port list without a protocol means every protocol that has ports or may have them. ICMP has none: it is
