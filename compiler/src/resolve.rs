@@ -585,7 +585,8 @@ impl<'a> Resolver<'a> {
         if declared.is_some() || BUILTIN.contains(&name) {
             return self.wrong_kind(name, "host", "program", span, declared);
         }
-        let near = did_you_mean(name, self.programs.keys().copied());
+        let near = did_you_mean(name, self.programs.keys().copied())
+            .or_else(|| EVERYBODY.contains(&name).then(|| "write `*` for every program".to_owned()));
         let help = near.unwrap_or_else(|| format!("declare it: `program {name} = \"/usr/bin/{name}\"`"));
         self.fail(ResolveError::UnknownName { kind: "program", name: name.to_owned(), help, span });
     }
@@ -594,7 +595,8 @@ impl<'a> Resolver<'a> {
         if let Some(program) = self.programs.get(name) {
             return self.wrong_kind(name, "program", "host", span, Some(program.name.span));
         }
-        let help = did_you_mean(name, self.hosts.keys().copied().chain(BUILTIN)).unwrap_or_else(|| {
+        let near = did_you_mean(name, self.hosts.keys().copied().chain(BUILTIN));
+        let help = near.or_else(|| what_is_called_otherwise(name)).unwrap_or_else(|| {
             format!("declare it: `host {name} = {name}.example.com:443`, or quote it if it is a DNS name")
         });
         self.fail(ResolveError::UnknownName { kind: "host", name: name.to_owned(), help, span });
@@ -717,6 +719,20 @@ impl<'a> Resolver<'a> {
 
 fn everywhere(ranges: Vec<Addresses>, ports: &[PortRange]) -> Vec<Destination> {
     ranges.into_iter().map(|addresses| Destination { addresses, ports: ports.to_vec() }).collect()
+}
+
+/// What people call every program.
+const EVERYBODY: [&str; 7] = ["all", "any", "anybody", "anyone", "everybody", "everyone", "everything"];
+
+/// Destinations that have another name here than elsewhere.
+fn what_is_called_otherwise(name: &str) -> Option<String> {
+    match name {
+        "localhost" | "localnet" | "lo" => Some("write `loopback` for 127.0.0.0/8 and ::1".to_owned()),
+        "internet" | "world" | "anywhere" | "everywhere" => Some("write `*` for every destination".to_owned()),
+        name if EVERYBODY.contains(&name) => Some("write `*` for every destination".to_owned()),
+        "imds" => Some("write `metadata` for the addresses of the clouds' metadata services".to_owned()),
+        _ => None,
+    }
 }
 
 fn not_a_name(reason: NameError, span: Span) -> ResolveError {

@@ -394,13 +394,13 @@ pub enum SyntaxError {
 
     /// `fd00::/8`
     #[error("the IPv6 address `{address}` has no brackets")]
-    #[diagnostic(
-        code(syntax::unbracketed_v6),
-        help("write `[{address}]`, and a port behind the bracket: `[{address}]:443`")
-    )]
+    #[diagnostic(code(syntax::unbracketed_v6))]
     UnbracketedV6 {
         /// The address.
         address: String,
+        /// What to write.
+        #[help]
+        help: String,
         /// Where.
         #[label("brackets missing")]
         span: Span,

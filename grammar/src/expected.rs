@@ -11,6 +11,7 @@ use crate::keyword;
 use crate::look_alike;
 use crate::matcher::Rule;
 use crate::scan::{self, Lexeme};
+use crate::slip;
 use crate::syntax::Span;
 
 /// Which statement failed, and where it stands.
@@ -52,6 +53,7 @@ pub(crate) fn explain(failure: &Error<Rule>, place: Place<'_>) -> SyntaxError {
     };
     let help = match within_parentheses(place, at) {
         Some(form) => form.to_owned(),
+        None if found == LINE_END && wanted == ["`->`"] => slip::ONE_LINE.to_owned(),
         None => help(&wanted, place, span),
     };
     SyntaxError::Unexpected { expected, found, span, help }
@@ -218,6 +220,9 @@ fn found_at(place: Place<'_>, at: usize) -> (String, Span) {
 /// A piece of the text in backticks, cut where it is long.
 fn shown(span: Span, text: &str) -> String {
     let piece = span.text_in(text);
+    if let Some(called) = slip::odd_space(piece) {
+        return called;
+    }
     match piece.char_indices().nth(40) {
         Some((end, _)) => format!("`{}…`", piece.get(..end).unwrap_or_default()),
         None => format!("`{piece}`"),
@@ -228,6 +233,9 @@ fn shown(span: Span, text: &str) -> String {
 fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
     let word = found.text_in(place.text);
     // "`with children`" is two words that can be misspelt, "a destination" is none.
+    if let Some(help) = slip::help(place, found) {
+        return help;
+    }
     let words: Vec<&str> = wanted
         .iter()
         .filter(|words| words.starts_with('`'))

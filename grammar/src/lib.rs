@@ -20,6 +20,7 @@ mod matcher;
 pub mod parse;
 mod same_tree;
 mod scan;
+mod slip;
 pub mod syntax;
 mod tree;
 

@@ -39,6 +39,9 @@ pub(crate) fn host_word(word: &str, span: Span) -> Result<HostWord, SyntaxError>
             span: Span { start: span.start + base.len(), end: span.end },
         });
     }
+    if let Some(error) = range_of_addresses(base, span) {
+        return Err(error);
+    }
     if base.contains('.') {
         return Ok(HostWord::Host(dns_name(base, span)?));
     }
@@ -177,6 +180,52 @@ pub(crate) fn bracketed_v6(text: &str, span: Span) -> Result<Host, SyntaxError> 
         }
     };
     Ok(Host::V6(parsed, length))
+}
+
+/// What to write in place of `2001:db8::1:443`, which is an address, and may have been meant as one with a port.
+pub(crate) fn unbracketed_v6(address: String, span: Span) -> SyntaxError {
+    let with_port = address.rsplit_once(':').filter(|(address, port)| {
+        let is_port = port.len() >= 2 && port.parse::<u16>().is_ok() && !port.starts_with('0');
+        is_port && address.parse::<Ipv6Addr>().is_ok()
+    });
+    let help = match with_port {
+        Some((bare, port)) => {
+            format!("write `[{bare}]:{port}` for this port, or `[{address}]` where all of it is the address")
+        }
+        None => format!("write `[{address}]`, and a port behind the bracket: `[{address}]:443`"),
+    };
+    SyntaxError::UnbracketedV6 { address, help, span }
+}
+
+/// What to write in place of `10.0.0.1-10.0.0.20`, if that is what a word is.
+fn range_of_addresses(word: &str, span: Span) -> Option<SyntaxError> {
+    let (first, last) = word.split_once('-')?;
+    let (first, last) = (first.parse::<Ipv4Addr>().ok()?, last.parse::<Ipv4Addr>().ok()?);
+    let networks = networks(first.to_bits(), last.to_bits());
+    let help = match networks.len() {
+        0 => format!("write a range by its networks; this one ends before it begins: {last} is less than {first}"),
+        1..=6 => format!("write a range by its networks: `{{ {} }}`", networks.join(", ")),
+        number => format!(
+            "write a range by its networks, which are {number} here, or put it into a list, `ranges(\"addresses.txt\")`, \
+             whose lines may be `{word}`"
+        ),
+    };
+    Some(SyntaxError::BadAddress { address: word.to_owned(), span, help })
+}
+
+/// The fewest networks that are exactly these addresses.
+fn networks(first: u32, last: u32) -> Vec<String> {
+    let mut found = Vec::new();
+    let (mut next, end) = (u64::from(first), u64::from(last) + 1);
+    while next < end {
+        // As large as its place and what is left allow.
+        let aligned = if next == 0 { 32 } else { next.trailing_zeros().min(32) };
+        let bits = aligned.min((end - next).ilog2());
+        let address = Ipv4Addr::from_bits(u32::try_from(next).unwrap_or(u32::MAX));
+        found.push(if bits == 0 { address.to_string() } else { format!("{address}/{}", 32 - bits) });
+        next += 1 << bits;
+    }
+    found
 }
 
 fn prefix_length(length: &str, family: &'static str, limit: u8, span: Span) -> Result<u8, SyntaxError> {

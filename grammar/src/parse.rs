@@ -14,6 +14,7 @@ use crate::literal;
 use crate::look_alike;
 use crate::matcher::{Matcher, Rule};
 use crate::scan;
+use crate::slip;
 use crate::syntax::{Expectation, Policy, Span, Spanned, Statement, Test};
 use crate::tree::Reader;
 
@@ -128,7 +129,10 @@ fn unknown_statement(source: &str, span: Span) -> Option<SyntaxError> {
     if let Some(meant) = look_alike::meant(word).filter(|meant| keyword::begins_statement(meant)) {
         return look_alike::error(word, span.start, format!("write `{meant}`"));
     }
-    let help = match keyword::nearest(word, keyword::STATEMENT_WORDS) {
+    let lower = word.to_ascii_lowercase();
+    let near = slip::statement_word(word).or_else(|| keyword::nearest(&lower, keyword::STATEMENT_WORDS));
+    let near = near.or_else(|| keyword::STATEMENT_WORDS.iter().find(|known| **known == lower).copied());
+    let help = match near {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!(
             "a statement begins with one of {}, or is a rule `P -> only D`",

@@ -308,7 +308,7 @@ impl Reader<'_> {
         let written = part.as_str().to_owned();
         match part.as_rule() {
             Rule::wildcard => self.refuse(SyntaxError::WildcardName { name: written, span }),
-            Rule::bare_v6 => self.refuse(SyntaxError::UnbracketedV6 { address: written, span }),
+            Rule::bare_v6 => self.refuse(literal::unbracketed_v6(written, span)),
             Rule::bracketed => {
                 let host = literal::bracketed_v6(&written, span);
                 self.keep(host)

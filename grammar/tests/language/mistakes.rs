@@ -34,6 +34,30 @@ fn mistakes() -> Vec<Mistake> {
             &["no_reason", "unexpected"],
             "accept check::x because \"\"\naccept check::x",
         ),
+        mistake(
+            "words_of_other_languages",
+            &["unknown_statement"; 4],
+            "DENY a -> b\nblock a -> b\nPermit a -> b\nreject from a to b",
+        ),
+        mistake("no_break_space", &["unexpected"; 2], "deny\u{a0}* -> metadata\ndeny a\u{2003}-> b"),
+        mistake(
+            "range_of_addresses",
+            &["bad_address"; 4],
+            "allow a -> 10.0.0.1-10.0.0.6\nallow a -> 10.0.0.0-10.0.0.255:443\nallow a -> 10.0.0.9-10.0.0.1\nallow a -> 10.0.0.1-10.9.0.77",
+        ),
+        mistake(
+            "ports_without_braces",
+            &["unexpected"; 2],
+            "allow a -> 10.0.0.1:80,443\nallow a -> b:8000-8010, 9090 , 9091",
+        ),
+        mistake("acceptance_in_the_rule", &["unexpected"], "only a -> b accept check::path_grant because \"x\""),
+        mistake("rule_over_two_lines", &["unexpected"; 4], "deny { a, b }\n  -> c\ndeny a \\\n  -> c"),
+        mistake("everybody_but_some", &["unexpected"; 3], "deny * except a -> b\ndeny !a -> b\na -> only !b"),
+        mistake(
+            "signs_of_other_languages",
+            &["unexpected"; 4],
+            "deny '/a' -> b\ndeny [\"/a\", \"/b\"] -> c\ndeny a -> b;\nonly \"/a\" sha256:00 -> b",
+        ),
         mistake("lone_word", &["unknown_statement"], "signer"),
         mistake(
             "misspelt_inner_words",
@@ -168,7 +192,11 @@ fn mistakes() -> Vec<Mistake> {
             "allow a -> 10.0.0.0/33\nallow a -> [fd00::/129]:443",
         ),
         mistake("prefix_on_name", &["prefix_on_name"], "allow a -> kms.internal/24:443"),
-        mistake("unbracketed_v6", &["unbracketed_v6", "unbracketed_v6"], "allow a -> fd00::/8\nallow a -> ::1"),
+        mistake(
+            "unbracketed_v6",
+            &["unbracketed_v6"; 3],
+            "allow a -> fd00::/8\nallow a -> ::1\nallow a -> 2001:db8::1:443",
+        ),
         mistake("port_too_large", &["port_too_large"], "allow a -> b:{ 80, 65536 }"),
         mistake("reversed_ports", &["reversed_ports"], "allow a -> b:8010-8000"),
         mistake(

@@ -1,0 +1,84 @@
+//! Slips that people bring from other languages, mail and web pages: what stands where it is not expected → what to
+//! write instead.
+
+use crate::expected::Place;
+use crate::matcher::Rule;
+use crate::syntax::Span;
+
+/// What to write, where `found` is one of these slips.
+pub(crate) fn help(place: Place<'_>, found: Span) -> Option<String> {
+    let word = found.text_in(place.text);
+    let before = Span { start: place.span.start, end: found.start }.text_in(place.text);
+    if odd_space(word).is_some() {
+        return Some("write an ordinary space: one that is copied from a page or a mail is often another".to_owned());
+    }
+    let is_rule = place.rule == Rule::rule_line;
+    match word {
+        "," => ports(before, Span { start: found.end, end: place.span.end }.text_in(place.text)),
+        "accept" => Some("`accept` stands on a line of its own, before the statement that it is about".to_owned()),
+        "except" if is_rule && !before.contains("->") => Some(
+            "`except` subtracts from a destination only; what is for some programs and refused to everybody else is \
+             `only P -> D`"
+                .to_owned(),
+        ),
+        "!" => Some(
+            "there is no `!`: `only P -> D` refuses D to all programs but P, and `except` subtracts destinations"
+                .to_owned(),
+        ),
+        "'" | "`" => Some("put text in double quotes: `\"/usr/bin/signer\"`".to_owned()),
+        "[" if is_rule && !before.contains("->") => Some("write several programs as `{ \"/a\", \"/b\" }`".to_owned()),
+        ";" => Some("leave it out: a statement ends with its line".to_owned()),
+        "sha256" => Some("write `verity` before it: `\"/usr/bin/signer\" verity sha256:…`".to_owned()),
+        "\\" => Some(ONE_LINE.to_owned()),
+        "->" if is_rule && before.trim().is_empty() => Some(ONE_LINE.to_owned()),
+        _ => None,
+    }
+}
+
+pub(crate) const ONE_LINE: &str =
+    "write a rule in one line, with `->` and its destination: only within `{ }` it goes on in the next";
+
+/// `10.0.0.1:80,443`
+fn ports(before: &str, after: &str) -> Option<String> {
+    let (rest, first) = trailing_number(before.trim_end())?;
+    if !rest.ends_with(':') {
+        return None;
+    }
+    let mut ports = vec![first];
+    for part in after.split(',') {
+        let part = part.trim_start();
+        let end = part.find(|c: char| !c.is_ascii_digit() && c != '-').unwrap_or(part.len());
+        match part.get(..end).filter(|port| port.starts_with(|c: char| c.is_ascii_digit())) {
+            Some(port) => ports.push(port),
+            None => break,
+        }
+        // What follows is no port of this list.
+        if part.get(end..).is_some_and(|rest| !rest.trim().is_empty()) {
+            break;
+        }
+    }
+    (ports.len() > 1).then(|| format!("write several ports as a set: `:{{{}}}`", ports.join(", ")))
+}
+
+fn trailing_number(text: &str) -> Option<(&str, &str)> {
+    let start = text.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-').len();
+    text.split_at_checked(start).filter(|(_, number)| number.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// A character that looks like a space, or like nothing, and is another one: what it is called.
+pub(crate) fn odd_space(word: &str) -> Option<String> {
+    let mut characters = word.chars();
+    let only = characters.next().filter(|c| c.is_whitespace() && !matches!(c, ' ' | '\t' | '\r' | '\n'))?;
+    let called = if only == '\u{a0}' { "a no-break space" } else { "a space of another kind" };
+    characters.next().is_none().then(|| format!("{called}, U+{:04X}", u32::from(only)))
+}
+
+/// What other languages begin a rule with.
+pub(crate) fn statement_word(word: &str) -> Option<&'static str> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "block" | "reject" | "drop" | "forbid" => "deny",
+        "permit" | "grant" | "pass" => "allow",
+        "exclusive" => "only",
+        _ => return None,
+    })
+}
