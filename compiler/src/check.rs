@@ -16,6 +16,7 @@ mod reach;
 mod rotating;
 mod shadow;
 mod shared_address;
+mod special_address;
 #[cfg(test)]
 mod tests;
 

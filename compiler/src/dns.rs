@@ -31,8 +31,9 @@ pub use anchor::{TrustAnchorError, TrustAnchors};
 pub use error::{DnsError, ResolversError};
 use server::Server;
 
-/// How long one resolver may take for one name, with every alias, attempt and transport.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one resolver may take for one name, with every alias, attempt and transport, where nothing else is said.
+pub const TIMEOUT_SECONDS: u64 = 5;
+const TIMEOUT: Duration = Duration::from_secs(TIMEOUT_SECONDS);
 /// How many names are being asked for at a time.
 const CONCURRENCY: usize = 16;
 const DNS_PORT: u16 = 53;

@@ -181,7 +181,7 @@ struct ResolverArguments {
     #[arg(long, value_name = "N")]
     quorum: Option<usize>,
     /// How long one server may take for one name, with every alias and attempt
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = value_parser!(u64).range(1..=600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = bfp_compiler::dns::TIMEOUT_SECONDS, value_parser = value_parser!(u64).range(1..=600))]
     timeout: u64,
     /// A file of DS or DNSKEY records, one a line: what DNSSEC does not prove below their zones is refused
     #[arg(long, value_name = "FILE")]

@@ -647,7 +647,8 @@ impl<'a> Resolver<'a> {
                 });
                 let found: Vec<Addresses> = found.collect();
                 self.note_unspecified(&found, Some(format!("the lock's answer for `{name}`")), host.span);
-                let special = locked.addresses.iter().filter_map(|address| {
+                // Of several, the first is told.
+                let special = locked.addresses.iter().find_map(|address| {
                     let (name, kind) = (name.clone(), ranges::special(*address)?);
                     Some(SpecialAnswer { name, address: *address, kind, span: host.span })
                 });

@@ -1,15 +1,13 @@
 //! Which concerns remain: those of a policy, without those that it accepts.
 
-use std::collections::BTreeSet;
-
 use bfp_grammar::syntax::Span;
 use miette::Diagnostic;
 
 use super::concern::Concern;
-use super::{grants, reach, rotating, shadow, shared_address};
+use super::{grants, reach, rotating, shadow, shared_address, special_address};
 use crate::error_page::Page;
 use crate::nearest::nearest;
-use crate::policy::{Accepted, ResolvedPolicy, SpecialAnswer};
+use crate::policy::{Accepted, ResolvedPolicy};
 
 /// Every concern that is not accepted, in the order of the text.
 pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
@@ -18,7 +16,7 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
     found.extend(rotating::grants(policy).into_iter().map(Concern::Rotating));
     found.extend(shadow::concerns(policy));
     found.extend(shared_address::concerns(policy));
-    found.extend(special(policy));
+    found.extend(special_address::concerns(policy));
     let mut used = vec![false; policy.accepted.len()];
     found.retain(|concern| {
         let code = concern.code().map(|code| code.to_string()).unwrap_or_default();
@@ -37,20 +35,6 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
     }
     found.sort_by_key(Concern::start);
     found
-}
-
-/// Once for each place and name, whatever the number of its addresses.
-fn special(policy: &ResolvedPolicy) -> Vec<Concern> {
-    let mut told = BTreeSet::new();
-    let first = policy.special.iter().filter(|answer| told.insert((answer.span.start, &answer.name)));
-    first
-        .map(|SpecialAnswer { name, address, kind, span }| Concern::SpecialAddress {
-            name: name.to_string(),
-            address: address.to_string(),
-            kind,
-            span: *span,
-        })
-        .collect()
 }
 
 /// What can be accepted.

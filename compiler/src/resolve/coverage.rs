@@ -29,12 +29,16 @@ pub(crate) fn overlaps(a: &[Destination], b: &[Destination]) -> bool {
 
 /// Whether an address is covered, on some port.
 pub(crate) fn covers_address(of: &[Destination], address: IpAddr) -> bool {
-    let covers = |destination: &Destination| match (destination.addresses, address.to_canonical()) {
+    of.iter().any(|destination| holds(destination.addresses, address))
+}
+
+/// Whether an address lies in a range, as it is judged.
+pub(super) fn holds(range: Addresses, address: IpAddr) -> bool {
+    match (range, address.to_canonical()) {
         (Addresses::V4(first, last), IpAddr::V4(address)) => (first..=last).contains(&address.to_bits()),
         (Addresses::V6(first, last), IpAddr::V6(address)) => (first..=last).contains(&address.to_bits()),
         _ => false,
-    };
-    of.iter().any(covers)
+    }
 }
 
 /// Whether `outer` covers everything that `inner` covers; both are unions.

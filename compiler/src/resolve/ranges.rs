@@ -96,15 +96,7 @@ pub(super) fn special(address: IpAddr) -> Option<&'static str> {
             v6.to_ipv4_mapped().or_else(behind).map_or(address, IpAddr::V4)
         }
     };
-    let is_of = |name| {
-        builtin(name).is_some_and(|ranges| {
-            ranges.iter().any(|range| match (range, seen) {
-                (Addresses::V4(first, last), IpAddr::V4(v4)) => (*first..=*last).contains(&v4.to_bits()),
-                (Addresses::V6(first, last), IpAddr::V6(v6)) => (*first..=*last).contains(&v6.to_bits()),
-                _ => false,
-            })
-        })
-    };
+    let is_of = |name| builtin(name).is_some_and(|ranges| ranges.into_iter().any(|range| coverage::holds(range, seen)));
     if is_of("metadata") {
         Some("where clouds give out credentials")
     } else if is_of("link-local") {
