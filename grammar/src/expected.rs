@@ -232,10 +232,10 @@ fn shown(span: Span, text: &str) -> String {
 /// What to do about it: the likeliest slip, or how such a statement reads.
 fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
     let word = found.text_in(place.text);
-    // "`with children`" is two words that can be misspelt, "a destination" is none.
     if let Some(help) = slip::help(place, found) {
         return help;
     }
+    // "`with children`" is two words that can be misspelt, "a destination" is none.
     let words: Vec<&str> = wanted
         .iter()
         .filter(|words| words.starts_with('`'))

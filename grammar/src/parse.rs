@@ -130,9 +130,7 @@ fn unknown_statement(source: &str, span: Span) -> Option<SyntaxError> {
         return look_alike::error(word, span.start, format!("write `{meant}`"));
     }
     let lower = word.to_ascii_lowercase();
-    let near = slip::statement_word(word).or_else(|| keyword::nearest(&lower, keyword::STATEMENT_WORDS));
-    let near = near.or_else(|| keyword::STATEMENT_WORDS.iter().find(|known| **known == lower).copied());
-    let help = match near {
+    let help = match slip::statement_word(&lower).or_else(|| keyword::nearest(&lower, keyword::STATEMENT_WORDS)) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!(
             "a statement begins with one of {}, or is a rule `P -> only D`",

@@ -2,6 +2,7 @@
 //! write instead.
 
 use crate::expected::Place;
+use crate::keyword;
 use crate::matcher::Rule;
 use crate::syntax::Span;
 
@@ -73,12 +74,13 @@ pub(crate) fn odd_space(word: &str) -> Option<String> {
     characters.next().is_none().then(|| format!("{called}, U+{:04X}", u32::from(only)))
 }
 
-/// What other languages begin a rule with.
+/// The word that begins such a statement here, for one in lower case: what other languages begin a rule with, or what
+/// was written in capitals.
 pub(crate) fn statement_word(word: &str) -> Option<&'static str> {
-    Some(match word.to_ascii_lowercase().as_str() {
+    Some(match word {
         "block" | "reject" | "drop" | "forbid" => "deny",
         "permit" | "grant" | "pass" => "allow",
         "exclusive" => "only",
-        _ => return None,
+        _ => return keyword::STATEMENT_WORDS.iter().find(|known| **known == word).copied(),
     })
 }
