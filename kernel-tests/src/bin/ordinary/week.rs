@@ -101,8 +101,8 @@ pub(crate) fn run(guest: &Guest<'_>) -> Result<bool, String> {
         .unit("week-mounts.service", "local-fs.target", MOUNTS)
         .unit("week-since-before.service", "sysinit.target", SINCE_BEFORE)
         .unit("week-anew.service", "basic.target", ANEW)
-        // Probers on one processor while programs are attached on another: QEMU 7.2 then lets one run into an instruction
-        // that the kernel has replaced already, which the kernel takes for a breakpoint of nobody's.
+        // With two, a guest died under QEMU 7.2 while a policy was applied: a prober ran into a breakpoint in
+        // `bpf_lsm_socket_sendmsg`, where the kernel had put its call already.
         .cpus(1)
         .file(&state, "/var/bfp.disk")
         .disk(folder.path().join("disk"));
