@@ -34,14 +34,20 @@ pub struct Event {
     pub protocol: u16,
     /// The name of the thread, filled up with zeros.
     pub thread: [u8; 16],
+    /// How many events like this one were held back before it, because there were many.
+    pub held: u64,
 }
 
 impl Event {
     /// The size of a record in bytes.
-    pub const SIZE: usize = 72;
+    pub const SIZE: usize = 80;
+
+    /// The size of what every release writes and reads: the members before `held`. A later release adds at the end.
+    pub const PREFIX: usize = 72;
 }
 
 const _: () = assert!(size_of::<Event>() == Event::SIZE);
+const _: () = assert!(core::mem::offset_of!(Event, held) == Event::PREFIX);
 
 /// What was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

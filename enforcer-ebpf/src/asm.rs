@@ -1,5 +1,6 @@
 //! Single instructions that the compiler must not see through: where it could, it writes something else that
-//! costs the verifier more, or that the verifier refuses.
+//! costs the verifier more, or that the verifier refuses; and those that it has no words for, as `core` has no atomic
+//! sums for this target.
 //!
 //! An empty `asm!` would do as well, but breaks the BTF line info.
 
@@ -29,4 +30,26 @@ pub fn sign_bit(word: u64) -> u64 {
     // SAFETY: one instruction that shifts the register it is given.
     unsafe { core::arch::asm!("{0} >>= 63", inout(reg) bit, options(pure, nomem, nostack, preserves_flags)) };
     bit
+}
+
+/// Adds to a number that other processors add to.
+///
+/// # Safety
+/// It is in a map's memory.
+#[inline(always)]
+pub unsafe fn add(to: *mut u64, number: u64) {
+    // SAFETY: one instruction, on memory that the verifier checks.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) to, in(reg) number, options(nostack)) }
+}
+
+/// Takes a number that other processors add to, and leaves zero.
+///
+/// # Safety
+/// As of [`add`].
+#[inline(always)]
+pub unsafe fn take(from: *mut u64) -> u64 {
+    let mut number = 0;
+    // SAFETY: as above.
+    unsafe { core::arch::asm!("{1} = xchg_64({0} + 0, {1})", in(reg) from, inout(reg) number, options(nostack)) };
+    number
 }

@@ -12,9 +12,13 @@ const DROPPED: u32 = 9;
 /// The index of events for which the ring had no room.
 const LOST: u32 = 10;
 
-/// How many requests got each reason, indexed by its number; the audited ones; dropped packets; lost events.
+/// The index of events that are held back, for there were many of their kind.
+const HELD: u32 = 11;
+
+/// How many requests got each reason, indexed by its number; the audited ones; dropped packets; events that are lost,
+/// and held back.
 #[btf_map]
-static VERDICTS: PerCpuArray<u64, 11> = PerCpuArray::new();
+static VERDICTS: PerCpuArray<u64, 12> = PerCpuArray::new();
 
 /// Counts a verdict.
 #[inline(always)]
@@ -35,6 +39,12 @@ pub fn count_dropped() {
 #[inline(always)]
 pub fn count_lost() {
     count_one(LOST);
+}
+
+/// Counts an event that is held back.
+#[inline(always)]
+pub fn count_held() {
+    count_one(HELD);
 }
 
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! Events: what is refused is told to whoever reads the ring.
 //!
-//! Nothing waits for a reader. Where the ring is full, the event is counted as lost, and the refusal stands.
+//! Nothing waits for a reader. Where the ring is full, the event is counted as lost, and the refusal stands. Of many
+//! events of one kind most are held back ([`crate::flood`]).
 
 use aya_ebpf::{
     btf_maps::RingBuf,
@@ -12,19 +13,22 @@ use aya_ebpf::{
 use bfp_bundle::{
     decide::Verdict,
     event::{Event, Kind},
-    label::Label,
+    label::{Label, ProgramId},
     record::NO_RULE,
 };
 
-use crate::{counters::count_lost, labels::current_label};
+use crate::{counters::count_lost, flood, labels::current_label};
 
 const EPERM: i32 = 1;
 
-/// About 3 200 events, of which each has a header of 8 bytes. The size is one of the map's: a power of two, and whole pages.
+/// About 2 900 events, of which each has a header of 8 bytes. The size is one of the map's: a power of two, and whole pages.
 const SIZE: usize = 256 * 1024;
 
 #[btf_map]
 static EVENTS: RingBuf<Event, SIZE> = RingBuf::new();
+
+/// The number of the kind of event that a rule under trial makes.
+const AUDITED: u64 = Kind::Audited as u64;
 
 /// The low half of an IPv4 address, as IPv6 has it.
 #[inline(always)]
@@ -53,17 +57,24 @@ pub fn tell_verdict(label: *const Label, high: u64, low: u64, about: u64, verdic
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tell_request(label: *const Label, high: u64, low: u64, about: u64, verdict: u64) -> i32 {
+    let verdict = Verdict::from_bits(verdict);
+    // SAFETY: takes nothing.
+    let process = unsafe { bpf_get_current_pid_tgid() } >> 32;
+    let kind = if verdict.is_allowed() { AUDITED } else { about >> 32 };
+    let held = flood::admit(program_of(label), high, low, kind, process);
+    if held == flood::HOLD {
+        return 0;
+    }
     let Some(mut entry) = EVENTS.reserve(0) else {
         count_lost();
         return 0;
     };
-    let verdict = Verdict::from_bits(verdict);
     // SAFETY: the entry is as large as an event, and every member is written.
     unsafe {
         let event = entry.as_mut_ptr();
-        write(event, label, high, low, about, verdict);
+        write(event, label, high, low, about, verdict, held);
         if verdict.is_allowed() {
-            (*event).kind = Kind::Audited as u16;
+            (*event).kind = AUDITED as u16;
             (*event).rule = verdict.audited;
         }
         write_task(event);
@@ -76,6 +87,10 @@ pub extern "C" fn tell_request(label: *const Label, high: u64, low: u64, about: 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tell_packet(label: *const Label, high: u64, low: u64, about: u64, verdict: u64) -> i32 {
+    let held = flood::admit(program_of(label), high, low, about >> 32, 0);
+    if held == flood::HOLD {
+        return 0;
+    }
     let Some(mut entry) = EVENTS.reserve(0) else {
         count_lost();
         return 0;
@@ -83,7 +98,7 @@ pub extern "C" fn tell_packet(label: *const Label, high: u64, low: u64, about: u
     // SAFETY: the entry is as large as an event, and every member is written.
     unsafe {
         let event = entry.as_mut_ptr();
-        write(event, label, high, low, about, Verdict::from_bits(verdict));
+        write(event, label, high, low, about, Verdict::from_bits(verdict), held);
         (*event).process = 0;
         (*event).user = 0;
         (*event).thread = [0; 16];
@@ -95,11 +110,17 @@ pub extern "C" fn tell_packet(label: *const Label, high: u64, low: u64, about: u
 /// Tells of what no table decided.
 #[inline(always)]
 pub fn tell_of(label: *const Label, kind: Kind) {
+    // SAFETY: takes nothing.
+    let process = unsafe { bpf_get_current_pid_tgid() } >> 32;
+    let held = flood::admit(program_of(label), 0, 0, kind as u64, process);
+    if held == flood::HOLD {
+        return;
+    }
     let Some(mut entry) = EVENTS.reserve(0) else { return count_lost() };
     // SAFETY: the entry is as large as an event, and every member is written.
     unsafe {
         let event = entry.as_mut_ptr();
-        write(event, label, 0, 0, about(kind, 0, 0), Verdict::FAULT);
+        write(event, label, 0, 0, about(kind, 0, 0), Verdict::FAULT, held);
         write_task(event);
     }
     entry.submit(0);
@@ -112,15 +133,21 @@ pub fn refuse(kind: Kind) -> i32 {
     -EPERM
 }
 
+/// The program that asks; 0 where the policy names none.
+#[inline(always)]
+fn program_of(label: *const Label) -> ProgramId {
+    // SAFETY: a label is in a map's memory where it is not null.
+    unsafe { label.as_ref() }.map_or(0, |label| label.program)
+}
+
 /// What every event has.
 #[inline(always)]
-unsafe fn write(event: *mut Event, label: *const Label, high: u64, low: u64, about: u64, verdict: Verdict) {
+unsafe fn write(event: *mut Event, label: *const Label, high: u64, low: u64, about: u64, verdict: Verdict, held: u64) {
     // SAFETY: the callers' obligation; a label is in a map's memory where it is not null.
     unsafe {
         (*event).since_boot = bpf_ktime_get_boot_ns();
-        let (program, flags) = label.as_ref().map_or((0, 0), |label| (label.program, label.flags));
-        (*event).program = program;
-        (*event).label = flags;
+        (*event).program = program_of(label);
+        (*event).label = label.as_ref().map_or(0, |label| label.flags);
         (*event).high = high;
         (*event).low = low;
         (*event).rule = verdict.rule;
@@ -128,6 +155,7 @@ unsafe fn write(event: *mut Event, label: *const Label, high: u64, low: u64, abo
         (*event).reason = verdict.reason as u16;
         (*event).protocol = (about >> 16) as u16;
         (*event).port = about as u16;
+        (*event).held = held;
     }
 }
 

@@ -46,6 +46,9 @@ mod guard;
 /// What is counted.
 mod counters;
 
+/// A limit on what is told.
+mod flood;
+
 /// What is told of a refusal.
 mod events;
 

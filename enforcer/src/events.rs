@@ -37,7 +37,7 @@ pub enum EventsError {
     /// Nothing tells any.
     #[error("nothing is enforced")]
     NothingEnforced,
-    /// A record of another length than this release writes.
+    /// A record that is shorter than any release writes.
     #[error("the events were written by the programs of another release of the enforcer")]
     OtherRelease,
     /// The ring.
@@ -158,7 +158,8 @@ fn booted_at() -> io::Result<u64> {
     Ok(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).saturating_sub(since_boot))
 }
 
-/// Reads a record as `bfp_bundle::event::Event` lies in memory; `None` where it is none.
+/// Reads a record as `bfp_bundle::event::Event` lies in memory; `None` where it is none. That of an earlier release has no
+/// `held`, and that of a later one has more, about which this one knows nothing.
 fn decode(record: &[u8]) -> Option<Event> {
     let mut rest = record;
     let mut long = || Some(u64::from_ne_bytes(take(&mut rest)?));
@@ -168,9 +169,23 @@ fn decode(record: &[u8]) -> Option<Event> {
     let mut half = || Some(u16::from_ne_bytes(take(&mut rest)?));
     let (kind, reason, port, protocol) = (half()?, half()?, half()?, half()?);
     let thread = take(&mut rest)?;
-    let event =
-        Event { since_boot, program, high, low, process, user, rule, label, kind, reason, port, protocol, thread };
-    rest.is_empty().then_some(event)
+    let held = if rest.is_empty() { 0 } else { u64::from_ne_bytes(take(&mut rest)?) };
+    Some(Event {
+        since_boot,
+        program,
+        high,
+        low,
+        process,
+        user,
+        rule,
+        label,
+        kind,
+        reason,
+        port,
+        protocol,
+        thread,
+        held,
+    })
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -267,6 +282,9 @@ pub fn to_text(event: &Event, of: &Enforced, booted: u64) -> String {
         let (rule, policy) = (u64::from(event.rule) + 1, shown(&of.policy));
         let _ = write!(line, " (rule {rule} of {policy}, revision {})", of.revision);
     }
+    if event.held != 0 {
+        let _ = write!(line, "; {} like it were held back before", event.held);
+    }
     line.push('\n');
     line
 }
@@ -293,6 +311,9 @@ pub fn to_json(event: &Event, of: &Enforced, booted: u64) -> String {
     }
     if event.rule != NO_RULE {
         let _ = write!(line, ",\"rule\":{}", u64::from(event.rule) + 1);
+    }
+    if event.held != 0 {
+        let _ = write!(line, ",\"held\":{}", event.held);
     }
     line.push_str(",\"policy\":");
     quote(&mut line, &of.policy);
@@ -325,6 +346,7 @@ mod tests {
             port: 443,
             protocol: 6,
             thread: *b"cu\nrl\0\0\0\0\0\0\0\0\0\0\0",
+            held: 4210,
             ..Event::default()
         }
     }
@@ -343,29 +365,34 @@ mod tests {
             record.extend(half.to_ne_bytes());
         }
         record.extend(event.thread);
+        assert_eq!(record.len(), Event::PREFIX);
+        assert_eq!(decode(record.split_last().unwrap().1), None);
+        assert_eq!(decode(&record), Some(Event { held: 0, ..event }), "of the release before");
+        record.extend(event.held.to_ne_bytes());
         assert_eq!(record.len(), Event::SIZE);
         assert_eq!(decode(&record), Some(event));
-        assert_eq!(decode(record.split_last().unwrap().1), None);
+        record.extend([1; 8]);
+        assert_eq!(decode(&record), Some(event), "of a later release");
     }
 
     #[test]
     fn a_refusal_is_a_line() {
         assert_eq!(
             to_text(&event(), &about(), 0),
-            "1970-01-01T00:00:05Z  cu?rl (process 42, user 1000)  refused 10.0.0.1:443/tcp: only other programs may (rule 3 of kms, revision 12)\n"
+            "1970-01-01T00:00:05Z  cu?rl (process 42, user 1000)  refused 10.0.0.1:443/tcp: only other programs may (rule 3 of kms, revision 12); 4210 like it were held back before\n"
         );
         assert_eq!(
             to_json(&event(), &about(), 0),
             "{\"version\":1,\"time\":\"1970-01-01T00:00:05Z\",\"since_boot_ns\":5000000000,\"kind\":\"request\",\
              \"process\":42,\"user\":1000,\"thread\":\"cu?rl\",\"program_id\":\"0000000000000007\",\"proven\":true,\
-             \"address\":\"10.0.0.1\",\"port\":443,\"protocol\":\"tcp\",\"reason\":\"exclusive\",\"rule\":3,\"policy\":\"kms\",\
+             \"address\":\"10.0.0.1\",\"port\":443,\"protocol\":\"tcp\",\"reason\":\"exclusive\",\"rule\":3,\"held\":4210,\"policy\":\"kms\",\
              \"revision\":12,\"manifest\":\"abababababababab\"}\n"
         );
     }
 
     #[test]
     fn what_a_trial_would_refuse_is_not_told_as_refused_by_nothing() {
-        let audited = Event { kind: Kind::Audited as u16, reason: Reason::Default as u16, ..event() };
+        let audited = Event { kind: Kind::Audited as u16, reason: Reason::Default as u16, held: 0, ..event() };
         let text = to_text(&audited, &about(), 0);
         assert!(text.ends_with("would refuse 10.0.0.1:443/tcp (rule 3 of kms, revision 12)\n"), "{text}");
         assert!(!to_json(&audited, &about(), 0).contains("reason"));
@@ -373,12 +400,12 @@ mod tests {
 
     #[test]
     fn a_packet_names_no_process_and_a_mapping_no_destination() {
-        let packet = Event { process: 0, kind: Kind::Packet as u16, high: 0xfd00 << 48, low: 1, ..event() };
+        let packet = Event { process: 0, kind: Kind::Packet as u16, high: 0xfd00 << 48, low: 1, held: 0, ..event() };
         assert_eq!(
             to_text(&packet, &about(), 0),
             "1970-01-01T00:00:05Z  dropped a packet [fd00::1]:443/tcp: only other programs may (rule 3 of kms, revision 12)\n"
         );
-        let mapping = Event { kind: Kind::Mapping as u16, rule: NO_RULE, ..event() };
+        let mapping = Event { kind: Kind::Mapping as u16, rule: NO_RULE, held: 0, ..event() };
         assert!(to_text(&mapping, &about(), 0).ends_with("refused to map what is not pinned for the program\n"));
         assert!(!to_json(&mapping, &about(), 0).contains("address"));
     }

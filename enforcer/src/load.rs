@@ -433,6 +433,7 @@ fn data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(map)
         | Map::HashMap(map)
+        | Map::LruHashMap(map)
         | Map::PerCpuArray(map)
         | Map::RingBuf(map)
         | Map::SkStorage(map)

@@ -20,8 +20,8 @@ use crate::shown::shown;
 use crate::state;
 
 /// The reasons in the order of their numbers (`bfp_bundle::decide::Reason`), and what they say. The last
-/// three are no reasons: see enforcer-ebpf/src/counters.rs, `AUDITED`, `DROPPED` and `LOST`.
-pub(crate) const REASONS: [(&str, &str); 11] = [
+/// four are no reasons: see enforcer-ebpf/src/counters.rs, `AUDITED`, `DROPPED`, `LOST` and `HELD`.
+pub(crate) const REASONS: [(&str, &str); 12] = [
     ("default", "allowed: no rule refuses"),
     ("granted", "allowed by a rule"),
     ("denied", "refused by `deny`"),
@@ -33,6 +33,7 @@ pub(crate) const REASONS: [(&str, &str); 11] = [
     ("audited", "allowed, and an `audit` rule would refuse it (counted above too)"),
     ("dropped", "packets to elsewhere than what was judged"),
     ("lost", "events that nobody read in time"),
+    ("held", "events held back: many alike, or many of a process"),
 ];
 
 /// Why there is no answer.
@@ -363,7 +364,7 @@ mod tests {
         let enforced = Enforced {
             about,
             is_locked: expires.is_some(),
-            verdicts: vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+            verdicts: vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
             attached: Attached { expected: 16, found: 16, faults: vec![] },
             paths: Some(paths),
         };
@@ -444,6 +445,6 @@ mod tests {
     fn json_quotes_names_and_counts_every_reason() {
         let json = to_json(&status(None));
         assert!(json.starts_with("{\"version\":1,\"enforced\":true,\"policy\":\"we\\\"b\",\"revision\":3,"));
-        assert!(json.ends_with("\"fault\":8,\"audited\":9,\"dropped\":10,\"lost\":11}}\n"));
+        assert!(json.ends_with("\"fault\":8,\"audited\":9,\"dropped\":10,\"lost\":11,\"held\":12}}\n"));
     }
 }

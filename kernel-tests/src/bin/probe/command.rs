@@ -3,7 +3,7 @@
 //! rest of the arguments on, so prefixes combine.
 
 use std::io::{BufRead, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ pub(crate) enum Command {
     Thread(Box<Command>),
     Fork(Box<Command>),
     Times { count: u32, how: How, journey: Journey },
+    Sweep { count: u32, how: How, journey: Journey },
     Spawn { program: String, arguments: Vec<String> },
     Exec { program: String, arguments: Vec<String> },
     ExecFromMemory { program: String, arguments: Vec<String> },
@@ -47,13 +48,17 @@ impl Command {
         Ok(match word.as_str() {
             "wait-then" => Command::WaitThen(Box::new(Self::parse(rest)?)),
             "thread" => Command::Thread(Box::new(Self::parse(rest)?)),
-            "times" => match rest {
-                [count, how, rest @ ..] => Command::Times {
-                    count: count.parse().map_err(|_| format!("no number: `{count}`"))?,
-                    how: How::parse(how).ok_or_else(|| format!("no such way to send: `{how}`"))?,
-                    journey: journey(rest)?,
-                },
-                _ => return Err("`times` wants a number and a way to send".to_owned()),
+            "times" | "sweep" => match rest {
+                [count, how, rest @ ..] => {
+                    let count = count.parse().map_err(|_| format!("no number: `{count}`"))?;
+                    let how = How::parse(how).ok_or_else(|| format!("no such way to send: `{how}`"))?;
+                    let journey = journey(rest)?;
+                    match word.as_str() {
+                        "times" => Command::Times { count, how, journey },
+                        _ => Command::Sweep { count, how, journey },
+                    }
+                }
+                _ => return Err(format!("`{word}` wants a number and a way to send")),
             },
             "fork" => Command::Fork(Box::new(Self::parse(rest)?)),
             "spawn" | "exec" | "exec-from-memory" | "exec-opened" => {
@@ -112,6 +117,14 @@ impl Command {
                 }
                 say(last)
             }
+            Command::Sweep { count, how, mut journey } => {
+                let mut last = Ok(());
+                for _ in 0..count {
+                    last = traffic::send(how, &journey);
+                    journey.to.set_ip(next(journey.to.ip()));
+                }
+                say(last)
+            }
             Command::Hold { to } => hold(to),
             Command::Hammer { to } => hammer(to),
             Command::Tally { pause, to } => tally::run(pause, to),
@@ -158,6 +171,14 @@ impl Command {
                 }
             }
         }
+    }
+}
+
+/// The address after this one; after the last, the first.
+fn next(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => IpAddr::V4(Ipv4Addr::from_bits(address.to_bits().wrapping_add(1))),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits().wrapping_add(1))),
     }
 }
 
@@ -295,5 +316,6 @@ mod tests {
         assert_eq!(parse("tcp localhost 1").unwrap_err(), "no address: `localhost`");
         assert_eq!(parse("tcp ::1 65536").unwrap_err(), "no port: `65536`");
         assert_eq!(parse("tcp ::1 1 --bind").unwrap_err(), "too much: `--bind`");
+        assert_eq!(parse("sweep 3").unwrap_err(), "`sweep` wants a number and a way to send");
     }
 }

@@ -11,6 +11,7 @@
 //! probe tally MS ADDRESS PORT    # tries every MS milliseconds, and prints `FIRST LAST COUNT ANSWER` of each series
 //! probe hold-tcp ADDRESS PORT     # connects, then sends one byte for each line on stdin
 //! probe times N HOW ADDRESS PORT          # the answer to the last
+//! probe sweep N HOW ADDRESS PORT          # the same to N addresses, one after the other from this
 //! probe wait-then …               # prints `ready`, waits for a line on stdin, then does the rest
 //! probe fork … | thread …         # the rest in a forked process, or in a second thread
 //! probe spawn PATH ARG… | exec PATH ARG…
