@@ -71,11 +71,18 @@ check:
     cargo clippy --all-targets -- -D warnings
     cargo test
 
+# `check` and `harness` at once: in one go both share what they are built of
+[private]
+check-all: setup
+    cargo fmt --all --check
+    cargo clippy --workspace --exclude bfp-enforcer-ebpf --all-targets -- -D warnings
+    cargo test --workspace --exclude bfp-enforcer-ebpf
+
 # Fuzz what reads foreign text and bytes, every target in turn: just fuzz 60
 @fuzz SECONDS="600":
     fuzz/run.sh -max_total_time={{ SECONDS }}
 
-# Every seed and some thousand changes of them, on what the tests have built
+# Every seed and some thousand changes of them, on what bfpc is built of
 @fuzz-smoke:
     fuzz/run.sh --smoke -runs=3000
 
@@ -176,7 +183,7 @@ oracle POLICIES="20000" SEED="bfp": setup compiler
 
 # All tests: those without a kernel, each fuzz target for a short while, the format by another reader, the demo (DNS
 # by knot, end to end), and the kernel tests on two kernels, which divide what hardly depends on them
-test: check harness fuzz-smoke reader demo killer-here (kernel-divided "6.1" "6.12")
+test: check-all fuzz-smoke reader demo killer-here (kernel-divided "6.1" "6.12")
 
 # The kernel tests under every supported kernel, fixtures/allow-lists under two, and a whole Debian system
 kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") releases kernel-boot ordinary units

@@ -5,8 +5,8 @@
 # -runs=2000. What is found grows in corpus/, and a failure leaves its input in artifacts/:
 # `cargo fuzz run -s none TARGET FILE` shows it again.
 #
-# --smoke: without cargo-fuzz, on what `cargo test` has built: every seed once, and changes of them. Only the
-# targets themselves are instrumented, so it finds what is near a seed, and keeps nothing.
+# --smoke: without cargo-fuzz, on what bfpc is built of: every seed once, and changes of them. Only the targets
+# themselves are instrumented, so it finds what is near a seed, and keeps nothing.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -55,16 +55,16 @@ prepare() {
 }
 
 if [ -n "$is_smoke" ]; then
-    # Nothing but the targets is built with other options than the tests: all else is found, or can be found again.
+    # Nothing but the targets is built with other options than bfpc: all else is found, or can be found again.
     export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../target}
     coverage=(-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table)
     for target in "${targets[@]}"; do
         prepare "$target"
-        cargo rustc --quiet --locked --bin "$target" -- "${coverage[@]}"
+        cargo rustc --release --quiet --locked --bin "$target" -- "${coverage[@]}"
         mkdir -p "artifacts/$target"
         log=$made/$target.log
-        if ! "$CARGO_TARGET_DIR/debug/$target" -keep_seed=1 -seed=1 -artifact_prefix="artifacts/$target/" \
+        if ! "$CARGO_TARGET_DIR/release/$target" -keep_seed=1 -seed=1 -artifact_prefix="artifacts/$target/" \
             "${options[@]}" "${seeds[@]}" >"$log" 2>&1; then
             tail -n 40 "$log"
             echo "fuzz: $target failed: its input is in fuzz/artifacts/$target"

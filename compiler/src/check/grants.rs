@@ -2,6 +2,7 @@
 //! alone, and destinations so wide that a grant of them is none.
 
 use bfp_grammar::syntax::Span;
+use bfp_public_suffix::is_public_suffix;
 
 use super::concern::Concern;
 use super::pattern;
@@ -213,11 +214,6 @@ fn public_suffix(policy: &ResolvedPolicy, rule: &Rule) -> Option<Concern> {
             && addresses.iter().all(|address| coverage::covers_address(&rule.destinations, *address))
     });
     name.map(|(name, _)| Concern::PublicSuffix { name: name.to_string(), span: rule.destinations_span })
-}
-
-/// A name of one label is an internal one more often than a top-level domain, and only a listed one counts.
-fn is_public_suffix(name: &str) -> bool {
-    psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known() && suffix.as_bytes() == name.as_bytes())
 }
 
 #[cfg(test)]
