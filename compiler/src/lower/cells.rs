@@ -82,7 +82,7 @@ impl<'a> Cells<'a> {
         noted | flag(with_children, Match::WITH_CHILDREN)
     }
 
-    /// The first audited rule that governs a program, for the table of programs.
+    /// The audited rule that governs a program, for the table of programs.
     pub(super) fn governed_by(&self, program: usize) -> u32 {
         self.noted.get(program).and_then(|noted| noted.audited).map_or(NO_RULE, |number| number as u32)
     }
@@ -90,13 +90,28 @@ impl<'a> Cells<'a> {
     /// What holds for a program wherever [`Self::pairs`] says nothing else: what it is outside of every
     /// destination that a rule of its own names.
     pub(super) fn elsewhere(&self, program: usize) -> Pair {
-        self.pair(program, &self.everywhere)
+        let pair = self.pair(program, &self.everywhere);
+        match self.stands_in(program, &pair) {
+            Some(number) => Pair { audit_rule: number, ..pair },
+            None => pair,
+        }
+    }
+
+    /// The audited rule that governs a program, where its entry in the table of programs would name another one, which
+    /// is about raw sockets itself: there is room for one. Then the cells name the other one.
+    fn stands_in(&self, program: usize, elsewhere: &Pair) -> Option<u32> {
+        let governing = self.noted.get(program)?.audited?;
+        let named = self.policy.rules.get(elsewhere.audit_rule as usize)?;
+        names_raw(named).then_some(governing as u32)
     }
 
     /// What holds for which program in which cell, where it differs from elsewhere. Only a program that a
     /// covering rule names can differ.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (u32, usize, Pair)> + '_ {
-        let elsewhere: Vec<Pair> = (0..self.policy.programs.len()).map(|program| self.elsewhere(program)).collect();
+        let programs = 0..self.policy.programs.len();
+        let elsewhere: Vec<Pair> = programs.clone().map(|program| self.elsewhere(program)).collect();
+        let differs = |program: &usize| self.stands_in(*program, &self.pair(*program, &self.everywhere)).is_some();
+        let everywhere: Vec<usize> = programs.filter(differs).collect();
         self.rules.iter().enumerate().flat_map(move |(cell, rules)| {
             // Each program with the rules that can matter to it: a cell of ten thousand rules for as many
             // programs is not ten thousand times ten thousand rules.
@@ -110,6 +125,9 @@ impl<'a> Cells<'a> {
                 if let Subjects::Programs(subjects) = &rule.subjects {
                     subjects.iter().for_each(|program| own.entry(program.0).or_default().push(*number));
                 }
+            }
+            for program in &everywhere {
+                own.entry(*program).or_default();
             }
             let differing: Vec<_> = own
                 .into_iter()
@@ -233,7 +251,8 @@ struct Own {
 struct Noted {
     /// Constants of [`Match`].
     flags: u32,
-    /// The first audited rule among them that says nothing of raw sockets.
+    /// The first audited rule among them that says nothing of raw sockets; one that is about what the program starts as
+    /// well, where there is one.
     audited: Option<usize>,
 }
 
@@ -246,13 +265,20 @@ impl Noted {
         }
         match rule.enforcement {
             Enforcement::Enforced => self.flags |= Match::GOVERNED | flag(restricts, Match::GOVERNING),
-            Enforcement::Audited if rule.destinations.iter().any(|to| to.addresses == Addresses::Raw) => {}
+            Enforcement::Audited if names_raw(rule) => {}
             Enforcement::Audited => {
+                if self.audited.is_none() || restricts && self.flags & Match::AUDIT_GOVERNING == 0 {
+                    self.audited = Some(number);
+                }
                 self.flags |= Match::AUDIT_GOVERNED | flag(restricts, Match::AUDIT_GOVERNING);
-                self.audited = self.audited.or(Some(number));
             }
         }
     }
+}
+
+/// Whether a rule is about raw sockets itself.
+fn names_raw(rule: &Rule) -> bool {
+    rule.destinations.iter().any(|to| to.addresses == Addresses::Raw)
 }
 
 /// Whether a rule gives its programs what others do not have.

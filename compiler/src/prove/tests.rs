@@ -380,6 +380,20 @@ deny "/opt/a*/bin/*" -> 10.3.0.0/24
 deny { "/bin/tool", "/**/run" } -> raw
 "#;
 
+/// An entry of a program has room for one audited rule, which must be the right one for raw sockets too.
+#[test]
+fn audited_rules_that_are_about_one_program_are_told_apart() {
+    for rules in [
+        "audit \"/d\" -> only raw\naudit only \"/d\" -> 10.0.0.1\n",
+        "audit \"/d\" -> only { raw, 10.0.0.0/8 }\naudit deny \"/d\" -> 10.0.0.1\naudit only \"/e\" -> 10.0.0.2\n",
+        "audit only \"/d\" -> 10.0.0.1\naudit deny \"/d\" -> 10.0.0.2\n",
+    ] {
+        let policy = checked(rules);
+        let proven = prove(&policy, lower(&policy).unwrap());
+        assert!(proven.is_ok(), "{rules}{}", proven.unwrap_err());
+    }
+}
+
 #[test]
 fn wrong_tables_of_names_are_caught() {
     let policy = checked(PATTERNS);
