@@ -629,6 +629,8 @@ impl<'a> Resolver<'a> {
                 self.note_unspecified(&found, None, host.span);
                 found
             }
+            Host::V4Range(first, last) => vec![Addresses::V4(first.to_bits(), last.to_bits())],
+            Host::V6Range(first, last) => ranges::unmapped(Addresses::V6(first.to_bits(), last.to_bits())),
             Host::Dns(written) => {
                 let name = match DnsName::parse(written) {
                     Ok(name) => name,

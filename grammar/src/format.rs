@@ -192,6 +192,8 @@ impl Speller<'_> {
             Host::V4(address, length) => format!("{address}/{length}"),
             Host::V6(address, 128) => format!("[{address}]"),
             Host::V6(address, length) => format!("[{address}/{length}]"),
+            Host::V4Range(first, last) => format!("{first}-{last}"),
+            Host::V6Range(first, last) => format!("[{first}-{last}]"),
             Host::Dns(name) if parse::is_bare_dns_name(name) => name.clone(),
             Host::Dns(name) => quote(name),
         }

@@ -26,6 +26,9 @@ pub(crate) fn host_word(word: &str, span: Span) -> Result<HostWord, SyntaxError>
             _ => SyntaxError::PathAsDestination { path: word.to_owned(), span },
         });
     }
+    if let Some((first, last)) = ends_of_range(word) {
+        return Ok(HostWord::Host(v4_range(first, last, span)?));
+    }
     let (base, length) = match word.split_once('/') {
         Some((base, length)) => (base, Some(length)),
         None => (word, None),
@@ -38,9 +41,6 @@ pub(crate) fn host_word(word: &str, span: Span) -> Result<HostWord, SyntaxError>
             name: base.to_owned(),
             span: Span { start: span.start + base.len(), end: span.end },
         });
-    }
-    if let Some(error) = range_of_addresses(base, span) {
-        return Err(error);
     }
     if base.contains('.') {
         return Ok(HostWord::Host(dns_name(base, span)?));
@@ -119,6 +119,34 @@ fn dns_name(name: &str, span: Span) -> Result<Host, SyntaxError> {
     }
 }
 
+/// What stands before and behind the hyphen of `10.0.0.1-10.0.0.20`, if that is what a word looks like.
+fn ends_of_range(word: &str) -> Option<(&str, &str)> {
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || b"./".contains(&byte));
+    word.split_once('-').filter(|(first, last)| is_number(first) && is_number(last) && first.contains('.'))
+}
+
+fn v4_range(first: &str, last: &str, span: Span) -> Result<Host, SyntaxError> {
+    let refuse = |help: String| Err(SyntaxError::BadAddress { address: format!("{first}-{last}"), span, help });
+    if first.contains('/') || last.contains('/') {
+        return refuse("write a range by its ends, or by one network, and not by two".to_owned());
+    }
+    if !last.contains('.') {
+        let (beginning, _) = first.rsplit_once('.').unwrap_or((first, ""));
+        return refuse(format!("write the last address whole: `{first}-{beginning}.{last}`"));
+    }
+    let behind = Span { start: span.start + first.len() + 1, end: span.end };
+    let before = Span { start: span.start, end: span.start + first.len() };
+    match (v4(first, None, before)?, v4(last, None, behind)?) {
+        (Host::V4(first, _), Host::V4(last, _)) if first <= last => Ok(Host::V4Range(first, last)),
+        _ => refuse(backwards(&format!("{last}-{first}"))),
+    }
+}
+
+/// What to do about a range that ends before it begins.
+fn backwards(turned: &str) -> String {
+    format!("the range ends before it begins: if both ends are right, write `{turned}`")
+}
+
 fn v4(base: &str, length: Option<&str>, span: Span) -> Result<Host, SyntaxError> {
     let base_span = Span { start: span.start, end: span.start + base.len() };
     let refuse = |help: &str| {
@@ -151,7 +179,7 @@ fn v4(base: &str, length: Option<&str>, span: Span) -> Result<Host, SyntaxError>
     Ok(Host::V4(Ipv4Addr::from(octets), length))
 }
 
-/// Reads `[2001:db8::1]` or `[2001:db8::/32]`.
+/// Reads `[2001:db8::1]`, `[2001:db8::/32]` or `[2001:db8::1-2001:db8::20]`.
 pub(crate) fn bracketed_v6(text: &str, span: Span) -> Result<Host, SyntaxError> {
     let refuse = |help: String| Err(SyntaxError::BadAddress { address: text.to_owned(), span, help });
     let inside = text.strip_prefix('[').unwrap_or(text);
@@ -159,6 +187,13 @@ pub(crate) fn bracketed_v6(text: &str, span: Span) -> Result<Host, SyntaxError> 
         let moved = text.replace(']', "") + "]";
         return refuse(format!("the length stands inside the brackets: `{moved}`"));
     };
+    if let Some((first, last)) = inside.split_once('-') {
+        return match (first.parse::<Ipv6Addr>(), last.parse::<Ipv6Addr>()) {
+            (Ok(first), Ok(last)) if first <= last => Ok(Host::V6Range(first, last)),
+            (Ok(_), Ok(_)) => refuse(backwards(&format!("[{last}-{first}]"))),
+            _ => refuse("a range has an IPv6 address before and behind its hyphen: `[fd00::1-fd00::20]`".to_owned()),
+        };
+    }
     let (address, length) = match inside.split_once('/') {
         Some((address, length)) => (address, Some(length)),
         None => (inside, None),
@@ -195,37 +230,6 @@ pub(crate) fn unbracketed_v6(address: String, span: Span) -> SyntaxError {
         None => format!("write `[{address}]`, and a port behind the bracket: `[{address}]:443`"),
     };
     SyntaxError::UnbracketedV6 { address, help, span }
-}
-
-/// What to write in place of `10.0.0.1-10.0.0.20`, if that is what a word is.
-fn range_of_addresses(word: &str, span: Span) -> Option<SyntaxError> {
-    let (first, last) = word.split_once('-')?;
-    let (first, last) = (first.parse::<Ipv4Addr>().ok()?, last.parse::<Ipv4Addr>().ok()?);
-    let networks = networks(first.to_bits(), last.to_bits());
-    let help = match networks.len() {
-        0 => format!("write a range by its networks; this one ends before it begins: {last} is less than {first}"),
-        1..=6 => format!("write a range by its networks: `{{ {} }}`", networks.join(", ")),
-        number => format!(
-            "write a range by its networks, which are {number} here, or put it into a list, `ranges(\"addresses.txt\")`, \
-             whose lines may be `{word}`"
-        ),
-    };
-    Some(SyntaxError::BadAddress { address: word.to_owned(), span, help })
-}
-
-/// The fewest networks that are exactly these addresses.
-fn networks(first: u32, last: u32) -> Vec<String> {
-    let mut found = Vec::new();
-    let (mut next, end) = (u64::from(first), u64::from(last) + 1);
-    while next < end {
-        // As large as its place and what is left allow.
-        let aligned = if next == 0 { 32 } else { next.trailing_zeros().min(32) };
-        let bits = aligned.min((end - next).ilog2());
-        let address = Ipv4Addr::from_bits(u32::try_from(next).unwrap_or(u32::MAX));
-        found.push(if bits == 0 { address.to_string() } else { format!("{address}/{}", 32 - bits) });
-        next += 1 << bits;
-    }
-    found
 }
 
 fn prefix_length(length: &str, family: &'static str, limit: u8, span: Span) -> Result<u8, SyntaxError> {

@@ -173,6 +173,10 @@ pub enum Host {
     V4(Ipv4Addr, u8),
     /// `[2001:db8::/32]`; an address without a length has 128. Host bits may still be set here.
     V6(Ipv6Addr, u8),
+    /// `10.0.0.1-10.0.0.20`; both ends belong to it, and the first is not above the last.
+    V4Range(Ipv4Addr, Ipv4Addr),
+    /// `[2001:db8::1-2001:db8::20]`, likewise.
+    V6Range(Ipv6Addr, Ipv6Addr),
     /// `kms.internal`, as written (the quotes, if any, removed).
     Dns(String),
 }

@@ -39,6 +39,7 @@ forms! {
     host_by_unicode_dns_name: "host shop = { bücher.example, 例え.テスト:443 }",
     host_by_address: "host a = { 10.0.0.1, 10.0.0.0/8:443, [2001:db8::1]:443, [2001:db8::/32]:443, [fd00::/8] }",
     host_by_mapped_address: "host a = [::ffff:10.0.0.1]:443",
+    host_by_range: "host a = { 10.0.0.1-10.0.0.20, 10.0.0.0-10.0.0.255:443/tcp, 10.0.0.7-10.0.0.7/icmp, [2001:db8::1-2001:db8::20]:443, [fd00::-fdff::] except [fd00::1-fd00::2] }",
     host_set_with_except: "host corp = { 10.0.0.0/8 except 10.9.0.0/16, [fd00::/8], git.corp.example:{22, 443} }",
     except_is_left_associative: "host a = 10.0.0.0/8 except 10.1.0.0/16 except { 10.2.0.1, b }",
     ranges_of_a_provider: "host s3 = ranges(\"aws-ip-ranges.json\", service = \"S3\", region = \"eu-1\",):443/tcp except 52.0.0.1",

@@ -84,6 +84,14 @@ fn destination() -> BoxedStrategy<String> {
         (any::<[u8; 4]>(), 0..=32_u8)
             .prop_map(|(octets, length)| format!("{}/{length}", std::net::Ipv4Addr::from(octets))),
         any::<[u8; 4]>().prop_map(|octets| std::net::Ipv4Addr::from(octets).to_string()),
+        (any::<u32>(), any::<u32>()).prop_map(|(a, b)| {
+            let [first, last] = [a.min(b), a.max(b)].map(std::net::Ipv4Addr::from_bits);
+            format!("{first}-{last}")
+        }),
+        (any::<u128>(), any::<u128>()).prop_map(|(a, b)| {
+            let [first, last] = [a.min(b), a.max(b)].map(std::net::Ipv6Addr::from_bits);
+            format!("[{first}-{last}]")
+        }),
         (any::<[u16; 8]>(), 0..=128_u8)
             .prop_map(|(parts, length)| format!("[{}/{length}]", std::net::Ipv6Addr::from(parts))),
         (gap(), quoted()).prop_map(|(gap, file)| format!("ranges({gap}{file})")),

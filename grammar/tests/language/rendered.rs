@@ -155,6 +155,8 @@ impl Show<'_> {
                 let shown = match &host.node {
                     Host::V4(address, length) => format!("V4 {address}/{length}"),
                     Host::V6(address, length) => format!("V6 {address}/{length}"),
+                    Host::V4Range(first, last) => format!("V4 {first}-{last}"),
+                    Host::V6Range(first, last) => format!("V6 {first}-{last}"),
                     Host::Dns(name) => format!("Dns {name:?}"),
                 };
                 format!("{shown}{}{}", self.at(host.span), self.ports(ports))
