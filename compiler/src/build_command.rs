@@ -4,7 +4,6 @@ use bfp_bundle::envelope::Document;
 use bfp_bundle::key::KeyId;
 use bfp_compiler::pipeline::{self, Release};
 
-use crate::lock_command::{self, Locked};
 use crate::output::{self, Kind};
 use crate::passphrase::Passphrases;
 use crate::policy_files::Files;
@@ -14,7 +13,7 @@ use crate::{BuildArguments, Failure, key_file, validity};
 
 pub(crate) fn build(arguments: &BuildArguments) -> Result<Done, Failure> {
     let files = Files::read(&arguments.policy)?;
-    lock_command::refuse_stale(&files, &arguments.policy, Locked::of(arguments.locked))?;
+    arguments.demands.check(&files, &arguments.policy)?;
     let release = Release {
         revision: arguments.revision,
         not_before: arguments.not_before.as_deref().map(validity::seconds).transpose()?,

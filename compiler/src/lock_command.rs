@@ -1,5 +1,4 @@
-//! `lock`: asks for the names that a lock file lacks, and drops those that no rule uses; and what
-//! `--locked` refuses.
+//! `lock`: asks for the names that a lock file lacks, and drops those that no rule uses.
 //!
 //! Always: an entry that is not asked for stays as it is; nothing is written unless every name that was
 //! asked for has an answer, and every name that must be proven is.
@@ -16,7 +15,7 @@ use bfp_compiler::lock::{Dnssec, Lock, LockedName, Stability};
 use bfp_compiler::resolve;
 use bfp_compiler::source::{self, Disk, Read as _};
 use bfp_grammar::syntax::Span;
-use miette::{Diagnostic, LabeledSpan, SourceSpan};
+use miette::{Diagnostic, LabeledSpan};
 use time::OffsetDateTime;
 
 use crate::output::{self, Kind};
@@ -45,13 +44,6 @@ enum LockCommandError {
         name: DnsName,
         #[label("must be proven")]
         place: Span,
-    },
-    #[error("the policy does not use `{name}`, which the lock file holds")]
-    #[diagnostic(code(lock::stale), help("run `bfpc lock FILE`, and commit what it writes"))]
-    Stale {
-        name: String,
-        #[label("not used")]
-        place: Option<SourceSpan>,
     },
 }
 
@@ -246,40 +238,4 @@ fn in_words(locked: &LockedName) -> String {
         words.push_str("  secure");
     }
     words
-}
-
-/// Whether the lock must be exactly what the policy needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Locked {
-    /// `--locked`
-    Exactly,
-    /// It may hold more.
-    AtLeast,
-}
-
-impl Locked {
-    pub(crate) fn of(flag: bool) -> Locked {
-        if flag { Locked::Exactly } else { Locked::AtLeast }
-    }
-}
-
-/// Refuses a lock with a name that the policy does not use. One that is missing is told when it is resolved.
-pub(crate) fn refuse_stale(files: &Files, policy: &Path, locked: Locked) -> Result<(), Failure> {
-    if locked == Locked::AtLeast {
-        return Ok(());
-    }
-    let names = names_of(files)?;
-    let places = Lock::places(&files.lock_text);
-    let unused = files.lock.names.keys().filter(|name| !names.contains_key(name));
-    let stale_name =
-        |name: &DnsName| LockCommandError::Stale { name: name.to_string(), place: places.get(name).copied() };
-    let mut stale: Vec<LockCommandError> = unused.map(stale_name).collect();
-    let listed = |path: &String| files.loaded.lists.values().any(|list| list.name == *path);
-    let unlisted = files.lock.files.keys().filter(|path| !listed(path));
-    stale.extend(unlisted.map(|path| LockCommandError::Stale { name: path.clone(), place: None }));
-    if stale.is_empty() {
-        return Ok(());
-    }
-    let lock = Disk.shown(&source::lock_path(policy));
-    Err(Failure::Input(in_file(boxed(stale), &lock, &files.lock_text)))
 }

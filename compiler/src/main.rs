@@ -20,6 +20,7 @@ mod inspected;
 mod key_command;
 mod key_file;
 mod lock_command;
+mod lock_demands;
 mod output;
 mod passphrase;
 mod permissions;
@@ -43,7 +44,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, value_parser};
-use lock_command::Locked;
+use lock_demands::LockDemands;
 use report::{Complaints, Ending, Failure, Format, human, in_file, in_sources};
 
 /// Compiles bfp policies: which executable may reach which destination.
@@ -63,9 +64,8 @@ enum Command {
         /// The policies; a file that only declares programs and hosts is checked as one to include
         #[arg(required = true)]
         policies: Vec<PathBuf>,
-        /// Fail where `bfpc lock` would change the lock file: a name is missing in it, or no longer used
-        #[arg(long)]
-        locked: bool,
+        #[command(flatten)]
+        demands: LockDemands,
         /// Exit 1 where there is a warning
         #[arg(long)]
         deny_warnings: bool,
@@ -201,9 +201,8 @@ struct BuildArguments {
     /// A file whose first line is the passphrase of encrypted keys. Without it, it is asked for on the terminal
     #[arg(long, value_name = "FILE", requires = "key")]
     passphrase_file: Option<PathBuf>,
-    /// Fail where `bfpc lock` would change the lock file: a name is missing in it, or no longer used
-    #[arg(long)]
-    locked: bool,
+    #[command(flatten)]
+    demands: LockDemands,
     /// The revision: a host accepts no lower one
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     revision: u64,
@@ -253,8 +252,8 @@ fn main() -> ExitCode {
         input::Format::Json => Format::Json,
     };
     let ending = match arguments.command {
-        Command::Check { policies, locked, deny_warnings, format } => {
-            report::end(format, policy_command::check(&policies, Locked::of(locked), deny_warnings))
+        Command::Check { policies, demands, deny_warnings, format } => {
+            report::end(format, policy_command::check(&policies, demands, deny_warnings))
         }
         Command::Fmt { policies, check, format } => report::end(format, policy_command::format(&policies, check)),
         Command::Lock(arguments) => report::end(arguments.format, lock_command::lock(&arguments)),

@@ -10,21 +10,21 @@ use bfp_compiler::source::{self, Disk, Read as _};
 use bfp_grammar::syntax::Span;
 use miette::Diagnostic;
 
-use crate::lock_command::{self, Locked};
+use crate::lock_demands::LockDemands;
 use crate::output::{self, Kind};
 use crate::policy_files::Files;
 use crate::report::{Done, counted};
 use crate::{Complaints, Failure, in_file};
 
 /// Checks each policy by itself, whatever is wrong with the others.
-pub(crate) fn check(policies: &[PathBuf], locked: Locked, deny_warnings: bool) -> Result<Done, Failure> {
+pub(crate) fn check(policies: &[PathBuf], demands: LockDemands, deny_warnings: bool) -> Result<Done, Failure> {
     if let [only] = policies {
-        return check_one(only, locked, deny_warnings);
+        return check_one(only, demands, deny_warnings);
     }
     let (mut words, mut complaints) = (String::new(), Complaints::default());
     let (mut well, mut code) = (0, 0);
     for policy in policies {
-        match check_one(policy, locked, deny_warnings) {
+        match check_one(policy, demands, deny_warnings) {
             Ok(done) => {
                 well += 1;
                 words.push_str(&done.words);
@@ -49,7 +49,7 @@ pub(crate) fn check(policies: &[PathBuf], locked: Locked, deny_warnings: bool) -
     }
 }
 
-fn check_one(policy: &Path, locked: Locked, deny_warnings: bool) -> Result<Done, Failure> {
+fn check_one(policy: &Path, demands: LockDemands, deny_warnings: bool) -> Result<Done, Failure> {
     let files = Files::read(policy)?;
     if files.loaded.is_library() {
         let errors = resolve::faults_of_library(&files.loaded);
@@ -60,7 +60,7 @@ fn check_one(policy: &Path, locked: Locked, deny_warnings: bool) -> Result<Done,
         let words = format!("{}: ok, a file to include: {declared}, and no rule to enforce\n", files.file);
         return Ok(words.into());
     }
-    lock_command::refuse_stale(&files, policy, locked)?;
+    demands.check(&files, policy)?;
     let checked = pipeline::check(&files.source()).map_err(|findings| files.show(findings))?;
     let warnings = files.warnings(&checked);
     if deny_warnings && !warnings.is_empty() {

@@ -249,6 +249,33 @@ fn locked_refuses_a_lock_that_would_change() {
 }
 
 #[test]
+fn a_lock_may_be_too_old_and_none_is_from_the_future() {
+    let place = Place::new();
+    let check = |code, age: &str| place.run(code, &["check", "p.bfp", "--max-age", age]);
+    place.ask(0, &["lock", "p.bfp"]);
+    check(0, "1d");
+
+    let fresh = place.read("p.bfp.lock");
+    let resolved_at = fresh.lines().find(|line| line.starts_with("resolved_at")).unwrap();
+    place.write("p.bfp.lock", &fresh.replacen(resolved_at, "resolved_at = \"2024-07-14T09:30:00Z\"", 1));
+    place.run(0, &["check", "p.bfp"]);
+    let said = check(2, "30d");
+    assert!(said.contains("lock::too_old") && said.contains("1 error in p.bfp.lock"), "{said}");
+    assert!(said.contains("`--max-age` allows 30 days") && said.contains("p.bfp --update cdn.test"), "{said}");
+    place.run(2, &["build", "p.bfp", "-o", "p.bfpb", "--max-age", "30d"]);
+    check(0, "100y");
+    // What it advises helps.
+    place.ask(0, &["lock", "p.bfp", "--update", "cdn.test"]);
+    check(0, "30d");
+
+    place.write("p.bfp.lock", &fresh.replacen(resolved_at, "resolved_at = \"2999-07-14T09:30:00Z\"", 1));
+    let said = check(2, "30d");
+    assert!(said.contains("lock::from_the_future") && said.contains("2999-07-14T09:30:00Z"), "{said}");
+    let said = check(2, "soon");
+    assert!(said.contains("--max-age"), "{said}");
+}
+
+#[test]
 fn drift_compares_the_lock_with_what_dns_says_now() {
     let place = Place::new();
     place.ask(0, &["lock", "p.bfp"]);
