@@ -10,6 +10,7 @@ pub(crate) mod checked;
 mod concern;
 mod grants;
 mod merged;
+mod mistyped_program;
 mod overlap;
 pub(crate) mod pattern;
 mod reach;

@@ -92,10 +92,9 @@ impl Page {
         blocks
     }
 
-    /// The codes that `bfpc check` gives for one of the two examples.
-    fn tried(&self, side: &str) -> BTreeSet<String> {
-        let place = TempDir::new().unwrap();
-        let at = |name: &str| place.path().join(name);
+    /// Writes one of the two examples into a folder.
+    fn lay_out(&self, side: &str, place: &Path) {
+        let at = |name: &str| place.join(name);
         fs::write(at("policy.bfp"), POLICY).unwrap();
         for block in self.blocks().iter().filter(|block| block.side == side || block.side == "both") {
             fs::write(at(&block.name), &block.text).unwrap();
@@ -103,6 +102,12 @@ impl Page {
         if !at("policy.bfp.lock").exists() {
             fs::write(at("policy.bfp.lock"), lock_for(&at("policy.bfp"))).unwrap();
         }
+    }
+
+    /// The codes that `bfpc check` gives for one of the two examples.
+    fn tried(&self, side: &str) -> BTreeSet<String> {
+        let place = TempDir::new().unwrap();
+        self.lay_out(side, place.path());
         let ran = Command::new(env!("CARGO_BIN_EXE_bfpc"))
             .args(["check", "--format", "json", "policy.bfp"])
             .current_dir(place.path())
@@ -179,6 +184,36 @@ fn wrong_example_gives_the_code_and_the_right_one_does_not() {
     }
     assert!(faults.is_empty(), "{faults}");
     assert!(tried >= 70, "only {tried} pages were tried");
+}
+
+/// What a page says whose right example does that.
+const WIDENS: &str = "The right example grants more than the wrong one: ";
+
+#[test]
+fn right_example_widens_nothing_unless_its_page_says_so() {
+    let (mut faults, mut compared) = (String::new(), 0);
+    for page in Page::all().iter().filter(|page| page.is_compiled()) {
+        let place = TempDir::new().unwrap();
+        for side in ["wrong", "right"] {
+            fs::create_dir(place.path().join(side)).unwrap();
+            page.lay_out(side, &place.path().join(side));
+        }
+        let ran = Command::new(env!("CARGO_BIN_EXE_bfpc"))
+            .args(["diff", "--deny-widening", "wrong/policy.bfp", "right/policy.bfp"])
+            .current_dir(place.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(ran.stdout).unwrap();
+        match (ran.status.code(), page.text.contains(WIDENS)) {
+            (Some(0), false) | (Some(1), true) => compared += 1,
+            // The wrong example is refused, so that there is nothing to compare.
+            (Some(2), false) => {}
+            (Some(0), true) => faults += &format!("{} says that it widens, and does not\n", page.code),
+            _ => faults += &format!("{} does not say `{WIDENS}…`: {said}\n", page.code),
+        }
+    }
+    assert!(faults.is_empty(), "{faults}");
+    assert!(compared >= 18, "only {compared} pages were compared");
 }
 
 #[test]

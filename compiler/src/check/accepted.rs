@@ -4,7 +4,7 @@ use bfp_grammar::syntax::Span;
 use miette::Diagnostic;
 
 use super::concern::Concern;
-use super::{grants, reach, rotating, shadow, shared_address, special_address};
+use super::{grants, mistyped_program, reach, rotating, shadow, shared_address, special_address};
 use crate::error_page::Page;
 use crate::nearest::nearest;
 use crate::policy::{Accepted, ResolvedPolicy};
@@ -17,6 +17,7 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
     found.extend(shadow::concerns(policy));
     found.extend(shared_address::concerns(policy));
     found.extend(special_address::concerns(policy));
+    found.extend(mistyped_program::concerns(policy));
     let mut used = vec![false; policy.accepted.len()];
     found.retain(|concern| {
         let code = concern.code().map(|code| code.to_string()).unwrap_or_default();
@@ -38,11 +39,12 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
 }
 
 /// What can be accepted.
-const ACCEPTABLE: [&str; 19] = [
+const ACCEPTABLE: [&str; 20] = [
     "check::cannot_resolve",
     "check::exclusive_loopback",
     "check::interpreter",
     "check::loader",
+    "check::mistyped_program",
     "check::no_effect",
     "check::no_loopback",
     "check::no_resolver",

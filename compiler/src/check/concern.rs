@@ -175,13 +175,13 @@ pub enum Concern {
     },
     /// A grant that another rule refuses as a whole.
     #[error("this grant never holds: {why}")]
-    #[diagnostic(
-        code(check::shadowed),
-        help("restrictions always win: remove the grant, or take it out of the other rule with `except`")
-    )]
+    #[diagnostic(code(check::shadowed))]
     Shadowed {
         /// Why not.
         why: &'static str,
+        /// What to do about it.
+        #[help]
+        help: &'static str,
         /// The grant.
         #[label("grants nothing")]
         rule: Span,
@@ -299,6 +299,20 @@ pub enum Concern {
         name: String,
         /// The right side of the rule.
         #[label("no resolver in it")]
+        span: Span,
+    },
+    /// A test about `/usr/bin/singer`, where the rules are about `/usr/bin/signer`.
+    #[error(
+        "no rule is about `{written}`, and one is about `{near}`: a test of a program that no rule names says little"
+    )]
+    #[diagnostic(code(check::mistyped_program), severity(Warning), help("did you mean `{near}`?"))]
+    MistypedProgram {
+        /// As the test has it.
+        written: String,
+        /// As a rule has it.
+        near: String,
+        /// Where.
+        #[label("in no rule")]
         span: Span,
     },
     /// A name whose addresses rotate, where that refuses too much.

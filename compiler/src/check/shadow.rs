@@ -98,13 +98,34 @@ fn shadowed(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Ru
     if rule.enforcement != Enforcement::Enforced || !matches!(rule.effect, Effect::Allow | Effect::Exclusive) {
         return None;
     }
-    let shadow = |why, other: &Rule| Concern::Shadowed { why, rule: rule.span, other: other.span };
+    let shadow = |why, other: &Rule| {
+        let help = match other.effect {
+            Effect::Confined => {
+                "restrictions always win: remove the grant, or name what it grants in the confinement too"
+            }
+            _ => "restrictions always win: remove the grant, or take it out of the other rule with `except`",
+        };
+        Concern::Shadowed { why, help, rule: rule.span, other: other.span }
+    };
     let denied = |subjects| {
         let mut by = index.covering(policy, (Effect::Deny, Enforcement::Enforced, subjects), rule);
         by.find(|(_, other)| contains(&other.destinations, &rule.destinations))
     };
     if let Some((_, other)) = denied(&Subjects::Everyone).or_else(|| denied(&rule.subjects)) {
         return Some(shadow("all of it is denied", other));
+    }
+    if (rule.effect, &rule.subjects) == (Effect::Exclusive, &Subjects::Everyone) {
+        // It excludes nobody, which is an error of its own.
+        return None;
+    }
+    let keeps_out =
+        |at: &&usize| policy.rules.get(**at).is_some_and(|by| !overlaps(&by.destinations, &rule.destinations));
+    let confined = |found: Option<&usize>| {
+        let other = policy.rules.get(*found?)?;
+        Some(shadow("all of it lies outside of a confinement", other))
+    };
+    if let Some(concern) = confined(index.confinements_of_everyone.iter().find(keeps_out)) {
+        return Some(concern);
     }
     let Subjects::Programs(programs) = &rule.subjects else { return None };
     let reserved = index.exclusive(policy, rule).find(|(other_number, other)| match &other.subjects {
@@ -120,17 +141,9 @@ fn shadowed(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Ru
         return Some(shadow("all of it is reserved for others", other));
     }
     // All of its programs are kept out by a confinement of their own.
-    let mut confined =
-        policy.kinds_of(programs).map(|program| {
-            index.confinements.get(&program)?.iter().find(|at| {
-                policy.rules.get(**at).is_some_and(|other| !overlaps(&other.destinations, &rule.destinations))
-            })
-        });
-    let first = confined.next()??;
-    let all = confined.all(|found| found.is_some());
-    all.then(|| policy.rules.get(*first))
-        .flatten()
-        .map(|other| shadow("all of it lies outside of a confinement", other))
+    let mut each = policy.kinds_of(programs).map(|program| index.confinements.get(&program)?.iter().find(keeps_out));
+    let first = each.next()?;
+    if each.all(|found| found.is_some()) { confined(first) } else { None }
 }
 
 /// Whether a rule governs its programs.
@@ -146,6 +159,7 @@ struct Index<'a> {
     by_kind: HashMap<Kind<'a>, Spans>,
     exclusive: Spans,
     confinements: HashMap<ProgramIndex, Vec<usize>>,
+    confinements_of_everyone: Vec<usize>,
     /// How many statements govern each program, and how many what it starts: [`crate::model::governs`].
     governed: HashMap<ProgramIndex, [usize; 2]>,
     /// Nobody has raw sockets, whether a rule names them or not.
@@ -194,6 +208,7 @@ impl<'a> Index<'a> {
             by_kind: HashMap::new(),
             exclusive: Spans::default(),
             confinements: HashMap::new(),
+            confinements_of_everyone: Vec::new(),
             governed: HashMap::new(),
             raw_is_denied: policy.rules.iter().any(|rule| {
                 (rule.effect, rule.enforcement) == (Effect::Deny, Enforcement::Enforced)
@@ -221,6 +236,7 @@ impl<'a> Index<'a> {
                 (Subjects::Programs(programs), Effect::Confined) => {
                     programs.iter().for_each(|program| index.confinements.entry(*program).or_default().push(number));
                 }
+                (Subjects::Everyone, Effect::Confined) => index.confinements_of_everyone.push(number),
                 _ => {}
             }
         }
