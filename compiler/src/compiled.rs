@@ -9,7 +9,6 @@ use bfp_bundle::image::{Image, NamedExecutable};
 use bfp_bundle::label::{Label, ProgramId, Proof};
 use bfp_bundle::record::NO_RULE;
 
-use crate::model::Asked;
 use crate::program_text;
 use crate::regions::{Region, cells, judge};
 use crate::resolve::program_path;
@@ -157,55 +156,13 @@ impl Compiled {
         self.debug.rules.get(number)
     }
 
-    /// What holds for a process with this label, asking for this.
-    pub fn judge(&self, label: &Label, asked: Asked) -> Judgement {
-        let verdict = judge(&self.image, label, asked);
-        let number = |rule: u32| (rule != NO_RULE).then_some(rule as usize);
-        let (mut rule, mut audited) = (number(verdict.rule), number(verdict.audited));
-        // The tables name one `only` for everyone whom any of them refuses.
-        if verdict.reason == Reason::Exclusive {
-            rule = self.refusing(rule, label, asked);
-        }
-        audited = self.refusing(audited, label, asked);
-        let mut others = self.applying(label, asked);
-        others.retain(|other| Some(*other) != rule && Some(*other) != audited);
-        Judgement { is_allowed: verdict.is_allowed(), reason: verdict.reason, rule, audited, others }
-    }
-
-    /// In place of an `only` rule that admits a program: another one of its kind that does not, where there is
-    /// one, since the verdict is about that.
-    fn refusing(&self, named: Option<usize>, label: &Label, asked: Asked) -> Option<usize> {
-        let admits = |rule: &DebugRule| {
-            let proven = label.flags & Label::PROVEN != 0;
-            proven && self.subjects(rule).any(|executable| executable.program == label.program)
-        };
-        let rule = self.rule(named?)?;
-        if rule.effect != DebugEffect::Exclusive || !admits(rule) {
-            return named;
-        }
-        let covering = cells(&self.image, asked);
-        let others = covering.iter().filter_map(|cell| self.debug.cells.get(*cell as usize)).flatten();
-        let refuses = |other: &DebugRule| {
-            other.effect == DebugEffect::Exclusive && other.is_audited == rule.is_audited && !admits(other)
-        };
-        let other = others.map(|number| *number as usize).find(|number| self.rule(*number).is_some_and(refuses));
-        other.or(named)
-    }
-
-    /// The rules that apply to a request: `only P -> D` to every request into D, the others to those of
-    /// their programs; `P -> only D` to what lies outside of D too, which it refuses.
-    fn applying(&self, label: &Label, asked: Asked) -> Vec<usize> {
-        let cells = cells(&self.image, asked);
-        let of_cell = |cell: &u32| self.debug.cells.get(*cell as usize);
-        let covers =
-            |number: usize| cells.iter().filter_map(of_cell).any(|rules| rules.binary_search(&(number as u32)).is_ok());
-        let applies = |(number, rule): &(usize, &DebugRule)| match rule.effect {
-            DebugEffect::Exclusive => covers(*number),
-            DebugEffect::Confined => self.is_about(rule, label),
-            DebugEffect::Deny => covers(*number) && self.is_about(rule, label),
-            DebugEffect::Allow => covers(*number) && self.is_granted(rule, label),
-        };
-        self.debug.rules.iter().enumerate().filter(applies).map(|(number, _)| number).collect()
+    /// Someone who is about to ask.
+    pub fn asker(&self, who: &Who) -> Asker<'_> {
+        let label = who.label(&self.image);
+        let confines =
+            |(_, rule): &(usize, &DebugRule)| rule.effect == DebugEffect::Confined && self.is_about(rule, &label);
+        let confinements = self.debug.rules.iter().enumerate().filter(confines).map(|(number, _)| number).collect();
+        Asker { compiled: self, label, confinements }
     }
 
     /// The programs of a rule. The tables list the executables in the order of the debug section.
@@ -228,9 +185,77 @@ impl Compiled {
                 .subjects(rule)
                 .any(|executable| executable.program == label.program || label.heir_of.contains(&executable.program))
     }
+}
 
-    /// What holds for one region.
-    pub fn judge_region(&self, label: &Label, region: &Region) -> Judgement {
-        self.judge(label, region.sample())
+/// Someone who asks a policy.
+pub struct Asker<'a> {
+    compiled: &'a Compiled,
+    label: Label,
+    /// The rules that confine them, wherever they ask.
+    confinements: Vec<usize>,
+}
+
+impl Asker<'_> {
+    /// What holds for them in a region.
+    pub fn judge(&self, region: &Region) -> Judgement {
+        let Asker { compiled, label, .. } = self;
+        let asked = region.sample();
+        let verdict = judge(&compiled.image, label, asked);
+        let cells = cells(&compiled.image, asked);
+        let number = |rule: u32| (rule != NO_RULE).then_some(rule as usize);
+        let (mut rule, mut audited) = (number(verdict.rule), number(verdict.audited));
+        // The tables name one `only` for everyone whom any of them refuses.
+        if verdict.reason == Reason::Exclusive {
+            rule = self.refusing(rule, &cells);
+        }
+        audited = self.refusing(audited, &cells);
+        let mut others = self.applying(&cells);
+        others.retain(|other| Some(*other) != rule && Some(*other) != audited);
+        Judgement { is_allowed: verdict.is_allowed(), reason: verdict.reason, rule, audited, others }
+    }
+
+    /// The numbers of the rules that cover these cells.
+    fn covering<'a>(&'a self, cells: &'a [u32]) -> impl Iterator<Item = usize> + 'a {
+        let of_cell = |cell: &u32| self.compiled.debug.cells.get(*cell as usize);
+        cells.iter().filter_map(of_cell).flatten().map(|number| *number as usize)
+    }
+
+    /// In place of an `only` rule that admits a program: another one of its kind that does not, where there is
+    /// one, since the verdict is about that.
+    fn refusing(&self, named: Option<usize>, cells: &[u32]) -> Option<usize> {
+        let Asker { compiled, label, .. } = self;
+        let admits = |rule: &DebugRule| {
+            let proven = label.flags & Label::PROVEN != 0;
+            proven && compiled.subjects(rule).any(|executable| executable.program == label.program)
+        };
+        let rule = compiled.rule(named?)?;
+        if rule.effect != DebugEffect::Exclusive || !admits(rule) {
+            return named;
+        }
+        let refuses = |other: &DebugRule| {
+            other.effect == DebugEffect::Exclusive && other.is_audited == rule.is_audited && !admits(other)
+        };
+        let other = self.covering(cells).find(|number| compiled.rule(*number).is_some_and(refuses));
+        other.or(named)
+    }
+
+    /// The rules that apply in some cells: `only P -> D` to every request into D, the others to those of
+    /// their programs; `P -> only D` to what lies outside of D too, which it refuses.
+    fn applying(&self, cells: &[u32]) -> Vec<usize> {
+        let Asker { compiled, label, confinements } = self;
+        let applies = |number: &usize| {
+            compiled.rule(*number).is_some_and(|rule| match rule.effect {
+                DebugEffect::Exclusive => true,
+                // It is among the confinements, or none of theirs.
+                DebugEffect::Confined => false,
+                DebugEffect::Deny => compiled.is_about(rule, label),
+                DebugEffect::Allow => compiled.is_granted(rule, label),
+            })
+        };
+        let mut applying: Vec<usize> = self.covering(cells).filter(applies).collect();
+        applying.extend(confinements);
+        applying.sort_unstable();
+        applying.dedup();
+        applying
     }
 }

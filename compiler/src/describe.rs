@@ -73,7 +73,7 @@ impl Names {
 /// A range of addresses and its ports, in words.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Described {
-    /// `203.0.113.10`, `10.0.0.0/8`, `10.0.0.1-10.0.0.9`, `[2001:db8::1]`, `raw`
+    /// `203.0.113.10`, `10.0.0.0/8`, `10.0.0.1-10.0.0.9`, `[2001:db8::1]`, `raw`, as the language writes it
     pub addresses: String,
     /// `443`, `443/tcp`; empty for every port of every protocol.
     pub ports: Vec<String>,
@@ -105,7 +105,10 @@ pub fn describe(destinations: &[Destination], names: &Names) -> Vec<Described> {
         ports: if to.addresses == Addresses::Raw { Vec::new() } else { ports(&to.ports) },
         names: names.of_range(to.addresses),
     };
-    tidy(destinations).iter().map(of).collect()
+    let tidied = tidy(destinations);
+    // What is judged as something else, and is all there is, is told of by itself.
+    let shown = if tidied.is_empty() { union(destinations) } else { tidied };
+    shown.iter().map(of).collect()
 }
 
 /// Describes destinations line by line; what is nearly everything, by what is missing.
@@ -217,7 +220,7 @@ pub fn range(addresses: Addresses) -> String {
             match network(first, last, 128) {
                 Some(128) => format!("[{from}]"),
                 Some(length) => format!("[{from}/{length}]"),
-                None => format!("[{from}]-[{to}]"),
+                None => format!("[{from}-{to}]"),
             }
         }
         Addresses::Raw => "raw".to_owned(),

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use bfp_grammar::syntax::{Expected, Span};
 
 use crate::check::CheckedPolicy;
-use crate::compiled::{Compiled, Judgement, Who};
+use crate::compiled::{Asker, Compiled, Judgement, Who};
 use crate::policy::{Destination, Expectation, ProgramIndex, Subjects};
 use crate::regions::{Plane, Region};
 
@@ -107,8 +107,9 @@ impl Runner<'_> {
         let wanted = line.expected == Expected::Allowed;
         let mut counterexample = None;
         for who in &whos {
+            let asker = self.compiled.asker(who);
             for region in &regions {
-                let judgement = self.judgement(who, region);
+                let judgement = self.judgement(who, &asker, region);
                 if judgement.is_allowed != wanted && counterexample.is_none() {
                     let destination = one_address(region);
                     counterexample = Some(CounterExample { who: who.clone(), destination, judgement });
@@ -123,12 +124,12 @@ impl Runner<'_> {
         })
     }
 
-    fn judgement(&mut self, who: &Who, region: &Region) -> Judgement {
+    fn judgement(&mut self, who: &Who, asker: &Asker<'_>, region: &Region) -> Judgement {
         let key = (who.clone(), region.kind);
         if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
-        let judgement = self.compiled.judge_region(&who.label(&self.compiled.image), region);
+        let judgement = asker.judge(region);
         self.exercised.extend(judgement.rule.into_iter().chain(judgement.audited));
         self.exercised.extend(&judgement.others);
         self.known.insert(key, judgement.clone());

@@ -1,6 +1,7 @@
 //! `explain`: the verdict for one program and one destination, by the function that the kernel uses, and
 //! every rule that has a say in it.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -90,15 +91,17 @@ fn answer(compiled: &Compiled, programs: &[Who], asked: &[Destination], format: 
     let names = Names::of(&compiled.debug);
     let mut answers = Vec::new();
     for who in programs {
-        let label = who.label(&compiled.image);
+        let asker = compiled.asker(who);
         let matches: Vec<String> = match who {
             Who::Program(text) => compiled.patterns_of(text).into_iter().map(str::to_owned).collect(),
             _ => Vec::new(),
         };
         let mut groups: Vec<(Judgement, Vec<Destination>)> = Vec::new();
+        let mut known: HashMap<Judgement, usize> = HashMap::new();
         for region in &regions {
-            let judgement = compiled.judge_region(&label, region);
-            match groups.iter_mut().find(|(known, _)| *known == judgement) {
+            let judgement = asker.judge(region);
+            let group = *known.entry(judgement.clone()).or_insert(groups.len());
+            match groups.get_mut(group) {
                 Some((_, destinations)) => destinations.push(region.destination()),
                 None => groups.push((judgement, vec![region.destination()])),
             }

@@ -62,7 +62,8 @@ pub fn destinations(written: &str, vocabulary: Vocabulary<'_>) -> Result<Vec<Des
     if written.contains(['\n', '\r', '#']) {
         return Err(wrong("it is more than one destination".to_owned()));
     }
-    let asked = format!("deny * -> {written}");
+    let spread = spread(written);
+    let asked = format!("deny * -> {}", spread.as_deref().unwrap_or(written));
     let (syntax, rule) = match vocabulary {
         Vocabulary::Source(source) => {
             let mut loaded = source.loaded.clone();
@@ -83,6 +84,36 @@ pub fn destinations(written: &str, vocabulary: Vocabulary<'_>) -> Result<Vec<Des
         nothing if nothing.is_empty() => Err(wrong("it is about no request".to_owned())),
         destinations => Ok(destinations),
     }
+}
+
+/// `10.0.0.1:{443/tcp, 53/udp, icmp}`, as answers have it (see [`crate::describe`]), in the language's words: a set with
+/// an element for each protocol. What is neither TCP, UDP nor ICMP has no words there, and is left out beside others.
+fn spread(written: &str) -> Option<String> {
+    let (place, ports) = written.split_once(":{").and_then(|(place, rest)| Some((place, rest.strip_suffix('}')?)))?;
+    if written.matches('{').count() > 1 {
+        // A set of destinations, which has its own commas.
+        return None;
+    }
+    let mut by_protocol: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for item in ports.split(',').map(str::trim) {
+        let (range, protocol) = match item {
+            "icmp" => ("", item),
+            _ => item.split_once('/').unwrap_or((item, "")),
+        };
+        by_protocol.entry(protocol).or_default().push(range);
+    }
+    if by_protocol.len() == 1 && by_protocol.contains_key("") {
+        return None;
+    }
+    by_protocol.remove("other");
+    let element = |(protocol, ranges): (&str, Vec<&str>)| match (protocol, ranges.as_slice()) {
+        ("", ranges) => format!("{place}:{{{}}}", ranges.join(", ")),
+        ("icmp", _) => format!("{place}/icmp"),
+        (protocol, ["*"]) => format!("{place}:*/{protocol}"),
+        (protocol, ranges) => format!("{place}:{{{}}}/{protocol}", ranges.join(", ")),
+    };
+    let elements: Vec<String> = by_protocol.into_iter().map(element).collect();
+    Some(format!("{{ {} }}", elements.join(", ")))
 }
 
 /// The last statement of a policy: as it was read, and as it was resolved.
@@ -174,5 +205,20 @@ impl Read for NoFiles {
 
     fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError> {
         self.text(path).map(|_| [0; 32])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn ports_of_several_protocols_are_an_element_each() {
+        let said = spread("[fd00::1-fd00::9]:{0-442, 444, 53/udp, */tcp, 7/other, icmp}");
+        let expected = "{ [fd00::1-fd00::9]:{0-442, 444}, [fd00::1-fd00::9]/icmp, [fd00::1-fd00::9]:*/tcp, \
+                        [fd00::1-fd00::9]:{53}/udp }";
+        assert_eq!(said.as_deref(), Some(expected));
+        assert_eq!(spread("10.0.0.1:{80, 443}"), None);
+        assert_eq!(spread("{ 10.0.0.1:{80, 443/tcp} }"), None);
     }
 }
