@@ -44,8 +44,8 @@ struct Arguments {
     /// Run only the attacks on updates, and print them as a table
     #[arg(long, conflicts_with_all = ["only", "without_bpf"])]
     updates: bool,
-    /// Divide what hardly depends on the kernel: the first one is spared the attacks on updates, the others the verdict
-    /// tables
+    /// Divide what hardly depends on the kernel: the first one is spared the scenarios and the attacks on updates, the
+    /// others the verdict tables
     #[arg(long, conflicts_with_all = ["only", "without_bpf", "preempted", "updates"])]
     divided: bool,
     /// Print what passed too
@@ -71,7 +71,64 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     let staging = tempfile::tempdir().map_err(|error| error.to_string())?;
     let root = staging.path();
     bundles(arguments, root)?;
-    side_by_side(&arguments.kernels, |series| test(arguments, root, series))
+    side_by_side(&jobs(arguments), |job| job.run(arguments, root))
+}
+
+/// A command in a guest of one kernel.
+struct Job<'a> {
+    series: &'a str,
+    /// What it is called beside the kernel; nothing where that has one job alone.
+    name: &'static str,
+    command: String,
+    boot: Boot,
+}
+
+/// How the kernel is booted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Boot {
+    Stock,
+    /// Without BPF among its security modules.
+    WithoutBpf,
+    /// Preempted anywhere.
+    Preempted,
+}
+
+/// The parts of the suite, the longest first: each is a job of its own, so that all guests are done at about one time.
+const PARTS: [&str; 4] = ["scenarios", "attacks", "tables", "updates"];
+
+fn jobs(arguments: &Arguments) -> Vec<Job<'_>> {
+    let each = |name, command: &str, boot| {
+        let series = arguments.kernels.iter();
+        let job = move |series| Job { series, name, command: command.to_owned(), boot };
+        series.map(|series| job(series.as_str())).collect::<Vec<_>>()
+    };
+    let without_bpf = || each("without BPF", "suite --without-bpf", Boot::WithoutBpf);
+    let preempted = || each("preempted", "suite --preempted", Boot::Preempted);
+    if arguments.without_bpf {
+        return without_bpf();
+    }
+    if arguments.preempted {
+        return preempted();
+    }
+    if arguments.updates {
+        return each("", "suite --updates", Boot::Stock);
+    }
+    if let Some(only) = &arguments.only {
+        return each("", &format!("suite --only '{only}'"), Boot::Stock);
+    }
+    let mut jobs: Vec<Job<'_>> =
+        PARTS.into_iter().flat_map(|part| each(part, &format!("suite --part {part}"), Boot::Stock)).collect();
+    if arguments.divided {
+        let first = arguments.kernels.first().map(String::as_str);
+        jobs.retain(|job| match job.name {
+            "scenarios" | "updates" => Some(job.series) != first,
+            "tables" => Some(job.series) == first,
+            _ => true,
+        });
+    }
+    jobs.extend(without_bpf());
+    jobs.extend(preempted());
+    jobs
 }
 
 /// What attacks and scenarios need that stock kernels have as modules.
@@ -95,10 +152,30 @@ const MODULES: [&str; 14] = [
 /// What the attacks use besides, and the set-up installs: an attack whose tool is missing fails.
 const TOOLS: [&str; 3] = ["/usr/sbin/ip", "/usr/sbin/nft", "/bin/bash"];
 
-/// Whether every check under this kernel passed. Each line is said when it comes; what passed is told by its number.
-fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<bool, String> {
-    let kernel = Kernel::find(series).map_err(|error| error.to_string())?;
-    let mut guest = Guest::new(&kernel).memory_mib(512).time_limit(Duration::from_secs(3600)).tree(root, "/");
+impl Job<'_> {
+    /// Whether every check passed. Each line is said when it comes; what passed is told by its number.
+    fn run(&self, arguments: &Arguments, root: &Path) -> Result<bool, String> {
+        let name = format!("{} {}", self.series, self.name);
+        let name = name.trim_end();
+        let failed = |failure| format!("kernel {name}: {failure}");
+        let kernel = Kernel::find(self.series).map_err(failed)?;
+        let guest = match self.boot {
+            Boot::Stock => guest(arguments, root, &kernel),
+            Boot::WithoutBpf => guest(arguments, root, &kernel).lsm("landlock,lockdown,yama,integrity"),
+            Boot::Preempted => guest(arguments, root, &kernel).append("preempt=full"),
+        };
+        let tells =
+            if arguments.verbose || arguments.updates { |_: &str| true } else { |line: &str| !line.starts_with("ok ") };
+        let mut progress = Progress::new(name, tells);
+        let outcome = guest.run_into(&self.command, &mut progress).map_err(failed)?;
+        progress.close();
+        Ok(outcome.status == 0)
+    }
+}
+
+/// A guest with all that the suite needs.
+fn guest<'k>(arguments: &Arguments, root: &Path, kernel: &'k Kernel) -> Guest<'k> {
+    let mut guest = Guest::new(kernel).memory_mib(512).time_limit(Duration::from_secs(3600)).tree(root, "/");
     for name in ["bfpc", "bfp-enforcer", "probe", "probe-dynamic", "attacker", "attacker-dynamic", "suite"] {
         guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
     }
@@ -117,37 +194,7 @@ fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<bool, String
     }
     // The set-up installs it; where it is missing, the scenario that needs it fails.
     guest = guest.file("/usr/bin/strace", "/bin/strace").file("/usr/bin/fsverity", "/bin/fsverity");
-    guest = guest.file("/usr/sbin/mkfs.btrfs", "/bin/mkfs.btrfs");
-    let tells =
-        if arguments.verbose || arguments.updates { |_: &str| true } else { |line: &str| !line.starts_with("ok ") };
-    let mut progress = Progress::new(series, tells);
-    let mut run = |guest: &Guest, command: &str| {
-        let outcome =
-            guest.run_into(command, &mut progress).map_err(|failure| format!("kernel {series}: {failure}"))?;
-        Ok::<_, String>(outcome.status == 0)
-    };
-    let lacking = guest.clone().lsm("landlock,lockdown,yama,integrity");
-    let preempted = guest.clone().append("preempt=full");
-    let has_passed = if arguments.without_bpf {
-        run(&lacking, "suite --without-bpf")?
-    } else if arguments.preempted {
-        run(&preempted, "suite --preempted")?
-    } else if arguments.updates {
-        run(&guest, "suite --updates")?
-    } else if let Some(only) = &arguments.only {
-        run(&guest, &format!("suite --only '{only}'"))?
-    } else {
-        let suite = match (arguments.divided, arguments.kernels.first().is_some_and(|first| first == series)) {
-            (false, _) => "suite",
-            (true, true) => "suite --but updates",
-            (true, false) => "suite --but tables",
-        };
-        // Each in turn, also where one before it failed.
-        let each = [(&guest, suite), (&lacking, "suite --without-bpf"), (&preempted, "suite --preempted")];
-        each.into_iter().try_fold(true, |passed, (guest, command)| Ok::<_, String>(run(guest, command)? && passed))?
-    };
-    progress.close();
-    Ok(has_passed)
+    guest.file("/usr/sbin/mkfs.btrfs", "/bin/mkfs.btrfs")
 }
 
 /// Lays out /bundles and /trust for the guest.

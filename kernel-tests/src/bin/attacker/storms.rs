@@ -64,21 +64,22 @@ fn of_sends(aim: &Aim) -> Result<(), Refused> {
 /// Children that are born in the storm: one without a label would be nobody's.
 fn of_forks(aim: &Aim) -> Result<(), Refused> {
     let end = Instant::now() + LASTS;
-    let noise: Vec<i32> = (0..6)
-        .map(|_| {
-            in_child(|| {
-                while Instant::now() < end {
-                    let _refused = attempt(aim);
-                }
-                false
-            })
-        })
-        .collect::<Result<_, _>>()?;
+    let noise = || {
+        while Instant::now() < end {
+            let _refused = attempt(aim);
+        }
+        false
+    };
+    // Where there is no memory for its label, a child is not born, and the storm goes on.
+    let noise: Vec<i32> = std::iter::repeat_with(|| in_child(noise).ok())
+        .take_while(|_| Instant::now() < end)
+        .flatten()
+        .take(6)
+        .collect();
     let mut outcome = Err(refused());
     let mut unborn = None;
     let mut has_borne = false;
     while Instant::now() < end && outcome.is_err() {
-        // Where there is no memory for its label, a child is not born, and the storm goes on.
         let child = match in_child(|| (0..20).all(|_| attempt(aim).is_ok())) {
             Ok(child) => child,
             Err(error) => {

@@ -9,8 +9,7 @@
 //! ```text
 //! suite                  # everything
 //! suite --only PATTERN   # what has PATTERN in its name; `A|B` is what has A or B
-//! suite --but tables     # everything but the verdict tables
-//! suite --but updates    # everything but the attacks on updates
+//! suite --part PART      # tables, scenarios, attacks or updates
 //! suite --list           # the names
 //! suite --demo           # the table of the demo
 //! suite --updates        # the table of attacks on updates
@@ -48,10 +47,10 @@ const BUNDLES: &str = "/bundles";
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (only, but) = match words.as_slice() {
-        [] => (None, ""),
-        ["--only", pattern] => (Some((*pattern).to_owned()), ""),
-        ["--but", part @ ("tables" | "updates")] => (None, *part),
+    let (only, part) = match words.as_slice() {
+        [] => (None, None),
+        ["--only", pattern] => (Some((*pattern).to_owned()), None),
+        ["--part", part @ ("tables" | "scenarios" | "attacks" | "updates")] => (None, Some(*part)),
         ["--list"] => return list(),
         ["--demo"] => return demonstrate(),
         ["--without-bpf"] => return run_without_bpf(),
@@ -62,7 +61,7 @@ fn main() -> ExitCode {
         ["--soak", seconds] if seconds.parse::<u64>().is_ok() => return soak::run(seconds.parse().unwrap_or_default()),
         _ => {
             eprintln!(
-                "usage: suite [--only PATTERN | --but tables|updates | --list | --demo | --updates | --without-bpf | --preempted | --ordinary [--only PATTERN] | --soak SECONDS]"
+                "usage: suite [--only PATTERN | --part tables|scenarios|attacks|updates | --list | --demo | --updates | --without-bpf | --preempted | --ordinary [--only PATTERN] | --soak SECONDS]"
             );
             return ExitCode::from(2);
         }
@@ -73,14 +72,20 @@ fn main() -> ExitCode {
         report.check("every address is local", Err(complaint));
         return report.close();
     }
-    match tables::bundles(Path::new(BUNDLES)) {
-        Ok(_) if but == "tables" => {}
-        Ok(bundles) => bundles.iter().for_each(|bundle| tables::run(bundle, &mut report)),
-        Err(complaint) => report.check("bundles can be read", Err(complaint)),
+    let wants = |name| part.is_none_or(|part| part == name);
+    if wants("tables") {
+        match tables::bundles(Path::new(BUNDLES)) {
+            Ok(bundles) => bundles.iter().for_each(|bundle| tables::run(bundle, &mut report)),
+            Err(complaint) => report.check("bundles can be read", Err(complaint)),
+        }
     }
-    scenarios::run(Path::new(BUNDLES), &mut report);
-    attacks::run(&mut report);
-    if but != "updates" {
+    if wants("scenarios") {
+        scenarios::run(Path::new(BUNDLES), &mut report);
+    }
+    if wants("attacks") {
+        attacks::run(&mut report);
+    }
+    if wants("updates") {
         updates::run(&mut report);
     }
     report.close()
