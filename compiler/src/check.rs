@@ -123,6 +123,27 @@ pub enum CheckError {
         #[label("would not hold for all of them")]
         rule: Option<Span>,
     },
+    /// A name that was asked for its IPv4 addresses alone, where those of IPv6 would be free.
+    #[error("`{name}` was asked for its IPv4 addresses alone, and {what} would miss those of IPv6")]
+    #[diagnostic(
+        code(check::ipv4_only_exclusive),
+        help(
+            "put its addresses in a `host` set; or remove `ipv4_only` from its entry in the lock, and ask a resolver that \
+             answers for both families: `bfpc lock FILE --update {name} --resolver IP`"
+        )
+    )]
+    Ipv4OnlyExclusive {
+        /// Which.
+        name: String,
+        /// What would fail.
+        what: &'static str,
+        /// Where it is written.
+        #[label("not all of its addresses are known")]
+        span: Span,
+        /// The rule, where that is elsewhere.
+        #[label("would not hold for all of them")]
+        rule: Option<Span>,
+    },
 }
 
 /// Checks a policy. Where it is refused, what it is refused for leaves alone: warnings can wait.

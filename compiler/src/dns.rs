@@ -2,7 +2,7 @@
 //!
 //! Always: a name is asked as it stands (no search domains, no hosts file, no cache, no name that is
 //! answered without asking); A and AAAA must both be answered (a partial set would leave an address
-//! unprotected); every resolver that was named has its say; what DNSSEC finds forged is never used; and
+//! unprotected), unless a name is asked for its IPv4 addresses alone; every resolver that was named has its say; what DNSSEC finds forged is never used; and
 //! there is an end to the waiting.
 
 mod agreement;
@@ -46,6 +46,8 @@ pub struct Resolvers {
     ask: Ask,
     timeout: Duration,
     anchors: TrustAnchors,
+    /// The names that are asked for their IPv4 addresses alone.
+    ipv4_only: Arc<BTreeSet<DnsName>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +75,7 @@ impl Resolvers {
         if addresses.is_empty() {
             return Err(ResolversError::System { reason: "it names no resolver".to_owned() });
         }
-        Ok(Resolvers { addresses, ask: Ask::UntilAnswered, timeout: TIMEOUT, anchors: TrustAnchors::default() })
+        Ok(Resolvers::of(addresses, Ask::UntilAnswered))
     }
 
     /// Those given as `IP[:PORT]`.
@@ -90,12 +92,21 @@ impl Resolvers {
         if addresses.is_empty() {
             return Err(ResolversError::Nobody);
         }
-        Ok(Resolvers { addresses, ask: Ask::Everyone, timeout: TIMEOUT, anchors: TrustAnchors::default() })
+        Ok(Resolvers::of(addresses, Ask::Everyone))
+    }
+
+    fn of(addresses: Vec<SocketAddr>, ask: Ask) -> Resolvers {
+        Resolvers { addresses, ask, timeout: TIMEOUT, anchors: TrustAnchors::default(), ipv4_only: Arc::default() }
     }
 
     /// The same, with another limit for one name at one resolver.
     pub fn with_timeout(self, timeout: Duration) -> Resolvers {
         Resolvers { timeout, ..self }
+    }
+
+    /// The same, who are asked for the IPv4 addresses of these names alone.
+    pub fn with_ipv4_only(self, names: BTreeSet<DnsName>) -> Resolvers {
+        Resolvers { ipv4_only: Arc::new(names), ..self }
     }
 
     /// The same, of whom `quorum` must name the same addresses; the others are outvoted.
@@ -164,7 +175,8 @@ async fn resolve_all(
     // One client for each server, shared by all names: it keeps a TCP connection, never an answer.
     let mut servers = Vec::new();
     for &address in &resolvers.addresses {
-        servers.push(Server::new(address, resolvers.timeout, &resolvers.anchors).await);
+        servers
+            .push(Server::new(address, resolvers.timeout, &resolvers.anchors, Arc::clone(&resolvers.ipv4_only)).await);
     }
     let servers = Arc::new(servers);
     let ask = resolvers.ask;
@@ -195,6 +207,8 @@ async fn resolve_all(
                 ttl_seconds: told.ttl_seconds,
                 stability: told.stability,
                 dnssec: told.dnssec,
+                // Whoever asks knows why.
+                ipv4_only: None,
                 resolvers: told.resolvers,
                 resolved_at: now,
             });

@@ -33,6 +33,7 @@ struct Locked {
     addresses: BTreeSet<IpAddr>,
     stability: Option<Stability>,
     dnssec: Dnssec,
+    is_ipv4_only: bool,
 }
 
 #[derive(Serialize)]
@@ -81,9 +82,10 @@ pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
     let mut locked = BTreeMap::new();
     for (name, span) in &names {
         match files.lock.names.get(name) {
-            Some(LockedName { addresses, stability, dnssec, .. }) => {
+            Some(LockedName { addresses, stability, dnssec, ipv4_only, .. }) => {
                 let (addresses, stability, dnssec) = (addresses.clone(), Some(*stability), *dnssec);
-                locked.insert(name.clone(), Locked { addresses, stability, dnssec });
+                let is_ipv4_only = ipv4_only.is_some();
+                locked.insert(name.clone(), Locked { addresses, stability, dnssec, is_ipv4_only });
             }
             None => missing.push(ResolveError::NotLocked { name: name.clone(), span: *span }),
         }
@@ -103,7 +105,8 @@ fn locked_in_bundle(bytes: &[u8], arguments: &DriftArguments) -> Result<BTreeMap
     let mut locked: BTreeMap<DnsName, Locked> = BTreeMap::new();
     for (address, name) in &compiled(&bundle)?.debug.names {
         let (Ok(address), Ok(name)) = (address.parse(), DnsName::parse(name)) else { continue };
-        let unknown = || Locked { addresses: BTreeSet::new(), stability: None, dnssec: Dnssec::Unproven };
+        let unknown =
+            || Locked { addresses: BTreeSet::new(), stability: None, dnssec: Dnssec::Unproven, is_ipv4_only: false };
         locked.entry(name).or_insert_with(unknown).addresses.insert(address);
     }
     Ok(locked)
@@ -115,7 +118,8 @@ fn compare(
     arguments: &DriftArguments,
     show: impl Fn(Findings) -> Failure,
 ) -> Answer {
-    let mut told = lock_command::ask(&locked.keys().cloned().collect(), &arguments.resolvers)?;
+    let ipv4_only = locked.iter().filter(|(_, locked)| locked.is_ipv4_only).map(|(name, _)| name.clone()).collect();
+    let mut told = lock_command::ask(&locked.keys().cloned().collect(), ipv4_only, &arguments.resolvers)?;
     let mut names = Vec::new();
     let mut errors: Findings = Vec::new();
     for (name, locked) in locked {

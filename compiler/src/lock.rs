@@ -46,6 +46,8 @@ pub struct LockedName {
     pub stability: Stability,
     /// Whether every answer was signed, and proven.
     pub dnssec: Dnssec,
+    /// Why it was asked for its IPv4 addresses alone, where it was.
+    pub ipv4_only: Option<String>,
     /// Who was asked, as `IP` or `IP:PORT`, in the order given.
     pub resolvers: Vec<String>,
     /// When.

@@ -91,6 +91,7 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
         Some(some) => Wanted::These(used(some, &names)?),
     };
     let proven = used(&arguments.require_dnssec, &names)?;
+    let halved = used(&arguments.ipv4_only, &names)?;
     let path = source::lock_path(&arguments.policy);
     let mut said = String::new();
     let readable = earlier(&path, &wanted, &mut said)?;
@@ -100,7 +101,7 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
         .keys()
         .filter(|name| match &wanted {
             // What the file says of itself proves nothing: anybody can write it.
-            _ if proven.contains(name) => true,
+            _ if proven.contains(name) || halved.contains(name) => true,
             Wanted::All => true,
             Wanted::Missing => !before.names.contains_key(name),
             Wanted::These(these) => these.contains(name) || !before.names.contains_key(name),
@@ -116,10 +117,17 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
     };
     let kept = lock.names.len();
 
+    // Why a name is asked for its IPv4 addresses alone: now, or since before.
+    let reason = |name: &DnsName| match &arguments.because {
+        Some(reason) if halved.contains(name) => Some(reason.clone()),
+        _ => before.names.get(name).and_then(|locked| locked.ipv4_only.clone()),
+    };
+    let ipv4_only = asked.iter().filter(|name| reason(name).is_some()).cloned().collect();
     let mut errors: Findings = Vec::new();
-    for (name, answer) in ask(&asked, &arguments.resolvers)? {
+    for (name, answer) in ask(&asked, ipv4_only, &arguments.resolvers)? {
         match answer {
             Ok(answer) => {
+                let answer = LockedName { ipv4_only: reason(&name), ..answer };
                 // Writing to a string cannot fail, here and below.
                 let _ = writeln!(said, "{name}  {}", in_words(&answer));
                 lock.names.insert(name, answer);
@@ -205,15 +213,20 @@ fn earlier(path: &Path, wanted: &Wanted, said: &mut String) -> Result<Option<Loc
 
 type Told = BTreeMap<DnsName, Result<LockedName, DnsError>>;
 
-/// Asks whom the options name. What is wrong with them is told even where there is nothing to ask.
-pub(crate) fn ask(names: &BTreeSet<DnsName>, options: &ResolverArguments) -> Result<Told, Failure> {
+/// Asks whom the options name, of some names for their IPv4 addresses alone. What is wrong with the options is told even
+/// where there is nothing to ask.
+pub(crate) fn ask(
+    names: &BTreeSet<DnsName>,
+    ipv4_only: BTreeSet<DnsName>,
+    options: &ResolverArguments,
+) -> Result<Told, Failure> {
     let anchors = options.trust_anchor.as_deref().map(trust_anchors).transpose()?;
     if names.is_empty() && options.resolver.is_empty() {
         return Ok(BTreeMap::new());
     }
     let mut resolvers =
         if options.resolver.is_empty() { Resolvers::system()? } else { Resolvers::parse(&options.resolver)? };
-    resolvers = resolvers.with_timeout(Duration::from_secs(options.timeout));
+    resolvers = resolvers.with_timeout(Duration::from_secs(options.timeout)).with_ipv4_only(ipv4_only);
     if let Some(quorum) = options.quorum {
         resolvers = resolvers.with_quorum(quorum)?;
     }
@@ -236,6 +249,9 @@ fn in_words(locked: &LockedName) -> String {
     }
     if locked.dnssec == Dnssec::Secure {
         words.push_str("  secure");
+    }
+    if locked.ipv4_only.is_some() {
+        words.push_str("  IPv4 only");
     }
     words
 }

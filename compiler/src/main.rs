@@ -43,6 +43,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, value_parser};
 use lock_demands::LockDemands;
 use report::{Complaints, Ending, Failure, Format, human, in_file, in_sources};
@@ -147,6 +148,12 @@ struct LockArguments {
     /// Ask for this name again, and fail unless DNSSEC proves the answers; may be given several times
     #[arg(long, value_name = "NAME", num_args = 1..)]
     require_dnssec: Vec<String>,
+    /// Ask for the IPv4 addresses of this name alone, where a resolver has no answer for IPv6; may be given several times
+    #[arg(long, value_name = "NAME", num_args = 1.., requires = "because")]
+    ipv4_only: Vec<String>,
+    /// With --ipv4-only: the reason, which stands in the lock file
+    #[arg(long, value_name = "REASON", requires = "ipv4_only", value_parser = NonEmptyStringValueParser::new())]
+    because: Option<String>,
     #[command(flatten)]
     resolvers: ResolverArguments,
     /// How diagnostics are written: for people, or as one document on the standard output

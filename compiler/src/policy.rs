@@ -42,6 +42,8 @@ pub struct ResolvedPolicy {
     pub special: Vec<SpecialAnswer>,
     /// The names whose addresses rotate.
     pub rotating: BTreeSet<DnsName>,
+    /// The names that were asked for their IPv4 addresses alone.
+    pub ipv4_only: BTreeSet<DnsName>,
     /// What the policy expects of itself.
     pub tests: Vec<Test>,
     /// The findings that are intended.

@@ -187,6 +187,7 @@ fn lock(debug: &Debug) -> Lock {
             ttl_seconds: 0,
             stability: Stability::Stable,
             dnssec: Dnssec::Unproven,
+            ipv4_only: None,
             resolvers: Vec::new(),
             resolved_at: ResolvedAt::new(time::OffsetDateTime::UNIX_EPOCH),
         });

@@ -29,7 +29,7 @@ use miette::Diagnostic;
 
 use crate::dns_name::{DnsName, NameError};
 use crate::load::Loaded;
-use crate::lock::{Lock, Stability};
+use crate::lock::{Lock, LockedName, Stability};
 use crate::nearest::did_you_mean;
 use crate::policy::{
     Accepted, Addresses, Default, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program,
@@ -134,12 +134,8 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
         name_uses: resolver.name_uses.take(),
         unspecified,
         special,
-        rotating: lock
-            .names
-            .iter()
-            .filter(|(_, locked)| locked.stability == Stability::Rotating)
-            .map(|(name, _)| name.clone())
-            .collect(),
+        rotating: names_of(lock, |locked| locked.stability == Stability::Rotating),
+        ipv4_only: names_of(lock, |locked| locked.ipv4_only.is_some()),
         tests,
         accepted,
         kinds: Vec::new(),
@@ -147,6 +143,11 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
     let sets = overlaps(&resolved.programs)?;
     let errors = classes::add(&mut resolved, &sets);
     if errors.is_empty() { Ok(resolved) } else { Err(errors) }
+}
+
+/// The names of a lock of which something is known.
+fn names_of(lock: &Lock, wanted: impl Fn(&LockedName) -> bool) -> BTreeSet<DnsName> {
+    lock.names.iter().filter(|(_, locked)| wanted(locked)).map(|(name, _)| name.clone()).collect()
 }
 
 /// What is wrong with declarations alone, which other policies include: there is no rule, each may be unused, and the

@@ -30,6 +30,7 @@ fn lock() -> Lock {
                     ttl_seconds: 300,
                     stability: Stability::Rotating,
                     dnssec: Dnssec::Secure,
+                    ipv4_only: None,
                     resolvers: vec!["10.0.0.53".to_owned(), "[fd00::53]:5353".to_owned()],
                     resolved_at,
                 },
@@ -42,6 +43,7 @@ fn lock() -> Lock {
                     ttl_seconds: 0,
                     stability: Stability::Stable,
                     dnssec: Dnssec::Unproven,
+                    ipv4_only: None,
                     resolvers: vec!["10.0.0.53".to_owned()],
                     resolved_at,
                 },
@@ -198,11 +200,15 @@ prop_compose! {
         resolvers in vec("\\PC{0,12}|[\u{0}-\u{ff}]{0,12}", 0..3),
         stability in prop_oneof![Just(Stability::Stable), Just(Stability::Rotating)],
         dnssec in prop_oneof![Just(Dnssec::Secure), Just(Dnssec::Unproven)],
+        ipv4_only in prop::option::of("[a-z \"\\\\é]{1,20}[a-z]"),
         seconds in 0..253_402_300_799_i64,
     ) -> LockedName {
-        let addresses: BTreeSet<IpAddr> = addresses;
         let resolved_at = ResolvedAt::new(OffsetDateTime::from_unix_timestamp(seconds).unwrap());
-        LockedName { addresses, cname, ttl_seconds, stability, dnssec, resolvers, resolved_at }
+        // Such a name has no address of IPv6.
+        let keeps = |address: &IpAddr| ipv4_only.is_none() || address.is_ipv4();
+        let one = ipv4_only.as_ref().map(|_| IpAddr::from([192, 0, 2, 1]));
+        let addresses: BTreeSet<IpAddr> = addresses.into_iter().filter(keeps).chain(one).collect();
+        LockedName { addresses, cname, ttl_seconds, stability, dnssec, ipv4_only, resolvers, resolved_at }
     }
 }
 

@@ -34,6 +34,8 @@ struct Turns {
 #[derive(Clone, Default)]
 struct Zone {
     names: Arc<Mutex<BTreeMap<String, Turns>>>,
+    /// Whether it fails wherever it is asked for IPv6 addresses.
+    lacks_v6: Arc<Mutex<bool>>,
     /// How long it thinks before each answer.
     delay: Arc<Mutex<Duration>>,
 }
@@ -73,7 +75,11 @@ impl RequestHandler for Zone {
         let answer = self.answer(&name, question.query_type());
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.response_code = if answer.is_some() { ResponseCode::NoError } else { ResponseCode::NXDomain };
-        let answers = answer.unwrap_or_default();
+        let mut answers = answer.unwrap_or_default();
+        if *self.lacks_v6.lock().unwrap() && question.query_type() == RecordType::AAAA {
+            metadata.response_code = ResponseCode::ServFail;
+            answers.clear();
+        }
         let response = MessageResponseBuilder::from_message_request(request).build(metadata, &answers, [], [], []);
         reply.send_response(response).await.unwrap()
     }
@@ -273,6 +279,33 @@ fn a_lock_may_be_too_old_and_none_is_from_the_future() {
     assert!(said.contains("lock::from_the_future") && said.contains("2999-07-14T09:30:00Z"), "{said}");
     let said = check(2, "soon");
     assert!(said.contains("--max-age"), "{said}");
+}
+
+#[test]
+fn name_is_asked_for_its_ipv4_addresses_alone_with_a_reason() {
+    let place = Place::new();
+    *place.zone.lacks_v6.lock().unwrap() = true;
+    assert!(place.ask(2, &["lock", "p.bfp"]).contains("resolve::refused"));
+    let halved = ["--ipv4-only", "kms.test", "cdn.test"];
+    let said = place.ask(2, &[&["lock", "p.bfp"], &halved[..]].concat());
+    assert!(said.contains("--because"), "{said}");
+    let reason = ["--because", "the \"old\" resolver has no AAAA"];
+    let said = place.ask(0, &[&["lock", "p.bfp"], &halved[..], &reason[..]].concat());
+    assert!(said.contains("kms.test  203.0.113.10  IPv4 only"), "{said}");
+    let entry = place.entry("kms.test");
+    assert!(entry.contains("addresses = [\"203.0.113.10\"]"), "{entry}");
+    assert!(entry.contains(r#"ipv4_only = "the \"old\" resolver has no AAAA""#), "{entry}");
+
+    // It stays so, for whoever asks again.
+    place.zone.set("kms.test", &[&["203.0.113.11"]]);
+    place.ask(0, &["lock", "p.bfp", "--update"]);
+    assert!(place.entry("kms.test").contains("ipv4_only") && place.entry("kms.test").contains("203.0.113.11"));
+    place.ask(0, &["drift", "p.bfp"]);
+    place.run(0, &["check", "p.bfp", "--locked"]);
+    // What it may have besides would be free.
+    place.write("p.bfp", "only \"/usr/bin/signer\" -> { kms.test:443, cdn.test:443 }\n");
+    let said = place.run(2, &["check", "p.bfp"]);
+    assert!(said.contains("check::ipv4_only_exclusive") && said.contains("2 errors"), "{said}");
 }
 
 #[test]

@@ -1,11 +1,15 @@
-//! Names whose addresses rotate: where that opens something it is an error, and elsewhere a warning.
+//! Names of which not every address is known, since they rotate or were asked for by IPv4 alone: where that opens
+//! something it is an error, and of rotating names a warning elsewhere.
 //!
 //! The lock holds the addresses that were seen. A restriction on them leaves the others free, so it fails
 //! open and cannot be compiled; a grant of them refuses the others, which its author notices.
 
+use std::collections::BTreeSet;
+
 use bfp_grammar::syntax::Span;
 
 use super::CheckError;
+use crate::dns_name::DnsName;
 use crate::policy::{Effect, NameUse, Part, ResolvedPolicy, Rule};
 
 /// A name whose addresses rotate, where that refuses too much.
@@ -49,7 +53,7 @@ pub enum RotatingGrant {
 
 /// The rotating names that a policy uses without opening anything, each place once.
 pub(super) fn grants(policy: &ResolvedPolicy) -> Vec<RotatingGrant> {
-    let uses = places(policy, |used, rule| !fails_open(used, rule));
+    let uses = places(policy, &policy.rotating, |used, rule| !fails_open(used, rule));
     let warning = |(used, rule): (&NameUse, &Rule)| {
         let (name, span, rule) = (used.name.to_string(), used.span, elsewhere(used, rule));
         match used.part {
@@ -60,20 +64,21 @@ pub(super) fn grants(policy: &ResolvedPolicy) -> Vec<RotatingGrant> {
     uses.into_iter().map(warning).collect()
 }
 
-/// The rotating names whose unseen addresses a policy would leave open.
+/// The names whose unseen addresses a policy would leave open.
 pub(super) fn left_open(policy: &ResolvedPolicy) -> Vec<CheckError> {
-    let uses = places(policy, fails_open);
-    let error = |(used, rule): (&NameUse, &Rule)| CheckError::RotatingExclusive {
-        name: used.name.to_string(),
-        what: match (rule.effect, used.part) {
+    let told = |(used, rule): (&NameUse, &Rule)| {
+        let what = match (rule.effect, used.part) {
             (_, Part::Excepted) => "this `except`",
             (Effect::Exclusive, Part::Covered) => "this `only` rule",
             (_, Part::Covered) => "this `deny` rule",
-        },
-        span: used.span,
-        rule: elsewhere(used, rule),
+        };
+        (used.name.to_string(), what, used.span, elsewhere(used, rule))
     };
-    uses.into_iter().map(error).collect()
+    let rotating = places(policy, &policy.rotating, fails_open).into_iter().map(told);
+    let rotating = rotating.map(|(name, what, span, rule)| CheckError::RotatingExclusive { name, what, span, rule });
+    let halved = places(policy, &policy.ipv4_only, fails_open).into_iter().map(told);
+    let halved = halved.map(|(name, what, span, rule)| CheckError::Ipv4OnlyExclusive { name, what, span, rule });
+    rotating.chain(halved).collect()
 }
 
 fn fails_open(used: &NameUse, rule: &Rule) -> bool {
@@ -83,9 +88,13 @@ fn fails_open(used: &NameUse, rule: &Rule) -> bool {
     }
 }
 
-fn places(policy: &ResolvedPolicy, wanted: impl Fn(&NameUse, &Rule) -> bool) -> Vec<(&NameUse, &Rule)> {
+fn places<'p>(
+    policy: &'p ResolvedPolicy,
+    names: &BTreeSet<DnsName>,
+    wanted: impl Fn(&NameUse, &Rule) -> bool,
+) -> Vec<(&'p NameUse, &'p Rule)> {
     let mut found: Vec<(&NameUse, &Rule)> = Vec::new();
-    for used in policy.name_uses.iter().filter(|used| policy.rotating.contains(&used.name)) {
+    for used in policy.name_uses.iter().filter(|used| names.contains(&used.name)) {
         let Some(rule) = policy.rules.get(used.rule).filter(|rule| wanted(used, rule)) else { continue };
         // A declaration that several rules use is told of once.
         if !found.iter().any(|(earlier, _)| earlier.span == used.span) {

@@ -21,6 +21,7 @@ fn checked(text: &str) -> Result<CheckedPolicy, Findings> {
         ttl_seconds: 60,
         stability,
         dnssec: Dnssec::Unproven,
+        ipv4_only: None,
         resolvers: vec!["192.0.2.53".to_owned()],
         resolved_at: ResolvedAt::parse("2026-07-14T09:30:00Z").unwrap(),
     };

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
@@ -29,6 +30,7 @@ pub(super) struct Server {
     address: SocketAddr,
     timeout: Duration,
     client: Result<(Client, Validator), NetError>,
+    ipv4_only: Arc<BTreeSet<DnsName>>,
 }
 
 /// What one resolver says about one name.
@@ -42,15 +44,20 @@ pub(super) struct Answer {
 
 impl Server {
     /// Asks for the keys of the zones that have a trust anchor, and for nothing where there is none.
-    pub(super) async fn new(address: SocketAddr, timeout: Duration, anchors: &TrustAnchors) -> Self {
+    pub(super) async fn new(
+        address: SocketAddr,
+        timeout: Duration,
+        anchors: &TrustAnchors,
+        ipv4_only: Arc<BTreeSet<DnsName>>,
+    ) -> Self {
         let client = match client(address, timeout / ATTEMPTS) {
             Ok(client) => Ok((client.clone(), Validator::new(client, anchors).await)),
             Err(error) => Err(error),
         };
-        Self { address, timeout, client }
+        Self { address, timeout, client, ipv4_only }
     }
 
-    /// A and AAAA, both, within the time for this name.
+    /// A and AAAA, both, within the time for this name; A alone of those that are asked for so.
     pub(super) async fn ask(&self, name: &DnsName) -> Result<Answer, DnsError> {
         match tokio::time::timeout(self.timeout, self.ask_both(name)).await {
             Ok(answer) => answer,
@@ -60,7 +67,12 @@ impl Server {
 
     async fn ask_both(&self, name: &DnsName) -> Result<Answer, DnsError> {
         let v4 = self.follow(name, RecordType::A).await?;
-        let v6 = self.follow(name, RecordType::AAAA).await?;
+        let v6 = if self.ipv4_only.contains(name) {
+            // Nothing is known of that family: it neither adds nor contradicts.
+            Followed { missing: v4.missing.clone(), ..Followed::nothing() }
+        } else {
+            self.follow(name, RecordType::AAAA).await?
+        };
         let resolver = self.to_string();
         let mut cname = v4.cname;
         // One chain, as a rule. Where a server leads the families apart, both ways are on record.
@@ -86,13 +98,7 @@ impl Server {
 
     /// Follows the aliases of `name` to its addresses of one family.
     async fn follow(&self, name: &DnsName, kind: RecordType) -> Result<Followed, DnsError> {
-        let mut followed = Followed {
-            addresses: BTreeSet::new(),
-            cname: Vec::new(),
-            ttl_seconds: u32::MAX,
-            missing: None,
-            proven: true,
-        };
+        let mut followed = Followed::nothing();
         let mut current = name.clone();
         loop {
             let records = match self.question(&current, kind).await? {
@@ -267,6 +273,10 @@ struct Followed {
 }
 
 impl Followed {
+    fn nothing() -> Followed {
+        Followed { addresses: BTreeSet::new(), cname: Vec::new(), ttl_seconds: u32::MAX, missing: None, proven: true }
+    }
+
     fn take(&mut self, record: &Record) {
         self.ttl_seconds = self.ttl_seconds.min(record.ttl);
         self.proven &= record.proof.is_secure();

@@ -48,7 +48,7 @@ fn serve(kms: &[u8]) -> Server {
 
 /// Without a trust anchor, nothing is asked for.
 fn server(address: SocketAddr, timeout: Duration) -> Server {
-    block_on(Server::new(address, timeout, &TrustAnchors::default()))
+    block_on(Server::new(address, timeout, &TrustAnchors::default(), Arc::default()))
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {

@@ -161,6 +161,17 @@ pub enum LockFault {
         at: SourceSpan,
     },
 
+    #[error("`{name}` has IPv6 addresses, and was asked for those of IPv4 alone")]
+    #[diagnostic(
+        code(lock::not_ipv4_only),
+        help("remove the line `ipv4_only`, and resolve again with `bfpc lock FILE --update {name}`")
+    )]
+    NotIpv4Only {
+        name: String,
+        #[label("said here")]
+        at: SourceSpan,
+    },
+
     #[error("`cname` of `{name}` holds no DNS name: {reason}")]
     #[diagnostic(code(lock::invalid_cname), help("resolve again with `bfpc lock FILE`"))]
     InvalidCname {

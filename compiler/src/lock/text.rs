@@ -57,6 +57,7 @@ struct WrittenName {
     ttl_seconds: u32,
     stability: Spanned<String>,
     dnssec: Option<Spanned<String>>,
+    ipv4_only: Option<Spanned<String>>,
     resolvers: Vec<String>,
     resolved_at: Spanned<String>,
 }
@@ -193,6 +194,14 @@ fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<Locke
         }
     };
 
+    let ipv4_only = entry.ipv4_only.as_ref();
+    if let Some(written) = ipv4_only.filter(|reason| reason.get_ref().trim().is_empty()) {
+        faults.push(unknown_word("ipv4_only", name, "a reason".to_owned(), written));
+    }
+    if let Some(written) = ipv4_only.filter(|_| addresses.iter().any(IpAddr::is_ipv6)) {
+        faults.push(LockFault::NotIpv4Only { name: name.clone(), at: span(written.span()) });
+    }
+
     let resolved_at = ResolvedAt::parse(entry.resolved_at.get_ref());
     if resolved_at.is_none() {
         faults.push(LockFault::InvalidTime {
@@ -211,6 +220,7 @@ fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<Locke
         ttl_seconds: entry.ttl_seconds,
         stability,
         dnssec,
+        ipv4_only: ipv4_only.map(|reason| reason.get_ref().clone()),
         resolvers: entry.resolvers.clone(),
         resolved_at: resolved_at?,
     })
@@ -259,6 +269,9 @@ pub(super) fn write(lock: &Lock) -> String {
         if locked.dnssec == Dnssec::Secure {
             push_line(&mut text, "dnssec", &quoted(SECURE));
         }
+        if let Some(reason) = &locked.ipv4_only {
+            push_line(&mut text, "ipv4_only", &quoted(reason));
+        }
         push_line(&mut text, "resolvers", &list(locked.resolvers.iter().cloned()));
         push_line(&mut text, "resolved_at", &quoted(&locked.resolved_at.to_string()));
     }
@@ -298,7 +311,7 @@ fn list(items: impl ExactSizeIterator<Item = String>) -> String {
     text
 }
 
-/// A basic TOML string. Names, addresses and moments need no escapes; a resolver could.
+/// A basic TOML string. Names, addresses and moments need no escapes; a resolver or a reason could.
 fn quoted(item: &str) -> String {
     let mut text = String::from("\"");
     for character in item.chars() {

@@ -96,6 +96,7 @@ pub(crate) fn policy() -> impl Strategy<Value = CheckedPolicy> {
                 unspecified: Vec::new(),
                 special: Vec::new(),
                 rotating: std::collections::BTreeSet::new(),
+                ipv4_only: std::collections::BTreeSet::new(),
                 name: "p".to_owned(),
                 programs: PATHS
                     .iter()

@@ -53,12 +53,12 @@ pub(super) struct Found {
     pub(super) part: Part,
 }
 
-/// The names that checks ask about: those whose addresses rotate, and those that share an address.
+/// The names that checks ask about: those of which not every address may be known, and those that share one.
 pub(super) fn noted(lock: &Lock) -> BTreeSet<&DnsName> {
     let mut owners: BTreeMap<IpAddr, &DnsName> = BTreeMap::new();
     let mut noted = BTreeSet::new();
     for (name, locked) in &lock.names {
-        if locked.stability == Stability::Rotating {
+        if locked.stability == Stability::Rotating || locked.ipv4_only.is_some() {
             noted.insert(name);
         }
         for address in &locked.addresses {

@@ -29,6 +29,7 @@ fn lock() -> Lock {
             ttl_seconds: 60,
             stability: Stability::Stable,
             dnssec: Dnssec::Unproven,
+            ipv4_only: None,
             resolvers: vec!["192.0.2.53".to_owned()],
             resolved_at: ResolvedAt::parse("2026-07-14T09:30:00Z").unwrap(),
         };
