@@ -62,9 +62,10 @@ build_linker() {
     mkdir -p "$work/llvm/lib" "$cache"
     ln -s "$llvm" "$work/llvm/lib/libLLVM.so"
     say "building bpf-linker $linker_version on LLVM $major of rustc $rust (about a minute)"
+    # Without optimising: what takes long is in LLVM, and it links the programs in some seconds.
     env -u CARGO_BUILD_TARGET -u CARGO_ENCODED_RUSTFLAGS \
         LLVM_PREFIX="$work/llvm" RUSTFLAGS="-C link-arg=-Wl,-rpath,$sysroot/lib" CARGO_TARGET_DIR="$work/target" \
-        cargo install --quiet bpf-linker --version "$linker_version" --locked --root "$work/root" \
+        cargo install --quiet --debug bpf-linker --version "$linker_version" --locked --root "$work/root" \
         --no-default-features --features "llvm-$major" 2>"$work/log" || {
         cat "$work/log" >&2
         rm -rf "$work"
