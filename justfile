@@ -186,6 +186,6 @@ oracle POLICIES="20000" SEED="bfp": setup compiler
 test: check-all fuzz-smoke reader demo killer-here (kernel-divided "6.1" "6.12")
 
 # The kernel tests under every supported kernel, fixtures/allow-lists under two, and a whole Debian system
-kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") releases kernel-boot ordinary units
+kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") releases kernel-boot ordinary units week
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} \
         --fixtures fixtures/allow-lists --only table 6.1 6.12
