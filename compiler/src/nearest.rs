@@ -5,10 +5,14 @@ const LONGEST: usize = 300;
 
 /// What may have been meant by a word.
 pub(crate) fn nearest<'n>(word: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    within((word.chars().count() / 3).max(1), word, known)
+}
+
+/// As [`nearest`], where no more than this may be wrong.
+pub(crate) fn within<'n>(bearable: usize, word: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     if word.len() > LONGEST {
         return None;
     }
-    let bearable = (word.chars().count() / 3).max(1);
     // Each letter more is an insertion, so that most need no closer look.
     let distances = known
         .filter(|known| known.len() <= LONGEST && known.chars().count().abs_diff(word.chars().count()) <= bearable)

@@ -2,31 +2,33 @@
 //! misspelt path passes, and says nothing of the program that was meant.
 
 use super::concern::Concern;
+use crate::nearest;
 use crate::policy::ResolvedPolicy;
 
 pub(super) fn concerns(policy: &ResolvedPolicy) -> impl Iterator<Item = Concern> {
     policy.strangers.iter().filter_map(|stranger| {
         let named = policy.programs.iter().filter(|program| !program.is_class());
-        let near = named.map(|program| &program.written).find(|near| is_slip(&stranger.written, near))?;
-        let (written, near) = (stranger.written.clone(), near.clone());
+        let near = slip_for(&stranger.written, named.map(|program| program.written.as_str()))?;
+        let (written, near) = (stranger.written.clone(), near.to_owned());
         Some(Concern::MistypedProgram { written, near, span: stranger.span })
     })
 }
 
-/// Whether one letter is wrong, missing, too much, or has changed places with its neighbour. Another digit is another
-/// version, or another one of several.
-fn is_slip(written: &str, near: &str) -> bool {
-    let without_digits = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
-    let is_near = written.len().abs_diff(near.len()) <= 4 && strsim::osa_distance(written, near) == 1;
-    is_near && without_digits(written) != without_digits(near)
+/// The path in which one letter is wrong, missing, too much, or has changed places with its neighbour. Another digit is
+/// another version, or another one of several.
+fn slip_for<'n>(written: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let letters = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    let own = letters(written);
+    nearest::within(1, written, known.filter(|known| letters(known) != own))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_slip;
+    use super::slip_for;
 
     #[test]
     fn a_letter_is_a_slip_and_a_digit_is_another_program() {
+        let is_slip = |written: &str, near: &'static str| slip_for(written, [near].into_iter()).is_some();
         for slip in ["/usr/bin/singer", "/usr/bin/sgner", "/usr/bin/signerr", "/usr/bin/sıgner"] {
             assert!(is_slip(slip, "/usr/bin/signer"), "{slip}");
         }
