@@ -630,8 +630,16 @@ impl<'a> Resolver<'a> {
                 self.note_unspecified(&found, None, host.span);
                 found
             }
-            Host::V4Range(first, last) => vec![Addresses::V4(first.to_bits(), last.to_bits())],
-            Host::V6Range(first, last) => ranges::unmapped(Addresses::V6(first.to_bits(), last.to_bits())),
+            Host::V4Range(first, last) => {
+                let range = Addresses::V4(first.to_bits(), last.to_bits());
+                self.note_unspecified(&[range], None, host.span);
+                vec![range]
+            }
+            Host::V6Range(first, last) => {
+                let found = ranges::unmapped(Addresses::V6(first.to_bits(), last.to_bits()));
+                self.note_unspecified(&found, None, host.span);
+                found
+            }
             Host::Dns(written) => {
                 let name = match DnsName::parse(written) {
                     Ok(name) => name,
