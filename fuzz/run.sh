@@ -55,7 +55,8 @@ prepare() {
 }
 
 if [ -n "$is_smoke" ]; then
-    # Nothing but the targets is built with other options than bfpc: all else is found, or can be found again.
+    # Nothing but the targets and what they fuzz is built with other options than bfpc: all else is found, or can be
+    # found again.
     export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/../target}
     coverage=(-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table)
@@ -79,6 +80,8 @@ if ! command -v cargo-fuzz >/dev/null; then
     echo "fuzz: installing cargo-fuzz"
     cargo install cargo-fuzz --version 0.13.2 --locked --quiet
 fi
+# What fails is shown with its lines.
+export CARGO_PROFILE_RELEASE_DEBUG=line-tables-only
 for target in "${targets[@]}"; do
     prepare "$target"
     mkdir -p "corpus/$target"
