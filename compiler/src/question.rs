@@ -95,7 +95,7 @@ fn spread(written: &str) -> Option<String> {
         return None;
     }
     let mut by_protocol: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for item in ports.split(',').map(str::trim) {
+    for item in ports.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let (range, protocol) = match item {
             "icmp" => ("", item),
             _ => item.split_once('/').unwrap_or((item, "")),
@@ -219,6 +219,7 @@ mod tests {
         let expected = "{ [fd00::1-fd00::9]:{0-442, 444}, [fd00::1-fd00::9]/icmp, [fd00::1-fd00::9]:*/tcp, \
                         [fd00::1-fd00::9]:{53}/udp }";
         assert_eq!(said.as_deref(), Some(expected));
+        assert_eq!(spread("10.0.0.1:{443/tcp, }").as_deref(), Some("{ 10.0.0.1:{443}/tcp }"));
         assert_eq!(spread("10.0.0.1:{80, 443}"), None);
         assert_eq!(spread("{ 10.0.0.1:{80, 443/tcp} }"), None);
     }

@@ -23,8 +23,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many guests run side by side. Each has one processor, and idles for a third of its time: for the kernel, to let
-/// go of what was attached, and to see that nothing arrives.
+/// How many guests run side by side. Each has one processor, and waits for much of its time: for the kernel, which lets
+/// go of what was attached slowly, and to see that nothing arrives.
 const AT_ONCE: usize = 3;
 
 /// Whether every one of some jobs in guests passes; as many at a time as a small machine can run, in their order.

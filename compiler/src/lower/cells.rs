@@ -91,10 +91,8 @@ impl<'a> Cells<'a> {
     /// destination that a rule of its own names.
     pub(super) fn elsewhere(&self, program: usize) -> Pair {
         let pair = self.pair(program, &self.everywhere);
-        match self.stands_in(program, &pair) {
-            Some(number) => Pair { audit_rule: number, ..pair },
-            None => pair,
-        }
+        let audit_rule = self.stands_in(program, &pair).unwrap_or(pair.audit_rule);
+        Pair { audit_rule, ..pair }
     }
 
     /// The audited rule that governs a program, where its entry in the table of programs would name another one, which
@@ -108,10 +106,12 @@ impl<'a> Cells<'a> {
     /// What holds for which program in which cell, where it differs from elsewhere. Only a program that a
     /// covering rule names can differ.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (u32, usize, Pair)> + '_ {
-        let programs = 0..self.policy.programs.len();
-        let elsewhere: Vec<Pair> = programs.clone().map(|program| self.elsewhere(program)).collect();
-        let differs = |program: &usize| self.stands_in(*program, &self.pair(*program, &self.everywhere)).is_some();
-        let everywhere: Vec<usize> = programs.filter(differs).collect();
+        let elsewhere: Vec<Pair> = (0..self.policy.programs.len()).map(|program| self.elsewhere(program)).collect();
+        // Those of which every cell has something to say: few, for it takes two rules under trial, one about raw sockets.
+        let in_each_cell: Vec<usize> = (0..elsewhere.len())
+            .filter(|program| self.noted.get(*program).is_some_and(|noted| noted.audited.is_some()))
+            .filter(|program| elsewhere.get(*program) != Some(&self.pair(*program, &self.everywhere)))
+            .collect();
         self.rules.iter().enumerate().flat_map(move |(cell, rules)| {
             // Each program with the rules that can matter to it: a cell of ten thousand rules for as many
             // programs is not ten thousand times ten thousand rules.
@@ -126,7 +126,7 @@ impl<'a> Cells<'a> {
                     subjects.iter().for_each(|program| own.entry(program.0).or_default().push(*number));
                 }
             }
-            for program in &everywhere {
+            for program in &in_each_cell {
                 own.entry(*program).or_default();
             }
             let differing: Vec<_> = own
