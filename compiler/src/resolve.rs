@@ -6,34 +6,34 @@
 
 mod classes;
 pub(crate) mod coverage;
+mod destinations;
 mod error;
 mod name_use;
 pub(crate) mod network_list;
 pub(crate) mod program_path;
+mod programs;
 mod ranges;
 #[cfg(test)]
 mod tests;
 
+use self::destinations::{everywhere, not_a_name};
 pub use self::error::ResolveError;
 pub use self::name_use::dns_names;
-use self::network_list::ListFault;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bfp_bundle::image::Library;
 use bfp_bundle::names::build::Automaton;
-use bfp_grammar::syntax::{self, Destinations, Host, Programs, Span, Spanned, Statement};
+use bfp_grammar::syntax::{self, Span, Spanned, Statement};
 use miette::Diagnostic;
 
-use crate::dns_name::{DnsName, NameError};
+use crate::dns_name::DnsName;
 use crate::load::Loaded;
 use crate::lock::{Lock, LockedName, Stability};
-use crate::nearest::did_you_mean;
 use crate::policy::{
-    Accepted, Addresses, Default, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program,
-    ProgramIndex, ResolvedPolicy, Rule, SpecialAnswer, Subjects, Test, Unspecified,
+    Accepted, Default, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program, ProgramIndex,
+    ResolvedPolicy, Rule, SpecialAnswer, Test, Unspecified,
 };
 
 /// Resolves a policy. `stem` names it where the text does not.
@@ -202,16 +202,13 @@ struct Resolver<'a> {
     everything: Vec<Destination>,
 }
 
-/// What a program's file is pinned to, and what it may map.
-struct Content {
-    pins: Vec<[u8; 32]>,
-    libraries: Option<Vec<Library>>,
-}
-
 /// How many declarations may stand for each other in a row; bounds the recursion.
 const MAX_DEPTH: usize = 32;
 
 const BUILTIN: [&str; 6] = ["loopback", "link-local", "private", "multicast", "metadata", "raw"];
+
+/// What people call every program.
+const EVERYBODY: [&str; 7] = ["all", "any", "anybody", "anyone", "everybody", "everyone", "everything"];
 
 impl<'a> Resolver<'a> {
     fn new(loaded: &'a Loaded, lock: &'a Lock) -> Resolver<'a> {
@@ -337,137 +334,6 @@ impl<'a> Resolver<'a> {
         Test { name: test.name.node.clone(), span, expectations: test.expectations.iter().map(expectation).collect() }
     }
 
-    fn subjects(&self, programs: &'a Spanned<Programs>) -> Subjects {
-        if let Programs::Any = programs.node {
-            return Subjects::Everyone;
-        }
-        Subjects::Programs(self.programs(programs, None, &mut Vec::new()).into_iter().collect())
-    }
-
-    fn programs(
-        &self,
-        programs: &'a Spanned<Programs>,
-        declared: Option<&'a str>,
-        within: &mut Vec<&'a str>,
-    ) -> BTreeSet<ProgramIndex> {
-        match &programs.node {
-            Programs::Any => {
-                self.fail(ResolveError::EveryoneInSet { span: programs.span });
-                BTreeSet::new()
-            }
-            Programs::Set(elements) => {
-                self.check_not_empty(elements, programs.span);
-                elements.iter().flat_map(|element| self.programs(element, declared, within)).collect()
-            }
-            Programs::Named(name) => {
-                let declaration = declared.and_then(|name| self.programs.get(name));
-                if let Some(heirs) = declaration.and_then(|declaration| declaration.with_children) {
-                    self.fail(ResolveError::HeirsOfName { name: name.clone(), span: programs.span, heirs });
-                }
-                self.named_programs(name, programs.span, within)
-            }
-            Programs::Path { path, verity, libraries } => {
-                let content = Content { pins: self.pins(verity), libraries: self.libraries(libraries.as_ref()) };
-                if let Some(libraries) = libraries.as_ref().filter(|_| verity.is_empty()) {
-                    self.fail(ResolveError::LibrariesOfUnpinned {
-                        path: path.node.clone(),
-                        span: path.span,
-                        libraries: libraries.span,
-                    });
-                }
-                self.program(path, declared, content).into_iter().collect()
-            }
-        }
-    }
-
-    fn named_programs(&self, written: &'a str, span: Span, within: &mut Vec<&'a str>) -> BTreeSet<ProgramIndex> {
-        let Some((&name, declaration)) = self.programs.get_key_value(written) else {
-            self.unknown_program(written, span);
-            return BTreeSet::new();
-        };
-        self.used.borrow_mut().insert(name.to_owned());
-        if let Some(known) = self.known_programs.borrow().get(name) {
-            return known.clone();
-        }
-        if !self.enter(name, span, within) {
-            return BTreeSet::new();
-        }
-        let found = self.programs(&declaration.programs, Some(name), within);
-        within.pop();
-        self.known_programs.borrow_mut().insert(name, found.clone());
-        found
-    }
-
-    fn pins(&self, verity: &[Spanned<syntax::Verity>]) -> Vec<[u8; 32]> {
-        let pins = verity.iter().filter_map(|pin| match &pin.node {
-            syntax::Verity::Sha256(digest) => Some(*digest),
-            syntax::Verity::File(file) => self.loaded.digests.get(&file.span).copied(),
-        });
-        let mut pins: Vec<[u8; 32]> = pins.collect();
-        pins.sort_unstable();
-        pins.dedup();
-        pins
-    }
-
-    fn libraries(&self, written: Option<&Spanned<Vec<Spanned<syntax::Library>>>>) -> Option<Vec<Library>> {
-        let mut libraries: Vec<Library> = Vec::new();
-        for Spanned { node: syntax::Library { path, verity }, .. } in &written?.node {
-            if let Some(error) = program_path::library_fault(path) {
-                self.fail(error);
-            }
-            if verity.is_empty() {
-                self.fail(ResolveError::UnpinnedLibrary { path: path.node.clone(), span: path.span });
-            }
-            libraries.push(Library { path: path.node.clone(), pins: self.pins(verity) });
-        }
-        libraries.sort();
-        libraries.dedup();
-        Some(libraries)
-    }
-
-    fn program(&self, path: &syntax::Quoted, declared: Option<&str>, content: Content) -> Option<ProgramIndex> {
-        if let Some(error) = program_path::fault(path) {
-            self.fail(error);
-            return None;
-        }
-        let declaration = declared.and_then(|name| self.programs.get(name));
-        let with_children = declaration.is_some_and(|declaration| declaration.with_children.is_some());
-        let mut paths = self.paths.borrow_mut();
-        let next = ProgramIndex(paths.len());
-        let known = program_path::canonical(&path.node);
-        let index = *self.path_numbers.borrow_mut().entry(known.clone()).or_insert(next);
-        match paths.get(index.0) {
-            // One file is one program: its grants cannot depend on the name by which a rule calls it.
-            Some(known)
-                if known.pins != content.pins
-                    || known.libraries != content.libraries
-                    || known.with_children != with_children =>
-            {
-                self.fail(ResolveError::TwoIdentities {
-                    path: path.node.clone(),
-                    first: known.span,
-                    second: path.span,
-                });
-            }
-            Some(_) => {}
-            None => {
-                let name = declared.unwrap_or(&path.node).to_owned();
-                let Content { pins, libraries } = content;
-                paths.push(Program {
-                    path: known,
-                    written: path.node.clone(),
-                    name,
-                    span: path.span,
-                    pins,
-                    libraries,
-                    with_children,
-                    members: Vec::new(),
-                });
-            }
-        }
-        Some(index)
-    }
-
     fn check_not_empty<T>(&self, elements: &[T], span: Span) {
         if elements.is_empty() {
             self.fail(ResolveError::EmptySet { span });
@@ -493,215 +359,10 @@ impl<'a> Resolver<'a> {
         true
     }
 
-    fn destinations(&self, destinations: &'a Spanned<Destinations>, within: &mut Vec<&'a str>) -> Vec<Destination> {
-        match &destinations.node {
-            Destinations::Any => self.everything.clone(),
-            Destinations::Ranges { file, filters, ports } => {
-                let ports = ports.as_ref().map_or_else(PortRange::all, |ports| ranges::ports(&ports.node));
-                everywhere(self.listed(file, filters), &ports)
-            }
-            Destinations::Set(elements) => {
-                self.check_not_empty(elements, destinations.span);
-                let all: Vec<_> = elements.iter().flat_map(|element| self.destinations(element, within)).collect();
-                coverage::union(&all)
-            }
-            Destinations::Except { base, removed } => {
-                let (base, removed) = (self.destinations(base, within), self.destinations(removed, within));
-                let complete = !base.is_empty() && !removed.is_empty();
-                let left = coverage::without(&base, &removed);
-                if complete && left.is_empty() {
-                    self.fail(ResolveError::NothingLeft { span: destinations.span });
-                }
-                left
-            }
-            Destinations::Endpoint { host, ports } => {
-                let ports = ports.as_ref().map_or_else(PortRange::all, |ports| ranges::ports(&ports.node));
-                everywhere(self.host(host), &ports)
-            }
-            Destinations::Named { name, ports } => self.named(name, ports.as_ref(), within),
-        }
-    }
-
-    fn named(
-        &self,
-        name: &'a syntax::Name,
-        ports: Option<&Spanned<syntax::Ports>>,
-        within: &mut Vec<&'a str>,
-    ) -> Vec<Destination> {
-        let written = name.node.as_str();
-        if written == "raw" {
-            if let Some(ports) = ports {
-                let help = "write `raw`: it stands for every raw and packet socket".to_owned();
-                self.fail(ResolveError::RawPorts { help, span: ports.span });
-            }
-            return vec![Destination { addresses: Addresses::Raw, ports: PortRange::all() }];
-        }
-        let narrowed = ports.map(|ports| (ranges::ports(&ports.node), ports.span));
-        if let Some(addresses) = ranges::builtin(written) {
-            let ports = narrowed.map_or_else(PortRange::all, |(ranges, _)| ranges);
-            return addresses.into_iter().map(|addresses| Destination { addresses, ports: ports.clone() }).collect();
-        }
-        let Some((&declared, declaration)) = self.hosts.get_key_value(written) else {
-            self.unknown_host(written, name.span);
-            return Vec::new();
-        };
-        let mut found = self.declared_host(declared, declaration, name.span, within);
-        if let Some((ranges, span)) = narrowed {
-            if found.iter().any(|destination| destination.ports != PortRange::all()) {
-                let declared = declaration.destinations.span;
-                self.fail(ResolveError::PortsTwice { name: written.to_owned(), declared, span });
-            }
-            // Narrowed, it would still be every raw socket.
-            if found.iter().any(|destination| destination.addresses == Addresses::Raw) {
-                let help = format!("`{written}` holds `raw`: leave it out there, or the ports and the protocol here");
-                self.fail(ResolveError::RawPorts { help, span });
-            }
-            found.iter_mut().for_each(|destination| destination.ports.clone_from(&ranges));
-        }
-        found
-    }
-
-    fn declared_host(
-        &self,
-        name: &'a str,
-        declaration: &'a syntax::HostDeclaration,
-        span: Span,
-        within: &mut Vec<&'a str>,
-    ) -> Vec<Destination> {
-        self.used.borrow_mut().insert(name.to_owned());
-        if let Some(known) = self.known_hosts.borrow().get(name) {
-            return known.clone();
-        }
-        if !self.enter(name, span, within) {
-            return Vec::new();
-        }
-        let found = self.destinations(&declaration.destinations, within);
-        within.pop();
-        self.known_hosts.borrow_mut().insert(name, found.clone());
-        found
-    }
-
-    fn unknown_program(&self, name: &str, span: Span) {
-        let declared = self.hosts.get(name).map(|declaration| declaration.name.span);
-        if declared.is_some() || BUILTIN.contains(&name) {
-            return self.wrong_kind(name, "host", "program", span, declared);
-        }
-        let near = did_you_mean(name, self.programs.keys().copied())
-            .or_else(|| EVERYBODY.contains(&name).then(|| "write `*` for every program".to_owned()));
-        let help = near.unwrap_or_else(|| format!("declare it: `program {name} = \"/usr/bin/{name}\"`"));
-        self.fail(ResolveError::UnknownName { kind: "program", name: name.to_owned(), help, span });
-    }
-
-    fn unknown_host(&self, name: &str, span: Span) {
-        if let Some(program) = self.programs.get(name) {
-            return self.wrong_kind(name, "program", "host", span, Some(program.name.span));
-        }
-        let near = did_you_mean(name, self.hosts.keys().copied().chain(BUILTIN));
-        let help = near.or_else(|| what_is_called_otherwise(name)).unwrap_or_else(|| {
-            format!("declare it: `host {name} = {name}.example.com:443`, or quote it if it is a DNS name")
-        });
-        self.fail(ResolveError::UnknownName { kind: "host", name: name.to_owned(), help, span });
-    }
-
     fn wrong_kind(&self, name: &str, actual: &'static str, expected: &'static str, span: Span, declared: Option<Span>) {
         // A name used on the wrong side is not unused as well.
         self.used.borrow_mut().insert(name.to_owned());
         self.fail(ResolveError::WrongKind { name: name.to_owned(), actual, expected, span, declared });
-    }
-
-    fn host(&self, host: &Spanned<Host>) -> Vec<Addresses> {
-        match &host.node {
-            Host::V4(address, length) => {
-                let (network, range) = ranges::v4(address.to_bits(), *length);
-                if network != address.to_bits() {
-                    let right = format!("{}/{length}", std::net::Ipv4Addr::from_bits(network));
-                    self.host_bits(format!("{address}/{length}"), format!("{right}` or `{address}"), host.span);
-                }
-                self.note_unspecified(&[range], None, host.span);
-                vec![range]
-            }
-            Host::V6(address, length) => {
-                let (network, range) = ranges::v6(address.to_bits(), *length);
-                if network != address.to_bits() {
-                    let right = format!("[{}/{length}]", std::net::Ipv6Addr::from_bits(network));
-                    self.host_bits(format!("[{address}/{length}]"), format!("{right}` or `[{address}]"), host.span);
-                }
-                let found = ranges::unmapped(range);
-                self.note_unspecified(&found, None, host.span);
-                found
-            }
-            Host::V4Range(first, last) => {
-                let range = Addresses::V4(first.to_bits(), last.to_bits());
-                self.note_unspecified(&[range], None, host.span);
-                vec![range]
-            }
-            Host::V6Range(first, last) => {
-                let found = ranges::unmapped(Addresses::V6(first.to_bits(), last.to_bits()));
-                self.note_unspecified(&found, None, host.span);
-                found
-            }
-            Host::Dns(written) => {
-                let name = match DnsName::parse(written) {
-                    Ok(name) => name,
-                    Err(reason) => {
-                        self.fail(not_a_name(reason, host.span));
-                        return Vec::new();
-                    }
-                };
-                let Some(locked) = self.lock.names.get(&name).filter(|locked| !locked.addresses.is_empty()) else {
-                    self.fail(ResolveError::NotLocked { name, span: host.span });
-                    return Vec::new();
-                };
-                let found = locked.addresses.iter().flat_map(|address| match address {
-                    IpAddr::V4(address) => vec![ranges::v4(address.to_bits(), 32).1],
-                    IpAddr::V6(address) => ranges::unmapped(ranges::v6(address.to_bits(), 128).1),
-                });
-                let found: Vec<Addresses> = found.collect();
-                self.note_unspecified(&found, Some(format!("the lock's answer for `{name}`")), host.span);
-                // Of several, the first is told.
-                let special = locked.addresses.iter().find_map(|address| {
-                    let (name, kind) = (name.clone(), ranges::special(*address)?);
-                    Some(SpecialAnswer { name, address: *address, kind, span: host.span })
-                });
-                self.special.borrow_mut().extend(special);
-                self.names.borrow_mut().insert(name, locked.addresses.iter().copied().collect());
-                found
-            }
-        }
-    }
-
-    /// The networks of a list, by its filters.
-    fn listed(&self, file: &'a syntax::Quoted, filters: &'a [(syntax::Name, syntax::Quoted)]) -> Vec<Addresses> {
-        let Some(list) = self.loaded.lists.get(&file.span) else { return Vec::new() };
-        let wanted: Vec<(&str, &str)> =
-            filters.iter().map(|(key, value)| (key.node.as_str(), value.node.as_str())).collect();
-        match network_list::networks(&list.text, &wanted) {
-            Ok(networks) => {
-                match self.lock.files.get(&list.name) {
-                    Some(locked) if *locked == list.sha256() => {}
-                    Some(_) => self.fail(ResolveError::ListChanged { name: list.name.clone(), span: file.span }),
-                    None => self.fail(ResolveError::ListNotLocked { name: list.name.clone(), span: file.span }),
-                }
-                let found: Vec<Addresses> = networks.into_iter().flat_map(ranges::of_network).collect();
-                self.note_unspecified(&found, Some(format!("the list `{}`", list.name)), file.span);
-                found
-            }
-            Err(fault) => {
-                let at = |index: usize, value: bool| match filters.get(index) {
-                    Some((_, of)) if value => of.span,
-                    Some((key, _)) => key.span,
-                    None => file.span,
-                };
-                let span = match &fault {
-                    ListFault::UnknownKey { filter, .. } => at(*filter, false),
-                    ListFault::UnknownValue { filter, .. } => at(*filter, true),
-                    _ => file.span,
-                };
-                let help = fault.help();
-                self.fail(ResolveError::List { name: list.name.clone(), fault, help, span });
-                Vec::new()
-            }
-        }
     }
 
     /// What answers show to people must not write lines of its own there.
@@ -710,44 +371,4 @@ impl<'a> Resolver<'a> {
             self.fail(ResolveError::ControlCharacter { what, span: text.span });
         }
     }
-
-    /// Remembers where the unspecified address is named: requests to it are judged as loopback, so that what names it
-    /// names nothing.
-    fn note_unspecified(&self, ranges: &[Addresses], holder: Option<String>, span: Span) {
-        for range in ranges {
-            let address = match range {
-                Addresses::V4(0, 0) => "0.0.0.0",
-                Addresses::V6(0, 0) => "[::]",
-                _ => continue,
-            };
-            self.unspecified.borrow_mut().push(Unspecified { address, holder: holder.clone(), span });
-        }
-    }
-
-    fn host_bits(&self, written: String, right: String, span: Span) {
-        self.fail(ResolveError::HostBits { written, help: format!("write `{right}`"), span });
-    }
-}
-
-fn everywhere(ranges: Vec<Addresses>, ports: &[PortRange]) -> Vec<Destination> {
-    ranges.into_iter().map(|addresses| Destination { addresses, ports: ports.to_vec() }).collect()
-}
-
-/// What people call every program.
-const EVERYBODY: [&str; 7] = ["all", "any", "anybody", "anyone", "everybody", "everyone", "everything"];
-
-/// Destinations that have another name here than elsewhere.
-fn what_is_called_otherwise(name: &str) -> Option<String> {
-    match name {
-        "localhost" | "localnet" | "lo" => Some("write `loopback` for 127.0.0.0/8 and ::1".to_owned()),
-        "internet" | "world" | "anywhere" | "everywhere" => Some("write `*` for every destination".to_owned()),
-        name if EVERYBODY.contains(&name) => Some("write `*` for every destination".to_owned()),
-        "imds" => Some("write `metadata` for the addresses of the clouds' metadata services".to_owned()),
-        _ => None,
-    }
-}
-
-fn not_a_name(reason: NameError, span: Span) -> ResolveError {
-    let help = reason.help().map_or_else(String::new, |help| help.to_string());
-    ResolveError::Name { reason, help, span }
 }

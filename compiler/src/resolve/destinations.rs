@@ -1,0 +1,249 @@
+//! What stands on a rule's right side: addresses, networks, DNS names by the lock, lists, declared hosts, and ports.
+
+use std::net::IpAddr;
+
+use bfp_grammar::syntax::{self, Destinations, Host, Span, Spanned};
+use miette::Diagnostic as _;
+
+use super::network_list::{self, ListFault};
+use super::{BUILTIN, EVERYBODY, ResolveError, Resolver, coverage, ranges};
+use crate::dns_name::{DnsName, NameError};
+use crate::nearest::did_you_mean;
+use crate::policy::{Addresses, Destination, PortRange, SpecialAnswer, Unspecified};
+
+impl<'a> Resolver<'a> {
+    pub(super) fn destinations(
+        &self,
+        destinations: &'a Spanned<Destinations>,
+        within: &mut Vec<&'a str>,
+    ) -> Vec<Destination> {
+        match &destinations.node {
+            Destinations::Any => self.everything.clone(),
+            Destinations::Ranges { file, filters, ports } => {
+                let ports = ports.as_ref().map_or_else(PortRange::all, |ports| ranges::ports(&ports.node));
+                everywhere(self.listed(file, filters), &ports)
+            }
+            Destinations::Set(elements) => {
+                self.check_not_empty(elements, destinations.span);
+                let all: Vec<_> = elements.iter().flat_map(|element| self.destinations(element, within)).collect();
+                coverage::union(&all)
+            }
+            Destinations::Except { base, removed } => {
+                let (base, removed) = (self.destinations(base, within), self.destinations(removed, within));
+                let complete = !base.is_empty() && !removed.is_empty();
+                let left = coverage::without(&base, &removed);
+                if complete && left.is_empty() {
+                    self.fail(ResolveError::NothingLeft { span: destinations.span });
+                }
+                left
+            }
+            Destinations::Endpoint { host, ports } => {
+                let ports = ports.as_ref().map_or_else(PortRange::all, |ports| ranges::ports(&ports.node));
+                everywhere(self.host(host), &ports)
+            }
+            Destinations::Named { name, ports } => self.named(name, ports.as_ref(), within),
+        }
+    }
+
+    fn named(
+        &self,
+        name: &'a syntax::Name,
+        ports: Option<&Spanned<syntax::Ports>>,
+        within: &mut Vec<&'a str>,
+    ) -> Vec<Destination> {
+        let written = name.node.as_str();
+        if written == "raw" {
+            if let Some(ports) = ports {
+                let help = "write `raw`: it stands for every raw and packet socket".to_owned();
+                self.fail(ResolveError::RawPorts { help, span: ports.span });
+            }
+            return vec![Destination { addresses: Addresses::Raw, ports: PortRange::all() }];
+        }
+        let narrowed = ports.map(|ports| (ranges::ports(&ports.node), ports.span));
+        if let Some(addresses) = ranges::builtin(written) {
+            let ports = narrowed.map_or_else(PortRange::all, |(ranges, _)| ranges);
+            return addresses.into_iter().map(|addresses| Destination { addresses, ports: ports.clone() }).collect();
+        }
+        let Some((&declared, declaration)) = self.hosts.get_key_value(written) else {
+            self.unknown_host(written, name.span);
+            return Vec::new();
+        };
+        let mut found = self.declared_host(declared, declaration, name.span, within);
+        if let Some((ranges, span)) = narrowed {
+            if found.iter().any(|destination| destination.ports != PortRange::all()) {
+                let declared = declaration.destinations.span;
+                self.fail(ResolveError::PortsTwice { name: written.to_owned(), declared, span });
+            }
+            // Narrowed, it would still be every raw socket.
+            if found.iter().any(|destination| destination.addresses == Addresses::Raw) {
+                let help = format!("`{written}` holds `raw`: leave it out there, or the ports and the protocol here");
+                self.fail(ResolveError::RawPorts { help, span });
+            }
+            found.iter_mut().for_each(|destination| destination.ports.clone_from(&ranges));
+        }
+        found
+    }
+
+    fn declared_host(
+        &self,
+        name: &'a str,
+        declaration: &'a syntax::HostDeclaration,
+        span: Span,
+        within: &mut Vec<&'a str>,
+    ) -> Vec<Destination> {
+        self.used.borrow_mut().insert(name.to_owned());
+        if let Some(known) = self.known_hosts.borrow().get(name) {
+            return known.clone();
+        }
+        if !self.enter(name, span, within) {
+            return Vec::new();
+        }
+        let found = self.destinations(&declaration.destinations, within);
+        within.pop();
+        self.known_hosts.borrow_mut().insert(name, found.clone());
+        found
+    }
+
+    fn unknown_host(&self, name: &str, span: Span) {
+        if let Some(program) = self.programs.get(name) {
+            return self.wrong_kind(name, "program", "host", span, Some(program.name.span));
+        }
+        let near = did_you_mean(name, self.hosts.keys().copied().chain(BUILTIN));
+        let help = near.or_else(|| what_is_called_otherwise(name)).unwrap_or_else(|| {
+            format!("declare it: `host {name} = {name}.example.com:443`, or quote it if it is a DNS name")
+        });
+        self.fail(ResolveError::UnknownName { kind: "host", name: name.to_owned(), help, span });
+    }
+
+    fn host(&self, host: &Spanned<Host>) -> Vec<Addresses> {
+        match &host.node {
+            Host::V4(address, length) => {
+                let (network, range) = ranges::v4(address.to_bits(), *length);
+                if network != address.to_bits() {
+                    let right = format!("{}/{length}", std::net::Ipv4Addr::from_bits(network));
+                    self.host_bits(format!("{address}/{length}"), format!("{right}` or `{address}"), host.span);
+                }
+                self.note_unspecified(&[range], None, host.span);
+                vec![range]
+            }
+            Host::V6(address, length) => {
+                let (network, range) = ranges::v6(address.to_bits(), *length);
+                if network != address.to_bits() {
+                    let right = format!("[{}/{length}]", std::net::Ipv6Addr::from_bits(network));
+                    self.host_bits(format!("[{address}/{length}]"), format!("{right}` or `[{address}]"), host.span);
+                }
+                let found = ranges::unmapped(range);
+                self.note_unspecified(&found, None, host.span);
+                found
+            }
+            Host::V4Range(first, last) => {
+                let range = Addresses::V4(first.to_bits(), last.to_bits());
+                self.note_unspecified(&[range], None, host.span);
+                vec![range]
+            }
+            Host::V6Range(first, last) => {
+                let found = ranges::unmapped(Addresses::V6(first.to_bits(), last.to_bits()));
+                self.note_unspecified(&found, None, host.span);
+                found
+            }
+            Host::Dns(written) => {
+                let name = match DnsName::parse(written) {
+                    Ok(name) => name,
+                    Err(reason) => {
+                        self.fail(not_a_name(reason, host.span));
+                        return Vec::new();
+                    }
+                };
+                let Some(locked) = self.lock.names.get(&name).filter(|locked| !locked.addresses.is_empty()) else {
+                    self.fail(ResolveError::NotLocked { name, span: host.span });
+                    return Vec::new();
+                };
+                let found = locked.addresses.iter().flat_map(|address| match address {
+                    IpAddr::V4(address) => vec![ranges::v4(address.to_bits(), 32).1],
+                    IpAddr::V6(address) => ranges::unmapped(ranges::v6(address.to_bits(), 128).1),
+                });
+                let found: Vec<Addresses> = found.collect();
+                self.note_unspecified(&found, Some(format!("the lock's answer for `{name}`")), host.span);
+                // Of several, the first is told.
+                let special = locked.addresses.iter().find_map(|address| {
+                    let (name, kind) = (name.clone(), ranges::special(*address)?);
+                    Some(SpecialAnswer { name, address: *address, kind, span: host.span })
+                });
+                self.special.borrow_mut().extend(special);
+                self.names.borrow_mut().insert(name, locked.addresses.iter().copied().collect());
+                found
+            }
+        }
+    }
+
+    /// The networks of a list, by its filters.
+    fn listed(&self, file: &'a syntax::Quoted, filters: &'a [(syntax::Name, syntax::Quoted)]) -> Vec<Addresses> {
+        let Some(list) = self.loaded.lists.get(&file.span) else { return Vec::new() };
+        let wanted: Vec<(&str, &str)> =
+            filters.iter().map(|(key, value)| (key.node.as_str(), value.node.as_str())).collect();
+        match network_list::networks(&list.text, &wanted) {
+            Ok(networks) => {
+                match self.lock.files.get(&list.name) {
+                    Some(locked) if *locked == list.sha256() => {}
+                    Some(_) => self.fail(ResolveError::ListChanged { name: list.name.clone(), span: file.span }),
+                    None => self.fail(ResolveError::ListNotLocked { name: list.name.clone(), span: file.span }),
+                }
+                let found: Vec<Addresses> = networks.into_iter().flat_map(ranges::of_network).collect();
+                self.note_unspecified(&found, Some(format!("the list `{}`", list.name)), file.span);
+                found
+            }
+            Err(fault) => {
+                let at = |index: usize, value: bool| match filters.get(index) {
+                    Some((_, of)) if value => of.span,
+                    Some((key, _)) => key.span,
+                    None => file.span,
+                };
+                let span = match &fault {
+                    ListFault::UnknownKey { filter, .. } => at(*filter, false),
+                    ListFault::UnknownValue { filter, .. } => at(*filter, true),
+                    _ => file.span,
+                };
+                let help = fault.help();
+                self.fail(ResolveError::List { name: list.name.clone(), fault, help, span });
+                Vec::new()
+            }
+        }
+    }
+
+    /// Remembers where the unspecified address is named: requests to it are judged as loopback, so that what names it
+    /// names nothing.
+    fn note_unspecified(&self, ranges: &[Addresses], holder: Option<String>, span: Span) {
+        for range in ranges {
+            let address = match range {
+                Addresses::V4(0, 0) => "0.0.0.0",
+                Addresses::V6(0, 0) => "[::]",
+                _ => continue,
+            };
+            self.unspecified.borrow_mut().push(Unspecified { address, holder: holder.clone(), span });
+        }
+    }
+
+    fn host_bits(&self, written: String, right: String, span: Span) {
+        self.fail(ResolveError::HostBits { written, help: format!("write `{right}`"), span });
+    }
+}
+
+pub(super) fn everywhere(ranges: Vec<Addresses>, ports: &[PortRange]) -> Vec<Destination> {
+    ranges.into_iter().map(|addresses| Destination { addresses, ports: ports.to_vec() }).collect()
+}
+
+/// Destinations that have another name here than elsewhere.
+fn what_is_called_otherwise(name: &str) -> Option<String> {
+    match name {
+        "localhost" | "localnet" | "lo" => Some("write `loopback` for 127.0.0.0/8 and ::1".to_owned()),
+        "internet" | "world" | "anywhere" | "everywhere" => Some("write `*` for every destination".to_owned()),
+        name if EVERYBODY.contains(&name) => Some("write `*` for every destination".to_owned()),
+        "imds" => Some("write `metadata` for the addresses of the clouds' metadata services".to_owned()),
+        _ => None,
+    }
+}
+
+pub(super) fn not_a_name(reason: NameError, span: Span) -> ResolveError {
+    let help = reason.help().map_or_else(String::new, |help| help.to_string());
+    ResolveError::Name { reason, help, span }
+}

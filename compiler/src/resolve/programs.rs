@@ -1,0 +1,160 @@
+//! What stands on a rule's left side: declared names, paths and patterns, with what their files are pinned to.
+
+use std::collections::BTreeSet;
+
+use bfp_bundle::image::Library;
+use bfp_grammar::syntax::{self, Programs, Span, Spanned};
+
+use super::{BUILTIN, EVERYBODY, ResolveError, Resolver, program_path};
+use crate::nearest::did_you_mean;
+use crate::policy::{Program, ProgramIndex, Subjects};
+
+/// What a program's file is pinned to, and what it may map.
+struct Content {
+    pins: Vec<[u8; 32]>,
+    libraries: Option<Vec<Library>>,
+}
+
+impl<'a> Resolver<'a> {
+    pub(super) fn subjects(&self, programs: &'a Spanned<Programs>) -> Subjects {
+        if let Programs::Any = programs.node {
+            return Subjects::Everyone;
+        }
+        Subjects::Programs(self.programs(programs, None, &mut Vec::new()).into_iter().collect())
+    }
+
+    pub(super) fn programs(
+        &self,
+        programs: &'a Spanned<Programs>,
+        declared: Option<&'a str>,
+        within: &mut Vec<&'a str>,
+    ) -> BTreeSet<ProgramIndex> {
+        match &programs.node {
+            Programs::Any => {
+                self.fail(ResolveError::EveryoneInSet { span: programs.span });
+                BTreeSet::new()
+            }
+            Programs::Set(elements) => {
+                self.check_not_empty(elements, programs.span);
+                elements.iter().flat_map(|element| self.programs(element, declared, within)).collect()
+            }
+            Programs::Named(name) => {
+                let declaration = declared.and_then(|name| self.programs.get(name));
+                if let Some(heirs) = declaration.and_then(|declaration| declaration.with_children) {
+                    self.fail(ResolveError::HeirsOfName { name: name.clone(), span: programs.span, heirs });
+                }
+                self.named_programs(name, programs.span, within)
+            }
+            Programs::Path { path, verity, libraries } => {
+                let content = Content { pins: self.pins(verity), libraries: self.libraries(libraries.as_ref()) };
+                if let Some(libraries) = libraries.as_ref().filter(|_| verity.is_empty()) {
+                    self.fail(ResolveError::LibrariesOfUnpinned {
+                        path: path.node.clone(),
+                        span: path.span,
+                        libraries: libraries.span,
+                    });
+                }
+                self.program(path, declared, content).into_iter().collect()
+            }
+        }
+    }
+
+    fn named_programs(&self, written: &'a str, span: Span, within: &mut Vec<&'a str>) -> BTreeSet<ProgramIndex> {
+        let Some((&name, declaration)) = self.programs.get_key_value(written) else {
+            self.unknown_program(written, span);
+            return BTreeSet::new();
+        };
+        self.used.borrow_mut().insert(name.to_owned());
+        if let Some(known) = self.known_programs.borrow().get(name) {
+            return known.clone();
+        }
+        if !self.enter(name, span, within) {
+            return BTreeSet::new();
+        }
+        let found = self.programs(&declaration.programs, Some(name), within);
+        within.pop();
+        self.known_programs.borrow_mut().insert(name, found.clone());
+        found
+    }
+
+    fn pins(&self, verity: &[Spanned<syntax::Verity>]) -> Vec<[u8; 32]> {
+        let pins = verity.iter().filter_map(|pin| match &pin.node {
+            syntax::Verity::Sha256(digest) => Some(*digest),
+            syntax::Verity::File(file) => self.loaded.digests.get(&file.span).copied(),
+        });
+        let mut pins: Vec<[u8; 32]> = pins.collect();
+        pins.sort_unstable();
+        pins.dedup();
+        pins
+    }
+
+    fn libraries(&self, written: Option<&Spanned<Vec<Spanned<syntax::Library>>>>) -> Option<Vec<Library>> {
+        let mut libraries: Vec<Library> = Vec::new();
+        for Spanned { node: syntax::Library { path, verity }, .. } in &written?.node {
+            if let Some(error) = program_path::library_fault(path) {
+                self.fail(error);
+            }
+            if verity.is_empty() {
+                self.fail(ResolveError::UnpinnedLibrary { path: path.node.clone(), span: path.span });
+            }
+            libraries.push(Library { path: path.node.clone(), pins: self.pins(verity) });
+        }
+        libraries.sort();
+        libraries.dedup();
+        Some(libraries)
+    }
+
+    fn program(&self, path: &syntax::Quoted, declared: Option<&str>, content: Content) -> Option<ProgramIndex> {
+        if let Some(error) = program_path::fault(path) {
+            self.fail(error);
+            return None;
+        }
+        let declaration = declared.and_then(|name| self.programs.get(name));
+        let with_children = declaration.is_some_and(|declaration| declaration.with_children.is_some());
+        let mut paths = self.paths.borrow_mut();
+        let next = ProgramIndex(paths.len());
+        let known = program_path::canonical(&path.node);
+        let index = *self.path_numbers.borrow_mut().entry(known.clone()).or_insert(next);
+        match paths.get(index.0) {
+            // One file is one program: its grants cannot depend on the name by which a rule calls it.
+            Some(known)
+                if known.pins != content.pins
+                    || known.libraries != content.libraries
+                    || known.with_children != with_children =>
+            {
+                self.fail(ResolveError::TwoIdentities {
+                    path: path.node.clone(),
+                    first: known.span,
+                    second: path.span,
+                });
+            }
+            Some(_) => {}
+            None => {
+                let name = declared.unwrap_or(&path.node).to_owned();
+                let Content { pins, libraries } = content;
+                paths.push(Program {
+                    path: known,
+                    written: path.node.clone(),
+                    name,
+                    span: path.span,
+                    pins,
+                    libraries,
+                    with_children,
+                    members: Vec::new(),
+                });
+            }
+        }
+        Some(index)
+    }
+
+    fn unknown_program(&self, name: &str, span: Span) {
+        let declared = self.hosts.get(name).map(|declaration| declaration.name.span);
+        if declared.is_some() || BUILTIN.contains(&name) {
+            return self.wrong_kind(name, "host", "program", span, declared);
+        }
+        let near = did_you_mean(name, self.programs.keys().copied())
+            .or_else(|| EVERYBODY.contains(&name).then(|| "write `*` for every program".to_owned()));
+        let help = near.unwrap_or_else(|| format!("declare it: `program {name} = \"/usr/bin/{name}\"`"));
+        self.fail(ResolveError::UnknownName { kind: "program", name: name.to_owned(), help, span });
+    }
+}
