@@ -4,6 +4,7 @@
 //! `decide` over an image is held against it. It is never used to decide anything.
 
 use bfp_bundle::request::{Address, LOOPBACK_V4, Request};
+use smallvec::SmallVec;
 
 use crate::check::checked::CheckedPolicy;
 use crate::policy::{Addresses, Default, Effect, Enforcement, PortRange, ProgramIndex, ResolvedPolicy, Rule, Subjects};
@@ -14,15 +15,15 @@ pub struct Process {
     /// The program that it is, with proof.
     pub program: Option<ProgramIndex>,
     /// The programs that led to it, itself included.
-    pub under: Vec<ProgramIndex>,
+    pub under: SmallVec<[ProgramIndex; 4]>,
     /// The programs `with children` that led to it, with proof.
-    pub heir_of: Vec<ProgramIndex>,
+    pub heir_of: SmallVec<[ProgramIndex; 4]>,
 }
 
 impl Process {
     /// A process of `program` that nothing restricted started.
     pub fn of(program: Option<ProgramIndex>) -> Process {
-        Process { program, under: program.into_iter().collect(), heir_of: Vec::new() }
+        Process { program, under: program.into_iter().collect(), heir_of: SmallVec::new() }
     }
 }
 

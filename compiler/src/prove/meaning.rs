@@ -26,39 +26,42 @@ pub(super) struct Meaning<'a> {
 }
 
 /// Which programs the rules govern, and of which they govern what these start.
-#[derive(Default)]
 pub(super) struct Governance {
     pub(super) itself: Governed,
     pub(super) what_it_starts: Governed,
 }
 
-/// By rules that are enforced, and by audited ones that say nothing of raw sockets.
-#[derive(Default)]
+/// By rules that are enforced, and by audited ones that say nothing of raw sockets: for each program, whether it is.
 pub(super) struct Governed {
-    enforced: BTreeSet<ProgramIndex>,
-    audited: BTreeSet<ProgramIndex>,
+    enforced: Vec<bool>,
+    audited: Vec<bool>,
 }
 
 impl Governed {
     pub(super) fn is(&self, program: usize, enforcement: Enforcement) -> bool {
-        match enforcement {
-            Enforcement::Enforced => self.enforced.contains(&ProgramIndex(program)),
-            Enforcement::Audited => self.audited.contains(&ProgramIndex(program)),
-        }
+        let governed = match enforcement {
+            Enforcement::Enforced => &self.enforced,
+            Enforcement::Audited => &self.audited,
+        };
+        governed.get(program) == Some(&true)
     }
 
-    fn note(&mut self, program: ProgramIndex, rule: &Rule) {
-        if rule.enforcement == Enforcement::Enforced {
-            self.enforced.insert(program);
-        } else if is_silent_on_raw(rule) {
-            self.audited.insert(program);
+    fn note(&mut self, ProgramIndex(program): ProgramIndex, rule: &Rule) {
+        let by_enforced = rule.enforcement == Enforcement::Enforced;
+        let governed = if by_enforced { &mut self.enforced } else { &mut self.audited };
+        if (by_enforced || is_silent_on_raw(rule))
+            && let Some(is) = governed.get_mut(program)
+        {
+            *is = true;
         }
     }
 }
 
 impl Governance {
     pub(super) fn of(policy: &ResolvedPolicy) -> Governance {
-        let mut governance = Governance::default();
+        let nobody = || vec![false; policy.programs.len()];
+        let nothing = || Governed { enforced: nobody(), audited: nobody() };
+        let mut governance = Governance { itself: nothing(), what_it_starts: nothing() };
         for rule in &policy.rules {
             let Subjects::Programs(programs) = &rule.subjects else { continue };
             for program in programs {
@@ -66,7 +69,7 @@ impl Governance {
                 if governs(policy, rule, &itself) {
                     governance.itself.note(*program, rule);
                 }
-                let started = Process { under: vec![*program], ..Process::default() };
+                let started = Process { program: None, ..Process::of(Some(*program)) };
                 if governs(policy, rule, &started) {
                     governance.what_it_starts.note(*program, rule);
                 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use bfp_bundle::image::Image;
 use bfp_bundle::names;
+use smallvec::{SmallVec, smallvec};
 
 use super::{ProveError, in_parallel};
 use crate::policy::{Program, ProgramIndex, ResolvedPolicy};
@@ -98,7 +99,7 @@ impl Names<'_> {
     /// What a file at a path is, by the policy and by the tables.
     fn compare(&self, path: &str) -> Result<u64, ProveError> {
         let matched = self.all.matched(path);
-        let meant = if matched.is_empty() { None } else { self.kinds.get(&matched).copied() };
+        let meant = if matched.is_empty() { None } else { self.kinds.get(matched.as_slice()).copied() };
         let found = names::find(&self.image.names, path).map(|place| place as usize);
         if meant == found && meant.is_none() == matched.is_empty() {
             return Ok(1);
@@ -213,10 +214,10 @@ impl Names<'_> {
         let walk = Walk::of(programs);
         let wanted: Vec<usize> = programs.iter().map(|(index, _)| *index).collect();
         let mut found = Vec::new();
-        let mut ways: HashMap<BTreeSet<usize>, usize> = HashMap::new();
-        let mut next: VecDeque<(BTreeSet<usize>, String)> = VecDeque::from([(walk.start(), String::new())]);
+        let mut ways: HashMap<Places, usize> = HashMap::new();
+        let mut next: VecDeque<(Places, String)> = VecDeque::from([(walk.start(), String::new())]);
         while let Some((places, path)) = next.pop_front() {
-            if walk.ends(&places) == wanted {
+            if walk.ends(&places).as_slice() == wanted {
                 found.push(path.clone());
             }
             if found.len() >= 2 * WAYS || ways.len() > LONGEST_SEARCH {
@@ -239,6 +240,17 @@ impl Names<'_> {
     }
 }
 
+/// Places of a walk, or programs: ascending, each once. Where few patterns meet, they need no memory of their own.
+type Places = SmallVec<[usize; 4]>;
+
+fn ascending(mut places: Places) -> Places {
+    if places.len() > 1 {
+        places.sort_unstable();
+        places.dedup();
+    }
+    places
+}
+
 /// The written programs as a tree of components from the root, which is followed at all its places at once.
 struct Walk<'a> {
     nodes: Vec<Node<'a>>,
@@ -246,7 +258,7 @@ struct Walk<'a> {
 
 #[derive(Default)]
 struct Node<'a> {
-    names: BTreeMap<&'a str, usize>,
+    names: HashMap<&'a str, usize>,
     /// Components with a `*`, by what they begin with.
     stars: BTreeMap<&'a str, Vec<(&'a str, usize)>>,
     /// What follows any number of components.
@@ -326,64 +338,63 @@ impl<'a> Walk<'a> {
         child
     }
 
-    fn start(&self) -> BTreeSet<usize> {
-        self.closed([0].into())
+    fn start(&self) -> Places {
+        self.closed(smallvec![0])
     }
 
     /// With the places that follow no component.
-    fn closed(&self, mut places: BTreeSet<usize>) -> BTreeSet<usize> {
-        let mut open: Vec<usize> = places.iter().copied().collect();
-        while let Some(at) = open.pop() {
-            if let Some(subtree) = self.nodes.get(at).and_then(|node| node.subtree)
-                && places.insert(subtree)
+    fn closed(&self, mut places: Places) -> Places {
+        let subtree = |at: &usize| self.nodes.get(*at).and_then(|node| node.subtree);
+        let mut at = 0;
+        while let Some(place) = places.get(at) {
+            if let Some(subtree) = subtree(place)
+                && !places.contains(&subtree)
             {
-                open.push(subtree);
+                places.push(subtree);
             }
+            at += 1;
         }
-        places
+        ascending(places)
     }
 
-    fn step(&self, places: &BTreeSet<usize>, name: &str) -> BTreeSet<usize> {
-        let mut after = BTreeSet::new();
+    fn step(&self, places: &[usize], name: &str) -> Places {
+        let mut after = Places::new();
         for at in places {
             let Some(node) = self.nodes.get(*at) else { continue };
             if node.stays {
-                after.insert(*at);
+                after.push(*at);
             }
-            after.extend(node.names.get(name));
+            after.extend(node.names.get(name).copied());
             if node.stars.is_empty() {
                 continue;
             }
             let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
             for begins in ends.filter_map(|end| node.stars.get(name.get(..end)?)) {
-                after.extend(begins.iter().filter(|(star, _)| is_covered(star, name)).map(|(_, child)| child));
+                after.extend(begins.iter().filter(|(star, _)| is_covered(star, name)).map(|(_, child)| *child));
             }
         }
-        self.closed(after)
+        self.closed(ascending(after))
     }
 
     /// The programs that end at one of these places, ascending.
-    fn ends(&self, places: &BTreeSet<usize>) -> Vec<usize> {
-        let ends: BTreeSet<usize> =
-            places.iter().filter_map(|at| self.nodes.get(*at)).flat_map(|node| &node.ends).copied().collect();
-        ends.into_iter().collect()
+    fn ends(&self, places: &[usize]) -> Places {
+        ascending(places.iter().filter_map(|at| self.nodes.get(*at)).flat_map(|node| &node.ends).copied().collect())
     }
 
     /// Whether so many programs go on from these places, or end there.
-    fn lives(&self, places: &BTreeSet<usize>, wanted: usize) -> bool {
-        let through: BTreeSet<usize> =
-            places.iter().filter_map(|at| self.nodes.get(*at)).flat_map(|node| &node.through).copied().collect();
-        through.len() == wanted
+    fn lives(&self, places: &[usize], wanted: usize) -> bool {
+        let through = places.iter().filter_map(|at| self.nodes.get(*at)).flat_map(|node| &node.through);
+        ascending(through.copied().collect()).len() == wanted
     }
 
     /// The programs that a path matches, ascending.
-    fn matched(&self, path: &str) -> Vec<usize> {
-        let step = |places: BTreeSet<usize>, name: &str| self.step(&places, name);
+    fn matched(&self, path: &str) -> Places {
+        let step = |places: Places, name: &str| self.step(&places, name);
         self.ends(&path.split('/').skip(1).fold(self.start(), step))
     }
 
     /// Names that lead on from these places, in every way in which their components can meet.
-    fn names(&self, places: &BTreeSet<usize>, filler: char) -> BTreeSet<String> {
+    fn names(&self, places: &[usize], filler: char) -> BTreeSet<String> {
         let nodes = || places.iter().filter_map(|at| self.nodes.get(*at));
         let mut names: BTreeSet<String> = [filler.to_string()].into();
         names.extend(nodes().flat_map(|node| node.names.keys()).map(|name| (*name).to_owned()));
@@ -481,7 +492,7 @@ mod tests {
             ("/lib/a/b/run", &[4]),
             ("/usr/bin/a/sh", &[1]),
         ] {
-            assert_eq!(walk.matched(path), matched, "{path}");
+            assert_eq!(walk.matched(path).as_slice(), matched, "{path}");
         }
     }
 

@@ -1,12 +1,13 @@
 //! What is compared record by record, because asking for verdicts would not show it: which file is which
 //! program, what a program passes on to what it starts, and that `audit` names a rule.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use bfp_bundle::image::Image;
 use bfp_bundle::label::ProgramId;
 use bfp_bundle::names::Match;
 use bfp_bundle::record::{Cell, NO_RULE, Pair, ProgramBucket};
+use smallvec::SmallVec;
 
 use super::ProveError;
 use super::meaning::Governance;
@@ -22,30 +23,29 @@ pub(super) fn identities_are_right(
 ) -> Result<(), ProveError> {
     let policy = policy.policy();
     let wrong = |path: &str, what| Err(ProveError::Identity { path: path.to_owned(), what });
-    let mut restricted = BTreeSet::new();
-    for rule in policy.rules.iter().filter(|rule| matches!(rule.effect, Effect::Confined | Effect::Deny)) {
-        if let Subjects::Programs(programs) = &rule.subjects {
-            restricted.extend(programs.iter().copied());
+    let about = |wanted: &dyn Fn(&Rule) -> bool| {
+        let mut about = vec![false; policy.programs.len()];
+        for rule in policy.rules.iter().filter(|rule| wanted(rule)) {
+            let Subjects::Programs(programs) = &rule.subjects else { continue };
+            for ProgramIndex(program) in programs {
+                about.get_mut(*program).into_iter().for_each(|is| *is = true);
+            }
         }
-    }
-    let mut guarded = BTreeSet::new();
-    let gives = |rule: &&Rule| {
+        about
+    };
+    let restricted = about(&|rule| matches!(rule.effect, Effect::Confined | Effect::Deny));
+    let guarded = about(&|rule| {
         rule.enforcement == Enforcement::Enforced
             && (rule.effect == Effect::Exclusive
                 || matches!(policy.default, Default::Deny(_)) && rule.effect != Effect::Deny)
-    };
-    for rule in policy.rules.iter().filter(gives) {
-        if let Subjects::Programs(programs) = &rule.subjects {
-            guarded.extend(programs.iter().copied());
-        }
-    }
-    let mut known: HashMap<ProgramId, Vec<u32>> = HashMap::new();
+    });
+    let is_one_of = |programs: &[bool], index: usize| programs.get(index) == Some(&true);
+    let mut known: HashMap<ProgramId, SmallVec<[u32; 1]>> = HashMap::new();
     for (id, flags) in image.programs.iter().flat_map(|bucket| bucket.ids.iter().zip(bucket.flags)) {
         if *id != 0 {
             known.entry(*id).or_default().push(flags & !ProgramBucket::PAIR);
         }
     }
-    let is_one_of = |set: &BTreeSet<ProgramIndex>, index| set.contains(&ProgramIndex(index));
     for (index, program) in policy.programs.iter().enumerate() {
         let Some(executable) = image.executables.get(index) else {
             return wrong(&program.path, "it is missing among the executables");
@@ -71,11 +71,11 @@ pub(super) fn identities_are_right(
             | told(Match::GOVERNING, ProgramBucket::GOVERNING)
             | told(Match::AUDIT_GOVERNING, ProgramBucket::AUDIT_GOVERNING);
         // Of a class, each member's restrictions are its own.
-        let members = if program.is_class() { program.members.clone() } else { vec![ProgramIndex(index)] };
-        let under = members.iter().filter(|member| restricted.contains(member));
-        let mut under: Vec<ProgramId> =
+        let members = if program.is_class() { program.members.as_slice() } else { &[ProgramIndex(index)] };
+        let under = members.iter().filter(|member| is_one_of(&restricted, member.0));
+        let mut under: SmallVec<[ProgramId; 4]> =
             under.filter_map(|member| Some(program_id(&policy.programs.get(member.0)?.path))).collect();
-        let mut held: Vec<ProgramId> = record.restricted().collect();
+        let mut held: SmallVec<[ProgramId; 4]> = record.restricted().collect();
         let none_beyond = record.restricted.iter().skip(record.count as usize).all(|id| *id == 0);
         under.sort_unstable();
         held.sort_unstable();
@@ -92,7 +92,7 @@ pub(super) fn identities_are_right(
             (record.flags == noted, "what is noted of its processes"),
             (held == under && none_beyond, "whose restrictions hold for its processes"),
             (
-                known.get(&id).map(Vec::as_slice) == Some(&[table]),
+                known.get(&id).map(SmallVec::as_slice) == Some(&[table]),
                 "it does not stand once in the table of programs, or it is guarded otherwise there",
             ),
         ];
