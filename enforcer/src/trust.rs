@@ -41,6 +41,14 @@ pub enum TrustError {
         /// Why.
         error: KeyError,
     },
+    /// A file holds more than a key.
+    #[error("`{path}` holds {blocks} blocks of PEM, and no more than one key is read from a file")]
+    Several {
+        /// Which.
+        path: PathBuf,
+        /// How many.
+        blocks: usize,
+    },
     /// The folder is empty.
     #[error("`{0}` holds no file that ends in `.pem`")]
     Empty(PathBuf),
@@ -86,13 +94,16 @@ impl TrustError {
             TrustError::Unreadable { .. } => "put public keys at /etc/bfp/trust, or name one with `--trust`",
             TrustError::Input(error) => error.help(),
             TrustError::NoKey { .. } => "put public keys there, as `openssl pkey -pubout` writes them",
+            TrustError::Several { .. } => "keep each key in a file of its own, and nothing else beside it",
             TrustError::Empty(_) => "put at least one public key there",
             TrustError::NoThreshold { .. } => {
                 "write the number into a file `threshold` beside the keys, as in the folder that was reviewed"
             }
             TrustError::Twice { .. } => "keep each key in one file",
             TrustError::NoNumber(_) => "write how many keys must have signed, such as 2",
-            TrustError::Unusable { .. } => "put at least as many different keys there as must have signed",
+            TrustError::Unusable { .. } => {
+                "keep 32 keys there at most, and in its file `threshold` a number from 1 to theirs"
+            }
             TrustError::Adopted(_) => "leave `--trust` out; keys change by `bfp-enforcer trust`",
             TrustError::BrokenChain(_) => {
                 "put the keys back that this host began with, or see docs/operations.md on starting anew"
@@ -140,7 +151,12 @@ pub fn read(path: &Path) -> Result<Trust, TrustError> {
 
 fn read_key(path: &Path) -> Result<PublicKey, TrustError> {
     let text = String::from_utf8_lossy(&input::read_own(path, MAX_KEY_BYTES)?).into_owned();
-    PublicKey::from_pem(&text).map_err(|error| TrustError::NoKey { path: path.to_owned(), error })
+    let path = path.to_owned();
+    // What is said of the text between two keys helps nobody.
+    PublicKey::from_pem(&text).map_err(|error| match text.matches("-----BEGIN ").count() {
+        blocks if blocks > 1 => TrustError::Several { path, blocks },
+        _ => TrustError::NoKey { path, error },
+    })
 }
 
 fn read_threshold(path: &Path) -> Result<Option<usize>, TrustError> {
@@ -222,6 +238,30 @@ mod tests {
         std::fs::copy(folder.path().join("1.pem"), folder.path().join("2.pem")).unwrap();
         let refusal = read(folder.path()).unwrap_err().to_string();
         assert!(refusal.contains("2.pem` holds the same key") && refusal.contains("1.pem"), "{refusal}");
+    }
+
+    #[test]
+    fn two_keys_in_a_file_are_told_as_that() {
+        let folder = folder_of(&[1]);
+        let pem = [1, 2].map(|seed| key(seed).public().to_pem().unwrap()).concat();
+        std::fs::write(folder.path().join("1.pem"), pem).unwrap();
+        let refusal = read(folder.path()).unwrap_err();
+        assert!(
+            refusal.to_string().ends_with("1.pem` holds 2 blocks of PEM, and no more than one key is read from a file")
+        );
+        assert!(refusal.help().contains("a file of its own"));
+    }
+
+    #[test]
+    fn more_keys_than_a_trust_set_has_are_told_with_the_limit() {
+        let seeds: Vec<u8> = (1..=33).collect();
+        let folder = folder_of(&seeds);
+        std::fs::write(folder.path().join(THRESHOLD), "2").unwrap();
+        let refusal = read(folder.path()).unwrap_err();
+        assert!(refusal.to_string().ends_with("it has too many keys"), "{refusal}");
+        assert!(refusal.help().contains("keep 32 keys there at most"));
+        std::fs::remove_file(folder.path().join("33.pem")).unwrap();
+        assert_eq!(read(folder.path()).unwrap().keys().len(), 32);
     }
 
     #[test]
