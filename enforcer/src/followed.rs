@@ -15,15 +15,14 @@ pub struct Way {
     pub end: PathBuf,
     /// The folders on the way, each once: what changes the way is a name in one of them.
     pub folders: Vec<PathBuf>,
-    /// Whether a link was followed.
-    pub has_links: bool,
+    /// The links that were followed, in their order.
+    pub links: Vec<PathBuf>,
 }
 
 /// Follows an absolute path; `None` where its links lead in a circle.
 pub fn follow(path: &Path) -> Option<Way> {
-    let mut way = Way { end: PathBuf::from("/"), folders: Vec::new(), has_links: false };
+    let mut way = Way { end: PathBuf::from("/"), folders: Vec::new(), links: Vec::new() };
     let mut ahead: Vec<OsString> = reversed(path);
-    let mut followed = 0;
     while let Some(name) = ahead.pop() {
         if name == ".." {
             way.end.pop();
@@ -35,11 +34,10 @@ pub fn follow(path: &Path) -> Option<Way> {
         let next = way.end.join(&name);
         match std::fs::read_link(&next) {
             Ok(target) => {
-                followed += 1;
-                if followed > MOST_LINKS {
+                if way.links.len() == MOST_LINKS {
                     return None;
                 }
-                way.has_links = true;
+                way.links.push(next);
                 if target.is_absolute() {
                     way.end = PathBuf::from("/");
                 }
@@ -91,7 +89,10 @@ mod tests {
         let end = root.join("app/r1/bin/x");
         for name in ["r1", "current", "stable", "dotted"] {
             let way = follow(&root.join("app").join(name).join("bin/x")).unwrap();
-            assert_eq!((way.end, way.has_links), (end.clone(), name != "r1"), "{name}");
+            let links =
+                if name == "stable" { vec!["stable", "current"] } else { vec![name; usize::from(name != "r1")] };
+            assert_eq!(way.links, links.iter().map(|link| root.join("app").join(link)).collect::<Vec<_>>(), "{name}");
+            assert_eq!(way.end, end, "{name}");
             assert!(way.folders.contains(&root.join("app")), "{name}");
         }
         assert_eq!(leads_to(&root.join("none/at/all")).unwrap(), root.join("none/at/all"));

@@ -234,7 +234,7 @@ fn presence(path: &str, pins: &[[u8; 32]], followed: &[FollowedLink]) -> Presenc
         return Presence::Pattern;
     }
     let Some(way) = followed::follow(Path::new(path)) else { return Presence::NotHere };
-    let has_links = way.has_links && canonical(&way.end.to_string_lossy()) != canonical(path);
+    let has_links = !way.links.is_empty() && canonical(&way.end.to_string_lossy()) != canonical(path);
     if has_links && !followed.iter().any(|link| Path::new(path).starts_with(&link.link)) {
         return Presence::Elsewhere(way.end);
     }

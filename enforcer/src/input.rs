@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use bfp_bundle::verify::Refusal;
 
+use crate::followed;
+
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
@@ -67,30 +69,34 @@ pub fn read_own(path: &Path, limit: u64) -> Result<Vec<u8>, InputError> {
     read_open(path, &file, limit)
 }
 
-/// Refuses a file that somebody else could have put in its place: each folder on the way to it, links followed, is
-/// root's. Where only owners may rename and remove (`/tmp`), nobody else could.
+/// Refuses a file that somebody else could have put in its place: each folder on the way to it, and each link that is
+/// followed, is root's.
 fn check_way(path: &Path) -> Result<(), InputError> {
     const STICKY: u32 = 0o1000;
     let unreadable = |path: &Path, error| InputError::Unreadable { path: path.to_owned(), error };
-    let mut ways = vec![path.canonicalize().map_err(|error| unreadable(path, error))?];
-    // The folders where the links lie: a link in one that others may write could be theirs.
-    ways.push(std::path::absolute(path).map_err(|error| unreadable(path, error))?);
-    for folder in ways.iter().flat_map(|way| way.ancestors().skip(1)) {
-        let about = std::fs::metadata(folder).map_err(|error| unreadable(folder, error))?;
-        if about.mode() & STICKY == 0 {
-            check_owner(folder, &about)?;
-        }
+    let way = std::path::absolute(path).map(|path| followed::follow(&path));
+    let way = way.and_then(|way| way.ok_or(io::Error::from_raw_os_error(libc::ELOOP)));
+    let way = way.map_err(|error| unreadable(path, error))?;
+    for place in way.folders.iter().chain(&way.links) {
+        let about = std::fs::symlink_metadata(place).map_err(|error| unreadable(place, error))?;
+        // Nobody writes to a link, and in a sticky folder, such as `/tmp`, only owners rename and remove.
+        let is_owners = about.is_symlink() || about.mode() & STICKY != 0;
+        check(place, about.uid(), if is_owners { 0 } else { about.mode() })?;
     }
     Ok(())
 }
 
 /// Refuses a file or folder that somebody else may write to.
 pub fn check_owner(path: &Path, about: &Metadata) -> Result<(), InputError> {
+    check(path, about.uid(), about.mode())
+}
+
+fn check(path: &Path, owner: u32, mode: u32) -> Result<(), InputError> {
     let own = std::fs::metadata("/proc/self").map(|process| process.uid()).unwrap_or(0);
-    let whom = match about {
-        about if about.uid() != 0 && about.uid() != own => "its owner, who is not root,",
-        about if about.mode() & 0o002 != 0 => "everybody",
-        about if about.mode() & 0o020 != 0 => "its group",
+    let whom = match mode {
+        _ if owner != 0 && owner != own => "its owner, who is not root,",
+        mode if mode & 0o002 != 0 => "everybody",
+        mode if mode & 0o020 != 0 => "its group",
         _ => return Ok(()),
     };
     Err(InputError::Writable { path: path.to_owned(), whom })
@@ -119,7 +125,7 @@ fn read_open(path: &Path, file: &File, limit: u64) -> Result<Vec<u8>, InputError
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
     fn a_file_is_read_up_to_the_limit_and_not_beyond() {
@@ -139,7 +145,7 @@ mod tests {
         std::fs::create_dir(&open).unwrap();
         std::fs::write(&key, "key").unwrap();
         let link = folder.path().join("link");
-        std::os::unix::fs::symlink(&key, &link).unwrap();
+        symlink(&key, &link).unwrap();
         assert_eq!(read_own(&link, 9).unwrap(), b"key");
         std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
         for path in [&key, &link] {
@@ -148,6 +154,42 @@ mod tests {
         }
         std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o1777)).unwrap();
         assert!(read_own(&key, 9).is_ok());
+    }
+
+    #[test]
+    fn a_link_on_the_way_that_others_could_have_made_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let chmod =
+            |name: &str, mode| std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        std::fs::create_dir(at("middle")).unwrap();
+        std::fs::write(at("key"), "key").unwrap();
+        // The first link and the file lie in a folder of root's, and the link between them in another.
+        symlink("middle/link", at("link")).unwrap();
+        symlink("../key", at("middle/link")).unwrap();
+        assert_eq!(read_own(&at("link"), 9).unwrap(), b"key");
+        chmod("middle", 0o777);
+        let refusal = read_own(&at("link"), 9).unwrap_err().to_string();
+        assert!(refusal.contains("middle` is not to be trusted: everybody"), "{refusal}");
+        chmod("middle", 0o1777);
+        assert_eq!(read_own(&at("link"), 9).unwrap(), b"key");
+        // What follows needs another user, whom root alone can name.
+        if std::os::unix::fs::lchown(at("middle/link"), Some(1000), None).is_err() {
+            return;
+        }
+        let refusal = read_own(&at("link"), 9).unwrap_err().to_string();
+        assert!(refusal.contains("middle/link` is not to be trusted: its owner"), "{refusal}");
+        std::os::unix::fs::lchown(at("middle/link"), Some(0), None).unwrap();
+        std::os::unix::fs::chown(at("middle"), Some(1000), None).unwrap();
+        let refusal = read_own(&at("link"), 9).unwrap_err().to_string();
+        assert!(refusal.contains("middle` is not to be trusted: its owner"), "{refusal}");
+    }
+
+    #[test]
+    fn a_circle_of_links_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        symlink("round", folder.path().join("round")).unwrap();
+        assert!(matches!(read_own(&folder.path().join("round"), 9), Err(InputError::Unreadable { .. })));
     }
 
     #[test]
