@@ -20,7 +20,10 @@ pub enum HostError {
     #[error("`/sys/kernel/security/lsm` cannot be read: {0}")]
     NoModuleList(io::Error),
     /// `bpf` is not in it.
-    #[error("the kernel does not ask BPF programs: `bpf` is not among its security modules (`{0}`)")]
+    #[error(
+        "the kernel does not ask BPF programs: `bpf` is not among its security modules (`{0}`), which \
+         with it would be `lsm={0},bpf`"
+    )]
     NoBpfModule(String),
     /// The kernel keeps its memory from programs.
     #[error("the kernel is locked down to `confidentiality`, and lets no program read what it must ask about")]
@@ -72,7 +75,7 @@ impl HostError {
                 "mount securityfs at /sys/kernel/security; in a container, run it on the host instead"
             }
             HostError::NoBpfModule(_) => {
-                "add `bpf` to that list, write all of it as `lsm=` on the kernel's command line, and boot again"
+                "write all of it as `lsm=` on the kernel's command line, for what is left out is switched off, and boot again"
             }
             HostError::Confidential => {
                 "boot with `lockdown=integrity` on the kernel's command line, or without that; until then it stays locked"
@@ -202,6 +205,12 @@ fn full_preemption(version: &str, command_line: &str, debugged: Option<&str>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_that_asks_no_bpf_programs_is_told_with_the_whole_list_to_write() {
+        let error = HostError::NoBpfModule("capability,landlock,apparmor".to_owned());
+        assert!(error.to_string().ends_with("would be `lsm=capability,landlock,apparmor,bpf`"), "{error}");
+    }
 
     #[test]
     fn the_mode_of_lockdown_is_the_one_in_brackets() {
