@@ -99,3 +99,29 @@ impl PublicKey {
         self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+
+    /// As `openssl` would write these 32 bytes, whatever they are.
+    fn pem_of(bytes: [u8; 32]) -> String {
+        VerifyingKey::from_bytes(&bytes).unwrap().to_public_key_pem(LineEnding::LF).unwrap()
+    }
+
+    #[test]
+    fn a_point_beyond_the_field_is_refused_in_pem_too() {
+        // y = 3, and the same point with y + p = 2^255 - 16, little endian.
+        let mut y = [0; 32];
+        *y.first_mut().unwrap() = 3;
+        let mut beyond = [0xff; 32];
+        *beyond.first_mut().unwrap() = 0xf0;
+        *beyond.last_mut().unwrap() = 0x7f;
+        assert_eq!(PublicKey::from_pem(&pem_of(y)).unwrap().to_bytes(), y);
+        assert_ne!(pem_of(beyond), pem_of(y), "the text has the bytes as they are");
+        let refusal = PublicKey::from_pem(&pem_of(beyond)).unwrap_err();
+        assert!(refusal.to_string().contains("not written as RFC 8032 writes it"), "{refusal}");
+        assert_eq!(PublicKey::from_bytes(&beyond), None);
+    }
+}
