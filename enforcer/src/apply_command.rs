@@ -6,6 +6,7 @@ use bfp_bundle::verify::refusal::Utc;
 use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Trust, VerifiedBundle, verify};
 use bfp_enforcer::admission::{AdmittedBundle, Contact, Expectation, OtherPolicy, admit};
 use bfp_enforcer::apply::{Acceptance, Applied, ApplyError, apply, remember};
+use bfp_enforcer::doctor::{Problem, Prospect};
 use bfp_enforcer::input;
 use bfp_enforcer::lack::Lack;
 use bfp_enforcer::links::{Followed, Survey};
@@ -18,6 +19,9 @@ use clap::Args;
 
 use crate::session::{HostArguments, Session, warn};
 use crate::{Failure, PROGRAMS};
+
+/// Where bundles are put.
+const BUNDLE: &str = "/etc/bfp/policy.bfpb";
 
 #[derive(Args)]
 pub(crate) struct BundleArguments {
@@ -50,7 +54,7 @@ pub(crate) struct ApplyArguments {
 #[derive(Args)]
 pub(crate) struct BootArguments {
     /// The bundle
-    #[arg(default_value = "/etc/bfp/policy.bfpb")]
+    #[arg(default_value = BUNDLE)]
     bundle: PathBuf,
     #[command(flatten)]
     host: HostArguments,
@@ -166,6 +170,19 @@ fn tell_followed(followed: &Followed) {
         &format!("`{path}` leads to `{to}` by the link `{}`{also}: both names are the program", links.join("`, `")),
         &format!("write `{}` in the policy, which needs no link", followed.pattern()),
     );
+}
+
+/// What would become of the bundle that lies there, by this host's keys, labels and memory.
+pub(crate) fn prospect(folder: &Path) -> Prospect {
+    let (bundle, host) = (BUNDLE.into(), HostArguments::default());
+    let verified = verify_bundle(&BundleArguments { bundle, host, expect_revision: None, replace: false }, folder);
+    match verified {
+        Ok(done) => Prospect::Applied(done.lines().next().unwrap_or_default().to_owned()),
+        Err(failure) => {
+            let problem = Problem { message: failure.in_a_line(), help: failure.help().to_owned() };
+            if failure.is_of_absence() { Prospect::NotYet(problem) } else { Prospect::Refused(problem) }
+        }
+    }
 }
 
 pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Result<String, Failure> {

@@ -29,6 +29,27 @@ pub struct Problem {
     pub help: String,
 }
 
+/// What would become of the bundle that `boot` applies. It has no part in whether this host can enforce, which is asked
+/// before anything is put there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prospect {
+    /// It would be applied: what it is.
+    Applied(String),
+    /// There are no keys yet, or no bundle.
+    NotYet(Problem),
+    /// It, the keys or what this host remembers would be refused.
+    Refused(Problem),
+}
+
+impl Prospect {
+    fn problem(&self) -> Option<&Problem> {
+        match self {
+            Prospect::Applied(_) => None,
+            Prospect::NotYet(problem) | Prospect::Refused(problem) => Some(problem),
+        }
+    }
+}
+
 /// Tries everything, in the order in which `apply` needs it, up to the first thing that is missing.
 pub fn examine(object: &[u8]) -> Vec<Check> {
     let mut checks = Vec::new();
@@ -85,7 +106,7 @@ pub fn can_enforce(checks: &[Check]) -> bool {
 }
 
 /// As sentences.
-pub fn to_text(checks: &[Check]) -> String {
+pub fn to_text(checks: &[Check], prospect: &Prospect) -> String {
     let mut text = String::new();
     for check in checks {
         match &check.problem {
@@ -100,12 +121,21 @@ pub fn to_text(checks: &[Check]) -> String {
             }
         }
     }
+    let _ = match prospect {
+        Prospect::Applied(what) => writeln!(text, "ok  the bundle: {what}"),
+        Prospect::NotYet(Problem { message, help }) => {
+            writeln!(text, "--  nothing to apply yet: {message}\n    help: {help}")
+        }
+        Prospect::Refused(Problem { message, help }) => {
+            writeln!(text, "no  the bundle would not be applied: {message}\n    help: {help}")
+        }
+    };
     text.push_str(if can_enforce(checks) { "this host can enforce\n" } else { "this host cannot enforce\n" });
     text
 }
 
 /// As one line of JSON. `version` rises when a field changes its meaning or goes.
-pub fn to_json(checks: &[Check]) -> String {
+pub fn to_json(checks: &[Check], prospect: &Prospect) -> String {
     let mut text = format!("{{\"version\":1,\"can_enforce\":{},\"checks\":[", can_enforce(checks));
     for (index, check) in checks.iter().enumerate() {
         text.push_str(if index == 0 { "{\"name\":" } else { ",{\"name\":" });
@@ -120,17 +150,29 @@ pub fn to_json(checks: &[Check]) -> String {
                 }
                 text.push_str(if check.found.is_empty() { "}" } else { "}}" });
             }
-            Some(Problem { message, help }) => {
-                text.push_str(",\"ok\":false,\"message\":");
-                quote(&mut text, message);
-                text.push_str(",\"help\":");
-                quote(&mut text, help);
-                text.push('}');
+            Some(problem) => {
+                text.push_str(",\"ok\":false");
+                push_problem(&mut text, problem);
             }
         }
     }
-    text.push_str("]}\n");
+    text.push_str("],\"bundle\":{\"state\":");
+    text.push_str(match prospect {
+        Prospect::Applied(_) => "\"ok\"}",
+        Prospect::NotYet(_) => "\"not_yet\"",
+        Prospect::Refused(_) => "\"refused\"",
+    });
+    prospect.problem().into_iter().for_each(|problem| push_problem(&mut text, problem));
+    text.push_str("}\n");
     text
+}
+
+fn push_problem(text: &mut String, Problem { message, help }: &Problem) {
+    text.push_str(",\"message\":");
+    quote(text, message);
+    text.push_str(",\"help\":");
+    quote(text, help);
+    text.push('}');
 }
 
 #[cfg(test)]
@@ -149,14 +191,34 @@ mod tests {
             Check { name: "a", problem: None, found: vec![("p", 3), ("q", 5)] },
             Check { name: "b", problem: Some(problem), found: Vec::new() },
         ];
+        let applied = Prospect::Applied("policy `web` revision 3".to_owned());
         assert_eq!(
-            to_text(&checks),
-            "ok  a\n    p: 3 instructions verified\n    q: 5 instructions verified\nno  b: no \"bpf\"\n    help: add it\nthis host cannot enforce\n"
+            to_text(&checks, &applied),
+            "ok  a\n    p: 3 instructions verified\n    q: 5 instructions verified\nno  b: no \"bpf\"\n    help: add it\n\
+             ok  the bundle: policy `web` revision 3\nthis host cannot enforce\n"
         );
         assert_eq!(
-            to_json(&checks),
+            to_json(&checks, &applied),
             "{\"version\":1,\"can_enforce\":false,\"checks\":[{\"name\":\"a\",\"ok\":true,\"verified_instructions\":{\"p\":3,\"q\":5}},\
-             {\"name\":\"b\",\"ok\":false,\"message\":\"no \\\"bpf\\\"\",\"help\":\"add it\"}]}\n"
+             {\"name\":\"b\",\"ok\":false,\"message\":\"no \\\"bpf\\\"\",\"help\":\"add it\"}],\
+             \"bundle\":{\"state\":\"ok\"}}\n"
         );
+    }
+
+    #[test]
+    fn a_bundle_that_would_not_be_applied_leaves_the_host_fit() {
+        let checks = [Check { name: "a", problem: None, found: Vec::new() }];
+        let problem = || Problem { message: "no key".to_owned(), help: "put one there".to_owned() };
+        let not_yet = Prospect::NotYet(problem());
+        let text = "ok  a\n--  nothing to apply yet: no key\n    help: put one there\nthis host can enforce\n";
+        assert_eq!(to_text(&checks, &not_yet), text);
+        assert!(
+            to_json(&checks, &not_yet)
+                .ends_with("],\"bundle\":{\"state\":\"not_yet\",\"message\":\"no key\",\"help\":\"put one there\"}}\n")
+        );
+        let refused = Prospect::Refused(problem());
+        let text = "no  the bundle would not be applied: no key\n    help: put one there\nthis host can enforce\n";
+        assert!(to_text(&checks, &refused).ends_with(text));
+        assert!(to_json(&checks, &refused).contains("\"bundle\":{\"state\":\"refused\",\"message\""));
     }
 }

@@ -15,7 +15,7 @@ use apply_command::{ApplyArguments, BootArguments, BundleArguments};
 use bfp_bundle::verify::Refusal;
 use bfp_enforcer::admission::AdmissionError;
 use bfp_enforcer::apply::ApplyError;
-use bfp_enforcer::doctor;
+use bfp_enforcer::doctor::{self, Prospect};
 use bfp_enforcer::events::{self, EventsError, Reader};
 use bfp_enforcer::input::InputError;
 use bfp_enforcer::memory::EnforcedError;
@@ -66,7 +66,8 @@ enum Command {
     },
     /// Wait until a symbolic link that was followed when the policy was applied leads elsewhere
     Watch,
-    /// Say whether this host can enforce, and what to change; attaches nothing
+    /// Say whether this host can enforce, what to change, and whether /etc/bfp/policy.bfpb would be applied; attaches
+    /// nothing
     Doctor {
         /// For people or for programs
         #[arg(long, value_enum, default_value_t = Format::Human)]
@@ -146,6 +147,16 @@ enum Failure {
 }
 
 impl Failure {
+    /// Whether it only says that something is not there.
+    fn is_of_absence(&self) -> bool {
+        let (Failure::Input(InputError::Unreadable { error, .. })
+        | Failure::Trust(TrustError::Unreadable { error, .. })) = self
+        else {
+            return false;
+        };
+        error.kind() == io::ErrorKind::NotFound
+    }
+
     /// In a line: what it quotes from a file begins none of its own.
     fn in_a_line(&self) -> String {
         shown(&self.to_string())
@@ -247,7 +258,7 @@ fn main() -> ExitCode {
         Command::Status { format } => show_status(format, &state),
         Command::Watch => watch_links(),
         Command::Events { follow, format } => show_events(follow, format),
-        Command::Doctor { format } => return examine(format),
+        Command::Doctor { format } => return examine(format, &state),
         Command::Remove(arguments) => trust_command::remove(&arguments, &state),
         Command::Unlock(arguments) => trust_command::unlock(&arguments, &state),
         Command::Verify(arguments) => apply_command::verify_bundle(&arguments, &state),
@@ -303,16 +314,18 @@ fn watch_links() -> Result<String, Failure> {
     Ok(watch::watch()?.into_iter().map(|changed| changed + "\n").collect())
 }
 
-fn examine(format: Format) -> ExitCode {
+fn examine(format: Format, state: &Path) -> ExitCode {
     let checks = doctor::examine(PROGRAMS);
+    let prospect = apply_command::prospect(state);
     let text = match format {
-        Format::Human => doctor::to_text(&checks),
-        Format::Json => doctor::to_json(&checks),
+        Format::Human => doctor::to_text(&checks, &prospect),
+        Format::Json => doctor::to_json(&checks, &prospect),
     };
     let written = io::stdout().write_all(text.as_bytes()).is_ok();
-    ExitCode::from(match (written, doctor::can_enforce(&checks)) {
-        (true, true) => 0,
-        (true, false) => 4,
-        (false, _) => 2,
+    ExitCode::from(match (written, doctor::can_enforce(&checks), prospect) {
+        (true, true, Prospect::Refused(_)) => 1,
+        (true, true, _) => 0,
+        (true, false, _) => 4,
+        (false, ..) => 2,
     })
 }

@@ -21,7 +21,7 @@ use crate::Failure;
 const OFFERS: [Need; 4] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries];
 
 /// Whom a command trusts, and as which host it reads.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct HostArguments {
     /// A public key in PEM, or a folder of *.pem with a file `threshold`; only where this host has adopted no
     /// trust set. Without it: /etc/bfp/trust
