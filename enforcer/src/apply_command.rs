@@ -17,7 +17,7 @@ use bfp_enforcer::status;
 use bfp_enforcer::unchanged::unchanged;
 use clap::Args;
 
-use crate::session::{HostArguments, Session, warn};
+use crate::session::{HostArguments, LOST_LINKS, Session, lost_links, warn};
 use crate::{Failure, PROGRAMS};
 
 /// Where bundles are put.
@@ -74,6 +74,9 @@ pub(crate) fn apply_bundle(arguments_of_apply: &ApplyArguments, folder: &Path) -
     // The revisions of another policy tell nothing about what is locked: any that was ever signed would do.
     if let Some(about) = session.locked().filter(|_| arguments.replace) {
         return Err(Failure::Locked { policy: about.policy.clone(), revision: about.revision });
+    }
+    if let Some(lost) = lost_links()? {
+        warn(&format!("{lost}, beside what is applied now"), LOST_LINKS);
     }
     let how = How { running, again: arguments_of_apply.again };
     apply_file(&arguments.bundle, &arguments.host, arguments.expectation(), how, (&state, &session))

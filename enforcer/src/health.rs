@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bfp_bundle::image::NamedExecutable;
 use bfp_bundle::manifest::Need;
@@ -21,6 +22,9 @@ use crate::syscall::{self, LinkInfo};
 
 /// The most bytes of a program's name that the kernel keeps (include/linux/bpf.h, `BPF_OBJ_NAME_LEN`, with a zero).
 const KERNEL_NAME: usize = 15;
+
+/// What was let go is gone after this.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// What is attached of a generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,39 +85,50 @@ fn asked(path: &Path) -> io::Result<(LinkInfo, String)> {
 /// What else of the enforcer's is in the kernel: links of generations that are not complete, and of those that have
 /// lost their pins.
 pub fn strays(pins: Option<&Pins>) -> io::Result<Vec<String>> {
-    let mut known = BTreeSet::new();
     let mut strays = Vec::new();
     if let Some(pins) = pins {
         let complete = pins.newest().map_err(io::Error::other)?;
-        for name in names(pins.root()).map_err(io::Error::other)? {
-            let folder = pins.root().join(&name);
-            if !folder.is_dir() {
-                continue;
-            }
-            if Some(&folder) != complete.as_ref() {
-                strays.push(format!("`{}` is left of an apply that did not end", folder.display()));
-            }
-            for name in names(&folder).map_err(io::Error::other)? {
-                if name.starts_with(LINK) || name.starts_with(LOCK) {
-                    // One that does not answer is told with its generation.
-                    known.extend(
-                        syscall::open_pin(&folder.join(name))
-                            .and_then(|link| syscall::link_info(link.as_fd()))
-                            .map(|link| link.number),
-                    );
-                }
+        let left = folders(pins)?.into_iter().filter(|folder| Some(folder) != complete.as_ref());
+        strays.extend(left.map(|folder| format!("`{}` is left of an apply that did not end", folder.display())));
+    }
+    strays.extend(lost(pins)?);
+    Ok(strays)
+}
+
+/// Links that decide and have no pin here any more, if there are any: they are held elsewhere, and nothing that the
+/// enforcer does takes them away.
+pub fn lost(pins: Option<&Pins>) -> io::Result<Option<String>> {
+    let mut known = BTreeSet::new();
+    for folder in pins.map(folders).transpose()?.into_iter().flatten() {
+        for name in names(&folder).map_err(io::Error::other)? {
+            if name.starts_with(LINK) || name.starts_with(LOCK) {
+                // One that does not answer is told with its generation.
+                known.extend(
+                    syscall::open_pin(&folder.join(name))
+                        .and_then(|link| syscall::link_info(link.as_fd()))
+                        .map(|link| link.number),
+                );
             }
         }
     }
-    let mut lost = 0;
-    for number in syscall::link_numbers()?.into_iter().filter(|number| !known.contains(number)) {
+    let count = || -> io::Result<usize> {
+        let unknown = syscall::link_numbers()?.into_iter().filter(|number| !known.contains(number));
         // What went meanwhile decides nothing.
-        lost += usize::from(is_own(number).unwrap_or(false));
-    }
+        Ok(unknown.filter(|number| is_own(*number).unwrap_or(false)).count())
+    };
+    let mut lost = count()?;
     if lost > 0 {
-        strays.push(format!("{lost} links of a policy that has lost its pins still decide"));
+        // The kernel lets go of a link some time after its pin is removed (kernel/bpf/inode.c, `bpf_free_inode`).
+        std::thread::sleep(SETTLE);
+        lost = count()?;
     }
-    Ok(strays)
+    Ok((lost > 0).then(|| format!("{lost} links of a policy that has lost its pins still decide")))
+}
+
+/// The folders of the generations, complete or not.
+fn folders(pins: &Pins) -> io::Result<Vec<PathBuf>> {
+    let all = names(pins.root()).map_err(io::Error::other)?.into_iter().map(|name| pins.root().join(name));
+    Ok(all.filter(|path| path.is_dir()).collect())
 }
 
 /// Whether a link has one of the enforcer's programs: by its name, and by the name of a map that it uses.

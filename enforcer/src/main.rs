@@ -122,6 +122,8 @@ enum Failure {
     LastGood { failure: Box<Failure>, done: String },
     #[error("{}, but not all of it holds on this host: {lacks} warnings above say what", done.trim_end())]
     Incomplete { done: String, lacks: usize },
+    #[error("{done}, but {lost}")]
+    Remain { done: String, lost: String },
     #[error("policy `{policy}` revision {revision} is locked")]
     Locked { policy: String, revision: u64 },
     #[error(
@@ -176,6 +178,7 @@ impl Failure {
             | Failure::Unwell(_)
             | Failure::Partly { .. }
             | Failure::Incomplete { .. }
+            | Failure::Remain { .. }
             | Failure::Events(EventsError::NothingEnforced) => 1,
             Failure::Refused { .. }
             | Failure::NotAdmitted { .. }
@@ -217,6 +220,7 @@ impl Failure {
             Failure::Trust(error) => error.help(),
             Failure::LastGood { failure, .. } => failure.help(),
             Failure::Incomplete { .. } => "mend what is missing; `bfp-enforcer status` shows what is left",
+            Failure::Remain { .. } => session::LOST_LINKS,
             Failure::Locked { .. } => "name a release token of the signers with `--token` (docs/lockdown.md)",
             Failure::OtherRelease { .. } => "have the signers release what is enforced on this host",
             Failure::OtherAct { .. } => "name the token that was made for this command: `bfpc inspect` shows it",

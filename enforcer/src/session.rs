@@ -8,8 +8,10 @@ use bfp_bundle::manifest::Need;
 use bfp_bundle::verify::refusal::Utc;
 use bfp_bundle::verify::{Host, Trust};
 use bfp_enforcer::about::About;
+use bfp_enforcer::health;
 use bfp_enforcer::labels::{self, LABELS};
 use bfp_enforcer::memory::{self, Remembered, Time};
+use bfp_enforcer::pins::{Pins, PinsError};
 use bfp_enforcer::remains;
 use bfp_enforcer::shown::shown;
 use bfp_enforcer::state::{self, Condition, Found, State, StateError};
@@ -181,6 +183,16 @@ fn host_labels(arguments: &HostArguments) -> Result<Vec<String>, Failure> {
 pub(crate) fn clock() -> Result<u64, Failure> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map(|since| since.as_secs()).map_err(|_| Failure::Clock)
+}
+
+/// What to do about links that have lost their pins.
+pub(crate) const LOST_LINKS: &str =
+    "find what holds them, a pin elsewhere or a process (`bpftool -f link` tells), and end that, or restart the host";
+
+/// The links that decide and have lost their pins. Who may not ask the kernel, as the units may not for want of
+/// CAP_SYS_ADMIN, leaves it to `status`.
+pub(crate) fn lost_links() -> Result<Option<String>, PinsError> {
+    Ok(health::lost(Pins::find()?.as_ref()).unwrap_or(None))
 }
 
 /// Says what should be looked into. Where standard error is closed, the command goes on all the same.

@@ -13,7 +13,7 @@ use bfp_enforcer::state::{Record, Recovered, UsedToken};
 use clap::Args;
 
 use crate::Failure;
-use crate::session::{HostArguments, Session};
+use crate::session::{HostArguments, Session, lost_links};
 
 #[derive(Args)]
 pub(crate) struct TrustArguments {
@@ -111,18 +111,21 @@ pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
     if let Some(about) = session.locked() {
         consent(about, arguments.token.as_deref(), &session, &arguments.host)?;
     }
+    let lost = lost_links()?;
+    let removed = |done: String| match lost {
+        None => Ok(done + "\n"),
+        Some(lost) => Err(Failure::Remain { done, lost }),
+    };
     let Some(pins) = Pins::find()? else {
-        return Ok("nothing is enforced, so nothing was removed\n".to_owned());
+        return removed("nothing is enforced, so nothing was removed".to_owned());
     };
     // First the kernel, then what is to be enforced after a restart: who is killed between the two has removed
     // nothing for good.
     pins.remove_all()?;
     state.write(&Record { current: None, last_time: session.time.now, ..remembered(&session) })?;
-    Ok(match &session.remembered.enforced {
-        Some(about) => {
-            format!("removed policy `{}` revision {} and all labels\n", shown(&about.policy), about.revision)
-        }
-        None => format!("removed `{ROOT}`\n"),
+    removed(match &session.remembered.enforced {
+        Some(about) => format!("removed policy `{}` revision {} and all labels", shown(&about.policy), about.revision),
+        None => format!("removed `{ROOT}`"),
     })
 }
 
