@@ -203,7 +203,18 @@ pub struct NamedPath {
     pub presence: Presence,
 }
 
-/// Why the paths cannot be told.
+/// What the bundle on disk tells of what is enforced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The paths that the policy names.
+    pub paths: Vec<NamedPath>,
+    /// How many rules it has.
+    pub rules: usize,
+    /// How many of them are under trial: `audit`.
+    pub audited: usize,
+}
+
+/// Why the bundle does not tell.
 #[derive(Debug, thiserror::Error)]
 pub enum PathsError {
     /// The bundle.
@@ -214,8 +225,8 @@ pub enum PathsError {
     Refused(#[from] Refusal),
 }
 
-/// Looks at the paths that what is enforced names, by the bundle that the host keeps of it.
-pub fn paths(state: &Path, about: &About, offers: &[Need]) -> Result<Vec<NamedPath>, PathsError> {
+/// Looks at what is enforced by the bundle that the host keeps of it.
+pub fn kept(state: &Path, about: &About, offers: &[Need]) -> Result<Kept, PathsError> {
     let bytes = state::kept_bundle(state, &about.manifest_digest)?;
     // As it was accepted then.
     let host = Host { now: about.applied_at, labels: about.labels.clone(), offers: offers.to_vec() };
@@ -227,7 +238,10 @@ pub fn paths(state: &Path, about: &About, offers: &[Need]) -> Result<Vec<NamedPa
         }
         verified => verified?,
     };
-    Ok(look_at(&bundle.executables()?, &about.links))
+    // What is for people alone decides nothing, nor whether all is well.
+    let rules = bundle.debug().map(|debug| debug.rules).unwrap_or_default();
+    let audited = rules.iter().filter(|rule| rule.is_audited).count();
+    Ok(Kept { paths: look_at(&bundle.executables()?, &about.links), rules: rules.len(), audited })
 }
 
 fn look_at(executables: &[NamedExecutable], followed: &[FollowedLink]) -> Vec<NamedPath> {

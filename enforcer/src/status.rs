@@ -12,7 +12,7 @@ use bfp_bundle::verify::refusal::Utc;
 
 use crate::about::{About, AboutError, FollowedLink};
 use crate::followed;
-use crate::health::{self, Attached, NamedPath, Presence};
+use crate::health::{self, Attached, Kept, NamedPath, Presence};
 use crate::json::quote;
 use crate::lockdown;
 use crate::pins::{Pins, PinsError};
@@ -88,8 +88,8 @@ pub struct Enforced {
     pub verdicts: Vec<u64>,
     /// The links in the kernel.
     pub attached: Attached,
-    /// The paths that the policy names; `None` where the bundle on disk does not tell.
-    pub paths: Option<Vec<NamedPath>>,
+    /// What the bundle on disk tells of it; `None` where it does not.
+    pub kept: Option<Kept>,
 }
 
 impl Status {
@@ -141,8 +141,8 @@ fn enforced(
         let now = now.map_or("nowhere".to_owned(), |now| format!("to `{}`", now.display()));
         degraded.push(format!("`{}` leads {now} now, and not to `{}`: apply the policy again", link.link, link.target));
     }
-    let paths = match health::paths(folder, &about, offers) {
-        Ok(paths) => Some(paths),
+    let kept = match health::kept(folder, &about, offers) {
+        Ok(kept) => Some(kept),
         Err(error) => {
             degraded.push(format!("the paths that the policy names cannot be told: {error}"));
             None
@@ -150,7 +150,7 @@ fn enforced(
     };
     // The release before links were written down followed them all.
     let follows = !about.enforcer_version.is_empty();
-    for NamedPath { path, presence, .. } in paths.iter().flatten() {
+    for NamedPath { path, presence, .. } in kept.iter().flat_map(|kept| &kept.paths) {
         let is_less = match presence {
             Presence::OtherContent | Presence::NotHere => true,
             Presence::Elsewhere(_) => follows,
@@ -160,7 +160,7 @@ fn enforced(
             degraded.push(format!("`{path}`: {}", presence.words()));
         }
     }
-    Ok(Enforced { is_locked: lockdown::is_locked(generation)?, about, verdicts, attached, paths })
+    Ok(Enforced { is_locked: lockdown::is_locked(generation)?, about, verdicts, attached, kept })
 }
 
 /// More paths than this are told by those alone that are not bound.
@@ -187,7 +187,7 @@ fn degraded_to_text(text: &mut String, status: &Status) {
 }
 
 fn enforced_to_text(text: &mut String, enforced: &Enforced, status: &Status) {
-    let Enforced { about, is_locked, verdicts, attached, paths } = enforced;
+    let Enforced { about, is_locked, verdicts, attached, kept } = enforced;
     let now = status.now;
     let lockdown = if *is_locked { "yes: nobody takes it apart without a release token" } else { "no" };
     let expiry = match about.expires {
@@ -212,6 +212,11 @@ fn enforced_to_text(text: &mut String, enforced: &Enforced, status: &Status) {
     ] {
         let _ = writeln!(text, "{name:<10}{value}");
     }
+    if let Some(Kept { rules, audited, .. }) = kept
+        && *audited > 0
+    {
+        let _ = writeln!(text, "on trial  {audited} of {rules} rules: what they would refuse is told, and allowed");
+    }
     if about.adopted_running {
         let _ = writeln!(text, "{:<10}processes that ran before it got grants: `--adopt-running`", "adopted");
     }
@@ -222,7 +227,7 @@ fn enforced_to_text(text: &mut String, enforced: &Enforced, status: &Status) {
     for FollowedLink { link, target } in &about.earlier {
         let _ = writeln!(text, "{:<10}{} by {}, restricted", "before", shown(target), shown(link));
     }
-    if let Some(paths) = paths {
+    if let Some(Kept { paths, .. }) = kept {
         let bound = paths.iter().filter(|path| path.presence == Presence::Bound).count();
         let _ = writeln!(text, "programs  {bound} of {} paths bound", paths.len());
         for NamedPath { path, library_of, presence } in paths {
@@ -248,7 +253,7 @@ fn trusted(about: &About) -> String {
 /// As one line of JSON. `version` rises when a field changes its meaning or goes.
 pub fn to_json(status: &Status) -> String {
     let mut text = String::from("{\"version\":1,\"enforced\":");
-    let Some(Enforced { about, is_locked, verdicts, attached, paths }) = &status.enforced else {
+    let Some(Enforced { about, is_locked, verdicts, attached, kept }) = &status.enforced else {
         text.push_str("false,\"message\":\"nothing is enforced\"");
         push_state(&mut text, status);
         text.push_str("}\n");
@@ -280,9 +285,10 @@ pub fn to_json(status: &Status) -> String {
             push_object(text, &[("link", Some(link)), ("target", Some(target))]);
         });
     }
-    match paths {
-        None => text.push_str(",\"programs\":null"),
-        Some(paths) => {
+    match kept {
+        None => text.push_str(",\"rules\":null,\"programs\":null"),
+        Some(Kept { paths, rules, audited }) => {
+            let _ = write!(text, ",\"rules\":{{\"count\":{rules},\"audited\":{audited}}}");
             push_list(&mut text, "programs", paths.iter(), |text, NamedPath { path, library_of, presence }| {
                 let target = match presence {
                     Presence::Link(target) | Presence::Elsewhere(target) => Some(target.to_string_lossy().into_owned()),
@@ -366,7 +372,7 @@ mod tests {
             is_locked: expires.is_some(),
             verdicts: vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
             attached: Attached { expected: 16, found: 16, faults: vec![] },
-            paths: Some(paths),
+            kept: Some(Kept { paths, rules: 3, audited: 0 }),
         };
         Status { enforced: Some(enforced), record: "whole", degraded: vec![], now: 1000 }
     }
@@ -412,6 +418,18 @@ mod tests {
     }
 
     #[test]
+    fn rules_under_trial_are_told_by_their_number() {
+        let mut status = status(None);
+        assert!(!to_text(&status).contains("on trial"));
+        assert!(to_json(&status).contains(",\"rules\":{\"count\":3,\"audited\":0},\"programs\":["));
+        status.enforced.as_mut().unwrap().kept.as_mut().unwrap().audited = 3;
+        assert!(to_text(&status).contains("\non trial  3 of 3 rules: what they would refuse is told, and allowed\n"));
+        assert!(to_json(&status).contains(",\"rules\":{\"count\":3,\"audited\":3},"));
+        status.enforced.as_mut().unwrap().kept = None;
+        assert!(to_json(&status).contains(",\"rules\":null,\"programs\":null,"));
+    }
+
+    #[test]
     fn every_path_says_what_is_there() {
         let text = to_text(&status(None));
         for line in [
@@ -434,7 +452,7 @@ mod tests {
     #[test]
     fn a_long_list_of_paths_is_told_by_what_is_not_bound() {
         let mut status = status(None);
-        let paths = status.enforced.as_mut().unwrap().paths.as_mut().unwrap();
+        let paths = &mut status.enforced.as_mut().unwrap().kept.as_mut().unwrap().paths;
         let bound = paths.first().unwrap().clone();
         paths.extend(std::iter::repeat_n(bound, MANY));
         let text = to_text(&status);
