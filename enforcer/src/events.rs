@@ -426,6 +426,15 @@ mod tests {
     }
 
     #[test]
+    fn a_second_reader_is_not_alone_until_the_first_has_ended() {
+        let first = Reader::begin();
+        assert!(first.is_alone());
+        assert!(!Reader::begin().is_alone());
+        drop(first);
+        assert!(Reader::begin().is_alone());
+    }
+
+    #[test]
     fn every_kind_has_a_word_of_its_own() {
         let words: std::collections::BTreeSet<_> = Kind::ALL.iter().map(|known| kind(*known as u16).0).collect();
         assert_eq!(words.len(), Kind::ALL.len());
