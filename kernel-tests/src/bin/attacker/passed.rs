@@ -4,10 +4,12 @@
 
 use std::ffi::c_void;
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+
+use bfp_kernel_tests::attack::MARK;
 
 use crate::Technique;
 use crate::aim::Aim;
@@ -30,6 +32,8 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("passed-socket", passed),
     ("taken-socket", taken),
     ("accepted-connection", accepted),
+    ("acknowledgements-by-ttl", |aim| acknowledgements("acknowledgements-by-ttl", aim, set_time_to_live)),
+    ("acknowledgements-by-tos", |aim| acknowledgements("acknowledgements-by-tos", aim, set_type_of_service)),
     ("socket-of-a-block-device", block_device),
     ("hold-a-connection", hold_a_connection),
 ];
@@ -155,7 +159,7 @@ fn inherited_vmsplice(aim: &Aim) -> Result<(), Refused> {
 }
 
 /// A socket that the stranger makes and leaves as it is.
-fn with_made(
+pub(crate) fn with_made(
     name: &str,
     aim: &Aim,
     make: impl FnOnce() -> Result<OwnedFd, Refused>,
@@ -255,38 +259,93 @@ fn taken(aim: &Aim) -> Result<(), Refused> {
     run_with(&socket, &attacker, "taken-socket", aim)
 }
 
-/// The attacker listens, somebody at the forbidden address connects, and gets the message as an answer.
-/// The suite sends a stranger there when it reads the port.
-fn accepted(aim: &Aim) -> Result<(), Refused> {
-    const PORT: u16 = 4430;
-    if let Ok(number) = std::env::var(INHERITED) {
-        let _unused = number;
-        let listener = TcpListener::bind(anywhere(aim, PORT)).map_err(Refused::io("bind"))?;
-        std::fs::write(MEETING, "ready").map_err(Refused::io("write"))?;
-        let (connection, _) = listener.accept().map_err(Refused::io("accept"))?;
-        return sys::send(&connection.into());
+/// The far end of what the attacker accepts: a stranger's socket with the forbidden address.
+fn connect_from_forbidden(aim: &Aim, port: u16) -> Result<OwnedFd, Refused> {
+    while !std::path::Path::new(MEETING).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
+    let socket = sys::open(aim)?;
+    sys::set(&socket, libc::SOL_IP, libc::IP_FREEBIND, &1i32)?;
+    sys::bind(&socket, &Name::of(SocketAddr::new(aim.forbidden.ip(), 0)))?;
+    sys::connect(&socket, &Name::of(SocketAddr::new(aim.granted.ip(), port)))?;
+    Ok(socket)
+}
+
+/// The attacker listens, and says so to the far end.
+fn accept(aim: &Aim, port: u16) -> Result<OwnedFd, Refused> {
+    let listener = TcpListener::bind(anywhere(aim, port)).map_err(Refused::io("bind"))?;
+    std::fs::write(MEETING, "ready").map_err(Refused::io("write"))?;
+    listener.accept().map(|(connection, _)| connection.into()).map_err(Refused::io("accept"))
+}
+
+/// The first half: a far end, which does something with its connection, and the attacker.
+fn with_far_end(
+    name: &str,
+    aim: &Aim,
+    far: impl FnOnce(Aim) -> Result<(), Refused> + Send + 'static,
+) -> Result<(), Refused> {
     let _old = std::fs::remove_file(MEETING);
     let victim = aim.clone();
-    // The far end: a stranger's socket with the forbidden address.
-    let far = std::thread::spawn(move || -> Result<TcpStream, Refused> {
-        while !std::path::Path::new(MEETING).exists() {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        let socket = sys::open(&victim)?;
-        sys::set(&socket, libc::SOL_IP, libc::IP_FREEBIND, &1i32)?;
-        sys::bind(&socket, &Name::of(SocketAddr::new(victim.forbidden.ip(), 0)))?;
-        let home = SocketAddr::new(victim.granted.ip(), PORT);
-        sys::connect(&socket, &Name::of(home))?;
-        let mut stream = TcpStream::from(socket);
-        // Whether something comes is for the sniffer to say.
-        let _silence = stream.read(&mut [0; 16]);
-        Ok(stream)
-    });
+    let far = std::thread::spawn(move || far(victim));
     let attacker = std::env::var("BFP_ATTACKER").map_err(|_| Refused::new("environment", libc::ENOENT))?;
     let nothing = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?;
-    let outcome = run_with(&nothing, &attacker, "accepted-connection", aim);
-    outcome.and(far.join().unwrap_or_else(|_| Err(Refused::new("thread", 0))).map(drop))
+    let outcome = run_with(&nothing, &attacker, name, aim);
+    outcome.and(far.join().unwrap_or_else(|_| Err(Refused::new("thread", 0))))
+}
+
+/// The attacker listens, somebody at the forbidden address connects, and gets the message as an answer.
+fn accepted(aim: &Aim) -> Result<(), Refused> {
+    const PORT: u16 = 4430;
+    if std::env::var_os(INHERITED).is_some() {
+        return sys::send(&accept(aim, PORT)?);
+    }
+    with_far_end("accepted-connection", aim, |victim| {
+        // Whether something comes is for the sniffer to say.
+        let _silence = TcpStream::from(connect_from_forbidden(&victim, PORT)?).read(&mut [0; 16]);
+        Ok(())
+    })
+}
+
+/// As [`accepted`], but the message is in the headers of what the kernel says by itself: each byte that comes is
+/// acknowledged by a segment without data.
+fn acknowledgements(name: &str, aim: &Aim, put: fn(&OwnedFd, &Aim) -> Result<(), Refused>) -> Result<(), Refused> {
+    const PORT: u16 = 4432;
+    if std::env::var_os(INHERITED).is_some() {
+        let connection = accept(aim, PORT)?;
+        put(&connection, aim)?;
+        loop {
+            // At once, which the kernel forgets each time.
+            sys::set(&connection, libc::IPPROTO_TCP, libc::TCP_QUICKACK, &1i32)?;
+            let mut byte = [0u8];
+            // SAFETY: one byte, which is alive.
+            let came = unsafe { libc::recv(connection.as_raw_fd(), byte.as_mut_ptr().cast(), 1, 0) };
+            if sys::check("recv", came as i64)? == 0 {
+                return Ok(());
+            }
+        }
+    }
+    with_far_end(name, aim, |victim| {
+        let connection = connect_from_forbidden(&victim, PORT)?;
+        for _ in 0..5 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            sys::send_bytes(&connection, b"x")?;
+        }
+        Ok(())
+    })
+}
+
+fn set_time_to_live(connection: &OwnedFd, aim: &Aim) -> Result<(), Refused> {
+    match aim.forbidden.ip() {
+        IpAddr::V4(_) => sys::set(connection, libc::IPPROTO_IP, libc::IP_TTL, &i32::from(MARK)),
+        IpAddr::V6(_) => sys::set(connection, libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, &i32::from(MARK)),
+    }
+}
+
+fn set_type_of_service(connection: &OwnedFd, aim: &Aim) -> Result<(), Refused> {
+    match aim.forbidden.ip() {
+        IpAddr::V4(_) => sys::set(connection, libc::IPPROTO_IP, libc::IP_TOS, &i32::from(MARK)),
+        IpAddr::V6(_) => sys::set(connection, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &i32::from(MARK)),
+    }
 }
 
 /// As [`accepted`], but the connections are handed to a network block device: the kernel sends what is written to
@@ -302,28 +361,13 @@ fn block_device(aim: &Aim) -> Result<(), Refused> {
         let connections: Vec<_> = connections.collect::<Result<_, _>>().map_err(Refused::io("accept"))?;
         return write_to_block_device(&connections);
     }
-    let _old = std::fs::remove_file(MEETING);
-    let victim = aim.clone();
-    let far = std::thread::spawn(move || -> Result<(), Refused> {
-        while !std::path::Path::new(MEETING).exists() {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        let mut sockets = Vec::new();
-        for _ in 0..CONNECTIONS {
-            let socket = sys::open(&victim)?;
-            sys::set(&socket, libc::SOL_IP, libc::IP_FREEBIND, &1i32)?;
-            sys::bind(&socket, &Name::of(SocketAddr::new(victim.forbidden.ip(), 0)))?;
-            sys::connect(&socket, &Name::of(SocketAddr::new(victim.granted.ip(), PORT)))?;
-            sockets.push(socket);
-        }
+    with_far_end("socket-of-a-block-device", aim, |victim| {
+        let connect = |_| connect_from_forbidden(&victim, PORT);
+        let _sockets = (0..CONNECTIONS).map(connect).collect::<Result<Vec<_>, _>>()?;
         // Whether something comes is for the sniffer to say.
         std::thread::sleep(std::time::Duration::from_secs(3));
         Ok(())
-    });
-    let attacker = std::env::var("BFP_ATTACKER").map_err(|_| Refused::new("environment", libc::ENOENT))?;
-    let nothing = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?;
-    let outcome = run_with(&nothing, &attacker, "socket-of-a-block-device", aim);
-    outcome.and(far.join().unwrap_or_else(|_| Err(Refused::new("thread", 0))))
+    })
 }
 
 fn write_to_block_device(connections: &[OwnedFd]) -> Result<(), Refused> {

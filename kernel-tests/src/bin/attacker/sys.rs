@@ -72,6 +72,17 @@ pub(crate) fn check(call: &'static str, result: i64) -> Result<i64, Refused> {
     if result < 0 { Err(Refused::last(call)) } else { Ok(result) }
 }
 
+/// What came of each of several attempts, where the same came of all; else the first one that differs, by its name.
+pub(crate) fn of_all_alike(outcomes: Vec<(&'static str, Result<(), Refused>)>) -> Result<(), Refused> {
+    let errno = |outcome: &Result<(), Refused>| outcome.as_ref().err().map(|refused| refused.errno);
+    let first = outcomes.first().and_then(|(_, outcome)| errno(outcome));
+    match outcomes.iter().find(|(_, outcome)| errno(outcome) != first) {
+        // Named after an errno that no row expects, where it is the one that was not refused.
+        Some((name, outcome)) => Err(Refused::new(name, errno(outcome).unwrap_or(0))),
+        None => outcomes.into_iter().next().map_or(Ok(()), |(_, outcome)| outcome),
+    }
+}
+
 /// A socket whose sends and connections give up after two seconds.
 pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd, Refused> {
     // SAFETY: takes numbers; the descriptor is new, and nothing else owns it.

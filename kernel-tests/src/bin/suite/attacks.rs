@@ -278,7 +278,11 @@ impl Stage {
         let answer = self.answer(attempt, victim.as_ref(), phase)?;
         sleep(SILENCE);
         // What a stranger begins, it may begin: what the attacker adds is the message.
-        let carrying = if entry.begun_by_a_stranger { Carrying::Data } else { Carrying::Anything };
+        let carrying = match entry {
+            Entry { in_the_header: true, .. } => Carrying::Mark,
+            Entry { begun_by_a_stranger: true, .. } => Carrying::Data,
+            _ => Carrying::Anything,
+        };
         let expected = match (phase, attempt.under_lock(&self.series)) {
             (Phase::Locked, Some(errno)) => Expectation::Refused(errno.to_owned()),
             _ => entry.expected(attempt.attacker, attempt.user, &self.series),

@@ -1,12 +1,13 @@
 //! Every packet of the guest, whoever sent it. What enters: an address that must not be reached. What
 //! leaves: whether a packet was on its way there. What always holds: what counts is what could carry a
 //! message, in the packet's own header or at the end of its source route: not the kernel's own answers
-//! to whoever connects from there.
+//! to whoever connects from there, but for those that bear a mark in their headers.
 
 use std::net::IpAddr;
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
 
+use bfp_kernel_tests::attack::MARK;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
 
 /// include/uapi/linux/if_ether.h, in network order.
@@ -51,6 +52,8 @@ pub(crate) enum Carrying {
     Anything,
     /// Data alone: the connection is somebody else's.
     Data,
+    /// Neither: a segment without data, whose time to live or type of service is [`MARK`].
+    Mark,
 }
 
 fn carries_to(packet: &[u8], address: IpAddr, carrying: Carrying) -> bool {
@@ -80,11 +83,25 @@ fn carries_to(packet: &[u8], address: IpAddr, carrying: Carrying) -> bool {
         return false;
     }
     if protocol != Some(&TCP) {
-        return true;
+        return carrying != Carrying::Mark;
     }
     let flags = packet.get(header + 13).copied().unwrap_or(0);
     let data = header + usize::from(packet.get(header + 12).map_or(0, |byte| byte >> 4)) * 4;
-    (carrying == Carrying::Anything && flags & (SYN | ACK) == SYN) || total.is_some_and(|total| total > data)
+    let has_data = total.is_some_and(|total| total > data);
+    match carrying {
+        Carrying::Anything => has_data || flags & (SYN | ACK) == SYN,
+        Carrying::Data => has_data,
+        Carrying::Mark => !has_data && flags & SYN == 0 && is_marked(packet, address),
+    }
+}
+
+fn is_marked(packet: &[u8], address: IpAddr) -> bool {
+    let byte = |at: usize| packet.get(at).copied().unwrap_or(0);
+    let (service, life) = match address {
+        IpAddr::V4(_) => (byte(1), byte(8)),
+        IpAddr::V6(_) => (byte(0) << 4 | byte(1) >> 4, byte(7)),
+    };
+    service == MARK || life == MARK
 }
 
 #[cfg(test)]
@@ -109,6 +126,29 @@ mod tests {
         assert!(!carries_to(&tcp(SYN, b""), IpAddr::from([127, 0, 0, 1]), Carrying::Anything));
         assert!(!carries_to(&tcp(SYN, b""), there, Carrying::Data));
         assert!(carries_to(&tcp(ACK, b"x"), there, Carrying::Data));
+    }
+
+    #[test]
+    fn a_mark_counts_in_what_has_no_data() {
+        let there = IpAddr::from([192, 0, 2, 1]);
+        for marked_at in [1, 8] {
+            let mark = |(at, byte)| if at == marked_at { MARK } else { byte };
+            let marked = |flags, data: &[u8]| tcp(flags, data).into_iter().enumerate().map(mark).collect::<Vec<_>>();
+            assert!(carries_to(&marked(ACK, b""), there, Carrying::Mark));
+            assert!(!carries_to(&marked(ACK, b""), there, Carrying::Data));
+            assert!(!carries_to(&marked(ACK, b"x"), there, Carrying::Mark));
+            assert!(!carries_to(&marked(SYN | ACK, b""), there, Carrying::Mark));
+        }
+        assert!(!carries_to(&tcp(ACK, b""), there, Carrying::Mark));
+        let there = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]);
+        let IpAddr::V6(address) = there else { return };
+        for (version, service, life) in [(0x65, 0x40, 64), (0x60, 0, MARK)] {
+            let mut packet = vec![version, service, 0, 0, 0, 20, TCP, life];
+            packet.extend([0; 16]);
+            packet.extend(address.octets());
+            packet.extend(tcp(ACK, b"").into_iter().skip(20));
+            assert!(carries_to(&packet, there, Carrying::Mark));
+        }
     }
 
     #[test]
