@@ -20,10 +20,12 @@
 //! known, each pair of a cell and the rules that cover it is asked about once, for the programs that these
 //! rules name, and for those that the tables treat in a way of their own there. All others are treated
 //! as they are elsewhere: each is asked about in one cell of each profile, a profile being what the rules say
-//! of somebody whom they do not name.
+//! of somebody whom they do not name. Where many rules overlap, a program is not asked about again in a cell that has
+//! the same records and the same rules for it ([`alike`]).
 //!
 //! Nothing of this is shared with lowering, except the plain model of what a rule means.
 
+mod alike;
 mod ask;
 mod meaning;
 mod names;

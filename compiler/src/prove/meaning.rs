@@ -97,6 +97,19 @@ pub(super) struct Index {
     exclusive: bool,
 }
 
+impl Index {
+    /// Those about everyone, and the exclusive ones.
+    pub(super) fn common(&self) -> &[u32] {
+        &self.common
+    }
+
+    /// Those about a program.
+    pub(super) fn about(&self, program: usize) -> impl Iterator<Item = u32> + '_ {
+        let begin = self.of.partition_point(|(of, _)| of.0 < program);
+        self.of.iter().skip(begin).take_while(move |(of, _)| of.0 == program).map(|(_, rule)| *rule)
+    }
+}
+
 impl<'a> Meaning<'a> {
     pub(super) fn new(policy: &'a ResolvedPolicy, everywhere: &[u32], governance: Governance) -> Meaning<'a> {
         let mut meaning = Meaning {
@@ -248,9 +261,7 @@ impl<'a> Meaning<'a> {
             put(&index.common);
             // Who is named twice here weighs no more than once.
             for program in identities(process).flatten().chain(process.under.iter().copied()) {
-                let own = index.of.partition_point(|(of, _)| *of < program);
-                let own = index.of.iter().skip(own).take_while(|(of, _)| *of == program);
-                own.for_each(|(_, number)| put(&[*number]));
+                index.about(program.0).for_each(|number| put(&[number]));
             }
         }
     }

@@ -7,6 +7,7 @@ use bfp_bundle::label::{ProgramId, Proof as Identity};
 use bfp_bundle::record::BUCKET;
 use bfp_bundle::request::{Address, Request};
 
+use super::alike::Alike;
 use super::ask::{Asker, Asking, Places};
 use super::meaning::Index;
 use super::sweep::Classes;
@@ -163,6 +164,9 @@ pub(super) struct Desk<'a> {
     behind: Index,
     scale: Vec<Weighed<'a>>,
     answers: Vec<(Option<usize>, Answer)>,
+    alike: Alike,
+    /// The programs that were asked about, and not answered elsewhere from the same inputs.
+    anew: Vec<usize>,
 }
 
 impl Job<'_> {
@@ -173,7 +177,7 @@ impl Job<'_> {
         descendant: &Asker,
         desk: &mut Desk<'a>,
     ) -> Result<u64, ProveError> {
-        let Desk { place, behind, scale, answers } = desk;
+        let Desk { place, behind, scale, answers, alike, anew } = desk;
         asking.meaning.index(classes.sets.list(self.visit.place.1), place);
         if let Some((_, set)) = self.visit.behind {
             asking.meaning.index(classes.sets.list(set), behind);
@@ -194,12 +198,28 @@ impl Job<'_> {
         };
         let stranger = asking.stranger();
         answers.clear();
-        answers.push((None, ask(&stranger)?));
+        anew.clear();
+        let of_stranger = ask(&stranger)?;
+        answers.push((None, of_stranger));
+        let cell = self.visit.place.0;
+        // Behind a gateway, and of raw sockets, more than this place counts; and whoever is refused or audited has others
+        // asked about in its place below.
+        let is_alone = self.visit.behind.is_none() && self.visit.asked != Asked::Raw;
+        let surroundings = (is_alone && of_stranger.allowed && !of_stranger.audited)
+            .then(|| alike.surroundings(asking, (cell, is_v4), place, self.programs.len()));
         for program in &self.programs {
+            let inputs = surroundings.flatten().and_then(|around| Alike::inputs(asking, cell, place, around, *program));
+            if let Some(answer) = inputs.as_ref().and_then(|inputs| alike.answer(inputs)) {
+                answers.push((Some(*program), answer));
+                continue;
+            }
             let proven = asking.execute(&stranger, Some(*program), Identity::Proven);
-            answers.push((Some(*program), ask(&proven)?));
+            let answer = ask(&proven)?;
+            answers.push((Some(*program), answer));
             ask(&asking.execute(&proven, None, Identity::Proven))?;
             ask(&asking.execute(&stranger, Some(*program), Identity::NameOnly))?;
+            anew.push(*program);
+            inputs.into_iter().for_each(|inputs| alike.keep(inputs, answer));
         }
         // Whoever is allowed shows what refuses those who started it, best if audit has nothing to say of it.
         // Of raw sockets, whoever a rule grants them: a process that nobody governs may have them without, but not when a
@@ -227,7 +247,7 @@ impl Job<'_> {
             allowed = is(answers, false).or_else(|| is(answers, true));
         }
         if let Some((allowed, _)) = allowed {
-            for program in &self.programs {
+            for program in anew.iter() {
                 let parent = asking.execute(&stranger, Some(*program), Identity::NameOnly);
                 ask(&asking.execute(&parent, allowed, Identity::Proven))?;
             }
