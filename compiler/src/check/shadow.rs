@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use bfp_grammar::syntax::Span;
 
 use super::concern::Concern;
-use crate::model::{gives_nothing, restricts};
+use crate::model::{Asked, covers, gives_nothing, restricts};
 use crate::policy::{Addresses, Destination, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 use crate::resolve::coverage::{contains, overlaps};
 
@@ -26,10 +26,12 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
         if whole == Some(rule.span) {
             continue;
         }
-        if gives_nothing(policy, rule) {
-            found.push(Concern::NoEffect { rule: rule.span });
-        } else if let Some(concern) = shadowed(policy, &index, number, rule) {
+        if let Some(concern) = shadowed(policy, &index, number, rule) {
             found.push(concern);
+        } else if gives_nothing(policy, rule) {
+            if !(index.may_take_raw && covers(rule, Asked::Raw)) {
+                found.push(Concern::NoEffect { rule: rule.span });
+            }
         } else {
             let next = number + 1;
             let other_half = policy.rules.get(next).filter(|other| other.span == rule.span);
@@ -103,6 +105,9 @@ fn shadowed(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Ru
             Effect::Confined => {
                 "restrictions always win: remove the grant, or name what it grants in the confinement too"
             }
+            Effect::Exclusive => {
+                "restrictions always win: remove the grant, or name its programs on the left of the `only` too"
+            }
             _ => "restrictions always win: remove the grant, or take it out of the other rule with `except`",
         };
         Concern::Shadowed { why, help, rule: rule.span, other: other.span }
@@ -164,6 +169,9 @@ struct Index<'a> {
     governed: HashMap<ProgramIndex, [usize; 2]>,
     /// Nobody has raw sockets, whether a rule names them or not.
     raw_is_denied: bool,
+    /// Some rule is about programs of its own, or would be if it were enforced: they, or what they start, have raw
+    /// sockets by a grant alone, under `default allow` too.
+    may_take_raw: bool,
 }
 
 /// Address ranges with the rules that they belong to, sorted by their begin.
@@ -210,6 +218,9 @@ impl<'a> Index<'a> {
             confinements: HashMap::new(),
             confinements_of_everyone: Vec::new(),
             governed: HashMap::new(),
+            may_take_raw: policy.rules.iter().any(|rule| {
+                matches!(rule.subjects, Subjects::Programs(_)) && !gives_nothing(policy, rule)
+            }),
             raw_is_denied: policy.rules.iter().any(|rule| {
                 (rule.effect, rule.enforcement) == (Effect::Deny, Enforcement::Enforced)
                     && rule.subjects == Subjects::Everyone

@@ -105,7 +105,7 @@ fn rules_that_do_not_meet_are_accepted() {
         "only \"/a\" -> 10.0.0.0/9\nonly \"/b\" -> 10.128.0.0/9",
         "only \"/a\" -> 0.0.0.0/0\nonly \"/b\" -> [2001:db8::/32]",
         "\"/a\" -> only 10.0.0.1\n\"/b\" -> only 10.0.0.2",
-        "deny \"/a\" -> 10.0.0.1\nallow \"/a\" -> 10.0.0.1\nonly \"/b\" -> 10.0.0.1",
+        "deny \"/a\" -> 10.0.0.1\nallow \"/a\" -> 10.0.0.2\nonly \"/b\" -> 10.0.0.1",
     ] {
         assert!(checked(text).is_ok(), "{text}");
     }
