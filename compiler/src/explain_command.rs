@@ -10,6 +10,7 @@ use bfp_bundle::record::Policy;
 use bfp_compiler::compiled::{Compiled, Judgement, Who};
 use bfp_compiler::describe::{Described, Names, describe};
 use bfp_compiler::policy::Destination;
+use bfp_compiler::question::check_size;
 use bfp_compiler::regions::Plane;
 use clap::Args;
 use serde::Serialize;
@@ -75,10 +76,10 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Answer {
             answer(&input.compiled, &programs, &input.destinations(destination)?, arguments.format)
         }
         (_, _, Some(program), _) => {
-            Ok(reach_command::reached_by(&input.compiled, &input.programs(program)?, arguments.format))
+            reach_command::reached_by(&input.compiled, &input.programs(program)?, arguments.format)
         }
         (_, _, _, Some(written)) => {
-            Ok(reach_command::reaching(&input.compiled, &input.destinations(written)?, arguments.format))
+            reach_command::reaching(&input.compiled, &input.destinations(written)?, arguments.format)
         }
         // The arguments demand one of the three.
         _ => Ok(String::new()),
@@ -88,6 +89,7 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Answer {
 fn answer(compiled: &Compiled, programs: &[Who], asked: &[Destination], format: Format) -> Answer {
     let plane = Plane::of(&[&compiled.image]);
     let regions = plane.within(asked);
+    check_size(programs.len(), regions.len())?;
     let names = Names::of(&compiled.debug);
     let mut answers = Vec::new();
     for who in programs {

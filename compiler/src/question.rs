@@ -38,6 +38,18 @@ pub enum QuestionError {
         /// What is wrong with it.
         reason: String,
     },
+    /// More answers than anybody can read, or a machine can hold.
+    #[error("{programs} programs and {regions} kinds of requests are too many for one answer")]
+    #[diagnostic(
+        code(explain::size),
+        help("name a program, or with `--all --destination` one destination; `bfpc diff` tells what two policies decide differently")
+    )]
+    Size {
+        /// How many programs were asked about.
+        programs: usize,
+        /// How many kinds of requests the policy tells apart there.
+        regions: usize,
+    },
     /// A name without an address.
     #[error("the policy has no address for the name `{name}`")]
     #[diagnostic(code(explain::name), help("name an address, or a DNS name that the policy uses"))]
@@ -45,6 +57,17 @@ pub enum QuestionError {
         /// The name.
         name: String,
     },
+}
+
+/// More pairs of a program and a kind of request than this are not answered: each is a verdict, and may be a text.
+const MOST_ANSWERS: usize = 10_000_000;
+
+/// Whether so much can be answered at once.
+pub fn check_size(programs: usize, regions: usize) -> Result<(), QuestionError> {
+    match programs.checked_mul(regions) {
+        Some(answers) if answers <= MOST_ANSWERS => Ok(()),
+        _ => Err(QuestionError::Size { programs, regions }),
+    }
 }
 
 /// Where the names in a question come from.

@@ -7,9 +7,11 @@ use bfp_bundle::record::NO_RULE;
 use bfp_compiler::compiled::{Compiled, Who};
 use bfp_compiler::describe::{Described, Names, describe};
 use bfp_compiler::policy::Destination;
+use bfp_compiler::question::check_size;
 use bfp_compiler::regions::{Plane, Region, judge};
 use serde::Serialize;
 
+use crate::Answer;
 use crate::input::{Format, json};
 
 /// The answer, as a machine reads it.
@@ -57,12 +59,13 @@ impl Reach {
 }
 
 /// Everything that these programs can reach.
-pub(crate) fn reached_by(compiled: &Compiled, programs: &[Who], format: Format) -> String {
+pub(crate) fn reached_by(compiled: &Compiled, programs: &[Who], format: Format) -> Answer {
     let regions = Plane::of(&[&compiled.image]).regions();
+    check_size(programs.len(), regions.len())?;
     let names = Names::of(&compiled.debug);
     let programs: Vec<Reach> = programs.iter().map(|who| Reach::of(compiled, who, &regions, &names)).collect();
     if format == Format::Json {
-        return json(&Document { version: 1, destinations: None, programs });
+        return Ok(json(&Document { version: 1, destinations: None, programs }));
     }
     let mut said = String::new();
     for reach in &programs {
@@ -87,18 +90,19 @@ pub(crate) fn reached_by(compiled: &Compiled, programs: &[Who], format: Format) 
             list(&mut said, &reach.audited);
         }
     }
-    said
+    Ok(said)
 }
 
 /// Everyone who can reach these destinations.
-pub(crate) fn reaching(compiled: &Compiled, destinations: &[Destination], format: Format) -> String {
+pub(crate) fn reaching(compiled: &Compiled, destinations: &[Destination], format: Format) -> Answer {
     let regions = Plane::of(&[&compiled.image]).within(destinations);
     let names = Names::of(&compiled.debug);
     let everyone = compiled.everyone();
+    check_size(everyone.len(), regions.len())?;
     let programs: Vec<Reach> = everyone.iter().map(|who| Reach::of(compiled, who, &regions, &names)).collect();
     let asked = describe(destinations, &names);
     if format == Format::Json {
-        return json(&Document { version: 1, destinations: Some(asked), programs });
+        return Ok(json(&Document { version: 1, destinations: Some(asked), programs }));
     }
     let mut said = String::new();
     for to in &asked {
@@ -116,7 +120,7 @@ pub(crate) fn reaching(compiled: &Compiled, destinations: &[Destination], format
             let _ = writeln!(said, "          {}", to.text());
         }
     }
-    said
+    Ok(said)
 }
 
 fn list(said: &mut String, destinations: &[Described]) {

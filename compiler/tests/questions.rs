@@ -509,3 +509,17 @@ fn questions_about_patterns_are_answered_for_the_files_that_they_cover() {
     assert_eq!(everyone.matches("yes ").count(), 1, "{everyone}");
     assert!(everyone.contains("yes   /opt/app/one\n"), "{everyone}");
 }
+
+#[test]
+fn a_question_without_end_is_refused() {
+    let place = Place::new();
+    let rules = (0..1_500_u32).map(|at| format!("deny \"/opt/{at}/run\" -> 10.{}.{}.1:443\n", at / 256, at % 256));
+    place.write("many.bfp", &rules.collect::<String>());
+    for question in [&["explain", "many.bfp", "*", "*"][..], &["explain", "many.bfp", "--all", "--destination", "*"]] {
+        let said = place.run(env!("CARGO_BIN_EXE_bfpc"), question);
+        assert_eq!(said.code, 2, "{question:?}: {}", said.stdout);
+        assert!(said.stderr.contains("explain::size") && said.stderr.contains("1501 programs"), "{}", said.stderr);
+    }
+    place.answer(1, &["explain", "many.bfp", "/opt/7/run", "*"]);
+    place.answer(0, &["explain", "many.bfp", "--all", "--destination", "10.0.7.1:443"]);
+}
