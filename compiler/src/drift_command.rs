@@ -104,10 +104,10 @@ fn locked_in_bundle(bytes: &[u8], arguments: &DriftArguments) -> Result<BTreeMap
     let bundle = verified(bytes, &trust)?;
     let mut locked: BTreeMap<DnsName, Locked> = BTreeMap::new();
     for (address, name) in &compiled(&bundle)?.debug.names {
-        let (Ok(address), Ok(name)) = (address.parse(), DnsName::parse(name)) else { continue };
+        let (Ok(address), Ok(name)) = (address.parse::<IpAddr>(), DnsName::parse(name)) else { continue };
         let unknown =
             || Locked { addresses: BTreeSet::new(), stability: None, dnssec: Dnssec::Unproven, is_ipv4_only: false };
-        locked.entry(name).or_insert_with(unknown).addresses.insert(address);
+        locked.entry(name).or_insert_with(unknown).addresses.insert(address.to_canonical());
     }
     Ok(locked)
 }

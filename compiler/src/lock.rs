@@ -36,7 +36,7 @@ pub struct Lock {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockedName {
     /// Every address that was observed, in any round at any resolver, IPv4 before IPv6. Never empty in a
-    /// lock that was read or resolved.
+    /// lock that was read or resolved, and without a mapped one (`::ffff:a.b.c.d`), which is the IPv4 address.
     pub addresses: BTreeSet<IpAddr>,
     /// The aliases that were followed, in order, the last of which has the addresses.
     pub cname: Vec<DnsName>,

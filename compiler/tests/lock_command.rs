@@ -192,6 +192,29 @@ fn lock_of_an_earlier_version_is_asked_for_anew_unless_part_of_it_was_to_stay() 
 }
 
 #[test]
+fn ipv4_address_within_an_ipv6_one_is_locked_once_and_judged_as_what_it_is() {
+    let place = Place::new();
+    place.zone.set("kms.test", &[&["10.1.1.1", "::ffff:10.1.1.1"]]);
+    place.zone.set("cdn.test", &[&["::ffff:169.254.169.254"]]);
+    let said = place.ask(0, &["lock", "p.bfp"]);
+    assert_eq!(said, "cdn.test  169.254.169.254\nkms.test  10.1.1.1\np.bfp.lock: 2 names locked\n");
+    assert!(place.entry("kms.test").contains("addresses = [\"10.1.1.1\"]"));
+    let said = place.run(0, &["check", "p.bfp"]);
+    let special = "leads `cdn.test` to 169.254.169.254, where clouds give out credentials";
+    assert!(said.contains("check::special_address") && said.contains(special), "{said}");
+    // Of the same answers nothing has drifted, and a server that drops the mapped one has the same.
+    place.ask(0, &["drift", "p.bfp"]);
+    place.zone.set("kms.test", &[&["10.1.1.1"]]);
+    place.ask(0, &["drift", "p.bfp"]);
+    // What was locked in another way is refused, and locked anew.
+    let both = place.read("p.bfp.lock").replace("[\"10.1.1.1\"]", "[\"10.1.1.1\", \"::ffff:10.1.1.1\"]");
+    place.write("p.bfp.lock", &both);
+    assert!(place.run(2, &["check", "p.bfp"]).contains("lock::address_not_canonical"));
+    place.ask(0, &["lock", "p.bfp"]);
+    assert!(place.entry("kms.test").contains("addresses = [\"10.1.1.1\"]"));
+}
+
+#[test]
 fn rotating_name_is_locked_as_such_and_refused_where_it_would_leave_something_open() {
     let place = Place::new();
     place.zone.set("cdn.test", &[&["198.51.100.1"], &["198.51.100.2", "198.51.100.3"]]);

@@ -128,7 +128,8 @@ impl Server {
             for record in owned_by(&current, &records) {
                 let address = match &record.data {
                     RData::A(address) if kind == RecordType::A => IpAddr::V4(address.0),
-                    RData::AAAA(address) if kind == RecordType::AAAA => IpAddr::V6(address.0),
+                    // A mapped address is judged as the IPv4 address in it, and must not be locked beside that one.
+                    RData::AAAA(address) if kind == RecordType::AAAA => IpAddr::V6(address.0).to_canonical(),
                     _ => continue,
                 };
                 followed.take(record);

@@ -148,13 +148,18 @@ fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<Locke
     let mut addresses = BTreeSet::new();
     for written in entry.addresses.get_ref() {
         let at = span(written.span());
-        match written.get_ref().parse::<IpAddr>() {
-            Ok(address) if address.to_string() != *written.get_ref() => faults.push(LockFault::AddressNotCanonical {
-                name: name.clone(),
-                written: written.get_ref().clone(),
-                canonical: address.to_string(),
-                at,
-            }),
+        // An IPv4 address within an IPv6 one is judged as the IPv4 address, and is it.
+        match written.get_ref().parse::<IpAddr>().map(|address| address.to_canonical()) {
+            Ok(address) if address.to_string() != *written.get_ref() => {
+                // Beside its other text, it is the one that stands twice.
+                addresses.insert(address);
+                faults.push(LockFault::AddressNotCanonical {
+                    name: name.clone(),
+                    written: written.get_ref().clone(),
+                    canonical: address.to_string(),
+                    at,
+                });
+            }
             Ok(address) if addresses.insert(address) => {}
             Ok(_) => {
                 faults.push(LockFault::DuplicateAddress { name: name.clone(), written: written.get_ref().clone(), at })
