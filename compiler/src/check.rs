@@ -30,6 +30,7 @@ use crate::policy::{Effect, ProgramIndex, ResolvedPolicy, Rule, Subjects, Unspec
 use crate::resolve::coverage::{contains, overlaps};
 
 pub use self::checked::CheckedPolicy;
+pub(crate) use self::accepted::not_acceptable;
 pub use self::concern::Concern;
 pub use self::rotating::RotatingGrant;
 

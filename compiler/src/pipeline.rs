@@ -37,7 +37,13 @@ pub struct Source<'a> {
 
 /// Syntax tree → policy without contradiction.
 pub fn check(source: &Source<'_>) -> Result<CheckedPolicy, Findings> {
-    let resolved = resolve::resolve(source.loaded, source.stem, source.lock).map_err(boxed)?;
+    let resolved = resolve::resolve(source.loaded, source.stem, source.lock).map_err(|errors| {
+        let mut findings = boxed(errors);
+        // Who tries to accept one of these errors would else learn that it is no use only once they are mended.
+        findings.extend(boxed(check::not_acceptable(&source.loaded.syntax)));
+        findings.sort_by_cached_key(|finding| finding.labels()?.next().map(|label| label.offset()));
+        findings
+    })?;
     check::check(resolved)
 }
 

@@ -94,8 +94,10 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
         resolver.fail(ResolveError::Empty);
     }
     let used = resolver.used.take();
+    // What an included file declares is there for several policies, of which each uses what it needs.
+    let root = loaded.sources.files().first().map_or(0..usize::MAX, |file| file.span.start..file.span.end);
     for (name, span) in resolver.declared() {
-        if !used.contains(name) {
+        if root.contains(&span.start) && !used.contains(name) {
             resolver.fail(ResolveError::Unused { name: name.to_owned(), span });
         }
     }

@@ -1,6 +1,6 @@
 //! Which concerns remain: those of a policy, without those that it accepts.
 
-use bfp_grammar::syntax::Span;
+use bfp_grammar::syntax::{Policy, Span, Statement};
 use miette::Diagnostic;
 
 use super::concern::Concern;
@@ -36,6 +36,15 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
     }
     found.sort_by_key(Concern::start);
     found
+}
+
+/// The `accept`s of what cannot be accepted: they are wrong whatever else a policy says.
+pub(crate) fn not_acceptable(policy: &Policy) -> Vec<Concern> {
+    let accepts = policy.statements.iter().filter_map(|statement| match &statement.node {
+        Statement::Accept(accept) => Some(unused(&accept.code.node, accept.code.span)),
+        _ => None,
+    });
+    accepts.filter(|concern| matches!(concern, Concern::NotAcceptable { .. })).collect()
 }
 
 /// What can be accepted.
