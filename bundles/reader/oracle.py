@@ -40,14 +40,16 @@ V6 = {
     "[::/0]": ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
     "[::1]": ("::1",) * 2,
 }
-# As they are written: protocols, and the first and last port.
+# As they are written: protocols, and the first and last port, for each element.
 PORTS = {
-    "": (PROTOCOLS, 0, 65535),
-    ":443": (("tcp", "udp", "other"), 443, 443),
-    ":443/tcp": (("tcp",), 443, 443),
-    ":8000-8010/udp": (("udp",), 8000, 8010),
-    ":*": (PROTOCOLS, 0, 65535),
-    "/icmp": (("icmp",), 0, 65535),
+    "": [(PROTOCOLS, 0, 65535)],
+    ":443": [(("tcp", "udp", "other"), 443, 443)],
+    ":443/tcp": [(("tcp",), 443, 443)],
+    ":8000-8010/udp": [(("udp",), 8000, 8010)],
+    ":{443/tcp, 8000/udp, icmp}": [(("tcp",), 443, 443), (("udp",), 8000, 8000), (("icmp",), 0, 65535)],
+    ":{443, */udp}": [(("tcp", "udp", "other"), 443, 443), (("udp",), 0, 65535)],
+    ":*": [(PROTOCOLS, 0, 65535)],
+    "/icmp": [(("icmp",), 0, 65535)],
 }
 
 
@@ -63,8 +65,9 @@ class Part:
             return request == "raw" and self.addresses is None
         address, port, protocol = request
         first, last = self.addresses
-        protocols, low, high = self.ports
-        in_ports = protocol in protocols and (protocol == "icmp" or low <= port <= high)
+        in_ports = any(
+            protocol in protocols and (protocol == "icmp" or low <= port <= high) for protocols, low, high in self.ports
+        )
         return address.version == first.version and first <= address <= last and in_ports
 
 
@@ -225,8 +228,8 @@ def requests(policy):
             if edge.version == 4:
                 addresses.update(ipaddress.IPv6Address(0xFFFF << 32 | int(address)) for address in fitting)
                 addresses.update(ipaddress.IPv6Address(0x64FF9B << 96 | int(address)) for address in fitting)
-        _, low, high = part.ports
-        ports.update(port for edge in (low, high) for port in (edge - 1, edge, edge + 1) if 0 <= port < 65536)
+        edges = [edge for _, low, high in part.ports for edge in (low, high)]
+        ports.update(port for edge in edges for port in (edge - 1, edge, edge + 1) if 0 <= port < 65536)
     everything = [(address, port, protocol) for address in addresses for port in ports for protocol in PROTOCOLS]
     return ["raw"] + [(address, 0 if protocol == "icmp" else port, protocol) for address, port, protocol in everything]
 

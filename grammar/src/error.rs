@@ -469,6 +469,21 @@ pub enum SyntaxError {
         span: Span,
     },
 
+    /// `kms.internal:{443/tcp, 53}/udp`
+    #[error("the ports have a protocol in their set, and one behind it")]
+    #[diagnostic(
+        code(syntax::protocol_twice),
+        help("write the protocol behind each port of the set, or one behind the set for all of them")
+    )]
+    ProtocolTwice {
+        /// The first within the set.
+        #[label("one here")]
+        inside: Span,
+        /// The one behind it.
+        #[label("and one here")]
+        behind: Span,
+    },
+
     /// `kms.internal:443/icmp`
     #[error("ICMP has no ports")]
     #[diagnostic(code(syntax::ports_on_icmp))]

@@ -154,7 +154,9 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::pin | Rule::pin_set | Rule::digest | Rule::file_pin => "`sha256:…` or `file(\"…\")`",
         Rule::quoted | Rule::body => "text in quotes",
         Rule::filter | Rule::filter_key => "a filter `key = \"value\"`",
-        Rule::port_range | Rule::port_set | Rule::number => "a port",
+        Rule::port_range | Rule::port_set | Rule::port_element | Rule::every_port | Rule::icmp_kw | Rule::number => {
+            "a port"
+        }
         Rule::ports | Rule::colon => "`:` and a port",
         Rule::protocol | Rule::protocol_word => "`/tcp` or `/udp`",
         Rule::expected => "`allowed` or `denied`",
@@ -234,6 +236,11 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
     let word = found.text_in(place.text);
     if let Some(help) = slip::help(place, found) {
         return help;
+    }
+    // Only behind the `*` of a set of ports there is nothing else to write.
+    if wanted == ["`/tcp` or `/udp`"] {
+        return "in a set of ports, `*` is every port of one protocol: `*/tcp`; every port is `:*`, without a set"
+            .to_owned();
     }
     // "`with children`" is two words that can be misspelt, "a destination" is none.
     let words: Vec<&str> = wanted

@@ -9,8 +9,8 @@ use crate::layout::{self, Comment, Item, List, Piece, Style};
 use crate::literal::quote;
 use crate::parse;
 use crate::syntax::{
-    Default, Destinations, Effect, Expectation, Expected, Host, Library, Ports, Programs, Protocol, Quoted, Rule, Span,
-    Spanned, Statement, Test, Verity,
+    Default, Destinations, Effect, Expectation, Expected, Host, Library, PortRange, Ports, Programs, Protocol, Quoted,
+    Rule, Span, Spanned, Statement, Test, Verity,
 };
 
 /// Formats the text of one file.
@@ -200,9 +200,14 @@ impl Speller<'_> {
     }
 
     fn ports(&self, ports: &Spanned<Ports>) -> Vec<Piece> {
-        let spelt_range = |range: &Spanned<(u16, u16)>| match range.node {
-            (first, last) if first == last => first.to_string(),
-            (first, last) => format!("{first}-{last}"),
+        let spelt_range = |range: &Spanned<PortRange>| {
+            let protocol = range.node.protocol.as_ref().map(|protocol| protocol.node);
+            match range.node.numbers {
+                None if protocol == Some(Protocol::Icmp) => "icmp".to_owned(),
+                None => format!("*{}", spelt_protocol(protocol)),
+                Some((first, last)) if first == last => format!("{first}{}", spelt_protocol(protocol)),
+                Some((first, last)) => format!("{first}-{last}{}", spelt_protocol(protocol)),
+            }
         };
         let protocol = ports.node.protocol.as_ref().map(|protocol| protocol.node);
         let mut pieces = match ports.node.ranges.as_slice() {
@@ -221,11 +226,8 @@ impl Speller<'_> {
                 vec![text(":"), Piece::List(list)]
             }
         };
-        match protocol {
-            None => {}
-            Some(Protocol::Tcp) => pieces.push(text("/tcp")),
-            Some(Protocol::Udp) => pieces.push(text("/udp")),
-            Some(Protocol::Icmp) => pieces.push(text("/icmp")),
+        if protocol.is_some() {
+            pieces.push(text(spelt_protocol(protocol)));
         }
         pieces
     }
@@ -237,6 +239,16 @@ impl Speller<'_> {
 
     fn has_comments(&self, place: Span) -> bool {
         !layout::comments_in(self.comments, place).is_empty()
+    }
+}
+
+fn spelt_protocol(protocol: Option<Protocol>) -> &'static str {
+    match protocol {
+        None => "",
+        Some(Protocol::Tcp) => "/tcp",
+        Some(Protocol::Udp) => "/udp",
+        Some(Protocol::Icmp) => "/icmp",
+        Some(Protocol::Other) => "/other",
     }
 }
 

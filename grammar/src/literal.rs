@@ -10,6 +10,7 @@ use crate::error::SyntaxError;
 use crate::expected;
 use crate::keyword;
 use crate::look_alike;
+use crate::parse::Text;
 use crate::syntax::{Host, Protocol, Span};
 
 /// A word on the right of an arrow: a name, or where to.
@@ -260,12 +261,13 @@ pub(crate) fn port(digits: &str, span: Span) -> Result<u16, SyntaxError> {
     digits.parse().map_err(|_| SyntaxError::PortTooLarge { port: digits.to_owned(), span })
 }
 
-/// Reads `tcp`, `udp` or `icmp`.
-pub(crate) fn protocol(word: &str, span: Span) -> Result<Protocol, SyntaxError> {
+/// Reads `tcp`, `udp` or `icmp`, and in a question `other`.
+pub(crate) fn protocol(word: &str, span: Span, text: Text) -> Result<Protocol, SyntaxError> {
     match word {
         "tcp" => Ok(Protocol::Tcp),
         "udp" => Ok(Protocol::Udp),
         "icmp" => Ok(Protocol::Icmp),
+        "other" if text == Text::Question => Ok(Protocol::Other),
         _ => Err(SyntaxError::UnknownProtocol { protocol: word.to_owned(), span }),
     }
 }

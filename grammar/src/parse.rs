@@ -33,6 +33,29 @@ pub fn parse(text: &str) -> Result<Policy, Vec<SyntaxError>> {
 ///
 /// As [`parse`].
 pub fn parse_within(text: &str, file: Span) -> Result<Policy, Vec<SyntaxError>> {
+    read(text, file, Text::Policy)
+}
+
+/// Parses a question about a policy, which is written as a statement and may name what only answers have: the protocol
+/// `other`.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_question(text: &str, question: Span) -> Result<Policy, Vec<SyntaxError>> {
+    read(text, question, Text::Question)
+}
+
+/// What a text is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Text {
+    /// A file of a policy.
+    Policy,
+    /// What somebody asks about one.
+    Question,
+}
+
+fn read(text: &str, file: Span, kind: Text) -> Result<Policy, Vec<SyntaxError>> {
     let mut errors = Vec::new();
     // Windows editors begin a file with a byte order mark; it is no part of the text.
     let mark = if file.text_in(text).starts_with('\u{FEFF}') { '\u{FEFF}'.len_utf8() } else { 0 };
@@ -40,7 +63,7 @@ pub fn parse_within(text: &str, file: Span) -> Result<Policy, Vec<SyntaxError>> 
     let mut policy = Policy::default();
     for span in cut {
         let before = errors.len();
-        match statement(text, span, &mut errors) {
+        match statement(text, span, kind, &mut errors) {
             Some(node) => policy.statements.push(Spanned { node, span }),
             None => presume_reported(text, span, before, &mut errors),
         }
@@ -68,7 +91,7 @@ fn presume_reported(text: &str, span: Span, before: usize, errors: &mut Vec<Synt
     }
 }
 
-fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<Statement> {
+fn statement(text: &str, span: Span, kind: Text, errors: &mut Vec<SyntaxError>) -> Option<Statement> {
     let source = span.text_in(text);
     let word_end = source.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(source.len());
     let word = source.get(..word_end).unwrap_or_default();
@@ -79,7 +102,7 @@ fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<St
         "default" => Rule::default_line,
         "include" => Rule::include_line,
         "accept" => Rule::accept_line,
-        "test" => return test(text, span, errors).map(Statement::Test),
+        "test" => return test(text, span, kind, errors).map(Statement::Test),
         "only" | "deny" | "allow" | "audit" => Rule::rule_line,
         _ => {
             if let Some(error) = other_comment(source, span).or_else(|| unknown_statement(source, span)) {
@@ -90,7 +113,7 @@ fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<St
         }
     };
     let matched = match_rule(rule, text, span, errors)?;
-    let mut reader = Reader { text, offset: span.start, errors };
+    let mut reader = Reader { text, offset: span.start, kind, errors };
     let line = matched.into_iter().next()?;
     match rule {
         Rule::policy_line => reader.policy_name(line).map(Statement::Name),
@@ -142,11 +165,11 @@ fn unknown_statement(source: &str, span: Span) -> Option<SyntaxError> {
 }
 
 /// Reads a test: its head, then line by line what stands between its brackets.
-fn test(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<Test> {
+fn test(text: &str, span: Span, kind: Text, errors: &mut Vec<SyntaxError>) -> Option<Test> {
     let matched = match_rule(Rule::test_head, text, span, errors)?;
     let head = matched.into_iter().next()?;
     let open = span.start + head.as_span().end();
-    let name = Reader { text, offset: span.start, errors }.test_name(head);
+    let name = Reader { text, offset: span.start, kind, errors }.test_name(head);
     let close = closing_bracket(text, Span { start: open, end: span.end })?;
     if close + 1 < span.end {
         let rest = text.get(close + 1..span.end).unwrap_or_default();
@@ -161,7 +184,7 @@ fn test(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<Test> {
         if let Some(error) = statement_in_test(text, line) {
             errors.push(error);
             complete = false;
-        } else if let Some(node) = expectation(text, line, errors) {
+        } else if let Some(node) = expectation(text, line, kind, errors) {
             expectations.push(Spanned { node, span: line });
         } else {
             presume_reported(text, line, before, errors);
@@ -172,9 +195,9 @@ fn test(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<Test> {
     complete.then_some(Test { name, expectations })
 }
 
-fn expectation(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<Expectation> {
+fn expectation(text: &str, span: Span, kind: Text, errors: &mut Vec<SyntaxError>) -> Option<Expectation> {
     let matched = match_rule(Rule::expectation_line, text, span, errors)?;
-    let mut reader = Reader { text, offset: span.start, errors };
+    let mut reader = Reader { text, offset: span.start, kind, errors };
     reader.expectation(matched.into_iter().next()?)
 }
 

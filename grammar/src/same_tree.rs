@@ -1,8 +1,8 @@
 //! Whether two trees say the same, wherever it was written.
 
 use crate::syntax::{
-    Accept, Destinations, Expectation, HostDeclaration, Library, Policy, Ports, ProgramDeclaration, Programs, Rule,
-    Span, Spanned, Statement, Test, Verity,
+    Accept, Destinations, Expectation, HostDeclaration, Library, Policy, PortRange, Ports, ProgramDeclaration,
+    Programs, Rule, Span, Spanned, Statement, Test, Verity,
 };
 
 /// Whether two trees are equal but for the places of their nodes.
@@ -48,7 +48,6 @@ macro_rules! leaves {
 
 leaves!(
     String,
-    (u16, u16),
     crate::syntax::Host,
     crate::syntax::Protocol,
     crate::syntax::Effect,
@@ -164,6 +163,13 @@ impl ForgetPlaces for Ports {
     fn forget_places(&mut self) {
         let Self { ranges, protocol } = self;
         ranges.forget_places();
+        protocol.forget_places();
+    }
+}
+
+impl ForgetPlaces for PortRange {
+    fn forget_places(&mut self) {
+        let Self { numbers: _, protocol } = self;
         protocol.forget_places();
     }
 }

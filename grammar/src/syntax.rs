@@ -181,25 +181,35 @@ pub enum Host {
     Dns(String),
 }
 
-/// `:{80, 443}/tcp`, or `/icmp`
+/// `:{80, 443}/tcp`, `:{443/tcp, 53/udp, icmp}`, or `/icmp`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports {
-    /// The ranges, both ends included, in the order of the text; empty for `*` (every port), and for ICMP,
-    /// which has none.
-    pub ranges: Vec<Spanned<(u16, u16)>>,
-    /// The protocol; `None` is every protocol.
+    /// The ranges, in the order of the text; empty for `*` (every port), and for ICMP alone, which has none.
+    pub ranges: Vec<Spanned<PortRange>>,
+    /// The protocol of all of them; `None` is every protocol, of those that have none of their own.
     pub protocol: Option<Spanned<Protocol>>,
 }
 
-/// A protocol that a policy can name.
+/// One element of a set of ports, or the only one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// Both ends included; `None` is every port, and stands for ICMP, which has none.
+    pub numbers: Option<(u16, u16)>,
+    /// Its own protocol, in a set whose elements have several.
+    pub protocol: Option<Spanned<Protocol>>,
+}
+
+/// A protocol that a policy can name, or a question about one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// `/tcp`
     Tcp,
     /// `/udp`
     Udp,
-    /// `/icmp`, which stands behind a host and never behind ports.
+    /// `/icmp`, which stands behind a host and never behind ports, and `icmp` in a set of ports.
     Icmp,
+    /// `/other`, what has ports and is neither TCP nor UDP: answers have it, and only a question can name it.
+    Other,
 }
 
 /// `[audit] only P -> only D` and its relatives.

@@ -10,10 +10,11 @@ use crate::error::SyntaxError;
 use crate::literal::{self, HostWord};
 use crate::look_alike;
 use crate::matcher::Rule;
+use crate::parse::Text;
 use crate::scan::MAX_DEPTH;
 use crate::syntax::{
-    Accept, Default, Destinations, Effect, Expectation, Expected, Host, HostDeclaration, Library, Name, Ports,
-    ProgramDeclaration, Programs, Protocol, Quoted, Rule as PolicyRule, Span, Spanned, Verity,
+    Accept, Default, Destinations, Effect, Expectation, Expected, Host, HostDeclaration, Library, Name, PortRange,
+    Ports, ProgramDeclaration, Programs, Protocol, Quoted, Rule as PolicyRule, Span, Spanned, Verity,
 };
 
 type Pair<'a> = PestPair<'a, Rule>;
@@ -24,6 +25,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) text: &'a str,
     /// Where the statement begins in it.
     pub(crate) offset: usize,
+    /// What the text is.
+    pub(crate) kind: Text,
     /// Where mistakes go.
     pub(crate) errors: &'a mut Vec<SyntaxError>,
 }
@@ -367,7 +370,7 @@ impl Reader<'_> {
                     ranges = match part.as_rule() {
                         Rule::any => Some(Vec::new()),
                         Rule::port_range => self.port_range(part).map(|range| vec![range]),
-                        _ => self.elements(part, Rule::port_range, Self::port_range),
+                        _ => self.elements(part, Rule::port_element, Self::port_element),
                     };
                 }
             }
@@ -384,11 +387,61 @@ impl Reader<'_> {
                 let protocol = span.text_in(self.text).trim_start_matches('/').to_owned();
                 self.refuse(SyntaxError::ProtocolWithoutPort { protocol, span })
             }
-            _ => Some(Spanned { node: Ports { ranges: ranges?, protocol }, span }),
+            _ => {
+                let node = self.one_protocol(ranges?, protocol)?;
+                Some(Spanned { node, span })
+            }
         }
     }
 
-    fn port_range(&mut self, pair: Pair<'_>) -> Option<Spanned<(u16, u16)>> {
+    /// `:{443/tcp, 80/tcp}` is `:{443, 80}/tcp`. What has a protocol of its own takes none from behind the set.
+    fn one_protocol(
+        &mut self,
+        mut ranges: Vec<Spanned<PortRange>>,
+        protocol: Option<Spanned<Protocol>>,
+    ) -> Option<Ports> {
+        let Some(own) = ranges.iter().find_map(|range| range.node.protocol.clone()) else {
+            return Some(Ports { ranges, protocol });
+        };
+        if let Some(behind) = protocol {
+            return self.refuse(SyntaxError::ProtocolTwice { inside: own.span, behind: behind.span });
+        }
+        let is_same = |range: &Spanned<PortRange>| range.node.protocol.as_ref().is_some_and(|it| it.node == own.node);
+        if !ranges.iter().all(is_same) {
+            return Some(Ports { ranges, protocol: None });
+        }
+        if ranges.iter().any(|range| range.node.numbers.is_none()) {
+            // Every port of the protocol, whatever stands beside it.
+            ranges.clear();
+        }
+        ranges.iter_mut().for_each(|range| range.node.protocol = None);
+        Some(Ports { ranges, protocol: Some(own) })
+    }
+
+    /// `443`, `8000-8010/tcp`, `*/udp`, `icmp`
+    fn port_element(&mut self, pair: Pair<'_>) -> Option<Spanned<PortRange>> {
+        let span = self.span(&pair);
+        let (mut numbers, mut protocol) = (Some(None), Some(None));
+        for part in pair.into_inner() {
+            match part.as_rule() {
+                Rule::icmp_kw => {
+                    let protocol = Some(Spanned { node: Protocol::Icmp, span });
+                    return Some(Spanned { node: PortRange { numbers: None, protocol }, span });
+                }
+                Rule::port_range => numbers = self.port_range(part).map(|range| range.node.numbers),
+                Rule::protocol => protocol = self.protocol(part).map(Some),
+                _ => {}
+            }
+        }
+        let (numbers, protocol) = (numbers?, protocol?);
+        if protocol.as_ref().is_some_and(|protocol: &Spanned<Protocol>| protocol.node == Protocol::Icmp) {
+            let help = "write `icmp` alone, as an element of the set".to_owned();
+            return self.refuse(SyntaxError::PortsOnIcmp { span, help });
+        }
+        Some(Spanned { node: PortRange { numbers, protocol }, span })
+    }
+
+    fn port_range(&mut self, pair: Pair<'_>) -> Option<Spanned<PortRange>> {
         let span = self.span(&pair);
         let mut ends = Vec::with_capacity(2);
         for number in pair.into_inner().filter(|part| part.as_rule() == Rule::number) {
@@ -404,13 +457,13 @@ impl Reader<'_> {
         if last < first {
             return self.refuse(SyntaxError::ReversedPorts { first, last, span });
         }
-        Some(Spanned { node: (first, last), span })
+        Some(Spanned { node: PortRange { numbers: Some((first, last)), protocol: None }, span })
     }
 
     fn protocol(&mut self, pair: Pair<'_>) -> Option<Spanned<Protocol>> {
         let word = pair.into_inner().next()?;
         let span = self.span(&word);
-        let protocol = literal::protocol(word.as_str(), span);
+        let protocol = literal::protocol(word.as_str(), span, self.kind);
         Some(Spanned { node: self.keep(protocol)?, span })
     }
 

@@ -113,22 +113,27 @@ pub(super) fn special(address: IpAddr) -> Option<&'static str> {
 /// A port list without a protocol means every protocol that has ports or may have them. ICMP has none: it is
 /// covered whole, as a ping's port of 0 is.
 pub(super) fn ports(ports: &syntax::Ports) -> Vec<PortRange> {
-    let protocols: &[Protocol] = match ports.protocol.as_ref().map(|protocol| protocol.node) {
+    let of_all = ports.protocol.as_ref().map(|protocol| protocol.node);
+    let mut found = Vec::new();
+    for range in &ports.ranges {
+        let own = range.node.protocol.as_ref().map(|protocol| protocol.node);
+        found.extend(ports_of(own.or(of_all), range.node.numbers));
+    }
+    if ports.ranges.is_empty() {
+        found.extend(ports_of(of_all, None));
+    }
+    coverage::merge_ports(found)
+}
+
+fn ports_of(protocol: Option<syntax::Protocol>, numbers: Option<(u16, u16)>) -> impl Iterator<Item = PortRange> {
+    let protocols: &[Protocol] = match protocol {
         Some(syntax::Protocol::Tcp) => &[Protocol::Tcp],
         Some(syntax::Protocol::Udp) => &[Protocol::Udp],
         Some(syntax::Protocol::Icmp) => &[Protocol::Icmp],
-        None if ports.ranges.is_empty() => &Protocol::ALL,
+        Some(syntax::Protocol::Other) => &[Protocol::Other],
+        None if numbers.is_none() => &Protocol::ALL,
         None => &[Protocol::Tcp, Protocol::Udp, Protocol::Other],
     };
-    let written: Vec<(u16, u16)> = if ports.ranges.is_empty() {
-        vec![(0, u16::MAX)]
-    } else {
-        ports.ranges.iter().map(|range| range.node).collect()
-    };
-    coverage::merge_ports(
-        protocols
-            .iter()
-            .flat_map(|&protocol| written.iter().map(move |&(first, last)| PortRange { protocol, first, last }))
-            .collect(),
-    )
+    let (first, last) = numbers.unwrap_or((0, u16::MAX));
+    protocols.iter().map(move |&protocol| PortRange { protocol, first, last })
 }

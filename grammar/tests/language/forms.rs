@@ -45,6 +45,7 @@ forms! {
     ranges_of_a_provider: "host s3 = ranges(\"aws-ip-ranges.json\", service = \"S3\", region = \"eu-1\",):443/tcp except 52.0.0.1",
     ranges_without_filter: "host all = ranges(\"ranges.json\")",
     ports: "allow * -> { a:443, b:{80, 443}, c:8000-8010, d:*, e:443/tcp, f:{53, 5300-5310}/udp, g:*/udp }",
+    ports_of_several_protocols: "allow * -> { a:{443/tcp, 53/udp, icmp}, [::1]:{ 443 , 8000-8010 /udp, */tcp, icmp, }, b:{443/tcp, 80/tcp}, c:{*/udp, 53/udp}, d:{icmp}, e:{7/tcp} }",
     icmp: "allow * -> { a/icmp, 10.0.0.1/icmp, 10.0.0.0/8/icmp, [::1]/icmp, [fd00::/8]/icmp, kms.internal/icmp, \"kms\"/icmp, loopback/icmp, ranges(\"r.json\")/icmp except 10.1.0.0/16/icmp }",
     icmp_with_spaces: "allow * -> { a /icmp, 10.0.0.0/8 # why\n /icmp, [::1]\n/icmp }",
     ports_with_spaces: "allow * -> { a : 443 /tcp, b:{ 80 , 443 , } }",

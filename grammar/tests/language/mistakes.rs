@@ -197,6 +197,19 @@ fn mistakes() -> Vec<Mistake> {
             &["unbracketed_v6"; 3],
             "allow a -> fd00::/8\nallow a -> ::1\nallow a -> 2001:db8::1:443",
         ),
+        mistake(
+            "protocols_in_a_set_of_ports",
+            &[
+                "protocol_twice",
+                "ports_on_icmp",
+                "ports_on_icmp",
+                "unknown_protocol",
+                "unexpected",
+                "unexpected",
+                "unexpected",
+            ],
+            "allow a -> b:{443/tcp, 53}/udp\nallow a -> b:{443/tcp}/icmp\nallow a -> b:{53/icmp}\nallow a -> b:{443/other}\nallow a -> b:{*, 80}\nallow a -> b:{https/tcp}\nallow a -> b:{443/tcp/udp}",
+        ),
         mistake("port_too_large", &["port_too_large"], "allow a -> b:{ 80, 65536 }"),
         mistake("reversed_ports", &["reversed_ports"], "allow a -> b:8010-8000"),
         mistake(

@@ -64,11 +64,19 @@ fn ports() -> BoxedStrategy<String> {
         (any::<u16>(), any::<u16>()).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
     ]
     .boxed();
-    let ports = prop_oneof![range.clone(), Just("*".to_owned()), bracketed("{", range, "}")];
+    let ports = prop_oneof![range.clone(), Just("*".to_owned()), bracketed("{", range.clone(), "}")];
     let protocol = prop_oneof![Just(""), Just("/tcp"), Just("/udp")];
+    let own = prop_oneof![Just("/tcp"), Just(" /udp"), Just("/udp")];
+    let each = prop_oneof![
+        4 => (range.clone(), own.clone()).prop_map(|(range, protocol)| format!("{range}{protocol}")),
+        1 => range,
+        1 => own.prop_map(|protocol| format!("*{protocol}")),
+        1 => Just("icmp".to_owned()),
+    ];
     prop_oneof![
         1 => Just(String::new()),
         2 => (ports, protocol).prop_map(|(ports, protocol)| format!(":{ports}{protocol}")),
+        1 => bracketed("{", each, "}").prop_map(|ports| format!(":{ports}")),
         1 => prop_oneof![Just("/icmp".to_owned()), Just(" /icmp".to_owned())],
     ]
     .boxed()
@@ -272,6 +280,8 @@ const WORDS: &[&str] = &[
     ".",
     "tcp",
     "/icmp",
+    "icmp",
+    "/tcp",
     "\0",
 ];
 

@@ -182,14 +182,16 @@ impl Show<'_> {
             .node
             .ranges
             .iter()
-            .map(|range| format!("{}..={}{}", range.node.0, range.node.1, self.at(range.span)))
+            .map(|range| {
+                let numbers = range.node.numbers.map_or("Any".to_owned(), |(first, last)| format!("{first}..={last}"));
+                format!("{numbers}{}{}", self.at(range.span), self.protocol(&range.node.protocol))
+            })
             .collect();
-        let protocol = match &ports.node.protocol {
-            None => String::new(),
-            Some(Spanned { node: Protocol::Tcp, span }) => format!(" Tcp{}", self.at(*span)),
-            Some(Spanned { node: Protocol::Udp, span }) => format!(" Udp{}", self.at(*span)),
-            Some(Spanned { node: Protocol::Icmp, span }) => format!(" Icmp{}", self.at(*span)),
-        };
+        let protocol = self.protocol(&ports.node.protocol);
         format!(" ports [{}]{}{protocol}", ranges.join(", "), self.at(ports.span))
+    }
+
+    fn protocol(&self, protocol: &Option<Spanned<Protocol>>) -> String {
+        protocol.as_ref().map_or(String::new(), |protocol| format!(" {:?}{}", protocol.node, self.at(protocol.span)))
     }
 }
