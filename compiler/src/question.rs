@@ -1,16 +1,18 @@
 //! The destination of a question, as it was typed → the requests that it means.
 //!
 //! A question is written in the language: it is read as the right side of one more rule, by the stages that
-//! read rules. So it can name what the policy declares, where there is the policy's source; a bundle knows
-//! its DNS names, and its declared hosts but for those that come from a published list.
+//! read rules. So it can name what the policy declares and the lists that it reads, where there is the policy's
+//! source; a bundle knows its DNS names, and its declared hosts but for those that come from a published list. Beside
+//! the language it may say `/other`, as answers do.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
 use bfp_bundle::debug::Debug;
 use bfp_bundle::request::Protocol;
-use bfp_grammar::syntax::{Destinations, Statement};
+use bfp_grammar::syntax::{Destinations, PortRange, Ports, Spanned, Statement};
 use miette::Diagnostic;
 
 use crate::dns_name::DnsName;
@@ -50,6 +52,18 @@ pub enum QuestionError {
         /// How many kinds of requests the policy tells apart there.
         regions: usize,
     },
+    /// A list that is not there to be read.
+    #[error("{holder} no list `{list}`")]
+    #[diagnostic(code(explain::list))]
+    List {
+        /// As it was written.
+        list: String,
+        /// Who has none.
+        holder: &'static str,
+        /// What to ask instead.
+        #[help]
+        help: String,
+    },
     /// A name without an address.
     #[error("the policy has no address for the name `{name}`")]
     #[diagnostic(code(explain::name), help("name an address, or a DNS name that the policy uses"))]
@@ -85,58 +99,62 @@ pub fn destinations(written: &str, vocabulary: Vocabulary<'_>) -> Result<Vec<Des
     if written.contains(['\n', '\r', '#']) {
         return Err(wrong("it is more than one destination".to_owned()));
     }
-    let spread = spread(written);
-    let asked = format!("deny * -> {}", spread.as_deref().unwrap_or(written));
-    let (syntax, rule) = match vocabulary {
-        Vocabulary::Source(source) => {
-            let mut loaded = source.loaded.clone();
-            let span = loaded.sources.add("the question".to_owned(), "the question".to_owned(), &asked);
-            let parsed =
-                bfp_grammar::parse_within(loaded.sources.text(), span).map_err(|errors| wrong(all(&errors)))?;
-            loaded.syntax.statements.extend(parsed.statements);
-            read(&loaded, source.lock, written)?
-        }
+    let (mut loaded, locked) = match vocabulary {
+        Vocabulary::Source(source) => (source.loaded.clone(), Cow::Borrowed(source.lock)),
         Vocabulary::Debug(debug) => {
-            let text = format!("{}{asked}\n", declared(debug));
-            let loaded = load::load_text("question", "question", &text, Path::new(""), &NoFiles)
+            let loaded = load::load_text("bundle", "bundle", &declared(debug), Path::new(""), &NoFiles)
                 .map_err(|(findings, _)| wrong(all(&findings)))?;
-            read(&loaded, &lock(debug), written)?
+            (loaded, Cow::Owned(lock(debug)))
         }
     };
+    let asked = format!("deny * -> {written}");
+    let span = loaded.sources.add("the question".to_owned(), "the question".to_owned(), &asked);
+    let parsed = bfp_grammar::parse_question(loaded.sources.text(), span).map_err(|errors| wrong(all(&errors)))?;
+    if let [Spanned { node: Statement::Rule(rule), .. }] = parsed.statements.as_slice() {
+        add_lists(&mut loaded, &rule.destinations, vocabulary)?;
+    }
+    loaded.syntax.statements.extend(parsed.statements);
+    let (syntax, rule) = read(&loaded, &locked, written)?;
     match narrowed(&syntax, rule.destinations) {
         nothing if nothing.is_empty() => Err(wrong("it is about no request".to_owned())),
         destinations => Ok(destinations),
     }
 }
 
-/// `10.0.0.1:{443/tcp, 53/udp, icmp}`, as answers have it (see [`crate::describe`]), in the language's words: a set with
-/// an element for each protocol. What is neither TCP, UDP nor ICMP has no words there, and is left out beside others.
-fn spread(written: &str) -> Option<String> {
-    let (place, ports) = written.split_once(":{").and_then(|(place, rest)| Some((place, rest.strip_suffix('}')?)))?;
-    if written.matches('{').count() > 1 {
-        // A set of destinations, which has its own commas.
-        return None;
+/// Gives the question the lists that the policy has read, under the names by which the policy itself would name them.
+fn add_lists(
+    loaded: &mut Loaded,
+    destinations: &Spanned<Destinations>,
+    vocabulary: Vocabulary<'_>,
+) -> Result<(), QuestionError> {
+    match &destinations.node {
+        Destinations::Ranges { file, .. } => {
+            let named = file.node.strip_prefix("./").unwrap_or(&file.node);
+            let list = loaded.lists.values().find(|list| list.name == named).cloned();
+            let Some(list) = list else { return Err(no_list(&file.node, loaded, vocabulary)) };
+            loaded.lists.insert(file.span, list);
+            Ok(())
+        }
+        Destinations::Set(elements) => elements.iter().try_for_each(|element| add_lists(loaded, element, vocabulary)),
+        Destinations::Except { base, removed } => {
+            add_lists(loaded, base, vocabulary)?;
+            add_lists(loaded, removed, vocabulary)
+        }
+        Destinations::Any | Destinations::Named { .. } | Destinations::Endpoint { .. } => Ok(()),
     }
-    let mut by_protocol: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for item in ports.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-        let (range, protocol) = match item {
-            "icmp" => ("", item),
-            _ => item.split_once('/').unwrap_or((item, "")),
-        };
-        by_protocol.entry(protocol).or_default().push(range);
-    }
-    if by_protocol.len() == 1 && by_protocol.contains_key("") {
-        return None;
-    }
-    by_protocol.remove("other");
-    let element = |(protocol, ranges): (&str, Vec<&str>)| match (protocol, ranges.as_slice()) {
-        ("", ranges) => format!("{place}:{{{}}}", ranges.join(", ")),
-        ("icmp", _) => format!("{place}/icmp"),
-        (protocol, ["*"]) => format!("{place}:*/{protocol}"),
-        (protocol, ranges) => format!("{place}:{{{}}}/{protocol}", ranges.join(", ")),
+}
+
+fn no_list(written: &str, loaded: &Loaded, vocabulary: Vocabulary<'_>) -> QuestionError {
+    let known: BTreeSet<&str> = loaded.lists.values().map(|list| list.name.as_str()).collect();
+    let known: Vec<String> = known.into_iter().map(|name| format!("`ranges(\"{name}\")`")).collect();
+    let (holder, help) = match vocabulary {
+        Vocabulary::Debug(_) => {
+            ("a bundle holds", "ask the policy that the bundle was built from, or name the addresses".to_owned())
+        }
+        Vocabulary::Source(_) if known.is_empty() => ("the policy reads", "name an address or a host".to_owned()),
+        Vocabulary::Source(_) => ("the policy reads", format!("name a list that it does: {}", known.join(", "))),
     };
-    let elements: Vec<String> = by_protocol.into_iter().map(element).collect();
-    Some(format!("{{ {} }}", elements.join(", ")))
+    QuestionError::List { list: written.to_owned(), holder, help }
 }
 
 /// The last statement of a policy: as it was read, and as it was resolved.
@@ -156,13 +174,19 @@ fn all<E: ToString>(errors: &[E]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Who writes a port without a protocol asks for TCP.
+/// Who writes a port without a protocol asks for TCP; not where protocols stand beside it, as answers have them.
 fn narrowed(syntax: &Destinations, mut destinations: Vec<Destination>) -> Vec<Destination> {
     let ports = match syntax {
-        Destinations::Endpoint { ports, .. } | Destinations::Named { ports, .. } => ports.as_ref(),
+        Destinations::Endpoint { ports, .. }
+        | Destinations::Named { ports, .. }
+        | Destinations::Ranges { ports, .. } => ports.as_ref(),
         _ => None,
     };
-    if ports.is_some_and(|ports| !ports.node.ranges.is_empty() && ports.node.protocol.is_none()) {
+    let names_none = |ports: &Ports| {
+        let is_bare = |range: &Spanned<PortRange>| range.node.protocol.is_none();
+        ports.protocol.is_none() && !ports.ranges.is_empty() && ports.ranges.iter().all(is_bare)
+    };
+    if ports.is_some_and(|ports| names_none(&ports.node)) {
         for to in &mut destinations {
             to.ports.retain(|range| range.protocol == Protocol::Tcp);
         }
@@ -229,21 +253,5 @@ impl Read for NoFiles {
 
     fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError> {
         self.text(path).map(|_| [0; 32])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::spread;
-
-    #[test]
-    fn ports_of_several_protocols_are_an_element_each() {
-        let said = spread("[fd00::1-fd00::9]:{0-442, 444, 53/udp, */tcp, 7/other, icmp}");
-        let expected = "{ [fd00::1-fd00::9]:{0-442, 444}, [fd00::1-fd00::9]/icmp, [fd00::1-fd00::9]:*/tcp, \
-                        [fd00::1-fd00::9]:{53}/udp }";
-        assert_eq!(said.as_deref(), Some(expected));
-        assert_eq!(spread("10.0.0.1:{443/tcp, }").as_deref(), Some("{ 10.0.0.1:{443}/tcp }"));
-        assert_eq!(spread("10.0.0.1:{80, 443}"), None);
-        assert_eq!(spread("{ 10.0.0.1:{80, 443/tcp} }"), None);
     }
 }

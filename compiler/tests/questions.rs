@@ -124,6 +124,69 @@ fn what_explain_prints_it_can_read_back() {
 }
 
 #[test]
+fn protocols_of_a_set_of_ports_are_asked_about_as_they_are_printed() {
+    let place = Place::new();
+    place.write(
+        "other.bfp",
+        "default deny\nallow * -> loopback\nallow \"/x\" -> { 10.0.1.1:443 except { 10.0.1.1:443/tcp, 10.0.1.1:443/udp }, \
+         10.0.1.2:{443/tcp, 53/udp, icmp} }\n",
+    );
+    let all = place.answer(0, &["explain", "other.bfp", "--all", "--program", "/x"]);
+    assert!(all.contains("  10.0.1.1:443/other\n  10.0.1.2:{443/tcp, 53/udp, icmp}\n"), "{all}");
+    for (asked, allowed) in [
+        ("10.0.1.1:443/other", true),
+        ("10.0.1.1:{443/other}", true),
+        ("10.0.1.1:{443/udp, 443/other}", false),
+        ("10.0.1.1:{444/other, 443/other}", false),
+        ("10.0.1.1:*/other", false),
+        ("10.0.1.2:{443/tcp, 53/udp, icmp}", true),
+        ("10.0.1.2:{443, icmp}", false),
+        ("10.0.1.2:443", true),
+        ("{ 10.0.1.2:{443/tcp, icmp}, 10.0.1.1:443/other }", true),
+        ("10.0.1.2:{443/tcp, 53/udp, icmp} except 10.0.1.2/icmp", true),
+    ] {
+        let said = place.answer(i32::from(!allowed), &["explain", "other.bfp", "/x", asked]);
+        assert_eq!(said.contains("denied  "), !allowed, "{asked}: {said}");
+    }
+    let said = place.answer(1, &["explain", "other.bfp", "/x", "10.0.1.1:{443/udp, 443/other}"]);
+    assert!(said.contains("allowed  /x -> 10.0.1.1:443/other\n") && said.contains("10.0.1.1:443/udp"), "{said}");
+    // A policy says it by what is left when the others are taken away.
+    place.write("named.bfp", "deny * -> 10.0.1.1:443/other\n");
+    place.refused(2, "`other` is not a protocol that a policy can name", &["check", "named.bfp"]);
+}
+
+#[test]
+fn lists_of_the_policy_can_be_asked_about() {
+    let place = Place::new();
+    fs::create_dir(place.path("lists")).unwrap();
+    place.write(
+        "lists/office.json",
+        r#"[ { "net": "10.1.0.0/16", "at": "eu" }, { "net": "10.2.0.0/16", "at": "us" } ]"#,
+    );
+    let rule = "deny \"/opt/a\" -> ranges(\"lists/office.json\", at = \"eu\"):443\n";
+    place.write("list.bfp", rule);
+    place.answer(0, &["lock", "list.bfp"]);
+    let ask = |code: i32, asked: &str| place.answer(code, &["explain", "list.bfp", "/opt/a", asked]);
+    assert!(
+        ask(1, "ranges(\"lists/office.json\", at = \"eu\"):443").starts_with("denied  /opt/a -> 10.1.0.0/16:443/tcp\n")
+    );
+    assert!(ask(0, "ranges(\"./lists/office.json\", at = \"us\")").starts_with("allowed  /opt/a -> 10.2.0.0/16\n"));
+    assert!(
+        ask(0, "ranges(\"lists/office.json\"):80").starts_with("allowed  /opt/a -> 10.1.0.0-10.2.255.255:80/tcp\n")
+    );
+    let whole = ask(1, "{ ranges(\"lists/office.json\"), 10.9.0.1 } except 10.2.0.0/16");
+    assert!(whole.contains("denied  /opt/a -> 10.1.0.0/16:443"), "{whole}");
+    let refused = |says: &str, asked: &str| place.refused(2, says, &["explain", "list.bfp", "/opt/a", asked]);
+    refused("explain::list", "ranges(\"other.json\")");
+    refused("name a list that it does: `ranges(\"lists/office.json\")`", "ranges(\"other.json\")");
+    refused("entry with at = \"asia\"", "ranges(\"lists/office.json\", at = \"asia\")");
+    place.answer(0, &["keygen", "key"]);
+    place.answer(0, &["build", "list.bfp", "-o", "list.bfpb", "--key", "key"]);
+    let words = ["explain", "list.bfpb", "/opt/a", "ranges(\"lists/office.json\")", "--trust", "key.pub"];
+    place.refused(2, "a bundle holds no list `lists/office.json`", &words);
+}
+
+#[test]
 fn icmp_is_asked_about_by_itself() {
     let place = Place::new();
     let rules = "program monitor = \"/usr/bin/monitor\"\nhost corp = { 10.0.0.0/8, [fd00::/8] }\n\

@@ -9,12 +9,12 @@ use bfp_bundle::request::Protocol;
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
 use proptest::prelude::*;
 
-use super::{ResolveError, coverage, dns_names, resolve};
+use super::{ResolveError, coverage, dns_names, ranges, resolve};
 use crate::dns_name::DnsName;
 use crate::load::{Loaded, load_text};
 use crate::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
 use crate::policy::{Addresses, Default, Destination, PortRange, ProgramIndex, ResolvedPolicy, Subjects};
-use crate::source::Disk;
+use crate::source::{Disk, Read, SourceError};
 
 fn lock() -> Lock {
     let mut lock = Lock::default();
@@ -425,4 +425,44 @@ fn patterns_that_overlap_in_too_many_ways_are_refused() {
     let text = format!("deny {{ {} }} -> 10.0.0.1", words.collect::<Vec<_>>().join(", "));
     let errors = errors(&text);
     assert!(matches!(errors.as_slice(), [ResolveError::PatternCapacity { .. }]), "{errors:?}");
+}
+
+#[test]
+fn what_an_included_file_declares_may_stay_unused() {
+    struct Common;
+    impl Read for Common {
+        fn text(&self, _: &Path) -> Result<String, SourceError> {
+            Ok("host mirror = 203.0.113.30\nprogram editor = \"/usr/bin/editor\"\nhost vault = 203.0.113.20\n"
+                .to_owned())
+        }
+
+        fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError> {
+            self.text(path).map(|_| [0; 32])
+        }
+    }
+    let unused = |text: &str| -> Vec<String> {
+        let loaded = load_text("policy.bfp", "policy.bfp", text, Path::new(""), &Common).map_err(drop).unwrap();
+        let errors = resolve(&loaded, "policy", &lock()).err().unwrap_or_default();
+        errors.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(unused("include \"common.bfp\"\ndeny * -> vault\n"), Vec::<String>::new());
+    let own = "host spare = 203.0.113.40\ninclude \"common.bfp\"\ndeny * -> vault\nhost last = 203.0.113.41\n";
+    assert_eq!(unused(own), ["`spare` is declared and never used", "`last` is declared and never used"]);
+}
+
+#[test]
+fn protocols_stand_behind_each_port_of_a_set() {
+    let by_set = destinations("10.0.0.1:{443/tcp, 8000-8010/udp, */udp, icmp, 80}");
+    let by_elements = destinations("{ 10.0.0.1:443/tcp, 10.0.0.1:*/udp, 10.0.0.1/icmp, 10.0.0.1:80 }");
+    assert_eq!(by_set, by_elements);
+    assert_eq!(destinations("10.0.0.1:{443/tcp, 80/tcp}"), destinations("10.0.0.1:{80, 443}/tcp"));
+    assert_eq!(destinations("10.0.0.1:{icmp}"), destinations("10.0.0.1/icmp"));
+}
+
+#[test]
+fn special_answers_are_known_in_every_form() {
+    for address in ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "fd00:ec2::254"] {
+        let told = ranges::special(address.parse().unwrap());
+        assert_eq!(told, Some("where clouds give out credentials"), "{address}");
+    }
 }
