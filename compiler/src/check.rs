@@ -18,6 +18,7 @@ mod rotating;
 mod shadow;
 mod shared_address;
 mod special_address;
+mod stand_ins;
 #[cfg(test)]
 mod tests;
 
@@ -29,8 +30,8 @@ use crate::findings::Findings;
 use crate::policy::{Effect, ProgramIndex, ResolvedPolicy, Rule, Subjects, Unspecified};
 use crate::resolve::coverage::{contains, overlaps};
 
-pub use self::checked::CheckedPolicy;
 pub(crate) use self::accepted::not_acceptable;
+pub use self::checked::CheckedPolicy;
 pub use self::concern::Concern;
 pub use self::rotating::RotatingGrant;
 

@@ -48,7 +48,7 @@ pub(crate) fn not_acceptable(policy: &Policy) -> Vec<Concern> {
 }
 
 /// What can be accepted.
-const ACCEPTABLE: [&str; 20] = [
+const ACCEPTABLE: [&str; 21] = [
     "check::cannot_resolve",
     "check::exclusive_loopback",
     "check::interpreter",
@@ -61,6 +61,7 @@ const ACCEPTABLE: [&str; 20] = [
     "check::public_suffix",
     "check::raw_open",
     "check::redundant",
+    "check::relay",
     "check::rotating_except",
     "check::rotating_grant",
     "check::script",

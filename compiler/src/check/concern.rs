@@ -13,56 +13,81 @@ use super::rotating::RotatingGrant;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Diagnostic)]
 pub enum Concern {
     /// `only "/usr/bin/python3" -> D`
-    #[error("{program} runs whatever it is given, and every script of it would hold this exclusive grant")]
+    #[error("{programs}, and every script of {pronoun} would hold this exclusive grant")]
     #[diagnostic(
         code(check::interpreter),
         help("give the script a program of its own (a compiled launcher), and name that instead")
     )]
     ExclusiveInterpreter {
-        /// The path, or what a pattern covers.
-        program: String,
+        /// Which, and what they do.
+        programs: String,
+        /// It or them.
+        pronoun: &'static str,
         /// The left side of the rule.
         #[label("granted here")]
         rule: Span,
-        /// Where the path stands, if elsewhere.
-        #[label("an interpreter")]
-        program_span: Option<Span>,
+        /// Where the paths stand, if elsewhere.
+        #[label(collection, "an interpreter")]
+        program_spans: Vec<Span>,
     },
     /// `allow "/bin/bash" -> D`
-    #[error("{program} runs whatever it is given, and every script of it would hold this grant")]
+    #[error("{programs}, and every script of {pronoun} would hold this grant")]
     #[diagnostic(
         code(check::interpreter),
         severity(Warning),
         help("name the program that needs the destination, instead of what it is run by")
     )]
     Interpreter {
-        /// The path, or what a pattern covers.
-        program: String,
+        /// Which, and what they do.
+        programs: String,
+        /// It or them.
+        pronoun: &'static str,
         /// The left side of the rule.
         #[label("granted here")]
         rule: Span,
-        /// Where the path stands, if elsewhere.
-        #[label("an interpreter")]
-        program_span: Option<Span>,
+        /// Where the paths stand, if elsewhere.
+        #[label(collection, "an interpreter")]
+        program_spans: Vec<Span>,
+    },
+    /// `allow "/usr/bin/socat" -> D`
+    #[error("{programs}, and everybody who can start {pronoun} would hold this grant")]
+    #[diagnostic(
+        code(check::relay),
+        severity(Warning),
+        help(
+            "name the program that needs the destination, or let only that one start this tool, and say so with `accept`"
+        )
+    )]
+    Relay {
+        /// Which, and what they do.
+        programs: String,
+        /// It or them.
+        pronoun: &'static str,
+        /// The left side of the rule.
+        #[label("granted here")]
+        rule: Span,
+        /// Where the paths stand, if elsewhere.
+        #[label(collection, "a tool for everybody")]
+        program_spans: Vec<Span>,
     },
     /// `only "/lib64/ld-linux-x86-64.so.2" -> D`
-    #[error("{program} the dynamic loader: a grant to it is a grant to every executable that it can run")]
+    #[error("{programs} the dynamic loader: a grant to it is a grant to every executable that it can run")]
     #[diagnostic(
         code(check::loader),
         help("name the executable itself: a program that is started by its path is that program")
     )]
     Loader {
-        /// The path, with the verb.
-        program: String,
+        /// The paths, with the verb.
+        programs: String,
         /// The left side of the rule.
         #[label("granted here")]
         rule: Span,
-        /// Where the path stands, if elsewhere.
-        #[label("the loader")]
-        program_span: Option<Span>,
+        /// Where the paths stand, if elsewhere.
+        #[label(collection, "the loader")]
+        program_spans: Vec<Span>,
     },
     /// `deny "/usr/local/bin/deploy.sh" -> D`
-    #[error("`{program}` is named like a script, and a process is known by its interpreter")]
+    #[error("{programs}, and a process is known by its interpreter")]
     #[diagnostic(
         code(check::script),
         severity(Warning),
@@ -71,14 +96,14 @@ pub enum Concern {
         )
     )]
     Script {
-        /// The path.
-        program: String,
+        /// The paths, with the verb.
+        programs: String,
         /// The left side of the rule.
         #[label("a rule for no process")]
         rule: Span,
-        /// Where the path stands, if elsewhere.
-        #[label("a script")]
-        program_span: Option<Span>,
+        /// Where the paths stand, if elsewhere.
+        #[label(collection, "a script")]
+        program_spans: Vec<Span>,
     },
     /// `only "/usr/bin/postgres" -> 127.0.0.1:5432`
     #[error("nobody else on this host reaches this service: `only` on loopback shuts its clients out")]
@@ -114,22 +139,22 @@ pub enum Concern {
         program_span: Option<Span>,
     },
     /// `allow "/home/*/bin/app" -> D`
-    #[error("`{program}` covers files that other users than root can make, below `{folder}`")]
+    #[error("{programs} files that other users than root can make, below {folders}")]
     #[diagnostic(
         code(check::writable_grant),
         help("name a folder that only root can write, or pin the content with `verity`")
     )]
     WritableGrant {
-        /// The pattern.
-        program: String,
-        /// The folder.
-        folder: String,
+        /// The patterns, with the verb.
+        programs: String,
+        /// The folders.
+        folders: String,
         /// The left side of the rule.
         #[label("whoever can make such a file has the grant")]
         rule: Span,
-        /// Where the pattern stands, if elsewhere.
-        #[label("no `verity` here")]
-        program_span: Option<Span>,
+        /// Where the paths stand, if elsewhere.
+        #[label(collection, "no `verity` here")]
+        program_spans: Vec<Span>,
     },
     /// One address, two names, and different rights.
     #[error("`{closed}` and `{open}` share the address {address}")]
