@@ -116,6 +116,12 @@ impl Lock {
         text::parse(text)
     }
 
+    /// Whether a text is a lock file, of whatever version and with whatever mistakes, conflict marks of a merge among
+    /// them. The begin of a text is enough. What is none is not shown, for it may be a secret, and not replaced.
+    pub fn may_be(text: &str) -> bool {
+        text::may_be_a_lock(text)
+    }
+
     /// Where the name of each table stands in the text of a lock file; empty where that cannot be read.
     pub fn places(text: &str) -> BTreeMap<DnsName, SourceSpan> {
         text::places(text)

@@ -157,7 +157,7 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
     }
     // What did not change keeps its very bytes.
     if readable.as_ref() != Some(&lock) {
-        output::write(&path, lock.to_text().into_bytes(), Kind::InPlace)?;
+        output::write(&path, lock.to_text().into_bytes(), Kind::Lock)?;
     }
     let as_before = if kept == 0 { String::new() } else { format!(", {kept} of them as before") };
     let lists = match lock.files.len() {
@@ -192,11 +192,13 @@ fn used(written: &[String], names: &BTreeMap<DnsName, Span>) -> Result<BTreeSet<
     Ok(found)
 }
 
-/// The lock as it is. One that cannot be read is replaced, unless part of it was to stay.
+/// The lock as it is. One that cannot be read is replaced, unless part of it was to stay; what is no lock is never
+/// replaced, which is told before anybody is asked.
 fn earlier(path: &Path, wanted: &Wanted, said: &mut String) -> Result<Option<Lock>, Failure> {
     if !path.exists() {
         return Ok(None);
     }
+    output::refuse_other_kind(path, Kind::Lock)?;
     let text = source::read_text(path)?;
     let shown = Disk.shown(path);
     match (Lock::parse(&text), wanted) {

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use bfp_bundle::envelope::Document;
+use bfp_compiler::lock::Lock;
 use bfp_compiler::source;
 use miette::Diagnostic;
 
@@ -25,7 +26,9 @@ pub(crate) enum Kind {
     Picture,
     /// What tests said, as JUnit's XML.
     TestReport,
-    /// A file of the policy itself, which the command has read and writes again: the policy, or its lock.
+    /// The lock of a policy.
+    Lock,
+    /// A policy, which the command has read and writes again.
     InPlace,
 }
 
@@ -52,6 +55,8 @@ impl Kind {
             Some(Kind::Picture)
         } else if element.starts_with("<testsuite") {
             Some(Kind::TestReport)
+        } else if Lock::may_be(&text) {
+            Some(Kind::Lock)
         } else {
             None
         }
@@ -65,7 +70,8 @@ impl Kind {
             Kind::Payload => "a payload to sign",
             Kind::Picture => "an SVG picture",
             Kind::TestReport => "a JUnit report",
-            Kind::InPlace => "a policy or its lock",
+            Kind::Lock => "a lock",
+            Kind::InPlace => "a policy",
         }
     }
 }
@@ -77,6 +83,7 @@ fn described(begin: &[u8]) -> &'static str {
         Some(kind) => kind.name(),
         None if text.contains("PRIVATE KEY-----") => "a secret key",
         None if text.contains("PUBLIC KEY-----") => "a public key",
+        None if bfp_grammar::parse(&text).is_ok_and(|policy| !policy.statements.is_empty()) => "a policy",
         None => "a file of another kind",
     }
 }
@@ -110,7 +117,8 @@ pub(crate) fn refuse_input(output: &Path, input: &Path) -> Result<(), Failure> {
     }
 }
 
-fn refuse_other_kind(path: &Path, kind: Kind) -> Result<(), Failure> {
+/// Refuses an output that would take the place of a file of another kind. Links are followed.
+pub(crate) fn refuse_other_kind(path: &Path, kind: Kind) -> Result<(), Failure> {
     let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     if kind == Kind::InPlace || !is_file {
         return Ok(());
@@ -157,7 +165,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 /// An output would destroy another file.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[error("`{path}` is {found}, and is not replaced by {wanted}")]
-#[diagnostic(code(source::not_replaced), help("name another file to write, or move this one away first"))]
+#[diagnostic(code(source::not_replaced), help("move it away first, or name another file to write"))]
 struct OtherKind {
     path: String,
     found: &'static str,

@@ -120,6 +120,57 @@ fn link_to_a_file_of_another_kind_is_that_file() {
 }
 
 #[test]
+fn lock_replaces_a_lock_and_no_other_file() {
+    let place = Place::new();
+    let files =
+        ["p.bfp", "key", "key.pub", "bundle", "payload", "set", "token", "picture", "junit", "text", "Cargo.lock"];
+    place.write("text", "TOKEN=hunter2\n");
+    place.write("Cargo.lock", "# Generated\nversion = 4\n\n[[package]]\nname = \"a\"\n");
+    place.write("comments", "# nothing\n");
+    let lock = place.path("p.bfp.lock");
+    for file in files.into_iter().chain(["comments"]) {
+        let before = place.read(file);
+        for update in [&["lock", "p.bfp"][..], &["lock", "p.bfp", "--update"]] {
+            for is_link in [true, false] {
+                fs::remove_file(&lock).unwrap();
+                match is_link {
+                    true => std::os::unix::fs::symlink(file, &lock).unwrap(),
+                    false => drop(fs::copy(place.path(file), &lock).unwrap()),
+                }
+                let ran = place.run(update, "");
+                let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+                assert_eq!(ran.status.code(), Some(2), "{file}: {said}");
+                assert!(said.contains("source::not_replaced") && said.contains("by a lock"), "{file}: {said}");
+                assert!(!said.contains("hunter2"), "{said}");
+                assert!(place.read(file) == before && place.read("p.bfp.lock") == before, "{file} was changed");
+            }
+        }
+    }
+    // A lock of another version, one with the marks of a merge, an empty file, and a link to any of them.
+    let locks = [
+        "",
+        "version = 1\n",
+        "version = 7\nmore = true\n",
+        "<<<<<<< HEAD\n# What this policy is compiled with. Review changes; `bfpc lock` makes them.\n=======\n",
+        "<<<<<<< HEAD\nversion = 1\n=======\nversion = 2\n>>>>>>> other\n\n[[name]]\nname = \"a.test\"\n",
+    ];
+    for text in locks {
+        for is_link in [false, true] {
+            fs::remove_file(&lock).unwrap();
+            place.write("other.lock", text);
+            match is_link {
+                true => std::os::unix::fs::symlink("other.lock", &lock).unwrap(),
+                false => place.write("p.bfp.lock", text),
+            }
+            let ran = place.run(&["lock", "p.bfp"], "");
+            assert!(ran.status.success(), "{text:?}: {}", String::from_utf8_lossy(&ran.stderr));
+            assert!(String::from_utf8(place.read("p.bfp.lock")).unwrap().contains("\nversion = 2\n"), "{text:?}");
+            assert_eq!(fs::symlink_metadata(&lock).unwrap().is_symlink(), is_link);
+        }
+    }
+}
+
+#[test]
 fn trust_set_does_not_replace_the_one_it_follows() {
     let place = Place::new();
     let before = place.read("set");

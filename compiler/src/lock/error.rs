@@ -34,6 +34,13 @@ pub enum LockFault {
         at: Option<SourceSpan>,
     },
 
+    #[error("the file is no lock: it has no `version`, and no table of a name or a list")]
+    #[diagnostic(
+        code(lock::not_a_lock),
+        help("look at what stands there, and where a link of this name leads; move it away, and run `bfpc lock FILE`")
+    )]
+    NotALock,
+
     #[error("the digest of `{path}` is not a SHA-256")]
     #[diagnostic(code(lock::invalid_digest), help("resolve again with `bfpc lock FILE`"))]
     InvalidDigest {

@@ -107,7 +107,28 @@ pub(super) fn places(text: &str) -> BTreeMap<DnsName, SourceSpan> {
     entries.iter().filter_map(place).collect()
 }
 
+/// What git writes between the sides of a conflict.
+const CONFLICT_MARKS: [&str; 4] = ["<<<<<<<", "|||||||", "=======", ">>>>>>>"];
+
+pub(super) fn may_be_a_lock(text: &str) -> bool {
+    let is_mark = |line: &&str| line.is_empty() || CONFLICT_MARKS.iter().any(|mark| line.starts_with(mark));
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !is_mark(line)).collect();
+    if lines.first() == Some(&FIRST_LINE) {
+        return true;
+    }
+    let table = |line: &str| line.starts_with('[').then(|| line.trim_matches(['[', ']', ' ']).to_owned());
+    let is_own = |table: &String| table == "name" || table == "file";
+    // Cargo.toml and its like have a version too, and tables of their own.
+    let is_foreign = |line: &&str| line.ends_with(']') && table(line).is_some_and(|table| !is_own(&table));
+    let is_written = |line: &&str| line.starts_with("version =") || table(line).is_some_and(|table| is_own(&table));
+    lines.iter().any(is_written) && !lines.iter().any(is_foreign)
+}
+
 fn read_written(text: &str) -> Result<WrittenLock, LockFault> {
+    let says_something = text.lines().map(str::trim).any(|line| !line.is_empty() && !line.starts_with('#'));
+    if says_something && !may_be_a_lock(text) {
+        return Err(LockFault::NotALock);
+    }
     let WrittenVersion { version } = toml::from_str(text)
         .map_err(|error| LockFault::Syntax { reason: error.message().to_owned(), at: error.span().map(span) })?;
     let version = version.ok_or(LockFault::NoVersion)?;
