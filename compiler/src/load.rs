@@ -199,10 +199,22 @@ fn unreadable(reason: SourceError, purpose: Purpose, span: Span) -> LoadError {
 
 /// Reads a policy and all that it names. Errors come with the texts that they are about.
 pub fn load(path: &Path, read: &dyn Read) -> Result<Result<Loaded, (Findings, SourceMap)>, SourceError> {
-    let text = read.text(path)?;
+    let text = policy_text(path, read)?;
     let name = path.file_name().map_or_else(|| "policy".to_owned(), |name| name.to_string_lossy().into_owned());
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
     Ok(load_text(&name, &read.shown(path), &text, &directory, read))
+}
+
+/// Reads a policy that a command was given. Of what is none, no line may be shown where it can be a secret: where a link
+/// leads to it, which whoever proposes a policy can make, and where it is a key or no text.
+pub fn policy_text(path: &Path, read: &dyn Read) -> Result<String, SourceError> {
+    let is_link = read.is_link(path)?;
+    let text = read.text(path)?;
+    let is_secret = is_link || text.contains("-----BEGIN ") || text.contains('\0');
+    if is_secret && !may_be_a_policy(&text) {
+        return Err(SourceError::NotAPolicy { path: read.shown(path) });
+    }
+    Ok(text)
 }
 
 /// Reads a policy that has its text already. `directory` is where it stands.

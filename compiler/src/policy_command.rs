@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use bfp_compiler::findings::boxed;
+use bfp_compiler::load;
 use bfp_compiler::pipeline;
 use bfp_compiler::resolve;
-use bfp_compiler::source::{self, Disk, Read as _};
+use bfp_compiler::source::{Disk, Read as _};
 use bfp_grammar::syntax::Span;
 use miette::Diagnostic;
 
@@ -94,7 +95,7 @@ pub(crate) fn format(policies: &[PathBuf], check: bool) -> Result<Done, Failure>
     let mut complaints = Complaints::default();
     let mut changed: Vec<(&PathBuf, String, String)> = Vec::new();
     for policy in policies {
-        let text = source::read_text(policy)?;
+        let text = load::policy_text(policy, &Disk)?;
         match bfp_grammar::format(&text) {
             // Whoever formats the standard input wants the text, changed or not.
             Ok(formatted) if formatted == text && (check || !output::is_standard(policy)) => {}

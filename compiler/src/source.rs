@@ -45,6 +45,28 @@ pub enum SourceError {
         /// Which file.
         path: String,
     },
+    /// A policy, or its lock, that is a link out of its tree.
+    #[error("`{path}` is a link that leads out of the tree that it stands in")]
+    #[diagnostic(
+        code(load::outside),
+        help("put the file itself in the place of the link; a policy may also be named where it lies")
+    )]
+    Outside {
+        /// The link.
+        path: String,
+    },
+    /// What was named as a policy, and has no statement.
+    #[error("`{path}` is not a policy: no line of it is a statement")]
+    #[diagnostic(
+        code(load::not_a_policy),
+        help(
+            "check the name, and where a link of this name leads; nothing is shown of such a file, for it may be a secret"
+        )
+    )]
+    NotAPolicy {
+        /// Which file.
+        path: String,
+    },
     /// A line feed, say, in its name.
     #[error("the name of `{path}` holds a control character")]
     #[diagnostic(
@@ -188,6 +210,15 @@ pub trait Read {
     fn is_within(&self, _directory: &Path, _path: &Path) -> bool {
         true
     }
+    /// Whether a policy, or its lock, is a link. One that leads out of the tree of its folder is refused: whoever
+    /// proposes it would have any file of the machine read, and its lines shown.
+    fn is_link(&self, _path: &Path) -> Result<bool, SourceError> {
+        Ok(false)
+    }
+    /// The same for all paths that lead to one file.
+    fn identity(&self, path: &Path) -> PathBuf {
+        self.short(path)
+    }
     /// The same file by its shortest path: without `.`, and without `..` but at its begin.
     fn short(&self, path: &Path) -> PathBuf {
         normal(path)
@@ -238,6 +269,18 @@ impl Read for Disk {
         let (Some(tree), Some(target)) = (Disk::tree(directory), Disk::target(path)) else { return false };
         // What git keeps for itself, credentials among it, is no part of the tree.
         target.strip_prefix(&tree).is_ok_and(|below| below.components().all(|part| part.as_os_str() != ".git"))
+    }
+
+    fn is_link(&self, path: &Path) -> Result<bool, SourceError> {
+        let is_link = !is_standard_input(path) && fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+        if is_link && !self.is_within(path.parent().unwrap_or(Path::new("")), path) {
+            return Err(SourceError::Outside { path: path.display().to_string() });
+        }
+        Ok(is_link)
+    }
+
+    fn identity(&self, path: &Path) -> PathBuf {
+        fs::canonicalize(path).unwrap_or_else(|_| self.short(path))
     }
 
     fn text(&self, path: &Path) -> Result<String, SourceError> {

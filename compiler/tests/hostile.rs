@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -127,4 +128,128 @@ fn name_of_a_file_writes_no_line() {
         assert!(said.contains("source::control_character") && said.contains("a\\n::error::b.bfp"), "{said}");
         assert!(!said.lines().any(|line| line.starts_with("::")), "{said}");
     }
+}
+
+/// Every command that reads a policy.
+const READERS: [&[&str]; 10] = [
+    &["check"],
+    &["check", "--format", "json"],
+    &["fmt", "--check"],
+    &["fmt"],
+    &["build", "-o", "out.bfpb"],
+    &["lock"],
+    &["drift"],
+    &["test"],
+    &["diff", "--new"],
+    &["graph", "-o", "out.svg"],
+];
+
+/// What every command says of `policies/p.bfp`: on both outputs, with a secret in the environment.
+fn all_said(place: &Path) -> Vec<(String, Option<i32>)> {
+    let asked = [&["explain", "policies/p.bfp", "/a", "10.0.0.1"][..], &["hosts", "policies/p.bfp"]];
+    let words = READERS.iter().map(|words| [*words, &["policies/p.bfp"]].concat());
+    let run = |words: Vec<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bfpc"));
+        command.args(&words).current_dir(place).env_clear().env("SECRET_TOKEN", "hunter2");
+        let ran = command.output().unwrap();
+        let said = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
+        (format!("bfpc {}\n{said}", words.join(" ")), ran.status.code())
+    };
+    words.chain(asked.iter().map(|words| words.to_vec())).map(run).collect()
+}
+
+#[test]
+fn what_a_link_leads_to_is_not_shown() {
+    let place = place();
+    let repo = place.path().join("repo");
+    let at = |name: &str| repo.join(name);
+    for folder in ["policies", ".git", "common"] {
+        fs::create_dir_all(at(folder)).unwrap();
+    }
+    let key = "-----BEGIN PRIVATE KEY-----\nhunter2\n";
+    fs::write(at("../release.key"), key).unwrap();
+    fs::write(at(".git/config"), "hunter2\n").unwrap();
+    fs::write(at("common/secret.env"), "# settings\nversion=1\nTOKEN=hunter2\n").unwrap();
+    fs::write(at("common/Cargo.toml"), "[package]\nversion = \"hunter2\"\n").unwrap();
+    symlink("../..", at("policies/up")).unwrap();
+    let policy = "only \"/a\" -> kms.internal:443\n";
+    let outside = ["/proc/self/environ", "/proc/self/cmdline", "../../release.key", "../.git/config", "up/release.key"];
+    for (target, code) in outside
+        .map(|target| (target, "load::outside"))
+        .into_iter()
+        .chain([("../common/secret.env", "not a policy"), ("../common/Cargo.toml", "not a policy")])
+    {
+        for linked in ["policies/p.bfp", "policies/p.bfp.lock"] {
+            fs::write(at("policies/p.bfp"), policy).unwrap();
+            let _ = fs::remove_file(at(linked));
+            symlink(target, at(linked)).unwrap();
+            for (said, ended) in all_said(&repo) {
+                // What does not read the lock has nothing to say about it.
+                if said.starts_with("bfpc fmt") && linked.ends_with(".lock") {
+                    continue;
+                }
+                let is_lock = linked.ends_with(".lock");
+                let code = match code {
+                    "load::outside" => code,
+                    _ if is_lock && said.starts_with("bfpc lock") => "source::not_replaced",
+                    _ if is_lock => "lock::not_a_lock",
+                    _ => "load::not_a_policy",
+                };
+                assert!(!said.contains("hunter2"), "{linked} -> {target}: {said}");
+                assert!(said.contains(code), "{linked} -> {target}: {said}");
+                assert_eq!(ended, Some(2), "{linked} -> {target}: {said}");
+            }
+            fs::remove_file(at(linked)).unwrap();
+        }
+    }
+    assert_eq!(fs::read_to_string(at("../release.key")).unwrap(), key);
+}
+
+#[test]
+fn key_that_is_taken_for_a_policy_is_not_shown() {
+    let place = place();
+    fs::create_dir(place.path().join("policies")).unwrap();
+    for secret in ["-----BEGIN PRIVATE KEY-----\nhunter2\n", "PATH=/bin\0TOKEN=hunter2\0"] {
+        fs::write(place.path().join("policies/p.bfp"), secret).unwrap();
+        for (said, ended) in all_said(place.path()) {
+            assert!(said.contains("load::not_a_policy") && !said.contains("\nhunter2"), "{said}");
+            assert!(!said.contains("=hunter2"), "{said}");
+            assert_eq!(ended, Some(2), "{said}");
+        }
+    }
+}
+
+#[test]
+fn link_within_the_tree_is_the_file_that_it_leads_to() {
+    let place = place();
+    let at = |name: &str| place.path().join(name);
+    fs::create_dir_all(at("policies/..data")).unwrap();
+    fs::create_dir(at("common")).unwrap();
+    let check = |code: i32, says: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bfpc"));
+        let ran = command.args(["check", "policies/p.bfp"]).current_dir(place.path()).output().unwrap();
+        let said = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
+        assert_eq!(ran.status.code(), Some(code), "{said}");
+        assert!(said.contains(says), "{said}");
+    };
+    // As a volume of Kubernetes has it: links to links in the policy's own folder.
+    fs::write(at("policies/..data/p.bfp"), "deny * -> 10.0.0.1\n").unwrap();
+    fs::write(at("policies/..data/p.bfp.lock"), "version = 2\n").unwrap();
+    symlink("..data", at("policies/now")).unwrap();
+    for file in ["p.bfp", "p.bfp.lock"] {
+        symlink(format!("now/{file}"), at("policies").join(file)).unwrap();
+    }
+    check(0, "policies/p.bfp: ok");
+    // Beside the folder: in a work tree alone.
+    fs::rename(at("policies/..data/p.bfp"), at("common/p.bfp")).unwrap();
+    fs::remove_file(at("policies/p.bfp")).unwrap();
+    symlink("../common/p.bfp", at("policies/p.bfp")).unwrap();
+    check(2, "load::outside");
+    fs::create_dir(at(".git")).unwrap();
+    check(0, "policies/p.bfp: ok");
+    // A folder on the way to a policy is its reader's choice.
+    fs::remove_dir(at(".git")).unwrap();
+    fs::remove_dir_all(at("policies")).unwrap();
+    symlink(at("common"), at("policies")).unwrap();
+    check(0, "policies/p.bfp: ok");
 }
