@@ -18,7 +18,7 @@ use bfp_compiler::source;
 use bfp_grammar::syntax::Span;
 use serde::Serialize;
 
-use crate::input::{Format, InputError};
+use crate::input::{Format, InputError, json};
 use crate::lock_command::{self, Unresolved};
 use crate::policy_files::Files;
 use crate::report::counted;
@@ -178,11 +178,6 @@ fn compared(name: &DnsName, locked: &Locked, status: Status, live: BTreeSet<IpAd
         removed: locked.addresses.difference(&live).copied().collect(),
         live: live.into_iter().collect(),
     }
-}
-
-fn json(report: &Report) -> String {
-    // Strings, addresses and numbers always have a text.
-    serde_json::to_string_pretty(report).map_or_else(|_| String::new(), |text| text + "\n")
 }
 
 /// A row for each address of each name that drifted.

@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::policy_files::Files;
 use crate::refusal::refused;
 use crate::verify_command::{compiled, verified};
+pub(crate) use crate::report::json::written as json;
 use crate::{Failure, TrustArguments};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -181,12 +182,4 @@ impl Behind {
         }
         Behind { rule, audit, also }
     }
-}
-
-/// One JSON document, with a line end.
-pub(crate) fn json(document: &impl Serialize) -> String {
-    // Strings, numbers and lists in memory cannot fail to be written.
-    let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
-    text.push('\n');
-    text
 }

@@ -277,7 +277,8 @@ fn main() -> ExitCode {
         Command::Test(arguments) => report::end(arguments.format.of_reports(), test_command::test(&arguments)),
         Command::Diff(arguments) => report::end(human, diff_command::diff(&arguments)),
         Command::Graph(arguments) => report::end(human, graph_command::graph(&arguments)),
-        Command::Hosts(arguments) => report::end(human, hosts_command::hosts(&arguments)),
+        // No report but a file: a line of it may begin with `::1`.
+        Command::Hosts(arguments) => report::end_bytes(hosts_command::hosts(&arguments).map(String::into_bytes)),
         Command::Keygen(arguments) => report::end(human, key_command::keygen(&arguments)),
         Command::KeyId(arguments) => report::end(human, key_command::key_id(&arguments)),
         Command::Completions { shell } => report::end(human, shell_command::completions(shell)),

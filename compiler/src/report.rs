@@ -3,12 +3,14 @@
 //!
 //! Always: for people, an answer is on the standard output and a diagnostic on the standard error; in a
 //! format for machines there is one document on the standard output, also where nothing is wrong, and the
-//! standard error is empty. The exit code does not depend on the format.
+//! standard error is empty. The exit code does not depend on the format. Nothing but the format that is made for it
+//! holds a command to the runner of a job.
 
 mod clipped;
 mod github;
 pub(crate) mod human;
-mod json;
+mod inert;
+pub(crate) mod json;
 mod sarif;
 mod told;
 

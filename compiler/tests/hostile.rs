@@ -253,3 +253,69 @@ fn link_within_the_tree_is_the_file_that_it_leads_to() {
     symlink(at("common"), at("policies")).unwrap();
     check(0, "policies/p.bfp: ok");
 }
+
+/// Neither of the two forms that a runner of GitHub obeys: `::x::` behind blanks, and `##[x]` anywhere.
+fn holds_no_command(said: &str) -> bool {
+    let is_command = |line: &str| line.trim_start().starts_with("::") || line.contains("##[");
+    !said.split(['\n', '\r']).any(is_command)
+}
+
+#[test]
+fn text_of_a_policy_is_no_command_in_any_output() {
+    let place = place();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bfpc"));
+        let ran = command.args(words).current_dir(place.path()).env_clear().output().unwrap();
+        String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap()
+    };
+    let held = |words: &[&str]| {
+        let said = run(words);
+        assert!(holds_no_command(&said), "bfpc {}\n{said}", words.join(" "));
+        said
+    };
+    let mut begun = 0;
+    for length in 70..100 {
+        let path = format!("/opt/{} ::stop-commands::zz", "a".repeat(length));
+        let policy = format!("only \"{path}\" -> 10.0.0.1\ndeny * -> raw\n");
+        fs::write(place.path().join("p.bfp"), policy).unwrap();
+        begun += usize::from(held(&["check", "p.bfp"]).contains("    │ ::stop-commands::zz"));
+    }
+    assert!(begun > 0, "no line was ever broken there");
+
+    let name = "::error::x##[error]y.bfp";
+    let policy = "program p = \"/opt/p\"\nonly p -> 10.0.0.1\ntest \"##[error]t\" {\n    p -> 10.0.0.1    denied\n}\n";
+    fs::write(place.path().join(name), policy).unwrap();
+    fs::write(place.path().join("p.bfp"), format!("include \"{name}\"\ndeny * -> raw\n")).unwrap();
+    for file in [name, "p.bfp"] {
+        let mut said = String::new();
+        for words in [
+            &["check", file][..],
+            &["check", file, "p.bfp"],
+            &["check", file, "--format", "json"],
+            &["check", file, "--format", "sarif"],
+            &["fmt", "--check", file],
+            &["explain", file, "p", "10.0.0.1"],
+            &["explain", file, "p", "10.0.0.1", "--format", "json"],
+            &["explain", file, "--all", "--program", "p"],
+            &["test", file, "--coverage"],
+            &["test", file, "--format", "json"],
+            &["diff", "--new", file],
+            &["diff", "--new", file, "--format", "markdown"],
+            &["build", file, "-o", "bundle"],
+            &["inspect", "bundle"],
+            &["inspect", "bundle", "--format", "json"],
+        ] {
+            said += &held(words);
+        }
+        assert!(said.contains("│ ::error::x#?[error]y.bfp:2"), "{said}");
+        assert!(said.contains("\"#\\u0023[error]t\""), "as JSON has it: {said}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&run(&["explain", name, "p", "10.0.0.1", "--format", "json"])).unwrap();
+    assert!(json.to_string().contains("::error::x##[error]y.bfp"), "{json}");
+    fs::write(place.path().join("p.bfp"), "only \"/opt/##[error]x\" -> 10.0.0.1\n").unwrap();
+    assert!(held(&["check", "p.bfp"]).contains("/opt/#?[error]x"));
+    // A line of a report ends at a carriage return too.
+    fs::write(place.path().join("p.bfp"), "deny * -> 10.0.0.1 # x\r::error::x\nonly\n").unwrap();
+    held(&["check", "p.bfp"]);
+}

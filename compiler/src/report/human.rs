@@ -8,6 +8,7 @@ use std::sync::Arc;
 use miette::{MietteHandlerOpts, Report, Severity};
 
 use super::clipped::Clipped;
+use super::inert::inert;
 use super::{About, Complaints, Done, Ending, Failure, counted, exit_code};
 
 /// Chooses how reports look: coloured only on a terminal and without `NO_COLOR`; as wide as the terminal.
@@ -28,7 +29,7 @@ pub(super) fn end(answer: Result<Done, Failure>) -> Ending {
     let code = exit_code(&answer);
     let (stdout, stderr) = match answer {
         Ok(Done { words, warnings, bytes: Some(bytes) }) => {
-            return Ending { stdout: bytes, stderr: words + &shown(warnings), code };
+            return Ending { stdout: bytes, stderr: inert(words + &shown(warnings)), code };
         }
         Ok(Done { words, warnings, bytes: None }) => (words, shown(warnings)),
         Err(Failure::Finding(words) | Failure::Found { words: Some(words), .. }) => (words, String::new()),
@@ -38,7 +39,7 @@ pub(super) fn end(answer: Result<Done, Failure>) -> Ending {
         Err(Failure::Some { words, complaints, .. }) => (words, shown(complaints)),
         Err(Failure::Refused(report)) => (String::new(), format!("{report:?}\n")),
     };
-    Ending { stdout: stdout.into_bytes(), stderr, code }
+    Ending { stdout: inert(stdout).into_bytes(), stderr: inert(stderr), code }
 }
 
 /// More of a file than these are counted and not shown: each quotes its place, and the first ones say enough.

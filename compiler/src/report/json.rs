@@ -19,6 +19,12 @@ pub(super) fn document(diagnostics: &[Told]) -> String {
     let count = |level| diagnostics.iter().filter(|told| told.severity == level).count();
     let document =
         Document { version: VERSION, diagnostics, errors: count(Level::Error), warnings: count(Level::Warning) };
+    written(&document)
+}
+
+/// A document, with a line end. Whatever a text in it says, no line of it is a command to the runner of a job.
+pub(crate) fn written(document: &impl Serialize) -> String {
     // Text and numbers are always JSON; only a map with other keys than text would not be.
-    serde_json::to_string_pretty(&document).map_or_else(|_| String::new(), |text| text + "\n")
+    let text = serde_json::to_string_pretty(document).unwrap_or_default();
+    text.replace("##[", "#\\u0023[") + "\n"
 }

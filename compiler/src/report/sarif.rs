@@ -30,7 +30,7 @@ pub(super) fn document(diagnostics: &[Told]) -> String {
             "results": results,
         }],
     });
-    format!("{log:#}\n")
+    super::json::written(&log)
 }
 
 fn rule(code: &str) -> Value {
