@@ -34,6 +34,15 @@ pub(crate) enum InputError {
     )]
     Program { name: String },
     #[error("`{file}` is a bundle, and this command reads policies")]
+    #[error("`{written}` is no path that a program can have, and no pattern of the policy")]
+    #[diagnostic(
+        code(explain::program),
+        help(
+            "write a path in full, without `.`, `..`, `*` and doubled slashes, such as `/usr/bin/curl`, or a pattern as \
+             the policy has it"
+        )
+    )]
+    Path { written: String },
     #[diagnostic(code(input::not_a_policy), help("name the policy that the bundle was built from"))]
     NotAPolicy { file: String },
 }
@@ -101,7 +110,15 @@ impl Input {
     /// The programs that were asked about.
     pub(crate) fn programs(&self, written: &str) -> Result<Vec<Who>, Failure> {
         match self.compiled.programs_named(written) {
+        // No file lies at such a path, and a verdict about it would be one about nothing.
+        let is_odd = |name: &str| matches!(name, "" | "." | "..");
+        if written.strip_prefix('/').is_some_and(|rest| rest.split('/').any(is_odd)) {
+            return Err(InputError::Path { written: written.to_owned() }.into());
+        }
             none if none.is_empty() => Err(InputError::Program { name: written.to_owned() }.into()),
+            none if none.is_empty() && written.contains(['/', '*']) => {
+                Err(InputError::Path { written: written.to_owned() }.into())
+            }
             programs => Ok(programs),
         }
     }

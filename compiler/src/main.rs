@@ -39,6 +39,7 @@ mod trust_set_command;
 mod validity;
 mod verify_command;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ use std::process::ExitCode;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, value_parser};
 use lock_demands::LockDemands;
+use miette::Diagnostic;
 use report::{Complaints, Ending, Failure, Format, human, in_file, in_sources};
 
 /// Compiles bfp policies: which executable may reach which destination.
@@ -249,10 +251,33 @@ struct TrustArguments {
 /// What a command answers.
 type Answer = Result<String, Failure>;
 
+/// An argument that would write lines of its own wherever it is told of.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("the argument `{shown}` holds a control character")]
+#[diagnostic(
+    code(source::control_character),
+    help("leave it out, and rename a file that has it: what is told about it would show lines that nobody wrote")
+)]
+struct ControlCharacter {
+    shown: String,
+}
+
+/// Refuses arguments that no file, name, destination or reason has.
+fn refuse_control_characters(arguments: impl Iterator<Item = OsString>) -> Result<(), ControlCharacter> {
+    let mut texts = arguments.map(|argument| argument.to_string_lossy().into_owned());
+    match texts.find(|text| text.chars().any(char::is_control)) {
+        Some(text) => Err(ControlCharacter { shown: text.escape_debug().to_string() }),
+        None => Ok(()),
+    }
+}
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
     human::set_style();
     let human = Format::Human;
+    if let Err(refused) = refuse_control_characters(std::env::args_os()) {
+        return print(&report::end::<String>(human, Err(refused.into())));
+    }
+    let arguments = Arguments::parse();
     // The formats of a question are for people and as JSON.
     let either = |format| match format {
         input::Format::Human => Format::Human,

@@ -319,3 +319,41 @@ fn text_of_a_policy_is_no_command_in_any_output() {
     fs::write(place.path().join("p.bfp"), "deny * -> 10.0.0.1 # x\r::error::x\nonly\n").unwrap();
     held(&["check", "p.bfp"]);
 }
+
+#[test]
+fn argument_writes_no_line() {
+    let place = place();
+    fs::write(place.path().join("p.bfp"), "deny * -> 10.0.0.1\n").unwrap();
+    let forged = "/opt/a\n::error::x";
+    for words in [
+        &["explain", "p.bfp", forged, "10.0.0.1"][..],
+        &["explain", "p.bfp", "/a", forged],
+        &["explain-code", forged],
+        &["lock", "p.bfp", "--update", forged],
+        &["diff", forged, "p.bfp"],
+        &["build", "p.bfp", "-o", forged],
+        &["check", forged],
+        &[forged],
+        &["--x\r::error::x"],
+    ] {
+        let ran = Command::new(env!("CARGO_BIN_EXE_bfpc")).args(words).current_dir(place.path()).output().unwrap();
+        let said = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
+        assert_eq!(ran.status.code(), Some(2), "{said}");
+        assert!(said.contains("source::control_character") && said.contains("::error::x"), "{said}");
+        assert!(holds_no_command(&said), "{said}");
+    }
+    for (program, help) in [
+        ("/opt//a", "in full"),
+        ("/opt/../a", "in full"),
+        ("opt/a", "in full"),
+        ("/opt/*", "a pattern as the policy has it"),
+        ("curl", "`/usr/bin/curl`"),
+    ] {
+        let words = ["explain", "p.bfp", program, "10.0.0.1"];
+        let ran = Command::new(env!("CARGO_BIN_EXE_bfpc")).args(words).current_dir(place.path()).output().unwrap();
+        let said = String::from_utf8(ran.stderr).unwrap();
+        let words: Vec<&str> = said.split_whitespace().filter(|word| *word != "│").collect();
+        let is_told = said.contains("explain::program") && words.join(" ").contains(help) && !said.contains("bin//");
+        assert!(is_told, "{program}: {said}");
+    }
+}
