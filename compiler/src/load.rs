@@ -2,7 +2,7 @@
 //! names (included policies, lists of networks, build artifacts).
 //!
 //! This stage alone reads files, through [`Read`], so that the later ones are pure. All errors of all
-//! files leave together. A file that is included twice is read once; a circle is an error.
+//! files leave together. A file that is included twice is read once, by whatever path; a circle is an error.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -225,7 +225,14 @@ pub fn load_text(
     directory: &Path,
     read: &dyn Read,
 ) -> Result<Loaded, (Findings, SourceMap)> {
-    let mut loader = Loader { directory, read, loaded: Loaded::default(), errors: Vec::new(), within: Vec::new() };
+    let mut loader = Loader {
+        directory,
+        read,
+        loaded: Loaded::default(),
+        errors: Vec::new(),
+        within: Vec::new(),
+        known: BTreeMap::new(),
+    };
     let statements = loader.file(shown.to_owned(), name.to_owned(), text);
     loader.loaded.syntax.statements = statements;
     if loader.errors.is_empty() {
@@ -242,8 +249,25 @@ struct Loader<'a> {
     read: &'a dyn Read,
     loaded: Loaded,
     errors: Findings,
-    /// The files that are being read, from the policy inwards.
-    within: Vec<String>,
+    /// The files that are being read, from the policy inwards, whatever paths led to them.
+    within: Vec<PathBuf>,
+    /// The files that were read, by what leads to each of them.
+    known: BTreeMap<PathBuf, Vec<Known>>,
+}
+
+/// A file that was read.
+struct Known {
+    /// The path from the policy's directory by which it was included.
+    name: String,
+    /// Whether it names other files, whose paths count from the folder that it was included from.
+    names_files: bool,
+}
+
+impl Known {
+    /// Whether the same file says the same by another path: a link may stand in another folder.
+    fn says_as_much_as(&self, name: &str) -> bool {
+        !self.names_files || Path::new(&self.name).parent() == Path::new(name).parent()
+    }
 }
 
 impl Loader<'_> {
@@ -260,35 +284,40 @@ impl Loader<'_> {
                 return Vec::new();
             }
         };
-        self.within.push(name.clone());
+        let identity = self.read.identity(&self.at(&name));
+        self.within.push(identity.clone());
+        let mut names_files = false;
         let mut statements = Vec::with_capacity(parsed.statements.len());
         for statement in parsed.statements {
-            self.named_files(&statement.node, &name);
+            names_files |= self.named_files(&statement.node, &name) || matches!(statement.node, Statement::Include(_));
             match &statement.node {
                 Statement::Include(file) => statements.extend(self.include(file, &name)),
                 _ => statements.push(statement),
             }
         }
         self.within.pop();
+        self.known.entry(identity).or_default().push(Known { name, names_files });
         statements
     }
 
     fn include(&mut self, file: &Quoted, from: &str) -> Vec<Spanned<Statement>> {
         let Some(name) = self.beside(file, from) else { return Vec::new() };
-        if self.within.contains(&name) {
-            self.fail(LoadError::Cycle { name: self.read.shown(&self.at(&name)), span: file.span });
+        let path = self.at(&name);
+        let shown = self.read.shown(&path);
+        let identity = self.read.identity(&path);
+        if self.within.contains(&identity) {
+            self.fail(LoadError::Cycle { name: shown, span: file.span });
             return Vec::new();
         }
         let files = self.loaded.sources.files();
-        if files.iter().any(|known| known.name == name) {
+        let mut known = self.known.get(&identity).into_iter().flatten();
+        if known.any(|known| known.says_as_much_as(&name)) || files.iter().any(|known| known.name == name) {
             return Vec::new();
         }
         if files.len() >= MAX_FILES {
             self.fail(LoadError::TooLarge { span: file.span });
             return Vec::new();
         }
-        let path = self.at(&name);
-        let shown = self.read.shown(&path);
         match self.read.text(&path) {
             Ok(text) if self.loaded.sources.text().len().saturating_add(text.len()) > MAX_BYTES => {
                 self.fail(LoadError::TooLarge { span: file.span });
@@ -336,8 +365,8 @@ impl Loader<'_> {
         None
     }
 
-    /// Reads the lists and artifacts that a statement names.
-    fn named_files(&mut self, statement: &Statement, from: &str) {
+    /// Reads the lists and artifacts that a statement names, and says whether there are any.
+    fn named_files(&mut self, statement: &Statement, from: &str) -> bool {
         let mut walk = Named::default();
         match statement {
             Statement::Program(declaration) => walk.programs(&declaration.programs),
@@ -354,6 +383,7 @@ impl Loader<'_> {
             }
             Statement::Name(_) | Statement::Default(_) | Statement::Include(_) | Statement::Accept(_) => {}
         }
+        let names_files = !walk.artifacts.is_empty() || !walk.lists.is_empty();
         for file in walk.artifacts {
             let Some(name) = self.beside(file, from) else { continue };
             match self.read.verity_digest(&self.at(&name)) {
@@ -374,6 +404,7 @@ impl Loader<'_> {
                 Err(reason) => self.fail(unreadable(reason, Purpose::List, file.span)),
             }
         }
+        names_files
     }
 }
 

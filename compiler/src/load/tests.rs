@@ -133,6 +133,39 @@ fn named_files_stay_within_the_tree_of_the_policy() {
 }
 
 #[test]
+fn file_that_a_link_leads_to_is_read_once() {
+    let place = tempfile::TempDir::new().unwrap();
+    let at = |name: &str| place.path().join(name);
+    std::fs::create_dir_all(at("sub")).unwrap();
+    std::fs::write(at("a.bfp"), "host a = 192.0.2.1\n").unwrap();
+    std::fs::write(at("list.txt"), "192.0.2.0/24\n").unwrap();
+    std::fs::write(at("sub/list.txt"), "198.51.100.0/24\n").unwrap();
+    std::fs::write(at("lists.bfp"), "deny * -> ranges(\"list.txt\")\n").unwrap();
+    for (target, link) in [
+        ("a.bfp", "b.bfp"),
+        ("../a.bfp", "sub/c.bfp"),
+        ("lists.bfp", "same.bfp"),
+        ("../lists.bfp", "sub/lists.bfp"),
+        ("p.bfp", "itself.bfp"),
+    ] {
+        std::os::unix::fs::symlink(target, at(link)).unwrap();
+    }
+    let read = |policy: &str| {
+        std::fs::write(at("p.bfp"), policy).unwrap();
+        load(&at("p.bfp"), &source::Disk).unwrap().map_err(|(errors, _)| errors.first().unwrap().to_string())
+    };
+    let statements = |policy: &str| read(policy).unwrap().syntax.statements.len();
+    assert_eq!(statements("include \"a.bfp\"\ninclude \"b.bfp\"\ninclude \"sub/c.bfp\"\n"), 1);
+    assert_eq!(statements("include \"sub/c.bfp\"\ninclude \"a.bfp\"\n"), 1);
+    assert_eq!(statements("include \"lists.bfp\"\ninclude \"same.bfp\"\n"), 1);
+    // What it names is another file there, and a `deny` must not get lost.
+    let both = read("include \"lists.bfp\"\ninclude \"sub/lists.bfp\"\ninclude \"same.bfp\"\n").unwrap();
+    let lists: Vec<&str> = both.lists.values().map(|list| list.name.as_str()).collect();
+    assert_eq!(lists, ["list.txt", "sub/list.txt"]);
+    assert!(read("include \"itself.bfp\"\n").unwrap_err().contains("includes itself"));
+}
+
+#[test]
 fn what_is_no_policy_is_not_shown() {
     for secret in ["TOKEN=hunter2", "PATH=/bin\0TOKEN=hunter2\0", "root:x:0:0:root:/root:/bin/bash", "hunter2\n"] {
         let shown = reports(&[("repo/policy.bfp", "include \"a\""), ("repo/a", secret)]);
