@@ -3,6 +3,8 @@
 //! Always: the pages are the files of docs/errors, one a code, which the build puts into the program, so
 //! that a page is there where the diagnostic is.
 
+use crate::nearest::nearest;
+
 include!(concat!(env!("OUT_DIR"), "/error_pages.rs"));
 
 /// A page.
@@ -23,6 +25,24 @@ impl Page {
     pub fn of(code: &str) -> Option<Page> {
         let at = PAGES.binary_search_by(|(known, _)| (*known).cmp(code)).ok()?;
         PAGES.get(at).map(|&(code, file)| Page { code, file })
+    }
+
+    /// The codes that may have been meant by a text that is none: those of a reason without its stage, or what is
+    /// written nearly so.
+    pub fn meant_by(written: &str) -> Vec<&'static str> {
+        let reason_of = |code: &'static str| code.split_once("::").map_or(code, |(_, reason)| reason);
+        let of_reason = |wanted: &str| -> Vec<&'static str> {
+            Page::all().map(|page| page.code).filter(|code| reason_of(code) == wanted).collect()
+        };
+        let reason = written.rsplit_once("::").map_or(written, |(_, reason)| reason);
+        let found = of_reason(reason);
+        if !found.is_empty() {
+            return found;
+        }
+        if written.contains("::") {
+            return nearest(written, Page::all().map(|page| page.code)).into_iter().collect();
+        }
+        nearest(reason, Page::all().map(|page| reason_of(page.code))).map_or_else(Vec::new, of_reason)
     }
 
     /// The page as it is read. A comment above it is for the test of the pages.

@@ -8,9 +8,19 @@ use crate::Answer;
 /// No page has this name.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[error("no diagnostic has the code `{written}`")]
-#[diagnostic(code(explain::code), help("`bfpc explain-code` lists all codes"))]
+#[diagnostic(code(explain::code))]
 struct UnknownCode {
     written: String,
+    #[help]
+    help: String,
+}
+
+impl UnknownCode {
+    fn of(written: &str) -> UnknownCode {
+        let meant: Vec<String> = Page::meant_by(written).iter().map(|code| format!("`{code}`")).collect();
+        let question = if meant.is_empty() { String::new() } else { format!("did you mean {}? ", meant.join(" or ")) };
+        UnknownCode { written: written.to_owned(), help: question + "`bfpc explain-code` lists all codes" }
+    }
 }
 
 /// The page of a code, or the list of all codes.
@@ -18,7 +28,7 @@ pub(crate) fn explain(code: Option<&str>) -> Answer {
     match code {
         Some(code) => match Page::of(code) {
             Some(page) => Ok(page.text().to_owned()),
-            None => Err(UnknownCode { written: code.to_owned() }.into()),
+            None => Err(UnknownCode::of(code).into()),
         },
         None => {
             let width = Page::all().map(|page| page.code.len()).max().unwrap_or(0);

@@ -259,4 +259,16 @@ fn page_is_printed_and_all_are_listed() {
     let unknown = bfpc(&["explain-code", "resolve::nothing"]);
     assert_eq!((unknown.status.code(), unknown.stdout.len()), (Some(2), 0));
     assert!(String::from_utf8(unknown.stderr).unwrap().contains("no diagnostic has the code `resolve::nothing`"));
+    for (written, meant) in [
+        ("not_locked", "did you mean `resolve::not_locked`?"),
+        ("path_grant", "did you mean `check::path_grant`?"),
+        ("check::not_locked", "did you mean `resolve::not_locked`?"),
+        ("resolve::not_loked", "did you mean `resolve::not_locked`?"),
+        ("pathgrant", "did you mean `check::path_grant`?"),
+        ("cycle", "did you mean `load::cycle` or `resolve::cycle`?"),
+        ("", "`bfpc explain-code` lists all codes"),
+    ] {
+        let said = String::from_utf8(bfpc(&["explain-code", written]).stderr).unwrap();
+        assert!(said.contains(&format!("help: {meant}")), "{written}: {said}");
+    }
 }
