@@ -245,8 +245,14 @@ fn trust_anchors(path: &Path) -> Result<TrustAnchors, Failure> {
     TrustAnchors::parse(&text).map_err(|errors| Failure::Input(in_file(boxed(errors), &file, &text)))
 }
 
+/// More addresses of a name than these are counted: the lock file lists them all.
+const MOST_TOLD: usize = 8;
+
 fn in_words(locked: &LockedName) -> String {
-    let mut words = locked.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut words = locked.addresses.iter().take(MOST_TOLD).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if let Some(more) = locked.addresses.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
+        words.push_str(&format!(", and {more} more"));
+    }
     if locked.stability == Stability::Rotating {
         words.push_str("  rotating");
     }

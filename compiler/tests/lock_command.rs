@@ -215,6 +215,19 @@ fn ipv4_address_within_an_ipv6_one_is_locked_once_and_judged_as_what_it_is() {
 }
 
 #[test]
+fn of_many_addresses_the_first_are_told_and_all_are_locked() {
+    let place = Place::new();
+    let many: Vec<String> = (1..=20).map(|last| format!("198.51.100.{last}")).collect();
+    place.zone.set("cdn.test", &[&many.iter().map(String::as_str).collect::<Vec<_>>()]);
+    let said = place.ask(0, &["lock", "p.bfp"]);
+    assert!(said.contains(", 198.51.100.7, 198.51.100.8, and 12 more\n"), "{said}");
+    assert!(many.iter().all(|address| place.entry("cdn.test").contains(&format!("\"{address}\""))));
+    place.zone.set("cdn.test", &[&many.iter().take(8).map(String::as_str).collect::<Vec<_>>()]);
+    let said = place.ask(0, &["lock", "p.bfp", "--update"]);
+    assert!(said.contains(", 198.51.100.8\n"), "{said}");
+}
+
+#[test]
 fn rotating_name_is_locked_as_such_and_refused_where_it_would_leave_something_open() {
     let place = Place::new();
     place.zone.set("cdn.test", &[&["198.51.100.1"], &["198.51.100.2", "198.51.100.3"]]);
