@@ -15,7 +15,7 @@ use bfp_compiler::regions::Plane;
 use clap::Args;
 use serde::Serialize;
 
-use crate::input::{Behind, Format, Input, InputArguments, ShownRule, json};
+use crate::input::{Behind, Format, Input, InputArguments, ShownRule, json, shortened};
 use crate::reach_command;
 use crate::{Answer, Failure};
 
@@ -141,7 +141,7 @@ fn said(answer: &ShownAnswer, because: &str) -> String {
     let word = if answer.allowed { "allowed" } else { "denied" };
     // Writing to a string cannot fail.
     for to in answer.destinations.iter().take(MOST_LISTED) {
-        let _ = writeln!(said, "{word}  {} -> {}", answer.program, to.place());
+        let _ = writeln!(said, "{word}  {} -> {}", answer.program, shortened(&to.place()));
     }
     if let Some(more) = answer.destinations.len().checked_sub(MOST_LISTED).filter(|more| *more > 0) {
         let _ = writeln!(said, "{word}  {} -> {more} more ranges", answer.program);

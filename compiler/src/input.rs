@@ -1,5 +1,6 @@
 //! What a question is asked of: a policy with its lock, or a bundle that is verified first.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use bfp_bundle::debug::Place;
@@ -18,8 +19,8 @@ use serde::Serialize;
 
 use crate::policy_files::Files;
 use crate::refusal::refused;
-use crate::verify_command::{compiled, verified};
 pub(crate) use crate::report::json::written as json;
+use crate::verify_command::{compiled, verified};
 use crate::{Failure, TrustArguments};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -33,7 +34,6 @@ pub(crate) enum InputError {
         help("name a program that the policy declares, or any path, such as `/usr/bin/{name}`")
     )]
     Program { name: String },
-    #[error("`{file}` is a bundle, and this command reads policies")]
     #[error("`{written}` is no path that a program can have, and no pattern of the policy")]
     #[diagnostic(
         code(explain::program),
@@ -43,6 +43,7 @@ pub(crate) enum InputError {
         )
     )]
     Path { written: String },
+    #[error("`{file}` is a bundle, and this command reads policies")]
     #[diagnostic(code(input::not_a_policy), help("name the policy that the bundle was built from"))]
     NotAPolicy { file: String },
 }
@@ -109,16 +110,16 @@ impl Input {
 
     /// The programs that were asked about.
     pub(crate) fn programs(&self, written: &str) -> Result<Vec<Who>, Failure> {
-        match self.compiled.programs_named(written) {
         // No file lies at such a path, and a verdict about it would be one about nothing.
         let is_odd = |name: &str| matches!(name, "" | "." | "..");
         if written.strip_prefix('/').is_some_and(|rest| rest.split('/').any(is_odd)) {
             return Err(InputError::Path { written: written.to_owned() }.into());
         }
-            none if none.is_empty() => Err(InputError::Program { name: written.to_owned() }.into()),
+        match self.compiled.programs_named(written) {
             none if none.is_empty() && written.contains(['/', '*']) => {
                 Err(InputError::Path { written: written.to_owned() }.into())
             }
+            none if none.is_empty() => Err(InputError::Program { name: written.to_owned() }.into()),
             programs => Ok(programs),
         }
     }
@@ -163,7 +164,21 @@ impl ShownRule {
 
     /// `policy.bfp:5  only signer -> kms`
     pub(crate) fn text(&self) -> String {
-        format!("{}:{}  {}", self.file, self.line, self.text)
+        format!("{}:{}  {}", self.file, self.line, shortened(&self.text))
+    }
+}
+
+/// Of a longer rule people see so many characters: a generated one may have a million.
+const MOST_SHOWN: usize = 500;
+
+/// A text of the policy on a line for people. Machines get the whole of it.
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MOST_SHOWN) {
+        None => text.into(),
+        Some((end, _)) => {
+            let (shown, rest) = text.split_at(end);
+            format!("{shown}… ({} characters more)", rest.chars().count()).into()
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use bfp_compiler::source;
 use clap::Args;
 use serde::Serialize;
 
-use crate::input::{Format, InputArguments, json};
+use crate::input::{Format, InputArguments, json, shortened};
 use crate::inspected::{STILL_UNVERIFIED, UNVERIFIED, VERSION, hex};
 use crate::refusal::refused;
 use crate::report::human::visible;
@@ -245,7 +245,7 @@ fn human(document: &ShownBundle) -> String {
     line(String::new());
     line("rules".to_owned());
     for (number, rule) in (1..).zip(&document.rules) {
-        line(format!("  {number}  {}:{}  {}", rule.file, rule.line, rule.text));
+        line(format!("  {number}  {}:{}  {}", rule.file, rule.line, shortened(&rule.text)));
     }
     if !document.verified {
         line(STILL_UNVERIFIED.to_owned());

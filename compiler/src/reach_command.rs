@@ -12,7 +12,7 @@ use bfp_compiler::regions::{Plane, Region, judge};
 use serde::Serialize;
 
 use crate::Answer;
-use crate::input::{Format, json};
+use crate::input::{Format, json, shortened};
 
 /// The answer, as a machine reads it.
 #[derive(Serialize)]
@@ -106,7 +106,7 @@ pub(crate) fn reaching(compiled: &Compiled, destinations: &[Destination], format
     }
     let mut said = String::new();
     for to in &asked {
-        let _ = writeln!(said, "{}", to.text());
+        let _ = writeln!(said, "{}", shortened(&to.text()));
     }
     for reach in &programs {
         let (word, shown) = match (reach.allowed.as_slice(), reach.denied.as_slice()) {
@@ -117,7 +117,7 @@ pub(crate) fn reaching(compiled: &Compiled, destinations: &[Destination], format
         let audited = if reach.audited.is_empty() { "" } else { "  (an audit rule would refuse some of it)" };
         let _ = writeln!(said, "  {word:<4}  {}{audited}", reach.program);
         for to in shown {
-            let _ = writeln!(said, "          {}", to.text());
+            let _ = writeln!(said, "          {}", shortened(&to.text()));
         }
     }
     Ok(said)
@@ -125,6 +125,6 @@ pub(crate) fn reaching(compiled: &Compiled, destinations: &[Destination], format
 
 fn list(said: &mut String, destinations: &[Described]) {
     for to in destinations {
-        let _ = writeln!(said, "  {}", to.text());
+        let _ = writeln!(said, "  {}", shortened(&to.text()));
     }
 }

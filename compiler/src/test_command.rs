@@ -15,7 +15,7 @@ use miette::Diagnostic;
 use serde::Serialize;
 
 use crate::explain_command::because;
-use crate::input::{Behind, Input, ShownRule, json};
+use crate::input::{Behind, Input, ShownRule, json, shortened};
 use crate::output::{self, Kind};
 use crate::policy_files::Files;
 use crate::report::{self, Complaints, Done, Failure, counted, in_sources};
@@ -256,7 +256,7 @@ fn human(document: &Document, file: &str) -> String {
         let word = if test.passed { "ok    " } else { "failed" };
         let _ = writeln!(said, "{word}  {} ({})", test.name, counted(test.expectations, "expectation"));
         for failure in &test.failures {
-            let _ = writeln!(said, "  {}:{}  {}", failure.file, failure.line, failure.text);
+            let _ = writeln!(said, "  {}:{}  {}", failure.file, failure.line, shortened(&failure.text));
             said.push_str(&told(failure, "    "));
         }
     }

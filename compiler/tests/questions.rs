@@ -586,3 +586,24 @@ fn a_question_without_end_is_refused() {
     place.answer(1, &["explain", "many.bfp", "/opt/7/run", "*"]);
     place.answer(0, &["explain", "many.bfp", "--all", "--destination", "10.0.7.1:443"]);
 }
+
+#[test]
+fn rule_without_end_is_cut_for_people_and_whole_for_machines() {
+    let place = TempDir::new().unwrap();
+    let addresses: Vec<String> = (0..4000).map(|at| format!("10.{}.{}.1:443", at / 250, at % 250)).collect();
+    let set = addresses.join(", ");
+    let policy = format!("deny \"/a\" -> {{ {set} }}\n\ntest \"t\" {{\n    \"/a\" -> {{ {set} }}    allowed\n}}\n");
+    fs::write(place.path().join("p.bfp"), policy).unwrap();
+    let run = |words: &[&str]| {
+        let ran = Command::new(env!("CARGO_BIN_EXE_bfpc")).args(words).current_dir(place.path()).output();
+        String::from_utf8(ran.unwrap().stdout).unwrap()
+    };
+    let rule = format!("deny \"/a\" -> {{ {set} }}");
+    let cut = format!("p.bfp:1  {}… ({} characters more)\n", rule.get(..500).unwrap(), rule.len() - 500);
+    let asked = ["explain", "p.bfp", "/a", "10.0.7.1:443"];
+    let said = run(&asked);
+    assert!(said.contains(&cut) && said.len() < 1000, "{said}");
+    assert!(run(&[&asked[..], &["--format", "json"]].concat()).contains(addresses.last().unwrap()));
+    let said = run(&["test", "p.bfp", "--coverage"]);
+    assert!(said.contains(&cut) && said.len() < 2000, "{said}");
+}
