@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -347,47 +347,50 @@ fn outlives(host: &Host, happen: fn() -> Result<(), String>) -> Result<(), Strin
     under(host, "layers", || {
         is_the_program(host, Layers::APP)?;
         for _ in 0..3 {
-            happen()?;
+            until_evicted(happen)?;
             is_the_program(host, Layers::APP)?;
         }
         let new = format!("{}/usr/bin/.app.new", Layers::MERGED);
         copy_probe_to(Path::new(&new))?;
         fs::rename(&new, Layers::APP).map_err(|error| format!("{new}: {error}"))?;
-        happen()?;
+        until_evicted(happen)?;
         is_the_program(host, Layers::APP)
     })
+}
+
+/// Has it happen until the kernel has forgotten the program's folder, which shows: the folder's number is made up anew
+/// when it is read again. Without that nothing befell the program.
+fn until_evicted(happen: fn() -> Result<(), String>) -> Result<(), String> {
+    const TIMES: u32 = 3;
+    let folder = Path::new(Layers::APP).parent().unwrap_or(Path::new("/"));
+    let number =
+        || fs::metadata(folder).map(|told| told.ino()).map_err(|error| format!("{}: {error}", folder.display()));
+    let before = number()?;
+    for _ in 0..TIMES {
+        happen()?;
+        if number()? != before {
+            return Ok(());
+        }
+    }
+    Err(format!("{} has the number {before} still: the kernel has not forgotten it", folder.display()))
 }
 
 fn dropped_caches(host: &Host) -> Result<(), String> {
     outlives(host, || fs::write("/proc/sys/vm/drop_caches", "3").map_err(|error| format!("drop_caches: {error}")))
 }
 
-/// Takes memory up to the edge, and gives it back.
+/// Has the kernel look for memory as it does where it lacks some, without a program that must be killed for it: to fill
+/// memory up to a safe edge makes it forget no folder.
 fn lack_of_memory(host: &Host) -> Result<(), String> {
-    // Near enough for the kernel to look for memory, and far enough for it to find some: this process is the largest.
-    const EDGE_KIB: u64 = 48 << 10;
-    const CHUNK: usize = 1 << 20;
+    const RECLAIM: &str = "/sys/fs/cgroup/memory.reclaim";
     outlives(host, || {
-        let available = || -> Result<u64, String> {
-            let told = fs::read_to_string("/proc/meminfo").map_err(|error| error.to_string())?;
-            let line = told.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-            let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-            number.ok_or_else(|| "no MemAvailable".to_owned())
-        };
         for number in 0..Layers::OTHERS {
             let _read = fs::metadata(format!("{}/usr/share/{number}/file", Layers::MERGED));
         }
-        let mut taken = Vec::new();
-        while available()? > EDGE_KIB {
-            // Not zeros, which would take nothing.
-            taken.push(vec![1u8; CHUNK]);
+        match fs::write(RECLAIM, "400M") {
+            // It did not find as much.
+            Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(()),
+            written => written.map_err(|error| format!("{RECLAIM}: {error}")),
         }
-        // Names of files that are not there push out those that are.
-        let long = "x".repeat(200);
-        for number in 0..20_000 {
-            let _missing = fs::metadata(format!("{}/usr/no-{number}-{long}", Layers::LOWER));
-        }
-        drop(std::hint::black_box(taken));
-        Ok(())
     })
 }
