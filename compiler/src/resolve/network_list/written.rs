@@ -121,7 +121,7 @@ fn is_wildcard(written: &str) -> bool {
     (2..=4).contains(&parts.len())
         && parts.first().is_some_and(is_number)
         && parts.iter().any(is_free)
-        && parts.iter().all(|part| is_number(&part) || is_free(&part))
+        && parts.iter().all(|part| is_number(part) || is_free(part))
 }
 
 /// Whether an address stands anywhere in a text, but for one within a URL.
