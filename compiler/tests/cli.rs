@@ -221,7 +221,7 @@ fn input_that_is_no_policy_gets_a_sentence() {
         ("pipe.bfp", "`pipe.bfp` is not a regular file"),
         ("huge.bfp", "`huge.bfp` has 1073741824 bytes"),
         ("latin1.bfp", "`latin1.bfp` is not UTF-8 text: line 1"),
-        ("zeros.bfp", "error in zeros.bfp"),
+        ("zeros.bfp", "`zeros.bfp` is not a policy: no line of it is a statement"),
         ("empty.bfp", "the policy has no rule"),
     ] {
         place.refused(2, says, &["check", file]);
@@ -247,7 +247,7 @@ fn lock_beside_a_policy_is_read_with_the_same_care() {
     place.refused(2, "1 error in kms.bfp.lock", &["check", "kms.bfp"]);
     // A broken lock does not stand in the way of a new one.
     place.write("literal.bfp", "deny \"/a\" -> 10.0.0.1\n");
-    place.write("literal.bfp.lock", "<<<<<<<\n");
+    place.write("literal.bfp.lock", format!("<<<<<<< ours\n{LOCK}=======\n{LOCK}>>>>>>> theirs\n"));
     place.refused(2, "`bfpc lock FILE`", &["check", "literal.bfp"]);
     let said = place.ok(&["lock", "literal.bfp", "--resolver", "127.0.0.1:9"]);
     assert!(said.ends_with("literal.bfp.lock: 0 names locked\n"), "{said}");
@@ -416,10 +416,10 @@ fn question_that_cannot_be_answered_is_no_denial() {
         ":443",
         "",
         "10.0.0.1 except *",
-        "raw\ndeny * -> raw",
     ] {
         place.refused(2, "explain::", &explain("signer", destination));
     }
+    place.refused(2, "source::control_character", &explain("signer", "raw\ndeny * -> raw"));
     place.refused(2, "no address for the name `kms.example`", &explain("signer", "kms.example:443"));
     place.refused(2, "the policy declares no program `sigher`", &explain("sigher", "kms.internal:443"));
     place.ok(&explain("signer", "kms.internal:443/udp"));

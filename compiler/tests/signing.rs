@@ -662,13 +662,19 @@ fn document_of_one_kind_is_not_taken_for_another() {
 #[test]
 fn what_a_document_says_stays_on_its_line() {
     let place = Place::new();
-    let name = "payments\nsigned now by everyone\u{1b}[31m";
+    let name = "payments_signed now by everyone_[31m";
     let token = ["token", "release", "--policy", name, "--revision", "3", "--expires", "9999-01-01T00:00:00Z"];
-    let made = place.ok(&[&token[..], &["-o", "token"]].concat());
+    place.ok(&[&token[..], &["-o", "token"]].concat());
+    // bfpc takes no such name; who writes a token by other means does.
+    let mut bytes = fs::read(place.path("token")).unwrap();
+    let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
+    let hostile = "payments\nsigned now by everyone\u{1b}[31m";
+    bytes.get_mut(at..at + hostile.len()).unwrap().copy_from_slice(hostile.as_bytes());
+    fs::write(place.path("token"), bytes).unwrap();
     let signed = place.ok(&["sign", "token", "--key", "a"]);
     let inspected = place.ok(&["inspect", "token"]);
     let payload = place.ok(&["payload", "token", "-o", "payload"]);
-    for said in [made, signed, inspected, payload] {
+    for said in [signed, inspected, payload] {
         assert!(said.contains("payments?signed now by everyone") && !said.contains('\u{1b}'), "{said}");
     }
     let long = ["token", "release", "--policy", &"x".repeat(70_000), "--revision", "3", "-o", "long"];
