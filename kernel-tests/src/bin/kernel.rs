@@ -35,6 +35,9 @@ struct Arguments {
     /// Run only what has this in its name, or one of several that `|` divides
     #[arg(long, value_name = "PATTERN")]
     only: Option<String>,
+    /// Run only this part of the suite
+    #[arg(long, value_name = "PART", value_parser = PARTS, conflicts_with_all = ["only", "without_bpf", "preempted", "updates", "divided"])]
+    part: Option<String>,
     /// Run only what holds under a kernel that is booted without BPF among its security modules
     #[arg(long, conflicts_with = "only")]
     without_bpf: bool,
@@ -118,6 +121,9 @@ fn jobs(arguments: &Arguments) -> Vec<Job<'_>> {
     }
     if let Some(only) = &arguments.only {
         return each("", &format!("suite --only '{only}'"), Boot::Stock);
+    }
+    if let Some(part) = &arguments.part {
+        return each("", &format!("suite --part {part}"), Boot::Stock);
     }
     let mut jobs: Vec<Job<'_>> =
         PARTS.into_iter().flat_map(|part| each(part, &format!("suite --part {part}"), Boot::Stock)).collect();
