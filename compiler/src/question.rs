@@ -44,7 +44,9 @@ pub enum QuestionError {
     #[error("{programs} programs and {regions} kinds of requests are too many for one answer")]
     #[diagnostic(
         code(explain::size),
-        help("name a program, or with `--all --destination` one destination; `bfpc diff` tells what two policies decide differently")
+        help(
+            "name a program, or with `--all --destination` one destination; `bfpc diff` tells what two policies decide differently"
+        )
     )]
     Size {
         /// How many programs were asked about.

@@ -408,15 +408,9 @@ fn file_that_is_no_bundle_gets_a_sentence() {
 fn question_that_cannot_be_answered_is_no_denial() {
     let place = Place::new();
     let explain = |program: &'static str, destination: &'static str| ["explain", "kms.bfp", program, destination];
-    for destination in [
-        "kms",
-        "kms.internal:https",
-        "10.0.0.1:65536",
-        "10.0.0.1:1/sctp",
-        ":443",
-        "",
-        "10.0.0.1 except *",
-    ] {
+    for destination in
+        ["kms", "kms.internal:https", "10.0.0.1:65536", "10.0.0.1:1/sctp", ":443", "", "10.0.0.1 except *"]
+    {
         place.refused(2, "explain::", &explain("signer", destination));
     }
     place.refused(2, "source::control_character", &explain("signer", "raw\ndeny * -> raw"));

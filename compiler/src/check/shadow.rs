@@ -218,9 +218,10 @@ impl<'a> Index<'a> {
             confinements: HashMap::new(),
             confinements_of_everyone: Vec::new(),
             governed: HashMap::new(),
-            may_take_raw: policy.rules.iter().any(|rule| {
-                matches!(rule.subjects, Subjects::Programs(_)) && !gives_nothing(policy, rule)
-            }),
+            may_take_raw: policy
+                .rules
+                .iter()
+                .any(|rule| matches!(rule.subjects, Subjects::Programs(_)) && !gives_nothing(policy, rule)),
             raw_is_denied: policy.rules.iter().any(|rule| {
                 (rule.effect, rule.enforcement) == (Effect::Deny, Enforcement::Enforced)
                     && rule.subjects == Subjects::Everyone
