@@ -208,7 +208,7 @@ pub fn load(path: &Path, read: &dyn Read) -> Result<Result<Loaded, (Findings, So
 /// Reads a policy that a command was given. Of what is none, no line may be shown where it can be a secret: where a link
 /// leads to it, which whoever proposes a policy can make, and where it is a key or no text.
 pub fn policy_text(path: &Path, read: &dyn Read) -> Result<String, SourceError> {
-    let is_link = read.is_link(path)?;
+    let is_link = read.check_link(path)?;
     let text = read.text(path)?;
     let is_secret = is_link || text.contains("-----BEGIN ") || text.contains('\0');
     if is_secret && !may_be_a_policy(&text) {

@@ -198,7 +198,7 @@ fn earlier(path: &Path, wanted: &Wanted, said: &mut String) -> Result<Option<Loc
     if !path.exists() {
         return Ok(None);
     }
-    Disk.is_link(path)?;
+    Disk.check_link(path)?;
     output::refuse_other_kind(path, Kind::Lock)?;
     let text = source::read_text(path)?;
     let shown = Disk.shown(path);

@@ -37,7 +37,7 @@ impl Files {
         let mut files = Files::read_policy(policy, read)?;
         if has_lock {
             let lock_path = source::lock_path(policy);
-            read.is_link(&lock_path)?;
+            read.check_link(&lock_path)?;
             files.lock_text = read.text(&lock_path)?;
             let shown = read.shown(&lock_path);
             files.lock = Lock::parse(&files.lock_text)

@@ -210,9 +210,9 @@ pub trait Read {
     fn is_within(&self, _directory: &Path, _path: &Path) -> bool {
         true
     }
-    /// Whether a policy, or its lock, is a link. One that leads out of the tree of its folder is refused: whoever
-    /// proposes it would have any file of the machine read, and its lines shown.
-    fn is_link(&self, _path: &Path) -> Result<bool, SourceError> {
+    /// Refuses a policy, or a lock, that is a link out of the tree of its folder: whoever proposes it would have any file
+    /// of the machine read, and its lines shown. Says whether it is a link within it.
+    fn check_link(&self, _path: &Path) -> Result<bool, SourceError> {
         Ok(false)
     }
     /// The same for all paths that lead to one file.
@@ -271,7 +271,7 @@ impl Read for Disk {
         target.strip_prefix(&tree).is_ok_and(|below| below.components().all(|part| part.as_os_str() != ".git"))
     }
 
-    fn is_link(&self, path: &Path) -> Result<bool, SourceError> {
+    fn check_link(&self, path: &Path) -> Result<bool, SourceError> {
         let is_link = !is_standard_input(path) && fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
         if is_link && !self.is_within(path.parent().unwrap_or(Path::new("")), path) {
             return Err(SourceError::Outside { path: path.display().to_string() });

@@ -342,7 +342,7 @@ impl<'a> Walk<'a> {
         self.closed(smallvec![0])
     }
 
-    /// With the places that follow no component.
+    /// With the places that follow no component, ascending.
     fn closed(&self, mut places: Places) -> Places {
         let subtree = |at: &usize| self.nodes.get(*at).and_then(|node| node.subtree);
         let mut at = 0;
@@ -373,7 +373,7 @@ impl<'a> Walk<'a> {
                 after.extend(begins.iter().filter(|(star, _)| is_covered(star, name)).map(|(_, child)| *child));
             }
         }
-        self.closed(ascending(after))
+        self.closed(after)
     }
 
     /// The programs that end at one of these places, ascending.
