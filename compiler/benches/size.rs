@@ -2,7 +2,8 @@
 //!
 //! `just bench-compiler` runs 1 000, 10 000 and 100 000 rules over one million addresses, 100 000 rules of one address
 //! each, and 10 000 rules over networks of which some seventy cover each address;
-//! `just bench-compiler 100000 1000000` one policy of the first shape. What is compared is the share of each stage
+//! `just bench-compiler 100000 1000000` one policy of the first shape, and `just bench-compiler 10000 10000 overlapping`
+//! one of the last. What is compared is the share of each stage
 //! in one run on one machine: the seconds say nothing about another one.
 #![expect(
     clippy::print_stdout,
@@ -14,6 +15,7 @@
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bfp_bundle::secret_key::SecretKey;
@@ -25,16 +27,22 @@ use bfp_compiler::{check, lower, prove, resolve};
 
 fn main() {
     // Cargo hands over `--bench`.
+    let shape: Element = if std::env::args().any(|argument| argument == "overlapping") { overlapping } else { element };
     let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
-    match sizes.as_slice() {
-        [rules, addresses] => run(*rules, *addresses, element),
-        _ => {
-            [1_000, 10_000, 100_000].iter().for_each(|rules| run(*rules, 1_000_000, element));
-            run(100_000, 100_000, element);
-            run(10_000, 10_000, overlapping);
-        }
+    if let [rules, addresses] = sizes.as_slice() {
+        return run(*rules, *addresses, shape);
+    }
+    for shape in SHAPES {
+        // Each as a build is: in a process of its own, whose memory nothing else has used.
+        let own = std::env::current_exe().expect("the bench has a path");
+        let ended = Command::new(own).args(shape.split(' ')).status().expect("and starts");
+        assert!(ended.success(), "{shape}");
     }
 }
+
+/// Rules, addresses, and what they are.
+const SHAPES: [&str; 5] =
+    ["1000 1000000", "10000 1000000", "100000 1000000", "100000 100000", "10000 10000 overlapping"];
 
 /// What a rule of a kind names, by the number of the element.
 type Element = fn(u32, usize) -> String;

@@ -1,7 +1,8 @@
-//! A hasher for small numbers, such as those of rules, cells and steps.
+//! A hasher for small numbers, such as those of rules, cells and steps, and for the components of paths.
 //!
-//! The compiler keeps maps of millions of such keys. They are counted by the compiler itself, and whoever
-//! writes a policy does not choose them: nothing is gained by the standard hasher, which resists chosen keys.
+//! The compiler keeps maps of millions of such keys. Its numbers are counted by itself, and whoever chooses
+//! components to make them collide slows down the build of that policy alone: nothing is gained by the
+//! standard hasher, which resists chosen keys.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -23,7 +24,8 @@ impl Hasher for NumberHasher {
 
     fn write(&mut self, bytes: &[u8]) {
         for part in bytes.chunks(8) {
-            self.write_u64(part.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+            let word = <[u8; 8]>::try_from(part).map(u64::from_le_bytes);
+            self.write_u64(word.unwrap_or_else(|_| part.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))));
         }
     }
 

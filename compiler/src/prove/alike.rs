@@ -5,14 +5,13 @@
 //! where all of these are as they were in a cell that was asked about, so are both answers. The pair is looked up in
 //! every cell, for that is where a mistake would show.
 
-use std::collections::HashMap;
-
 use bfp_bundle::decide::Tables as _;
 use bfp_bundle::record::Pair;
 use smallvec::SmallVec;
 
 use super::ask::Asking;
 use super::meaning::Index;
+use crate::hash::NumberMap;
 use crate::model::Answer;
 
 /// Where fewer programs are asked about, keeping what they answered costs more than asking. Tests have small policies.
@@ -35,8 +34,8 @@ type Surroundings = (bool, [u32; 4], Vec<u32>);
 /// What was answered.
 #[derive(Default)]
 pub(super) struct Alike {
-    surroundings: HashMap<Surroundings, u32>,
-    known: HashMap<Inputs, Answer>,
+    surroundings: NumberMap<Surroundings, u32>,
+    known: NumberMap<Inputs, Answer>,
 }
 
 impl Alike {

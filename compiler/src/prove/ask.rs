@@ -101,6 +101,60 @@ impl Tables for Noting<'_> {
     }
 }
 
+/// The last search for an address in each tree, and the cell that it found.
+#[derive(Default)]
+pub(super) struct Searched {
+    v4: std::cell::Cell<Option<((u32, u32), Option<u32>)>>,
+    v6: std::cell::Cell<Option<((u64, u64, u32), Option<u32>)>>,
+}
+
+/// The tables, of which nobody is asked twice in a row for the cell of one address: a search depends on nothing but
+/// the image, and one place is asked about for program after program.
+struct Remembering<'a> {
+    image: &'a Image,
+    searched: &'a Searched,
+}
+
+impl Tables for Remembering<'_> {
+    fn policy(&self) -> Option<&Policy> {
+        self.image.policy()
+    }
+    fn node32(&self, index: u32) -> Option<&Node32> {
+        self.image.node32(index)
+    }
+    fn node128(&self, index: u32) -> Option<&Node128> {
+        self.image.node128(index)
+    }
+    fn cell(&self, index: u32) -> Option<&Cell> {
+        self.image.cell(index)
+    }
+    fn program_bucket(&self, index: u32) -> Option<&ProgramBucket> {
+        self.image.program_bucket(index)
+    }
+    fn pair_bucket(&self, index: u32) -> Option<&PairBucket> {
+        self.image.pair_bucket(index)
+    }
+    fn cell_v4(&self, address: u32, port_key: u32) -> Option<u32> {
+        remembered(&self.searched.v4, (address, port_key), || self.image.cell_v4(address, port_key))
+    }
+    fn cell_v6(&self, high: u64, low: u64, port_key: u32) -> Option<u32> {
+        remembered(&self.searched.v6, (high, low, port_key), || self.image.cell_v6(high, low, port_key))
+    }
+}
+
+fn remembered<K: Copy + PartialEq>(
+    last: &std::cell::Cell<Option<(K, Option<u32>)>>,
+    key: K,
+    search: impl FnOnce() -> Option<u32>,
+) -> Option<u32> {
+    if let Some((_, found)) = last.get().filter(|(known, _)| *known == key) {
+        return found;
+    }
+    let found = search();
+    last.set(Some((key, found)));
+    found
+}
+
 impl<'a> Asking<'a> {
     pub(super) fn stranger(&self) -> Asker {
         Asker { process: Process::default(), label: Label::STRANGER }
@@ -181,10 +235,14 @@ impl<'a> Asking<'a> {
         places: Places<'_>,
         asker: &Asker,
         asked: Asked,
+        searched: &Searched,
         scale: &mut Vec<Weighed<'a>>,
     ) -> Result<Answer, Box<Witness>> {
         let model = self.expected(places, &asker.process, asked, scale);
-        let image = self.verdict(asker, asked);
+        let image = match asked {
+            Asked::Request(request) => decide(&Remembering { image: self.image, searched }, &asker.label, &request),
+            Asked::Raw => self.verdict(asker, asked),
+        };
         if same(model, image) && self.applies(places, &asker.process, asked, image) {
             return Ok(model);
         }

@@ -93,8 +93,6 @@ pub(super) struct Index {
     common: Vec<u32>,
     /// Those about a program, sorted: (program, rule).
     of: Vec<(ProgramIndex, u32)>,
-    /// Whether there is an exclusive one.
-    exclusive: bool,
 }
 
 impl Index {
@@ -151,11 +149,9 @@ impl<'a> Meaning<'a> {
         index.rules.clear();
         index.common.clear();
         index.of.clear();
-        index.exclusive = false;
         index.rules.extend(rules);
         for number in rules {
             let Some(rule) = self.rule(*number) else { continue };
-            index.exclusive |= rule.effect == Effect::Exclusive;
             if rule.effect == Effect::Exclusive || rule.subjects == Subjects::Everyone {
                 index.common.push(*number);
             }
@@ -172,11 +168,17 @@ impl<'a> Meaning<'a> {
 
     /// The programs that these rules tell apart from others of their kind. Every other program is treated as
     /// it is in each class of the same [`Self::profile`].
-    pub(super) fn named(&self, rules: &Index, named: &mut Vec<usize>) {
-        named.extend(rules.of.iter().map(|(program, _)| program.0));
+    pub(super) fn named(&self, rules: &[u32], named: &mut Vec<usize>) {
+        let mut is_exclusive = false;
+        for rule in rules.iter().filter_map(|number| self.rule(*number)) {
+            is_exclusive |= rule.effect == Effect::Exclusive;
+            if let Subjects::Programs(programs) = &rule.subjects {
+                named.extend(programs.iter().map(|program| program.0));
+            }
+        }
         named.extend(&self.granted_everywhere);
         // Who is one of P everywhere may be none of P here.
-        if rules.exclusive {
+        if is_exclusive {
             let exclusive = self.everywhere.common.iter().filter_map(|number| self.rule(*number));
             for rule in exclusive.filter(|rule| rule.effect == Effect::Exclusive) {
                 if let Subjects::Programs(programs) = &rule.subjects {

@@ -6,13 +6,14 @@
 //! are paths that two patterns share. Those, and paths beside them in every component, are asked about. A kind of
 //! which no path is found is nothing that a process becomes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bfp_bundle::image::Image;
-use bfp_bundle::names;
+use bfp_bundle::names::{self, COMPONENT_MAX};
 use smallvec::{SmallVec, smallvec};
 
 use super::{ProveError, in_parallel};
+use crate::hash::{NumberMap, NumberSet};
 use crate::policy::{Program, ProgramIndex, ResolvedPolicy};
 
 /// Of more patterns than these, not every pair is searched for a path that both cover.
@@ -40,13 +41,15 @@ pub(super) fn prove(policy: &ResolvedPolicy, image: &Image) -> Result<u64, Prove
         .map(|(index, program)| (index, program.path.as_str()))
         .collect();
     let spelt_out = written.iter().flat_map(|(_, text)| text.split('/').skip(1));
-    let spelt_out: BTreeSet<&str> = spelt_out.filter(|component| !component.contains('*')).collect();
+    let spelt_out: NumberSet<&str> = spelt_out.filter(|component| !component.contains('*')).collect();
+    let mut spelt_out: Vec<&str> = spelt_out.into_iter().collect();
+    spelt_out.sort_unstable();
     let some = if written.len() <= PAIRS_OF { 2 * PAIRS_OF } else { FEW };
     let names = Names {
         policy,
         image,
         all: Walk::of(&written),
-        kinds: kinds(policy),
+        kinds: Kinds::new(policy),
         filler: filler(&written),
         spelt_out: spelt_out.iter().copied().step_by(spelt_out.len().div_ceil(some).max(1)).collect(),
     };
@@ -71,17 +74,43 @@ pub(super) fn prove(policy: &ResolvedPolicy, image: &Image) -> Result<u64, Prove
 }
 
 /// What a file is, by the set of the written programs that it matches.
-fn kinds(policy: &ResolvedPolicy) -> HashMap<Vec<usize>, usize> {
-    let of = |index: usize| match policy.programs.get(index).map(|program| program.members.as_slice()) {
-        None | Some([]) => vec![index],
-        Some(members) => members.iter().map(|member| member.0).collect(),
-    };
-    policy.kinds.iter().map(|ProgramIndex(index)| (of(*index), *index)).collect()
+struct Kinds {
+    /// Of those that match one alone, by that one.
+    of_one: Vec<Option<usize>>,
+    of_several: HashMap<Vec<usize>, usize>,
+}
+
+impl Kinds {
+    fn new(policy: &ResolvedPolicy) -> Kinds {
+        let mut kinds = Kinds { of_one: vec![None; policy.programs.len()], of_several: HashMap::new() };
+        for ProgramIndex(index) in &policy.kinds {
+            let members = policy.programs.get(*index).map(|program| program.members.as_slice()).unwrap_or_default();
+            match members {
+                [] => kinds.note(*index, *index),
+                [ProgramIndex(one)] => kinds.note(*one, *index),
+                several => {
+                    kinds.of_several.insert(several.iter().map(|member| member.0).collect(), *index);
+                }
+            }
+        }
+        kinds
+    }
+
+    fn note(&mut self, one: usize, kind: usize) {
+        self.of_one.get_mut(one).into_iter().for_each(|known| *known = Some(kind));
+    }
+
+    fn of(&self, matched: &[usize]) -> Option<usize> {
+        match matched {
+            [one] => self.of_one.get(*one).copied().flatten(),
+            several => self.of_several.get(several).copied(),
+        }
+    }
 }
 
 /// A letter that no program has in its text: what a `*` stands for where nothing else is wanted.
 fn filler(written: &[(usize, &str)]) -> char {
-    let known: HashSet<char> = written.iter().flat_map(|(_, text)| text.chars()).collect();
+    let known: NumberSet<char> = written.iter().flat_map(|(_, text)| text.chars()).collect();
     ('a'..='z').rev().chain('\u{e0}'..='\u{fff}').find(|letter| !known.contains(letter)).unwrap_or('x')
 }
 
@@ -89,7 +118,7 @@ struct Names<'a> {
     policy: &'a ResolvedPolicy,
     image: &'a Image,
     all: Walk<'a>,
-    kinds: HashMap<Vec<usize>, usize>,
+    kinds: Kinds,
     filler: char,
     /// Some of the components that programs spell out; of a policy of few patterns, most.
     spelt_out: Vec<&'a str>,
@@ -99,7 +128,7 @@ impl Names<'_> {
     /// What a file at a path is, by the policy and by the tables.
     fn compare(&self, path: &str) -> Result<u64, ProveError> {
         let matched = self.all.matched(path);
-        let meant = if matched.is_empty() { None } else { self.kinds.get(matched.as_slice()).copied() };
+        let meant = if matched.is_empty() { None } else { self.kinds.of(&matched) };
         let found = names::find(&self.image.names, path).map(|place| place as usize);
         if meant == found && meant.is_none() == matched.is_empty() {
             return Ok(1);
@@ -125,8 +154,8 @@ impl Names<'_> {
         for path in &paths {
             compared += self.compare(path)? + self.parts(path)?;
         }
-        for beside in paths.iter().take(1).flat_map(|path| self.beside(path, true)) {
-            compared += self.compare(&beside)?;
+        for path in paths.iter().take(1) {
+            compared += self.beside(path, true)?;
         }
         Ok(compared)
     }
@@ -158,51 +187,58 @@ impl Names<'_> {
             compared += self.compare(path)? + self.parts(path)?;
         }
         for path in paths.iter().take(WAYS) {
-            for beside in self.beside(path, text.contains('*')) {
-                compared += self.compare(&beside)?;
-            }
+            compared += self.beside(path, text.contains('*'))?;
         }
         Ok(compared)
     }
 
-    /// Paths that differ from one in a letter or in a component.
-    fn beside(&self, path: &str, everywhere: bool) -> Vec<String> {
+    /// Asks about paths that differ from one in a letter or in a component.
+    fn beside(&self, path: &str, everywhere: bool) -> Result<u64, ProveError> {
         let components: Vec<&str> = path.split('/').skip(1).collect();
-        let mut found = Vec::new();
-        let mut add = |changed: &[&str]| {
-            if !changed.is_empty() && changed.iter().all(|component| !component.is_empty()) {
-                found.push(format!("/{}", changed.join("/")));
+        let (mut compared, mut text) = (0, String::with_capacity(path.len() + COMPONENT_MAX));
+        // In place of one component, these.
+        let mut ask = |at: usize, instead: &[&str]| {
+            let before = components.iter().take(at).copied();
+            let behind = components.iter().skip(at + 1).copied();
+            text.clear();
+            for component in before.chain(instead.iter().copied()).chain(behind) {
+                if component.is_empty() {
+                    return Ok(());
+                }
+                text.push('/');
+                text.push_str(component);
             }
+            if !text.is_empty() {
+                compared += self.compare(&text)?;
+            }
+            Ok::<(), ProveError>(())
         };
         let filler = self.filler.to_string();
         let last = components.len() - 1;
+        let (mut before, mut behind) = (String::new(), String::new());
         for (at, component) in components.iter().enumerate().filter(|(at, _)| everywhere || *at == last || *at == 0) {
-            let mut changed = components.clone();
-            changed.remove(at);
-            add(&changed);
-            changed.insert(at, &filler);
-            add(&changed);
-            changed.insert(at, component);
-            add(&changed);
+            // What is left without the first or the last one is asked about by `parts`.
+            if at != 0 && at != last {
+                ask(at, &[])?;
+            }
+            ask(at, &[&filler, component])?;
+            ask(at, &[component, component])?;
             // A name that has a meaning in another place, or in another program.
             let others = components.iter().filter(|_| components.len() <= FEW).chain(&self.spelt_out);
             for known in others.filter(|_| everywhere) {
-                let mut changed = components.clone();
-                changed.insert(at, known);
-                add(&changed);
-                changed.remove(at + 1);
-                add(&changed);
+                ask(at, &[known, component])?;
+                ask(at, &[known])?;
             }
             let mut shorter = component.chars();
             shorter.next_back();
-            let (before, behind) = (format!("{filler}{component}"), format!("{component}{filler}"));
+            (before.clear(), behind.clear());
+            before.extend([&filler, *component]);
+            behind.extend([*component, &filler]);
             for name in [before.as_str(), behind.as_str(), shorter.as_str()] {
-                let mut changed = components.clone();
-                changed.splice(at..=at, [name]);
-                add(&changed);
+                ask(at, &[name])?;
             }
         }
-        found
+        Ok(compared)
     }
 
     /// Some paths that all of these programs cover.
@@ -254,11 +290,14 @@ fn ascending(mut places: Places) -> Places {
 /// The written programs as a tree of components from the root, which is followed at all its places at once.
 struct Walk<'a> {
     nodes: Vec<Node<'a>>,
+    /// The components that are spelt out: by the place before each, the place behind it.
+    spelt: NumberMap<(usize, &'a str), usize>,
 }
 
 #[derive(Default)]
 struct Node<'a> {
-    names: HashMap<&'a str, usize>,
+    /// The components that are spelt out and lead on.
+    names: Vec<&'a str>,
     /// Components with a `*`, by what they begin with.
     stars: BTreeMap<&'a str, Vec<(&'a str, usize)>>,
     /// What follows any number of components.
@@ -275,7 +314,7 @@ const IN_USR: [&str; 6] = ["bin", "lib", "lib32", "lib64", "libx32", "sbin"];
 
 impl<'a> Walk<'a> {
     fn of(programs: &[(usize, &'a str)]) -> Walk<'a> {
-        let mut walk = Walk { nodes: vec![Node::default()] };
+        let mut walk = Walk { nodes: vec![Node::default()], spelt: NumberMap::default() };
         for (index, text) in programs {
             let components: Vec<&str> = text.split('/').skip(1).collect();
             walk.add(*index, &components);
@@ -325,7 +364,11 @@ impl<'a> Walk<'a> {
                 }
             }
         } else {
-            *node.names.entry(component).or_insert(next)
+            let child = *self.spelt.entry((at, component)).or_insert(next);
+            if child == next {
+                node.names.push(component);
+            }
+            child
         };
         if child == next {
             self.nodes.push(Node { stays: component == "**", ..Node::default() });
@@ -345,6 +388,9 @@ impl<'a> Walk<'a> {
     /// With the places that follow no component, ascending.
     fn closed(&self, mut places: Places) -> Places {
         let subtree = |at: &usize| self.nodes.get(*at).and_then(|node| node.subtree);
+        if places.iter().all(|place| subtree(place).is_none()) {
+            return ascending(places);
+        }
         let mut at = 0;
         while let Some(place) = places.get(at) {
             if let Some(subtree) = subtree(place)
@@ -364,7 +410,7 @@ impl<'a> Walk<'a> {
             if node.stays {
                 after.push(*at);
             }
-            after.extend(node.names.get(name).copied());
+            after.extend(self.spelt.get(&(*at, name)).copied());
             if node.stars.is_empty() {
                 continue;
             }
@@ -389,15 +435,21 @@ impl<'a> Walk<'a> {
 
     /// The programs that a path matches, ascending.
     fn matched(&self, path: &str) -> Places {
-        let step = |places: Places, name: &str| self.step(&places, name);
-        self.ends(&path.split('/').skip(1).fold(self.start(), step))
+        let mut places = self.start();
+        for name in path.split('/').skip(1) {
+            if places.is_empty() {
+                break;
+            }
+            places = self.step(&places, name);
+        }
+        self.ends(&places)
     }
 
     /// Names that lead on from these places, in every way in which their components can meet.
     fn names(&self, places: &[usize], filler: char) -> BTreeSet<String> {
         let nodes = || places.iter().filter_map(|at| self.nodes.get(*at));
         let mut names: BTreeSet<String> = [filler.to_string()].into();
-        names.extend(nodes().flat_map(|node| node.names.keys()).map(|name| (*name).to_owned()));
+        names.extend(nodes().flat_map(|node| &node.names).map(|name| (*name).to_owned()));
         let stars: BTreeSet<&str> =
             nodes().flat_map(|node| node.stars.values()).flatten().map(|(star, _)| *star).collect();
         names.extend(merged(&stars.into_iter().collect::<Vec<_>>(), filler));

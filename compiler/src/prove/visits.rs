@@ -8,7 +8,7 @@ use bfp_bundle::record::BUCKET;
 use bfp_bundle::request::{Address, Request};
 
 use super::alike::Alike;
-use super::ask::{Asker, Asking, Places};
+use super::ask::{Asker, Asking, Places, Searched};
 use super::meaning::Index;
 use super::sweep::Classes;
 use super::{Area, Planes, ProveError, Sets, Translated, join, request};
@@ -103,7 +103,6 @@ pub(super) fn jobs<'a>(visits: &'a Visits, asking: &Asking<'_>, classes: &Classe
     // Which programs have still to be asked about in a cell of each profile.
     let mut waiting: BTreeMap<Profile, BTreeSet<usize>> = BTreeMap::new();
     let mut jobs = Vec::with_capacity(visits.list.len());
-    let mut index = Index::default();
     for visit in &visits.list {
         let flags = |cell: u32| asking.image.cells.get(cell as usize).map_or(0, |cell| cell.flags);
         let profile = |(cell, set): Place| (sets.of(set).profile, flags(cell));
@@ -118,8 +117,7 @@ pub(super) fn jobs<'a>(visits: &'a Visits, asking: &Asking<'_>, classes: &Classe
         }
         let mut programs = Vec::new();
         for (cell, set) in visit.places() {
-            asking.meaning.index(classes.sets.list(set), &mut index);
-            asking.meaning.named(&index, &mut programs);
+            asking.meaning.named(classes.sets.list(set), &mut programs);
             let begin = own.partition_point(|(of, _)| *of < cell);
             programs.extend(own.iter().skip(begin).take_while(|(of, _)| *of == cell).map(|(_, program)| *program));
         }
@@ -162,6 +160,7 @@ fn treated_alone(image: &Image) -> Vec<(u32, usize)> {
 pub(super) struct Desk<'a> {
     place: Index,
     behind: Index,
+    searched: Searched,
     scale: Vec<Weighed<'a>>,
     answers: Vec<(Option<usize>, Answer)>,
     alike: Alike,
@@ -177,7 +176,7 @@ impl Job<'_> {
         descendant: &Asker,
         desk: &mut Desk<'a>,
     ) -> Result<u64, ProveError> {
-        let Desk { place, behind, scale, answers, alike, anew } = desk;
+        let Desk { place, behind, searched, scale, answers, alike, anew } = desk;
         asking.meaning.index(classes.sets.list(self.visit.place.1), place);
         if let Some((_, set)) = self.visit.behind {
             asking.meaning.index(classes.sets.list(set), behind);
@@ -189,7 +188,7 @@ impl Job<'_> {
         let is_v4 = matches!(self.visit.asked, Asked::Request(Request { address: Address::V4(_), .. }));
         let mut ask = |asker: &Asker| -> Result<Answer, ProveError> {
             verdicts += 1;
-            let answer = asking.ask(places, asker, self.visit.asked, scale)?;
+            let answer = asking.ask(places, asker, self.visit.asked, searched, scale)?;
             if is_v4 && (!answer.allowed || answer.audited) {
                 verdicts += 1;
                 asking.ask_covered(place, self.visit.place.0, asker, self.visit.asked, scale)?;
