@@ -1,7 +1,8 @@
 #!/bin/bash
 # exec-cost.sh PROGRAMS [SERIES [ENFORCER BFPC]]: what a policy of ten thousand programs adds to starting a program that it
-# does not name, in guest instructions: under QEMU with `-icount shift=0`, where the guest's clock counts instructions. Prints
-# the figure without a policy, with it, and without it again, and their ratio. Also the system calls of `apply`.
+# does not name, and to one that reads and writes 20 000 times (`copy`), in guest instructions: under QEMU with
+# `-icount shift=0`, where the guest's clock counts instructions. Prints the figures without a policy, with it, and without it
+# again, and their ratio. Also the system calls of `apply`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 programs=$1
@@ -37,11 +38,19 @@ RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release -p bfp-k
 cat >"$work/run" <<'R'
 #!/bin/sh
 mkdir -m 700 /state
+cat >/bin/copy <<'C'
+#!/bin/sh
+exec dd if=/dev/zero of=/dev/null bs=1 count=20000 2>/dev/null
+C
+chmod +x /bin/copy
 exec_cost without 200 /bin/true
+exec_cost copy-without 5 /bin/copy
 bfp-enforcer --state /state apply /bundle --trust /key.pub || exit
 exec_cost with 200 /bin/true
+exec_cost copy-with 5 /bin/copy
 bfp-enforcer remove >/dev/null
 exec_cost without-again 200 /bin/true
+exec_cost copy-without-again 5 /bin/copy
 strace -f -c -o /tmp/calls bfp-enforcer --state /state apply /bundle --trust /key.pub >/dev/null
 awk '$NF == "total" { print "system-calls", $(NF - 1) == "total" ? $3 : $4 }' /tmp/calls
 tail -2 /tmp/calls
@@ -51,4 +60,5 @@ BFP_QEMU=$work/qemu cargo run --quiet -p bfp-kernel-tests --bin vm -- --kernel "
     --file "$enforcer:/bin/bfp-enforcer" --file "$work/policy.bfpb:/bundle" --file "$work/key.pub:/key.pub" \
     --file target/x86_64-unknown-linux-gnu/release/exec_cost:/bin/exec_cost --file /usr/bin/strace:/bin/strace \
     --file "$work/run:/bin/run" --tree "$work/tree:/" -- run | tee "$work/said"
-awk '$1 == "without" { before = $2 } $1 == "with" { printf "ratio %.4f\n", $2 / before }' "$work/said"
+awk '$1 == "without" { before = $2 } $1 == "with" { printf "ratio %.4f\n", $2 / before }
+    $1 == "copy-with" { copy = $2 } $1 == "copy-without-again" { printf "copy-ratio %.4f\n", copy / $2 }' "$work/said"

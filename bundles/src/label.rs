@@ -38,6 +38,9 @@ impl Label {
     pub const OVERFLOW: u32 = 2;
     /// This task is an enforcer that asks the kernel for the identity of directories.
     pub const LEARNER: u32 = 4;
+    /// Of a socket: somebody handed it data who may not send by it, and the kernel took them. With
+    /// [`Label::OVERFLOW`], so that nothing more is sent by it; nobody becomes its user again.
+    pub const TAINTED: u32 = 8;
 
     /// Its size in the kernel's task storage.
     pub const SIZE: usize = 112;

@@ -71,7 +71,7 @@ mod iter_task_file;
 mod socket_post_create;
 
 // What a process may do.
-mod file_permission;
+mod inet_sendpage;
 mod socket_connect;
 mod socket_create;
 mod socket_sendmsg;

@@ -28,8 +28,19 @@ const KERNEL_THREAD: u32 = 0x0020_0000;
 pub fn note(sk: Pointer, label: &Label) -> bool {
     // SAFETY: a label in a map's memory where it is not null.
     let Some(owner) = (unsafe { SOCKETS.get(sk, Missing::Create).as_mut() }) else { return false };
-    *owner = *label;
+    if owner.flags & Label::TAINTED == 0 {
+        *owner = *label;
+    }
     true
+}
+
+/// Has the backstop refuse all that is sent by a socket, whoever uses it from now on.
+#[inline(always)]
+pub fn taint(sk: Pointer) {
+    // SAFETY: a label in a map's memory where it is not null.
+    if let Some(owner) = unsafe { SOCKETS.get(sk, Missing::Create).as_mut() } {
+        owner.flags |= Label::OVERFLOW | Label::TAINTED;
+    }
 }
 
 /// The same of a socket about which nothing is noted yet.

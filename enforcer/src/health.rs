@@ -15,7 +15,9 @@ use bfp_bundle::verify::{Host, Refusal, Trust, verify};
 
 use crate::about::{About, FollowedLink};
 use crate::followed;
-use crate::load::{ATTACHED_ALWAYS, DECIDING_HOOKS, LABELLING_HOOKS, LABELS, LOCKDOWN_HOOKS, SPLICE_HOOK, VERDICTS};
+use crate::load::{
+    ATTACHED_ALWAYS, DECIDING_HOOKS, LABELLING_HOOKS, LABELS, LOCKDOWN_HOOKS, SPLICE_HOOK, SPLICE_HOOK_BEFORE, VERDICTS,
+};
 use crate::pins::{LINK, LOCK, Pins, PinsError, names};
 use crate::state::{self, StateError};
 use crate::syscall::{self, LinkInfo};
@@ -54,7 +56,7 @@ fn expected(about: &About, pinned: &BTreeSet<String>) -> Vec<String> {
     if expected.is_empty() {
         expected =
             [named(LINK, &LABELLING_HOOKS), named(LINK, &DECIDING_HOOKS), named(LINK, &ATTACHED_ALWAYS)].concat();
-        expected.extend(named(LINK, &[SPLICE_HOOK]).into_iter().filter(|name| pinned.contains(name)));
+        expected.extend(named(LINK, &[SPLICE_HOOK_BEFORE]).into_iter().filter(|name| pinned.contains(name)));
     }
     if pinned.iter().any(|name| name.starts_with(LOCK)) {
         expected.extend(named(LOCK, &LOCKDOWN_HOOKS));
@@ -136,7 +138,7 @@ fn is_own(number: u32) -> io::Result<bool> {
     let link = syscall::link_info(syscall::open_link(number)?.as_fd())?;
     let program = syscall::program_info(syscall::open_program(link.program)?.as_fd())?;
     let hooks = LABELLING_HOOKS.iter().chain(&DECIDING_HOOKS).chain(&ATTACHED_ALWAYS).chain(&LOCKDOWN_HOOKS);
-    let mut names = hooks.chain(&[SPLICE_HOOK]).map(|hook| hook.get(..KERNEL_NAME).unwrap_or(hook));
+    let mut names = hooks.chain(&[SPLICE_HOOK, SPLICE_HOOK_BEFORE]).map(|hook| hook.get(..KERNEL_NAME).unwrap_or(hook));
     if !names.any(|name| name == program.name) {
         return Ok(false);
     }

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use aya::maps::{Map, MapData, MapError};
 use aya::programs::links::{CgroupAttachMode, FdLink, LinkError};
-use aya::programs::{CgroupSkb, CgroupSkbAttachType, CgroupSysctl, Iter, Lsm, Program};
+use aya::programs::{CgroupSkb, CgroupSkbAttachType, CgroupSysctl, FEntry, Iter, Lsm, Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use bfp_bundle::identity::Withheld;
 use bfp_bundle::image::Derived;
@@ -59,8 +59,11 @@ pub const DECIDING_HOOKS: [&str; 10] = [
 pub const LOCKDOWN_HOOKS: [&str; 7] =
     ["bpf", "inode_permission", "inode_rename", "inode_unlink", "sb_umount", "sb_remount", "task_kill"];
 
-/// The hook by which splice and sendfile are judged where they do not ask `socket_sendmsg`.
-pub const SPLICE_HOOK: &str = "file_permission";
+/// The kernel's function at which splice and sendfile are judged where they do not ask `socket_sendmsg`.
+pub const SPLICE_HOOK: &str = "inet_sendpage";
+
+/// The hook at which they were judged before, which asks for every read and write: what an older enforcer attached.
+pub const SPLICE_HOOK_BEFORE: &str = "file_permission";
 
 /// The backstop, which sees every packet that leaves by a socket.
 const EGRESS: &str = "egress";
@@ -357,7 +360,11 @@ impl Programs {
     /// Has the verifier check every program.
     fn load_all(&mut self, btf: &Btf) -> Result<(), LoadError> {
         for hook in self.all_hooks() {
-            self.typed::<Lsm>(hook)?.load(hook, btf).map_err(|error| refused(hook, error))?;
+            let loaded = match hook {
+                SPLICE_HOOK => self.typed::<FEntry>(hook)?.load(hook, btf),
+                _ => self.typed::<Lsm>(hook)?.load(hook, btf),
+            };
+            loaded.map_err(|error| refused(hook, error))?;
         }
         for (program, walked) in [FINDING].into_iter().chain(ITERATORS) {
             self.typed::<Iter>(program)?.load(walked, btf).map_err(|error| refused(program, error))?;
@@ -415,9 +422,14 @@ impl Programs {
 
     /// Attaches a hook's program.
     pub fn attach(&mut self, hook: &'static str) -> Result<(), LoadError> {
-        let program = self.typed::<Lsm>(hook)?;
-        let link = program.attach().and_then(|id| program.take_link(id)).map_err(not_attached(hook))?;
-        self.links.push((hook, link.into()));
+        let link: Result<FdLink, ProgramError> = if hook == SPLICE_HOOK {
+            let program = self.typed::<FEntry>(hook)?;
+            program.attach().and_then(|id| program.take_link(id)).map(Into::into)
+        } else {
+            let program = self.typed::<Lsm>(hook)?;
+            program.attach().and_then(|id| program.take_link(id)).map(Into::into)
+        };
+        self.links.push((hook, link.map_err(not_attached(hook))?));
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use crate::sys::{self, Message, Name, Refused};
 pub(crate) const TECHNIQUES: &[Technique] = &[
     ("inherited-socket", inherited),
     ("inherited-socket-by-splice", inherited_splice),
+    ("inherited-socket-then-its-owner", inherited_then_its_owner),
     ("inherited-socket-by-sendfile", inherited_sendfile),
     ("inherited-socket-by-write", inherited_write),
     ("inherited-socket-by-ring", inherited_ring),
@@ -104,24 +105,37 @@ fn inherited_write(aim: &Aim) -> Result<(), Refused> {
 }
 
 fn inherited_splice(aim: &Aim) -> Result<(), Refused> {
-    with_inherited("inherited-socket-by-splice", aim, |socket| {
-        let (reading, writing) = std::io::pipe().map_err(Refused::io("pipe"))?;
-        // SAFETY: the bytes are alive and as long as is said; the rest are numbers.
-        unsafe {
-            let written = libc::write(writing.as_raw_fd(), sys::MESSAGE.as_ptr().cast(), sys::MESSAGE.len());
-            sys::check("write", written as i64)?;
-            let none = std::ptr::null_mut();
-            let moved = libc::splice(
-                reading.as_raw_fd(),
-                none,
-                socket.as_raw_fd(),
-                none,
-                sys::MESSAGE.len(),
-                libc::SPLICE_F_MOVE,
-            );
-            sys::check("splice", moved as i64).map(drop)
-        }
-    })
+    with_inherited("inherited-socket-by-splice", aim, |socket| splice(socket, libc::SPLICE_F_MOVE))
+}
+
+/// The attacker leaves data in the socket, for more to come; the stranger that connected it sends more.
+fn inherited_then_its_owner(aim: &Aim) -> Result<(), Refused> {
+    const NAME: &str = "inherited-socket-then-its-owner";
+    if let Some(socket) = handed_on() {
+        return splice(&socket, libc::SPLICE_F_MOVE | libc::SPLICE_F_MORE);
+    }
+    let own = std::env::current_exe().map_err(Refused::io("readlink"))?;
+    if own != std::path::Path::new(STRANGER) {
+        return Err(Refused::new("first half", libc::EINVAL));
+    }
+    let socket = sys::open(aim)?;
+    sys::connect(&socket, &Name::of(aim.forbidden))?;
+    hand_on(&socket, NAME, aim)?;
+    sys::send(&socket)
+}
+
+/// Moves the message from a pipe into a socket.
+fn splice(socket: &OwnedFd, flags: u32) -> Result<(), Refused> {
+    let (reading, writing) = std::io::pipe().map_err(Refused::io("pipe"))?;
+    // SAFETY: the bytes are alive and as long as is said; the rest are numbers.
+    unsafe {
+        let written = libc::write(writing.as_raw_fd(), sys::MESSAGE.as_ptr().cast(), sys::MESSAGE.len());
+        sys::check("write", written as i64)?;
+        let none = std::ptr::null_mut();
+        let length = sys::MESSAGE.len();
+        let moved = libc::splice(reading.as_raw_fd(), none, socket.as_raw_fd(), none, length, flags);
+        sys::check("splice", moved as i64).map(drop)
+    }
 }
 
 fn inherited_sendfile(aim: &Aim) -> Result<(), Refused> {
