@@ -24,7 +24,7 @@ use std::net::IpAddr;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use self::written::{Text, looks_like_a_network, read};
+use self::written::{Text, address_in, looks_like_a_network, read};
 use crate::nearest::did_you_mean;
 
 /// A network: its first address, and the length of its prefix.
@@ -43,10 +43,10 @@ pub enum ListFault {
         reason: String,
     },
     /// A line, or a text, that should be a network.
-    #[error("holds `{written}`, which is not a network{}", .line.map_or_else(String::new, |line| format!(" (line {line})")))]
+    #[error("holds {what}{}", .line.map_or_else(String::new, |line| format!(" (line {line})")))]
     Network {
-        /// What stands there.
-        written: String,
+        /// What is there, as far as it is an address: see [`told`].
+        what: String,
         /// The line of a plain list, from 1.
         line: Option<usize>,
     },
@@ -170,7 +170,7 @@ fn in_lines(text: &str) -> Result<Vec<Network>, ListFault> {
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line_number = index + 1;
-        let fault = |field: &str| ListFault::Network { written: shortened(field), line: Some(line_number) };
+        let fault = |field: &str| ListFault::Network { what: told(field), line: Some(line_number) };
         let bare = line.split('#').next().unwrap_or_default();
         let (written, comment) = bare.split_once(';').unwrap_or((bare, ""));
         if written.trim().is_empty() {
@@ -208,6 +208,16 @@ fn documents(text: &str) -> Result<Value, ListFault> {
     match found.pop() {
         Some(Strict(only)) if found.is_empty() => Ok(only),
         last => Ok(found.into_iter().chain(last).map(|Strict(document)| document).collect()),
+    }
+}
+
+/// What is said of a text that is no network. The file may be none of networks, but of secrets: nothing is shown of it
+/// but an address.
+fn told(written: &str) -> String {
+    match address_in(written) {
+        Some(address) if address == written.trim() => format!("`{}`, which is not a network", shortened(address)),
+        Some(address) => format!("`{}` in a text that is not a network", shortened(address)),
+        None => "a text that is not a network".to_owned(),
     }
 }
 
@@ -294,7 +304,7 @@ impl<'d> Walk<'_> {
     ) -> Result<(), ListFault> {
         let networks = match read(written) {
             Text::Networks(networks) => networks,
-            Text::Faulty => return Err(ListFault::Network { written: shortened(written), line: None }),
+            Text::Faulty => return Err(ListFault::Network { what: told(written), line: None }),
             Text::Other => return Ok(()),
         };
         self.networks += 1;

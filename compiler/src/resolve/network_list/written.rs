@@ -125,6 +125,16 @@ fn is_wildcard(written: &str) -> bool {
 }
 
 /// Whether an address stands anywhere in a text, but for one within a URL.
+/// The part of a text that is an address, or nearly one.
+pub(super) fn address_in(written: &str) -> Option<&str> {
+    let written = written.trim();
+    let is_of_an_address = |c: char| c.is_ascii_hexdigit() || ".:/*-".contains(c);
+    let parts = words(written).filter(|word| is_addressed(word) || looks_like_a_network(word));
+    let parts = parts.flat_map(|word| word.split(|c| !is_of_an_address(c)));
+    let is_address = |part: &&str| looks_like_a_network(part) || begins_with_v4(part) || begins_with_v6(part);
+    if looks_like_a_network(written) { Some(written) } else { parts.into_iter().find(is_address) }
+}
+
 fn holds_an_address(text: &str) -> bool {
     words(text).any(is_addressed)
 }
