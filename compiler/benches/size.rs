@@ -19,10 +19,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bfp_bundle::secret_key::SecretKey;
-use bfp_compiler::load::load_text;
-use bfp_compiler::lock::Lock;
-use bfp_compiler::pipeline::{self, Release, Source};
+use bfp_compiler::names::lock::Lock;
+use bfp_compiler::pipeline::{self, Release};
+use bfp_compiler::resolve::Source;
 use bfp_compiler::source::Disk;
+use bfp_compiler::source::load::load_text;
 use bfp_compiler::{check, lower, prove, resolve};
 
 fn main() {

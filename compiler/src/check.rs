@@ -6,7 +6,6 @@
 //! restriction must know its addresses: a name whose addresses rotate leaves some of them free.
 
 mod accepted;
-pub(crate) mod checked;
 mod concern;
 mod grants;
 mod merged;
@@ -26,14 +25,33 @@ use std::collections::BTreeSet;
 
 use bfp_grammar::syntax::Span;
 
-use crate::findings::Findings;
+use crate::diagnostics::findings::Findings;
 use crate::policy::{Effect, ProgramIndex, ResolvedPolicy, Rule, Subjects, Unspecified};
 use crate::resolve::coverage::{contains, overlaps};
 
 pub(crate) use self::accepted::not_acceptable;
-pub use self::checked::CheckedPolicy;
 pub use self::concern::Concern;
 pub use self::rotating::RotatingGrant;
+
+/// A policy that passed every check: the only kind that can be lowered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedPolicy {
+    // INVARIANT: made by `check::check` alone.
+    pub(crate) policy: ResolvedPolicy,
+    pub(crate) warnings: Vec<Concern>,
+}
+
+impl CheckedPolicy {
+    /// The policy.
+    pub fn policy(&self) -> &ResolvedPolicy {
+        &self.policy
+    }
+
+    /// What its author should look at once more, in the order of the text.
+    pub fn warnings(&self) -> &[Concern] {
+        &self.warnings
+    }
+}
 
 /// A contradiction.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]

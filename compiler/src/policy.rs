@@ -2,6 +2,11 @@
 //! the plain model.
 //!
 //! Addresses are in host byte order; ranges include both ends. Each rule keeps its place in the source.
+//! [`model`] says what a policy means, by the plainest reading of it.
+
+pub mod model;
+
+pub mod program_text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,7 +15,7 @@ use bfp_bundle::image::Library;
 use bfp_bundle::request::Protocol;
 use bfp_grammar::syntax::{self, Span};
 
-use crate::dns_name::DnsName;
+use crate::names::dns_name::DnsName;
 
 /// A policy whose names are resolved and whose rules may still contradict each other.
 #[derive(Clone, Debug, std::default::Default, PartialEq, Eq)]
@@ -165,7 +170,7 @@ pub struct Accepted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// The text by which it is known: its absolute path on the host, or a pattern of such paths, in the canonical
-    /// form; of a class, those of its members (see [`crate::program_text`]).
+    /// form; of a class, those of its members (see [`crate::policy::program_text`]).
     pub path: String,
     /// As the policy first writes it; of a class, the words that people have for it.
     pub written: String,

@@ -27,6 +27,7 @@
 
 mod alike;
 mod ask;
+mod hash;
 mod meaning;
 mod names;
 mod records;
@@ -49,8 +50,8 @@ use self::meaning::{Governance, Index, Meaning};
 use self::sweep::{Class, Classes, Key, Rows};
 use self::visits::{Desk, Visit, Visits, jobs};
 use crate::check::CheckedPolicy;
-use crate::hash::NumberMap;
-use crate::model::{Answer, Asked, Process};
+use crate::policy::model::{Answer, Asked, Process};
+use crate::prove::hash::NumberMap;
 
 /// The tables do not mean what the policy means.
 #[derive(Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]

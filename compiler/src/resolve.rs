@@ -28,13 +28,26 @@ use bfp_bundle::names::build::Automaton;
 use bfp_grammar::syntax::{self, Span, Spanned, Statement};
 use miette::Diagnostic;
 
-use crate::dns_name::DnsName;
-use crate::load::Loaded;
-use crate::lock::{Lock, LockedName, Stability};
+use crate::names::dns_name::DnsName;
+use crate::names::lock::{Lock, LockedName, Stability};
 use crate::policy::{
     Accepted, Default, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program, ProgramIndex,
     ResolvedPolicy, Rule, SpecialAnswer, Test, Unspecified,
 };
+use crate::source::load::Loaded;
+
+/// What is resolved: the text of a policy, and what its names stood for.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The policy, as read.
+    pub loaded: &'a Loaded,
+    /// The name of the policy, where the text gives none.
+    pub stem: &'a str,
+    /// The text of its lock file; empty where there is none.
+    pub lock_text: &'a str,
+    /// The answers in it.
+    pub lock: &'a Lock,
+}
 
 /// Resolves a policy. `stem` names it where the text does not.
 pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolicy, Vec<ResolveError>> {

@@ -1,12 +1,19 @@
 //! A source file with its lock file, read with bounds: bytes on disk → text, or a sentence that says
 //! why not.
+//!
+//! Files are opened here and in [`load`], which follows includes; [`source_map`] finds the file and the line of a place
+//! in what was loaded.
+
+pub mod fs_verity;
+
+pub mod load;
+
+pub mod source_map;
 
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
-
-use crate::fs_verity;
 
 /// The largest policy or lock that is read.
 pub const MAX_SOURCE_BYTES: u64 = 64 << 20;

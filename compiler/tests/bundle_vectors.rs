@@ -12,10 +12,11 @@ use bfp_bundle::envelope::Document;
 use bfp_bundle::manifest::Need;
 use bfp_bundle::secret_key::SecretKey;
 use bfp_bundle::verify::{Host, TrustSet};
-use bfp_compiler::load;
-use bfp_compiler::lock::Lock;
-use bfp_compiler::pipeline::{self, Release, Source};
+use bfp_compiler::names::lock::Lock;
+use bfp_compiler::pipeline::{self, Release};
+use bfp_compiler::resolve::Source;
 use bfp_compiler::source::Disk;
+use bfp_compiler::source::load;
 
 use vector::{Vector, outcome};
 

@@ -9,9 +9,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bfp_compiler::dns::{DnsError, Resolvers, resolve};
-use bfp_compiler::dns_name::DnsName;
-use bfp_compiler::lock::{Lock, LockedName, Stability};
+use bfp_compiler::names::dns::{DnsError, Resolvers, resolve};
+use bfp_compiler::names::dns_name::DnsName;
+use bfp_compiler::names::lock::{Lock, LockedName, Stability};
 use hickory_server::net::runtime::TokioRuntimeProvider;
 use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, SOA, TXT};
 use hickory_server::proto::rr::{Name, RData, Record};

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bfp_compiler::dns::{DnsError, Resolvers, resolve};
-use bfp_compiler::dns_name::DnsName;
-use bfp_compiler::lock::{LockedName, Stability};
+use bfp_compiler::names::dns::{DnsError, Resolvers, resolve};
+use bfp_compiler::names::dns_name::DnsName;
+use bfp_compiler::names::lock::{LockedName, Stability};
 use hickory_server::net::runtime::Time;
 use hickory_server::proto::op::{Metadata, ResponseCode};
 use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, NS};

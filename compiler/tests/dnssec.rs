@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bfp_compiler::dns::{DnsError, Resolvers, TrustAnchors, resolve};
-use bfp_compiler::dns_name::DnsName;
-use bfp_compiler::lock::{Dnssec, LockedName};
+use bfp_compiler::names::dns::{DnsError, Resolvers, TrustAnchors, resolve};
+use bfp_compiler::names::dns_name::DnsName;
+use bfp_compiler::names::lock::{Dnssec, LockedName};
 use hickory_server::dnssec::NxProofKind;
 use hickory_server::net::runtime::{Time, TokioRuntimeProvider};
 use hickory_server::proto::dnssec::crypto::Ed25519SigningKey;

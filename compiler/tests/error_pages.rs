@@ -14,8 +14,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bfp_compiler::resolve;
 use bfp_compiler::source::Disk;
-use bfp_compiler::{load, resolve};
+use bfp_compiler::source::load;
 use tempfile::TempDir;
 
 /// Stands in for `policy.bfp` where a page is about another file.

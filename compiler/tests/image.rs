@@ -10,10 +10,12 @@ use bfp_bundle::image::Image;
 use bfp_bundle::names::Match;
 use bfp_bundle::record::{Cell, NO_RULE, Node32, Pair, Policy, ProgramBucket, Step};
 use bfp_bundle::request::LAST_PORT_KEY;
-use bfp_compiler::load;
-use bfp_compiler::lock::Lock;
-use bfp_compiler::pipeline::{self, Source};
+use bfp_compiler::annotate;
+use bfp_compiler::names::lock::Lock;
+use bfp_compiler::pipeline;
+use bfp_compiler::resolve::Source;
 use bfp_compiler::source::Disk;
+use bfp_compiler::source::load;
 
 #[test]
 fn image_of_signer_kms() {
@@ -44,7 +46,7 @@ fn source_and_image(fixture: &str) -> String {
     let source = Source { loaded: &loaded, stem: "policy", lock_text: &lock_text, lock: &lock };
     let Ok(checked) = pipeline::check(&source) else { panic!("{fixture} is refused") };
     let Ok(image) = pipeline::lower(&checked) else { panic!("{fixture} has no image") };
-    let rules = pipeline::debug(&source, &checked, &image).rules;
+    let rules = annotate::debug(&source, &checked, &image).rules;
     let mut all = format!("{}\n\n---- rules\n", text.trim_end());
     for (number, (rule, written)) in rules.iter().zip(&checked.policy().rules).enumerate() {
         writeln!(all, "{number}  {:?}  line {}: {}", written.effect, rule.place.line, rule.place.text).unwrap();

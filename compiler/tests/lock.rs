@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use bfp_compiler::dns_name::DnsName;
-use bfp_compiler::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
+use bfp_compiler::names::dns_name::DnsName;
+use bfp_compiler::names::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;

@@ -11,12 +11,13 @@ use bfp_bundle::label::{Label, Proof};
 use bfp_bundle::record::NO_RULE;
 use bfp_bundle::request::{Address, Protocol, Request};
 use bfp_bundle::verify::Refusal;
-use bfp_compiler::load;
-use bfp_compiler::lock::Lock;
 use bfp_compiler::lower;
-use bfp_compiler::model::{self, Answer, Asked, Process};
-use bfp_compiler::pipeline::{self, Source};
+use bfp_compiler::names::lock::Lock;
+use bfp_compiler::pipeline;
+use bfp_compiler::policy::model::{self, Answer, Asked, Process};
 use bfp_compiler::policy::{Program, ProgramIndex, ResolvedPolicy};
+use bfp_compiler::resolve::Source;
+use bfp_compiler::source::load;
 use bfp_compiler::source::{self, Disk};
 
 fn fixtures() -> Vec<PathBuf> {
@@ -92,7 +93,7 @@ fn check_table(folder: &Path) -> usize {
         };
         let decided = Answer { allowed: verdict.is_allowed(), audited: verdict.audited != NO_RULE };
         assert_eq!(decided, expected, "{}: {row}: decide says {verdict:?}", folder.display());
-        let modelled = model::answer(&checked, &process, asked);
+        let modelled = model::answer(checked.policy(), &process, asked);
         assert_eq!(modelled, expected, "{}: {row}: the model disagrees", folder.display());
         rows += 1;
     }

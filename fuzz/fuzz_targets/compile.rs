@@ -7,11 +7,14 @@ use std::path::Path;
 use bfp_bundle::decide::{decide, decide_raw};
 use bfp_bundle::label::{Label, Proof};
 use bfp_bundle::request::{Address, Protocol, Request};
-use bfp_compiler::lock::Lock;
-use bfp_compiler::model::{self, Asked, Process};
-use bfp_compiler::pipeline::{self, Source};
+use bfp_compiler::annotate;
+use bfp_compiler::names::lock::Lock;
+use bfp_compiler::pipeline;
+use bfp_compiler::policy::model::{self, Asked, Process};
 use bfp_compiler::policy::{Addresses, ProgramIndex, ResolvedPolicy};
-use bfp_compiler::{load, resolve};
+use bfp_compiler::resolve;
+use bfp_compiler::resolve::Source;
+use bfp_compiler::source::load;
 use bfp_fuzz::NoFiles;
 use libfuzzer_sys::fuzz_target;
 
@@ -30,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
     let source = Source { loaded: &loaded, stem: "fuzz", lock_text, lock: &lock };
     let Ok(checked) = pipeline::check(&source) else { return };
     let Ok(image) = pipeline::lower(&checked) else { return };
-    let _ = pipeline::debug(&source, &checked, &image);
+    let _ = annotate::debug(&source, &checked, &image);
     assert!(pipeline::prove(&checked, image.clone()).is_ok(), "the image is not what the policy means");
     let requests = requests(checked.policy());
     let strangers = std::iter::once((Label::STRANGER, Process::of(None)));
@@ -43,10 +46,10 @@ fuzz_target!(|bytes: &[u8]| {
         Some((label, Process::of(Some(ProgramIndex(at)))))
     });
     for (label, process) in strangers.chain(found) {
-        let modelled = model::answer(&checked, &process, Asked::Raw);
+        let modelled = model::answer(checked.policy(), &process, Asked::Raw);
         assert_eq!(decide_raw(&image, &label).is_allowed(), modelled.allowed, "{process:?} raw");
         for request in &requests {
-            let modelled = model::answer(&checked, &process, Asked::Request(*request));
+            let modelled = model::answer(checked.policy(), &process, Asked::Request(*request));
             assert_eq!(decide(&image, &label, request).is_allowed(), modelled.allowed, "{process:?} {request:?}");
         }
     }

@@ -12,9 +12,10 @@ use bfp_bundle::envelope::{Document, HEADER_LENGTH, SIGNATURE_LENGTH};
 use bfp_bundle::manifest::Need;
 use bfp_bundle::secret_key::SecretKey;
 use bfp_bundle::verify::{Host, Trust};
-use bfp_compiler::load;
-use bfp_compiler::lock::Lock;
-use bfp_compiler::pipeline::{self, Release, Source};
+use bfp_compiler::names::lock::Lock;
+use bfp_compiler::pipeline::{self, Release};
+use bfp_compiler::resolve::Source;
+use bfp_compiler::source::load;
 use bfp_compiler::source::{Read, SourceError};
 
 /// There is no file but the policy.

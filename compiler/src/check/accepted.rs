@@ -5,8 +5,8 @@ use miette::Diagnostic;
 
 use super::concern::Concern;
 use super::{grants, mistyped_program, reach, rotating, shadow, shared_address, special_address};
-use crate::error_page::Page;
-use crate::nearest::nearest;
+use crate::diagnostics::error_page::Page;
+use crate::diagnostics::nearest::nearest;
 use crate::policy::{Accepted, ResolvedPolicy};
 
 /// Every concern that is not accepted, in the order of the text.

@@ -2,7 +2,7 @@
 //! misspelt path passes, and says nothing of the program that was meant.
 
 use super::concern::Concern;
-use crate::nearest;
+use crate::diagnostics::nearest;
 use crate::policy::ResolvedPolicy;
 
 pub(super) fn concerns(policy: &ResolvedPolicy) -> impl Iterator<Item = Concern> {

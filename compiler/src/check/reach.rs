@@ -4,7 +4,7 @@
 use bfp_bundle::request::{Address, LOOPBACK_V4, Protocol, Request};
 
 use super::concern::Concern;
-use crate::model::{self, Asked, Process};
+use crate::policy::model::{self, Asked, Process};
 use crate::policy::{Addresses, Default, Effect, Enforcement, PortRange, ResolvedPolicy, Rule, Subjects};
 use crate::resolve::coverage;
 

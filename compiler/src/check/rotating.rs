@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use bfp_grammar::syntax::Span;
 
 use super::CheckError;
-use crate::dns_name::DnsName;
+use crate::names::dns_name::DnsName;
 use crate::policy::{Effect, NameUse, Part, ResolvedPolicy, Rule};
 
 /// A name whose addresses rotate, where that refuses too much.

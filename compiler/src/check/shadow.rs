@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use bfp_grammar::syntax::Span;
 
 use super::concern::Concern;
-use crate::model::{Asked, covers, gives_nothing, restricts};
+use crate::policy::model::{Asked, covers, gives_nothing, restricts};
 use crate::policy::{Addresses, Destination, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 use crate::resolve::coverage::{contains, overlaps};
 
@@ -165,7 +165,7 @@ struct Index<'a> {
     exclusive: Spans,
     confinements: HashMap<ProgramIndex, Vec<usize>>,
     confinements_of_everyone: Vec<usize>,
-    /// How many statements govern each program, and how many what it starts: [`crate::model::governs`].
+    /// How many statements govern each program, and how many what it starts: [`crate::policy::model::governs`].
     governed: HashMap<ProgramIndex, [usize; 2]>,
     /// Nobody has raw sockets, whether a rule names them or not.
     raw_is_denied: bool,

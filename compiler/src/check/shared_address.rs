@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::concern::Concern;
-use crate::dns_name::DnsName;
+use crate::names::dns_name::DnsName;
 use crate::policy::{
     Addresses, Destination, Effect, Enforcement, NameUse, Part, PortRange, ResolvedPolicy, Rule, Subjects,
 };

@@ -7,12 +7,12 @@ use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
 
 use super::CheckedPolicy;
 use super::{Concern, RotatingGrant, check};
-use crate::dns_name::DnsName;
-use crate::findings::Findings;
-use crate::load::load_text;
-use crate::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
+use crate::diagnostics::findings::Findings;
+use crate::names::dns_name::DnsName;
+use crate::names::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
 use crate::resolve::resolve;
 use crate::source::Disk;
+use crate::source::load::load_text;
 
 fn checked(text: &str) -> Result<CheckedPolicy, Findings> {
     let locked = |stability| LockedName {

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use super::lower;
 use crate::check::CheckedPolicy;
-use crate::model::{self, Answer, Asked, Process};
+use crate::policy::model::{self, Answer, Asked, Process};
 use crate::policy::*;
 
 const PATHS: [&str; 4] = ["/usr/bin/a", "/usr/bin/b", "/usr/bin/c", "/usr/bin/d"];
@@ -228,12 +228,12 @@ proptest! {
         let image = lower(&checked).expect("a small policy has an image");
         for (process, label) in processes(checked.policy(), &image) {
             let verdict = decide_raw(&image, &label);
-            prop_assert_eq!(answer(verdict), model::answer(&checked, &process, Asked::Raw), "{:?} raw", process);
+            prop_assert_eq!(answer(verdict), model::answer(checked.policy(), &process, Asked::Raw), "{:?} raw", process);
             for request in requests(checked.policy()) {
                 let verdict = decide(&image, &label, &request);
                 prop_assert!(verdict.reason != Reason::Fault, "{:?} {:?}", process, request);
                 prop_assert_eq!(
-                    answer(verdict), model::answer(&checked, &process, Asked::Request(request)),
+                    answer(verdict), model::answer(checked.policy(), &process, Asked::Request(request)),
                     "{:?} {:?} {:?}", verdict, process, request
                 );
             }

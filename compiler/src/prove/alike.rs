@@ -11,8 +11,8 @@ use smallvec::SmallVec;
 
 use super::ask::Asking;
 use super::meaning::Index;
-use crate::hash::NumberMap;
-use crate::model::Answer;
+use crate::policy::model::Answer;
+use crate::prove::hash::NumberMap;
 
 /// Where fewer programs are asked about, keeping what they answered costs more than asking. Tests have small policies.
 const MANY: usize = if cfg!(test) { 2 } else { 16 };

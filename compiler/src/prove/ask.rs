@@ -13,7 +13,7 @@ use bfp_bundle::request::{Address, Request};
 
 use super::meaning::{Index, Meaning};
 use crate::check::CheckedPolicy;
-use crate::model::{Answer, Asked, Process, Weighed, governs, identities, is_silent_on_raw};
+use crate::policy::model::{Answer, Asked, Process, Weighed, governs, identities, is_silent_on_raw};
 use crate::policy::{Effect, Enforcement, ProgramIndex};
 
 /// A process, told twice: as the policy sees it, and as the kernel notes it.
@@ -104,9 +104,12 @@ impl Tables for Noting<'_> {
 /// The last search for an address in each tree, and the cell that it found.
 #[derive(Default)]
 pub(super) struct Searched {
-    v4: std::cell::Cell<Option<((u32, u32), Option<u32>)>>,
-    v6: std::cell::Cell<Option<((u64, u64, u32), Option<u32>)>>,
+    v4: Last<(u32, u32)>,
+    v6: Last<(u64, u64, u32)>,
 }
+
+/// What was searched for last, and the cell that was found.
+type Last<K> = std::cell::Cell<Option<(K, Option<u32>)>>;
 
 /// The tables, of which nobody is asked twice in a row for the cell of one address: a search depends on nothing but
 /// the image, and one place is asked about for program after program.
@@ -142,11 +145,7 @@ impl Tables for Remembering<'_> {
     }
 }
 
-fn remembered<K: Copy + PartialEq>(
-    last: &std::cell::Cell<Option<(K, Option<u32>)>>,
-    key: K,
-    search: impl FnOnce() -> Option<u32>,
-) -> Option<u32> {
+fn remembered<K: Copy + PartialEq>(last: &Last<K>, key: K, search: impl FnOnce() -> Option<u32>) -> Option<u32> {
     if let Some((_, found)) = last.get().filter(|(known, _)| *known == key) {
         return found;
     }

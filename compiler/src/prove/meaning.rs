@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Answer, Asked, Needs, Process, Weighed, governs, identities, is_silent_on_raw, weigh};
+use crate::policy::model::{Answer, Asked, Needs, Process, Weighed, governs, identities, is_silent_on_raw, weigh};
 use crate::policy::{Default, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 
 pub(super) struct Meaning<'a> {

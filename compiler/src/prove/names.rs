@@ -13,8 +13,8 @@ use bfp_bundle::names::{self, COMPONENT_MAX};
 use smallvec::{SmallVec, smallvec};
 
 use super::{ProveError, in_parallel};
-use crate::hash::{NumberMap, NumberSet};
 use crate::policy::{Program, ProgramIndex, ResolvedPolicy};
+use crate::prove::hash::{NumberMap, NumberSet};
 
 /// Of more patterns than these, not every pair is searched for a path that both cover.
 const PAIRS_OF: usize = 96;
@@ -231,7 +231,8 @@ impl Names<'_> {
             }
             let mut shorter = component.chars();
             shorter.next_back();
-            (before.clear(), behind.clear());
+            before.clear();
+            behind.clear();
             before.extend([&filler, *component]);
             behind.extend([*component, &filler]);
             for name in [before.as_str(), behind.as_str(), shorter.as_str()] {

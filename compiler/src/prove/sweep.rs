@@ -8,8 +8,8 @@ use std::collections::hash_map::Entry;
 
 use bfp_bundle::request::{LAST_PORT_KEY, port_key};
 
-use crate::hash::{NumberMap, of_list};
 use crate::policy::{Addresses, PortRange, ResolvedPolicy};
+use crate::prove::hash::{NumberMap, of_list};
 
 /// Lists, end to end: a policy has too many to keep each in memory of its own.
 pub(super) struct Rows<T> {

@@ -13,13 +13,13 @@ use proptest::prelude::*;
 use super::{ProveError, prove};
 use crate::check::CheckedPolicy;
 use crate::check::check;
-use crate::load::load_text;
-use crate::lock::Lock;
 use crate::lower::lower;
 use crate::lower::tests::{answer, policy, processes, requests};
-use crate::model::{self, Answer, Asked, Process};
+use crate::names::lock::Lock;
+use crate::policy::model::{self, Answer, Asked, Process};
 use crate::resolve::resolve;
 use crate::source::Disk;
+use crate::source::load::load_text;
 
 fn checked(text: &str) -> CheckedPolicy {
     check(
@@ -62,7 +62,7 @@ impl Answers {
         let requests = requests(policy.policy()).into_iter().step_by(step).map(Asked::Request);
         let asked: Vec<Asked> = requests.chain([Asked::Raw]).collect();
         let of = processes(policy.policy(), right).into_iter().map(|(process, label)| {
-            let answers = asked.iter().map(|asked| model::answer(policy, &process, *asked)).collect();
+            let answers = asked.iter().map(|asked| model::answer(policy.policy(), &process, *asked)).collect();
             (process, label, answers)
         });
         Answers { of: of.collect(), asked }

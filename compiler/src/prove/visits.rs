@@ -12,9 +12,9 @@ use super::ask::{Asker, Asking, Places, Searched};
 use super::meaning::Index;
 use super::sweep::Classes;
 use super::{Area, Planes, ProveError, Sets, Translated, join, request};
-use crate::hash::NumberSet;
-use crate::model::{Answer, Asked, Process, Weighed};
 use crate::policy::ProgramIndex;
+use crate::policy::model::{Answer, Asked, Process, Weighed};
+use crate::prove::hash::NumberSet;
 
 /// A cell, and the set of the rules that cover it.
 pub(super) type Place = (u32, u32);

@@ -13,8 +13,8 @@ use bfp_bundle::image::Library;
 use bfp_bundle::label::UNDER_MAX;
 
 use super::ResolveError;
+use crate::policy::program_text;
 use crate::policy::{Effect, Program, ProgramIndex, ResolvedPolicy, Subjects};
-use crate::program_text;
 
 /// Adds the classes: `sets` are the sets of programs, by their numbers, that one file can match at once.
 pub(super) fn add(policy: &mut ResolvedPolicy, sets: &[Vec<usize>]) -> Vec<ResolveError> {

@@ -7,8 +7,8 @@ use miette::Diagnostic as _;
 
 use super::network_list::{self, ListFault};
 use super::{BUILTIN, EVERYBODY, ResolveError, Resolver, coverage, ranges};
-use crate::dns_name::{DnsName, NameError};
-use crate::nearest::did_you_mean;
+use crate::diagnostics::nearest::did_you_mean;
+use crate::names::dns_name::{DnsName, NameError};
 use crate::policy::{Addresses, Destination, PortRange, SpecialAnswer, Unspecified};
 
 impl<'a> Resolver<'a> {

@@ -3,7 +3,7 @@
 use bfp_grammar::syntax::Span;
 
 use super::network_list::ListFault;
-use crate::dns_name::{DnsName, NameError};
+use crate::names::dns_name::{DnsName, NameError};
 
 /// What is wrong with the names and literals of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]

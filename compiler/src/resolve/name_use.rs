@@ -10,8 +10,8 @@ use bfp_grammar::syntax::{self, Destinations, Host, HostDeclaration, Span, Spann
 
 use super::{ResolveError, not_a_name};
 
-use crate::dns_name::DnsName;
-use crate::lock::{Lock, Stability};
+use crate::names::dns_name::DnsName;
+use crate::names::lock::{Lock, Stability};
 use crate::policy::Part;
 
 /// Every DNS name that a policy uses.

@@ -25,7 +25,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::{Map, Value};
 
 use self::written::{Text, address_in, looks_like_a_network, read};
-use crate::nearest::did_you_mean;
+use crate::diagnostics::nearest::did_you_mean;
 
 /// A network: its first address, and the length of its prefix.
 pub(crate) type Network = (IpAddr, u8);

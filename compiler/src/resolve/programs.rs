@@ -6,7 +6,7 @@ use bfp_bundle::image::Library;
 use bfp_grammar::syntax::{self, Programs, Span, Spanned};
 
 use super::{BUILTIN, EVERYBODY, ResolveError, Resolver, program_path};
-use crate::nearest::did_you_mean;
+use crate::diagnostics::nearest::did_you_mean;
 use crate::policy::{Program, ProgramIndex, Subjects};
 
 /// What a program's file is pinned to, and what it may map.

@@ -10,10 +10,10 @@ use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
 use proptest::prelude::*;
 
 use super::{ResolveError, coverage, dns_names, ranges, resolve};
-use crate::dns_name::DnsName;
-use crate::load::{Loaded, load_text};
-use crate::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
+use crate::names::dns_name::DnsName;
+use crate::names::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
 use crate::policy::{Addresses, Default, Destination, PortRange, ProgramIndex, ResolvedPolicy, Subjects};
+use crate::source::load::{Loaded, load_text};
 use crate::source::{Disk, Read, SourceError};
 
 fn lock() -> Lock {

@@ -1,0 +1,84 @@
+//! Where rules and addresses came from: (checked policy, image) → the debug section of a bundle.
+//!
+//! Nothing here decides: `explain` and the host's reports look up the text of a rule by it.
+
+use std::collections::{BTreeSet, HashSet};
+
+use bfp_bundle::debug::{Debug, DebugEffect, DebugRule, Place};
+use bfp_bundle::image::Image;
+use bfp_grammar::syntax::{Span, Statement};
+
+use crate::check::CheckedPolicy;
+use crate::policy::{Default, Effect, Enforcement, ResolvedPolicy, Subjects};
+use crate::query::regions::{self, Plane};
+use crate::resolve::Source;
+
+/// Where the rules and addresses of a policy came from.
+pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debug {
+    let policy = policy.policy();
+    let sources = &source.loaded.sources;
+    let text = |span: Span| one_line(span.text_in(sources.text()));
+    let place = |span: Span| Place {
+        file: sources.file_at(span.start).map_or_else(String::new, |file| file.name.clone()),
+        line: sources.line_at(span.start),
+        text: text(span),
+    };
+    let rules = policy.rules.iter().map(|rule| DebugRule {
+        place: place(rule.span),
+        effect: match rule.effect {
+            Effect::Exclusive => DebugEffect::Exclusive,
+            Effect::Confined => DebugEffect::Confined,
+            Effect::Deny => DebugEffect::Deny,
+            Effect::Allow => DebugEffect::Allow,
+        },
+        is_audited: rule.enforcement == Enforcement::Audited,
+        subjects: match &rule.subjects {
+            Subjects::Everyone => None,
+            Subjects::Programs(programs) => Some(programs.iter().map(|program| program.0 as u32).collect()),
+        },
+        destinations: text(rule.destinations_span),
+    });
+    let names = policy
+        .names
+        .iter()
+        .flat_map(|(name, addresses)| addresses.iter().map(move |at| (at.to_string(), name.as_str().to_owned())));
+    let hosts = source.loaded.syntax.statements.iter().filter_map(|statement| match &statement.node {
+        Statement::Host(host) => Some((host.name.node.clone(), text(host.destinations.span))),
+        _ => None,
+    });
+    Debug {
+        rules: rules.collect(),
+        default: match policy.default {
+            Default::Allow => None,
+            Default::Deny(span) => Some(place(span)),
+        },
+        cells: covering(policy, image),
+        names: names.collect(),
+        programs: policy.programs.iter().map(|program| (program.path.clone(), program.name.clone())).collect(),
+        hosts: hosts.collect(),
+    }
+}
+
+/// The rules that cover each cell. Those of `*` cover all of them.
+fn covering(policy: &ResolvedPolicy, image: &Image) -> Vec<Vec<u32>> {
+    let plane = Plane::of(&[image]);
+    let mut cells: Vec<BTreeSet<u32>> = vec![BTreeSet::new(); image.cells.len()];
+    for (number, rule) in policy.rules.iter().enumerate() {
+        let mut seen = HashSet::new();
+        for region in plane.covered(&rule.destinations) {
+            // Of an address that is judged twice, this is the cell of the address itself.
+            let cell =
+                if seen.insert(region.kind) { regions::cells(image, region.sample()).first().copied() } else { None };
+            if let Some(covered) = cell.and_then(|cell| cells.get_mut(cell as usize)) {
+                covered.insert(number as u32);
+            }
+        }
+    }
+    cells.into_iter().map(|rules| rules.into_iter().collect()).collect()
+}
+
+/// A rule on one line, without comments.
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(rule, _)| rule).trim());
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}

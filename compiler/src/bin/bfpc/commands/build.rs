@@ -1,0 +1,94 @@
+//! `build`: a policy → a bundle, signed where keys are given.
+
+use std::path::PathBuf;
+
+use bfp_bundle::envelope::Document;
+use bfp_bundle::key::KeyId;
+use bfp_compiler::pipeline::{self, Release};
+use clap::{Args, value_parser};
+
+use crate::Failure;
+use crate::commands::lock_demands::LockDemands;
+use crate::files::output::{self, Kind};
+use crate::files::policy_files::Files;
+use crate::report::Done;
+use crate::report::Format;
+use crate::signing::passphrase::Passphrases;
+use crate::signing::signed_document::listed;
+use crate::signing::{key_file, validity};
+
+#[derive(Args)]
+pub(crate) struct BuildArguments {
+    /// The policy
+    pub(crate) policy: PathBuf,
+    /// Where the bundle is written
+    #[arg(short, long, value_name = "BUNDLE")]
+    pub(crate) output: PathBuf,
+    /// A secret key to sign with; may be given several times. Without it, the bundle waits for `bfpc sign`
+    #[arg(long, value_name = "PEM")]
+    pub(crate) key: Vec<PathBuf>,
+    /// A file whose first line is the passphrase of encrypted keys. Without it, it is asked for on the terminal
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) demands: LockDemands,
+    /// The revision: a host accepts no lower one
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub(crate) revision: u64,
+    /// Hosts refuse the bundle before this time, such as 2027-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) not_before: Option<String>,
+    /// Hosts refuse the bundle from this time on, such as 2028-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires: Option<String>,
+    /// A label of the hosts that the bundle is for; may be given several times. Without it: every host
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) audience: Vec<String>,
+    /// While it is enforced, nobody on the host may take it apart without a release token
+    #[arg(long)]
+    pub(crate) lockdown: bool,
+    /// Exit 1 where there is a warning, and write no bundle
+    #[arg(long)]
+    pub(crate) deny_warnings: bool,
+    /// How diagnostics are written: for people, or as one document on the standard output
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: Format,
+}
+
+pub(crate) fn build(arguments: &BuildArguments) -> Result<Done, Failure> {
+    let files = Files::read(&arguments.policy)?;
+    arguments.demands.check(&files, &arguments.policy)?;
+    let release = Release {
+        revision: arguments.revision,
+        not_before: arguments.not_before.as_deref().map(validity::seconds).transpose()?,
+        expires: arguments.expires.as_deref().map(validity::seconds).transpose()?,
+        audience: arguments.audience.clone(),
+        lockdown: arguments.lockdown,
+    };
+    validity::check(release.not_before, release.expires, &release.audience)?;
+    let keys = key_file::secret_keys(&arguments.key, Passphrases::of(arguments.passphrase_file.as_ref()))?;
+    let show = |findings| files.show(findings);
+    let checked = pipeline::check(&files.source()).map_err(show)?;
+    let warnings = files.warnings(&checked);
+    if arguments.deny_warnings && !warnings.is_empty() {
+        return Err(Failure::Found { words: None, complaints: warnings });
+    }
+    let image = pipeline::lower(&checked).map_err(show)?;
+    let proven = pipeline::prove(&checked, image).map_err(show)?;
+    let bundle = pipeline::sign(&files.source(), &proven, release, &keys).map_err(show)?;
+    let signers: Vec<KeyId> = keys.iter().map(|key| key.public().id()).collect();
+    let signed = match signers.as_slice() {
+        [] => "\nunsigned: no host accepts it before `bfpc sign`".to_owned(),
+        signers => format!(", signed by {}", listed(signers)),
+    };
+    let words = format!(
+        "verdicts proven: {}\n{}: policy {}, revision {}, {} bytes{signed}\n",
+        proven.proof(),
+        arguments.output.display(),
+        checked.policy().name,
+        arguments.revision,
+        bundle.len(),
+    );
+    let bytes = output::write(&arguments.output, bundle, Kind::Document(Document::Bundle))?;
+    Ok(Done { words, warnings, bytes })
+}

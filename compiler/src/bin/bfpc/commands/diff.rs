@@ -1,0 +1,311 @@
+//! `diff`: who gains what and who loses what between two policies, bundles, or revisions of a policy.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use bfp_bundle::names::build::BuildError;
+use bfp_compiler::pipeline;
+use bfp_compiler::policy::program_text;
+use bfp_compiler::query::describe::{self, Described, Names, describe};
+use bfp_compiler::query::difference::{self, Difference};
+use bfp_compiler::source::{self, Disk, Read as _};
+use clap::{Args, ValueEnum};
+use miette::Diagnostic;
+use serde::Serialize;
+
+use crate::commands::explain::MOST_LISTED;
+use crate::files::git_revision::Revision;
+use crate::files::input::{Input, InputArguments, json};
+use crate::files::policy_files::Files;
+use crate::report::counted;
+use crate::{Answer, Complaints, Failure};
+
+#[derive(Debug, thiserror::Error, Diagnostic)]
+enum DiffError {
+    #[error("`{written}` is no file, and no git revision: {reason}")]
+    #[diagnostic(code(diff::revision))]
+    Revision {
+        written: String,
+        reason: String,
+        #[help]
+        help: &'static str,
+    },
+    #[error("`{revision}` has no `{policy}`, so nothing tells what another file allowed before")]
+    #[diagnostic(
+        code(diff::no_policy_before),
+        help(
+            "where the policy was renamed, compare it with the old file; where it is new indeed, say so: `bfpc diff --new \
+             {policy} --deny-widening`"
+        )
+    )]
+    NoPolicyBefore { revision: String, policy: String },
+    #[error("the patterns of both policies together overlap in too many ways: {reason}")]
+    #[diagnostic(code(diff::patterns), help("compare them in steps: with a policy between the two"))]
+    Patterns { reason: BuildError },
+}
+
+#[derive(Args)]
+pub(crate) struct DiffArguments {
+    /// What it was: a policy, a bundle, or a git revision of NEW; one that has no NEW is no policy at all
+    #[arg(required_unless_present = "alone")]
+    old: Option<PathBuf>,
+    /// What it is: a policy or a bundle
+    #[arg(required_unless_present = "alone")]
+    new: Option<PathBuf>,
+    /// Compare this policy or bundle with no policy at all, under which everything may be reached
+    #[arg(long = "new", value_name = "NEW", conflicts_with_all = ["old", "new"])]
+    alone: Option<PathBuf>,
+    /// Exit 1 only where access widens
+    #[arg(long)]
+    deny_widening: bool,
+    #[command(flatten)]
+    input: InputArguments,
+    /// Who reads the answer
+    #[arg(long, value_enum, default_value_t = DiffFormat::Human)]
+    format: DiffFormat,
+}
+
+/// Who reads a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DiffFormat {
+    /// A person
+    Human,
+    /// A program: one JSON document, whose `version` rises when a field changes its meaning
+    Json,
+    /// A comment on a pull request
+    Markdown,
+}
+
+/// The difference, as a machine reads it.
+#[derive(Serialize)]
+struct Document {
+    version: u32,
+    /// Whether there was none before.
+    new_policy: bool,
+    widens: bool,
+    changes: Vec<ShownChange>,
+    identities: Vec<ShownIdentity>,
+}
+
+/// What changes for one who asks.
+#[derive(Serialize)]
+struct ShownChange {
+    program: String,
+    gains: Vec<Described>,
+    loses: Vec<Described>,
+    /// The same, for people.
+    #[serde(skip)]
+    told: Told,
+}
+
+/// What changes, line by line.
+#[derive(Default, PartialEq, Eq, Hash)]
+struct Told {
+    gains: Vec<String>,
+    loses: Vec<String>,
+}
+
+/// What changes about who a program is.
+#[derive(Serialize)]
+struct ShownIdentity {
+    program: String,
+    change: String,
+    widens: bool,
+}
+
+pub(crate) fn diff(arguments: &DiffArguments) -> Answer {
+    let (path, before) = match (&arguments.alone, &arguments.old, &arguments.new) {
+        (Some(new), ..) => (new, None),
+        (None, Some(old), Some(new)) => (new, Some(old)),
+        // The arguments demand one or the other.
+        _ => return Ok(String::new()),
+    };
+    let new = Input::read(path, &arguments.input)?;
+    let old = match before {
+        None => None,
+        Some(old) if source::is_standard_input(old) || old.exists() => {
+            Some(Input::read(old, &arguments.input)?.compiled)
+        }
+        Some(old) => match at_revision(old, path)? {
+            Some(files) => Some(Input::of_policy(files)?.compiled),
+            None => None,
+        },
+    };
+    let is_new = old.is_none();
+    // A policy that only got another name must not pass for one that takes access from nobody's.
+    if let Some(revision) = before.filter(|_| is_new && arguments.deny_widening) {
+        let (revision, policy) = (revision.display().to_string(), Disk.shown(path));
+        return Err(DiffError::NoPolicyBefore { revision, policy }.into());
+    }
+    let old = match old {
+        Some(old) => old,
+        None => pipeline::nothing().map_err(|findings| Failure::Input(Complaints::about_nothing(findings)))?,
+    };
+    let mut difference = difference::compare(&old, &new.compiled).map_err(|reason| DiffError::Patterns { reason })?;
+    if is_new {
+        // Where nobody was restricted, nobody had an identity that could widen.
+        difference.identities.clear();
+    }
+    let names = Names::of_all([&old.debug, &new.compiled.debug]);
+    let document = Document { new_policy: is_new, ..document(&difference, &names) };
+    let after = Disk.shown(path);
+    let before = before.filter(|_| !is_new).map_or_else(|| "no policy".to_owned(), |old| old.display().to_string());
+    let said = match arguments.format {
+        DiffFormat::Human => human(&document, &before, &after),
+        DiffFormat::Json => json(&document),
+        DiffFormat::Markdown => markdown(&document, &new.compiled.name),
+    };
+    let is_finding = if arguments.deny_widening { difference.widens() } else { !difference.is_empty() };
+    if is_finding { Err(Failure::Finding(said)) } else { Ok(said) }
+}
+
+/// Reads a policy with all that it names as it was; of a revision that does not have it, nothing.
+fn at_revision(written: &Path, policy: &Path) -> Result<Option<Files>, Failure> {
+    let written = written.display().to_string();
+    let revision = Revision::find(&written, policy).map_err(|reason| {
+        let help = match Revision::is_shallow(policy) {
+            true => {
+                "this clone is shallow, and lacks older commits: fetch them by `git fetch --unshallow`, or with \
+                 `fetch-depth: 0` in the checkout step of a workflow"
+            }
+            false => "name a policy, a bundle, or a revision that git knows, such as `HEAD~1`",
+        };
+        DiffError::Revision { written, reason, help }
+    })?;
+    if !revision.has(policy) {
+        return Ok(None);
+    }
+    let has_lock = revision.has(&source::lock_path(policy));
+    Files::read_from(policy, &revision, has_lock).map(Some)
+}
+
+fn document(difference: &Difference, names: &Names) -> Document {
+    let changes = difference.changes.iter().map(|change| ShownChange {
+        program: change.who.text(),
+        gains: describe(&change.gains, names),
+        loses: describe(&change.loses, names),
+        told: Told { gains: describe::lines(&change.gains, names), loses: describe::lines(&change.loses, names) },
+    });
+    let identities = difference.identities.iter().map(|change| ShownIdentity {
+        program: program_text::words(&change.path),
+        change: change.aspect.text(),
+        widens: change.aspect.widens(),
+    });
+    Document {
+        version: 1,
+        new_policy: false,
+        widens: difference.widens(),
+        changes: changes.collect(),
+        identities: identities.collect(),
+    }
+}
+
+/// In one line, how much changes.
+fn summary(document: &Document) -> String {
+    let gaining = document.changes.iter().filter(|change| !change.gains.is_empty()).count();
+    let losing = document.changes.iter().filter(|change| !change.loses.is_empty()).count();
+    let mut parts = Vec::new();
+    if gaining > 0 {
+        parts.push(format!("{} gain{} access", counted(gaining, "program"), if gaining == 1 { "s" } else { "" }));
+    }
+    if losing > 0 {
+        parts.push(format!("{} lose{} access", counted(losing, "program"), if losing == 1 { "s" } else { "" }));
+    }
+    match document.identities.len() {
+        0 => {}
+        number => parts.push(counted(number, "identity change")),
+    }
+    parts.join(", ")
+}
+
+/// Those for whom the same changes, together.
+fn together(changes: &[ShownChange]) -> Vec<(Vec<&str>, &Told)> {
+    let mut groups: Vec<(Vec<&str>, &Told)> = Vec::new();
+    let mut known: HashMap<&Told, usize> = HashMap::new();
+    for change in changes {
+        let at = *known.entry(&change.told).or_insert(groups.len());
+        match groups.get_mut(at) {
+            Some((programs, _)) => programs.push(&change.program),
+            None => groups.push((vec![&change.program], &change.told)),
+        }
+    }
+    groups
+}
+
+fn human(document: &Document, old: &str, new: &str) -> String {
+    if document.changes.is_empty() && document.identities.is_empty() {
+        return format!("{old} and {new} decide alike\n");
+    }
+    let mut said = match document.new_policy {
+        true => format!("{new} is new: it is compared with no policy, under which everything may be reached\n"),
+        false => String::new(),
+    };
+    // Writing to a string cannot fail, here and below.
+    for (programs, told) in together(&document.changes) {
+        let _ = writeln!(said, "{}", programs.join(", "));
+        for (sign, moved) in [('+', &told.gains), ('-', &told.loses)] {
+            for to in moved.iter().take(MOST_LISTED) {
+                let _ = writeln!(said, "  {sign} {to}");
+            }
+            if let Some(more) = moved.len().checked_sub(MOST_LISTED).filter(|more| *more > 0) {
+                let _ = writeln!(said, "  {sign} {more} more ranges");
+            }
+        }
+    }
+    let mut before: Option<&str> = None;
+    for change in &document.identities {
+        if before != Some(&change.program) {
+            let _ = writeln!(said, "the identity of {}", change.program);
+        }
+        before = Some(&change.program);
+        let sign = if change.widens { '+' } else { '-' };
+        let _ = writeln!(said, "  {sign} {}", change.change);
+    }
+    let widens = if document.widens { "access widens" } else { "nothing widens" };
+    let _ = writeln!(said, "{}: {widens}", summary(document));
+    said
+}
+
+/// A comment longer than this is folded.
+const LONG_TABLE: usize = 12;
+
+fn markdown(document: &Document, policy: &str) -> String {
+    let policy = match document.new_policy {
+        true => format!("{} (new, compared with no policy)", inert(policy)),
+        false => inert(policy),
+    };
+    if document.changes.is_empty() && document.identities.is_empty() {
+        return format!("**Egress policy {policy}:** no change in what any program may reach.\n");
+    }
+    let mut rows: Vec<String> = Vec::new();
+    for (programs, told) in together(&document.changes) {
+        let programs: Vec<String> = programs.iter().map(|program| inert(program)).collect();
+        let programs = programs.join(", ");
+        for (word, moved) in [("⚠️ gains", &told.gains), ("loses", &told.loses)] {
+            rows.extend(moved.iter().map(|to| format!("| {word} | {programs} | {} |\n", inert(to))));
+        }
+    }
+    for change in &document.identities {
+        let word = if change.widens { "⚠️ identity" } else { "identity" };
+        rows.push(format!("| {word} | {} | {} |\n", inert(&change.program), plain(&change.change)));
+    }
+    let verdict = if document.widens { "⚠️ **access widens**" } else { "nothing widens" };
+    let table = format!("| | program | what |\n|---|---|---|\n{}", rows.concat());
+    let head = format!("**Egress policy {policy}:** {}; {verdict}.\n\n", summary(document));
+    if rows.len() <= LONG_TABLE {
+        return head + &table;
+    }
+    format!("{head}<details><summary>{}</summary>\n\n{table}\n</details>\n", counted(rows.len(), "change"))
+}
+
+/// Words of our own in a cell of a table.
+fn plain(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// Text of the policy that stands for itself in a cell of a table.
+fn inert(text: &str) -> String {
+    let plain: String = text.chars().map(|c| if c == '`' || c.is_control() { '\u{fffd}' } else { c }).collect();
+    format!("`{}`", plain.replace('|', "\\|"))
+}

@@ -1,0 +1,244 @@
+//! `drift`: what DNS says now against what was locked, from the lock file or from a bundle.
+//!
+//! Always: a resolver that cannot be asked is no drift and no agreement, but an error; a name that rotates
+//! may answer with a part of what was locked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use bfp_bundle::envelope::Document;
+use bfp_bundle::verify::MAX_BUNDLE_BYTES;
+use bfp_compiler::diagnostics::findings::{Findings, boxed};
+use bfp_compiler::names::dns::DnsError;
+use bfp_compiler::names::dns_name::DnsName;
+use bfp_compiler::names::lock::{Dnssec, LockedName, Stability};
+use bfp_compiler::resolve::ResolveError;
+use bfp_compiler::source;
+use bfp_grammar::syntax::Span;
+use clap::Args;
+use serde::Serialize;
+
+use crate::commands::lock::ResolverArguments;
+use crate::commands::lock::{self, Unresolved};
+use crate::files::input::{Format, InputError, json};
+use crate::files::policy_files::Files;
+use crate::report::counted;
+use crate::signing::trust::TrustArguments;
+use crate::signing::verified::{compiled, verified};
+use crate::{Answer, Complaints, Failure};
+
+#[derive(Args)]
+pub(crate) struct DriftArguments {
+    /// The policy, or the bundle (then `--trust` is needed)
+    pub(crate) file: PathBuf,
+    /// What the answer looks like
+    #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    pub(crate) format: Format,
+    /// For a bundle: the trusted public key, a directory of them (*.pem), or the trust set in force
+    #[arg(long, value_name = "PATH")]
+    pub(crate) trust: Option<PathBuf>,
+    /// For a bundle that is not for every host: a label of the host
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) audience: Vec<String>,
+    #[command(flatten)]
+    pub(crate) resolvers: ResolverArguments,
+}
+
+/// The version of the JSON; it changes when a reader of the old one would be misled.
+const JSON_VERSION: u32 = 1;
+
+/// What was locked for a name. A bundle holds the addresses alone.
+struct Locked {
+    addresses: BTreeSet<IpAddr>,
+    stability: Option<Stability>,
+    dnssec: Dnssec,
+    is_ipv4_only: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    version: u32,
+    drift: bool,
+    names: Vec<Compared>,
+}
+
+#[derive(Serialize)]
+struct Compared {
+    name: String,
+    status: Status,
+    locked: Vec<IpAddr>,
+    live: Vec<IpAddr>,
+    added: Vec<IpAddr>,
+    removed: Vec<IpAddr>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    /// As it was locked.
+    Same,
+    /// Other addresses.
+    Changed,
+    /// No address any more.
+    Gone,
+    /// The addresses change from answer to answer, and did not when they were locked.
+    Rotating,
+    /// DNSSEC proved them, and does not any more.
+    Unproven,
+}
+
+pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
+    let bytes = source::read_bytes(&arguments.file, MAX_BUNDLE_BYTES)?;
+    if Document::of(&bytes).is_some() {
+        let locked = locked_in_bundle(&bytes, arguments)?;
+        // The bundle alone has no text to point into.
+        let show = |findings: Findings| Failure::Input(Complaints::about_nothing(findings));
+        return compare(&locked, &BTreeMap::new(), arguments, show);
+    }
+    let files = Files::read(&arguments.file)?;
+    let names = lock::names_of(&files)?;
+    let mut missing = Vec::new();
+    let mut locked = BTreeMap::new();
+    for (name, span) in &names {
+        match files.lock.names.get(name) {
+            Some(LockedName { addresses, stability, dnssec, ipv4_only, .. }) => {
+                let (addresses, stability, dnssec) = (addresses.clone(), Some(*stability), *dnssec);
+                let is_ipv4_only = ipv4_only.is_some();
+                locked.insert(name.clone(), Locked { addresses, stability, dnssec, is_ipv4_only });
+            }
+            None => missing.push(ResolveError::NotLocked { name: name.clone(), span: *span }),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(files.show(boxed(missing)));
+    }
+    compare(&locked, &names, arguments, |findings| files.show(findings))
+}
+
+fn locked_in_bundle(bytes: &[u8], arguments: &DriftArguments) -> Result<BTreeMap<DnsName, Locked>, Failure> {
+    let Some(trust) = &arguments.trust else {
+        return Err(InputError::Trust { file: arguments.file.display().to_string() }.into());
+    };
+    let trust = TrustArguments { trust: trust.clone(), threshold: 1, audience: arguments.audience.clone() };
+    let bundle = verified(bytes, &trust)?;
+    let mut locked: BTreeMap<DnsName, Locked> = BTreeMap::new();
+    for (address, name) in &compiled(&bundle)?.debug.names {
+        let (Ok(address), Ok(name)) = (address.parse::<IpAddr>(), DnsName::parse(name)) else { continue };
+        let unknown =
+            || Locked { addresses: BTreeSet::new(), stability: None, dnssec: Dnssec::Unproven, is_ipv4_only: false };
+        locked.entry(name).or_insert_with(unknown).addresses.insert(address.to_canonical());
+    }
+    Ok(locked)
+}
+
+fn compare(
+    locked: &BTreeMap<DnsName, Locked>,
+    places: &BTreeMap<DnsName, Span>,
+    arguments: &DriftArguments,
+    show: impl Fn(Findings) -> Failure,
+) -> Answer {
+    let ipv4_only = locked.iter().filter(|(_, locked)| locked.is_ipv4_only).map(|(name, _)| name.clone()).collect();
+    let mut told = lock::ask(&locked.keys().cloned().collect(), ipv4_only, &arguments.resolvers)?;
+    let mut names = Vec::new();
+    let mut errors: Findings = Vec::new();
+    for (name, locked) in locked {
+        match told.remove(name) {
+            Some(Ok(live)) => names.push(compared(name, locked, status(locked, &live), live.addresses)),
+            Some(Err(reason)) if reason.is_answer() => {
+                names.push(compared(name, locked, Status::Gone, BTreeSet::new()));
+            }
+            failed => {
+                let reason = failed.and_then(Result::err).unwrap_or_else(nobody);
+                errors.push(Box::new(Unresolved { name: name.clone(), reason, place: places.get(name).copied() }));
+            }
+        }
+    }
+    if !errors.is_empty() {
+        return Err(show(errors));
+    }
+    let drift = names.iter().any(|compared| compared.status != Status::Same);
+    let said = match arguments.format {
+        Format::Human => table(&arguments.file.display().to_string(), &names),
+        Format::Json => json(&Report { version: JSON_VERSION, drift, names }),
+    };
+    if drift { Err(Failure::Finding(said)) } else { Ok(said) }
+}
+
+fn nobody() -> DnsError {
+    DnsError::NoAnswer { resolver: "nobody".to_owned(), reason: "the question was dropped".to_owned() }
+}
+
+fn status(locked: &Locked, live: &LockedName) -> Status {
+    let part = live.addresses.is_subset(&locked.addresses);
+    let rotates = live.stability == Stability::Rotating;
+    let expected = match locked.stability {
+        Some(Stability::Rotating) => part,
+        Some(Stability::Stable) => live.addresses == locked.addresses,
+        // A bundle does not say: what rotates now is taken to have rotated then.
+        None => live.addresses == locked.addresses || (rotates && part),
+    };
+    if !expected {
+        Status::Changed
+    } else if rotates && locked.stability == Some(Stability::Stable) {
+        Status::Rotating
+    } else if locked.dnssec == Dnssec::Secure && live.dnssec == Dnssec::Unproven {
+        Status::Unproven
+    } else {
+        Status::Same
+    }
+}
+
+fn compared(name: &DnsName, locked: &Locked, status: Status, live: BTreeSet<IpAddr>) -> Compared {
+    Compared {
+        name: name.to_string(),
+        status,
+        locked: locked.addresses.iter().copied().collect(),
+        added: live.difference(&locked.addresses).copied().collect(),
+        removed: locked.addresses.difference(&live).copied().collect(),
+        live: live.into_iter().collect(),
+    }
+}
+
+/// A row for each address of each name that drifted.
+fn table(file: &str, names: &[Compared]) -> String {
+    let drifted: Vec<&Compared> = names.iter().filter(|compared| compared.status != Status::Same).collect();
+    if drifted.is_empty() {
+        return format!("{file}: {}, as locked\n", counted(names.len(), "name"));
+    }
+    let mut rows = vec![["name", "locked", "live", ""].map(str::to_owned)];
+    for compared in &drifted {
+        let mut name = compared.name.clone();
+        let all: BTreeSet<&IpAddr> = compared.locked.iter().chain(&compared.live).collect();
+        for address in all {
+            let shown = |there: bool| if there { address.to_string() } else { "-".to_owned() };
+            let change = match (compared.added.contains(address), compared.removed.contains(address)) {
+                (true, _) => "added",
+                (_, true) => "removed",
+                _ => "",
+            };
+            let (locked, live) = (compared.locked.contains(address), compared.live.contains(address));
+            rows.push([std::mem::take(&mut name), shown(locked), shown(live), change.to_owned()]);
+        }
+        let note = match compared.status {
+            Status::Same | Status::Changed => continue,
+            Status::Gone => "it has no address any more",
+            Status::Rotating => "its addresses rotate now",
+            Status::Unproven => "DNSSEC does not prove it any more",
+        };
+        rows.push([name, String::new(), String::new(), note.to_owned()]);
+    }
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths = [width(0), width(1), width(2)];
+    let mut said = String::new();
+    for [name, locked, live, note] in &rows {
+        let line = format!("{name:<0$}  {locked:<1$}  {live:<2$}  {note}", widths[0], widths[1], widths[2]);
+        // Writing to a string cannot fail.
+        let _ = writeln!(said, "{}", line.trim_end());
+    }
+    let _ = writeln!(said, "\n{file}: {} of {} drifted", drifted.len(), counted(names.len(), "name"));
+    said
+}

@@ -1,0 +1,27 @@
+//! `hosts`: the pinned names, as lines of /etc/hosts.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::Answer;
+use crate::files::input::{Input, InputArguments};
+
+#[derive(Args)]
+pub(crate) struct HostsArguments {
+    /// The policy, or the bundle (then `--trust` is needed)
+    file: PathBuf,
+    #[command(flatten)]
+    input: InputArguments,
+}
+
+pub(crate) fn hosts(arguments: &HostsArguments) -> Answer {
+    let input = Input::read(&arguments.file, &arguments.input)?;
+    let pinned = input.compiled.debug.names.iter();
+    // By name, IPv4 before IPv6: a line is found where its name is looked for.
+    let lines: BTreeSet<(&str, IpAddr)> =
+        pinned.filter_map(|(address, name)| Some((name.as_str(), address.parse().ok()?))).collect();
+    Ok(lines.into_iter().map(|(name, address)| format!("{address} {name}\n")).collect())
+}

@@ -1,0 +1,141 @@
+//! The commands over a policy's source: `check` and `fmt`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use bfp_compiler::diagnostics::findings::boxed;
+use bfp_compiler::pipeline;
+use bfp_compiler::resolve;
+use bfp_compiler::source::load;
+use bfp_compiler::source::{Disk, Read as _};
+use bfp_grammar::syntax::Span;
+use miette::Diagnostic;
+
+use crate::commands::lock_demands::LockDemands;
+use crate::files::output::{self, Kind};
+use crate::files::policy_files::Files;
+use crate::report::{Done, counted};
+use crate::{Complaints, Failure, in_file};
+
+/// Checks each policy by itself, whatever is wrong with the others.
+pub(crate) fn check(policies: &[PathBuf], demands: LockDemands, deny_warnings: bool) -> Result<Done, Failure> {
+    if let [only] = policies {
+        return check_one(only, demands, deny_warnings);
+    }
+    let (mut words, mut complaints) = (String::new(), Complaints::default());
+    let (mut well, mut code) = (0, 0);
+    for policy in policies {
+        match check_one(policy, demands, deny_warnings) {
+            Ok(done) => {
+                well += 1;
+                words.push_str(&done.words);
+                complaints.add(done.warnings);
+            }
+            Err(Failure::Found { complaints: found, .. }) => {
+                code = code.max(1);
+                complaints.add(found);
+            }
+            Err(Failure::Input(found)) => {
+                code = 2;
+                complaints.add(found);
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    // Writing to a string cannot fail.
+    let _ = writeln!(words, "{well} of {} policies are ok", policies.len());
+    match code {
+        0 => Ok(Done { words, warnings: complaints, bytes: None }),
+        code => Err(Failure::Some { words, complaints, code }),
+    }
+}
+
+fn check_one(policy: &Path, demands: LockDemands, deny_warnings: bool) -> Result<Done, Failure> {
+    let files = Files::read(policy)?;
+    if files.loaded.is_library() {
+        let errors = resolve::faults_of_library(&files.loaded);
+        if !errors.is_empty() {
+            return Err(files.show(boxed(errors)));
+        }
+        let declared = counted(files.loaded.syntax.statements.len(), "declaration");
+        let words = format!("{}: ok, a file to include: {declared}, and no rule to enforce\n", files.file);
+        return Ok(words.into());
+    }
+    demands.check(&files, policy)?;
+    let checked = pipeline::check(&files.source()).map_err(|findings| files.show(findings))?;
+    let warnings = files.warnings(&checked);
+    if deny_warnings && !warnings.is_empty() {
+        return Err(Failure::Found { words: None, complaints: warnings });
+    }
+    let policy = checked.policy();
+    // `only P -> only D` is one line with two effects.
+    let mut rules: Vec<Span> = policy.rules.iter().map(|rule| rule.span).collect();
+    rules.dedup();
+    let words = format!(
+        "{}: ok, {}, {}\n",
+        files.file,
+        counted(rules.len(), "rule"),
+        counted(policy.programs.iter().filter(|program| !program.is_class()).count(), "program")
+    );
+    Ok(Done { words, warnings, bytes: None })
+}
+
+/// A policy is written in another way than the canonical one.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("`{file}` is not in the canonical form")]
+#[diagnostic(code(fmt::not_canonical), help("`bfpc fmt {file}` rewrites it"))]
+struct NotCanonical {
+    file: String,
+    #[label("the first line that differs")]
+    place: Span,
+}
+
+/// Reads all policies before it writes one, so that a broken one changes nothing.
+pub(crate) fn format(policies: &[PathBuf], check: bool) -> Result<Done, Failure> {
+    let mut complaints = Complaints::default();
+    let mut changed: Vec<(&PathBuf, String, String)> = Vec::new();
+    for policy in policies {
+        let text = load::policy_text(policy, &Disk)?;
+        match bfp_grammar::format(&text) {
+            // Whoever formats the standard input wants the text, changed or not.
+            Ok(formatted) if formatted == text && (check || !output::is_standard(policy)) => {}
+            Ok(formatted) => changed.push((policy, text, formatted)),
+            Err(errors) => complaints.add(in_file(boxed(errors), &Disk.shown(policy), &text)),
+        }
+    }
+    if !complaints.is_empty() {
+        return Err(Failure::Input(complaints));
+    }
+    let mut words = String::new();
+    let mut bytes = None;
+    for (policy, text, formatted) in &changed {
+        if check {
+            let file = Disk.shown(policy);
+            // Writing to a string cannot fail, here and below.
+            let _ = writeln!(words, "{file}: not in the canonical form; `bfpc fmt {file}` rewrites it");
+            let place = first_difference(text, formatted);
+            complaints.add(in_file(boxed(vec![NotCanonical { file: file.clone(), place }]), &file, text));
+        } else {
+            let standard = output::write(policy, formatted.clone().into_bytes(), Kind::InPlace)?;
+            bytes = bytes.or(standard);
+        }
+    }
+    if words.is_empty() {
+        Ok(Done { bytes, ..Done::default() })
+    } else {
+        Err(Failure::Found { words: Some(words), complaints })
+    }
+}
+
+/// The first line of a text that another one does not have at its place.
+fn first_difference(text: &str, other: &str) -> Span {
+    let mut start = 0;
+    let mut others = other.split_inclusive('\n');
+    for line in text.split_inclusive('\n') {
+        if others.next() != Some(line) {
+            return Span { start, end: start + line.trim_end().len() };
+        }
+        start += line.len();
+    }
+    Span { start, end: start }
+}

@@ -1,0 +1,82 @@
+//! A policy and the lock beside it, as the commands read them, and as they tell what is wrong with them.
+
+use std::fs;
+use std::path::Path;
+
+use bfp_compiler::check::CheckedPolicy;
+use bfp_compiler::diagnostics::findings::Findings;
+use bfp_compiler::names::lock::Lock;
+use bfp_compiler::resolve::Source;
+use bfp_compiler::source::load::{self, Loaded};
+use bfp_compiler::source::{self, Disk, Read};
+use bfp_grammar::syntax::Span;
+
+use crate::{Complaints, Failure, in_file, in_sources};
+
+/// A policy and its lock, as read.
+pub(crate) struct Files {
+    /// The path from the working directory, for messages.
+    pub(crate) file: String,
+    stem: String,
+    pub(crate) loaded: Loaded,
+    pub(crate) lock_text: String,
+    pub(crate) lock: Lock,
+}
+
+impl Files {
+    /// Reads a policy, and the lock beside it where there is one.
+    pub(crate) fn read(policy: &Path) -> Result<Files, Failure> {
+        // A link that leads nowhere is no absent lock: reading it says what is wrong.
+        // What comes by the standard input stands beside no lock.
+        let has_lock = !source::is_standard_input(policy) && fs::symlink_metadata(source::lock_path(policy)).is_ok();
+        Files::read_from(policy, &Disk, has_lock)
+    }
+
+    /// As [`Self::read`], from anywhere.
+    pub(crate) fn read_from(policy: &Path, read: &dyn Read, has_lock: bool) -> Result<Files, Failure> {
+        let mut files = Files::read_policy(policy, read)?;
+        if has_lock {
+            let lock_path = source::lock_path(policy);
+            read.check_link(&lock_path)?;
+            files.lock_text = read.text(&lock_path)?;
+            let shown = read.shown(&lock_path);
+            files.lock = Lock::parse(&files.lock_text)
+                .map_err(|error| Failure::Input(in_file(vec![Box::new(error)], &shown, &files.lock_text)))?;
+        }
+        Ok(files)
+    }
+
+    /// Reads a policy alone, whatever its lock says.
+    pub(crate) fn read_policy(policy: &Path, read: &dyn Read) -> Result<Files, Failure> {
+        let file = read.shown(policy);
+        let loaded = load::load(policy, read)?
+            .map_err(|(findings, sources)| Failure::Input(in_sources(findings, &file, &sources)))?;
+        let stem = policy.file_stem().map_or_else(|| "policy".to_owned(), |stem| stem.to_string_lossy().into_owned());
+        Ok(Files { file, stem, loaded, lock_text: String::new(), lock: Lock::default() })
+    }
+
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source { loaded: &self.loaded, stem: &self.stem, lock_text: &self.lock_text, lock: &self.lock }
+    }
+
+    /// The file and the line of a place.
+    pub(crate) fn place(&self, span: Span) -> (String, u32) {
+        let sources = &self.loaded.sources;
+        (sources.file_at(span.start).map_or_else(String::new, |file| file.shown.clone()), sources.line_at(span.start))
+    }
+
+    /// What stands at a place.
+    pub(crate) fn text(&self, span: Span) -> &str {
+        span.text_in(self.loaded.sources.text())
+    }
+
+    pub(crate) fn show(&self, findings: Findings) -> Failure {
+        Failure::Input(in_sources(findings, &self.file, &self.loaded.sources))
+    }
+
+    /// What the author should look at once more.
+    pub(crate) fn warnings(&self, checked: &CheckedPolicy) -> Complaints {
+        let warnings = checked.warnings().iter().map(|warning| Box::new(warning.clone()) as _).collect();
+        in_sources(warnings, &self.file, &self.loaded.sources)
+    }
+}

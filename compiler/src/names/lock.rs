@@ -1,0 +1,177 @@
+//! What enters: the text of `policy.bfp.lock`, or DNS answers. What leaves: the answers a policy is
+//! compiled with, or the text to commit.
+//!
+//! Always: equal locks have equal bytes; what is written reads back as the same lock; a lock that
+//! says anything this version does not understand is refused whole. This file asks no resolver and
+//! reads no clock.
+
+mod error;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use miette::SourceSpan;
+use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
+
+use crate::names::dns_name::DnsName;
+
+pub use error::{LockError, LockFault};
+
+/// The version of the lock file this compiler writes, and the only one it reads.
+pub const LOCK_VERSION: u32 = 2;
+
+/// The DNS answers a policy is compiled with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lock {
+    /// What each name resolved to.
+    pub names: BTreeMap<DnsName, LockedName>,
+    /// The SHA-256 of each file that stands in a `ranges(…)`, by its path from the policy's directory.
+    pub files: BTreeMap<String, [u8; 32]>,
+}
+
+/// The answer for one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedName {
+    /// Every address that was observed, in any round at any resolver, IPv4 before IPv6. Never empty in a
+    /// lock that was read or resolved, and without a mapped one (`::ffff:a.b.c.d`), which is the IPv4 address.
+    pub addresses: BTreeSet<IpAddr>,
+    /// The aliases that were followed, in order, the last of which has the addresses.
+    pub cname: Vec<DnsName>,
+    /// The shortest time to live of the records that were used.
+    pub ttl_seconds: u32,
+    /// Whether every answer was the same.
+    pub stability: Stability,
+    /// Whether every answer was signed, and proven.
+    pub dnssec: Dnssec,
+    /// Why it was asked for its IPv4 addresses alone, where it was.
+    pub ipv4_only: Option<String>,
+    /// Who was asked, as `IP` or `IP:PORT`, in the order given.
+    pub resolvers: Vec<String>,
+    /// When.
+    pub resolved_at: ResolvedAt,
+}
+
+/// Whether a name has the same addresses whenever and wherever it is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stability {
+    /// Every resolver gave the same addresses in every round.
+    #[default]
+    Stable,
+    /// The addresses changed between rounds, or between resolvers: there may be more than were seen.
+    Rotating,
+}
+
+/// Whether DNSSEC proves what a lock says about a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dnssec {
+    /// Every record of every answer is signed, by a chain that starts at a trust anchor.
+    Secure,
+    /// Nothing was proven: the zone is not signed, or the resolver hides it. No key is written.
+    #[default]
+    Unproven,
+}
+
+/// A moment in UTC, to the second, from the year 1970 to 9999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+// INVARIANT: the text has exactly one form, `2026-07-14T09:30:00Z`.
+pub struct ResolvedAt(OffsetDateTime);
+
+impl ResolvedAt {
+    /// Drops the fraction of a second and the offset. A clock before 1970 counts as 1970.
+    pub fn new(moment: OffsetDateTime) -> Self {
+        let seconds = moment.unix_timestamp().max(0);
+        Self(OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH))
+    }
+
+    /// Reads the one form that is written: RFC 3339 in UTC, with seconds, ending in `Z`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+        let moment = PrimitiveDateTime::parse(text, &format).ok()?.assume_utc();
+        let read = Self::new(moment);
+        // The parser takes a signed year too, and years before 1970 were moved.
+        (read.to_string() == text).then_some(read)
+    }
+
+    /// The moment itself, in UTC.
+    pub fn moment(self) -> OffsetDateTime {
+        self.0
+    }
+}
+
+impl fmt::Display for ResolvedAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = self.0.to_calendar_date();
+        let (hour, minute, second) = self.0.to_hms();
+        let month = u8::from(month);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
+impl Lock {
+    /// Reads a lock file. Reports every fault it can find, not only the first.
+    pub fn parse(text: &str) -> Result<Self, LockError> {
+        text::parse(text)
+    }
+
+    /// Whether a text is a lock file, of whatever version and with whatever mistakes, conflict marks of a merge among
+    /// them. The begin of a text is enough. What is none is not shown, for it may be a secret, and not replaced.
+    pub fn may_be(text: &str) -> bool {
+        text::may_be_a_lock(text)
+    }
+
+    /// Where the name of each table stands in the text of a lock file; empty where that cannot be read.
+    pub fn places(text: &str) -> BTreeMap<DnsName, SourceSpan> {
+        text::places(text)
+    }
+
+    /// Writes the lock file: sorted by name, one fact a line, ready for review.
+    pub fn to_text(&self) -> String {
+        text::write(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn moment_is_utc_without_a_fraction() {
+        let moment = datetime!(2026-07-14 11:30:00.987 +2);
+        assert_eq!(ResolvedAt::new(moment).to_string(), "2026-07-14T09:30:00Z");
+    }
+
+    #[test]
+    fn clock_before_1970_counts_as_1970() {
+        let moment = datetime!(-0044-03-15 12:00 UTC);
+        assert_eq!(ResolvedAt::new(moment).to_string(), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn only_the_written_form_of_a_moment_is_read() {
+        let read = ResolvedAt::parse("2026-07-14T09:30:00Z").unwrap();
+        assert_eq!(read.moment(), datetime!(2026-07-14 09:30 UTC));
+        for text in [
+            "2026-07-14T09:30:00+00:00",
+            "2026-07-14T11:30:00+02:00",
+            "2026-07-14t09:30:00z",
+            "2026-07-14 09:30:00Z",
+            "2026-07-14T09:30:00.5Z",
+            "+2026-07-14T09:30:00Z",
+            "2026-02-30T09:30:00Z",
+            "1969-12-31T23:59:59Z",
+            "2026-07-14T09:30:60Z",
+            "2026-07-14T09:30:00Z ",
+            "2026-07-14",
+            "",
+        ] {
+            assert_eq!(ResolvedAt::parse(text), None, "{text}");
+        }
+    }
+}

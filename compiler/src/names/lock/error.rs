@@ -1,0 +1,210 @@
+//! Why a lock file is refused: one [`LockFault`] for each place, gathered in one [`LockError`].
+//!
+//! Spans are byte offsets into the text that was given to `Lock::parse`; whoever reports the error
+//! attaches the text and its path with `miette::Report::with_source_code`.
+
+use miette::{Diagnostic, SourceSpan};
+use thiserror::Error;
+
+use crate::names::dns_name::NameError;
+use crate::names::lock::LOCK_VERSION;
+
+/// A lock file that cannot be used, and every reason that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Diagnostic)]
+#[error("the lock file cannot be used")]
+#[diagnostic(code(lock::unusable), help("take back the committed lock file, or resolve again with `bfpc lock FILE`"))]
+pub struct LockError {
+    /// In the order of the text; never empty.
+    #[related]
+    pub faults: Vec<LockFault>,
+}
+
+/// One thing that is wrong with a lock file.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Diagnostic)]
+#[expect(missing_docs, reason = "the message of each variant is its documentation")]
+pub enum LockFault {
+    #[error("the lock file is not TOML: {reason}")]
+    #[diagnostic(
+        code(lock::syntax),
+        help("a merge may have left its markers here: resolve again with `bfpc lock FILE`")
+    )]
+    Syntax {
+        reason: String,
+        #[label("here")]
+        at: Option<SourceSpan>,
+    },
+
+    #[error("the file is no lock: it has no `version`, and no table of a name or a list")]
+    #[diagnostic(
+        code(lock::not_a_lock),
+        help("look at what stands there, and where a link of this name leads; move it away, and run `bfpc lock FILE`")
+    )]
+    NotALock,
+
+    #[error("the digest of `{path}` is not a SHA-256")]
+    #[diagnostic(code(lock::invalid_digest), help("resolve again with `bfpc lock FILE`"))]
+    InvalidDigest {
+        path: String,
+        #[label("not 64 hexadecimal digits in lower case")]
+        at: SourceSpan,
+    },
+
+    #[error("the file `{path}` stands twice in the lock file")]
+    #[diagnostic(code(lock::duplicate_file), help("resolve again with `bfpc lock FILE`"))]
+    DuplicateFile {
+        path: String,
+        #[label("the second time")]
+        at: SourceSpan,
+    },
+
+    #[error("the lock file states no version")]
+    #[diagnostic(
+        code(lock::no_version),
+        help("take back the line `version = {LOCK_VERSION}`, or resolve again with `bfpc lock FILE`")
+    )]
+    NoVersion,
+
+    #[error("the lock file has version {found}, and this compiler reads version {LOCK_VERSION}")]
+    #[diagnostic(
+        code(lock::unknown_version),
+        help("use the version of bfpc that wrote it, or resolve again with `bfpc lock FILE`")
+    )]
+    UnknownVersion {
+        found: String,
+        #[label("unknown version")]
+        at: SourceSpan,
+    },
+
+    #[error("the lock file has version 1, which does not say whose addresses rotate")]
+    #[diagnostic(
+        code(lock::old_version),
+        help("run `bfpc lock FILE` again: it asks for every name anew, and writes version {LOCK_VERSION}")
+    )]
+    OldVersion {
+        #[label("an old version")]
+        at: SourceSpan,
+    },
+
+    #[error("{reason}")]
+    #[diagnostic(
+        code(lock::shape),
+        help("the lock file is written by `bfpc lock FILE`: resolve again rather than edit it")
+    )]
+    Shape {
+        reason: String,
+        #[label("here")]
+        at: Option<SourceSpan>,
+    },
+
+    #[error("`name` holds no DNS name: {reason}")]
+    #[diagnostic(code(lock::invalid_name), help("write the name as the policy does"))]
+    InvalidName {
+        reason: NameError,
+        #[label("not a name")]
+        at: SourceSpan,
+    },
+
+    #[error("`name` is written `{written}` and must be `{canonical}`")]
+    #[diagnostic(
+        code(lock::name_not_canonical),
+        help("a lock file uses lower case, A-labels and no final dot, so that one name has one text")
+    )]
+    NameNotCanonical {
+        written: String,
+        canonical: String,
+        #[label("another text for the same name")]
+        at: SourceSpan,
+    },
+
+    #[error("`{name}` is locked twice")]
+    #[diagnostic(
+        code(lock::duplicate_name),
+        help("keep one of the two tables, or resolve again with `bfpc lock FILE`")
+    )]
+    DuplicateName {
+        name: String,
+        #[label("first locked here")]
+        first: SourceSpan,
+        #[label("and again here")]
+        again: SourceSpan,
+    },
+
+    #[error("`addresses` of `{name}` is empty")]
+    #[diagnostic(code(lock::no_addresses), help("resolve again with `bfpc lock FILE`, or remove the table"))]
+    NoAddresses {
+        name: String,
+        #[label("no address")]
+        at: SourceSpan,
+    },
+
+    #[error("`{written}` in `addresses` of `{name}` is no address")]
+    #[diagnostic(code(lock::invalid_address), help("write an IPv4 or IPv6 address without port, prefix or zone"))]
+    InvalidAddress {
+        name: String,
+        written: String,
+        #[label("not an address")]
+        at: SourceSpan,
+    },
+
+    #[error("`{written}` in `addresses` of `{name}` must be written `{canonical}`")]
+    #[diagnostic(
+        code(lock::address_not_canonical),
+        help("a lock file has one text for an address, so that equal answers have equal bytes")
+    )]
+    AddressNotCanonical {
+        name: String,
+        written: String,
+        canonical: String,
+        #[label("another text for the same address")]
+        at: SourceSpan,
+    },
+
+    #[error("`{written}` stands twice in `addresses` of `{name}`")]
+    #[diagnostic(code(lock::duplicate_address), help("remove one of the two"))]
+    DuplicateAddress {
+        name: String,
+        written: String,
+        #[label("already listed")]
+        at: SourceSpan,
+    },
+
+    #[error("`{name}` has IPv6 addresses, and was asked for those of IPv4 alone")]
+    #[diagnostic(
+        code(lock::not_ipv4_only),
+        help("remove the line `ipv4_only`, and resolve again with `bfpc lock FILE --update {name}`")
+    )]
+    NotIpv4Only {
+        name: String,
+        #[label("said here")]
+        at: SourceSpan,
+    },
+
+    #[error("`cname` of `{name}` holds no DNS name: {reason}")]
+    #[diagnostic(code(lock::invalid_cname), help("resolve again with `bfpc lock FILE`"))]
+    InvalidCname {
+        name: String,
+        reason: NameError,
+        #[label("not a name")]
+        at: SourceSpan,
+    },
+
+    #[error("`{key}` of `{name}` is `{written}`, which means nothing")]
+    #[diagnostic(code(lock::unknown_word), help("write {expected}, or resolve again with `bfpc lock FILE`"))]
+    UnknownWord {
+        key: &'static str,
+        name: String,
+        written: String,
+        expected: String,
+        #[label("unknown word")]
+        at: SourceSpan,
+    },
+
+    #[error("`resolved_at` of `{name}` is no moment: `{written}`")]
+    #[diagnostic(code(lock::invalid_time), help("write it in UTC to the second, such as `2026-07-14T09:30:00Z`"))]
+    InvalidTime {
+        name: String,
+        written: String,
+        #[label("not a moment in UTC")]
+        at: SourceSpan,
+    },
+}

@@ -1,0 +1,358 @@
+//! The text of a lock file, read and written. Both directions stand here, so that they stay equal.
+
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use miette::SourceSpan;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::names::dns_name::{DnsName, NameError};
+use crate::names::lock::{Dnssec, LOCK_VERSION, Lock, LockError, LockFault, LockedName, ResolvedAt, Stability};
+
+const STABLE: &str = "stable";
+const ROTATING: &str = "rotating";
+const SECURE: &str = "secure";
+
+const FIRST_LINE: &str = "# What this policy is compiled with. \
+Review changes; `bfpc lock` makes them.";
+
+/// The version without `stability`: what it says may be half of what a name has.
+const OLD_VERSION: i64 = 1;
+
+/// Only the version, so that a file of another version is told so, whatever else it holds.
+#[derive(Deserialize)]
+struct WrittenVersion {
+    version: Option<Spanned<toml::Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenLock {
+    #[expect(dead_code, reason = "read before, as `WrittenVersion`; named so that it is known")]
+    version: u32,
+    #[serde(default)]
+    name: Vec<WrittenName>,
+    #[serde(default)]
+    file: Vec<WrittenFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenFile {
+    path: Spanned<String>,
+    sha256: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenName {
+    name: Spanned<String>,
+    addresses: Spanned<Vec<Spanned<String>>>,
+    #[serde(default)]
+    cname: Vec<Spanned<String>>,
+    ttl_seconds: u32,
+    stability: Spanned<String>,
+    dnssec: Option<Spanned<String>>,
+    ipv4_only: Option<Spanned<String>>,
+    resolvers: Vec<String>,
+    resolved_at: Spanned<String>,
+}
+
+pub(super) fn parse(text: &str) -> Result<Lock, LockError> {
+    let written = read_written(text).map_err(|fault| LockError { faults: vec![fault] })?;
+
+    let mut faults = Vec::new();
+    let mut names = BTreeMap::new();
+    let mut first_seen: BTreeMap<DnsName, SourceSpan> = BTreeMap::new();
+    for entry in &written.name {
+        let name = take_name(&entry.name, &mut faults);
+        if let Some(name) = &name {
+            let again = span(entry.name.span());
+            match first_seen.entry(name.clone()) {
+                Entry::Occupied(first) => {
+                    faults.push(LockFault::DuplicateName { name: name.to_string(), first: *first.get(), again });
+                }
+                Entry::Vacant(place) => {
+                    place.insert(again);
+                }
+            }
+        }
+        let locked = take_locked(entry, &mut faults);
+        if let (Some(name), Some(locked)) = (name, locked) {
+            names.insert(name, locked);
+        }
+    }
+    let mut files = BTreeMap::new();
+    for file in &written.file {
+        let (path, digest) = (file.path.get_ref().clone(), digest(file.sha256.get_ref()));
+        match digest {
+            None => faults.push(LockFault::InvalidDigest { path, at: span(file.sha256.span()) }),
+            Some(digest) => {
+                if files.insert(path.clone(), digest).is_some() {
+                    faults.push(LockFault::DuplicateFile { path, at: span(file.path.span()) });
+                }
+            }
+        }
+    }
+    if faults.is_empty() { Ok(Lock { names, files }) } else { Err(LockError { faults }) }
+}
+
+pub(super) fn places(text: &str) -> BTreeMap<DnsName, SourceSpan> {
+    let entries = read_written(text).map(|written| written.name).unwrap_or_default();
+    let place = |entry: &WrittenName| Some((DnsName::parse(entry.name.get_ref()).ok()?, span(entry.name.span())));
+    entries.iter().filter_map(place).collect()
+}
+
+/// What git writes between the sides of a conflict.
+const CONFLICT_MARKS: [&str; 4] = ["<<<<<<<", "|||||||", "=======", ">>>>>>>"];
+
+pub(super) fn may_be_a_lock(text: &str) -> bool {
+    let is_mark = |line: &&str| line.is_empty() || CONFLICT_MARKS.iter().any(|mark| line.starts_with(mark));
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !is_mark(line)).collect();
+    if lines.first() == Some(&FIRST_LINE) {
+        return true;
+    }
+    let table = |line: &str| line.starts_with('[').then(|| line.trim_matches(['[', ']', ' ']).to_owned());
+    let is_own = |table: &String| table == "name" || table == "file";
+    // Cargo.toml and its like have a version too, and tables of their own.
+    let is_foreign = |line: &&str| line.ends_with(']') && table(line).is_some_and(|table| !is_own(&table));
+    let is_written = |line: &&str| line.starts_with("version =") || table(line).is_some_and(|table| is_own(&table));
+    lines.iter().any(is_written) && !lines.iter().any(is_foreign)
+}
+
+fn read_written(text: &str) -> Result<WrittenLock, LockFault> {
+    let says_something = text.lines().map(str::trim).any(|line| !line.is_empty() && !line.starts_with('#'));
+    if says_something && !may_be_a_lock(text) {
+        return Err(LockFault::NotALock);
+    }
+    let WrittenVersion { version } = toml::from_str(text)
+        .map_err(|error| LockFault::Syntax { reason: error.message().to_owned(), at: error.span().map(span) })?;
+    let version = version.ok_or(LockFault::NoVersion)?;
+    if !version.get_ref().is_integer() {
+        let reason =
+            format!("`version` is {}, and a number belongs here: `version = {LOCK_VERSION}`", version.get_ref());
+        return Err(LockFault::Shape { reason, at: Some(span(version.span())) });
+    }
+    if version.get_ref().as_integer() == Some(OLD_VERSION) {
+        return Err(LockFault::OldVersion { at: span(version.span()) });
+    }
+    if version.get_ref().as_integer() != Some(i64::from(LOCK_VERSION)) {
+        return Err(LockFault::UnknownVersion { found: version.get_ref().to_string(), at: span(version.span()) });
+    }
+    toml::from_str(text)
+        .map_err(|error| LockFault::Shape { reason: error.message().to_owned(), at: error.span().map(span) })
+}
+
+fn take_name(written: &Spanned<String>, faults: &mut Vec<LockFault>) -> Option<DnsName> {
+    let at = span(written.span());
+    match DnsName::parse(written.get_ref()) {
+        Ok(name) if name.as_str() == written.get_ref() => return Some(name),
+        Ok(name) => faults.push(LockFault::NameNotCanonical {
+            written: written.get_ref().clone(),
+            canonical: name.to_string(),
+            at,
+        }),
+        Err(reason) => faults.push(LockFault::InvalidName { reason, at }),
+    }
+    None
+}
+
+/// Everything but the name. `None` when a fault was reported.
+fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<LockedName> {
+    let faults_before = faults.len();
+    let name = entry.name.get_ref();
+
+    let mut addresses = BTreeSet::new();
+    for written in entry.addresses.get_ref() {
+        let at = span(written.span());
+        // An IPv4 address within an IPv6 one is judged as the IPv4 address, and is it.
+        match written.get_ref().parse::<IpAddr>().map(|address| address.to_canonical()) {
+            Ok(address) if address.to_string() != *written.get_ref() => {
+                // Beside its other text, it is the one that stands twice.
+                addresses.insert(address);
+                faults.push(LockFault::AddressNotCanonical {
+                    name: name.clone(),
+                    written: written.get_ref().clone(),
+                    canonical: address.to_string(),
+                    at,
+                });
+            }
+            Ok(address) if addresses.insert(address) => {}
+            Ok(_) => {
+                faults.push(LockFault::DuplicateAddress { name: name.clone(), written: written.get_ref().clone(), at })
+            }
+            Err(_) => {
+                faults.push(LockFault::InvalidAddress { name: name.clone(), written: written.get_ref().clone(), at })
+            }
+        }
+    }
+    if entry.addresses.get_ref().is_empty() {
+        faults.push(LockFault::NoAddresses { name: name.clone(), at: span(entry.addresses.span()) });
+    }
+
+    let mut cname = Vec::new();
+    for written in &entry.cname {
+        match DnsName::parse(written.get_ref()) {
+            Ok(alias) => cname.push(alias),
+            Err(reason) => faults.push(invalid_cname(name, reason, written)),
+        }
+    }
+
+    let stability = match entry.stability.get_ref().as_str() {
+        STABLE => Stability::Stable,
+        ROTATING => Stability::Rotating,
+        _ => {
+            let expected = format!("`{STABLE}` or `{ROTATING}`");
+            faults.push(unknown_word("stability", name, expected, &entry.stability));
+            Stability::default()
+        }
+    };
+    let dnssec = match &entry.dnssec {
+        None => Dnssec::Unproven,
+        Some(written) if written.get_ref() == SECURE => Dnssec::Secure,
+        Some(written) => {
+            faults.push(unknown_word("dnssec", name, format!("`{SECURE}`, or leave the line out"), written));
+            Dnssec::default()
+        }
+    };
+
+    let ipv4_only = entry.ipv4_only.as_ref();
+    if let Some(written) = ipv4_only.filter(|reason| reason.get_ref().trim().is_empty()) {
+        faults.push(unknown_word("ipv4_only", name, "a reason".to_owned(), written));
+    }
+    if let Some(written) = ipv4_only.filter(|_| addresses.iter().any(IpAddr::is_ipv6)) {
+        faults.push(LockFault::NotIpv4Only { name: name.clone(), at: span(written.span()) });
+    }
+
+    let resolved_at = ResolvedAt::parse(entry.resolved_at.get_ref());
+    if resolved_at.is_none() {
+        faults.push(LockFault::InvalidTime {
+            name: name.clone(),
+            written: entry.resolved_at.get_ref().clone(),
+            at: span(entry.resolved_at.span()),
+        });
+    }
+
+    if faults.len() > faults_before {
+        return None;
+    }
+    Some(LockedName {
+        addresses,
+        cname,
+        ttl_seconds: entry.ttl_seconds,
+        stability,
+        dnssec,
+        ipv4_only: ipv4_only.map(|reason| reason.get_ref().clone()),
+        resolvers: entry.resolvers.clone(),
+        resolved_at: resolved_at?,
+    })
+}
+
+fn invalid_cname(name: &str, reason: NameError, written: &Spanned<String>) -> LockFault {
+    LockFault::InvalidCname { name: name.to_owned(), reason, at: span(written.span()) }
+}
+
+fn unknown_word(key: &'static str, name: &str, expected: String, written: &Spanned<String>) -> LockFault {
+    let (name, at) = (name.to_owned(), span(written.span()));
+    LockFault::UnknownWord { key, name, written: written.get_ref().clone(), expected, at }
+}
+
+fn span(range: Range<usize>) -> SourceSpan {
+    SourceSpan::from(range)
+}
+
+/// Sixty-four hexadecimal digits in lower case: the one way that is written.
+fn digest(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    for (at, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(digest)
+}
+
+pub(super) fn write(lock: &Lock) -> String {
+    let mut text = format!("{FIRST_LINE}\nversion = {LOCK_VERSION}\n");
+    for (name, locked) in &lock.names {
+        text.push_str("\n[[name]]\n");
+        push_line(&mut text, "name", &quoted(name.as_str()));
+        push_line(&mut text, "addresses", &list(locked.addresses.iter().map(ToString::to_string)));
+        if !locked.cname.is_empty() {
+            push_line(&mut text, "cname", &list(locked.cname.iter().map(ToString::to_string)));
+        }
+        push_line(&mut text, "ttl_seconds", &locked.ttl_seconds.to_string());
+        let stability = match locked.stability {
+            Stability::Stable => STABLE,
+            Stability::Rotating => ROTATING,
+        };
+        push_line(&mut text, "stability", &quoted(stability));
+        if locked.dnssec == Dnssec::Secure {
+            push_line(&mut text, "dnssec", &quoted(SECURE));
+        }
+        if let Some(reason) = &locked.ipv4_only {
+            push_line(&mut text, "ipv4_only", &quoted(reason));
+        }
+        push_line(&mut text, "resolvers", &list(locked.resolvers.iter().cloned()));
+        push_line(&mut text, "resolved_at", &quoted(&locked.resolved_at.to_string()));
+    }
+    for (path, digest) in &lock.files {
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        text.push_str("\n[[file]]\n");
+        push_line(&mut text, "path", &quoted(path));
+        push_line(&mut text, "sha256", &quoted(&digest));
+    }
+    text
+}
+
+fn push_line(text: &mut String, key: &str, value: &str) {
+    text.push_str(key);
+    text.push_str(" = ");
+    text.push_str(value);
+    text.push('\n');
+}
+
+/// One item stays on the line; several stand one a line, so that a diff shows exactly what changed.
+fn list(items: impl ExactSizeIterator<Item = String>) -> String {
+    let several = items.len() > 1;
+    let mut text = String::from("[");
+    for item in items {
+        if several {
+            text.push_str("\n    ");
+        }
+        text.push_str(&quoted(&item));
+        if several {
+            text.push(',');
+        }
+    }
+    if several {
+        text.push('\n');
+    }
+    text.push(']');
+    text
+}
+
+/// A basic TOML string. Names, addresses and moments need no escapes; a resolver or a reason could.
+fn quoted(item: &str) -> String {
+    let mut text = String::from("\"");
+    for character in item.chars() {
+        match character {
+            '"' | '\\' => {
+                text.push('\\');
+                text.push(character);
+            }
+            control if control.is_control() => {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "\\u{:04X}", u32::from(control));
+            }
+            plain => text.push(plain),
+        }
+    }
+    text.push('"');
+    text
+}

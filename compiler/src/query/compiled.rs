@@ -1,0 +1,261 @@
+//! What questions are asked of: the tables of a policy and where they came from, out of a source or out of
+//! a bundle alike.
+
+use std::collections::{HashMap, HashSet};
+
+use bfp_bundle::debug::{Debug, DebugEffect, DebugRule};
+use bfp_bundle::decide::Reason;
+use bfp_bundle::image::{Image, NamedExecutable};
+use bfp_bundle::label::{Label, ProgramId, Proof};
+use bfp_bundle::record::NO_RULE;
+
+use crate::policy::program_text;
+use crate::query::regions::{Region, cells, judge};
+use crate::resolve::program_path;
+
+/// A policy that can be asked.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The name of the policy.
+    pub name: String,
+    /// Its tables.
+    pub image: Image,
+    /// Where they came from.
+    pub debug: Debug,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Who {
+    /// The program with this text, a path, a pattern or those of a class, or whatever it is at this path; with proof.
+    Program(String),
+    /// Every program that no policy names.
+    Stranger,
+    /// A program that no policy names, started by the program at this path.
+    StartedBy(String),
+}
+
+impl Who {
+    /// The label that such a process has under a policy.
+    pub fn label(&self, image: &Image) -> Label {
+        match self {
+            Who::Program(text) => label_of(image, text),
+            Who::Stranger => Label::STRANGER,
+            Who::StartedBy(text) => {
+                let mut label = label_of(image, text);
+                label.execute(None, Proof::Proven);
+                label
+            }
+        }
+    }
+
+    /// As a person says it.
+    pub fn text(&self) -> String {
+        match self {
+            Who::Program(text) => program_text::words(text),
+            Who::Stranger => "everyone else".to_owned(),
+            Who::StartedBy(text) => match program_text::exact(text) {
+                None if program_text::is_class(text) => format!("what is started by {}", program_text::words(text)),
+                _ => format!("what {} starts", program_text::words(text)),
+            },
+        }
+    }
+}
+
+/// The label of a process of the program with this text, or of the file at this path. A pattern that no file matches
+/// by itself is what its files are.
+fn label_of(image: &Image, text: &str) -> Label {
+    if program_text::exact(text) == Some(text) {
+        return image.label_of(text);
+    }
+    let is_of = |executable: &&NamedExecutable| {
+        executable.path == text || program_text::members(&executable.path).any(|member| member == text)
+    };
+    let mut known: Vec<&NamedExecutable> = image.executables.iter().filter(is_of).collect();
+    let found: HashSet<ProgramId> = image.found().map(|record| record.program).collect();
+    known.sort_by_key(|executable| (!found.contains(&executable.program), executable.path != text));
+    let record = known.first().and_then(|first| image.matches.iter().find(|record| record.program == first.program));
+    let mut label = Label::STRANGER;
+    label.execute(record, Proof::Proven);
+    label
+}
+
+/// A verdict, and the rules that speak of the request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Judgement {
+    /// Whether the request may go on.
+    pub is_allowed: bool,
+    /// Why.
+    pub reason: Reason,
+    /// The rule that decided.
+    pub rule: Option<usize>,
+    /// The audit rule that would refuse it.
+    pub audited: Option<usize>,
+    /// Every other rule that applies: it covers the request and is about the program, or refuses it.
+    pub others: Vec<usize>,
+}
+
+impl Compiled {
+    /// The executables that the policy names.
+    pub fn executables(&self) -> &[NamedExecutable] {
+        &self.image.executables
+    }
+
+    /// What one file can be: each program and each class that is one, but for programs that are in no file without
+    /// another one.
+    pub fn kinds(&self) -> impl Iterator<Item = &NamedExecutable> {
+        let found: HashSet<ProgramId> = self.image.found().map(|record| record.program).collect();
+        self.executables().iter().filter(move |executable| found.contains(&executable.program))
+    }
+
+    /// Everyone who can be told apart: what each file can be, and a stranger.
+    pub fn everyone(&self) -> Vec<Who> {
+        self.called(self.kinds()).into_iter().chain([Who::Stranger]).collect()
+    }
+
+    /// By the texts that people have for them.
+    fn called<'a>(&'a self, kinds: impl Iterator<Item = &'a NamedExecutable>) -> Vec<Who> {
+        let all: Vec<&NamedExecutable> = self.kinds().collect();
+        let sets: Vec<Vec<&str>> =
+            all.iter().map(|executable| program_text::members(&executable.path).collect()).collect();
+        let names = program_text::short(&sets);
+        let called: HashMap<ProgramId, String> = all.iter().map(|executable| executable.program).zip(names).collect();
+        kinds.filter_map(|kind| Some(Who::Program(called.get(&kind.program)?.clone()))).collect()
+    }
+
+    /// The programs that a name or a pattern stands for; an absolute path stands for the file there. Empty where
+    /// there are none.
+    pub fn programs_named(&self, written: &str) -> Vec<Who> {
+        if written == "*" {
+            return self.everyone();
+        }
+        let text = program_path::canonical(written);
+        if program_text::exact(&text) == Some(text.as_str()) && written.starts_with('/') {
+            return vec![Who::Program(written.to_owned())];
+        }
+        let named = |path: &str| self.debug.programs.iter().any(|(of, name)| of == path && name == written);
+        let is_meant = |path: &str| path == text || named(path);
+        let is_of = |executable: &&NamedExecutable| {
+            let member = |at: &u32| self.executables().get(*at as usize).is_some_and(|of| is_meant(&of.path));
+            is_meant(&executable.path) || executable.members.iter().any(member)
+        };
+        self.called(self.kinds().filter(is_of))
+    }
+
+    /// The programs that the file at a path is, as they are written, where it is not the one program that the path
+    /// spells out.
+    pub fn patterns_of(&self, path: &str) -> Vec<&str> {
+        let id = self.image.match_of(path).map(|record| record.program);
+        let of = self.executables().iter().find(|executable| Some(executable.program) == id);
+        let of = of.filter(|executable| executable.path != program_path::canonical(path));
+        of.into_iter().flat_map(|executable| program_text::members(&executable.path)).collect()
+    }
+
+    /// The rule with this number.
+    pub fn rule(&self, number: usize) -> Option<&DebugRule> {
+        self.debug.rules.get(number)
+    }
+
+    /// Someone who is about to ask.
+    pub fn asker(&self, who: &Who) -> Asker<'_> {
+        let label = who.label(&self.image);
+        let confines =
+            |(_, rule): &(usize, &DebugRule)| rule.effect == DebugEffect::Confined && self.is_about(rule, &label);
+        let confinements = self.debug.rules.iter().enumerate().filter(confines).map(|(number, _)| number).collect();
+        Asker { compiled: self, label, confinements }
+    }
+
+    /// The programs of a rule. The tables list the executables in the order of the debug section.
+    fn subjects<'a>(&'a self, rule: &'a DebugRule) -> impl Iterator<Item = &'a NamedExecutable> {
+        rule.subjects.iter().flatten().filter_map(|at| self.executables().get(*at as usize))
+    }
+
+    /// Whether a restriction is about a process: about its program, or one that led to it.
+    fn is_about(&self, rule: &DebugRule, label: &Label) -> bool {
+        let under = label.under.iter().take(label.depth as usize);
+        rule.subjects.is_none()
+            || self.subjects(rule).any(|executable| {
+                executable.program == label.program || under.clone().any(|under| *under == executable.program)
+            })
+    }
+
+    fn is_granted(&self, rule: &DebugRule, label: &Label) -> bool {
+        rule.subjects.is_none()
+            || self
+                .subjects(rule)
+                .any(|executable| executable.program == label.program || label.heir_of.contains(&executable.program))
+    }
+}
+
+/// Someone who asks a policy.
+pub struct Asker<'a> {
+    compiled: &'a Compiled,
+    label: Label,
+    /// The rules that confine them, wherever they ask.
+    confinements: Vec<usize>,
+}
+
+impl Asker<'_> {
+    /// What holds for them in a region.
+    pub fn judge(&self, region: &Region) -> Judgement {
+        let Asker { compiled, label, .. } = self;
+        let asked = region.sample();
+        let verdict = judge(&compiled.image, label, asked);
+        let cells = cells(&compiled.image, asked);
+        let number = |rule: u32| (rule != NO_RULE).then_some(rule as usize);
+        let (mut rule, mut audited) = (number(verdict.rule), number(verdict.audited));
+        // The tables name one `only` for everyone whom any of them refuses.
+        if verdict.reason == Reason::Exclusive {
+            rule = self.refusing(rule, &cells);
+        }
+        audited = self.refusing(audited, &cells);
+        let mut others = self.applying(&cells);
+        others.retain(|other| Some(*other) != rule && Some(*other) != audited);
+        Judgement { is_allowed: verdict.is_allowed(), reason: verdict.reason, rule, audited, others }
+    }
+
+    /// The numbers of the rules that cover these cells.
+    fn covering<'a>(&'a self, cells: &'a [u32]) -> impl Iterator<Item = usize> + 'a {
+        let of_cell = |cell: &u32| self.compiled.debug.cells.get(*cell as usize);
+        cells.iter().filter_map(of_cell).flatten().map(|number| *number as usize)
+    }
+
+    /// In place of an `only` rule that admits a program: another one of its kind that does not, where there is
+    /// one, since the verdict is about that.
+    fn refusing(&self, named: Option<usize>, cells: &[u32]) -> Option<usize> {
+        let Asker { compiled, label, .. } = self;
+        let admits = |rule: &DebugRule| {
+            let proven = label.flags & Label::PROVEN != 0;
+            proven && compiled.subjects(rule).any(|executable| executable.program == label.program)
+        };
+        let rule = compiled.rule(named?)?;
+        if rule.effect != DebugEffect::Exclusive || !admits(rule) {
+            return named;
+        }
+        let refuses = |other: &DebugRule| {
+            other.effect == DebugEffect::Exclusive && other.is_audited == rule.is_audited && !admits(other)
+        };
+        let other = self.covering(cells).find(|number| compiled.rule(*number).is_some_and(refuses));
+        other.or(named)
+    }
+
+    /// The rules that apply in some cells: `only P -> D` to every request into D, the others to those of
+    /// their programs; `P -> only D` to what lies outside of D too, which it refuses.
+    fn applying(&self, cells: &[u32]) -> Vec<usize> {
+        let Asker { compiled, label, confinements } = self;
+        let applies = |number: &usize| {
+            compiled.rule(*number).is_some_and(|rule| match rule.effect {
+                DebugEffect::Exclusive => true,
+                // It is among the confinements, or none of theirs.
+                DebugEffect::Confined => false,
+                DebugEffect::Deny => compiled.is_about(rule, label),
+                DebugEffect::Allow => compiled.is_granted(rule, label),
+            })
+        };
+        let mut applying: Vec<usize> = self.covering(cells).filter(applies).collect();
+        applying.extend(confinements);
+        applying.sort_unstable();
+        applying.dedup();
+        applying
+    }
+}

@@ -1,0 +1,560 @@
+//! Two compiled policies → who gains what, and who loses what.
+//!
+//! It compares verdicts, not texts: every kind of request is put to both, for every program that one of
+//! them names and for everyone else. Two policies without a difference decide alike on everything, and two
+//! that differ in spelling alone have none.
+//!
+//! Where patterns are compared, what is compared is what a file can be under both: so a path that gives way to a
+//! pattern shows who is let in beside it.
+//!
+//! What a program starts is compared too, as far as it is told by the program itself: where a restriction
+//! that it hands down changes, and its own verdict does not. One thing is not told: a grant of raw sockets
+//! to a program that may open them without it, which counts when a restricted program starts it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bfp_bundle::decide::Reason;
+use bfp_bundle::image::{self, Image, Library, NamedExecutable};
+use bfp_bundle::label::{Label, ProgramId, Proof};
+use bfp_bundle::names::Match;
+use bfp_bundle::names::build::{Automaton, BuildError};
+
+use crate::policy::Destination;
+use crate::policy::model::Asked;
+use crate::policy::program_text;
+use crate::query::compiled::{Compiled, Who};
+use crate::query::regions::{self, Plane, Region, judge};
+use crate::resolve::coverage::union;
+use crate::resolve::program_path;
+
+/// What changes from one policy to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// By who asks; those for whom nothing changes are not in it.
+    pub changes: Vec<Change>,
+    /// What makes a process one of the programs, where that changes.
+    pub identities: Vec<IdentityChange>,
+}
+
+impl Difference {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.identities.is_empty()
+    }
+
+    /// Whether somebody may do what nobody of that name could before.
+    pub fn widens(&self) -> bool {
+        self.changes.iter().any(|change| !change.gains.is_empty())
+            || self.identities.iter().any(|change| change.aspect.widens())
+    }
+}
+
+/// What changes for one who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Who.
+    pub who: Who,
+    /// What is allowed now and was not.
+    pub gains: Vec<Destination>,
+    /// What was allowed and is not any more.
+    pub loses: Vec<Destination>,
+}
+
+/// What changes about who a program is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IdentityChange {
+    /// The text of the program.
+    pub path: String,
+    /// What changes.
+    pub aspect: Aspect,
+}
+
+/// What makes a process one of the programs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Aspect {
+    /// A grant needs no digest any more.
+    Unpinned,
+    /// A grant needs a digest now.
+    Pinned(Vec<[u8; 32]>),
+    /// A content that has the grants now.
+    PinAdded([u8; 32]),
+    /// A content that has them no more.
+    PinRemoved([u8; 32]),
+    /// The program may map any library now.
+    LibrariesUnpinned,
+    /// The program may map no library but those that are listed.
+    LibrariesPinned,
+    /// A library that it may map now: its path, and one of its contents.
+    LibraryAdded(String, [u8; 32]),
+    /// A library that it may map no more.
+    LibraryRemoved(String, [u8; 32]),
+    /// What it starts inherits its grants now.
+    ChildrenAdded,
+    /// What it starts inherits its grants no more.
+    ChildrenRemoved,
+}
+
+impl Aspect {
+    /// Whether more processes have the program's grants.
+    pub fn widens(&self) -> bool {
+        matches!(
+            self,
+            Aspect::Unpinned
+                | Aspect::PinAdded(_)
+                | Aspect::LibrariesUnpinned
+                | Aspect::LibraryAdded(..)
+                | Aspect::ChildrenAdded
+        )
+    }
+
+    /// In words.
+    pub fn text(&self) -> String {
+        let hex = |digest: &[u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        match self {
+            Aspect::Unpinned => "is no longer pinned: any file at this path has its grants".to_owned(),
+            Aspect::Pinned(pins) => {
+                let pins: Vec<String> = pins.iter().map(|pin| format!("sha256:{}", hex(pin))).collect();
+                format!("is pinned now, to {}", pins.join(", "))
+            }
+            Aspect::PinAdded(pin) => format!("has its grants as sha256:{} too", hex(pin)),
+            Aspect::PinRemoved(pin) => format!("has no grants as sha256:{} any more", hex(pin)),
+            Aspect::LibrariesUnpinned => "may load any library now".to_owned(),
+            Aspect::LibrariesPinned => "loads no library now but those that are listed".to_owned(),
+            Aspect::LibraryAdded(path, pin) => format!("may load {path} as sha256:{} now", hex(pin)),
+            Aspect::LibraryRemoved(path, pin) => format!("may not load {path} as sha256:{} any more", hex(pin)),
+            Aspect::ChildrenAdded => "passes its grants on to what it starts now".to_owned(),
+            Aspect::ChildrenRemoved => "no longer passes its grants on to what it starts".to_owned(),
+        }
+    }
+}
+
+/// Compares two policies. Where their patterns together can overlap in more ways than tables can hold, there is no
+/// answer.
+pub fn compare(old: &Compiled, new: &Compiled) -> Result<Difference, BuildError> {
+    if old.image == new.image {
+        return Ok(Difference { changes: Vec::new(), identities: Vec::new() });
+    }
+    let plane = Plane::of(&[&old.image, &new.image]);
+    let regions = plane.regions();
+    let kinds = Kinds::new([&old.image, &new.image], &regions);
+
+    let sides = [Side::of(&old.image), Side::of(&new.image)];
+    let files = Files::of(&sides)?;
+    let mut open = Open::new(&kinds);
+    let mut moves: Vec<(Who, Moves)> = Vec::new();
+    let mut verdicts: Vec<Answers> = Vec::new();
+    for file in &files.0 {
+        let [before, after] = file.held.each_ref().map(Held::label);
+        let found = kinds.ask(kinds.own(&sides, file), |region| {
+            let was = judge(&old.image, &before, region.sample()).is_allowed();
+            (was, judge(&new.image, &after, region.sample()).is_allowed())
+        });
+        open.count(&kinds, &found);
+        moves.push((Who::Program(file.text.clone()), kinds.moves(&found)));
+        verdicts.push(found);
+    }
+    let found = kinds.ask(kinds.raw.clone(), |region| {
+        let allows = |image| judge(image, &Label::STRANGER, region.sample()).is_allowed();
+        (allows(&old.image), allows(&new.image))
+    });
+    open.count(&kinds, &found);
+    moves.push((Who::Stranger, kinds.moves(&found)));
+
+    for (file, verdicts) in files.0.iter().zip(&verdicts).filter(|(file, _)| file.held.iter().any(Held::hands_down)) {
+        let started = file.held.each_ref().map(Held::started);
+        // Where it is closed to everything that the program starts, it is not open any more.
+        let found = kinds.ask(kinds.own(&sides, file), |region| {
+            let [before, after] = &started;
+            (!is_closed(&old.image, before, region), !is_closed(&new.image, after, region))
+        });
+        let mut handed_down = kinds.moves(&found);
+        // Only where nothing else says so, and somebody feels it.
+        handed_down.retain(|(kind, moved)| {
+            let own = kinds.answer(verdicts, *kind);
+            Move::of(own) != Some(*moved) && open.by_others(&kinds, *kind, own)
+        });
+        moves.push((Who::StartedBy(file.text.clone()), handed_down));
+    }
+
+    // Many programs gain and lose the same.
+    let mut known: HashMap<Moves, [Vec<Destination>; 2]> = HashMap::new();
+    let changes = moves.into_iter().filter(|(_, moves)| !moves.is_empty()).map(|(who, moves)| {
+        let [gains, loses] = known.entry(moves).or_insert_with_key(|moves| kinds.destinations(moves)).clone();
+        Change { who, gains, loses }
+    });
+    Ok(Difference { changes: changes.collect(), identities: identities(&files) })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Move {
+    Gain,
+    Loss,
+}
+
+impl Move {
+    fn of((was, is): (bool, bool)) -> Option<Move> {
+        match (was, is) {
+            (false, true) => Some(Move::Gain),
+            (true, false) => Some(Move::Loss),
+            _ => None,
+        }
+    }
+}
+
+/// The numbers of the kinds of requests whose verdict changes, ascending.
+type Moves = Vec<(usize, Move)>;
+
+/// All kinds of requests, numbered.
+///
+/// A verdict on a program depends on what the tables hold of it at the cell of the request, and on the flags
+/// of that cell. Of most cells they hold nothing of a program's own: kinds of which the cells have the same
+/// flags, a profile, are then decided alike, and one of them is asked about for all.
+///
+/// Raw sockets are asked about for everyone: there it counts that the policy names a program at all.
+struct Kinds<'a> {
+    regions: &'a [Region],
+    /// Of each kind, its regions.
+    of_kind: Vec<Vec<usize>>,
+    /// Of each kind, its profile.
+    profile: Vec<usize>,
+    /// The kinds of each profile.
+    profiles: Vec<Vec<usize>>,
+    /// The kind that is raw sockets.
+    raw: Vec<usize>,
+    /// The kinds that lie in each cell, of the old tables and of the new ones.
+    in_cell: [HashMap<u32, Vec<usize>>; 2],
+}
+
+/// The flags of the cell of a request, and of the one behind a gateway where there is one; of a cell that is
+/// not found, none.
+type Flags = (Option<u32>, Option<Option<u32>>);
+
+/// What was answered for the kinds that concern one who asks, and for the rest of each profile: before, after.
+struct Answers {
+    /// Ascending.
+    own: Vec<(usize, (bool, bool))>,
+    rest: Vec<(bool, bool)>,
+}
+
+impl<'a> Kinds<'a> {
+    fn new(images: [&Image; 2], regions: &'a [Region]) -> Kinds<'a> {
+        let mut by_number: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+        for (at, region) in regions.iter().enumerate() {
+            by_number.entry(region.kind).or_default().push(at);
+        }
+        let of_kind: Vec<Vec<usize>> = by_number.into_values().collect();
+        let mut kinds = Kinds {
+            regions,
+            of_kind,
+            profile: Vec::new(),
+            profiles: Vec::new(),
+            raw: Vec::new(),
+            in_cell: Default::default(),
+        };
+        let mut known: HashMap<[Flags; 2], usize> = HashMap::new();
+        for kind in 0..kinds.of_kind.len() {
+            let Some(sample) = kinds.region(kind).map(Region::sample) else { continue };
+            if sample == Asked::Raw {
+                kinds.raw.push(kind);
+            }
+            let mut flags: [Flags; 2] = Default::default();
+            for ((image, in_cell), flags) in images.iter().zip(&mut kinds.in_cell).zip(&mut flags) {
+                let (cell, behind) = regions::places(image, sample);
+                for cell in [cell, behind.flatten()].into_iter().flatten() {
+                    in_cell.entry(cell).or_default().push(kind);
+                }
+                let of = |cell: Option<u32>| cell.and_then(|cell| Some(image.cells.get(cell as usize)?.flags));
+                *flags = (of(cell), behind.map(of));
+            }
+            let next = known.len();
+            let profile = *known.entry(flags).or_insert(next);
+            kinds.profiles.resize_with(known.len(), Vec::new);
+            kinds.profiles.iter_mut().skip(profile).take(1).for_each(|kinds| kinds.push(kind));
+            kinds.profile.push(profile);
+        }
+        kinds
+    }
+
+    fn region(&self, kind: usize) -> Option<&Region> {
+        self.regions.get(*self.of_kind.get(kind)?.first()?)
+    }
+
+    /// Raw sockets, and the kinds in cells of which the tables hold something of the program's own, ascending.
+    fn own(&self, sides: &[Side<'_>; 2], file: &File<'_>) -> Vec<usize> {
+        let mut own = self.raw.clone();
+        for ((side, held), in_cell) in sides.iter().zip(&file.held).zip(&self.in_cell) {
+            let programs = held.record.iter().flat_map(|record| record.restricted().chain([record.program]));
+            let cells = programs.filter_map(|program| side.own_cells.get(&program)).flatten();
+            own.extend(cells.filter_map(|cell| in_cell.get(cell)).flatten());
+        }
+        own.sort_unstable();
+        own.dedup();
+        own
+    }
+
+    /// Asks about each of some kinds, and about one other of each profile.
+    fn ask(&self, own: Vec<usize>, ask: impl Fn(&Region) -> (bool, bool)) -> Answers {
+        let of = |kind: usize| self.region(kind).map_or((false, false), &ask);
+        let rest = |kinds: &Vec<usize>| kinds.iter().find(|kind| own.binary_search(kind).is_err()).copied();
+        let rest = self.profiles.iter().map(|kinds| rest(kinds).map_or((false, false), of)).collect();
+        Answers { own: own.iter().map(|kind| (*kind, of(*kind))).collect(), rest }
+    }
+
+    fn answer(&self, answers: &Answers, kind: usize) -> (bool, bool) {
+        if let Ok(at) = answers.own.binary_search_by_key(&kind, |(kind, _)| *kind) {
+            return answers.own.get(at).map_or((false, false), |(_, answer)| *answer);
+        }
+        let profile = self.profile.get(kind).and_then(|profile| answers.rest.get(*profile));
+        profile.copied().unwrap_or((false, false))
+    }
+
+    /// Where the answer changes.
+    fn moves(&self, answers: &Answers) -> Moves {
+        let mut moves: Moves =
+            answers.own.iter().filter_map(|(kind, answer)| Some((*kind, Move::of(*answer)?))).collect();
+        for (kinds, answer) in self.profiles.iter().zip(&answers.rest) {
+            let Some(moved) = Move::of(*answer) else { continue };
+            let is_own = |kind: &usize| answers.own.binary_search_by_key(kind, |(kind, _)| *kind).is_ok();
+            moves.extend(kinds.iter().filter(|kind| !is_own(kind)).map(|kind| (*kind, moved)));
+        }
+        moves.sort_unstable_by_key(|(kind, _)| *kind);
+        moves
+    }
+
+    /// What is gained, and what is lost.
+    fn destinations(&self, moves: &Moves) -> [Vec<Destination>; 2] {
+        [Move::Gain, Move::Loss].map(|wanted| {
+            let kinds = moves.iter().filter(|(_, moved)| *moved == wanted);
+            let mut regions: Vec<usize> =
+                kinds.filter_map(|(kind, _)| self.of_kind.get(*kind)).flatten().copied().collect();
+            regions.sort_unstable();
+            let regions = regions.iter().filter_map(|region| self.regions.get(*region));
+            union(&regions.map(Region::destination).collect::<Vec<_>>())
+        })
+    }
+}
+
+/// How many may do a kind of request before and after: there, what a parent hands down decides.
+struct Open {
+    /// Of each profile.
+    rest: Vec<i64>,
+    /// Of each kind, how many more, or fewer.
+    own: Vec<i64>,
+}
+
+impl Open {
+    fn new(kinds: &Kinds<'_>) -> Open {
+        Open { rest: vec![0; kinds.profiles.len()], own: vec![0; kinds.profile.len()] }
+    }
+
+    fn count(&mut self, kinds: &Kinds<'_>, answers: &Answers) {
+        let of = |answer: (bool, bool)| i64::from(answer == (true, true));
+        for (count, answer) in self.rest.iter_mut().zip(&answers.rest) {
+            *count += of(*answer);
+        }
+        for (kind, answer) in &answers.own {
+            let rest = kinds.profile.get(*kind).and_then(|profile| answers.rest.get(*profile));
+            let more = of(*answer) - rest.map_or(0, |rest| of(*rest));
+            self.own.iter_mut().skip(*kind).take(1).for_each(|count| *count += more);
+        }
+    }
+
+    /// Whether one of them is not the one who was answered so.
+    fn by_others(&self, kinds: &Kinds<'_>, kind: usize, answer: (bool, bool)) -> bool {
+        let rest = kinds.profile.get(kind).and_then(|profile| self.rest.get(*profile)).copied().unwrap_or(0);
+        let all = rest + self.own.get(kind).copied().unwrap_or(0);
+        all > i64::from(answer == (true, true))
+    }
+}
+
+/// One of the two policies, as programs are looked up in it.
+struct Side<'a> {
+    /// The written programs by their text, as one that is both written and canonical.
+    written: Vec<(String, usize)>,
+    /// By the places of the written programs that a file matches.
+    executables: HashMap<Vec<usize>, &'a NamedExecutable>,
+    all: &'a [NamedExecutable],
+    /// The cells for which the tables hold something of a program's own.
+    own_cells: HashMap<ProgramId, Vec<u32>>,
+    records: HashMap<ProgramId, Match>,
+}
+
+impl<'a> Side<'a> {
+    fn of(image: &'a Image) -> Side<'a> {
+        let mut side = Side {
+            written: Vec::new(),
+            executables: HashMap::new(),
+            all: &image.executables,
+            own_cells: HashMap::new(),
+            records: image.matches.iter().map(|record| (record.program, *record)).collect(),
+        };
+        for (place, executable) in image.executables.iter().enumerate() {
+            let members: Vec<usize> = match executable.members.as_slice() {
+                [] => {
+                    side.written.push((program_path::canonical(&executable.path), place));
+                    vec![place]
+                }
+                members => members.iter().map(|member| *member as usize).collect(),
+            };
+            side.executables.entry(members).or_insert(executable);
+        }
+        let ids: Vec<ProgramId> = image.programs.iter().flat_map(|bucket| bucket.ids).collect();
+        for bucket in &image.pairs {
+            for (cell, number) in bucket.cells.iter().zip(bucket.programs) {
+                if let Some(id) = number.checked_sub(1).and_then(|at| ids.get(at as usize)) {
+                    side.own_cells.entry(*id).or_default().push(*cell);
+                }
+            }
+        }
+        side
+    }
+
+    /// What a file is here that matches these written programs.
+    fn held(&self, places: &[usize]) -> Held<'a> {
+        let executable = self.executables.get(places).copied();
+        let record = match executable {
+            Some(executable) => self.records.get(&executable.program).copied(),
+            None if places.is_empty() => None,
+            // Of the first format, which has no classes.
+            None => {
+                let members: Vec<Match> =
+                    places.iter().filter_map(|place| self.all.get(*place)).map(NamedExecutable::alone).collect();
+                image::together(&members)
+            }
+        };
+        Held { executable, record }
+    }
+}
+
+/// What a file is under one of the policies.
+struct Held<'a> {
+    executable: Option<&'a NamedExecutable>,
+    record: Option<Match>,
+}
+
+impl Held<'_> {
+    fn label(&self) -> Label {
+        let mut label = Label::STRANGER;
+        label.execute(self.record.as_ref(), Proof::Proven);
+        label
+    }
+
+    /// What a program starts, without the grants that it passes on.
+    fn started(&self) -> Label {
+        let mut label = self.label();
+        label.execute(None, Proof::Proven);
+        label.heir_of = Label::STRANGER.heir_of;
+        label
+    }
+
+    /// Whether what it starts inherits its restrictions, or its grants.
+    fn hands_down(&self) -> bool {
+        let inherited = Match::RESTRICTED | Match::WITH_CHILDREN;
+        self.record.is_some_and(|record| record.flags & inherited != 0)
+    }
+
+    fn has_heirs(&self) -> bool {
+        self.record.is_some_and(|record| record.flags & Match::WITH_CHILDREN != 0)
+    }
+}
+
+/// What a file can be under both policies: the written programs of both that it matches at once.
+struct File<'a> {
+    /// By these it is called.
+    text: String,
+    /// Before and after.
+    held: [Held<'a>; 2],
+}
+
+/// All of them, in the order of their texts.
+struct Files<'a>(Vec<File<'a>>);
+
+impl<'a> Files<'a> {
+    fn of(sides: &[Side<'a>; 2]) -> Result<Files<'a>, BuildError> {
+        let texts: BTreeSet<&str> =
+            sides.iter().flat_map(|side| &side.written).map(|(text, _)| text.as_str()).collect();
+        let texts: Vec<&str> = texts.into_iter().collect();
+        let automaton = Automaton::of(&texts)?;
+        let places: Vec<HashMap<&str, Vec<usize>>> = sides
+            .iter()
+            .map(|side| {
+                let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+                side.written.iter().for_each(|(text, place)| places.entry(text).or_default().push(*place));
+                places
+            })
+            .collect();
+        let sets: Vec<Vec<&str>> = automaton
+            .accepts()
+            .iter()
+            .map(|set| set.iter().filter_map(|member| texts.get(*member).copied()).collect())
+            .collect();
+        let names = program_text::short(&sets);
+        let mut files = Vec::with_capacity(sets.len());
+        for (set, text) in sets.iter().zip(names) {
+            let held = |side: usize| {
+                let known = places.get(side);
+                let mut here: Vec<usize> = set.iter().filter_map(|text| known?.get(text)).flatten().copied().collect();
+                here.sort_unstable();
+                sides.get(side).map_or(Held { executable: None, record: None }, |side| side.held(&here))
+            };
+            files.push(File { text, held: [held(0), held(1)] });
+        }
+        files.sort_by(|one, other| one.text.cmp(&other.text));
+        Ok(Files(files))
+    }
+}
+
+/// Whether a program closes a region to what it starts: this is the label of that.
+fn is_closed(image: &Image, started: &Label, region: &Region) -> bool {
+    let of = |label: &Label| judge(image, label, region.sample());
+    let refused = |label: &Label| matches!(of(label).reason, Reason::Denied | Reason::Confined);
+    // What a restricted program starts needs a grant for raw sockets where others need none.
+    let needs_a_grant = of(started).reason == Reason::NotGranted && of(&Label::STRANGER).is_allowed();
+    needs_a_grant || refused(started) && !refused(&Label::STRANGER)
+}
+
+fn identities(files: &Files<'_>) -> Vec<IdentityChange> {
+    let mut changes = Vec::new();
+    for File { text, held: [before, after] } in &files.0 {
+        let (was, is) = (before.executable, after.executable);
+        let mut aspects = Vec::new();
+        if let (Some(was), Some(is)) = (was, is) {
+            match (was.pins.as_slice(), is.pins.as_slice()) {
+                (was, is) if was == is => {}
+                (_, []) => aspects.push(Aspect::Unpinned),
+                ([], is) => aspects.push(Aspect::Pinned(is.to_vec())),
+                (was, is) => {
+                    aspects.extend(is.iter().filter(|pin| !was.contains(pin)).copied().map(Aspect::PinAdded));
+                    aspects.extend(was.iter().filter(|pin| !is.contains(pin)).copied().map(Aspect::PinRemoved));
+                }
+            }
+        }
+        if let (Some(was), Some(is)) = (was, is) {
+            let listed = |executable: &NamedExecutable| -> Option<BTreeSet<(String, [u8; 32])>> {
+                let each =
+                    |library: &Library| library.pins.iter().map(|pin| (library.path.clone(), *pin)).collect::<Vec<_>>();
+                Some(executable.libraries.as_ref()?.iter().flat_map(each).collect())
+            };
+            match (listed(was), listed(is)) {
+                (None, None) => {}
+                (Some(_), None) => aspects.push(Aspect::LibrariesUnpinned),
+                (None, Some(_)) => aspects.push(Aspect::LibrariesPinned),
+                (Some(was), Some(is)) => {
+                    let of = |(path, pin): &(String, [u8; 32])| (path.clone(), *pin);
+                    aspects.extend(is.difference(&was).map(of).map(|(path, pin)| Aspect::LibraryAdded(path, pin)));
+                    aspects.extend(was.difference(&is).map(of).map(|(path, pin)| Aspect::LibraryRemoved(path, pin)));
+                }
+            }
+        }
+        match (before.has_heirs(), after.has_heirs()) {
+            (false, true) => aspects.push(Aspect::ChildrenAdded),
+            (true, false) => aspects.push(Aspect::ChildrenRemoved),
+            _ => {}
+        }
+        changes.extend(aspects.into_iter().map(|aspect| IdentityChange { path: text.clone(), aspect }));
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests;
