@@ -5,6 +5,12 @@
 //! access against the same BTF, so a wrong offset to a pointer is rejected, and a read that faults yields
 //! zero.
 
+/// Single instructions that the compiler must not see through.
+pub mod asm;
+
+/// Values that the kernel keeps with tasks and sockets.
+pub mod storage;
+
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{EbpfContext, Global, helpers::generated::bpf_probe_read_kernel, programs::LsmContext};
@@ -22,7 +28,7 @@ macro_rules! offsets {
     )* };
 }
 
-// The names are `STRUCT__MEMBER`: the enforcer finds them in its own list (enforcer/src/offsets.rs).
+// The names are `STRUCT__MEMBER`: the enforcer finds them in its own list (enforcer/src/host/offsets.rs).
 offsets!(
     task_struct__pid,
     task_struct__tgid,

@@ -3,7 +3,7 @@
 //! The enforcer sets the number of entries from the section, copies it in and freezes the map. Nothing
 //! here is ever written by a program.
 //!
-//! The steps of a decision are global functions, as those of [`crate::verdict`] are, and for the same reason.
+//! The steps of a decision are global functions, as those of [`crate::decision::verdict`] are, and for the same reason.
 
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
 use bfp_bundle::{
@@ -12,7 +12,7 @@ use bfp_bundle::{
     record::{Cell, NO_RULE, Node32, Node128, Pair, PairBucket, Policy, ProgramBucket},
 };
 
-use crate::asm;
+use crate::kernel::asm;
 
 /// So that a section is copied in with one `memcpy`.
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;

@@ -5,6 +5,12 @@
 //! when nothing can fail any more but giving the new generation its name: a host that goes down between the two
 //! remembers what it was about to enforce, and enforces it when it comes up.
 
+pub mod memory;
+
+pub mod remains;
+
+pub mod unchanged;
+
 use std::fs::File;
 
 use bfp_bundle::identity::Withheld;
@@ -15,22 +21,23 @@ use bfp_bundle::names::build::BuildError;
 use bfp_bundle::record::Record as _;
 use bfp_bundle::verify::{Refusal, Trust, VerifiedBundle};
 
-use crate::about::{About, AboutError, Circumstances, FollowedLink};
-use crate::admission::AdmittedBundle;
-use crate::btf::{Btf, BtfError};
-use crate::canary::{self, Canary, CanaryError};
-use crate::content;
-use crate::folders::{Folders, ThisHost};
+use crate::admit::admission::AdmittedBundle;
+use crate::admit::state::{Current, Record, Recovered, State, StateError};
+use crate::apply::memory::Remembered;
+use crate::host::btf::{Btf, BtfError};
+use crate::host::folders::{Folders, ThisHost};
+use crate::host::followed::FollowedLink;
+use crate::host::offsets::{Kernel, OffsetError};
 use crate::host::{self, HostError};
-use crate::lack::Lack;
-use crate::learn::LearnError;
-use crate::links::{self, Followed, Survey};
-use crate::load::{self, Constants, LABELLING_HOOKS, LoadError, Running, Tables};
-use crate::lockdown::{self, AtWork, LockdownError};
-use crate::memory::Remembered;
-use crate::offsets::{Kernel, OffsetError};
-use crate::pins::{Pins, PinsError};
-use crate::state::{Current, Record, Recovered, State, StateError};
+use crate::kernel::about::{About, AboutError, Circumstances};
+use crate::kernel::canary::{self, Canary, CanaryError};
+use crate::kernel::content;
+use crate::kernel::lack::Lack;
+use crate::kernel::learn::LearnError;
+use crate::kernel::links::{self, Followed, Survey};
+use crate::kernel::load::{self, Constants, LABELLING_HOOKS, LoadError, Running, Tables};
+use crate::kernel::lockdown::{self, AtWork, LockdownError};
+use crate::kernel::pins::{Pins, PinsError};
 
 /// Why a bundle is not applied.
 #[derive(Debug, thiserror::Error)]

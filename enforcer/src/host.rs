@@ -1,11 +1,23 @@
 //! What the host must offer before anything is loaded: each thing that it lacks has a sentence.
 
+/// System calls that neither std nor aya offers: the only file with unsafe code.
+pub(crate) mod syscall;
+
+pub mod btf;
+
+pub mod offsets;
+
+pub(crate) mod kfunc;
+
+pub mod folders;
+
+pub mod followed;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::btf::Btf;
-use crate::syscall;
+use crate::host::btf::Btf;
 
 /// The kernel's own type information.
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";

@@ -14,7 +14,7 @@ fn compiler_and_fsverity_measure_alike() {
         let ran = Command::new("fsverity").args(["digest", "--compact"]).arg(&file).output();
         let ran = ran.unwrap_or_else(|error| unreachable!("`fsverity` cannot be run ({error}): run `just setup`"));
         let expected = String::from_utf8(ran.stdout).unwrap();
-        let found = bfp_compiler::fs_verity::digest(content.as_slice()).unwrap();
+        let found = bfp_compiler::source::fs_verity::digest(content.as_slice()).unwrap();
         let found: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(found, expected.trim(), "{length} bytes: {}", String::from_utf8_lossy(&ran.stderr));
     }

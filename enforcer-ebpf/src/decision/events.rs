@@ -1,7 +1,7 @@
 //! Events: what is refused is told to whoever reads the ring.
 //!
 //! Nothing waits for a reader. Where the ring is full, the event is counted as lost, and the refusal stands. Of many
-//! events of one kind most are held back ([`crate::flood`]).
+//! events of one kind most are held back ([`crate::decision::flood`]).
 
 use aya_ebpf::{
     btf_maps::RingBuf,
@@ -17,7 +17,9 @@ use bfp_bundle::{
     record::NO_RULE,
 };
 
-use crate::{counters::count_lost, flood, labels::current_label};
+use crate::decision::counters::count_lost;
+use crate::decision::flood;
+use crate::identity::labels::current_label;
 
 const EPERM: i32 = 1;
 

@@ -10,7 +10,8 @@ use aya_ebpf::{
 };
 use bfp_bundle::label::ProgramId;
 
-use crate::{asm, counters::count_held};
+use crate::decision::counters::count_held;
+use crate::kernel::asm;
 
 /// A second, in nanoseconds.
 const PERIOD: u64 = 1_000_000_000;
@@ -57,7 +58,7 @@ static STREAMS: LruHashMap<Stream, Told, 4096> = LruHashMap::new();
 /// Whether to tell of what a program was refused: how many events before this one were held back, or [`HOLD`] to hold
 /// this one back as well. `kind` is a [`Kind`](bfp_bundle::event::Kind) by number; `process` is 0 where none is known.
 ///
-/// A function of its own, as those in [`crate::verdict`] are.
+/// A function of its own, as those in [`crate::decision::verdict`] are.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn admit(program: ProgramId, high: u64, low: u64, kind: u64, process: u64) -> u64 {

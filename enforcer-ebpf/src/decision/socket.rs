@@ -8,14 +8,14 @@ use core::{ffi::c_void, mem::MaybeUninit};
 use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel};
 use bfp_bundle::event::Kind;
 
-use crate::{
-    events,
-    kernel::{self, Pointer, member},
-    labels, owners,
-    socket_kind::{judge_kind, kind},
-    storage::Missing,
-    tables, verdict,
-};
+use crate::decision::events;
+use crate::decision::socket_kind::{judge_kind, kind};
+use crate::decision::verdict;
+use crate::identity::labels;
+use crate::identity::owners;
+use crate::kernel::storage::Missing;
+use crate::kernel::{self, Pointer, member};
+use crate::tables;
 
 const AF_UNSPEC: u16 = 0;
 const AF_UNIX: u16 = 1;

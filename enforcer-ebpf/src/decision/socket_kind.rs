@@ -2,7 +2,9 @@
 
 use bfp_bundle::{event, label::Label};
 
-use crate::{events, tables, verdict};
+use crate::decision::events;
+use crate::decision::verdict;
+use crate::tables;
 
 // Families, include/linux/socket.h.
 const AF_UNIX: i32 = 1;

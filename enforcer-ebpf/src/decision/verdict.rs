@@ -11,12 +11,10 @@ use bfp_bundle::{
     request::{Address, Protocol, Request},
 };
 
-use crate::{
-    asm::bit,
-    counters::{count, count_dropped},
-    events,
-    tables::{Maps, or_stranger},
-};
+use crate::decision::counters::{count, count_dropped};
+use crate::decision::events;
+use crate::kernel::asm::bit;
+use crate::tables::{Maps, or_stranger};
 
 /// What a hook returns for a verdict: 0 for 1, and for everything else -1, which is -EPERM.
 ///

@@ -19,11 +19,9 @@ use bfp_bundle::{
     label::ProgramId,
 };
 
-use crate::{
-    files,
-    kernel::Pointer,
-    storage::{Missing, TaskStorage},
-};
+use crate::identity::files;
+use crate::kernel::Pointer;
+use crate::kernel::storage::{Missing, TaskStorage};
 
 /// The digests that the policy lists, filled by the enforcer and frozen.
 #[btf_map]

@@ -14,12 +14,10 @@ use aya_ebpf::{
 };
 use bfp_bundle::{identity::Inode, label::Proof};
 
-use crate::{
-    files,
-    kernel::Pointer,
-    labels,
-    storage::{Missing, TaskStorage},
-};
+use crate::identity::files;
+use crate::identity::labels;
+use crate::kernel::Pointer;
+use crate::kernel::storage::{Missing, TaskStorage};
 
 /// The enforcer's file; zeros where the policy is not locked. Written by the enforcer and frozen.
 #[btf_map]

@@ -15,12 +15,12 @@ use bfp_bundle::{
     names::Match,
 };
 
-use crate::{
-    asm, content, files,
-    kernel::{self, Pointer, member},
-    names::{self, Identity},
-    storage::{Missing, TaskStorage},
-};
+use crate::identity::content;
+use crate::identity::files;
+use crate::identity::names::{self, Identity};
+use crate::kernel::asm;
+use crate::kernel::storage::{Missing, TaskStorage};
+use crate::kernel::{self, Pointer, member};
 
 /// The labels. One map for all policies that follow each other: it is pinned, and outlives the programs.
 #[unsafe(link_section = ".maps")]

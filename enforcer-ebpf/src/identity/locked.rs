@@ -11,10 +11,8 @@ use aya_ebpf::{
 };
 use bfp_bundle::lockdown::{Mounted, Object, Place};
 
-use crate::{
-    files,
-    kernel::{self, Pointer, member},
-};
+use crate::identity::files;
+use crate::kernel::{self, Pointer, member};
 
 const READ_ONLY: usize = BPF_F_RDONLY_PROG as usize;
 

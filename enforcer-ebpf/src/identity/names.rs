@@ -14,11 +14,9 @@ use bfp_bundle::names::{
     Symbols, Word,
 };
 
-use crate::{
-    asm,
-    kernel::{self, place, word},
-    tables::{number_from_bits, number_to_bits},
-};
+use crate::kernel::asm;
+use crate::kernel::{self, place, word};
+use crate::tables::{number_from_bits, number_to_bits};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 

@@ -1,6 +1,6 @@
 //! Who uses a socket: the label of the task that created it, or that sent by it last.
 //!
-//! The backstop in [`crate::egress`] has a packet and its socket, and no task: packets leave in
+//! The backstop in [`crate::hooks::packet::egress`] has a packet and its socket, and no task: packets leave in
 //! interrupts and timers too.
 //!
 //! The kernel's threads are nobody here. They send for those who handed them a socket (a network block device, a
@@ -9,11 +9,9 @@
 use aya_ebpf::bindings::task_struct;
 use bfp_bundle::label::Label;
 
-use crate::{
-    kernel::{self, Pointer, member},
-    labels,
-    storage::{Missing, SocketStorage},
-};
+use crate::identity::labels;
+use crate::kernel::storage::{Missing, SocketStorage};
+use crate::kernel::{self, Pointer, member};
 
 /// The labels of sockets. Pinned, as those of tasks: sockets outlive a policy.
 #[unsafe(link_section = ".maps")]

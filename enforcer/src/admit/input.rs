@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bfp_bundle::verify::Refusal;
 
-use crate::followed;
+use crate::host::followed;
 
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::input::{self, InputError};
+use crate::admit::input::{self, InputError};
 
 /// Where the administrator writes them, one a line; `#` begins a comment. It need not be there.
 pub const LABELS: &str = "/etc/bfp/labels";

@@ -18,8 +18,8 @@ use std::time::SystemTime;
 
 use bfp_bundle::verify::MAX_BUNDLE_BYTES;
 
-use crate::input;
-use crate::syscall;
+use crate::admit::input;
+use crate::host::syscall;
 
 mod error;
 mod found;

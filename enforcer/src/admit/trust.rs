@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bfp_bundle::key::{KeyError, PublicKey};
 use bfp_bundle::verify::{Refusal, Trust, verify_trust_set};
 
-use crate::input::{self, InputError};
+use crate::admit::input::{self, InputError};
 
 /// Where the administrator puts the keys.
 pub const TRUST: &str = "/etc/bfp/trust";

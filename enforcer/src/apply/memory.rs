@@ -7,12 +7,12 @@ use std::path::Path;
 
 use bfp_bundle::verify::Trust;
 
-use crate::about::{About, AboutError};
-use crate::admission::Memory;
-use crate::lockdown;
-use crate::pins::{Pins, PinsError};
-use crate::state::Record;
-use crate::trust::{self, TRUST, TrustError};
+use crate::admit::admission::Memory;
+use crate::admit::state::Record;
+use crate::admit::trust::{self, TRUST, TrustError};
+use crate::kernel::about::{About, AboutError};
+use crate::kernel::lockdown;
+use crate::kernel::pins::{Pins, PinsError};
 
 /// The disk's record and the kernel's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,9 +148,9 @@ impl Remembered {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use crate::about::tests::about;
-    use crate::admission::Seen;
-    use crate::state::{Current, Recovered};
+    use crate::admit::admission::Seen;
+    use crate::admit::state::{Current, Recovered};
+    use crate::kernel::about::tests::about;
 
     fn record(revision: u64) -> Record {
         let seen = vec![Seen { policy: "web".to_owned(), revision, manifest_digest: Some([1; 32]) }];

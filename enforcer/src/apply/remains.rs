@@ -3,15 +3,15 @@
 //!
 //! What enters: the files beside the record, and the keys that the administrator put there. What leaves: a record.
 //! Every trust set that is left stays in it, also one that does not follow from the others: it may revoke a key, and
-//! whoever asks for a signature then hears of it ([`crate::trust::follow`]).
+//! whoever asks for a signature then hears of it ([`crate::admit::trust::follow`]).
 
 use std::path::{Path, PathBuf};
 
 use bfp_bundle::verify::{Host, Refusal, Trust, VerifiedBundle, verify, verify_trust_set};
 
-use crate::admission::{Memory, Seen};
-use crate::state::{Current, Record};
-use crate::trust::AdoptedSet;
+use crate::admit::admission::{Memory, Seen};
+use crate::admit::state::{Current, Record};
+use crate::admit::trust::AdoptedSet;
 
 /// What is left.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ fn verify_as_then<'a>(bytes: &'a [u8], trust: &Trust, host: &mut Host) -> Option
 
 /// Where the first keys cannot be read, nothing that is left can be verified.
 pub fn first_keys(named: Option<&Path>) -> Option<Trust> {
-    crate::trust::read(named.unwrap_or(Path::new(crate::trust::TRUST))).ok()
+    crate::admit::trust::read(named.unwrap_or(Path::new(crate::admit::trust::TRUST))).ok()
 }
 
 #[cfg(test)]
@@ -138,10 +138,10 @@ mod tests {
         let sets = vec![set(1, 2, &[key(1).public().id()], &[1, 2])];
         let remains = gather(sets.clone(), &[], Some(first.clone()), &host());
         assert!(remains.unusable.is_empty());
-        let remembered = crate::memory::Remembered { record: remains.record, ..Default::default() };
+        let remembered = crate::apply::memory::Remembered { record: remains.record, ..Default::default() };
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("first.pem"), key(1).public().to_pem().unwrap()).unwrap();
-        let trust = crate::trust::follow(first, &remembered.record.trust_sets).unwrap();
+        let trust = crate::admit::trust::follow(first, &remembered.record.trust_sets).unwrap();
         assert_eq!((trust.keys(), trust.revoked()), (&[key(2).public()][..], &[key(1).public().id()][..]));
     }
 

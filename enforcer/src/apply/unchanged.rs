@@ -3,11 +3,11 @@
 
 use bfp_bundle::verify::{Refusal, VerifiedBundle};
 
-use crate::about::About;
 use crate::apply::survey;
-use crate::health;
-use crate::links::Survey;
-use crate::pins::Pins;
+use crate::kernel::about::About;
+use crate::kernel::health;
+use crate::kernel::links::Survey;
+use crate::kernel::pins::Pins;
 
 /// What this host makes of the bundle, where it is enforced by this very release, whole, and its links lead where they
 /// led; `None` where it must be applied.

@@ -1,9 +1,17 @@
 //! Where a path leads, by names: symbolic links are followed, and nothing else is asked of the host.
 
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use crate::about::FollowedLink;
+/// A path that leads through symbolic links, and where it led when the policy was applied.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FollowedLink {
+    /// A path of which at least one component is a symbolic link.
+    pub link: String,
+    /// The path that it leads to, by names, with no link in it: see [`leads_to`].
+    pub target: String,
+}
 
 /// As many links as the kernel follows (include/linux/namei.h, `MAXSYMLINKS`).
 const MOST_LINKS: usize = 40;

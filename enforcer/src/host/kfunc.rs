@@ -5,7 +5,7 @@
 //! Leaves: the same object with each such call directed there; or, where the kernel has no such function,
 //! with an error in place of the call.
 
-/// The number that stands for `bpf_get_fsverity_digest` (enforcer-ebpf/src/content.rs).
+/// The number that stands for `bpf_get_fsverity_digest` (enforcer-ebpf/src/identity/content.rs).
 const GET_FSVERITY_DIGEST: i32 = 0x6266_7001;
 
 /// `call`, include/uapi/linux/bpf.h and Documentation/bpf/standardization/instruction-set.rst.

@@ -3,7 +3,7 @@
 //! Enters: type information. Leaves: a number for every global of `enforcer-ebpf/src/kernel.rs`, checked
 //! to lead to what the programs read there: the verifier checks pointers, but no widths of numbers.
 
-use crate::btf::{Btf, Shape};
+use crate::host::btf::{Btf, Shape};
 
 /// A global, `STRUCT__MEMBER`, and what the programs take its member for.
 type Expectation = (&'static str, Shape);
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn every_global_of_the_programs_is_expected_and_no_other() {
-        let source = include_str!("../../enforcer-ebpf/src/kernel.rs");
+        let source = include_str!("../../../enforcer-ebpf/src/kernel.rs");
         let (_, list) = source.split_once("\noffsets!(").unwrap();
         let (list, _) = list.split_once(");").unwrap();
         let globals: Vec<&str> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();

@@ -3,7 +3,7 @@
 //! It holds what a host must not forget while it enforces: the revision, and whom it trusted.
 //!
 //! A record is a number of its layout, a length, as many bytes that every release reads ([`Prefix`]), and then fields
-//! ([`crate::fields`]), which a release passes over where it does not know them. The release before fields reads what
+//! ([`crate::admit::fields`]), which a release passes over where it does not know them. The release before fields reads what
 //! this one writes: its record ended with the prefix, and nobody looked at what follows. **Invariant:** a later layout
 //! begins likewise.
 
@@ -14,9 +14,10 @@ use aya::maps::{Array, IterableMap, MapData, MapError};
 use bfp_bundle::verify::{Trust, TrustSet, VerifiedBundle};
 use serde::{Deserialize, Serialize};
 
-use crate::admission::Seen;
-use crate::fields;
-use crate::syscall;
+use crate::admit::admission::Seen;
+use crate::admit::fields;
+use crate::host::followed::FollowedLink;
+use crate::host::syscall;
 
 /// The layout of the record.
 const LAYOUT: u32 = 2;
@@ -79,15 +80,6 @@ struct Prefix {
     expires: Option<u64>,
     trust: TrustSet,
     labels: Vec<String>,
-}
-
-/// A path that leads through symbolic links, and where it led when the policy was applied.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct FollowedLink {
-    /// A path of which at least one component is a symbolic link.
-    pub link: String,
-    /// The path that it leads to, by names, with no link in it: see [`crate::followed::leads_to`].
-    pub target: String,
 }
 
 /// What was found and done on the host when a bundle was applied.

@@ -9,7 +9,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// The length of an abstract name: the rest of the port's place and the place of an IPv4 address, then
-/// the sixteen bytes that are compared (enforcer-ebpf/src/socket.rs, `Name`).
+/// the sixteen bytes that are compared (enforcer-ebpf/src/decision/socket.rs, `Name`).
 const NAME_LENGTH: usize = 5 + 16;
 
 /// Why the host is not believed to enforce.

@@ -12,10 +12,10 @@ use std::path::Path;
 use bfp_bundle::identity::{Inode, Part, PinnedContent, PinnedInode};
 use bfp_bundle::image::NamedExecutable;
 
-use crate::lack::{Lack, Pinned};
-use crate::learn::{self, LearnError};
-use crate::load::{DIGESTS, INODES, Programs};
-use crate::syscall;
+use crate::host::syscall;
+use crate::kernel::lack::{Lack, Pinned};
+use crate::kernel::learn::{self, LearnError};
+use crate::kernel::load::{DIGESTS, INODES, Programs};
 
 pub(crate) const CONTENT_KEY_SIZE: usize = size_of::<PinnedContent>();
 pub(crate) const INODE_KEY_SIZE: usize = size_of::<PinnedInode>();

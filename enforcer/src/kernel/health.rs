@@ -13,14 +13,15 @@ use bfp_bundle::manifest::Need;
 use bfp_bundle::names::build::canonical;
 use bfp_bundle::verify::{Host, Refusal, Trust, verify};
 
-use crate::about::{About, FollowedLink};
-use crate::followed;
-use crate::load::{
+use crate::admit::state::{self, StateError};
+use crate::host::followed;
+use crate::host::followed::FollowedLink;
+use crate::host::syscall::{self, LinkInfo};
+use crate::kernel::about::About;
+use crate::kernel::load::{
     ATTACHED_ALWAYS, DECIDING_HOOKS, LABELLING_HOOKS, LABELS, LOCKDOWN_HOOKS, SPLICE_HOOK, SPLICE_HOOK_BEFORE, VERDICTS,
 };
-use crate::pins::{LINK, LOCK, Pins, PinsError, names};
-use crate::state::{self, StateError};
-use crate::syscall::{self, LinkInfo};
+use crate::kernel::pins::{LINK, LOCK, Pins, PinsError, names};
 
 /// The most bytes of a program's name that the kernel keeps (include/linux/bpf.h, `BPF_OBJ_NAME_LEN`, with a zero).
 const KERNEL_NAME: usize = 15;
@@ -299,7 +300,7 @@ fn content(path: &Path, pins: &[[u8; 32]]) -> Presence {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use crate::about::tests::about;
+    use crate::kernel::about::tests::about;
     use std::os::unix::fs::symlink;
 
     #[test]

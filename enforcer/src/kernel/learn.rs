@@ -12,9 +12,9 @@ use aya::maps::{Array, MapData, MapError};
 use bfp_bundle::label::Label;
 use bfp_bundle::lockdown::Mounted;
 
-use crate::content::INODE_SIZE;
-use crate::load::{LABELS, LEARNING_HOOK, LoadError, Programs};
-use crate::syscall;
+use crate::host::syscall;
+use crate::kernel::content::INODE_SIZE;
+use crate::kernel::load::{LABELS, LEARNING_HOOK, LoadError, Programs};
 
 const LEARNED: &str = "LEARNED";
 const LEARNED_MOUNT: &str = "LEARNED_MOUNT";

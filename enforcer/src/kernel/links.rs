@@ -17,9 +17,9 @@ use bfp_bundle::names::Match;
 use bfp_bundle::names::build::{Automaton, BuildError, canonical};
 use bfp_bundle::names::sections::NameSections;
 
-use crate::about::FollowedLink;
-use crate::folders::{Entry, Folders, Host, Leads};
-use crate::lack::Lack;
+use crate::host::folders::{Entry, Folders, Host, Leads};
+use crate::host::followed::FollowedLink;
+use crate::kernel::lack::Lack;
 
 /// A written path that leads elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,7 +217,7 @@ mod tests {
     use bfp_bundle::names;
 
     use super::*;
-    use crate::folders::tests::MadeUp;
+    use crate::host::folders::tests::MadeUp;
 
     fn executable(path: &str, program: u64) -> NamedExecutable {
         NamedExecutable {

@@ -18,13 +18,13 @@ use bfp_bundle::image::Derived;
 use bfp_bundle::manifest::SectionKind;
 use bfp_bundle::verify::VerifiedBundle;
 
-use crate::canary::Canary;
-use crate::content::Content;
-use crate::kfunc;
-use crate::links::Aliases;
-use crate::offsets::Kernel;
-use crate::pins::LINK;
-use crate::syscall;
+use crate::host::kfunc;
+use crate::host::offsets::Kernel;
+use crate::host::syscall;
+use crate::kernel::canary::Canary;
+use crate::kernel::content::Content;
+use crate::kernel::links::Aliases;
+use crate::kernel::pins::LINK;
 
 mod error;
 

@@ -4,7 +4,7 @@
 //! as it would be unlocked. Before they are attached, this process marks itself as the enforcer's, so that it
 //! is not locked out, and what they guard is written down and frozen.
 //!
-//! **Invariant:** the links that lock are the last to come and the first to go ([`crate::pins`]): whenever they
+//! **Invariant:** the links that lock are the last to come and the first to go ([`crate::kernel::pins`]): whenever they
 //! are there, so is what marks an enforcer at exec.
 
 use std::fs::File;
@@ -16,11 +16,11 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use bfp_bundle::lockdown::{FOLDER, Object, PROGRAM};
 
-use crate::content::INODE_SIZE;
-use crate::learn::{self, LearnError, MOUNTED_SIZE};
-use crate::load::{BUSY, ENFORCER, ENFORCERS, LOCKDOWN_HOOKS, LoadError, MOUNTED, OBJECTS, PLACES, Programs};
-use crate::pins::{LOCK, Pins, PinsError, failed, names, remove_links};
-use crate::syscall;
+use crate::host::syscall;
+use crate::kernel::content::INODE_SIZE;
+use crate::kernel::learn::{self, LearnError, MOUNTED_SIZE};
+use crate::kernel::load::{BUSY, ENFORCER, ENFORCERS, LOCKDOWN_HOOKS, LoadError, MOUNTED, OBJECTS, PLACES, Programs};
+use crate::kernel::pins::{LOCK, Pins, PinsError, failed, names, remove_links};
 
 /// This program's own file.
 const OWN_FILE: &str = "/proc/self/exe";
@@ -252,7 +252,7 @@ fn objects(programs: &Programs, folder: &Path) -> io::Result<Vec<u64>> {
         }
     }
     for name in names(folder).map_err(io::Error::other)? {
-        if name.starts_with(LOCK) || name.starts_with(crate::pins::LINK) {
+        if name.starts_with(LOCK) || name.starts_with(crate::kernel::pins::LINK) {
             let link = syscall::open_pin(&folder.join(name))?;
             keys.push(Object::Link.key(syscall::object_number(link.as_fd())?));
         }

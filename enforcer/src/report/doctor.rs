@@ -3,11 +3,11 @@
 
 use std::fmt::Write;
 
-use crate::btf::{Btf, BtfError};
 use crate::host;
-use crate::json::quote;
-use crate::load;
-use crate::offsets::Kernel;
+use crate::host::btf::{Btf, BtfError};
+use crate::host::offsets::Kernel;
+use crate::kernel::load;
+use crate::report::json::quote;
 
 /// One thing that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]

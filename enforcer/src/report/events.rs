@@ -18,12 +18,12 @@ use bfp_bundle::label::Label;
 use bfp_bundle::record::NO_RULE;
 use bfp_bundle::verify::refusal::Utc;
 
-use crate::about::{About, AboutError};
-use crate::json::quote;
-use crate::pins::{Pins, PinsError};
-use crate::shown::shown;
-use crate::status::{REASONS, hex};
-use crate::syscall;
+use crate::host::syscall;
+use crate::kernel::about::{About, AboutError};
+use crate::kernel::pins::{Pins, PinsError};
+use crate::report::json::quote;
+use crate::report::shown::shown;
+use crate::report::status::{REASONS, hex};
 
 /// Why there are no events.
 #[derive(Debug, thiserror::Error)]

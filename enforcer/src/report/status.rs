@@ -10,17 +10,18 @@ use bfp_bundle::manifest::Need;
 use bfp_bundle::verify::TrustSet;
 use bfp_bundle::verify::refusal::Utc;
 
-use crate::about::{About, AboutError, FollowedLink};
-use crate::followed;
-use crate::health::{self, Attached, Kept, NamedPath, Presence};
-use crate::json::quote;
-use crate::lockdown;
-use crate::pins::{Pins, PinsError};
-use crate::shown::shown;
-use crate::state;
+use crate::admit::state;
+use crate::host::followed;
+use crate::host::followed::FollowedLink;
+use crate::kernel::about::{About, AboutError};
+use crate::kernel::health::{self, Attached, Kept, NamedPath, Presence};
+use crate::kernel::lockdown;
+use crate::kernel::pins::{Pins, PinsError};
+use crate::report::json::quote;
+use crate::report::shown::shown;
 
 /// The reasons in the order of their numbers (`bfp_bundle::decide::Reason`), and what they say. The last
-/// four are no reasons: see enforcer-ebpf/src/counters.rs, `AUDITED`, `DROPPED`, `LOST` and `HELD`.
+/// four are no reasons: see enforcer-ebpf/src/decision/counters.rs, `AUDITED`, `DROPPED`, `LOST` and `HELD`.
 pub(crate) const REASONS: [(&str, &str); 12] = [
     ("default", "allowed: no rule refuses"),
     ("granted", "allowed by a rule"),
@@ -355,7 +356,7 @@ pub fn hex(bytes: &[u8]) -> String {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use crate::about::tests::about;
+    use crate::kernel::about::tests::about;
     use std::path::PathBuf;
 
     fn status(expires: Option<u64>) -> Status {

@@ -8,10 +8,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::about::{About, AboutError, FollowedLink};
-use crate::followed;
-use crate::pins::{Pins, PinsError};
-use crate::syscall;
+use crate::host::followed;
+use crate::host::followed::FollowedLink;
+use crate::host::syscall;
+use crate::kernel::about::{About, AboutError};
+use crate::kernel::pins::{Pins, PinsError};
 
 /// How long nobody looks at most.
 const LOOK: Duration = Duration::from_secs(10);

@@ -6,11 +6,10 @@
 use aya_ebpf::{helpers::generated::bpf_send_signal, macros::lsm, programs::LsmContext};
 use bfp_bundle::event::Kind;
 
-use crate::{
-    enforcers, events,
-    kernel::{self, Pointer, argument, member},
-    labels,
-};
+use crate::decision::events;
+use crate::identity::enforcers;
+use crate::identity::labels;
+use crate::kernel::{self, Pointer, argument, member};
 
 const SIGKILL: u32 = 9;
 

@@ -10,11 +10,9 @@
 use aya_ebpf::{bindings::linux_binprm, helpers::generated::bpf_bprm_opts_set, macros::lsm, programs::LsmContext};
 use bfp_bundle::names::Match;
 
-use crate::{
-    enforcers,
-    kernel::{Pointer, argument},
-    names,
-};
+use crate::identity::enforcers;
+use crate::identity::names;
+use crate::kernel::{Pointer, argument};
 
 /// `BPF_F_BPRM_SECUREEXEC`, include/uapi/linux/bpf.h.
 const SECURE_EXEC: u64 = 1;

@@ -9,12 +9,10 @@ use core::ffi::c_void;
 use aya_ebpf::{bindings::task_struct, helpers::generated::bpf_seq_write};
 use bfp_bundle::{identity::Withheld, label::Label};
 
-use crate::{
-    kernel,
-    labels::{self, Running},
-    names,
-    storage::Missing,
-};
+use crate::identity::labels::{self, Running};
+use crate::identity::names;
+use crate::kernel;
+use crate::kernel::storage::Missing;
 
 /// `struct bpf_iter__task`, kernel/bpf/task_iter.c.
 #[repr(C)]

@@ -5,7 +5,8 @@
 
 use aya_ebpf::{bindings::task_struct, macros::lsm, programs::LsmContext};
 
-use crate::{labels, storage::Missing};
+use crate::identity::labels;
+use crate::kernel::storage::Missing;
 
 const ENOMEM: i32 = 12;
 

@@ -4,14 +4,17 @@
 //! A descriptor that the call names is not followed: another thread could put another one in its place before
 //! the kernel looks. The number of an object lies in the kernel's own copy of the arguments (kernel/bpf/syscall.c,
 //! `__sys_bpf`), and the other way to a descriptor is a pin, whose folder others do not enter
-//! ([`crate::inode_permission`]).
+//! ([`crate::hooks::lockdown::inode_permission`]).
 
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel, macros::lsm, programs::LsmContext};
 use bfp_bundle::{event::Kind, lockdown::Object};
 
-use crate::{enforcers, events::refuse, kernel::Pointer, locked};
+use crate::decision::events::refuse;
+use crate::identity::enforcers;
+use crate::identity::locked;
+use crate::kernel::Pointer;
 
 // `enum bpf_cmd`, include/uapi/linux/bpf.h.
 const PROG_LOAD: i32 = 5;

@@ -10,11 +10,9 @@ use aya_ebpf::{
 };
 use bfp_bundle::{identity::Inode, label::Label, lockdown::Mounted};
 
-use crate::{
-    files,
-    kernel::{self, Pointer, member, place, word},
-    labels,
-};
+use crate::identity::files;
+use crate::identity::labels;
+use crate::kernel::{self, Pointer, member, place, word};
 
 /// The last answer.
 #[btf_map]

@@ -13,7 +13,11 @@ use bfp_bundle::{
     lockdown::{FOLDER, PROGRAM},
 };
 
-use crate::{enforcers, events::refuse, files, kernel::Pointer, locked};
+use crate::decision::events::refuse;
+use crate::identity::enforcers;
+use crate::identity::files;
+use crate::identity::locked;
+use crate::kernel::Pointer;
 
 /// `MAY_WRITE`, include/linux/fs.h.
 const MAY_WRITE: i32 = 2;

@@ -1,12 +1,14 @@
 //! `inode_rename` and `inode_unlink`: the folder of the pins keeps its name, and the enforcer's file its place, while
 //! the policy is locked: without either, nobody could unlock it any more.
 //!
-//! What is within the folder is out of reach of others ([`crate::inode_permission`]).
+//! What is within the folder is out of reach of others ([`crate::hooks::lockdown::inode_permission`]).
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use bfp_bundle::event::Kind;
 
-use crate::{enforcers, events::refuse, locked};
+use crate::decision::events::refuse;
+use crate::identity::enforcers;
+use crate::identity::locked;
 
 #[lsm(hook = "inode_rename")]
 pub fn inode_rename(ctx: LsmContext) -> i32 {

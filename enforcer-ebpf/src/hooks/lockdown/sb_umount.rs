@@ -9,13 +9,11 @@
 use aya_ebpf::{Global, macros::lsm, programs::LsmContext};
 use bfp_bundle::event::Kind;
 
-use crate::{
-    asm::{bit, opaque},
-    enforcers,
-    events::refuse,
-    kernel::{self, Pointer, argument, place, word},
-    locked,
-};
+use crate::decision::events::refuse;
+use crate::identity::enforcers;
+use crate::identity::locked;
+use crate::kernel::asm::{bit, opaque};
+use crate::kernel::{self, Pointer, argument, place, word};
 
 /// `MNT_DETACH`, include/linux/fs.h.
 const DETACH: i32 = 2;

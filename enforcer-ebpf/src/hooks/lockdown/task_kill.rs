@@ -7,7 +7,8 @@
 use aya_ebpf::{helpers::generated::bpf_get_current_pid_tgid, macros::lsm, programs::LsmContext};
 use bfp_bundle::event::Kind;
 
-use crate::{enforcers, events::refuse};
+use crate::decision::events::refuse;
+use crate::identity::enforcers;
 
 #[lsm(hook = "task_kill")]
 pub fn task_kill(ctx: LsmContext) -> i32 {

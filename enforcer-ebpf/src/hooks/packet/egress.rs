@@ -16,12 +16,10 @@ use aya_ebpf::{
 };
 use bfp_bundle::{decide::Tables, label::Label};
 
-use crate::{
-    asm::bit,
-    owners,
-    tables::{self, Maps},
-    verdict,
-};
+use crate::decision::verdict;
+use crate::identity::owners;
+use crate::kernel::asm::bit;
+use crate::tables::{self, Maps};
 
 const PASS: i32 = 1;
 const DROP: i32 = 0;

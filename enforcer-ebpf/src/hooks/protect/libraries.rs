@@ -7,13 +7,12 @@
 use aya_ebpf::{bindings::task_struct, macros::lsm, programs::LsmContext};
 use bfp_bundle::{event::Kind, identity::Part};
 
-use crate::{
-    content, enforcers,
-    events::refuse,
-    guard,
-    kernel::{Pointer, argument},
-    labels::{self, current_label},
-};
+use crate::decision::events::refuse;
+use crate::identity::content;
+use crate::identity::enforcers;
+use crate::identity::guard;
+use crate::identity::labels::{self, current_label};
+use crate::kernel::{Pointer, argument};
 
 /// `PROT_WRITE` and `PROT_EXEC`, include/uapi/asm-generic/mman-common.h.
 const WRITE: u64 = 2;

@@ -12,13 +12,12 @@ use aya_ebpf::{helpers::generated::bpf_get_current_uid_gid, macros::lsm, program
 
 use bfp_bundle::{event::Kind, label::Label};
 
-use crate::{
-    asm::{bit, opaque, sign_bit},
-    enforcers,
-    events::refuse,
-    guard, labels,
-    storage::Missing,
-};
+use crate::decision::events::refuse;
+use crate::identity::enforcers;
+use crate::identity::guard;
+use crate::identity::labels;
+use crate::kernel::asm::{bit, opaque, sign_bit};
+use crate::kernel::storage::Missing;
 
 // include/linux/ptrace.h
 /// More than reading what /proc shows of a task.
@@ -78,7 +77,7 @@ fn judge_reach(from: *const Label, into: *const Label) -> i32 {
     if bit(gains_nothing(from, into)) != 0 { 0 } else { refuse(Kind::Access) }
 }
 
-/// [`Label::is_at_most_as_restricted_as`], as a function of its own, as those of [`crate::verdict`] are: 1 or 0.
+/// [`Label::is_at_most_as_restricted_as`], as a function of its own, as those of [`crate::decision::verdict`] are: 1 or 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn gains_nothing(from: *const Label, into: *const Label) -> i32 {

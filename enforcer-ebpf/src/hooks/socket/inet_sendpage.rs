@@ -8,11 +8,9 @@
 
 use aya_ebpf::{macros::fentry, programs::FEntryContext};
 
-use crate::{
-    kernel::{self, Pointer, member},
-    owners,
-    socket::judge_use,
-};
+use crate::decision::socket::judge_use;
+use crate::identity::owners;
+use crate::kernel::{self, Pointer, member};
 
 #[fentry(function = "inet_sendpage")]
 pub fn inet_sendpage(ctx: FEntryContext) -> u32 {

@@ -8,11 +8,10 @@ use aya_ebpf::{
     helpers::generated::bpf_sock_from_file,
 };
 
-use crate::{
-    kernel::{self, Pointer, member},
-    labels, owners,
-    storage::Missing,
-};
+use crate::identity::labels;
+use crate::identity::owners;
+use crate::kernel::storage::Missing;
+use crate::kernel::{self, Pointer, member};
 
 /// `struct bpf_iter__task_file`, kernel/bpf/task_iter.c.
 #[repr(C)]

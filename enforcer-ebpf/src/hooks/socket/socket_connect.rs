@@ -2,10 +2,8 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 
-use crate::{
-    kernel::{self, Pointer, member},
-    socket::{Call, judge_name, note_use},
-};
+use crate::decision::socket::{Call, judge_name, note_use};
+use crate::kernel::{self, Pointer, member};
 
 #[lsm(hook = "socket_connect")]
 pub fn socket_connect(ctx: LsmContext) -> i32 {

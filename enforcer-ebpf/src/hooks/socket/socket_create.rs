@@ -3,11 +3,9 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 
-use crate::{
-    labels,
-    socket_kind::{judge_kind, kind},
-    storage::Missing,
-};
+use crate::decision::socket_kind::{judge_kind, kind};
+use crate::identity::labels;
+use crate::kernel::storage::Missing;
 
 #[lsm(hook = "socket_create")]
 pub fn socket_create(ctx: LsmContext) -> i32 {

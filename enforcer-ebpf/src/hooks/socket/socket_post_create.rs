@@ -2,13 +2,12 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 
-use crate::{
-    kernel::{self, Pointer, member},
-    labels, owners,
-    socket_kind::{Kind, kind},
-    storage::Missing,
-    tables,
-};
+use crate::decision::socket_kind::{Kind, kind};
+use crate::identity::labels;
+use crate::identity::owners;
+use crate::kernel::storage::Missing;
+use crate::kernel::{self, Pointer, member};
+use crate::tables;
 
 const ENOMEM: i32 = 12;
 

@@ -5,10 +5,8 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 
-use crate::{
-    kernel::{self, Pointer, member},
-    socket::{Call, judge_name, judge_use},
-};
+use crate::decision::socket::{Call, judge_name, judge_use};
+use crate::kernel::{self, Pointer, member};
 
 #[lsm(hook = "socket_sendmsg")]
 pub fn socket_sendmsg(ctx: LsmContext) -> i32 {

@@ -10,7 +10,11 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 
 use bfp_bundle::event::Kind;
 
-use crate::{events::refuse, labels, storage::Missing, tables, verdict};
+use crate::decision::events::refuse;
+use crate::decision::verdict;
+use crate::identity::labels;
+use crate::kernel::storage::Missing;
+use crate::tables;
 
 // Levels and options, include/uapi/linux/in.h and in6.h.
 const IPPROTO_IP: i32 = 0;

@@ -3,7 +3,9 @@
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 
-use crate::{labels, socket_kind::judge_raw, storage::Missing};
+use crate::decision::socket_kind::judge_raw;
+use crate::identity::labels;
+use crate::kernel::storage::Missing;
 
 #[lsm(hook = "tun_dev_create")]
 pub fn tun_dev_create(ctx: LsmContext) -> i32 {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::input::InputError;
+use crate::admit::input::InputError;
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]

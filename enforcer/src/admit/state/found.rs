@@ -8,8 +8,8 @@ use bfp_bundle::verify::{MAX_BUNDLE_BYTES, MAX_DOCUMENT_BYTES};
 
 use super::error::{StateError, unusable};
 use super::record::{Copied, Record, decode};
-use crate::input::{self, InputError};
-use crate::trust::AdoptedSet;
+use crate::admit::input::{self, InputError};
+use crate::admit::trust::AdoptedSet;
 
 /// The record, and its copy. Both say the same but for the moment in which one has been replaced.
 pub(super) const RECORD: &str = "state";

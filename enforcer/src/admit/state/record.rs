@@ -4,9 +4,9 @@ use bfp_bundle::verify::TrustSet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::admission::{Memory, Seen};
-use crate::fields::{self, Field};
-use crate::trust::AdoptedSet;
+use crate::admit::admission::{Memory, Seen};
+use crate::admit::fields::{self, Field};
+use crate::admit::trust::AdoptedSet;
 
 /// The first bytes of a record, whatever its layout. Behind them: the number of its layout, and the digest of the
 /// rest.

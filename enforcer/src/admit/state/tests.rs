@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use super::found::names;
 use super::record::{Copied, MAX_EXPIRED_TOKENS, decode};
 use super::*;
-use crate::admission::{Memory, Seen};
-use crate::fields::{self, Field};
+use crate::admit::admission::{Memory, Seen};
+use crate::admit::fields::{self, Field};
 
 fn record(digest: u8) -> Record {
     Record {

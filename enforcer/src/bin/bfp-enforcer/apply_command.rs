@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 
 use bfp_bundle::verify::refusal::Utc;
 use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Trust, VerifiedBundle, verify};
-use bfp_enforcer::admission::{AdmittedBundle, Contact, Expectation, OtherPolicy, admit};
+use bfp_enforcer::admit::admission::{AdmittedBundle, Contact, Expectation, OtherPolicy, admit};
+use bfp_enforcer::admit::input;
+use bfp_enforcer::admit::state::{Current, State};
+use bfp_enforcer::apply::unchanged::unchanged;
 use bfp_enforcer::apply::{Acceptance, Applied, ApplyError, apply, remember};
-use bfp_enforcer::doctor::{Problem, Prospect};
-use bfp_enforcer::input;
-use bfp_enforcer::lack::Lack;
-use bfp_enforcer::links::{Followed, Survey};
-use bfp_enforcer::load::Running;
-use bfp_enforcer::shown::shown;
-use bfp_enforcer::state::{Current, State};
-use bfp_enforcer::status;
-use bfp_enforcer::unchanged::unchanged;
+use bfp_enforcer::kernel::lack::Lack;
+use bfp_enforcer::kernel::links::{Followed, Survey};
+use bfp_enforcer::kernel::load::Running;
+use bfp_enforcer::report::doctor::{Problem, Prospect};
+use bfp_enforcer::report::shown::shown;
+use bfp_enforcer::report::status;
 use clap::Args;
 
 use crate::session::{HostArguments, LOST_LINKS, Session, lost_links, warn};

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use bfp_bundle::verify::{Act, Host, MAX_DOCUMENT_BYTES, Trust, VerifiedToken, verify_token, verify_trust_set};
-use bfp_enforcer::about::About;
-use bfp_enforcer::admission::Seen;
-use bfp_enforcer::input;
-use bfp_enforcer::lockdown;
-use bfp_enforcer::pins::{Pins, ROOT};
-use bfp_enforcer::shown::shown;
-use bfp_enforcer::state::{Record, Recovered, UsedToken};
+use bfp_enforcer::admit::admission::Seen;
+use bfp_enforcer::admit::input;
+use bfp_enforcer::admit::state::{Record, Recovered, UsedToken};
+use bfp_enforcer::kernel::about::About;
+use bfp_enforcer::kernel::lockdown;
+use bfp_enforcer::kernel::pins::{Pins, ROOT};
+use bfp_enforcer::report::shown::shown;
 use clap::Args;
 
 use crate::Failure;

@@ -113,7 +113,7 @@ fn told<'e>(events: impl IntoIterator<Item = &'e String>) -> u64 {
     events.into_iter().map(|event| 1 + held(event)).sum()
 }
 
-/// After this a new period has begun: a second, by enforcer-ebpf/src/flood.rs.
+/// After this a new period has begun: a second, by enforcer-ebpf/src/decision/flood.rs.
 fn wait_for_a_period() {
     std::thread::sleep(Duration::from_millis(1100));
 }

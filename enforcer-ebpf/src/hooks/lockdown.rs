@@ -1,0 +1,8 @@
+//! Lockdown, and what the enforcer asks while it applies a policy.
+
+mod bpf;
+mod inode_getattr;
+mod inode_permission;
+mod inode_rename;
+mod sb_umount;
+mod task_kill;

@@ -1,0 +1,3 @@
+//! The egress filter.
+
+mod egress;

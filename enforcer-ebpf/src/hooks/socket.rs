@@ -1,0 +1,10 @@
+//! Socket calls.
+
+mod inet_sendpage;
+mod iter_task_file;
+mod socket_connect;
+mod socket_create;
+mod socket_post_create;
+mod socket_sendmsg;
+mod socket_setsockopt;
+mod tun_dev;

@@ -1,0 +1,24 @@
+//! Programs, maps, links and pins.
+//!
+//! Always: a generation that has a name in the BPF filesystem is complete; its tables are frozen before a program is
+//! attached.
+
+pub mod load;
+
+pub mod content;
+
+pub mod learn;
+
+pub mod links;
+
+pub mod lack;
+
+pub mod canary;
+
+pub mod pins;
+
+pub mod about;
+
+pub mod lockdown;
+
+pub mod health;

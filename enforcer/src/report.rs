@@ -1,0 +1,13 @@
+//! Reports for operators. No verdict needs them.
+
+pub mod json;
+
+pub mod shown;
+
+pub mod status;
+
+pub mod events;
+
+pub mod doctor;
+
+pub mod watch;
