@@ -50,7 +50,7 @@ const MEASURED_SIZE: u32 = size_of::<Measured>() as u32;
 const SHA256: u16 = 1;
 
 /// A call that the enforcer directs to the kernel's function of this name, or replaces by an error where
-/// the kernel has none (enforcer/src/kfunc.rs).
+/// the kernel has none (enforcer/src/host/kfunc.rs).
 const BPF_GET_FSVERITY_DIGEST: usize = 0x6266_7001;
 
 /// Whether the policy pins the content of `file` as this part of `program`.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// What a record's file begins with; its digest follows (enforcer/src/state.rs).
+/// What a record's file begins with; its digest follows (enforcer/src/admit/state.rs).
 const MAGIC: &[u8] = b"BFPS\r\n\x1a\n\x02\0\0\0";
 /// The record, and its copy.
 const RECORDS: [&str; 2] = ["state", "state.copy"];
