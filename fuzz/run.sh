@@ -1,8 +1,8 @@
 #!/bin/bash
 # Runs fuzz targets in turn: run.sh [--smoke] LIMIT [TARGET…]
 #
-# Seeds are made of the fixtures, and stand in seeds/. LIMIT is an option of libFuzzer: -max_total_time=600 or
-# -runs=2000. What is found grows in corpus/, and a failure leaves its input in artifacts/:
+# Seeds are made of the fixtures, and unpacked from seeds.tar.gz. LIMIT is an option of libFuzzer: -max_total_time=600
+# or -runs=2000. What is found grows in corpus/, and a failure leaves its input in artifacts/:
 # `cargo fuzz run -s none TARGET FILE` shows it again.
 #
 # --smoke: without cargo-fuzz, on what bfpc is built of: every seed once, and changes of them. Only the targets
@@ -21,7 +21,10 @@ targets=("$@")
 [ $# -gt 0 ] || targets=(parse fmt_round_trip compile verify decode manifest trust_set token)
 
 made=target/made
-rm -rf "$made"
+unpacked=target/seeds
+rm -rf "$made" "$unpacked"
+mkdir -p "$unpacked"
+tar -xzf seeds.tar.gz -C "$unpacked"
 mkdir -p "$made"/{parse,fmt_round_trip,compile,verify,decode,manifest,trust_set,token}
 # A policy and its lock are one input.
 for folder in ../fixtures/accept/*/ ../fixtures/allow-lists/*/; do
@@ -42,9 +45,9 @@ for place in 0 4 8 16 32 64; do
     printf '%b' "\\x02$stray" | tee "$made/trust_set/stray-$place" >"$made/token/stray-$place"
 done
 
-# What is common to both ways: the options of a target, and where its seeds stand.
+# What both ways share: the options of a target, and its seeds.
 prepare() {
-    seeds=("$made/$1" "seeds/$1")
+    seeds=("$made/$1" "$unpacked/$1")
     options=("$limit" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 -verbosity=0)
     case $1 in
         parse | fmt_round_trip) seeds+=(../fixtures/accept ../fixtures/allow-lists ../fixtures/reject) ;;&

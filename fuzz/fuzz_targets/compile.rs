@@ -1,5 +1,5 @@
-//! A policy and a lock, whatever they say: no panic, and where they compile, the tables answer as the plain
-//! model does. The lock stands behind a line `--- lock`.
+//! A policy and a lock with any content: no panic, and if they compile, the tables answer as the plain model does. The
+//! lock follows a line `--- lock`.
 #![no_main]
 
 use std::path::Path;
@@ -37,7 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(pipeline::prove(&checked, image.clone()).is_ok(), "the image is not what the policy means");
     let requests = requests(checked.policy());
     let strangers = std::iter::once((Label::STRANGER, Process::of(None)));
-    // What a file can be: a program that every one of its files shares with another is no label by itself.
+    // Programs and classes that a file can be. A program whose every file matches another one too has no label.
     let found = image.found().take(8).filter_map(|record| {
         let executable = image.executables.iter().find(|executable| executable.program == record.program)?;
         let at = checked.policy().programs.iter().position(|program| program.path == executable.path)?;
@@ -55,7 +55,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// Requests at the edges of what the policy names.
+/// Requests at the edges of the policy's destinations.
 fn requests(policy: &ResolvedPolicy) -> Vec<Request> {
     let mut requests = Vec::new();
     for destination in policy.rules.iter().flat_map(|rule| &rule.destinations).take(16) {

@@ -1,5 +1,5 @@
-//! Sections, changed anyhow: refused, or tables that every request finds its way through, and that encode to
-//! the bytes they were decoded from.
+//! Sections with any change: rejected, or tables through which every request finds its way, and which encode to the
+//! bytes they were decoded from.
 #![no_main]
 
 use bfp_bundle::decide::{decide, decide_raw};

@@ -1,4 +1,4 @@
-//! A policy that parses says the same when it is formatted, and formatting it again changes nothing.
+//! Formatting a policy that parses keeps its meaning, and formatting it again changes nothing.
 #![no_main]
 
 use bfp_grammar::{format, parse, same_tree};

@@ -1,5 +1,5 @@
-//! A bundle that is nearly valid, and properly signed: refused for what it says, or accepted as it was made, for
-//! this host, with tables that every request finds its way through.
+//! A nearly valid, properly signed bundle: rejected for its content, or accepted as it was made, for this host, with
+//! tables through which every request finds its way.
 #![no_main]
 
 use bfp_bundle::decide::{Reason, decide, decide_raw};

@@ -1,4 +1,4 @@
-//! Any bytes → a tree whose every place lies inside the text, or at least one error whose labels do.
+//! Any bytes → a tree whose places are all within the text, or at least one error whose labels are.
 #![no_main]
 
 use bfp_grammar::syntax::{Destinations, Programs, Span, Spanned, Statement};

@@ -1,5 +1,5 @@
-//! A token: edits of a valid one, as a file or signed again; one that is nearly valid, which is accepted just when
-//! it holds here and now; and any bytes.
+//! A token: edits of a valid one, as a file or signed again; a nearly valid one, which is accepted exactly if it is
+//! valid here and now; and any bytes.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
 fuzz_target!(|bytes: &[u8]| {
     let Some((mode, edits)) = bytes.split_first() else { return };
     if mode % 4 == 2 {
-        // Where the bytes end too early, there is nothing to try.
+        // Too few bytes for an input are not an error.
         let _ = try_nearly(&mut Unstructured::new(edits));
         return;
     }
@@ -49,7 +49,7 @@ fn try_nearly(u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the format says of such a token, in other words than the verifier's.
+/// The format's rules for such a token, written independently of the verifier.
 fn holds(token: &Token, signers: &[u8]) -> bool {
     let (host, distinct) = (host(), signers.iter().collect::<BTreeSet<_>>());
     (2..=32).contains(&signers.len())

@@ -1,5 +1,5 @@
-//! A trust set: edits of a valid one, as a file or signed again; one that is nearly valid, which is accepted just
-//! when it follows the set in force; and any bytes.
+//! A trust set: edits of a valid one, as a file or signed again; a nearly valid one, which is accepted exactly if it
+//! follows the set in force; and any bytes.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ static VALID: LazyLock<Vec<u8>> = LazyLock::new(|| {
 fuzz_target!(|bytes: &[u8]| {
     let Some((mode, edits)) = bytes.split_first() else { return };
     if mode % 4 == 2 {
-        // Where the bytes end too early, there is nothing to try.
+        // Too few bytes for an input are not an error.
         let _ = try_nearly(&mut Unstructured::new(edits));
         return;
     }
@@ -37,7 +37,7 @@ fn body(set: &TrustSet) -> Vec<u8> {
     postcard::to_allocvec(set).expect("a list in memory")
 }
 
-/// Whether it is accepted. What is survives being kept.
+/// Whether the file is accepted. An accepted one survives being stored.
 fn is_accepted(file: &[u8]) -> bool {
     let accepted = verify_trust_set(file, &IN_FORCE);
     if let Ok(trust) = &accepted {
@@ -56,7 +56,7 @@ fn try_nearly(u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the format says of such a set, in other words than the verifier's.
+/// The format's rules for such a set, written independently of the verifier.
 fn follows(set: &TrustSet, signers: &[u8]) -> bool {
     let old = &*IN_FORCE;
     let old_ids: BTreeSet<KeyId> = old.keys().iter().map(PublicKey::id).collect();

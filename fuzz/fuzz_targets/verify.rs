@@ -1,5 +1,5 @@
-//! Bytes that were a bundle: refused, or what was sealed. The first byte says what is changed: the file as it
-//! is; its manifest, signed again; its sections, signed again; and all of it invented.
+//! Bytes of a changed bundle: rejected, or accepted as sealed. The first byte selects the change: the file as it is;
+//! its manifest, signed again; its sections, signed again; or all bytes arbitrary.
 #![no_main]
 
 use bfp_bundle::manifest::{Manifest, SectionKind};

@@ -1,7 +1,7 @@
-//! What the targets share: a bundle that is valid, and a fuzzer's edits of it.
+//! Shared by the targets: a valid bundle, and a fuzzer's edits of it.
 //!
-//! The fuzzer's bytes are edits, not a bundle: so every input is near a valid one, and no seed has to follow
-//! the format as it changes.
+//! The fuzzer's bytes are edits, not a bundle. So every input is near a valid one, and no seed has to follow the format
+//! as it changes.
 
 pub mod nearly;
 
@@ -18,7 +18,7 @@ use bfp_compiler::resolve::Source;
 use bfp_compiler::source::load;
 use bfp_compiler::source::{Read, SourceError};
 
-/// There is no file but the policy.
+/// The policy is the only file.
 pub struct NoFiles;
 
 impl Read for NoFiles {
@@ -33,20 +33,20 @@ impl Read for NoFiles {
 
 const POLICY: &str = include_str!("../policy.bfp");
 
-/// The key that signs, and that is trusted.
+/// The key that signs and is trusted.
 pub static KEY: LazyLock<SecretKey> = LazyLock::new(|| SecretKey::from_seed(&[7; 32]));
 
-/// A host that has every key and offers everything.
+/// The trust set of a host that trusts [`KEY`].
 pub fn trust() -> Trust {
     Trust::first(vec![KEY.public()], 1).expect("one key is enough")
 }
 
-/// See [`trust`].
+/// A host with the tag `fuzzed`, at time 1 000, that offers every feature.
 pub fn host() -> Host {
     Host { now: 1_000, labels: vec!["fuzzed".to_owned()], offers: Need::ALL.to_vec() }
 }
 
-/// A bundle that is accepted.
+/// A bundle that this host accepts.
 pub static BUNDLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let Ok(loaded) = load::load_text("policy.bfp", "policy.bfp", POLICY, Path::new(""), &NoFiles) else {
         panic!("policy.bfp cannot be read")
@@ -80,7 +80,7 @@ pub fn signed(manifest: &[u8], sections: &[u8]) -> Vec<u8> {
     bundle
 }
 
-/// Changes bytes as the fuzzer says: four bytes an edit, the last one alone may cut the end off.
+/// Changes bytes by the fuzzer's edits, four bytes each.
 pub fn edited(bytes: &[u8], edits: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for edit in edits.chunks_exact(4) {

@@ -1,7 +1,7 @@
-//! Documents that are nearly valid: most of what they say is right, the rest is the fuzzer's, and they are
-//! properly signed, so that what stands behind the signatures is reached.
+//! Nearly valid documents: most of their content is right, the rest is the fuzzer's. They are properly signed, so that
+//! the checks after the signatures are reached.
 //!
-//! Where the fuzzer's bytes are used up, every further choice is the right one.
+//! When the fuzzer's bytes run out, every further choice is the right one.
 
 use std::sync::LazyLock;
 
@@ -16,16 +16,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{edited, parts};
 
-/// How many keys there are in these documents. The host trusts [`OLD`] of them.
+/// The number of keys in these documents. The host trusts [`OLD`] of them.
 pub const KEYS: u8 = 8;
 
 /// The keys that the host trusts.
 pub const OLD: [u8; 3] = [1, 2, 3];
 
-/// The key that the host trusts no more.
+/// A key that the host no longer trusts.
 pub const REVOKED: u8 = 8;
 
-/// Made once: half of the time would go into them.
+/// Generated once: otherwise this would take half of the time.
 static PAIRS: LazyLock<Vec<(SecretKey, PublicKey, KeyId)>> = LazyLock::new(|| {
     let made = (0..=KEYS).map(|number| {
         let secret = SecretKey::from_seed(&[number; 32]);
@@ -41,12 +41,12 @@ pub fn public(number: u8) -> &'static PublicKey {
     &PAIRS[usize::from(number)].1
 }
 
-/// Its id.
+/// The id of one of the keys.
 pub fn id(number: u8) -> KeyId {
     PAIRS[usize::from(number)].2
 }
 
-/// A document, signed by such keys.
+/// A document, signed with these keys.
 pub fn sealed(document: Document, body: &[u8], signers: &[u8]) -> Vec<u8> {
     let mut file = seal(document, body, &[], &[]);
     file[16] = signers.len() as u8;
@@ -58,8 +58,8 @@ pub fn sealed(document: Document, body: &[u8], signers: &[u8]) -> Vec<u8> {
     file
 }
 
-/// What edits make of a valid document that the first two keys signed: another file, another body that is signed
-/// again, or all of it invented.
+/// Edits of a valid document that the first two keys signed: another file, another body that is signed again, or
+/// arbitrary bytes.
 pub fn changed(document: Document, valid: &[u8], how: u8, edits: &[u8]) -> Vec<u8> {
     match how {
         0 => edited(valid, edits),
@@ -71,7 +71,7 @@ pub fn changed(document: Document, valid: &[u8], how: u8, edits: &[u8]) -> Vec<u
     }
 }
 
-/// A host's trust that has changed before: two of three keys, and one that is revoked.
+/// The trust of a host that has changed it before: two of three keys, and a revoked one.
 pub static IN_FORCE: LazyLock<Trust> = LazyLock::new(|| {
     let keys = OLD.map(|number| public(number).to_bytes()).to_vec();
     let set = TrustSet { version: 6, threshold: 2, keys, revoked: vec![id(REVOKED)] };
@@ -92,13 +92,13 @@ fn mostly<'a, T>(
     if strays(u)? { other(u) } else { Ok(right) }
 }
 
-/// A number that is near another, or near where numbers end.
+/// A number near another one, or near the limits of numbers.
 fn edge(u: &mut Unstructured<'_>, near: u64) -> Result<u64> {
     let base = *u.choose(&[near, 0, 1 << 16, 1 << 31, 1 << 32, 1 << 60, u64::MAX])?;
     Ok(base.wrapping_add_signed(u.int_in_range(-2..=2)?))
 }
 
-/// Who signs, the right ones first.
+/// Numbers of the signing keys, the right ones first.
 pub fn signers(u: &mut Unstructured<'_>, right: &[u8]) -> Result<Vec<u8>> {
     let mut signers = right.to_vec();
     while strays(u)? && signers.len() < 40 {
@@ -111,7 +111,7 @@ pub fn signers(u: &mut Unstructured<'_>, right: &[u8]) -> Result<Vec<u8>> {
     Ok(signers)
 }
 
-/// A trust set that nearly follows [`IN_FORCE`]: it takes one key out, revokes it, and takes another in.
+/// A trust set that nearly follows [`IN_FORCE`]: it removes one key, revokes it, and adds another.
 pub fn trust_set(u: &mut Unstructured<'_>) -> Result<TrustSet> {
     let mut keys: Vec<[u8; 32]> = [1, 2, 4].map(|number| public(number).to_bytes()).to_vec();
     while strays(u)? && keys.len() < 40 {
@@ -139,7 +139,7 @@ pub fn trust_set(u: &mut Unstructured<'_>) -> Result<TrustSet> {
     })
 }
 
-/// A list of labels around one that the host has.
+/// A list of tags around one that the host has.
 fn audience(u: &mut Unstructured<'_>) -> Result<Vec<String>> {
     let mut audience = vec!["fuzzed".to_owned()];
     while strays(u)? && audience.len() < 80 {
@@ -152,7 +152,7 @@ fn audience(u: &mut Unstructured<'_>) -> Result<Vec<String>> {
     Ok(audience)
 }
 
-/// A token that is nearly good on the host at its time.
+/// A token that is nearly valid on the host at its time.
 pub fn token(u: &mut Unstructured<'_>) -> Result<Token> {
     let release = u.arbitrary()?;
     Ok(Token {
@@ -164,7 +164,7 @@ pub fn token(u: &mut Unstructured<'_>) -> Result<Token> {
     })
 }
 
-/// A manifest that is nearly right, and the sections that follow it.
+/// A nearly right manifest, and its sections.
 pub fn bundle(u: &mut Unstructured<'_>) -> Result<(Manifest, Vec<u8>)> {
     let (manifest, mut rest) = parts();
     let (mut manifest, _) = postcard::take_from_bytes::<Manifest>(manifest).expect("it was sealed");
@@ -201,7 +201,7 @@ pub fn bundle(u: &mut Unstructured<'_>) -> Result<(Manifest, Vec<u8>)> {
     Ok((manifest, sections.into_iter().flat_map(|(_, bytes)| bytes).collect()))
 }
 
-/// Changes words of a section, or how many records it has.
+/// Changes words of a section, or its number of records.
 fn section(u: &mut Unstructured<'_>, entry: &SectionEntry, bytes: &mut Vec<u8>) -> Result<()> {
     let record = SectionKind::from_number(entry.kind).and_then(SectionKind::record_size).unwrap_or(1);
     for _ in 0..u.int_in_range(1..=4)? {
@@ -221,7 +221,7 @@ fn section(u: &mut Unstructured<'_>, entry: &SectionEntry, bytes: &mut Vec<u8>) 
     Ok(())
 }
 
-/// As a manifest announces such bytes.
+/// Sets a manifest's entry to describe these bytes.
 fn announce(entry: &mut SectionEntry, bytes: &[u8]) {
     let record = SectionKind::from_number(entry.kind).and_then(SectionKind::record_size);
     entry.count = record.map_or(0, |record| (bytes.len() / record) as u32);
@@ -229,7 +229,7 @@ fn announce(entry: &mut SectionEntry, bytes: &[u8]) {
     entry.sha256 = Sha256::digest(bytes).into();
 }
 
-/// Changes what is announced, and not what is there.
+/// Changes the description of a section, and not the section.
 fn misannounce(u: &mut Unstructured<'_>, entry: &mut SectionEntry) -> Result<()> {
     match u.int_in_range(0..=5)? {
         0 => entry.kind = edge(u, entry.kind.into())? as u16,
