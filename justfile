@@ -46,6 +46,7 @@ enforcer: toolchain ebpf
 compiler:
     @cargo build --release -p bfp-compiler
 
+cargo_deny := "0.20.2"
 knot := cache / "knot/root"
 cache := env("BFP_CACHE", env("XDG_CACHE_HOME", env("HOME") / ".cache") / "bfp")
 
@@ -66,14 +67,30 @@ demo-direct: setup guest-programs
 # --- tests ----------------------------------------------------------------------------------------
 
 # Everything that needs no kernel: format, lints, unit, snapshot and property tests
-check:
+check: doc deny
     cargo fmt --all --check
     cargo clippy --all-targets -- -D warnings
     cargo test
 
+# The library's own pages, without a warning: target/doc
+doc:
+    RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --quiet --no-deps --document-private-items \
+        -p bfp-grammar -p bfp-bundle -p bfp-compiler -p bfp-enforcer
+
+# Licenses, sources and versions of every dependency, by deny.toml
+deny:
+    @test -x {{ cache }}/cargo-deny/bin/cargo-deny \
+        || cargo install cargo-deny --version {{ cargo_deny }} --locked --debug --root {{ cache }}/cargo-deny
+    {{ cache }}/cargo-deny/bin/cargo-deny -L error --offline check licenses bans sources
+
+# Write what the tests compare with: reports, snapshots, tables and pages that are made from the code. Read the difference
+bless:
+    BFP_BLESS=1 INSTA_UPDATE=always cargo test --no-fail-fast -p bfp-grammar -p bfp-bundle -p bfp-compiler
+    BFP_BLESS=1 cargo test -p bfp-kernel-tests --lib
+
 # `check` and `harness` at once: in one go both share what they are built of
 [private]
-check-all: setup
+check-all: setup doc
     cargo fmt --all --check
     cargo clippy --workspace --exclude bfp-enforcer-ebpf --all-targets -- -D warnings
     cargo test --workspace --exclude bfp-enforcer-ebpf
@@ -183,7 +200,16 @@ oracle POLICIES="20000" SEED="bfp": setup compiler
 
 # All tests: those without a kernel, each fuzz target for a short while, the format by another reader, the demo (DNS
 # by knot, end to end), and the kernel tests on two kernels, which divide what hardly depends on them
-test: check-all fuzz-smoke reader demo killer-here (kernel-divided "6.1" "6.12")
+test:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    taken=()
+    trap 'printf "%s\n" "${taken[@]}"' EXIT
+    for recipe in setup check-all fuzz-smoke reader demo killer-here "kernel-divided 6.1 6.12"; do
+        SECONDS=0
+        just $recipe || { taken+=("just $recipe: FAILED after $SECONDS s"); exit 1; }
+        taken+=("just $recipe: $SECONDS s")
+    done
 
 # The kernel tests under every supported kernel, fixtures/allow-lists under two, and a whole Debian system
 kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") releases kernel-boot ordinary units week

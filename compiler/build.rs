@@ -1,5 +1,5 @@
-//! Lists the pages of docs/errors, which `bfpc explain-code` prints: docs/errors/STAGE/REASON.md is the page
-//! of `STAGE::REASON`.
+//! Lists the pages of docs/errors, which `bfpc explain-code` prints: docs/errors/STAGE/REASON.md is the page of
+//! `STAGE::REASON`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};

@@ -1,8 +1,8 @@
-//! Lists in foreign bytes: read without believing how long they say they are.
+//! Lists in untrusted bytes, read without trusting their announced length.
 //!
-//! serde's own `Vec` makes room for the announced elements (up to 1 MiB) before it reads one, as long as they
-//! are no more than there are bytes: twenty-four bytes of memory for one of the file, where they are strings.
-//! Here memory follows the elements that are there.
+//! serde's own `Vec` allocates for the announced elements (up to 1 MiB) before it reads one, as long as they are no
+//! more than the remaining bytes: for strings, twenty-four bytes of memory per byte of the file. Here memory follows
+//! the elements that are actually read.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -40,7 +40,7 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Elements<T, MA
     }
 }
 
-/// A list whose elements are read and dropped: whether they can be read is asked, and how many they are.
+/// A list whose elements are read and dropped: it is checked for valid elements, and counted.
 pub(crate) struct Walked<T> {
     pub(crate) count: usize,
     _elements: PhantomData<T>,

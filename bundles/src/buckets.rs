@@ -1,14 +1,14 @@
-//! Bucketed tables: each entry stands in one of its two buckets, and moves to the other one to make room
-//! (cuckoo hashing with four-entry buckets, which fills such a table to well over 90 %).
+//! Bucketed tables: each entry is in one of its two buckets, and moves to the other to make room (cuckoo hashing with
+//! four-entry buckets, which fills such a table to well over 90 %).
 
 use alloc::vec::Vec;
 
 use crate::record::{BUCKET, bucket_hashes};
 
-/// Distributes keys, which differ, over as few buckets as will do; the result holds their indexes. The number of
-/// buckets is a power of two.
+/// Distributes distinct keys over as few buckets as possible. The result holds their indexes. The number of buckets is
+/// a power of two.
 pub fn place(keys: &[u64]) -> Vec<Vec<usize>> {
-    // At most 80 % full to begin with, so that few entries have to move.
+    // At most 80 % full at first, so that few entries have to move.
     let mut count = (keys.len() * 5).div_ceil(BUCKET * 4).next_power_of_two();
     loop {
         if let Some(table) = try_place(keys, count) {
@@ -41,7 +41,7 @@ fn try_place(keys: &[u64], count: usize) -> Option<Vec<Vec<usize>>> {
             if moves > 500 {
                 return None;
             }
-            // The oldest entry of the bucket moves out, to where it may also stand.
+            // The oldest entry of the bucket moves to its other bucket.
             let bucket = table.get_mut(at)?;
             let evicted = bucket.remove(0);
             bucket.push(moving);

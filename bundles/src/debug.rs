@@ -1,20 +1,20 @@
-//! The debug section: from the numbers in the tables back to what was written. The kernel never needs
-//! it, and no verdict depends on it.
+//! The debug section: from the numbers in the tables back to the source text. The kernel never reads it, and no verdict
+//! depends on it.
 //!
-//! It answers every question about a bundle without its source: which rule decided, which others apply,
-//! what their sides are called.
+//! It answers every question about a bundle without its source: which rule decided, which other rules apply, and what
+//! their sides are called.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-/// Where the rules and addresses of an image came from.
+/// The source of an image's rules and addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Debug {
     /// The rules, indexed by the number that a verdict carries.
     pub rules: Vec<DebugRule>,
-    /// The statement that refuses what nothing grants; `None` under `default allow`.
+    /// The statement that denies what no rule grants. `None` under `default allow`.
     pub default: Option<Place>,
     /// The rules that cover each cell, ascending, indexed by the number of the cell.
     pub cells: Vec<Vec<u32>>,
@@ -22,11 +22,11 @@ pub struct Debug {
     pub names: Vec<(String, String)>,
     /// The paths of the programs, with the names that the policy gave them.
     pub programs: Vec<(String, String)>,
-    /// The names of the declared hosts, with the text of what they stand for.
+    /// The names of the declared hosts, with the text of their destinations.
     pub hosts: Vec<(String, String)>,
 }
 
-/// A statement, and where it stands.
+/// A statement and its position.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// The file.
@@ -40,15 +40,15 @@ pub struct Place {
 /// One rule as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DebugRule {
-    /// The whole of it. The two rules of `only P -> only D` have one place.
+    /// The whole statement. The two rules of `only P -> only D` share one place.
     pub place: Place,
     /// What it does.
     pub effect: DebugEffect,
-    /// It is judged and reported, not enforced.
+    /// It is an audited rule: it is judged and reported, not enforced.
     pub is_audited: bool,
-    /// Its programs, as places in [`Debug::programs`], ascending; `None` is everyone.
+    /// Its programs, as indexes in [`Debug::programs`], ascending. `None` means every program.
     pub subjects: Option<Vec<u32>>,
-    /// Its right side, as it was written.
+    /// Its right-hand side, as written.
     pub destinations: String,
 }
 

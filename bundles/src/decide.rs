@@ -1,14 +1,13 @@
 //! The decision: (tables of a policy, label of a task, request) → verdict.
 //!
-//! This is the only place where a verdict is made. The kernel programs, `bfpc explain` and the tests
-//! call it over their own [`Tables`]. It reads a bounded number of records, whatever the policy: the
-//! depth of two search trees, one cell, and for each program in the label at most four buckets.
+//! This is the only place where a verdict is made. The kernel programs, `bfpc explain` and the tests call it over their
+//! own [`Tables`]. It reads a bounded number of records for every policy: the depth of two search trees, one cell, and
+//! at most four buckets for each program in the label.
 //!
-//! **Invariant:** what cannot be read refuses ([`Reason::Fault`]).
+//! **Invariant:** a table that cannot be read denies ([`Reason::Fault`]).
 //!
-//! Comparisons that the kernel's verifier would have to follow both ways are written as arithmetic: a
-//! branch for each of sixteen keys on six levels is more states than the verifier visits, a sum of
-//! sign bits is one.
+//! Comparisons of which the kernel's verifier would have to follow both outcomes are written as arithmetic: a branch
+//! for each of sixteen keys on six levels is more states than the verifier visits, a sum of sign bits is one.
 
 use crate::label::{Label, ProgramId};
 use crate::record::{
@@ -17,15 +16,15 @@ use crate::record::{
 };
 use crate::request::{Address, Request};
 
-/// The most levels of nodes on the way from a root to a decided address: 16^6 ranges.
+/// The most levels of nodes from a root to a decided address: 16^6 ranges.
 pub const ADDRESS_LEVELS: u32 = 6;
 
-/// The most levels of nodes on the way from a decided address to a cell: 16^4 ranges of ports.
+/// The most levels of nodes from a decided address to a cell: 16^4 ranges of ports.
 pub const PORT_LEVELS: u32 = 4;
 
-/// The tables, as arrays that can be read at an index.
+/// The tables, as arrays that are read by index. `None` means that an index is out of range.
 pub trait Tables {
-    /// The one record that says where the others begin.
+    /// The one record with the roots of the search trees and the default.
     fn policy(&self) -> Option<&Policy>;
     /// A node over 32-bit keys.
     fn node32(&self, index: u32) -> Option<&Node32>;
@@ -38,9 +37,8 @@ pub trait Tables {
     /// A bucket of pairs.
     fn pair_bucket(&self, index: u32) -> Option<&PairBucket>;
 
-    /// The cell of an IPv4 address and a port key; `None` is a fault. The kernel's tables ask a function that its
-    /// verifier checks once, for every argument, instead of at every place where it is called and for all that is
-    /// known there.
+    /// The cell of an IPv4 address and a port key. `None` is a fault. The kernel programs override this with a global
+    /// function, which the verifier checks once for every argument, instead of at each call with what is known there.
     #[inline(always)]
     fn cell_v4(&self, address: u32, port_key: u32) -> Option<u32>
     where
@@ -58,7 +56,7 @@ pub trait Tables {
         cell_v6(self, high, low, port_key)
     }
 
-    /// The verdict for one cell. Likewise.
+    /// The verdict for one cell: see [`judge`]. Overridden likewise.
     #[inline(always)]
     fn judge(&self, label: &Label, cell: u32, unless: Unless) -> Verdict
     where
@@ -67,7 +65,7 @@ pub trait Tables {
         judge(self, label, cell, unless)
     }
 
-    /// What holds for a program in a cell; `None` is a fault. Likewise.
+    /// What holds for a program in a cell: see [`pair`]. `None` is a fault. Overridden likewise.
     #[inline(always)]
     fn pair(&self, cell: u32, program: ProgramId) -> Option<Pair>
     where
@@ -76,7 +74,7 @@ pub trait Tables {
         pair(self, cell, program)
     }
 
-    /// What holds for a program wherever it asks; `None` is a fault. Likewise.
+    /// What holds for a program in every cell: see [`whole`]. `None` is a fault. Overridden likewise.
     #[inline(always)]
     fn whole(&self, program: ProgramId) -> Option<Whole>
     where
@@ -85,36 +83,36 @@ pub trait Tables {
         whole(self, program)
     }
 
-    /// The same number. The kernel's machine has a stack of 512 bytes, which its compiler would fill by
-    /// unrolling a loop whose count it can tell.
+    /// The same number. A BPF program has a stack of 512 bytes, which the compiler would fill by unrolling a loop whose
+    /// count it can compute.
     #[inline(always)]
     fn opaque(number: u32) -> u32 {
         number
     }
 
-    /// The topmost bit, as 0 or 1. The kernel's machine needs an instruction here that its compiler
-    /// does not turn back into a branch.
+    /// The highest bit, as 0 or 1. A BPF program needs an instruction here that the compiler does not turn back into a
+    /// branch.
     #[inline(always)]
     fn sign_bit(word: u64) -> u64 {
         word >> 63
     }
 }
 
-/// What becomes of a request that no rule speaks of.
+/// The verdict for a request that no rule covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Unless {
-    /// Allowed unless a rule refuses it, or the policy's default does.
+    /// Allowed unless a rule or the policy's default denies it.
     Refused = 0,
-    /// Whatever the default: refused unless a rule grants it.
+    /// Whatever the default: denied unless a rule grants it.
     Granted = 1,
-    /// Whatever the default: allowed unless a rule that covers it refuses it. That it lies outside of what a
-    /// confinement covers, or that no rule grants it, does not count.
+    /// Whatever the default: allowed unless a rule that covers it denies it. Destinations outside a confinement, and
+    /// missing grants, do not count.
     Covered = 2,
 }
 
 impl Unless {
-    /// From its number; what is none is the strictest that a number can mean.
+    /// From its number. An unknown number is the strictest value.
     #[inline(always)]
     pub const fn from_number(number: u32) -> Unless {
         match number {
@@ -125,14 +123,14 @@ impl Unless {
     }
 }
 
-/// The answer.
+/// The verdict on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Verdict {
-    /// Why, which says also what.
+    /// Why the request is allowed or denied; this implies which.
     pub reason: Reason,
     /// The number of the rule that decided, or [`NO_RULE`].
     pub rule: u32,
-    /// The number of an `audit` rule that would have refused what is allowed, or [`NO_RULE`].
+    /// The number of an audited rule that would have denied what is allowed, or [`NO_RULE`].
     pub audited: u32,
 }
 
@@ -142,13 +140,13 @@ impl Verdict {
         Verdict { reason, rule, audited: NO_RULE }
     }
 
-    /// Whether the request may go on.
+    /// Whether the request is allowed.
     #[inline(always)]
     pub const fn is_allowed(self) -> bool {
         matches!(self.reason, Reason::Default | Reason::Granted)
     }
 
-    /// This verdict, unless it allows what `other` refuses, or what `audit` says of `other` alone.
+    /// The stricter of two verdicts: this one, unless only `other` denies, or only `other` has an audited rule.
     #[inline(always)]
     pub const fn and(self, other: Verdict) -> Verdict {
         if !self.is_allowed() {
@@ -162,10 +160,10 @@ impl Verdict {
         }
     }
 
-    /// What cannot be decided is refused.
+    /// A request that cannot be decided is denied.
     pub const FAULT: Verdict = Verdict::new(Reason::Fault, NO_RULE);
 
-    /// As one number, which is all that a function of the kernel's machine can return.
+    /// As one number, which is all that a global BPF function can return.
     #[inline(always)]
     pub const fn to_bits(self) -> u64 {
         pack(self.reason as u8, self.rule, self.audited)
@@ -179,10 +177,10 @@ impl Verdict {
     }
 }
 
-/// A bit that is no flag of [`Pair`]: a table could not be read.
+/// A bit that no flag of [`Pair`] uses: a table could not be read.
 const PAIR_FAULT: u8 = 1 << 7;
 
-/// What [`Tables::pair`] found, as one number.
+/// The result of [`Tables::pair`], as one number.
 #[inline(always)]
 pub const fn pair_to_bits(found: Option<Pair>) -> u64 {
     match found {
@@ -198,8 +196,8 @@ pub const fn pair_from_bits(bits: u64) -> Option<Pair> {
     if flags & PAIR_FAULT == 0 { Some(Pair { flags: flags as u32, rule, audit_rule }) } else { None }
 }
 
-/// How many bits a rule's number takes when it is packed. One that needs more is lost, and told as another
-/// rule's: verdicts do not depend on it.
+/// How many bits a rule's number takes when it is packed. Larger numbers lose their high bits and are reported as
+/// another rule's; verdicts do not depend on them.
 const RULE_BITS: u32 = 28;
 const RULE_MASK: u64 = (1 << RULE_BITS) - 1;
 
@@ -218,30 +216,30 @@ const fn unpack(bits: u64) -> (u8, u32, u32) {
     ((bits >> (2 * RULE_BITS)) as u8, rule(bits), rule(bits >> RULE_BITS))
 }
 
-/// Why a request is allowed or refused.
+/// Why a request is allowed or denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Reason {
-    /// Allowed: nothing refuses, under `default allow`.
+    /// Allowed: nothing denies it, under `default allow`.
     Default = 0,
     /// Allowed: a rule grants it.
     Granted = 1,
-    /// Refused by `deny P -> D`.
+    /// Denied by `deny P -> D`.
     Denied = 2,
-    /// Refused by `only P -> D`: the program is not one of P.
+    /// Denied by `only P -> D`: the program is not one of P.
     Exclusive = 3,
-    /// Refused by `P -> only D`: the destination lies outside.
+    /// Denied by `P -> only D`: the destination lies outside D.
     Confined = 4,
-    /// Refused by `default deny`: no rule grants it.
+    /// Denied by `default deny`: no rule grants it.
     NotGranted = 5,
-    /// Refused: more restricted programs led to this process than its label can remember.
+    /// Denied: more restricted programs led to this process than its label can hold.
     Overflow = 6,
-    /// Refused: a table could not be read.
+    /// Denied: a table could not be read.
     Fault = 7,
 }
 
 impl Reason {
-    /// From its number; what is none is a fault.
+    /// From its number. An unknown number is a fault.
     #[inline(always)]
     pub const fn from_number(number: u8) -> Reason {
         match number {
@@ -257,7 +255,15 @@ impl Reason {
     }
 }
 
-/// Decides whether the task labelled `label` may do what `request` asks.
+/// Decides whether the task labelled `label` may make `request`.
+///
+/// # Preconditions
+/// `tables` hold an image whose structure was checked (`verify/structure.rs`), so that every search ends at a cell.
+/// `label` is the task's own, and `request.address` is as the call named it, in host byte order.
+///
+/// # Returns
+/// The verdict for the address. If the address embeds an IPv4 address for NAT64, the stricter of the verdicts for both.
+/// A table that cannot be read yields [`Verdict::FAULT`], which denies.
 #[inline(always)]
 pub fn decide<T: Tables>(tables: &T, label: &Label, request: &Request) -> Verdict {
     let Some(number) = find_cell(tables, request) else { return Verdict::FAULT };
@@ -267,7 +273,14 @@ pub fn decide<T: Tables>(tables: &T, label: &Label, request: &Request) -> Verdic
     verdict.and(tables.judge(label, number, Unless::Covered))
 }
 
-/// The cell in which a request lies. `None` is a fault.
+/// The cell of a request.
+///
+/// # Preconditions
+/// As for [`decide`].
+///
+/// # Returns
+/// The number of the cell, or `None`, a fault, if a search leaves the tables or does not end within [`ADDRESS_LEVELS`]
+/// and [`PORT_LEVELS`] nodes.
 #[inline(always)]
 pub fn find_cell<T: Tables>(tables: &T, request: &Request) -> Option<u32> {
     let port_key = request.port_key();
@@ -277,14 +290,22 @@ pub fn find_cell<T: Tables>(tables: &T, request: &Request) -> Option<u32> {
     }
 }
 
-/// The cell of the IPv4 address that a NAT64 gateway would send a request on to, for reports. `None` where
-/// there is no such address, or by a fault.
+/// The cell of the IPv4 address to which a NAT64 gateway would forward a request, for reports. `None` if there is no
+/// such address, or by a fault.
 pub fn find_embedded_cell<T: Tables>(tables: &T, request: &Request) -> Option<u32> {
     tables.cell_v4(request.address.judged().behind_nat64()?, request.port_key())
 }
 
-/// Decides whether the task labelled `label` may use raw and packet sockets, which carry no destination
-/// that could be checked: a governed one only where a rule grants it.
+/// Decides whether the task labelled `label` may use raw and packet sockets, which carry no destination that could be
+/// checked.
+///
+/// # Preconditions
+/// As for [`decide`].
+///
+/// # Returns
+/// The verdict for the policy's cell of raw sockets. An enforced rule that governs the task requires a grant there. An
+/// audited one adds its number to a verdict that allows by default. A table that cannot be read yields
+/// [`Verdict::FAULT`], which denies.
 #[inline(always)]
 pub fn decide_raw<T: Tables>(tables: &T, label: &Label) -> Verdict {
     let Some(policy) = tables.policy() else { return Verdict::FAULT };
@@ -297,14 +318,13 @@ pub fn decide_raw<T: Tables>(tables: &T, label: &Label) -> Verdict {
     }
 }
 
-/// Whether the policy has something to say about a process itself: it is one of the programs that a rule is about,
-/// with proof, or a restriction holds for it that the policy has put on it or on what started it. Then what cannot be
-/// judged is refused.
+/// Whether the policy governs a process: a rule names its program, which is proven, or a restriction holds for it, of
+/// its own or of a program that started it. Requests that cannot be judged are denied to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Governance {
-    /// By a rule that is enforced.
+    /// By an enforced rule.
     pub is_enforced: bool,
-    /// By a rule that is audited, and says nothing of raw sockets itself: its number, or [`NO_RULE`].
+    /// By an audited rule that does not itself cover raw sockets: its number, or [`NO_RULE`].
     pub audited: u32,
 }
 
@@ -325,7 +345,14 @@ impl Governance {
     }
 }
 
-/// Whether the policy governs the task labelled `label`. What cannot be read is governed.
+/// Whether the policy governs the task labelled `label`.
+///
+/// # Preconditions
+/// As for [`decide`].
+///
+/// # Returns
+/// Whether an enforced rule governs the task, and the number of an audited rule that would. If a table cannot be read,
+/// or the label has [`Label::OVERFLOW`], the task counts as governed.
 #[inline(always)]
 pub fn governance<T: Tables>(tables: &T, label: &Label) -> Governance {
     if label.flags & Label::OVERFLOW != 0 {
@@ -350,6 +377,15 @@ pub fn governance<T: Tables>(tables: &T, label: &Label) -> Governance {
 }
 
 /// The verdict for one cell.
+///
+/// # Preconditions
+/// `number` is a cell that [`find_cell`] or [`find_embedded_cell`] found in the same tables, or the policy's cell of
+/// raw sockets. `unless` says what applies if no rule covers the request.
+///
+/// # Returns
+/// The first that applies: [`Reason::Overflow`], a denial for every program, a restriction of a program in
+/// `label.under`, and last the grants of the task's program or of one that it inherits from. One identity must satisfy
+/// all rules. A table that cannot be read yields [`Verdict::FAULT`], which denies.
 #[inline(always)]
 pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) -> Verdict {
     let Some(policy) = tables.policy() else { return Verdict::FAULT };
@@ -358,7 +394,7 @@ pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) 
         Unless::Granted => true,
         Unless::Covered => false,
     };
-    // Whether confinements count, as a mask: the kernel's machine has few registers, and a small stack.
+    // Whether confinements count, as a mask: a BPF program has few registers, and a small stack.
     let counts = if matches!(unless, Unless::Covered) { 0 } else { u32::MAX };
     if label.flags & Label::OVERFLOW != 0 {
         return Verdict::new(Reason::Overflow, NO_RULE);
@@ -375,7 +411,7 @@ pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) 
         audited = cell.audit_rule;
     }
 
-    // Restrictions: of every program that the task is or was started by.
+    // Restrictions: of the task's program and of every program that started it.
     let mut index = 0;
     while let Some(program) = label.under.get(index as usize).filter(|_| index < label.depth) {
         index = T::opaque(index + 1);
@@ -391,8 +427,8 @@ pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) 
         }
     }
 
-    // Grants: what the program itself holds, if it is proven to be that program; else what one of those
-    // holds that it inherits from. One identity must satisfy everything: grants do not combine.
+    // Grants: those of the task's program, if it is proven to be that program, or of a program that it inherits from.
+    // One identity must satisfy everything: grants do not combine.
     let identity = if label.flags & Label::PROVEN != 0 { label.program } else { 0 };
     let Some(own) = tables.pair(number, identity) else { return Verdict::FAULT };
     let mut verdict = grant(policy, cell, own, audited, needs_grant);
@@ -408,7 +444,7 @@ pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) 
     verdict
 }
 
-/// What an identity that holds `own` is granted in a cell where nothing else refuses.
+/// The verdict for an identity that holds `own`, in a cell where nothing else denies.
 #[inline(always)]
 fn grant(policy: &Policy, cell: &Cell, own: Pair, audited: u32, needs_grant: bool) -> Verdict {
     if cell.flags & Cell::EXCLUSIVE != 0 && own.flags & Pair::MEMBER == 0 {
@@ -427,8 +463,8 @@ fn grant(policy: &Policy, cell: &Cell, own: Pair, audited: u32, needs_grant: boo
     Verdict { audited: if excluded { cell.audit_rule } else { audited }, ..allowed }
 }
 
-/// What holds for a program in a cell; a program that the policy does not name is a stranger.
-/// `None` is a fault.
+/// What holds for a program in a cell. A program that the policy does not name is an unlisted program. `None` is a
+/// fault.
 #[inline(always)]
 pub fn pair<T: Tables>(tables: &T, cell: u32, id: ProgramId) -> Option<Pair> {
     let policy = tables.policy()?;
@@ -467,12 +503,12 @@ pub fn pair<T: Tables>(tables: &T, cell: u32, id: ProgramId) -> Option<Pair> {
     Some(Pair { flags: found.flags, rule: found.rule, audit_rule: found.audit_rule })
 }
 
-/// What holds for a program wherever it asks.
+/// What holds for a program in every cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Whole {
     /// Constants of [`ProgramBucket`], above those of [`Pair`].
     pub flags: u32,
-    /// An `audit` rule that is about it.
+    /// An audited rule that names it.
     pub audit_rule: u32,
 }
 
@@ -482,7 +518,7 @@ impl Whole {
         if self.flags & flag != 0 { self.audit_rule } else { NO_RULE }
     }
 
-    /// What [`Tables::whole`] found, as one number.
+    /// The result of [`Tables::whole`], as one number.
     #[inline(always)]
     pub const fn to_bits(found: Option<Whole>) -> u64 {
         match found {
@@ -502,7 +538,7 @@ impl Whole {
 /// Above the flags of [`Pair`] in a [`ProgramBucket`].
 const WHOLE_SHIFT: u32 = 16;
 
-/// What holds for a program wherever it asks. `None` is a fault.
+/// What holds for a program in every cell. `None` is a fault.
 #[inline(always)]
 pub fn whole<T: Tables>(tables: &T, id: ProgramId) -> Option<Whole> {
     if id == 0 {
@@ -536,8 +572,7 @@ fn find_program<T: Tables>(tables: &T, policy: &Policy, id: ProgramId) -> Option
     Some(found)
 }
 
-/// An entry of a bucket, merged in by masks: an entry stands in one place at most, though its two
-/// buckets may be one and the same.
+/// An entry of a bucket, merged in by masks: an entry is in at most one place, even if its two buckets are the same.
 struct Found {
     number: u32,
     flags: u32,
@@ -590,7 +625,7 @@ fn cell_number<T: Tables>(tables: &T, step: Step, port_key: u32) -> Option<u32> 
     descend32::<T, PORT_LEVELS>(tables, step, Step::PORT_DONE, port_key).map(Step::index)
 }
 
-/// Descends until a step has the bit `done`; `None` if it has not after `LEVELS` nodes.
+/// Descends until a step has the bit `done`. `None` if none has it after `LEVELS` nodes.
 #[inline(always)]
 fn descend32<T: Tables, const LEVELS: u32>(tables: &T, root: Step, done: u32, key: u32) -> Option<Step> {
     let mut step = root;

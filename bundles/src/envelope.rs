@@ -1,5 +1,5 @@
-//! The envelope: the bytes of the files that are signed. How they are written is in `seal`, how they are read
-//! in [`verify`](crate::verify); docs/format.md specifies both byte by byte.
+//! The envelope: the byte layout of signed files. `seal` writes it, and [`verify`](crate::verify) reads it.
+//! docs/format.md specifies both byte by byte.
 //!
 //! | bytes | what |
 //! |---|---|
@@ -19,31 +19,31 @@ use core::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// The version of a bundle's format. The first had no tables of names: a host builds them from the executables.
+/// The version of a bundle's format. Version 1 had no tables of names: a host builds them from the executables.
 pub const BUNDLE_VERSION: u32 = 2;
 
-/// The length of what precedes the body.
+/// The length of what precedes the body, in bytes.
 pub const HEADER_LENGTH: usize = 24;
 
-/// The length of a key id and a signature.
+/// The length of a key id and a signature, in bytes.
 pub const SIGNATURE_LENGTH: usize = 80;
 
-/// What is signed.
+/// The kinds of signed documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Document {
     /// A compiled policy.
     Bundle,
-    /// Whose signatures count from now on.
+    /// The keys whose signatures count from now on.
     TrustSet,
-    /// The signers' consent to something that a host refuses otherwise.
+    /// The signers' permission for an act that a host refuses otherwise.
     Token,
 }
 
 impl Document {
-    /// Every one.
+    /// Every kind.
     pub const ALL: [Document; 3] = [Document::Bundle, Document::TrustSet, Document::Token];
 
-    /// Its first bytes. A transport that rewrites line ends or stops at a control character breaks them.
+    /// Its magic bytes. A transport that rewrites line ends or stops at a control character breaks them.
     pub fn magic(self) -> [u8; 8] {
         match self {
             Document::Bundle => *b"BFPB\r\n\x1a\n",
@@ -52,7 +52,7 @@ impl Document {
         }
     }
 
-    /// The version of its format, as it is written now.
+    /// The version of its format that is written now.
     pub fn version(self) -> u32 {
         match self {
             Document::Bundle => BUNDLE_VERSION,
@@ -60,17 +60,17 @@ impl Document {
         }
     }
 
-    /// Whether a document of this version can be read: every one since the first.
+    /// Whether this release can read a version: every one since the first.
     pub fn reads(self, version: u32) -> bool {
         (1..=self.version()).contains(&version)
     }
 
-    /// The document that begins like this.
+    /// The kind of document that starts with these bytes.
     pub fn of(bytes: &[u8]) -> Option<Document> {
         Document::ALL.into_iter().find(|document| bytes.starts_with(&document.magic()))
     }
 
-    /// What is signed begins with this, so that no signature of one document is one of another.
+    /// The signed data starts with this context, so that a signature of one kind of document is invalid for another.
     fn context(self) -> &'static [u8] {
         match self {
             Document::Bundle => b"bfp bundle, format 1\0",
@@ -79,8 +79,8 @@ impl Document {
         }
     }
 
-    /// What a signature signs: the context and the SHA-256 of the body. It is short whatever the body is:
-    /// some hardware signs no more than a few hundred bytes.
+    /// The signed data: the context and the SHA-256 of the body. It is short whatever the size of the body: some
+    /// hardware signs no more than a few hundred bytes.
     pub fn signing_payload(self, body: &[u8]) -> Vec<u8> {
         [self.context(), &Sha256::digest(body)].concat()
     }

@@ -1,6 +1,6 @@
-//! What the kernel programs tell of a refusal: one record in a ring of fixed size.
+//! Events: what the kernel programs report of a denial, one record each in a ring buffer of fixed size.
 //!
-//! Always: a record has no padding, so that nothing of the kernel's memory leaves with it.
+//! **Invariant:** a record has no padding, so that it discloses no kernel memory.
 
 use crate::label::ProgramId;
 
@@ -8,33 +8,33 @@ use crate::label::ProgramId;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Event {
-    /// Since the machine was started, in nanoseconds, time asleep included.
+    /// The time since boot in nanoseconds, including suspend.
     pub since_boot: u64,
-    /// The program that asked, by the name of its executable; 0 where the policy names none.
+    /// The program that made the request, by its id. 0 if the policy does not name it.
     pub program: ProgramId,
-    /// The address, IPv4 as IPv6 (`::ffff:a.b.c.d`): its first half,
+    /// The first half of the address, with IPv4 as IPv6 (`::ffff:a.b.c.d`).
     pub high: u64,
-    /// and its second.
+    /// The second half of the address.
     pub low: u64,
-    /// The process, as the host numbers it; 0 for a packet, which no process may be sending just then.
+    /// The process ID, as the host numbers it. 0 for a packet, which cannot be attributed to a process.
     pub process: u32,
-    /// Its user, as the host numbers it.
+    /// The user ID, as the host numbers it.
     pub user: u32,
-    /// The rule that decided; [`NO_RULE`](crate::record::NO_RULE) where none did.
+    /// The rule that decided, or [`NO_RULE`](crate::record::NO_RULE).
     pub rule: u32,
-    /// The flags of its label.
+    /// The flags of the task's label.
     pub label: u32,
     /// A [`Kind`] by number.
     pub kind: u16,
-    /// A [`Reason`](crate::decide::Reason) by number, where tables decided.
+    /// A [`Reason`](crate::decide::Reason) by number, if the tables decided.
     pub reason: u16,
     /// The port.
     pub port: u16,
     /// The protocol, as in an IP header.
     pub protocol: u16,
-    /// The name of the thread, filled up with zeros.
+    /// The thread's name, padded with zeros.
     pub thread: [u8; 16],
-    /// How many events like this one were held back before it, because there were many.
+    /// How many events like this one were suppressed before it by the rate limit.
     pub held: u64,
 }
 
@@ -42,42 +42,42 @@ impl Event {
     /// The size of a record in bytes.
     pub const SIZE: usize = 80;
 
-    /// The size of what every release writes and reads: the members before `held`. A later release adds at the end.
+    /// The size in bytes of what every release writes and reads: the members before `held`. A later release appends.
     pub const PREFIX: usize = 72;
 }
 
 const _: () = assert!(size_of::<Event>() == Event::SIZE);
 const _: () = assert!(core::mem::offset_of!(Event, held) == Event::PREFIX);
 
-/// What was refused.
+/// What was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Kind {
     /// A request.
     Request = 1,
-    /// Nothing: an `audit` rule would refuse this request.
+    /// Nothing: an audited rule would deny this request.
     Audited = 2,
     /// A raw or packet socket, or a TUN device.
     Raw = 3,
-    /// A packet that goes elsewhere than what was judged.
+    /// A packet to another destination than the judged one.
     Packet = 4,
-    /// A kind of socket, or of name, that cannot be judged.
+    /// A kind of socket or address that cannot be judged.
     Unjudged = 5,
-    /// An option of a socket that puts another destination on the wire.
+    /// A socket option that puts another destination on the wire.
     Option = 6,
-    /// What needs a label, and there was none: no memory for one, or the kernel did not find it.
+    /// An action that requires a label, but the task has none: there was no memory for one, or the kernel did not find
+    /// it.
     NoLabel = 7,
-    /// To trace a program that holds a guarded grant, or one that is restricted by less, or to reach into its memory or
-    /// its descriptors.
+    /// Tracing a protected program or a less restricted one, or accessing its memory or descriptors.
     Access = 8,
-    /// To map for execution what is not pinned for the program.
+    /// Mapping for execution a file that is not pinned for the program.
     Mapping = 9,
-    /// To take apart a policy that is locked.
+    /// Changing a policy under lockdown.
     Locked = 10,
 }
 
 impl Kind {
-    /// Every kind, in the order of the numbers.
+    /// Every kind, ordered by number.
     pub const ALL: [Kind; 10] = [
         Kind::Request,
         Kind::Audited,

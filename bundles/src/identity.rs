@@ -1,11 +1,10 @@
-//! What the kernel knows of files and processes beside their names: the contents that a policy pins, the files that
-//! were measured, and what was seen when a process executed its program.
+//! What the kernel knows of files and processes besides their names: pinned contents, measured files, and what was seen
+//! when a process executed its program.
 
-/// The stable id of a program: derived from its path by the compiler, the same in every policy.
-/// 0 is no program.
+/// The stable id of a program: derived from its path by the compiler, the same in every policy. 0 means no program.
 pub type ProgramId = u64;
 
-/// A file or a folder, as the kernel sees it, for as long as its inode is in memory.
+/// A file or directory as the kernel sees it, valid while its inode is in memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Inode {
@@ -13,7 +12,7 @@ pub struct Inode {
     pub inode: u64,
     /// `super_block.s_dev`
     pub device: u32,
-    /// `inode.i_generation`: tells apart two that bear the same number in turn.
+    /// `inode.i_generation`: distinguishes two files that have the same number in turn.
     pub generation: u32,
 }
 
@@ -24,11 +23,11 @@ pub type Content = [u8; 32];
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PinnedContent {
-    /// The program,
+    /// The program.
     pub program: ProgramId,
-    /// what the file is to it,
+    /// The file's role for the program.
     pub part: Part,
-    /// and a content that the file may have.
+    /// A content that the file may have.
     pub digest: Content,
 }
 
@@ -36,15 +35,15 @@ pub struct PinnedContent {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PinnedInode {
-    /// The file: one with fs-verity, whose content never changes.
+    /// The file. It has fs-verity, so its content never changes.
     pub inode: Inode,
-    /// The program,
+    /// The program.
     pub program: ProgramId,
-    /// and what the file is to it.
+    /// The file's role for the program.
     pub part: Part,
 }
 
-/// What a measured file is to a program.
+/// The role of a measured file for a program.
 #[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
@@ -54,50 +53,51 @@ pub enum Part {
     Mapped = 1,
 }
 
-/// What was seen when a process executed its program. Kept with each task beside its label, for policies that come
-/// later: a label says what one policy makes of it.
+/// What was seen when a process executed its program. Kept with each task beside its label, for later policies: a label
+/// is the result under one policy.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Executed {
     /// The file.
     pub file: Inode,
-    /// Where the kernel keeps its name: a `struct dentry`. It stays where it is as long as the process executes the
-    /// file.
+    /// The file's `struct dentry`, from which the kernel knows its name. It stays allocated while the process executes
+    /// the file.
     pub dentry: u64,
     /// A set of the constants below.
     pub flags: u32,
-    /// Zero.
+    /// Reserved, zero.
     pub reserved: u32,
 }
 
 impl Executed {
-    /// The exec was seen: the other members say something.
+    /// The exec was seen, so the other members are valid.
     pub const SEEN: u32 = 1;
-    /// Nothing cast doubt on who it is: no tracer, no supervisor, no user namespace, the host's own root, a file in
-    /// its place.
+    /// Nothing cast doubt on the program's identity: no tracer, no supervisor, no user namespace, the host's own root,
+    /// and the file in its place.
     pub const UNDOUBTED: u32 = 2;
-    /// It runs in secure-exec mode, so nobody chose its libraries.
+    /// It runs in secure-exec mode, so its starter did not choose its libraries.
     pub const SECURE: u32 = 4;
 
-    /// The size in the kernel's task storage.
+    /// The size in the kernel's task storage, in bytes.
     pub const SIZE: usize = 32;
 }
 
-/// A process that was running when a policy was applied and does not hold what the policy grants to its program, as the
-/// walk over all tasks tells it.
+/// A process that was running when a policy was applied, and that does not hold the grants of its program. The iterator
+/// over all tasks reports it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Withheld {
     /// The program.
     pub program: ProgramId,
-    /// The process, as the host numbers it.
+    /// The process ID, as the host numbers it.
     pub process: u32,
     /// One of the constants below.
     pub why: u32,
 }
 
 impl Withheld {
-    /// It was started before its program was named, or without the protection of one that is: until it is started again.
+    /// It was started before its program was named, or without the protection of a named program. Its grants are
+    /// withheld until it is restarted.
     pub const UNTIL_RESTARTED: u32 = 1;
     /// There was no memory for its label.
     pub const UNLABELLED: u32 = 2;

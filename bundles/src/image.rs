@@ -1,4 +1,4 @@
-//! The image: a policy's tables in memory, and as the sections of a bundle.
+//! The image: a policy's tables in memory, and as sections of a bundle.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -19,11 +19,11 @@ pub use crate::verify::structure::ImageError;
 /// A policy's tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Where they begin.
+    /// The record with the roots of the search trees.
     pub policy: Policy,
-    /// Nodes over IPv4 addresses and port keys; children stand before their parents.
+    /// Nodes over IPv4 addresses and port keys. Children precede their parents.
     pub nodes32: Vec<Node32>,
-    /// Nodes over IPv6 addresses; children stand before their parents.
+    /// Nodes over IPv6 addresses. Children precede their parents.
     pub nodes128: Vec<Node128>,
     /// The cells.
     pub cells: Vec<Cell>,
@@ -31,33 +31,33 @@ pub struct Image {
     pub programs: Vec<ProgramBucket>,
     /// What differs for a program in a cell.
     pub pairs: Vec<PairBucket>,
-    /// What is executed: the written programs, and the classes of files that several of them match.
+    /// The executables: the written programs, and the classes of files that several of them match.
     pub executables: Vec<NamedExecutable>,
     /// Which of the executables a file is, by its path.
     pub names: NameSections,
-    /// What becomes of a process of each executable.
+    /// What executing each executable does to a process.
     pub matches: Vec<Match>,
 }
 
-/// A program as the policy writes it, or a class of files that are several of those at once.
+/// A program as written in the policy, or a class of files that match several programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedExecutable {
-    /// The absolute path, in which a `*` stands for characters of a component and `**` for components; of a class, in
-    /// words.
+    /// The absolute path, in which `*` stands for characters of a component and `**` for components. For a class, a
+    /// description.
     pub path: String,
-    /// The program that a process of this file is.
+    /// The program that a process of this file becomes.
     pub program: ProgramId,
     /// Constants of [`Match`].
     pub flags: u32,
-    /// The fs-verity digests (SHA-256) of which a grant needs one; empty where the path is enough.
+    /// The fs-verity digests (SHA-256), one of which a grant requires. Empty if the path suffices.
     pub pins: Vec<[u8; 32]>,
-    /// What else the program may map for execution; `None` where that is anything.
+    /// The libraries that the program may map for execution. `None` if it may map any file.
     pub libraries: Option<Vec<Library>>,
-    /// Of a class, the places of the written programs that its files match; else empty.
+    /// For a class, the indexes of the written programs that its files match. Otherwise empty.
     pub members: Vec<u32>,
 }
 
-/// As [`NamedExecutable`] was in bundles of the first format: a file for each program.
+/// [`NamedExecutable`] as in bundles of the first format: one file for each program.
 #[derive(Deserialize)]
 struct OldExecutable {
     path: String,
@@ -70,14 +70,14 @@ struct OldExecutable {
 /// A library that a pinned program may map for execution.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Library {
-    /// The absolute path, where it is measured when the policy is applied.
+    /// The absolute path, at which the file is measured when the policy is applied.
     pub path: String,
     /// The fs-verity digests (SHA-256) that it may have.
     pub pins: Vec<[u8; 32]>,
 }
 
 impl NamedExecutable {
-    /// All that a section holds.
+    /// Decodes the whole section.
     pub(crate) fn decode_all(version: u32, section: &[u8]) -> Result<Vec<NamedExecutable>, ImageError> {
         fn all<'a, T: Deserialize<'a>>(section: &'a [u8]) -> Result<Vec<T>, ImageError> {
             match postcard::take_from_bytes(section) {
@@ -99,12 +99,12 @@ impl NamedExecutable {
         Ok(all(section)?.into_iter().map(newer).collect())
     }
 
-    /// Whether it is written in the policy, and no class of files that several written ones match.
+    /// Whether it is written in the policy, and not a class of files that several programs match.
     pub fn is_written(&self) -> bool {
         self.members.is_empty()
     }
 
-    /// What becomes of a process that executes it, where it is the only written program that its file matches.
+    /// What executing it does to a process, if it is the only written program that its file matches.
     pub fn alone(&self) -> Match {
         let mut restricted = [0; UNDER_MAX];
         let is_restricted = self.flags & Match::RESTRICTED != 0;
@@ -118,8 +118,8 @@ impl NamedExecutable {
     }
 }
 
-/// What becomes of a process of a file that several written programs match which no policy saw together: all their
-/// restrictions, and nobody's grants. `None` where it would have more restrictions than a label can hold.
+/// What executing a file does to a process if it matches several programs of separate policies: it gets all their
+/// restrictions and none of their grants. `None` if these are more restrictions than a label can hold.
 pub fn together(members: &[Match]) -> Option<Match> {
     if let [only] = members {
         return Some(*only);
@@ -128,14 +128,14 @@ pub fn together(members: &[Match]) -> Option<Match> {
     members.iter().all(|member| all.confine(member)).then_some(all)
 }
 
-/// What a bundle of the first format lacks, and a host makes of its executables.
+/// The tables that a bundle of the first format lacks, and that a host builds from its executables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Derived {
     /// Which of the executables a file is, by its path.
     pub names: NameSections,
-    /// What becomes of a process of each.
+    /// What executing each one does to a process.
     pub matches: Vec<Match>,
-    /// The programs, with who is guarded and who keeps to its libraries.
+    /// The programs, with the flags for protected programs and for pinned libraries.
     pub programs: Vec<ProgramBucket>,
 }
 
@@ -156,7 +156,7 @@ impl Derived {
         let mut held: BTreeMap<ProgramId, u32> = BTreeMap::new();
         for executable in executables.iter().filter(|executable| executable.program != 0) {
             let noted = executable.alone().flags;
-            // That format does not tell rules under trial from others: all of its programs are governed.
+            // That format does not mark audited rules: all of its programs are governed.
             let governing = if noted & Match::RESTRICTED == 0 { 0 } else { Match::GOVERNING };
             *held.entry(executable.program).or_default() |= program_flags(noted | governing | Match::GOVERNED);
         }
@@ -168,7 +168,7 @@ impl Derived {
         Ok(Derived { names, matches, programs })
     }
 
-    /// The bytes of a section that a host makes in place of one of the bundle.
+    /// The bytes of a section that a host builds instead of the bundle's.
     pub fn section(&self, kind: SectionKind) -> Option<Vec<u8>> {
         match kind {
             SectionKind::Programs => Some(encode(&self.programs)),
@@ -179,7 +179,7 @@ impl Derived {
     }
 }
 
-/// What the table of programs says of one beside what it may reach.
+/// The flags of a program in the table of programs, besides its destinations.
 pub fn program_flags(flags: u32) -> u32 {
     let both = [
         (Match::GUARDED, ProgramBucket::GUARDED),
@@ -202,7 +202,7 @@ impl Image {
             SectionKind::Cells => encode(&self.cells),
             SectionKind::Programs => encode(&self.programs),
             SectionKind::Pairs => encode(&self.pairs),
-            // A list of strings and numbers in memory cannot fail to encode.
+            // Encoding a list of strings and numbers in memory cannot fail.
             SectionKind::Executables => postcard::to_allocvec(&self.executables).unwrap_or_default(),
             SectionKind::Debug => Vec::new(),
             SectionKind::Matches => encode(&self.matches),
@@ -210,7 +210,10 @@ impl Image {
         }
     }
 
-    /// Decodes the sections that `find` hands out, once their structure is checked.
+    /// Decodes the sections that `find` returns.
+    ///
+    /// # Preconditions
+    /// Their structure was checked.
     pub fn decode<'a>(version: u32, find: impl Fn(SectionKind) -> &'a [u8]) -> Result<Image, ImageError> {
         structure::check(version, &find)?;
         let executables = NamedExecutable::decode_all(version, find(SectionKind::Executables))?;
@@ -239,21 +242,21 @@ impl Image {
         })
     }
 
-    /// The label of a process that executes the file at `path` on its host, with proof, and that nothing
-    /// the policy names has started.
+    /// The label of a process that executes the file at `path` on its host, with proof, and that no named program
+    /// started.
     pub fn label_of(&self, path: &str) -> Label {
         let mut label = Label::STRANGER;
         label.execute(self.match_of(path), Proof::Proven);
         label
     }
 
-    /// What a process can become by executing a file: the records that the tables of names lead to.
+    /// The records that the tables of names lead to, one for each kind of process that an exec can produce.
     pub fn found(&self) -> impl Iterator<Item = &Match> {
         let paths = self.names.states.iter().filter(|state| state.flags & State::BYTES == 0);
         paths.filter_map(|state| self.matches.get(state.accept.checked_sub(1)? as usize))
     }
 
-    /// What becomes of a process that executes the file at `path` on its host.
+    /// What executing the file at `path` on its host does to a process.
     pub fn match_of(&self, path: &str) -> Option<&Match> {
         self.matches.get(names::find(&self.names, path)? as usize)
     }

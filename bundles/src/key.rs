@@ -9,7 +9,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// What names a key: the first 16 bytes of the SHA-256 of its 32 public bytes.
+/// The id of a key: the first 16 bytes of the SHA-256 of its 32 public bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct KeyId(pub [u8; 16]);
 
@@ -28,9 +28,9 @@ impl fmt::Debug for KeyId {
 /// Why a key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyError {
-    /// Not what it should be.
+    /// The text is not an Ed25519 public key.
     Public(String),
-    /// Not what it should be.
+    /// The text is not an Ed25519 secret key.
     Secret(String),
 }
 
@@ -50,7 +50,7 @@ impl core::error::Error for KeyError {}
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
-    /// From PEM text.
+    /// Reads a key from PEM text.
     pub fn from_pem(text: &str) -> Result<PublicKey, KeyError> {
         match VerifyingKey::from_public_key_pem(text) {
             Ok(key) => PublicKey::strong(key)
@@ -59,13 +59,13 @@ impl PublicKey {
         }
     }
 
-    /// From its 32 bytes; `None` where they are no key, or a weak one.
+    /// Reads a key from its 32 bytes. `None` if they are not a valid key, or a weak one.
     pub fn from_bytes(bytes: &[u8; 32]) -> Option<PublicKey> {
         VerifyingKey::from_bytes(bytes).ok().and_then(PublicKey::strong)
     }
 
-    /// A key of small order verifies signatures over anything. A point that is written with a number beyond the field's
-    /// (RFC 8032, 5.1.3) would be one key by two ids.
+    /// A key of small order verifies signatures over any message. A point with a coordinate beyond the field's modulus
+    /// (RFC 8032, 5.1.3) would be one key with two ids.
     fn strong(key: VerifyingKey) -> Option<PublicKey> {
         let is_canonical = key.to_edwards().compress().as_bytes() == key.as_bytes();
         (is_canonical && !key.is_weak()).then_some(PublicKey(key))
@@ -105,7 +105,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
 
-    /// As `openssl` would write these 32 bytes, whatever they are.
+    /// PEM text as `openssl` would write it, for any 32 bytes.
     fn pem_of(bytes: [u8; 32]) -> String {
         VerifyingKey::from_bytes(&bytes).unwrap().to_public_key_pem(LineEnding::LF).unwrap()
     }

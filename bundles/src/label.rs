@@ -1,67 +1,65 @@
-//! Who asks: what the kernel noted about a task when it executed its program.
+//! The label: what the kernel noted about a task when it executed its program.
 //!
-//! A label is written at exec, copied at fork, and never re-read from the process, which could lie
-//! about its executable by then. Labels outlive a policy: they hold stable ids, not indexes.
+//! A label is written at exec, copied at fork, and never read again from the process, which could misreport its
+//! executable by then. Labels outlive a policy: they hold stable ids, not indexes.
 
 pub use crate::identity::ProgramId;
 use crate::names::Match;
 
-/// How many restricted programs a label can remember among those that led to a process. A ninth is
-/// answered by refusing everything ([`Label::OVERFLOW`]).
+/// How many restricted programs that led to a process a label can hold. With a ninth, every request is denied
+/// ([`Label::OVERFLOW`]).
 pub const UNDER_MAX: usize = 8;
 
-/// How many programs `with children` a label can remember among those that led to a process. A fifth
-/// passes nothing on: its grants are lost, which is the safe side.
+/// How many programs `with children` that led to a process a label can hold. A fifth is dropped: its grants are lost,
+/// which is the safe side.
 pub const HEIRS_MAX: usize = 4;
 
 /// What is known about a task.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Label {
-    /// The program it executes, by name; 0 where the policy names none.
+    /// The program that it executes, by name. 0 if the policy does not name it.
     pub program: ProgramId,
     /// A set of the constants below.
     pub flags: u32,
-    /// How many entries of `under` count.
+    /// How many entries of `under` are valid.
     pub depth: u32,
-    /// The restricted programs that it is, or was started by.
+    /// The restricted programs: its own, and those that started it.
     pub under: [ProgramId; UNDER_MAX],
-    /// The programs `with children` whose grants it inherits; 0 ends the list.
+    /// The programs `with children` whose grants it inherits. 0 ends the list.
     pub heir_of: [ProgramId; HEIRS_MAX],
 }
 
 impl Label {
-    /// `program` holds for grants too. Without it, the name alone is known: restrictions hold, grants
-    /// do not.
+    /// `program` counts for grants too. Without this flag only the name is known: restrictions hold, grants do not.
     pub const PROVEN: u32 = 1;
     /// `under` was full when another restricted program was to be added.
     pub const OVERFLOW: u32 = 2;
-    /// This task is an enforcer that asks the kernel for the identity of directories.
+    /// This task is an enforcer that queries the kernel for the identity of files.
     pub const LEARNER: u32 = 4;
-    /// Of a socket: somebody handed it data who may not send by it, and the kernel took them. With
-    /// [`Label::OVERFLOW`], so that nothing more is sent by it; nobody becomes its user again.
+    /// Of a socket: it took data from a process that may not send by it. Set with [`Label::OVERFLOW`], so that the
+    /// egress filter drops all that the socket sends, and no task becomes its user again.
     pub const TAINTED: u32 = 8;
 
-    /// Its size in the kernel's task storage.
+    /// The size in the kernel's task storage, in bytes.
     pub const SIZE: usize = 112;
 
-    /// A process that the policy says nothing about.
+    /// The label of an unlisted program.
     pub const STRANGER: Label =
         Label { program: 0, flags: 0, depth: 0, under: [0; UNDER_MAX], heir_of: [0; HEIRS_MAX] };
 
-    /// A task whose label cannot be read, though every task has one: nothing is granted to it, and everything that is
-    /// judged is refused.
+    /// The label of a task whose label cannot be read. It holds no grants, and every judged request is denied.
     pub const UNKNOWN: Label =
         Label { program: 0, flags: Label::OVERFLOW, depth: 0, under: [0; UNDER_MAX], heir_of: [0; HEIRS_MAX] };
 
-    /// Whether all that restricts this task restricts `other` too: it gains nothing by what `other` does for it.
-    /// Where restrictions are missing in a label ([`Label::OVERFLOW`]), every program counts as one of them.
+    /// Whether every restriction of this task also holds for `other`, so that it gains nothing by what `other` does for
+    /// it. If a label lacks restrictions ([`Label::OVERFLOW`]), every program counts as one of them.
     ///
-    /// `counts` tells 1 of a program that a rule restricts which is enforced, and 0 of one under trial.
+    /// `counts` returns 1 for a program with an enforced restriction, and 0 for one with audited restrictions only.
     ///
-    /// `same` gives back its argument, and `sign_bit` its topmost bit. The kernel's programs give functions that the
-    /// compiler cannot see through: it would unroll the loop and need more of the stack than they have, and compare by
-    /// branches, of which sixty-four are more states than the verifier of 6.1 should follow.
+    /// `same` returns its argument, and `sign_bit` the highest bit of its argument. The kernel programs pass functions
+    /// that the compiler cannot see through: it would unroll the loop, which takes more stack than they have, and
+    /// compare by branches, of which sixty-four are more states than the verifier of 6.1 should follow.
     #[inline(always)]
     pub fn is_at_most_as_restricted_as(
         &self,
@@ -88,14 +86,14 @@ impl Label {
         is_free == 0
     }
 
-    /// Executes an executable that the policy names, or another one. What restricted the task so far goes
-    /// on to restrict it, and what it inherited it keeps.
+    /// Labels the task for an exec, of a named executable or another one. The task keeps its restrictions, and the
+    /// grants that it inherited.
     #[inline(always)]
     pub fn execute(&mut self, executable: Option<&Match>, proof: Proof) {
         self.execute_by(executable, proof, Label::confine);
     }
 
-    /// As [`Label::execute`]; `confine` is [`Label::confine`], or a function that does the same, which the kernel's
+    /// As [`Label::execute`]. `confine` is [`Label::confine`], or a function with the same effect that the kernel's
     /// verifier checks once.
     #[inline(always)]
     pub fn execute_by(&mut self, executable: Option<&Match>, proof: Proof, confine: impl FnOnce(&mut Label, &Match)) {
@@ -163,12 +161,12 @@ impl Label {
     }
 }
 
-/// Whether an identity is proven or a mere name.
+/// Whether an identity is proven or only a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// The kernel vouches for it.
     Proven,
-    /// It could be somebody else under that name: traced, or of doubtful origin.
+    /// Another program could run under that name: it is traced, or of doubtful origin.
     NameOnly,
 }
 

@@ -1,13 +1,13 @@
-//! What the compiler, the enforcer and the kernel programs agree on.
+//! What the compiler, the enforcer and the kernel programs share.
 //!
-//! In reading order: what is asked ([`request`]), who asks ([`label`], [`identity`]), what a locked policy
-//! guards ([`lockdown`]), the tables that a policy
-//! becomes ([`record`]), the one function that answers ([`decide`]), which program a file is ([`names`]), and
-//! what the kernel tells ([`event`]). These are `no_std` without a dependency, an allocation or a panic, and the kernel programs
-//! use them as they are.
-//! The feature `bundle` adds the file that carries the tables to a host: `image`, `manifest`, `key`,
-//! `envelope`, `verify`; and `unverified`, which only shows it. The feature `sign` adds how such files are
-//! made, which no host needs: `secret_key`, `seal`.
+//! In reading order: the request ([`request`]), the process that makes it ([`label`], [`identity`]), what lockdown
+//! guards ([`lockdown`]), the tables of a policy ([`record`]), the function that decides ([`decide`]), the program that
+//! a file is ([`names`]), and the events that the kernel reports ([`event`]). These are `no_std`, without a dependency,
+//! an allocation or a panic, and the kernel programs use them unchanged.
+//!
+//! The feature `bundle` adds the file that carries the tables to a host: `image`, `manifest`, `key`, `envelope`,
+//! `verify`; and `unverified`, for display only. The feature `sign` adds what makes such files, which no host needs:
+//! `secret_key`, `seal`.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -31,6 +31,10 @@ pub mod decide;
 pub mod names;
 
 pub mod event;
+
+pub mod counter;
+
+mod kernel_member;
 
 #[cfg(feature = "bundle")]
 pub mod buckets;

@@ -1,30 +1,29 @@
-//! What a locked policy keeps others from: the records by which the kernel programs know it.
+//! Lockdown: the records by which the kernel programs recognise what they guard.
 //!
-//! Numbers of BPF objects are never given twice while the object is there (kernel/bpf/syscall.c,
-//! `bpf_link_prime`, `bpf_map_alloc_id`, `bpf_prog_alloc_id`), and a place is an inode as the kernel sees it.
+//! The number of a BPF object is not reused while the object exists (kernel/bpf/syscall.c, `bpf_link_prime`,
+//! `bpf_map_alloc_id`, `bpf_prog_alloc_id`), and a place is an inode as the kernel sees it.
 
 use crate::identity::Inode;
 
-/// A place that is guarded, in the map of places.
+/// A guarded place, in the map of places.
 pub type Place = Inode;
 
-/// A folder of pins: others do not enter it.
+/// A directory of pins: other processes cannot enter it.
 pub const FOLDER: u64 = 1;
-/// The enforcer's file: it is neither written nor taken out of its place.
+/// The enforcer's file: it can be neither written nor moved or removed.
 pub const PROGRAM: u64 = 2;
 
-/// Where the pins are mounted, as addresses in the kernel. They stay what they are for as long as the
-/// filesystem is mounted there.
+/// Where the pins are mounted, as kernel addresses. They are valid while the filesystem is mounted there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mounted {
     /// The filesystem: a `struct super_block`.
     pub super_block: u64,
-    /// Where it is mounted: a `struct vfsmount`.
+    /// Its mount: a `struct vfsmount`.
     pub mount: u64,
 }
 
-/// What a descriptor can be of.
+/// The kinds of BPF objects that a descriptor can refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Object {

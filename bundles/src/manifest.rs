@@ -1,4 +1,4 @@
-//! The manifest: what a bundle is, for whom, and which sections follow it. It is what gets signed.
+//! The manifest: what a bundle is, which hosts it is for, and which sections follow it. This is what is signed.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,13 +10,13 @@ use crate::bounded;
 use crate::names::{Match, Name, NameBucket, Names, State, StepBucket, Word};
 use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record};
 
-/// The most labels of an audience.
+/// The most tags of an audience.
 pub const MAX_AUDIENCE: usize = 64;
 
 /// The most needs.
 const MAX_NEEDS: usize = 64;
 
-/// The most sections: some more than there are kinds, so that an unknown one is told as such.
+/// The most sections: a few more than there are kinds, so that an unknown kind is reported as such.
 const MAX_SECTIONS: usize = 64;
 
 /// The manifest of a bundle.
@@ -24,24 +24,24 @@ const MAX_SECTIONS: usize = 64;
 pub struct Manifest {
     /// The name of the policy.
     pub policy: String,
-    /// Rises with every release of the policy; a host accepts no lower one.
+    /// Grows with each release of the policy. A host rejects a lower one.
     pub revision: u64,
-    /// The bundle is refused before this time, in seconds since 1970-01-01 UTC.
+    /// The bundle is rejected before this time, in seconds since 1970-01-01 UTC.
     pub not_before: Option<u64>,
-    /// The bundle is refused from this time on, in seconds since 1970-01-01 UTC.
+    /// The bundle is rejected from this time on, in seconds since 1970-01-01 UTC.
     pub expires: Option<u64>,
-    /// The hosts that it is for, by label; empty: every host.
+    /// The tags of the hosts that it is for. Empty means every host.
     #[serde(deserialize_with = "bounded::list::<_, _, MAX_AUDIENCE>")]
     pub audience: Vec<String>,
-    /// While it is enforced, other processes may not take it apart: see docs/lockdown.md.
+    /// Whether the policy is under lockdown while it is enforced: see docs/lockdown.md.
     pub lockdown: bool,
     /// SHA-256 of the policy's source.
     pub source_sha256: [u8; 32],
-    /// SHA-256 of the lock file; of nothing where there is none.
+    /// SHA-256 of the lock file, or of no bytes if there is none.
     pub lock_sha256: [u8; 32],
     /// The compiler and its version.
     pub compiler: String,
-    /// What the kernel must offer: [`Need`]s by number.
+    /// What the kernel must provide: [`Need`]s by number.
     #[serde(deserialize_with = "bounded::list::<_, _, MAX_NEEDS>")]
     pub needs: Vec<u16>,
     /// The sections, in the order of the file.
@@ -49,16 +49,16 @@ pub struct Manifest {
     pub sections: Vec<SectionEntry>,
 }
 
-/// One section, as the manifest announces it.
+/// The manifest's entry for one section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SectionEntry {
     /// A [`SectionKind`] by number.
     pub kind: u16,
-    /// The size of a map's key in bytes; 0 where the section becomes no map.
+    /// The size of a map's key in bytes. 0 if the section does not become a map.
     pub key_size: u32,
-    /// The size of a record in bytes; 0 where the section becomes no map.
+    /// The size of a record in bytes. 0 if the section does not become a map.
     pub value_size: u32,
-    /// The number of records; 0 where the section becomes no map.
+    /// The number of records. 0 if the section does not become a map.
     pub count: u32,
     /// The length in bytes.
     pub length: u64,
@@ -66,7 +66,7 @@ pub struct SectionEntry {
     pub sha256: [u8; 32],
 }
 
-/// What a section holds.
+/// The kinds of sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u16)]
 pub enum SectionKind {
@@ -84,7 +84,7 @@ pub enum SectionKind {
     Pairs = 6,
     /// The executables, as a postcard list of [`NamedExecutable`](crate::image::NamedExecutable).
     Executables = 7,
-    /// Where the rules came from, as postcard [`Debug`](crate::debug::Debug). The kernel never needs it.
+    /// The source of the rules, as postcard [`Debug`](crate::debug::Debug). The kernel never reads it.
     Debug = 8,
     /// One [`Names`] record.
     Names = 9,
@@ -98,7 +98,7 @@ pub enum SectionKind {
     NameStates = 13,
     /// [`StepBucket`] records.
     NameSteps = 14,
-    /// [`Match`] records, one for each of the executables.
+    /// [`Match`] records, one for each executable.
     Matches = 15,
 }
 
@@ -132,7 +132,7 @@ impl SectionKind {
         SectionKind::ALL.into_iter().find(|kind| *kind as u16 == number)
     }
 
-    /// The size of its records, where the section is the content of an array map.
+    /// The size of its records in bytes, if the section is the content of an array map.
     pub fn record_size(self) -> Option<usize> {
         match self {
             SectionKind::Policy => Some(Policy::SIZE),
@@ -152,7 +152,7 @@ impl SectionKind {
         }
     }
 
-    /// Its name in messages.
+    /// Its name in diagnostics.
     pub fn name(self) -> &'static str {
         match self {
             SectionKind::Policy => "policy",
@@ -180,22 +180,22 @@ impl fmt::Display for SectionKind {
     }
 }
 
-/// What a policy needs of the kernel.
+/// What a policy requires of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Need {
-    /// BPF LSM programs are called and can refuse.
+    /// BPF LSM programs are called and can deny.
     BpfLsm = 1,
     /// The content of executables is measured by fs-verity.
     Verity = 2,
-    /// Raw and packet sockets are decided on.
+    /// Raw and packet sockets are judged.
     RawSockets = 3,
-    /// What a program maps for execution is measured by fs-verity.
+    /// The libraries that a program maps for execution are measured by fs-verity.
     Libraries = 4,
 }
 
 impl Need {
-    /// Everything that a policy of this format can need.
+    /// Everything that a policy of this format can require.
     pub const ALL: [Need; 4] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries];
 
     /// From its number.

@@ -1,16 +1,15 @@
 //! Names: which of a policy's programs the file at a path is.
 //!
-//! A program is written as a path, in which `*` stands for any characters of one component and `**` for any
-//! components. All programs of a policy are one automaton over the components of a path, **last one first**: the
-//! kernel program walks from the executed file up to the root, and for nearly every file the first component
-//! ends the walk.
+//! A program is written as a path, in which `*` stands for any characters of one component and `**` for any components.
+//! All programs of a policy form one automaton over the components of a path, **last one first**: the kernel program
+//! walks from the executed file up to the root, and for nearly every file the first component ends the walk.
 //!
-//! A component becomes a *symbol* ([`symbol`]): a name that the policy spells out has one of its own; any other
-//! has the symbol of the components with a `*` that it matches, or [`OTHER`]. A symbol takes the automaton from
-//! one state to the next ([`step`]). At the root the state says which executable it is ([`accepted`]).
+//! A component becomes a *symbol* ([`symbol`]): a literal name in the policy has its own; any other component has the
+//! symbol of the `*` components that it matches, or [`OTHER`]. A symbol leads the automaton from one state to the next
+//! ([`step`]). At the root the state determines the executable ([`accepted`]).
 //!
-//! `no_std`, without allocation or panic: the kernel programs call these functions over their maps, as they
-//! call [`decide`](crate::decide::decide).
+//! `no_std`, without allocation or panic: the kernel programs call these functions over their maps, as they call
+//! [`decide`](crate::decide::decide).
 
 #[cfg(feature = "bundle")]
 pub mod build;
@@ -28,56 +27,56 @@ pub const COMPONENT_MAX: usize = 255;
 /// How many words a component fills at most.
 pub const COMPONENT_WORDS: u32 = COMPONENT_MAX.div_ceil(8) as u32;
 
-/// The most components of a path that are walked, mounts that are crossed included. A file that lies deeper, in a
-/// subtree that a policy names, cannot be told and is refused everything.
+/// The most components of a path that are walked, including crossed mounts. A file that lies deeper, in a subtree that
+/// the policy names, cannot be identified and every request of it is denied.
 pub const DEPTH_MAX: u32 = 128;
 
 /// The symbol of a component that nothing in the policy matches.
 pub const OTHER: u32 = 0;
 
-/// The state from which no name is reached.
+/// The state from which no name can be reached.
 pub const NOWHERE: u32 = 0;
 
 record! {
-    /// Where the automaton begins.
+    /// The start of the automaton.
     Names: 32 {
         /// The state before the last component of a path.
         start: u32,
-        /// The number of name buckets less one; the number is a power of two.
+        /// The number of name buckets minus one; the number is a power of two.
         bucket_mask: u32,
-        /// The number of step buckets less one; the number is a power of two.
+        /// The number of step buckets minus one; the number is a power of two.
         step_mask: u32,
-        /// Zero.
+        /// Reserved, zero.
         reserved: [u32; 5],
     }
 }
 
 record! {
-    /// The names that the policy spells out, by their [`hash`].
+    /// The literal names of the policy, by their [`hash`].
     NameBucket: 48 {
         /// The hashes.
         hashes: [u64; BUCKET],
-        /// The place of each in the table of names plus one; 0 is an empty entry.
+        /// The index of each in the table of names plus one; 0 is an empty entry.
         names: [u32; BUCKET],
     }
 }
 
 record! {
-    /// A name that the policy spells out.
+    /// A literal name of the policy.
     Name: 16 {
-        /// Where its bytes begin, in words.
+        /// The index of its first word.
         first: u32,
-        /// How many bytes it has.
+        /// Its length in bytes.
         length: u32,
         /// Its symbol.
         symbol: u32,
-        /// Zero.
+        /// Reserved, zero.
         reserved: u32,
     }
 }
 
 record! {
-    /// Eight bytes of a name, the first one lowest; what is behind the end is zero.
+    /// Eight bytes of a name, the first one lowest, padded with zeros.
     Word: 8 {
         /// The bytes.
         bytes: u64,
@@ -85,18 +84,18 @@ record! {
 }
 
 record! {
-    /// A state of the automaton over components, or of the one over the bytes of a component.
+    /// A state of the automaton over components, or of one over the bytes of a component.
     State: 16 {
-        /// The next state for a symbol, or a byte, that has no step of its own.
+        /// The next state for a symbol or byte without a step of its own.
         otherwise: u32,
-        /// Over components: the place of the executable plus one, if the path ends here. Over bytes: the symbol
-        /// of a component that ends here. 0 is none.
+        /// Over components: the index of the executable plus one, if the path ends here. Over bytes: the symbol of a
+        /// component that ends here. 0 means none.
         accept: u32,
         /// A set of the constants below.
         flags: u32,
-        /// The state before the first byte of a component that is matched against those with a `*` which lead on from
-        /// here; [`NOWHERE`] where none do. Each state has those of its own, or all components with a `*` in a policy
-        /// would meet in one automaton, in every combination.
+        /// The state before the first byte of a component that is matched against the `*` components which continue
+        /// from here, or [`NOWHERE`] if there are none. Each state has its own: otherwise all `*` components of a
+        /// policy would meet in one automaton, in every combination.
         glob_start: u32,
     }
 }
@@ -111,46 +110,46 @@ record! {
     StepBucket: 48 {
         /// [`step_key`] of each; 0 is an empty entry.
         keys: [u64; BUCKET],
-        /// Where each leads.
+        /// The next state of each.
         next: [u32; BUCKET],
     }
 }
 
 record! {
-    /// What becomes of a process that executes a file: one for each of the policy's executables.
+    /// What executing a file does to a process: one record for each of the policy's executables.
     Match: 80 {
-        /// The program that the process is.
+        /// The program that the process becomes.
         program: ProgramId,
-        /// Constants below.
+        /// A set of the constants below.
         flags: u32,
-        /// How many entries of `restricted` count.
+        /// How many entries of `restricted` are valid.
         count: u32,
-        /// The programs whose restrictions hold on the process and on all that it starts.
+        /// The programs whose restrictions hold for the process and for all that it starts.
         restricted: [u64; UNDER_MAX],
     }
 }
 
 impl Match {
-    /// The policy restricts it, and with it what it starts.
+    /// The policy restricts it and all that it starts.
     pub const RESTRICTED: u32 = 1;
-    /// What it starts inherits its grants.
+    /// The programs that it starts inherit its grants.
     pub const WITH_CHILDREN: u32 = 2;
-    /// It holds a grant that others want: nobody may reach into it.
+    /// It is a protected program: other processes cannot trace it or read its memory.
     pub const GUARDED: u32 = 4;
-    /// Grants need one of its pinned contents.
+    /// Grants require one of its pinned contents.
     pub const PINNED: u32 = 8;
-    /// It may map for execution nothing but itself and the libraries that are pinned for it.
+    /// It may map for execution only itself and the libraries that are pinned for it.
     pub const LIBRARIES: u32 = 16;
-    /// A rule that is enforced is about it: it is refused what cannot be judged.
+    /// An enforced rule governs it: requests that cannot be judged are denied.
     pub const GOVERNED: u32 = 32;
-    /// A rule that is audited, and says nothing of raw sockets, is about it.
+    /// An audited rule that does not cover raw sockets names it.
     pub const AUDIT_GOVERNED: u32 = 64;
-    /// A restriction of it is enforced: what it starts is governed too.
+    /// It has an enforced restriction, so the programs that it starts are governed too.
     pub const GOVERNING: u32 = 128;
-    /// A restriction of it is audited that says nothing of raw sockets.
+    /// It has an audited restriction that does not cover raw sockets.
     pub const AUDIT_GOVERNING: u32 = 256;
 
-    /// Those that count.
+    /// The valid entries of `restricted`.
     pub fn restricted(&self) -> impl Iterator<Item = ProgramId> + '_ {
         self.restricted.iter().copied().take(self.count as usize)
     }
@@ -158,7 +157,7 @@ impl Match {
     /// Neither a grant nor a restriction.
     pub const NOTHING: Match = Match { program: 0, flags: 0, count: 0, restricted: [0; UNDER_MAX] };
 
-    /// Adds the restrictions of another, as far as there is room; false where there is none for all of them.
+    /// Adds the restrictions of another, as far as they fit. Returns whether all of them did.
     pub fn confine(&mut self, other: &Match) -> bool {
         for id in other.restricted() {
             if self.restricted().any(|known| known == id) {
@@ -173,9 +172,9 @@ impl Match {
     }
 }
 
-/// The tables of names, as arrays that can be read at an index.
+/// The tables of names, as arrays that are read by index. `None` means that an index is out of range.
 pub trait NameTables {
-    /// The one record that says where the automaton begins.
+    /// The one record with the start of the automaton.
     fn names(&self) -> Option<&Names>;
     /// A bucket of names.
     fn name_bucket(&self, index: u32) -> Option<&NameBucket>;
@@ -188,8 +187,8 @@ pub trait NameTables {
     /// A bucket of steps.
     fn step_bucket(&self, index: u32) -> Option<&StepBucket>;
 
-    /// The next state. The kernel's tables ask a function that its verifier checks once instead of at every place
-    /// where it is called.
+    /// The next state. The kernel programs override this with a function that the verifier checks once instead of at
+    /// every call.
     #[inline(always)]
     fn next(&self, state: u32, symbol: u32) -> Option<u32>
     where
@@ -198,7 +197,7 @@ pub trait NameTables {
         step(self, state, symbol)
     }
 
-    /// See [`over_word`]. Likewise.
+    /// See [`over_word`]. Overridden likewise.
     #[inline(always)]
     fn over_word(&self, state: u32, word: u64, count: u32) -> Option<u32>
     where
@@ -207,23 +206,24 @@ pub trait NameTables {
         over_word(self, state, word, count)
     }
 
-    /// The same number. The kernel's machine has a stack of 512 bytes, which its compiler would fill by
-    /// unrolling a loop whose count it can tell.
+    /// The same number. A BPF program has a stack of 512 bytes, which the compiler would fill by unrolling a loop whose
+    /// count it can compute.
     #[inline(always)]
     fn opaque(number: u32) -> u32 {
         number
     }
 
-    /// The topmost bit, as 0 or 1. The kernel's machine needs an instruction here that its compiler
-    /// does not turn back into a branch.
+    /// The highest bit, as 0 or 1. A BPF program needs an instruction here that the compiler does not turn back into a
+    /// branch.
     #[inline(always)]
     fn sign_bit(word: u64) -> u64 {
         word >> 63
     }
 }
 
-/// Tables that tell which symbol a component is. The kernel's ask functions that its verifier checks once each: a loop
-/// over a name's words can end at every word, and what follows it is not checked again for each of these ends.
+/// Tables that map a component to its symbol. The kernel programs override these with functions that the verifier
+/// checks once each: a loop over a name's words can end at every word, and the code after it is then not checked again
+/// for each of these ends.
 pub trait Symbols<C: Component>: NameTables + Sized {
     /// See [`hash`].
     #[inline(always)]
@@ -246,9 +246,9 @@ pub trait Symbols<C: Component>: NameTables + Sized {
 
 /// A component of a path: at most [`COMPONENT_MAX`] bytes.
 pub trait Component {
-    /// How many bytes it has.
+    /// Its length in bytes.
     fn length(&self) -> u32;
-    /// Eight of its bytes, as [`Word`] has them.
+    /// Eight of its bytes, as in [`Word`].
     fn word(&self, index: u32) -> u64;
 }
 
@@ -268,7 +268,7 @@ pub const fn words(length: u32) -> u32 {
     length.div_ceil(8)
 }
 
-/// The hash of a component, by which its name is found; equality is decided by its bytes.
+/// The hash of a component, by which its name is found. Equality is decided by its bytes.
 #[inline(always)]
 pub fn hash<T: NameTables, C: Component>(component: &C) -> u64 {
     let count = words(component.length());
@@ -284,13 +284,13 @@ pub fn hash<T: NameTables, C: Component>(component: &C) -> u64 {
     hash
 }
 
-/// The key of a step. No state of a step is [`NOWHERE`], so no key is 0.
+/// The key of a step. No step starts at [`NOWHERE`], so no key is 0.
 #[inline(always)]
 pub const fn step_key(state: u32, symbol: u32) -> u64 {
     (state as u64) << 32 | symbol as u64
 }
 
-/// The symbol of the component that is met in a state. `None` is a fault.
+/// The symbol of a component in a state. `None` is a fault.
 #[inline(always)]
 pub fn symbol<T: Symbols<C>, C: Component>(tables: &T, state: u32, component: &C) -> Option<u32> {
     let spelt = tables.spelt_out(component)?;
@@ -303,7 +303,7 @@ pub fn symbol<T: Symbols<C>, C: Component>(tables: &T, state: u32, component: &C
     }
 }
 
-/// The symbol of a component that the policy spells out; [`OTHER`] where it does not. `None` is a fault.
+/// The symbol of a component that is a literal name in the policy, or [`OTHER`]. `None` is a fault.
 #[inline(always)]
 pub fn spelt_out<T: Symbols<C>, C: Component>(tables: &T, component: &C) -> Option<u32> {
     let names = tables.names()?;
@@ -339,8 +339,7 @@ pub fn spelt_out<T: Symbols<C>, C: Component>(tables: &T, component: &C) -> Opti
     Some(if different == 0 { name.symbol } else { OTHER })
 }
 
-/// The symbol of the components with a `*` that a component matches; [`OTHER`] where it matches none.
-/// `None` is a fault.
+/// The symbol of the `*` components that a component matches, or [`OTHER`] if it matches none. `None` is a fault.
 #[inline(always)]
 pub fn globbed<T: Symbols<C>, C: Component>(tables: &T, start: u32, component: &C) -> Option<u32> {
     let length = component.length();
@@ -357,7 +356,7 @@ pub fn globbed<T: Symbols<C>, C: Component>(tables: &T, start: u32, component: &
     Some(tables.state(state)?.accept)
 }
 
-/// Where the first `count` bytes of a word lead from a state over bytes, or all eight. `None` is a fault.
+/// The state that the first `count` bytes of a word (at most eight) lead to from a state over bytes. `None` is a fault.
 #[inline(always)]
 pub fn over_word<T: NameTables>(tables: &T, start: u32, word: u64, count: u32) -> Option<u32> {
     let mut state = start;
@@ -374,7 +373,7 @@ pub fn over_word<T: NameTables>(tables: &T, start: u32, word: u64, count: u32) -
     Some(state)
 }
 
-/// Where a symbol, or a byte, leads from a state. `None` is a fault.
+/// The state that a symbol or byte leads to. `None` is a fault.
 #[inline(always)]
 pub fn step<T: NameTables>(tables: &T, state: u32, symbol: u32) -> Option<u32> {
     let key = step_key(state, symbol);
@@ -390,17 +389,17 @@ pub fn step<T: NameTables>(tables: &T, state: u32, symbol: u32) -> Option<u32> {
             found |= all_ones_if_zero::<T>(entry(&bucket.keys, slot) ^ key) & entry(&bucket.next, slot);
         }
     }
-    // A step never leads to NOWHERE: where a symbol leads nowhere, so does every other.
+    // A step never leads to NOWHERE: if a symbol leads nowhere, so does every other.
     if found != NOWHERE { Some(found) } else { Some(tables.state(state)?.otherwise) }
 }
 
-/// The place of the executable whose path ends in a state, plus one; 0 where none does. `None` is a fault.
+/// The index of the executable whose path ends in a state, plus one, or 0. `None` is a fault.
 #[inline(always)]
 pub fn accepted<T: NameTables>(tables: &T, state: u32) -> Option<u32> {
     Some(tables.state(state)?.accept)
 }
 
-/// The place of the executable that the file at an absolute path is, among those of the policy.
+/// The index of the executable that the file at an absolute path is.
 pub fn find<T: for<'a> Symbols<&'a [u8]>>(tables: &T, path: &str) -> Option<u32> {
     let mut state = tables.names()?.start;
     for component in path.strip_prefix('/')?.rsplit('/') {
@@ -413,10 +412,10 @@ pub fn find<T: for<'a> Symbols<&'a [u8]>>(tables: &T, path: &str) -> Option<u32>
     accepted(tables, state)?.checked_sub(1)
 }
 
-/// All bits of the first word where a word is zero, none elsewhere; in arithmetic, as in `decide`.
+/// All ones if the word is zero, otherwise zero. In arithmetic, as in `decide`.
 #[inline(always)]
 fn all_ones_if_zero<T: NameTables>(word: u64) -> u32 {
-    // Of a word that is not zero, it or its negation has the topmost bit.
+    // Of a nonzero word, either it or its negation has the highest bit.
     (T::sign_bit(word | word.wrapping_neg()) as u32).wrapping_sub(1)
 }
 

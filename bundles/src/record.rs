@@ -1,11 +1,11 @@
-//! The records of the tables, which are the values of the kernel's array maps byte for byte.
+//! The records of the tables: byte for byte the values of the kernel's array maps.
 //!
-//! Every number is little-endian, every record a multiple of eight bytes, because an array map rounds
-//! its values up to that: so a section of records can be copied into a map as it is.
+//! Every number is little-endian, and every record a multiple of eight bytes, because an array map rounds its values up
+//! to that: so a section of records can be copied into a map as it is.
 //!
-//! A table never says "maybe": a [`Step`] either goes to another node or ends at a cell.
+//! A table is never ambiguous: a [`Step`] either leads to another node or ends at a cell.
 
-/// A number, or an array of numbers, at the next place of a record.
+/// A number, or an array of numbers, at the next position of a record.
 pub(crate) trait Words: Sized {
     fn write(&self, out: &mut [u8]) -> usize;
     fn read(bytes: &mut &[u8]) -> Self;
@@ -48,13 +48,13 @@ impl<W: Words + Copy, const N: usize> Words for [W; N] {
     }
 }
 
-/// What every record offers: a fixed size, to bytes, from bytes.
+/// A record: its fixed size, its encoding and its decoding.
 pub trait Record: Copy {
     /// The size in bytes, a multiple of eight.
     const SIZE: usize;
     /// Writes the record to the first [`Self::SIZE`] bytes of `out`.
     fn write_to(&self, out: &mut [u8]);
-    /// Reads a record from the first [`Self::SIZE`] bytes; `None` where there are fewer.
+    /// Reads a record from the first [`Self::SIZE`] bytes. `None` if there are fewer.
     fn read_from(bytes: &[u8]) -> Option<Self>;
 }
 
@@ -90,13 +90,13 @@ pub const FANOUT: usize = 16;
 pub const BUCKET: usize = 4;
 
 record! {
-    /// A node of a search tree over IPv4 addresses or over [port keys](crate::request::port_key).
-    /// Child `i` covers everything after `ends[i - 1]` up to and including `ends[i]`. Unused entries
-    /// have the end `u32::MAX` and repeat the last child.
+    /// A node of a search tree over IPv4 addresses or over [port keys](crate::request::port_key). Child `i` covers
+    /// everything after `ends[i - 1]` up to and including `ends[i]`. Unused entries have the end `u32::MAX` and repeat
+    /// the last child.
     Node32: 128 {
         /// The last key that each child covers, ascending; the last one is `u32::MAX`.
         ends: [u32; FANOUT],
-        /// Where to go on: a [`Step`] each.
+        /// Where to continue: a [`Step`] each.
         next: [u32; FANOUT],
     }
 }
@@ -108,19 +108,19 @@ record! {
         ends_high: [u64; FANOUT],
         /// The last eight bytes of each end.
         ends_low: [u64; FANOUT],
-        /// Where to go on: a [`Step`] each.
+        /// Where to continue: a [`Step`] each.
         next: [u32; FANOUT],
     }
 }
 
-/// Where a search goes on, as stored in the nodes.
+/// Where a search continues, as stored in the nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Step(pub u32);
 
 impl Step {
-    /// The address is decided: what is left is a step by port.
+    /// The address is decided; the port follows.
     pub const ADDRESS_DONE: u32 = 1 << 31;
-    /// The port is decided too: what is left is the number of a cell.
+    /// The port is decided too; the rest is the number of a cell.
     pub const PORT_DONE: u32 = 1 << 30;
     /// The largest index of a node or number of a cell.
     pub const INDEX_MAX: u32 = Step::PORT_DONE - 1;
@@ -133,14 +133,14 @@ impl Step {
 }
 
 record! {
-    /// What holds for everyone who asks for the (address, port, protocol) of one cell. Two requests lie
-    /// in the same cell when exactly the same rules cover them.
+    /// What holds for every program that requests the (address, port, protocol) of one cell. Two requests lie in the
+    /// same cell exactly if the same rules cover them.
     Cell: 16 {
         /// A set of the constants below.
         flags: u32,
         /// The rule behind the strongest flag but [`Cell::OUTSIDE`]: deny, then exclusive, then grant.
         rule: u32,
-        /// The `audit` rule behind the strongest of the audited flags.
+        /// The audited rule behind the strongest of the audited flags.
         audit_rule: u32,
         /// The rule behind [`Cell::OUTSIDE`]; zero without it.
         outside_rule: u32,
@@ -150,7 +150,7 @@ record! {
 impl Cell {
     /// `deny * -> D`
     pub const DENIED: u32 = 1;
-    /// `only P -> D`: programs that are not [`Pair::MEMBER`] are refused.
+    /// `only P -> D`: programs that are not [`Pair::MEMBER`] are denied.
     pub const EXCLUSIVE: u32 = 2;
     /// `allow * -> D`
     pub const GRANTED: u32 = 4;
@@ -158,16 +158,15 @@ impl Cell {
     pub const AUDIT_DENIED: u32 = 16;
     /// `audit only P -> D`
     pub const AUDIT_EXCLUSIVE: u32 = 32;
-    /// `* -> only D`, which does not cover this. Bundles of the first format say that it is denied; what their
-    /// flag 8 says is not asked any more.
+    /// `* -> only D`, which does not cover this cell. Bundles of the first format have [`Cell::DENIED`] instead; their
+    /// flag 8 is no longer read.
     pub const OUTSIDE: u32 = 64;
-    /// `audit * -> only D`, which does not cover this.
+    /// `audit * -> only D`, which does not cover this cell.
     pub const AUDIT_OUTSIDE: u32 = 128;
 }
 
 record! {
-    /// The programs of the policy, by a hash of their id. The number of a program is its place in the
-    /// table plus one.
+    /// The programs of the policy, by a hash of their id. The number of a program is its index in the table plus one.
     ProgramBucket: 80 {
         /// The ids; 0 is an empty entry.
         ids: [u64; BUCKET],
@@ -175,14 +174,14 @@ record! {
         flags: [u32; BUCKET],
         /// The rule behind them.
         rules: [u32; BUCKET],
-        /// The `audit` rule behind them, or else behind [`ProgramBucket::AUDIT_GOVERNED`].
+        /// The audited rule behind them, or else behind [`ProgramBucket::AUDIT_GOVERNED`].
         audit_rules: [u32; BUCKET],
     }
 }
 
 record! {
-    /// What holds for one program in one cell, where that differs from what holds for the program
-    /// elsewhere, by a hash of both.
+    /// What holds for one program in one cell, if it differs from the program's entry in [`ProgramBucket`], by a hash
+    /// of both.
     PairBucket: 80 {
         /// The cells.
         cells: [u32; BUCKET],
@@ -190,28 +189,29 @@ record! {
         programs: [u32; BUCKET],
         /// What holds: constants of [`Pair`].
         flags: [u32; BUCKET],
-        /// The rule behind it.
+        /// The rule behind them.
         rules: [u32; BUCKET],
-        /// The `audit` rule behind it.
+        /// The audited rule behind them.
         audit_rules: [u32; BUCKET],
     }
 }
 
 impl ProgramBucket {
-    /// The program holds a grant that others want: nobody reaches into it. One of `flags`, above those of
-    /// [`Pair`], which say nothing about whole programs.
+    /// It is a protected program: other processes cannot trace it or read its memory. One of `flags`, above those of
+    /// [`Pair`], which do not apply to whole programs.
     pub const GUARDED: u32 = 1 << 16;
-    /// The program may map for execution nothing but itself and the libraries that are pinned for it. Likewise.
+    /// The program may map for execution only itself and the libraries that are pinned for it. One of `flags`.
     pub const LIBRARIES: u32 = 1 << 17;
-    /// A rule that is enforced is about the program: its processes are refused what cannot be judged. Likewise.
+    /// An enforced rule governs the program: requests of its processes that cannot be judged are denied. One of
+    /// `flags`.
     pub const GOVERNED: u32 = 1 << 18;
-    /// A rule that is audited, and says nothing of raw sockets, is about the program.
+    /// An audited rule that does not cover raw sockets names the program.
     pub const AUDIT_GOVERNED: u32 = 1 << 19;
-    /// A restriction of the program is enforced: what it starts is governed too.
+    /// The program has an enforced restriction, so the programs that it starts are governed too.
     pub const GOVERNING: u32 = 1 << 20;
-    /// A restriction of the program is audited that says nothing of raw sockets.
+    /// The program has an audited restriction that does not cover raw sockets.
     pub const AUDIT_GOVERNING: u32 = 1 << 21;
-    /// Those of `flags` that are constants of [`Pair`].
+    /// The bits of `flags` that are constants of [`Pair`].
     pub const PAIR: u32 = 0xff;
 }
 
@@ -220,16 +220,16 @@ impl ProgramBucket {
 pub struct Pair {
     /// A set of the constants below.
     pub flags: u32,
-    /// The rule behind the strongest flag: deny, then a confinement that is left, then a grant.
+    /// The rule behind the strongest flag: deny, then a confinement that does not cover the cell, then a grant.
     pub rule: u32,
-    /// The `audit` rule behind the strongest of the audited flags.
+    /// The audited rule behind the strongest of the audited flags.
     pub audit_rule: u32,
 }
 
 impl Pair {
     /// The program is one of P for every `only P -> D` that covers the cell.
     pub const MEMBER: u32 = 1;
-    /// Every `P -> only D` of the program covers the cell. True for a program that none confines.
+    /// Every `P -> only D` of the program covers the cell. True for a program that is not confined.
     pub const INSIDE: u32 = 2;
     /// A `deny P -> D` of the program covers the cell.
     pub const DENIED: u32 = 4;
@@ -242,15 +242,15 @@ impl Pair {
     /// As [`Pair::DENIED`], for `audit deny P -> D`.
     pub const AUDIT_DENIED: u32 = 64;
 
-    /// What holds for a program that the policy does not name.
+    /// What holds for an unlisted program.
     pub const STRANGER: Pair = Pair { flags: Pair::INSIDE | Pair::AUDIT_INSIDE, rule: NO_RULE, audit_rule: NO_RULE };
 }
 
-/// In place of a rule's number: nothing that was written decided.
+/// In place of a rule's number: no written rule decided.
 pub const NO_RULE: u32 = u32::MAX;
 
 record! {
-    /// Where the tables begin, and what holds when nothing else does.
+    /// The roots of the search trees, and what holds if no rule does.
     Policy: 32 {
         /// The root of the search tree over IPv4 addresses: a [`Step`].
         root_v4: u32,
@@ -258,15 +258,15 @@ record! {
         root_v6: u32,
         /// A set of the constants below.
         flags: u32,
-        /// The number of program buckets less one; the number is a power of two.
+        /// The number of program buckets minus one; the number is a power of two.
         program_mask: u32,
-        /// The number of pair buckets less one; the number is a power of two.
+        /// The number of pair buckets minus one; the number is a power of two.
         pair_mask: u32,
         /// The rule `default …`, or [`NO_RULE`].
         default_rule: u32,
         /// The cell of raw and packet sockets, which carry no destination that can be checked.
         raw_cell: u32,
-        /// Zero.
+        /// Reserved, zero.
         reserved: u32,
     }
 }
@@ -276,8 +276,8 @@ impl Policy {
     pub const DEFAULT_DENY: u32 = 1;
 }
 
-/// The two buckets that may hold a key, before the table's mask is applied. Each table is filled by
-/// moving entries between their two buckets, so two reads find an entry or prove that there is none.
+/// The two buckets that may hold a key, before the table's mask is applied. Each table is filled by moving entries
+/// between their two buckets, so two reads find an entry or prove that it does not exist.
 #[inline(always)]
 pub const fn bucket_hashes(key: u64) -> (u32, u32) {
     // The finalizer of MurmurHash3 (fmix64): every bit of the key changes about half of the result.
@@ -289,7 +289,7 @@ pub const fn bucket_hashes(key: u64) -> (u32, u32) {
     (hash as u32, (hash >> 32) as u32)
 }
 
-/// The key of a pair in [`bucket_hashes`].
+/// The key of a pair, for [`bucket_hashes`].
 #[inline(always)]
 pub const fn pair_key(cell: u32, program: u32) -> u64 {
     (cell as u64) << 32 | program as u64

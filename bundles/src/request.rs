@@ -1,13 +1,13 @@
-//! What is asked: an address, a port and a protocol, and how an address is judged.
+//! The request: an address, a port and a protocol, and which address is judged for it.
 //!
-//! Enters: what a socket call named. Leaves: the one or two addresses that the policy is asked about.
+//! Enters: what a socket call named. Leaves: the one or two addresses that are looked up in the policy.
 
 /// An address, in host byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Address {
     /// An IPv4 address.
     V4(u32),
-    /// An IPv6 address, as two halves: 128-bit arithmetic is a library call in the kernel's machine.
+    /// An IPv6 address, as two halves: 128-bit arithmetic is a library call on the BPF target.
     V6 {
         /// The first eight bytes.
         high: u64,
@@ -19,21 +19,21 @@ pub enum Address {
 /// 127.0.0.1
 pub const LOOPBACK_V4: u32 = 0x7f00_0001;
 
-/// The first 96 bits of `::ffff:0:0/96` (IPv4-mapped addresses) leave this in the low half.
+/// The high half of the low 64 bits in `::ffff:0:0/96` (IPv4-mapped addresses).
 const MAPPED_PREFIX: u64 = 0xffff;
 
 /// The high half of 64:ff9b::/96, the well-known prefix of NAT64 (RFC 6052).
 const NAT64_HIGH: u64 = 0x0064_ff9b_0000_0000;
 
 impl Address {
-    /// An IPv6 address from its bytes in network order, cut in two.
+    /// An IPv6 address from its value, split into two halves.
     #[inline(always)]
     pub const fn v6(bits: u128) -> Address {
         Address::V6 { high: (bits >> 64) as u64, low: bits as u64 }
     }
 
-    /// The address that the policy is asked about: an IPv4-mapped address is the IPv4 address that it
-    /// carries, and an unspecified one means loopback, since that is where the kernel connects it.
+    /// The address that is looked up in the policy. An IPv4-mapped address is the IPv4 address that it carries, and an
+    /// unspecified address means loopback, because the kernel connects it there.
     #[inline(always)]
     pub const fn judged(self) -> Address {
         match self {
@@ -53,8 +53,7 @@ impl Address {
         }
     }
 
-    /// The IPv4 address that a NAT64 gateway would send this on to. It is judged too when a rule
-    /// names it.
+    /// The IPv4 address to which a NAT64 gateway would forward this one. It is judged too, if a rule names it.
     #[inline(always)]
     pub const fn behind_nat64(self) -> Option<u32> {
         match self {
@@ -64,7 +63,7 @@ impl Address {
     }
 }
 
-/// A protocol, as far as a policy tells them apart.
+/// A protocol, as far as a policy distinguishes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Protocol {
@@ -79,7 +78,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Every protocol, in the order of its number.
+    /// Every protocol, ordered by number.
     pub const ALL: [Protocol; 4] = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp, Protocol::Other];
 
     /// From the kernel's `sk_protocol` (IPPROTO_*).
@@ -94,19 +93,19 @@ impl Protocol {
     }
 }
 
-/// What a process asks for.
+/// What a process requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Request {
-    /// Where to, as the call named it: [`Address::judged`] has not been applied.
+    /// The destination as the call named it: [`Address::judged`] has not been applied.
     pub address: Address,
-    /// The port; 0 where the protocol has none.
+    /// The port. 0 if the protocol has none.
     pub port: u16,
-    /// By which protocol.
+    /// The protocol.
     pub protocol: Protocol,
 }
 
 impl Request {
-    /// Port and protocol as one number, so that one search tree tells both apart.
+    /// Port and protocol as one number, so that one search tree distinguishes both.
     #[inline(always)]
     pub const fn port_key(&self) -> u32 {
         port_key(self.protocol, self.port)

@@ -1,4 +1,4 @@
-//! Sealing: what a document says → the bytes of its file, signed. The host has none of this.
+//! Sealing: a document's content → the bytes of its file, signed. A host has no part of this.
 
 use alloc::vec::Vec;
 
@@ -15,7 +15,7 @@ use crate::verify::refusal::Refusal;
 use crate::verify::token::Token;
 use crate::verify::trust::TrustSet;
 
-/// What a release of a policy says about itself.
+/// What a release of a policy declares about itself.
 pub type Release = Manifest;
 
 /// Writes a bundle. The sections of `release` are replaced by those of the image.
@@ -56,20 +56,23 @@ pub fn seal_token(token: &Token, keys: &[SecretKey]) -> Result<Vec<u8>, postcard
     Ok(seal(Document::Token, &postcard::to_allocvec(token)?, keys, &[]))
 }
 
-/// Writes a document of a body and what follows its signatures. The order of the keys does not matter.
+/// Writes a document from its body and what follows its signatures. The order of the keys does not matter.
 pub fn seal(document: Document, body: &[u8], keys: &[SecretKey], rest: &[u8]) -> Vec<u8> {
     let payload = document.signing_payload(body);
     let signatures = keys.iter().map(|key| signature(&key.public(), &key.sign(&payload))).collect();
     write(document, document.version(), body, signatures, rest)
 }
 
-/// What a signer signs, of a document that was written before.
+/// The signed data of a document that was already written.
 pub fn signing_payload(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     let (document, frame) = Frame::read_any(bytes)?;
     Ok(document.signing_payload(frame.body))
 }
 
-/// Adds a signature to a document. One that does not hold, or is there already, is refused.
+/// Adds a signature to a document.
+///
+/// # Errors
+/// The document is malformed, or the signature is invalid or already there.
 pub fn add_signature(bytes: &[u8], key: &PublicKey, signed: &[u8; 64]) -> Result<Vec<u8>, Refusal> {
     let (document, frame) = Frame::read_any(bytes)?;
     if !key.verifies(&document.signing_payload(frame.body), signed) {
@@ -91,7 +94,7 @@ fn signature(key: &PublicKey, signed: &[u8; 64]) -> [u8; SIGNATURE_LENGTH] {
     entry
 }
 
-/// Signatures stand by their keys' ids, so that the same signers give the same bytes in whatever order.
+/// Signatures are ordered by key id, so that the same signers give the same bytes in any order.
 fn write(
     document: Document,
     version: u32,

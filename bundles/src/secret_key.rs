@@ -1,4 +1,4 @@
-//! Secret keys: Ed25519 in PEM (PKCS#8). The host has none.
+//! Secret keys: Ed25519 in PEM (PKCS#8). A host has none.
 
 use alloc::string::{String, ToString};
 
@@ -12,17 +12,17 @@ use crate::key::{KeyError, PublicKey};
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
-    /// From 32 random bytes.
+    /// Makes a key from 32 random bytes.
     pub fn from_seed(seed: &[u8; 32]) -> SecretKey {
         SecretKey(SigningKey::from_bytes(seed))
     }
 
-    /// From PEM text.
+    /// Reads a key from PEM text.
     pub fn from_pem(text: &str) -> Result<SecretKey, KeyError> {
         SigningKey::from_pkcs8_pem(text).map(SecretKey).map_err(|error| KeyError::Secret(error.to_string()))
     }
 
-    /// From the bytes within the PEM.
+    /// Reads a key from the DER bytes within the PEM.
     pub fn from_der(bytes: &[u8]) -> Result<SecretKey, KeyError> {
         SigningKey::from_pkcs8_der(bytes).map(SecretKey).map_err(|error| KeyError::Secret(error.to_string()))
     }
@@ -39,7 +39,7 @@ impl SecretKey {
         PublicKey::of(self.0.verifying_key())
     }
 
-    /// Signs. The same message gives the same signature.
+    /// Signs a message. The same message gives the same signature.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }

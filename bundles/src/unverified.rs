@@ -1,9 +1,9 @@
-//! Peeking: received bytes → [`UnverifiedBundle`] or [`Unverified`], which show what a document says of itself
-//! and prove nothing.
+//! Inspection: received bytes → [`UnverifiedBundle`] or [`Unverified`], which show the claims of a document and prove
+//! nothing.
 //!
-//! The frame, the sizes, the digests and the structure are checked as in [`verify`](mod@crate::verify), so that
-//! reading is bounded. No signature is: whoever made the file chose all of it, digests included. There is
-//! no way from here to a [`VerifiedBundle`](crate::verify::VerifiedBundle).
+//! The frame, the sizes, the digests and the structure are checked as in [`verify`](mod@crate::verify), so that reading
+//! is bounded. Signatures are not checked: the maker of the file chose all of it, digests included. Nothing here can be
+//! turned into a [`VerifiedBundle`](crate::verify::VerifiedBundle).
 
 use alloc::vec::Vec;
 
@@ -21,10 +21,10 @@ use crate::verify::refusal::Refusal;
 use crate::verify::token::Token;
 use crate::verify::trust::TrustSet;
 
-/// What a bundle says of itself. Nobody vouches for it.
+/// The claims of a bundle. Nothing vouches for them.
 #[derive(Debug)]
 pub struct UnverifiedBundle {
-    /// The manifest that it has.
+    /// The manifest.
     pub manifest: Manifest,
     /// SHA-256 of the manifest's bytes.
     pub manifest_digest: [u8; 32],
@@ -32,16 +32,16 @@ pub struct UnverifiedBundle {
     pub sections: Vec<(SectionKind, usize)>,
     /// The tables.
     pub image: Image,
-    /// Where the rules came from.
+    /// The source of the rules.
     pub debug: Debug,
     /// The keys that its signatures name. Whether they signed is unknown.
     pub claimed_signers: Vec<KeyId>,
 }
 
-/// What a trust set or a token says of itself. Nobody vouches for it.
+/// The claims of a trust set or a token. Nothing vouches for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unverified<T> {
-    /// What it says.
+    /// The content.
     pub content: T,
     /// The keys that its signatures name. Whether they signed is unknown.
     pub claimed_signers: Vec<KeyId>,

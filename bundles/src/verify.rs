@@ -1,9 +1,8 @@
 //! Verification: received bytes → a [`VerifiedBundle`], a [`Trust`] or a [`VerifiedToken`], or a [`Refusal`].
 //!
-//! Everything that a host believes passes through here, and this needs nothing but the cryptography, postcard
-//! and serde. Each step goes over bytes that the steps before have bounded, and nothing of a body is read before
-//! its signatures hold. Memory follows what is there and never what is announced: of a bundle, at most twice
-//! its bytes.
+//! Everything that a host trusts passes through here. This module depends only on the cryptography, postcard and serde.
+//! Each step reads bytes that the steps before have bounded, and no part of a body is read before its signatures are
+//! verified. Memory follows the bytes that are there, never an announced length: for a bundle, at most twice its bytes.
 
 pub mod bundle;
 
@@ -31,19 +30,19 @@ use alloc::vec::Vec;
 
 use crate::manifest::Need;
 
-/// What a document is compared with.
+/// The host that a document is checked against.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// The time, in seconds since 1970-01-01 UTC.
     pub now: u64,
-    /// The labels of this host.
+    /// The tags of this host.
     pub labels: Vec<String>,
-    /// What its enforcer can do. A policy that needs more is refused, never weakened.
+    /// What its enforcer supports. A policy that needs more is rejected, never weakened.
     pub offers: Vec<Need>,
 }
 
 impl Host {
-    /// Whether a document for this audience is for this host; an empty one is for every host.
+    /// Checks that a document is for this host. An empty audience means every host.
     fn check_audience(&self, audience: &[String]) -> Result<(), Refusal> {
         if audience.is_empty() || audience.iter().any(|label| self.labels.contains(label)) {
             Ok(())

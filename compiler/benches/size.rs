@@ -1,10 +1,10 @@
 //! How the time of a build divides among its stages, for policies of growing size.
 //!
 //! `just bench-compiler` runs 1 000, 10 000 and 100 000 rules over one million addresses, 100 000 rules of one address
-//! each, and 10 000 rules over networks of which some seventy cover each address;
-//! `just bench-compiler 100000 1000000` one policy of the first shape, and `just bench-compiler 10000 10000 overlapping`
-//! one of the last. What is compared is the share of each stage
-//! in one run on one machine: the seconds say nothing about another one.
+//! each, and 10 000 rules over networks of which some seventy cover each address. `just bench-compiler 100000 1000000`
+//! runs one policy of the first shape, and `just bench-compiler 10000 10000 overlapping` one of the last.
+//!
+//! Compare the share of each stage in one run on one machine: the seconds do not carry over to another machine.
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
@@ -27,25 +27,25 @@ use bfp_compiler::source::load::load_text;
 use bfp_compiler::{check, lower, prove, resolve};
 
 fn main() {
-    // Cargo hands over `--bench`.
+    // Cargo passes `--bench`.
     let shape: Element = if std::env::args().any(|argument| argument == "overlapping") { overlapping } else { element };
     let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     if let [rules, addresses] = sizes.as_slice() {
         return run(*rules, *addresses, shape);
     }
     for shape in SHAPES {
-        // Each as a build is: in a process of its own, whose memory nothing else has used.
+        // Each shape runs as a build does: in a process of its own, in memory that nothing else has used.
         let own = std::env::current_exe().expect("the bench has a path");
         let ended = Command::new(own).args(shape.split(' ')).status().expect("and starts");
         assert!(ended.success(), "{shape}");
     }
 }
 
-/// Rules, addresses, and what they are.
+/// Number of rules, number of addresses, and the kind of element where it is not the usual one.
 const SHAPES: [&str; 5] =
     ["1000 1000000", "10000 1000000", "100000 1000000", "100000 100000", "10000 10000 overlapping"];
 
-/// What a rule of a kind names, by the number of the element.
+/// The text of an element in a rule of a kind, by the number of the element.
 type Element = fn(u32, usize) -> String;
 
 fn run(rules: usize, addresses: usize, element: Element) {
@@ -80,7 +80,7 @@ fn run(rules: usize, addresses: usize, element: Element) {
     println!("  {:<8}         {:>7.2} s         {total_cpu:>7.2} s", "total", total.as_secs_f64());
 }
 
-/// The processor time that this process has used, in seconds: what else the machine does is not in it.
+/// The processor time that this process has used, in seconds. It leaves out other load on the machine.
 fn cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
@@ -102,13 +102,12 @@ impl Clock {
     }
 }
 
-/// A policy with this many rules, over this many addresses: every kind of rule, one and several programs,
-/// with and without ports; three quarters IPv4, most of it single addresses, the rest networks that
-/// overlap with others.
+/// A policy with this many rules over this many addresses: every kind of rule, one and several programs, with and
+/// without ports; three quarters IPv4, most of it single addresses, the rest networks that overlap with others.
 fn policy(rules: usize, addresses: usize, element: Element) -> String {
     let mut text = String::new();
     let each = (addresses / rules.max(1)).max(1);
-    // The first would be 0.0.0.0, which is no destination.
+    // The first would be 0.0.0.0, which is not a destination.
     let mut made = 1_u32;
     for rule in 0..rules {
         let mut elements = Vec::with_capacity(each);
@@ -130,7 +129,7 @@ fn policy(rules: usize, addresses: usize, element: Element) -> String {
 }
 
 fn element(number: u32, kind: usize) -> String {
-    // An odd factor permutes the numbers: no address comes twice, and none beside the one before.
+    // An odd factor permutes the numbers: no address repeats, and consecutive numbers give distant addresses.
     let spread = number.wrapping_mul(0x9e37_79b1);
     let ports = match number % 3 {
         0 => "",
@@ -141,14 +140,15 @@ fn element(number: u32, kind: usize) -> String {
         let bits = 0x2001_0db8_u128 << 96 | u128::from(spread) << 32 | u128::from(number);
         return format!("[{}]{ports}", Ipv6Addr::from_bits(bits));
     }
-    // Rules that exclude nobody may overlap: some of their elements are networks.
+    // Rules that are not exclusive may overlap: some of their elements are networks.
     if kind >= 2 && number.is_multiple_of(16) {
         return format!("{}/20{ports}", Ipv4Addr::from_bits(spread & !0xfff));
     }
     format!("{}{ports}", Ipv4Addr::from_bits(spread))
 }
 
-/// As [`element`], within `10.0.0.0/8`: what excludes nobody is a network there, from a sixteenth of it down.
+/// As [`element`], within `10.0.0.0/8`: an element of a rule that is not exclusive is a network, a sixteenth of it or
+/// smaller.
 fn overlapping(number: u32, kind: usize) -> String {
     let address = 0x0a00_0000 | number.wrapping_mul(0x9e37_79b1) >> 8;
     if kind < 2 {

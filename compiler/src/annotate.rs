@@ -1,6 +1,6 @@
-//! Where rules and addresses came from: (checked policy, image) → the debug section of a bundle.
+//! Provenance of rules and addresses: (checked policy, image) → the debug section of a bundle.
 //!
-//! Nothing here decides: `explain` and the host's reports look up the text of a rule by it.
+//! Nothing here affects a verdict: `explain` and the host's reports look up the text of a rule in it.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -13,7 +13,7 @@ use crate::policy::{Default, Effect, Enforcement, ResolvedPolicy, Subjects};
 use crate::query::regions::{self, Plane};
 use crate::resolve::Source;
 
-/// Where the rules and addresses of a policy came from.
+/// The debug section: the source of each rule, and the names of addresses.
 pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debug {
     let policy = policy.policy();
     let sources = &source.loaded.sources;
@@ -66,7 +66,7 @@ fn covering(policy: &ResolvedPolicy, image: &Image) -> Vec<Vec<u32>> {
     for (number, rule) in policy.rules.iter().enumerate() {
         let mut seen = HashSet::new();
         for region in plane.covered(&rule.destinations) {
-            // Of an address that is judged twice, this is the cell of the address itself.
+            // An address under 64:ff9b::/96 is judged twice; this is the cell of the address itself.
             let cell =
                 if seen.insert(region.kind) { regions::cells(image, region.sample()).first().copied() } else { None };
             if let Some(covered) = cell.and_then(|cell| cells.get_mut(cell as usize)) {
@@ -77,7 +77,7 @@ fn covering(policy: &ResolvedPolicy, image: &Image) -> Vec<Vec<u32>> {
     cells.into_iter().map(|rules| rules.into_iter().collect()).collect()
 }
 
-/// A rule on one line, without comments.
+/// The text of a rule on one line, without comments.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(rule, _)| rule).trim());
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")

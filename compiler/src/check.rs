@@ -98,7 +98,7 @@ pub enum CheckError {
     #[error("`{pattern}` is every file, and a grant to it is one to everybody")]
     #[diagnostic(
         code(check::pattern_of_everyone),
-        help("name the programs that need it; where everybody is meant, write `allow * -> …`")
+        help("name the programs that need it; if every program is meant, write `allow * -> …`")
     )]
     PatternOfEveryone {
         /// As it is written.
@@ -108,7 +108,7 @@ pub enum CheckError {
         rule: Span,
     },
     /// `deny * -> 0.0.0.0:443`
-    #[error("{holder}`{address}` is no destination: a request to it is judged as one to loopback")]
+    #[error("{holder}`{address}` is not a destination: a request to it is judged as one to loopback")]
     #[diagnostic(code(check::unspecified))]
     Unspecified {
         /// Which of the two.
@@ -123,7 +123,7 @@ pub enum CheckError {
         span: Span,
     },
     /// A name whose addresses rotate, where those that were not seen would be free.
-    #[error("`{name}` has rotating addresses, and {what} would miss those that were not seen when it was locked")]
+    #[error("`{name}` has rotating addresses, and {what} would miss addresses not seen when it was locked")]
     #[diagnostic(
         code(check::rotating_exclusive),
         help(
@@ -148,7 +148,7 @@ pub enum CheckError {
     #[diagnostic(
         code(check::ipv4_only_exclusive),
         help(
-            "put its addresses in a `host` set; or remove `ipv4_only` from its entry in the lock, and ask a resolver that \
+            "put its addresses in a `host` set; or remove `ipv4_only` from its entry in the lock, and use a resolver that \
              answers for both families: `bfpc lock FILE --update {name} --resolver IP`"
         )
     )]
@@ -187,8 +187,8 @@ fn unspecified(policy: &ResolvedPolicy) -> Vec<CheckError> {
         let help = match holder {
             None => "write `loopback` for this machine, or `{ 0.0.0.0/0, [::/0] }` for every address",
             Some(_) => {
-                "filtering resolvers and lists of blocked names write it for names that lead nowhere: ask another \
-                 resolver by `bfpc lock FILE --update NAME --resolver IP`, or take the entry out of the list"
+                "filtering resolvers and block lists return it for names that they block: query another \
+                 resolver with `bfpc lock FILE --update NAME --resolver IP`, or take the entry out of the list"
             }
         };
         let holder = holder.as_ref().map_or_else(String::new, |holder| format!("{holder} holds the address, and "));

@@ -1,4 +1,5 @@
-//! What all stages need to report: lists of diagnostics, the pages that explain codes, and suggestions for misspelt names.
+//! What all stages need to report: lists of diagnostics, the pages that explain codes, and suggestions for misspelt
+//! names.
 
 pub mod findings;
 

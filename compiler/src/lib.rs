@@ -1,13 +1,13 @@
-//! The compiler: each stage is a pure function of what the stage before it made.
+//! The compiler: each stage is a pure function of the previous stage's result.
 //!
 //! ```text
 //! source ─ load, parse ─▶ syntax tree ─ resolve (+ lock) ─▶ names replaced ─ check ─▶ no contradiction
 //!                      ─ lower ─▶ image ─ prove ─▶ image that means the policy ─ sign ─▶ bundle
 //! ```
 //!
-//! [`pipeline`] shows them on one screen. Folders are floors: a module uses those above it in this list, and none below
-//! (`tests/arrows.rs`). Files, sockets and the clock are touched in [`source`], in [`names::dns`] and in the program
-//! `bfpc` (`src/bin/bfpc`), and nowhere else.
+//! [`pipeline`] shows all stages on one screen. The folders are layers: a module may use only those that the list below
+//! puts before it (`tests/arrows.rs`). Only [`source`], [`names::dns`] and the program `bfpc` (`src/bin/bfpc`) touch
+//! files, sockets or the clock.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 

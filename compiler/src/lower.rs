@@ -1,10 +1,9 @@
 //! Lowering: checked policy → image.
 //!
-//! The plane of addresses, ports and protocols is cut along the rules' edges. Requests that exactly the
-//! same rules cover share a cell; what the rules mean is then worked out once for each cell
-//! ([`cells`]), and the way from an address and a port to its cell becomes search trees ([`tree`]).
-//! Everything is numbered in the order of the source and of the address space, so the same policy
-//! gives the same bytes.
+//! Lowering cuts the space of addresses, ports and protocols along the rules' edges. Requests that exactly the same
+//! rules cover share a cell. [`cells`] works out the meaning of the rules once for each cell; [`tree`] turns the way
+//! from an address and a port to its cell into search trees. Everything is numbered in the order of the source and of
+//! the address space, so the same policy gives the same bytes.
 
 mod cells;
 mod table;
@@ -29,43 +28,43 @@ use self::tree::Trees;
 use crate::check::CheckedPolicy;
 use crate::policy::{Addresses, Default, PortRange, ProgramIndex, ResolvedPolicy, Rule};
 
-/// Why a checked policy has no image.
+/// Why a checked policy cannot be lowered.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum LowerError {
     /// A table would have more entries than can be numbered or searched.
     #[error("the policy is too large: its {what} would need {found} entries, and {limit} is the limit")]
     #[diagnostic(code(lower::capacity), help("split the policy, or merge rules that mean the same"))]
     Capacity {
-        /// Which table.
+        /// The table, in words.
         what: &'static str,
-        /// How many entries it would have.
+        /// The number of entries that it would have.
         found: usize,
-        /// How many it may have.
+        /// The most entries that it can have.
         limit: usize,
     },
-    /// The names of the programs have no tables.
+    /// The tables that match paths to programs cannot be built.
     #[error("the policy is too large: {0}")]
     #[diagnostic(code(lower::capacity), help("write fewer patterns with several `*` in one name, or fewer with `**`"))]
     Names(BuildError),
-    /// Two paths have one id.
+    /// Two programs have the same id.
     #[error("the paths `{first}` and `{second}` have the same program id")]
     #[diagnostic(code(lower::id_collision), help("rename one of the two programs"))]
     IdCollision {
-        /// One path,
+        /// One program's path.
         first: String,
-        /// and the other.
+        /// The other program's path.
         second: String,
     },
 }
 
-/// The stable id of a program, by its text: the first eight bytes of a SHA-256, never zero.
+/// The stable id of a program, derived from its text: the first eight bytes of a SHA-256, never zero.
 pub fn program_id(path: &str) -> ProgramId {
     let digest = Sha256::new().chain_update(b"bfp program path\0").chain_update(path).finalize();
     let (first, _) = digest.split_at(8);
     first.iter().rev().fold(0, |id, byte| id << 8 | u64::from(*byte)).max(1)
 }
 
-/// What the kernel must offer for a policy to be enforced.
+/// The kernel features that enforcing a policy requires.
 pub fn needs(checked: &CheckedPolicy) -> Vec<Need> {
     let policy = checked.policy();
     let names_raw =
@@ -83,10 +82,14 @@ pub fn needs(checked: &CheckedPolicy) -> Vec<Need> {
     needs
 }
 
-/// Which ports a rule covers at an address.
+/// The rules that cover an address, each with the ports that it covers there.
 type Covering = Vec<(usize, Vec<PortRange>)>;
 
 /// Lowers a policy.
+///
+/// # Errors
+///
+/// A table would exceed its capacity, the tables of names cannot be built, or two programs have the same id.
 pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
     let policy = checked.policy();
     let mut cells = Cells::new(policy);
@@ -171,7 +174,7 @@ pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
     })
 }
 
-/// The tables that tell which of the programs, and the classes of them, a file is.
+/// The tables that map a file's path to its program or class.
 fn names(policy: &ResolvedPolicy) -> Result<NameSections, LowerError> {
     let written: Vec<&str> =
         policy.programs.iter().filter(|program| !program.is_class()).map(|program| program.path.as_str()).collect();
@@ -182,7 +185,7 @@ fn names(policy: &ResolvedPolicy) -> Result<NameSections, LowerError> {
         [only] => *only as u32,
         several => {
             let members: Vec<ProgramIndex> = several.iter().copied().map(ProgramIndex).collect();
-            // Resolving made a class of every set. Were one missing, `prove` would find another program in its place.
+            // Resolving creates a class for each set. If one were missing, `prove` would find the wrong program here.
             classes.get(members.as_slice()).copied().unwrap_or_default()
         }
     };
@@ -190,7 +193,7 @@ fn names(policy: &ResolvedPolicy) -> Result<NameSections, LowerError> {
     automaton.tables(&places).map_err(LowerError::Names)
 }
 
-/// What becomes of a process of a program, or of a class: the restrictions of all its members hold.
+/// What a process of a program or a class becomes: the restrictions of all its members hold.
 fn matched(executable: &NamedExecutable, all: &[NamedExecutable]) -> Match {
     let mut record = executable.alone();
     if executable.is_written() {
@@ -200,7 +203,7 @@ fn matched(executable: &NamedExecutable, all: &[NamedExecutable]) -> Match {
     record.count = 0;
     let members = executable.members.iter().filter_map(|member| all.get(*member as usize));
     let restricted = members.filter(|member| member.flags & Match::RESTRICTED != 0);
-    // Resolving refused a class of more.
+    // Resolving rejects a class with more restricted members than fit.
     for (member, place) in restricted.zip(&mut record.restricted) {
         *place = member.program;
         record.count += 1;
@@ -216,7 +219,7 @@ struct Edge<'a, A> {
     ports: &'a Vec<PortRange>,
 }
 
-/// An address that can be counted up and down.
+/// An address with a predecessor and a successor.
 trait Key: Copy + Ord {
     fn before(self) -> Option<Self>;
     fn after(self) -> Option<Self>;
@@ -229,7 +232,7 @@ macro_rules! key {
 }
 key!(u32, u128);
 
-/// Cuts the address space into ranges that the same rules cover: (last address, who covers it), ascending.
+/// Cuts the address space into ranges that the same rules cover: (last address, covering rules), ascending.
 fn sweep<A: Key>(edges: Vec<Edge<'_, A>>, maximum: A) -> Vec<(A, Covering)> {
     let mut starts: BTreeMap<A, Vec<usize>> = BTreeMap::new();
     let mut ends: BTreeMap<A, Vec<usize>> = BTreeMap::new();
@@ -242,7 +245,7 @@ fn sweep<A: Key>(edges: Vec<Edge<'_, A>>, maximum: A) -> Vec<(A, Covering)> {
             ends.entry(after).or_default().push(index);
         }
     }
-    // Ranges that are open now, by rule and place, so that a covering comes out in the rules' order.
+    // Ranges that are open at this address, by rule and position, so that a covering lists rules in their order.
     let mut open: BTreeMap<(usize, usize), &Vec<PortRange>> = BTreeMap::new();
     let mut starts = starts.into_iter().peekable();
     let mut ends = ends.into_iter().peekable();

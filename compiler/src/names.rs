@@ -1,7 +1,7 @@
-//! DNS names and the lock file that says what each resolved to.
+//! DNS names, and the lock file with their addresses.
 //!
-//! Enters: names of a policy, and the answers of resolvers or of a lock file. Leaves: addresses, each with how it was
-//! found. Sockets are touched in [`dns`] alone; a build reads the lock file and asks no resolver.
+//! Enters: the names of a policy, and answers of resolvers or a lock file. Leaves: addresses, and how each was found.
+//! Only [`dns`] touches sockets; a build reads the lock file and queries no resolver.
 
 pub mod dns_name;
 

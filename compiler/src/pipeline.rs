@@ -18,10 +18,15 @@ use crate::resolve::Source;
 use crate::{annotate, check, lower, prove, resolve};
 
 /// Syntax tree → policy without contradiction.
+///
+/// # Errors
+///
+/// Every error of resolving, in the order of the text; where there is none, every error of checking.
 pub fn check(source: &Source<'_>) -> Result<CheckedPolicy, Findings> {
     let resolved = resolve::resolve(source.loaded, source.stem, source.lock).map_err(|errors| {
         let mut findings = boxed(errors);
-        // Who tries to accept one of these errors would else learn that it is no use only once they are mended.
+        // Such an `accept` has no effect either. Reporting it only after the author fixed the error would take another
+        // run.
         findings.extend(boxed(check::not_acceptable(&source.loaded.syntax)));
         findings.sort_by_cached_key(|finding| finding.labels()?.next().map(|label| label.offset()));
         findings
@@ -29,26 +34,39 @@ pub fn check(source: &Source<'_>) -> Result<CheckedPolicy, Findings> {
     check::check(resolved)
 }
 
-/// The tables of a host without a policy, to compare a new one with: no rule, and the default to allow.
+/// The tables of a host without a policy, as a baseline for comparison: no rules, and `default allow`.
+///
+/// # Errors
+///
+/// Those of [`check()`] and [`lower()`]; the empty policy has none.
 pub fn nothing() -> Result<Compiled, Findings> {
     let checked = check::check(ResolvedPolicy::default())?;
     Ok(Compiled { name: String::new(), image: lower(&checked)?, debug: Debug::default() })
 }
 
 /// Policy → tables.
+///
+/// # Errors
+///
+/// One (see [`lower::LowerError`]): a table would exceed its capacity, the tables of names cannot be built, or two
+/// programs have the same id.
 pub fn lower(policy: &CheckedPolicy) -> Result<Image, Findings> {
     lower::lower(policy).map_err(|error| boxed(vec![error]))
 }
 
 /// Tables → tables that are proven to mean what the policy means.
+///
+/// # Errors
+///
+/// One: the first difference that was found, which is a defect of the compiler (see [`prove::ProveError`]).
 pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Findings> {
     prove::prove(policy, image).map_err(|error| boxed(vec![error]))
 }
 
-/// What a release says about itself, beside what the source says.
+/// The part of the manifest that does not come from the source.
 #[derive(Clone, Debug, Default)]
 pub struct Release {
-    /// The revision.
+    /// See [`Manifest::revision`].
     pub revision: u64,
     /// See [`Manifest::not_before`].
     pub not_before: Option<u64>,
@@ -60,7 +78,11 @@ pub struct Release {
     pub lockdown: bool,
 }
 
-/// Proven tables → bundle, signed by these keys. Without one, signatures are added to it later.
+/// Proven tables → bundle, signed with each of `keys`. Without keys, signatures must be added later.
+///
+/// # Errors
+///
+/// The bundle cannot be encoded, which is a defect of the compiler.
 pub fn sign(
     source: &Source<'_>,
     proven: &ProvenImage<'_>,
@@ -85,7 +107,7 @@ pub fn sign(
         .map_err(|error| boxed(vec![SealError { reason: error.to_string() }]))
 }
 
-/// The tables cannot be written.
+/// The bundle cannot be encoded.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 #[error("the bundle cannot be encoded: {reason}")]
 #[diagnostic(code(sign::unencodable), help("this is a defect of the compiler: report it with the policy"))]

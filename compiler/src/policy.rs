@@ -1,8 +1,7 @@
-//! A policy with every name replaced by what it stands for: the subject of checking, of lowering and of
-//! the plain model.
+//! A policy with each name replaced by its meaning: the input of checking, of lowering and of the plain model.
 //!
-//! Addresses are in host byte order; ranges include both ends. Each rule keeps its place in the source.
-//! [`model`] says what a policy means, by the plainest reading of it.
+//! Addresses are in host byte order; ranges include both ends. Each rule keeps its place in the source. [`model`]
+//! defines the meaning of a policy in the plainest way.
 
 pub mod model;
 
@@ -22,105 +21,105 @@ use crate::names::dns_name::DnsName;
 pub struct ResolvedPolicy {
     /// The name of the policy.
     pub name: String,
-    /// The programs that its rules name, in the order of their first mention; behind them the classes, which are
-    /// what a file is that matches several of them (see [`crate::resolve`]). A rule about a program is about
-    /// every class that the program is in, and names those too.
+    /// The programs that its rules name, in the order of their first mention; then the classes. A class is the program
+    /// of a file that matches several of them (see [`crate::resolve`]). A rule about a program is also about each class
+    /// that contains the program, and lists those too.
     pub programs: Vec<Program>,
-    /// What one file can be: a program, or a class of several. A program that is in no file without another one
-    /// is not among them. Ascending.
+    /// The programs and classes that a file can be, ascending. A program is missing if every file that matches it
+    /// matches another one too.
     pub kinds: Vec<ProgramIndex>,
-    /// Those that only its tests name, numbered on: to the rules they are strangers.
+    /// Unlisted programs: those that only its tests name, numbered after `programs`.
     pub strangers: Vec<Program>,
-    /// What each name stands for that rules call programs by.
+    /// The programs that each name declared in the policy stands for.
     pub declared_programs: BTreeMap<String, BTreeSet<ProgramIndex>>,
     /// The rules, in the order of the text; `only P -> only D` is two rules with one span.
     pub rules: Vec<Rule>,
-    /// What holds when nothing refuses.
+    /// The verdict where no rule applies.
     pub default: Default,
-    /// Every DNS name that was used, with its addresses.
+    /// Every DNS name that the policy uses, with its addresses.
     pub names: BTreeMap<DnsName, Vec<IpAddr>>,
-    /// Where rules use names whose addresses rotate, or are those of another name too.
+    /// Where rules use names with rotating addresses, or with an address that another name has too.
     pub name_uses: Vec<NameUse>,
-    /// Where rules name the unspecified address, which no request is judged by.
+    /// Where rules name the unspecified address, by which no request is judged.
     pub unspecified: Vec<Unspecified>,
-    /// Where rules use names that the lock leads to special addresses.
+    /// Where rules use names that the lock resolves to special addresses.
     pub special: Vec<SpecialAnswer>,
     /// The names whose addresses rotate.
     pub rotating: BTreeSet<DnsName>,
-    /// The names that were asked for their IPv4 addresses alone.
+    /// The names that were resolved to IPv4 addresses only.
     pub ipv4_only: BTreeSet<DnsName>,
-    /// What the policy expects of itself.
+    /// Its `test` blocks.
     pub tests: Vec<Test>,
-    /// The findings that are intended.
+    /// Its `accept` statements: diagnostics that are intended.
     pub accepted: Vec<Accepted>,
 }
 
-/// A place that names 0.0.0.0 or ::.
+/// A place in the source that names 0.0.0.0 or ::.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unspecified {
-    /// Which of the two, as the policy writes an address.
+    /// Which of the two, as a policy writes it.
     pub address: &'static str,
-    /// What holds it, in words: nothing where it is written itself.
+    /// What contains the address, in words; `None` where the place writes the address itself.
     pub holder: Option<String>,
-    /// Where.
+    /// The place in the source.
     pub span: Span,
 }
 
-/// A place that uses a name whose locked addresses are no host of any network.
+/// A place in the source that uses a name whose locked address belongs to no host of any network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecialAnswer {
     /// The name.
     pub name: DnsName,
-    /// The address, in the canonical text.
+    /// The address, in canonical form.
     pub address: IpAddr,
-    /// What it is, in words.
+    /// The kind of address, in words.
     pub kind: &'static str,
-    /// Where.
+    /// The place in the source.
     pub span: Span,
 }
 
 impl ResolvedPolicy {
-    /// A program that a rule or a test names.
+    /// A program that a rule or a test names; `None` where the number is out of range.
     pub fn program(&self, ProgramIndex(index): ProgramIndex) -> Option<&Program> {
         self.programs.get(index).or_else(|| self.strangers.get(index.checked_sub(self.programs.len())?))
     }
 
-    /// Those of some programs that the text of the policy names: no classes.
+    /// Those of `programs` that the text of the policy names: without classes.
     pub fn written<'a>(&'a self, programs: &'a [ProgramIndex]) -> impl Iterator<Item = &'a Program> + Clone + 'a {
         let programs = programs.iter().filter_map(|ProgramIndex(index)| self.programs.get(*index));
         programs.filter(|program| !program.is_class())
     }
 
-    /// Those of some programs that one file can be.
+    /// Those of `programs` that a file can be.
     pub fn kinds_of<'a>(&'a self, programs: &'a [ProgramIndex]) -> impl Iterator<Item = ProgramIndex> + 'a {
         programs.iter().copied().filter(|program| self.kinds.binary_search(program).is_ok())
     }
 }
 
-/// A name in a rule.
+/// A use of a DNS name by a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameUse {
     /// The name.
     pub name: DnsName,
-    /// Where it is written: in the rule, or in a declaration that the rule uses.
+    /// Where the name is written: in the rule, or in a declaration that the rule uses.
     pub span: Span,
     /// The number of the rule in [`ResolvedPolicy::rules`].
     pub rule: usize,
-    /// How.
+    /// Whether the rule includes the name or excludes it.
     pub part: Part,
 }
 
-/// Whether something is in a destination or taken out of it.
+/// Whether something is part of a destination or excluded from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// In it.
+    /// Part of it.
     Covered,
-    /// Behind `except`.
+    /// After `except`.
     Excepted,
 }
 
 impl Part {
-    /// What it is behind one more `except`.
+    /// The part that it has within one more `except`.
     pub fn opposite(self) -> Part {
         match self {
             Part::Covered => Part::Excepted,
@@ -132,9 +131,9 @@ impl Part {
 /// A `test` block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Test {
-    /// The sentence that names it.
+    /// The sentence that names the block.
     pub name: String,
-    /// Where it stands.
+    /// The whole block in the source.
     pub span: Span,
     /// Its lines.
     pub expectations: Vec<Expectation>,
@@ -143,75 +142,75 @@ pub struct Test {
 /// A line of a `test` block: every request of these programs to these destinations has this verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
-    /// Who asks; everyone is every program that the policy names, and a stranger.
+    /// The requesting programs; everyone is every program that the policy names, and an unlisted one.
     pub subjects: Subjects,
-    /// For what.
+    /// The requested destinations.
     pub destinations: Vec<Destination>,
-    /// The answer that is expected.
+    /// The expected verdict.
     pub expected: syntax::Expected,
     /// The whole line.
     pub span: Span,
 }
 
-/// `accept CODE because "REASON"`, before the statement that it is about.
+/// `accept CODE because "REASON"`, which applies to the next statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// The code of a finding.
+    /// The code of the accepted diagnostic.
     pub code: String,
-    /// Where the code stands.
+    /// The place of the code in the source.
     pub code_span: Span,
-    /// Why it is intended.
+    /// Why the diagnostic is intended.
     pub reason: String,
-    /// The statement that it is about.
+    /// The statement that it applies to.
     pub about: Span,
 }
 
 /// A program that a policy names, or a class of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// The text by which it is known: its absolute path on the host, or a pattern of such paths, in the canonical
-    /// form; of a class, those of its members (see [`crate::policy::program_text`]).
+    /// The text that identifies it: its absolute path on the host, or a pattern of such paths, in canonical form; for a
+    /// class, the texts of its members (see [`crate::policy::program_text`]).
     pub path: String,
-    /// As the policy first writes it; of a class, the words that people have for it.
+    /// As the policy first writes it; for a class, a description in words.
     pub written: String,
-    /// The name under which the policy declares it, for reports; the path where it has none.
+    /// The name that the policy declares for it, for reports; the path where it has none.
     pub name: String,
     /// Where it is first mentioned.
     pub span: Span,
-    /// The fs-verity digests (SHA-256) of which a grant needs one; empty where the path is enough.
+    /// Its digest pins (fs-verity, SHA-256): a grant requires one of them. Empty where the path is enough.
     pub pins: Vec<[u8; 32]>,
-    /// What else it may map for execution, by path; `None` where that is anything.
+    /// What else it may map for execution; `None` where that is anything.
     pub libraries: Option<Vec<Library>>,
-    /// What it starts inherits its grants.
+    /// The processes that it starts inherit its grants.
     pub with_children: bool,
-    /// Of a class, the programs that a file of it matches, ascending; of any other program, none.
+    /// For a class, the programs that a file of it matches, ascending; empty for any other program.
     pub members: Vec<ProgramIndex>,
 }
 
 impl Program {
-    /// Whether it is what a file is that matches several programs.
+    /// Whether this is a class: the program of a file that matches several programs.
     pub fn is_class(&self) -> bool {
         !self.members.is_empty()
     }
 
-    /// By what a question calls it.
+    /// The text by which a question names it.
     pub fn asked(&self) -> &str {
-        // A class that is called by one of its members, as it is written there in the canonical form.
+        // This class is named by one of its members, which is written here in canonical form.
         if self.is_class() && !self.written.contains('`') { &self.written } else { &self.path }
     }
 
-    /// Whether it stands for more than one file.
+    /// Whether more than one file can match it.
     pub fn is_pattern(&self) -> bool {
         self.path.contains('*')
     }
 
-    /// As the subject of a sentence.
+    /// Its name as the subject of a sentence.
     pub fn told(&self) -> String {
         if self.name.contains('`') { self.name.clone() } else { format!("`{}`", self.name) }
     }
 }
 
-/// The number of a program in [`ResolvedPolicy::programs`]; in a test, of a stranger behind them too.
+/// The number of a program in [`ResolvedPolicy::programs`]; in a test, also of an unlisted program after them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProgramIndex(pub usize);
 
@@ -220,22 +219,22 @@ pub struct ProgramIndex(pub usize);
 pub enum Subjects {
     /// `*`
     Everyone,
-    /// These programs, sorted, without repetition.
+    /// These programs, sorted, without duplicates.
     Programs(Vec<ProgramIndex>),
 }
 
-/// One rule.
+/// One rule. `only P -> only D` is two of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// What it does.
     pub effect: Effect,
     /// Whether it is enforced or only reported.
     pub enforcement: Enforcement,
-    /// Whose requests it concerns.
+    /// Whose requests it applies to.
     pub subjects: Subjects,
-    /// Where they go: a request is covered when one of these covers it.
+    /// The destinations: a request is covered if one of these covers it.
     pub destinations: Vec<Destination>,
-    /// The right side is everything, which names nothing.
+    /// The right side is everything, and names no destination of its own.
     pub covers_everything: bool,
     /// The whole rule in the source.
     pub span: Span,
@@ -258,16 +257,16 @@ pub enum Effect {
     Allow,
 }
 
-/// Whether a rule is enforced.
+/// Whether a rule is enforced or only reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Enforcement {
-    /// It is.
+    /// It affects verdicts.
     Enforced,
-    /// `audit`: it is judged and reported.
+    /// `audit`: it is evaluated and reported, and denies nothing.
     Audited,
 }
 
-/// A range of addresses with the ports that are meant there.
+/// A range of addresses with ports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Destination {
     /// The addresses.
@@ -281,9 +280,9 @@ pub struct Destination {
 pub enum Addresses {
     /// IPv4.
     V4(u32, u32),
-    /// IPv6. The mapped range is not in it: `resolve` writes IPv4-mapped ranges as [`Addresses::V4`].
+    /// IPv6, without the mapped range: `resolve` represents IPv4-mapped ranges as [`Addresses::V4`].
     V6(u128, u128),
-    /// Raw and packet sockets, which carry no destination that can be checked. Their ports are all ports.
+    /// Raw and packet sockets, which carry no destination that can be checked. Their ports are always all ports.
     Raw,
 }
 
@@ -305,12 +304,12 @@ impl PortRange {
     }
 }
 
-/// What holds when nothing refuses.
+/// The verdict where no rule applies.
 #[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Eq)]
 pub enum Default {
-    /// `default allow`, also where nothing is written.
+    /// `default allow`, and also where the policy has no `default`.
     #[default]
     Allow,
-    /// `default deny`, and where.
+    /// `default deny`, and where it is written.
     Deny(Span),
 }

@@ -1,29 +1,27 @@
-//! Translation validation: (checked policy, image) → an image that is proven to mean what the policy
-//! means, or the request of which it does not.
+//! Translation validation: (checked policy, image) → an image that is proven to mean what the policy means, or a
+//! request on which they differ.
 //!
-//! No bundle is made of an image that lowering made wrongly, whatever the reason: [`ProvenImage`] is made
-//! here alone, and only that can be signed. This is no test of some policies, but a proof for the policy
-//! at hand, in every build.
+//! No bundle is made from an image that lowering got wrong, for whatever reason: only this module makes a
+//! [`ProvenImage`], and only that can be signed. This does not test sample policies. It is a proof for the policy at
+//! hand, in every build.
 //!
-//! **Requests.** They fall into finitely many classes, within which neither the policy nor the tables can
-//! change their answer. The policy's own edges come from its destinations ([`sweep`]), the tables' from
-//! their nodes ([`walk`]), and both cut. Each class is asked about at both ends of its addresses and of its
-//! ports; an IPv4 class also as mapped, unspecified and NAT64 addresses.
+//! **Requests.** They fall into finitely many classes, within which neither the policy nor the tables can change their
+//! answer. The policy's edges come from its destinations ([`sweep`]), the tables' from their nodes ([`walk`]); classes
+//! are cut along both. Each class is queried at both ends of its addresses and of its ports; an IPv4 class also as
+//! mapped, unspecified and NAT64 addresses.
 //!
-//! **Processes.** A verdict is `no(cell) ∨ ∃ u in under: no(cell, u) ∨ ¬∃ identity: grant(cell, identity)`, in
-//! `decide` as in the model, and the same with `audit` in the place of `no`. Each term needs one program,
-//! so programs are asked about one at a time: proven, by name alone, as what started a stranger, and as
-//! what started somebody who is allowed (where a refusal of its own shows). A chain of as many
-//! restricted programs as a label holds is asked about too.
+//! **Processes.** A verdict is `no(cell) ∨ ∃ u in under: no(cell, u) ∨ ¬∃ identity: grant(cell, identity)`, in `decide`
+//! as in the model, and the same with `audit` in the place of `no`. Each term needs one program, so programs are
+//! queried one at a time: proven, by name alone, as the parent of an unlisted program, and as the parent of an allowed
+//! program (where a denial of its own shows). A chain of as many restricted programs as a label holds is queried too.
 //!
-//! **Programs.** `decide` knows a request by its cell only. So once the way of each class to its cell is
-//! known, each pair of a cell and the rules that cover it is asked about once, for the programs that these
-//! rules name, and for those that the tables treat in a way of their own there. All others are treated
-//! as they are elsewhere: each is asked about in one cell of each profile, a profile being what the rules say
-//! of somebody whom they do not name. Where many rules overlap, a program is not asked about again in a cell that has
-//! the same records and the same rules for it ([`alike`]).
+//! **Programs.** `decide` knows a request only by its cell. So once the way of each class to its cell is known, each
+//! pair of a cell and the rules that cover it is queried once: for the programs that these rules name, and for those
+//! that the tables treat differently there. All others are treated as elsewhere: each is queried in one cell of each
+//! profile. A profile is the effect of the rules on a program that they do not name. Where many rules overlap, a
+//! program is not queried again in a cell with the same records and the same rules for it ([`alike`]).
 //!
-//! Nothing of this is shared with lowering, except the plain model of what a rule means.
+//! Lowering shares none of this code, except the plain model of what a rule means.
 
 mod alike;
 mod ask;
@@ -56,35 +54,35 @@ use crate::prove::hash::NumberMap;
 /// The tables do not mean what the policy means.
 #[derive(Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
 pub enum ProveError {
-    /// They answer otherwise.
+    /// The verdicts differ.
     #[error("the tables are wrong: {0}")]
     #[diagnostic(code(prove::mismatch), help("this is a defect of the compiler: report it with the policy"))]
     Mismatch(Box<Witness>),
-    /// They take a program for another one.
+    /// They treat a program as another one.
     #[error("the tables are wrong about the program `{path}`: {what}")]
     #[diagnostic(code(prove::identity), help("this is a defect of the compiler: report it with the policy"))]
     Identity {
-        /// The program.
+        /// The program's path.
         path: String,
-        /// What is wrong.
+        /// What is wrong, in words.
         what: &'static str,
     },
-    /// They take a file for another program than it is.
+    /// They assign a file to the wrong program.
     #[error("the tables are wrong about the file `{path}`: it is {meant}, and they take it for {found}")]
     #[diagnostic(code(prove::name), help("this is a defect of the compiler: report it with the policy"))]
     Name {
-        /// Where the file lies.
+        /// The path of the file.
         path: String,
-        /// What it is.
+        /// The program that it is by the policy.
         meant: String,
-        /// What the tables say.
+        /// The program that it is by the tables.
         found: String,
     },
-    /// A record says that `audit` has something to report, and not which rule.
+    /// A record states that an audited rule applies, and names none.
     #[error("the tables are wrong: a record of {table} is audited by no rule")]
     #[diagnostic(code(prove::record), help("this is a defect of the compiler: report it with the policy"))]
     Record {
-        /// Where it stands.
+        /// The table that contains it.
         table: &'static str,
     },
 }
@@ -95,10 +93,10 @@ impl From<Box<Witness>> for ProveError {
     }
 }
 
-/// How much was asked.
+/// The size of a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proof {
-    /// Verdicts of the tables that are those of the policy: all that were compared.
+    /// Verdicts of the tables that were compared with the policy's, all of them equal.
     verdicts: u64,
 }
 
@@ -116,7 +114,7 @@ impl Display for Proof {
     }
 }
 
-/// An image of which every verdict is its policy's: the only kind that can be signed.
+/// An image whose every verdict is its policy's: the only kind that can be signed.
 #[derive(Debug)]
 pub struct ProvenImage<'a> {
     // INVARIANT: made by `prove` alone.
@@ -136,13 +134,17 @@ impl ProvenImage<'_> {
         &self.image
     }
 
-    /// How much was asked.
+    /// The size of its proof.
     pub fn proof(&self) -> Proof {
         self.proof
     }
 }
 
 /// Proves an image.
+///
+/// # Errors
+///
+/// The first difference that was found, with a request or a path that shows it.
 pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, ProveError> {
     let governance = Governance::of(policy.policy());
     records::identities_are_right(policy, &image, &governance)?;
@@ -161,7 +163,7 @@ pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Pr
     let edges = Edges { asking: &asking, planes: &planes, sets: &sets };
     let mut verdicts = in_parallel(&v4, |areas| sum(areas, |area| edges.of_v4(area)))?;
     verdicts += in_parallel(&v6, |areas| sum(areas, |area| edges.of_v6(area)))?;
-    // Who asks for the unspecified address asks for loopback.
+    // A request for the unspecified address goes to loopback.
     if let Some(area) = v4.get(v4.partition_point(|area| area.last < LOOPBACK_V4)) {
         verdicts += edges.at(area, Address::V4(0))? + edges.at(area, Address::v6(MAPPED.0))?;
     }
@@ -170,13 +172,13 @@ pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Pr
     }
 
     let mut visits = Visits::default();
-    // An address in the same cell is another question: for raw sockets the policy's programs need grants.
+    // Raw sockets may lead to the same cell as an address, but differ: the policy's programs need grants for them.
     visits.list.push(Visit { place: (image.policy.raw_cell, classes.raw), behind: None, asked: Asked::Raw });
     for area in &v4 {
         askable_v4(area).into_iter().for_each(|(first, _)| visits.area(&planes, area, Address::V4(first)));
     }
     for area in &v6 {
-        // Behind a gateway the IPv4 address has its say too: no answer there is this area's alone.
+        // Behind a gateway, the IPv4 address counts too: no answer there depends on this area alone.
         let mut alone = askable_v6(area).filter(|(first, _)| !(NAT64.0..=NAT64.1).contains(first));
         alone.next().into_iter().for_each(|(first, _)| visits.area(&planes, area, Address::v6(first)));
     }
@@ -197,21 +199,21 @@ pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Pr
 /// The first and last address of ::ffff:0:0/96, which are judged as IPv4.
 const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
 
-/// The first and last address of 64:ff9b::/96, behind which lies an IPv4 address.
+/// The first and last address of 64:ff9b::/96, which embeds the IPv4 addresses behind a gateway.
 const NAT64: (u128, u128) = (0x0064_ff9b << 96, 0x0064_ff9b << 96 | 0xffff_ffff);
 
-/// Addresses that the same rules cover, and from which a search in the tables goes on in the same way.
+/// Addresses that the same rules cover, and from which a search in the tables continues in the same way.
 #[derive(Clone, Copy)]
 struct Area<K> {
     first: K,
     last: K,
-    /// What lies at each of these addresses: the number of a plane.
+    /// The number of the plane at each of these addresses.
     plane: u32,
-    /// No area before this one has this plane, of those that can be asked about.
+    /// This is the first area with this plane that can be queried.
     is_first: bool,
 }
 
-/// What ends at a key, and begins behind the one before it.
+/// A range that ends at a key, and begins after the end of the one before it.
 trait Ends<K> {
     fn last(&self) -> K;
 }
@@ -222,7 +224,7 @@ impl<K: Key, V> Ends<K> for Class<K, V> {
     }
 }
 
-/// Two divisions of the same keys, each cut by the other: (first, last, one, other).
+/// Two partitions of the same keys, each cut by the other: (first, last, one, other).
 fn join<'a, K: Key + Default, A: Ends<K>, B: Ends<K>>(
     a: &'a [A],
     b: &'a [B],
@@ -240,13 +242,13 @@ fn join<'a, K: Key + Default, A: Ends<K>, B: Ends<K>>(
     })
 }
 
-/// The ends of an area that are judged as what they are: the unspecified address is not.
+/// The ends of an area without the unspecified address, which is judged as another one.
 fn askable_v4(area: &Area<u32>) -> Option<(u32, u32)> {
     let (first, last) = (area.first.max(1), area.last);
     (first <= last).then_some((first, last))
 }
 
-/// As [`askable_v4`]: what lies before, between and behind mapped and translated addresses, and the latter.
+/// As [`askable_v4`]: the parts before, between and after the mapped and the NAT64 addresses, and the latter.
 fn askable_v6(area: &Area<u128>) -> impl Iterator<Item = (u128, u128)> + use<> {
     let parts = [(1, MAPPED.0 - 1), (MAPPED.1 + 1, NAT64.0 - 1), NAT64, (NAT64.1 + 1, u128::MAX)];
     let (first, last) = (area.first, area.last);
@@ -268,17 +270,17 @@ impl Ends<u32> for Ports {
     }
 }
 
-/// For each covering and way into the tables, the ports.
+/// The port ranges for each pair of a covering and a step of the tables.
 #[derive(Default)]
 struct Planes {
     numbers: NumberMap<(u32, Option<Step>), u32>,
     rows: Rows<Ports>,
-    /// Of which an area was found, by number.
+    /// For each plane, by number: whether an area with it was found.
     found: Vec<bool>,
 }
 
 impl Planes {
-    /// Cuts the policy's classes by those of the tables.
+    /// Cuts the policy's classes along those of the tables.
     fn areas<K: Key + Default>(
         &mut self,
         by_policy: &[Class<K, u32>],
@@ -320,7 +322,7 @@ impl Planes {
     }
 }
 
-/// The request at an address for what a port key stands for.
+/// The request for an address and a port key.
 fn request(address: Address, key: u32) -> Asked {
     let protocol = match key >> 16 {
         0 => Protocol::Tcp,
@@ -331,23 +333,23 @@ fn request(address: Address, key: u32) -> Asked {
     Asked::Request(Request { address, port: key as u16, protocol })
 }
 
-/// The first and the last of a plane's ranges, as two of one port each.
+/// The first and the last port of a plane, each as a range of one port.
 fn ends(ports: &[Ports]) -> impl Iterator<Item = Ports> + use<> {
     let first = ports.first().map(|ports| Ports { last: ports.first, ..*ports });
     let last = ports.last().map(|ports| Ports { first: ports.last, ..*ports });
     first.into_iter().chain(last)
 }
 
-/// What is known of each set of rules.
+/// Facts about each set of rules.
 struct Sets {
     facts: Vec<Facts>,
 }
 
 #[derive(Clone, Copy)]
 struct Facts {
-    /// What a stranger is answered where exactly these rules cover.
+    /// The answer to an unlisted program where exactly these rules cover.
     stranger: Answer,
-    /// The same, of what these rules refuse of themselves: what counts behind a gateway.
+    /// The same, but only what these rules deny themselves: this counts behind a gateway.
     stranger_behind: Answer,
     /// See [`Meaning::profile`].
     profile: u32,
@@ -372,7 +374,7 @@ impl Sets {
     }
 }
 
-/// The questions of a stranger at the edges of every class: whether it leads to its cell.
+/// Queries for an unlisted program at the edges of every class: they show whether the class leads to its cell.
 struct Edges<'a> {
     asking: &'a Asking<'a>,
     planes: &'a Planes,
@@ -403,8 +405,8 @@ impl Edges<'_> {
         Ok(asked)
     }
 
-    /// At both ends of each range of ports; where the same ones were asked about elsewhere, of the first and
-    /// the last range.
+    /// Queries both ends of each range of ports; where the same ranges were queried elsewhere, only those of the first
+    /// and the last one.
     fn at<K>(&self, area: &Area<K>, address: Address) -> Result<u64, ProveError> {
         let ports = self.planes.of(area);
         if area.is_first { self.about(ports.iter().copied(), address) } else { self.about(ends(ports), address) }
@@ -412,7 +414,7 @@ impl Edges<'_> {
 
     fn about(&self, ports: impl IntoIterator<Item = Ports>, address: Address) -> Result<u64, ProveError> {
         let stranger = self.asking.stranger();
-        // What lies behind a NAT64 gateway adds to the answer: there, the cell alone is compared.
+        // The address behind a NAT64 gateway adds to the answer: there, only the cell is compared.
         let translated = address.judged().behind_nat64().is_some();
         let mut asked = 0;
         for ports in ports {
@@ -431,7 +433,7 @@ impl Edges<'_> {
         Ok(asked)
     }
 
-    /// At both ends of a translated range.
+    /// Queries both ends of a translated range.
     fn of_nat64(&self, both: &Translated<'_>) -> Result<u64, ProveError> {
         let stranger = self.asking.stranger();
         let (v4, v6) = (self.planes.of(both.v4), self.planes.of(both.v6));
@@ -452,7 +454,7 @@ impl Edges<'_> {
     }
 }
 
-/// A range within 64:ff9b::/96, with the area that it lies in and the one behind the gateway.
+/// A range within 64:ff9b::/96, with the area that contains it and the area behind the gateway.
 struct Translated<'a> {
     first: u128,
     last: u128,
@@ -485,7 +487,7 @@ fn sum<T>(items: &[T], mut work: impl FnMut(&T) -> Result<u64, ProveError>) -> R
     items.iter().try_fold(0, |sum, item| work(item).map(|verdicts| sum + verdicts))
 }
 
-/// Does the work on as many threads as the machine runs at once; of several errors, the first one counts.
+/// Divides the work among as many threads as the machine runs at once; of several errors, returns the first.
 fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&[T]) -> Result<u64, ProveError> + Sync) -> Result<u64, ProveError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {

@@ -1,7 +1,7 @@
 //! Questions to a compiled policy: what it allows, why, and what changed.
 //!
-//! [`regions`] divides the requests into finitely many, [`compiled`] answers for one of them; the others ask for many
-//! and find words for the answers. Nothing here changes what is compiled.
+//! [`regions`] divides the requests into finitely many, and [`compiled`] judges one of them. The other modules judge
+//! many and put the answers into words. Nothing here changes the compiled policy.
 
 pub mod regions;
 

@@ -1,8 +1,8 @@
-//! Names → what they stand for: (syntax tree, lock) → [`ResolvedPolicy`], or every error of this stage.
+//! Names → their meaning: (syntax tree, lock) → [`ResolvedPolicy`], or every error of this stage.
 //!
-//! Always: the destinations of a rule are sorted, disjoint address ranges with ports; a name without an
-//! address is an error at its place; what a later edition will understand is refused by name, never
-//! passed over. All errors leave together, in the order of the text.
+//! Always: the destinations of a rule are sorted, disjoint address ranges with ports. A name without an address is an
+//! error at its place. A construct of a later edition is rejected by name, never skipped. All errors are reported
+//! together, in the order of the text.
 
 mod classes;
 pub(crate) mod coverage;
@@ -36,20 +36,24 @@ use crate::policy::{
 };
 use crate::source::load::Loaded;
 
-/// What is resolved: the text of a policy, and what its names stood for.
+/// The input of resolving: the text of a policy, and the addresses of its names.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     /// The policy, as read.
     pub loaded: &'a Loaded,
-    /// The name of the policy, where the text gives none.
+    /// The name of the policy, if the text gives none.
     pub stem: &'a str,
     /// The text of its lock file; empty where there is none.
     pub lock_text: &'a str,
-    /// The answers in it.
+    /// The answers in the lock file.
     pub lock: &'a Lock,
 }
 
-/// Resolves a policy. `stem` names it where the text does not.
+/// Resolves a policy. `stem` names it if the text does not.
+///
+/// # Errors
+///
+/// Every error of this stage, in the order of the text.
 pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolicy, Vec<ResolveError>> {
     let policy = &loaded.syntax;
     let mut resolver = Resolver::new(loaded, lock);
@@ -78,7 +82,7 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
             resolver.rule(rule, *span, &mut rules);
         }
     }
-    // What only a test names is nobody to the policy: it asks as a stranger does.
+    // A program that only a test names is unlisted for the policy.
     let ruled = resolver.paths.borrow().len();
     let (unspecified, special) = (resolver.unspecified.take(), resolver.special.take());
     let (mut tests, mut accepted) = (Vec::new(), Vec::new());
@@ -107,14 +111,14 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
         resolver.fail(ResolveError::Empty);
     }
     let used = resolver.used.take();
-    // What an included file declares is there for several policies, of which each uses what it needs.
+    // Included files declare names for several policies, and each policy uses only some.
     let root = loaded.sources.files().first().map_or(0..usize::MAX, |file| file.span.start..file.span.end);
     for (name, span) in resolver.declared() {
         if root.contains(&span.start) && !used.contains(name) {
             resolver.fail(ResolveError::Unused { name: name.to_owned(), span });
         }
     }
-    // A declaration that no rule uses is looked at all the same, so that one run tells everything.
+    // Unused declarations are resolved too, so that one run reports every error.
     for (&name, declaration) in &resolver.programs {
         resolver.programs(&declaration.programs, Some(name), &mut Vec::new());
     }
@@ -160,13 +164,13 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
     if errors.is_empty() { Ok(resolved) } else { Err(errors) }
 }
 
-/// The names of a lock of which something is known.
+/// The names in a lock whose entry satisfies `wanted`.
 fn names_of(lock: &Lock, wanted: impl Fn(&LockedName) -> bool) -> BTreeSet<DnsName> {
     lock.names.iter().filter(|(_, locked)| wanted(locked)).map(|(name, _)| name.clone()).collect()
 }
 
-/// What is wrong with declarations alone, which other policies include: there is no rule, each may be unused, and the
-/// addresses of names and lists are locked beside the policies.
+/// Errors in a file of declarations alone, which policies include. It has no rules, declarations may be unused, and
+/// addresses and lists are locked beside the policies.
 pub fn faults_of_library(loaded: &Loaded) -> Vec<ResolveError> {
     let of_policies = |error: &ResolveError| {
         matches!(
@@ -200,7 +204,7 @@ struct Resolver<'a> {
     programs: BTreeMap<&'a str, &'a syntax::ProgramDeclaration>,
     hosts: BTreeMap<&'a str, &'a syntax::HostDeclaration>,
     used: RefCell<BTreeSet<String>>,
-    /// By the first place that each shows.
+    /// Errors by the first place that each labels.
     errors: RefCell<BTreeMap<Option<usize>, Vec<ResolveError>>>,
     paths: RefCell<Vec<Program>>,
     path_numbers: RefCell<BTreeMap<String, ProgramIndex>>,
@@ -208,21 +212,21 @@ struct Resolver<'a> {
     name_uses: RefCell<Vec<NameUse>>,
     unspecified: RefCell<Vec<Unspecified>>,
     special: RefCell<Vec<SpecialAnswer>>,
-    /// The names whose uses are noted.
+    /// The names whose uses are recorded.
     noted: BTreeSet<&'a DnsName>,
-    // What a declaration stands for is worked out once: chains of sets would double with each link.
+    // The meaning of a declaration is computed once: otherwise chains of sets would double with each link.
     known_programs: RefCell<BTreeMap<&'a str, BTreeSet<ProgramIndex>>>,
     known_hosts: RefCell<BTreeMap<&'a str, Vec<Destination>>>,
     cyclic: RefCell<BTreeSet<&'a str>>,
     everything: Vec<Destination>,
 }
 
-/// How many declarations may stand for each other in a row; bounds the recursion.
+/// The longest chain of declarations; bounds the recursion.
 const MAX_DEPTH: usize = 32;
 
 const BUILTIN: [&str; 6] = ["loopback", "link-local", "private", "multicast", "metadata", "raw"];
 
-/// What people call every program.
+/// Words that authors try in place of `*`.
 const EVERYBODY: [&str; 7] = ["all", "any", "anybody", "anyone", "everybody", "everyone", "everything"];
 
 impl<'a> Resolver<'a> {
@@ -249,7 +253,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn fail(&self, error: ResolveError) {
-        // A declaration that is used twice is wrong once, and is so at the same place.
+        // A declaration that is used twice has the same errors twice, at the same place.
         let place = error.labels().and_then(|mut labels| labels.next()).map(|first| first.offset());
         let mut errors = self.errors.borrow_mut();
         let at_place = errors.entry(place).or_default();
@@ -355,11 +359,11 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Goes into the declaration of `name`, unless that leads in a circle or too deep.
+    /// Enters the declaration of `name`, unless that forms a cycle or nests too deep.
     fn enter(&self, name: &'a str, span: Span, within: &mut Vec<&'a str>) -> bool {
         if let Some(start) = within.iter().position(|outer| *outer == name) {
             let mut cyclic = self.cyclic.borrow_mut();
-            // One circle is one error, wherever it was entered.
+            // One cycle is one error, wherever it was entered.
             if !cyclic.contains(name) {
                 cyclic.extend(within.iter().skip(start));
                 self.fail(ResolveError::Cycle { name: name.to_owned(), span });
@@ -375,12 +379,12 @@ impl<'a> Resolver<'a> {
     }
 
     fn wrong_kind(&self, name: &str, actual: &'static str, expected: &'static str, span: Span, declared: Option<Span>) {
-        // A name used on the wrong side is not unused as well.
+        // A name that is used on the wrong side is not reported as unused as well.
         self.used.borrow_mut().insert(name.to_owned());
         self.fail(ResolveError::WrongKind { name: name.to_owned(), actual, expected, span, declared });
     }
 
-    /// What answers show to people must not write lines of its own there.
+    /// Answers show these texts, which must not be able to add lines of their own.
     fn refuse_control_characters(&self, what: &'static str, text: &syntax::Quoted) {
         if text.node.chars().any(char::is_control) {
             self.fail(ResolveError::ControlCharacter { what, span: text.span });

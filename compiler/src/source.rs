@@ -53,10 +53,10 @@ pub enum SourceError {
         path: String,
     },
     /// A policy, or its lock, that is a link out of its tree.
-    #[error("`{path}` is a link that leads out of the tree that it stands in")]
+    #[error("`{path}` is a link that leads out of its tree")]
     #[diagnostic(
         code(load::outside),
-        help("put the file itself in the place of the link; a policy may also be named where it lies")
+        help("replace the link with the file itself, or name the policy by its real path")
     )]
     Outside {
         /// The link.
@@ -66,26 +66,24 @@ pub enum SourceError {
     #[error("`{path}` is not a policy: no line of it is a statement")]
     #[diagnostic(
         code(load::not_a_policy),
-        help(
-            "check the name, and where a link of this name leads; nothing is shown of such a file, for it may be a secret"
-        )
+        help("check the name, and the target if it is a link; the content is not shown, because it may be a secret")
     )]
     NotAPolicy {
         /// Which file.
         path: String,
     },
     /// A line feed, say, in its name.
-    #[error("the name of `{path}` holds a control character")]
+    #[error("the name of `{path}` contains a control character")]
     #[diagnostic(
         code(source::control_character),
-        help("rename it: what is told about the file would show lines that nobody wrote")
+        help("rename it: a report that names the file would contain forged lines")
     )]
     ControlCharacter {
         /// Which file, with escapes.
         path: String,
     },
     /// Too large to be what it should be.
-    #[error("`{path}` has {found} bytes, and at most {limit} are read")]
+    #[error("`{path}` has {found} bytes, and the limit is {limit}")]
     #[diagnostic(code(source::too_large), help("check that this is the right file"))]
     TooLarge {
         /// Which file.

@@ -172,9 +172,9 @@ fn keys_are_made_once_and_the_secret_half_is_for_its_owner_alone() {
     let mode = |name| fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode("key"), 0o600);
     let before = fs::read(place.path("key")).unwrap();
-    place.refused(2, "`key` exists", &["keygen", "key"]);
+    place.refused(2, "`key` already exists", &["keygen", "key"]);
     place.write("new.pub", "");
-    place.refused(2, "`new.pub` exists", &["keygen", "new"]);
+    place.refused(2, "`new.pub` already exists", &["keygen", "new"]);
     assert!(!place.path("new").exists());
     place.refused(2, "`nowhere/key` cannot be written", &["keygen", "nowhere/key"]);
     assert_eq!(fs::read(place.path("key")).unwrap(), before);
@@ -292,7 +292,11 @@ fn times_and_revisions_are_checked_before_anything_is_signed() {
     let window = ["--not-before", "2027-01-01T00:00:00Z", "--expires", "2027-01-01T01:00:00+01:00"];
     place.refused(2, "never valid", &build(&window));
     place.refused(2, "build::expired", &build(&["--expires", "2020-01-31T00:00:00Z"]));
-    place.refused(2, "it expires at 2020-01-31T00:00:00Z, and it is 2", &build(&["--expires", "2020-01-31T00:00:00Z"]));
+    place.refused(
+        2,
+        "the expiry time 2020-01-31T00:00:00Z has passed: it is 2",
+        &build(&["--expires", "2020-01-31T00:00:00Z"]),
+    );
     place.refused(2, "--revision", &build(&["--revision", "-1"]));
     place.refused(2, "--revision", &build(&["--revision", "18446744073709551616"]));
     assert!(!place.path("out.bfpb").exists());
@@ -337,7 +341,7 @@ fn trust_is_a_public_key_or_a_directory_of_them() {
     place.built(&["--key", "other"]);
     fs::create_dir(place.path("trust")).unwrap();
     let verify = ["verify", "kms.bfpb", "--threshold", "2", "--trust", "trust"];
-    place.refused(2, "`trust` holds no public key", &verify);
+    place.refused(2, "`trust` contains no public key", &verify);
     for key in ["key", "other"] {
         fs::copy(place.path(&format!("{key}.pub")), place.path(&format!("trust/{key}.pem"))).unwrap();
     }

@@ -83,7 +83,7 @@ fn devices_and_pipes_are_never_opened() {
     let place = place();
     symlink("/dev/zero", place.path().join("zero")).unwrap();
     assert!(Command::new("mkfifo").arg(place.path().join("fifo")).status().unwrap().success());
-    for (file, reason) in [("zero", "lies outside of the tree"), ("fifo", "is not a regular file")] {
+    for (file, reason) in [("zero", "is outside the tree"), ("fifo", "is not a regular file")] {
         for policy in [
             format!("include \"{file}\"\n"),
             format!("deny * -> ranges(\"{file}\")\n"),
@@ -343,10 +343,10 @@ fn argument_writes_no_line() {
         assert!(holds_no_command(&said), "{said}");
     }
     for (program, help) in [
-        ("/opt//a", "in full"),
-        ("/opt/../a", "in full"),
-        ("opt/a", "in full"),
-        ("/opt/*", "a pattern as the policy has it"),
+        ("/opt//a", "an absolute path"),
+        ("/opt/../a", "an absolute path"),
+        ("opt/a", "an absolute path"),
+        ("/opt/*", "a pattern exactly as in the policy"),
         ("curl", "`/usr/bin/curl`"),
     ] {
         let words = ["explain", "p.bfp", program, "10.0.0.1"];

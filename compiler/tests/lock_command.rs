@@ -187,7 +187,7 @@ fn lock_of_an_earlier_version_is_asked_for_anew_unless_part_of_it_was_to_stay() 
     assert!(place.ask(2, &["lock", "p.bfp", "--update", "kms.test"]).contains("lock::old_version"));
     assert_eq!(place.read("p.bfp.lock"), old);
     let said = place.ask(0, &["lock", "p.bfp"]);
-    assert!(said.starts_with("p.bfp.lock: it could not be used, and every name is asked for anew\n"), "{said}");
+    assert!(said.starts_with("p.bfp.lock: it could not be used, and every name is resolved again\n"), "{said}");
     place.run(0, &["check", "p.bfp"]);
 }
 
@@ -200,7 +200,7 @@ fn ipv4_address_within_an_ipv6_one_is_locked_once_and_judged_as_what_it_is() {
     assert_eq!(said, "cdn.test  169.254.169.254\nkms.test  10.1.1.1\np.bfp.lock: 2 names locked\n");
     assert!(place.entry("kms.test").contains("addresses = [\"10.1.1.1\"]"));
     let said = place.run(0, &["check", "p.bfp"]);
-    let special = "leads `cdn.test` to 169.254.169.254, where clouds give out credentials";
+    let special = "resolves `cdn.test` to 169.254.169.254, where clouds give out credentials";
     assert!(said.contains("check::special_address") && said.contains(special), "{said}");
     // Of the same answers nothing has drifted, and a server that drops the mapped one has the same.
     place.ask(0, &["drift", "p.bfp"]);

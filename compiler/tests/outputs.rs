@@ -108,7 +108,7 @@ fn output_replaces_a_file_of_its_own_kind_and_no_other() {
         );
     }
     let said = place.run(&["build", "p.bfp", "--key", "key", "-o", "key"], "").stderr;
-    assert!(String::from_utf8_lossy(&said).contains("`key` is a secret key, and is not replaced by a bundle"));
+    assert!(String::from_utf8_lossy(&said).contains("`key` is a secret key, and cannot be replaced by a bundle"));
 }
 
 #[test]

@@ -402,14 +402,14 @@ fn diff_reads_a_git_revision_with_its_lock_and_includes() {
     for line in ["  + 10.9.0.0/16", "  - [fd00::-fd00:ec2::253]", "  + 203.0.113.22:443/tcp (artifacts.example)"] {
         assert!(said.contains(line), "`{line}` is not in: {said}");
     }
-    place.refused(2, "`HEAD~7` is no file, and no git revision", &["diff", "HEAD~7", "deep/policy.bfp"]);
+    place.refused(2, "`HEAD~7` is neither a file nor a git revision", &["diff", "HEAD~7", "deep/policy.bfp"]);
     // A clone of one commit says what it lacks.
     git(&["commit", "-qam", "two"]);
     let from = format!("file://{}", place.path("").display());
     git(&["clone", "-q", "--depth", "1", &from, "shallow"]);
     place.refused(2, "fetch-depth: 0", &["diff", "HEAD~1", "shallow/deep/policy.bfp"]);
     place.answer(1, &["diff", "HEAD~1", "deep/policy.bfp"]);
-    place.refused(2, "`--upload-pack=x` is no file", &["diff", "--", "--upload-pack=x", "deep/policy.bfp"]);
+    place.refused(2, "`--upload-pack=x` is neither a file", &["diff", "--", "--upload-pack=x", "deep/policy.bfp"]);
     fs::rename(place.path("deep"), place.path("other")).unwrap();
     // What the revision does not have is compared with no policy: its rules only take access away.
     let said = place.answer(1, &["diff", "HEAD", "other/policy.bfp"]);
@@ -426,7 +426,7 @@ fn diff_reads_a_git_revision_with_its_lock_and_includes() {
     place.refused(2, says, &["diff", "HEAD", "other/policy.bfp", "--deny-widening"]);
     place.answer(0, &["diff", "--new", "other/policy.bfp", "--deny-widening"]);
     place.refused(2, "cannot be read", &["diff", "HEAD", "other/gone.bfp"]);
-    place.refused(2, "`HAED` is no file", &["diff", "HAED", "other/policy.bfp"]);
+    place.refused(2, "`HAED` is neither a file", &["diff", "HAED", "other/policy.bfp"]);
 }
 
 #[test]

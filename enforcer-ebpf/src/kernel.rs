@@ -22,64 +22,13 @@ pub type Pointer = *const c_void;
 const UNSET: u32 = 0xdead_0000;
 
 macro_rules! offsets {
-    ($($name:ident),* $(,)?) => { $(
+    ($($name:ident: $shape:ident $(($bytes:literal))?),* $(,)?) => { $(
         #[unsafe(no_mangle)]
         pub static $name: Global<u32> = Global::new(UNSET);
     )* };
 }
 
-// The names are `STRUCT__MEMBER`: the enforcer finds them in its own list (enforcer/src/host/offsets.rs).
-offsets!(
-    task_struct__pid,
-    task_struct__tgid,
-    task_struct__fs,
-    task_struct__nsproxy,
-    fs_struct__root,
-    nsproxy__mnt_ns,
-    task_struct__mm,
-    task_struct__cred,
-    task_struct__ptrace,
-    task_struct__flags,
-    task_struct__seccomp,
-    seccomp__filter,
-    seccomp_filter__prev,
-    seccomp_filter__notif,
-    cred__user_ns,
-    user_namespace__level,
-    mm_struct__exe_file,
-    linux_binprm__file,
-    file__f_path,
-    path__dentry,
-    dentry__d_name,
-    dentry__d_hash,
-    qstr__name,
-    qstr__len,
-    dentry__d_parent,
-    dentry__d_inode,
-    inode__i_ino,
-    inode__i_sb,
-    inode__i_generation,
-    super_block__s_dev,
-    super_block__s_root,
-    vfsmount__mnt_sb,
-    vfsmount__mnt_root,
-    path__mnt,
-    mount__mnt,
-    mount__mnt_parent,
-    mount__mnt_mountpoint,
-    mount__mnt_ns,
-    mount__mnt_group_id,
-    mount__mnt_mounts,
-    socket__sk,
-    sock__sk_protocol,
-    sock_common__skc_family,
-    sock_common__skc_dport,
-    sock_common__skc_daddr,
-    sock_common__skc_rcv_saddr,
-    sock_common__skc_v6_daddr,
-    msghdr__msg_name,
-    msghdr__msg_namelen,
-);
+bfp_bundle::kernel_members!(offsets);
 
 /// The member of `base` at `offset`.
 ///

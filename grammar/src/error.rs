@@ -42,7 +42,7 @@ pub enum SyntaxError {
     },
 
     /// A rule, or another statement, between the brackets of a test.
-    #[error("`{word}` begins a statement, and a test holds none")]
+    #[error("`{word}` begins a statement, and a test cannot contain one")]
     #[diagnostic(code(syntax::statement_in_test))]
     StatementInTest {
         /// The word that begins it.
@@ -77,7 +77,7 @@ pub enum SyntaxError {
     #[error("`{label}` mixes {scripts} letters in one part of a DNS name")]
     #[diagnostic(
         code(syntax::mixed_scripts),
-        help("check the spelling; if this very name is meant, write its A-label, which begins with `xn--`")
+        help("check the spelling; if the name is correct, write its A-label, which begins with `xn--`")
     )]
     MixedScripts {
         /// The part of the name.
@@ -92,7 +92,7 @@ pub enum SyntaxError {
     },
 
     /// `P -> D`, which could mean four things.
-    #[error("the rule does not say what it does")]
+    #[error("the rule does not state its effect")]
     #[diagnostic(code(syntax::missing_effect))]
     MissingEffect {
         /// The arrow.
@@ -104,16 +104,16 @@ pub enum SyntaxError {
     },
 
     /// `deny P -> only D` or `allow P -> only D`.
-    #[error("`{effect}` and `only` cannot stand in one rule")]
-    #[diagnostic(code(syntax::conflicting_effects), help("write two rules, or leave one of the two words out"))]
+    #[error("`{effect}` and `only` cannot be in one rule")]
+    #[diagnostic(code(syntax::conflicting_effects), help("write two rules, or remove one of the two words"))]
     ConflictingEffects {
         /// The first word.
         effect: &'static str,
         /// Where the first word stands.
-        #[label("this says one thing")]
+        #[label("one effect")]
         first: Span,
         /// Where `only` stands.
-        #[label("this says another")]
+        #[label("and another")]
         span: Span,
     },
 
@@ -144,12 +144,12 @@ pub enum SyntaxError {
 
     /// A closing bracket that closes nothing, or not the one that is open.
     #[error("`{bracket}` closes nothing")]
-    #[diagnostic(code(syntax::stray_bracket), help("remove it, or write the opening bracket that belongs to it"))]
+    #[diagnostic(code(syntax::stray_bracket), help("remove it, or add the opening bracket"))]
     StrayBracket {
         /// The bracket.
         bracket: char,
         /// Where.
-        #[label("no opening bracket belongs here")]
+        #[label("no matching opening bracket")]
         span: Span,
         /// The other bracket that is open here.
         #[label("this one is open")]
@@ -183,10 +183,10 @@ pub enum SyntaxError {
     },
 
     /// A character that a reader of the policy would not see.
-    #[error("the invisible character U+{code_point:04X} makes the policy read as what it is not")]
+    #[error("invisible character U+{code_point:04X}: the policy is not what it appears to be")]
     #[diagnostic(
         code(syntax::hidden_character),
-        help("remove it; if the file is no text, check that it is the right file")
+        help("remove it; if the file is not text, check that it is the right file")
     )]
     HiddenCharacter {
         /// Which one.
@@ -206,7 +206,7 @@ pub enum SyntaxError {
     },
 
     /// A word of the language where a name should be.
-    #[error("`{word}` is a word of the language and cannot be a name")]
+    #[error("`{word}` is a reserved word and cannot be a name")]
     #[diagnostic(code(syntax::reserved_word))]
     ReservedWord {
         /// The word.
@@ -224,7 +224,7 @@ pub enum SyntaxError {
     #[diagnostic(
         code(syntax::bad_name),
         help(
-            "a name has ASCII letters, digits, `_` and `-`, and begins with a letter or `_`; a DNS name without a dot stands in quotes"
+            "write ASCII letters, digits, `_` and `-`, with a letter or `_` first; put a DNS name without a dot in quotes"
         )
     )]
     BadName {
@@ -242,7 +242,7 @@ pub enum SyntaxError {
         /// The path.
         path: String,
         /// Where.
-        #[label("a path stands in quotes")]
+        #[label("paths need quotes")]
         span: Span,
     },
 
@@ -250,7 +250,7 @@ pub enum SyntaxError {
     #[error("`{word}` is a destination, not a program")]
     #[diagnostic(
         code(syntax::destination_as_program),
-        help("left of `->` stands a path in quotes, a declared program, a `{{ set }}` of them, or `*`")
+        help("left of `->`, write a path in quotes, a declared program, a `{{ set }}` of them, or `*`")
     )]
     DestinationAsProgram {
         /// What was written.
@@ -264,7 +264,7 @@ pub enum SyntaxError {
     #[error("`{path}` is a path, not a destination")]
     #[diagnostic(
         code(syntax::path_as_destination),
-        help("right of `->` stands an address, a DNS name, a declared host, a `{{ set }}` of them, or `*`")
+        help("right of `->`, write an address, a DNS name, a declared host, a `{{ set }}` of them, or `*`")
     )]
     PathAsDestination {
         /// The path.
@@ -284,7 +284,7 @@ pub enum SyntaxError {
     },
 
     /// `{ a, b }:443`, `{ a, b }/icmp`
-    #[error("a set takes no ports and no protocol")]
+    #[error("a set cannot have ports or a protocol")]
     #[diagnostic(code(syntax::ports_on_set), help("write them on each element: `{{ a{ports}, b{ports} }}`"))]
     PortsOnSet {
         /// The ports, with their colon, or the protocol.
@@ -295,22 +295,22 @@ pub enum SyntaxError {
     },
 
     /// `*:443`, `*/icmp`
-    #[error("`*` takes no ports and no protocol")]
+    #[error("`*` cannot have ports or a protocol")]
     #[diagnostic(code(syntax::ports_on_any), help("for every address, write `{{ 0.0.0.0/0{ports}, [::/0]{ports} }}`"))]
     PortsOnAny {
         /// The ports, with their colon, or the protocol.
         ports: String,
         /// Where.
-        #[label("`*` is everything already")]
+        #[label("`*` already covers everything")]
         span: Span,
     },
 
     /// `*.example.com`
-    #[error("the wildcard name `{name}` stands for no address that could be known")]
+    #[error("the addresses of the wildcard name `{name}` cannot be known")]
     #[diagnostic(
         code(syntax::wildcard_name),
         help(
-            "a name is resolved once, when the policy is compiled, and DNS cannot be asked for every name that matches: list the names you need, or write the address range they live in, such as `203.0.113.0/24`"
+            "list the names that you need, or write their address range, such as `203.0.113.0/24`: DNS cannot list every name that matches"
         )
     )]
     WildcardName {
@@ -379,7 +379,7 @@ pub enum SyntaxError {
     },
 
     /// `kms.internal/24`
-    #[error("`{name}` is a name, and a name has no prefix length")]
+    #[error("`{name}` is a name, and a name cannot have a prefix length")]
     #[diagnostic(
         code(syntax::prefix_on_name),
         help("write `{name}` alone, or an address range such as `203.0.113.0/24`")
@@ -419,7 +419,7 @@ pub enum SyntaxError {
 
     /// `accept check::path_grant because ""`
     #[error("the reason is empty")]
-    #[diagnostic(code(syntax::no_reason), help("say why it is intended, for whoever reviews the policy"))]
+    #[diagnostic(code(syntax::no_reason), help("state why it is intended, for the reviewers of the policy"))]
     NoReason {
         /// The quotes.
         #[label("no reason")]
@@ -444,7 +444,7 @@ pub enum SyntaxError {
     #[diagnostic(
         code(syntax::unknown_protocol),
         help(
-            "write `/tcp` or `/udp` behind a port, `/icmp` behind a host, or nothing for every protocol; raw and packet sockets are the built-in host `raw`"
+            "write `/tcp` or `/udp` after a port, `/icmp` after a host, or nothing for every protocol; for raw and packet sockets, write the built-in host `raw`"
         )
     )]
     UnknownProtocol {
@@ -470,10 +470,10 @@ pub enum SyntaxError {
     },
 
     /// `kms.internal:{443/tcp, 53}/udp`
-    #[error("the ports have a protocol in their set, and one behind it")]
+    #[error("the set of ports has a protocol inside and another after it")]
     #[diagnostic(
         code(syntax::protocol_twice),
-        help("write the protocol behind each port of the set, or one behind the set for all of them")
+        help("write the protocol after each port of the set, or one after the set for all of them")
     )]
     ProtocolTwice {
         /// The first within the set.

@@ -1,8 +1,7 @@
-//! Why a statement did not match, in the words of its author.
+//! Why a statement did not match, in terms that its author uses.
 //!
-//! What enters is pest's failure: the furthest place it reached, and the grammar rules it tried
-//! there. What leaves names no grammar rule: only what could have been written, what was written,
-//! and what to do.
+//! Enters: pest's failure, which is the furthest place that it reached, and the grammar rules that it tried there.
+//! Leaves: the expected forms, the text that was found, and the next action; never the name of a grammar rule.
 
 use pest::error::{Error, ErrorVariant, InputLocation};
 
@@ -14,7 +13,7 @@ use crate::scan::{self, Lexeme};
 use crate::slip;
 use crate::syntax::Span;
 
-/// Which statement failed, and where it stands.
+/// The failed statement, and its place.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub(crate) rule: Rule,
@@ -41,7 +40,7 @@ pub(crate) fn explain(failure: &Error<Rule>, place: Place<'_>) -> SyntaxError {
             wanted.push(words);
         }
     }
-    // What ends the statement is named last, as the least specific.
+    // The end of the statement is named last, as the least specific.
     wanted.sort_by_key(|words| *words == LINE_END);
     let (found, span) = found_at(place, at);
     if let Some(error) = look_alike(place, span) {
@@ -59,7 +58,7 @@ pub(crate) fn explain(failure: &Error<Rule>, place: Place<'_>) -> SyntaxError {
     SyntaxError::Unexpected { expected, found, span, help }
 }
 
-/// What stands here, or is the word before it, is spelt with characters that look like others.
+/// The word here, or the one before it, is spelt with characters that look like others.
 fn look_alike(place: Place<'_>, found: Span) -> Option<SyntaxError> {
     let word = found.text_in(place.text);
     if let Some(meant) = look_alike::meant(word) {
@@ -67,7 +66,7 @@ fn look_alike(place: Place<'_>, found: Span) -> Option<SyntaxError> {
         let help = if arrow { "write the arrow as `->`".to_owned() } else { format!("write `{meant}`") };
         return look_alike::error(word, found.start, help);
     }
-    // A word of the language that was taken for a name, before what should follow the word.
+    // A word of the language was taken for a name.
     let before = word_before(place, found.start)?;
     let meant = look_alike::meant(before).filter(|meant| keyword::is_reserved(meant))?;
     let start = before.as_ptr() as usize - place.text.as_ptr() as usize;
@@ -93,7 +92,7 @@ fn url(place: Place<'_>, at: usize) -> Option<SyntaxError> {
     Some(SyntaxError::Unexpected { expected, found: format!("the URL {}", shown(span, place.text)), span, help })
 }
 
-/// The port of a service that people know by its name.
+/// The usual port of a service.
 fn usual_port(service: &str) -> Option<u16> {
     Some(match service {
         "ssh" => 22,
@@ -114,7 +113,7 @@ fn usual_port(service: &str) -> Option<u16> {
     })
 }
 
-/// Something follows where the line should have ended.
+/// Text follows where the line should have ended.
 pub(crate) fn instead_of_line_end(text: &str, rest: Span) -> SyntaxError {
     let place = Place { rule: Rule::test_head, text, span: rest };
     let (found, span) = found_at(place, rest.start);
@@ -135,7 +134,7 @@ pub(crate) fn listed(words: impl Iterator<Item = String>, last: &str) -> String 
 
 const LINE_END: &str = "the end of the line";
 
-/// What a grammar rule stands for; `None` where another rule says it better.
+/// The words for a grammar rule; `None` where another rule describes it better.
 fn described(rule: Rule) -> Option<&'static str> {
     Some(match rule {
         Rule::EOI => LINE_END,
@@ -185,12 +184,12 @@ fn described(rule: Rule) -> Option<&'static str> {
     })
 }
 
-/// The word or the sign at this place, and where exactly it stands.
+/// The word or sign at this place, and its exact range.
 fn found_at(place: Place<'_>, at: usize) -> (String, Span) {
     let mut rest = scan::tokens(place.text, Span { start: at, end: place.span.end })
         .skip_while(|token| matches!(token.lexeme, Lexeme::Space | Lexeme::Newline | Lexeme::Comment));
     let Some(first) = rest.next() else {
-        // The last character of the statement, so that the label has something to stand under.
+        // The last character of the statement, so that the label has something to mark.
         let last = place.span.text_in(place.text).chars().next_back().map_or(0, char::len_utf8);
         let end = place.span.end;
         return (LINE_END.to_owned(), Span { start: end.saturating_sub(last), end });
@@ -205,7 +204,7 @@ fn found_at(place: Place<'_>, at: usize) -> (String, Span) {
             }
             span.end = token.span.end;
         }
-        // What was taken for a hyphen may begin an arrow.
+        // This hyphen may begin an arrow.
         let follows = place.text.get(span.end..).unwrap_or_default();
         if follows.starts_with('>') && span.text_in(place.text).ends_with('-') {
             span.end -= 1;
@@ -219,7 +218,7 @@ fn found_at(place: Place<'_>, at: usize) -> (String, Span) {
     (shown(span, place.text), span)
 }
 
-/// A piece of the text in backticks, cut where it is long.
+/// A piece of the text in backticks, shortened if it is long.
 fn shown(span: Span, text: &str) -> String {
     let piece = span.text_in(text);
     if let Some(called) = slip::odd_space(piece) {
@@ -231,18 +230,18 @@ fn shown(span: Span, text: &str) -> String {
     }
 }
 
-/// What to do about it: the likeliest slip, or how such a statement reads.
+/// The next action: the likeliest slip, or the form of such a statement.
 fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
     let word = found.text_in(place.text);
     if let Some(help) = slip::help(place, found) {
         return help;
     }
-    // Only behind the `*` of a set of ports there is nothing else to write.
+    // These are the only two choices after the `*` of a set of ports.
     if wanted == ["`/tcp` or `/udp`"] {
         return "in a set of ports, `*` is every port of one protocol: `*/tcp`; every port is `:*`, without a set"
             .to_owned();
     }
-    // "`with children`" is two words that can be misspelt, "a destination" is none.
+    // "`with children`" is two words that can be misspelt; "a destination" is not a word of the language.
     let words: Vec<&str> = wanted
         .iter()
         .filter(|words| words.starts_with('`'))
@@ -308,16 +307,16 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
     .to_owned()
 }
 
-/// How a provider's list is named.
+/// The form of a provider's list.
 pub(crate) const RANGES_FORM: &str = "write `ranges(\"ip-ranges.json\", service = \"S3\")`: a file in quotes beside the policy, then the filters, if any, as `key = \"value\"`";
 
-/// How a program's content is pinned.
+/// The form of a digest pin.
 const VERITY_FORM: &str = "write `verity sha256:…` with 64 hexadecimal digits, `verity file(\"dist/signer\")` to measure a build artifact, or several as `verity { …, … }`";
 
-/// How what begins with `ranges` or `verity` reads, where this place lies in it.
+/// The form of the `ranges` or `verity` that contains this place.
 fn within_parentheses(place: Place<'_>, at: usize) -> Option<&'static str> {
     let part = Span { start: place.span.start, end: at };
-    // The words before the brackets that are still open here, and the last word that stands free.
+    // The words before the brackets that are still open here, and the last word outside of brackets.
     let mut open: Vec<&str> = Vec::new();
     let mut last = "";
     for token in scan::tokens(place.text, part) {
@@ -339,7 +338,7 @@ fn within_parentheses(place: Place<'_>, at: usize) -> Option<&'static str> {
     }
 }
 
-/// The word right before this place.
+/// The word directly before this place.
 fn word_before(place: Place<'_>, at: usize) -> Option<&str> {
     let before = Span { start: place.span.start, end: at }.text_in(place.text).trim_end();
     let start = before.char_indices().rev().take_while(|(_, c)| c.is_alphanumeric()).last().map(|(at, _)| at)?;

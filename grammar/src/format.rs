@@ -1,8 +1,7 @@
 //! Text → canonical text: one way to write every policy.
 //!
-//! What leaves has the same tree (see [`crate::same_tree`]) and the same comments as what entered,
-//! and formatting it again changes nothing. The layout itself is in `layout`; here every node of the
-//! tree says how it is spelt.
+//! The result has the same tree (see [`same_tree`](fn@crate::same_tree)) and the same comments as the input, and formatting it again
+//! changes nothing. `layout` decides on lines; this module spells each node of the tree.
 
 use crate::error::SyntaxError;
 use crate::layout::{self, Comment, Item, List, Piece, Style};
@@ -17,7 +16,7 @@ use crate::syntax::{
 ///
 /// # Errors
 ///
-/// What [`parse`](crate::parse()) finds wrong: only a valid policy has a canonical form.
+/// Those of [`parse`](crate::parse()): only a valid policy has a canonical form.
 pub fn format(text: &str) -> Result<String, Vec<SyntaxError>> {
     let policy = parse(text)?;
     let comments = layout::comments(text);
@@ -132,12 +131,12 @@ impl Speller<'_> {
         }
     }
 
-    /// Spells a path and its pins, which stand at `place`.
+    /// Spells a path and its pins, which are at `place`.
     fn path(&self, path: &Quoted, verity: &[Spanned<Verity>], place: Span) -> Vec<Piece> {
         let path = quote(&path.node);
         match verity {
             [] => vec![text(path)],
-            // The brackets around a single pin are only needed to hold a comment.
+            // The brackets around a single pin are only needed to contain a comment.
             [pin] if !self.has_comments(place) => {
                 vec![text(format!("{path} verity {}", spelt_pin(&pin.node)))]
             }
@@ -185,7 +184,7 @@ impl Speller<'_> {
         pieces
     }
 
-    /// Spells a destination; a name that needed no quotes gets none.
+    /// Spells a destination; a name that does not need quotes gets none.
     fn host(&self, host: &Spanned<Host>) -> String {
         match &host.node {
             Host::V4(address, 32) => address.to_string(),

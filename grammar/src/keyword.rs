@@ -1,10 +1,10 @@
-//! The words of the language: which there are, and which of them a misspelt word may have meant.
+//! The words of the language, and suggestions for misspelt ones.
 
 /// The words that begin a statement.
 pub(crate) const STATEMENT_WORDS: &[&str] =
     &["policy", "program", "host", "only", "deny", "allow", "audit", "default", "include", "test", "accept"];
 
-/// The words that have a meaning inside a statement and can therefore not be declared either.
+/// The words that have a meaning within a statement, and so cannot be declared either.
 const INNER_WORDS: &[&str] = &["except", "with", "verity", "libraries", "ranges", "allowed", "denied"];
 
 /// Whether a word begins a statement.
@@ -12,14 +12,14 @@ pub(crate) fn begins_statement(word: &str) -> bool {
     STATEMENT_WORDS.contains(&word)
 }
 
-/// Whether a word belongs to the language, so that nothing can be declared under it.
+/// Whether a word belongs to the language, so that it cannot be declared.
 pub(crate) fn is_reserved(word: &str) -> bool {
     begins_statement(word) || INNER_WORDS.contains(&word)
 }
 
-/// The candidate that `word` is most likely a slip of the hand for.
+/// The candidate that `word` is most likely a misspelling of.
 pub(crate) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
-    // Longer words are no slip for any of ours, and the distance costs the square of the length.
+    // Longer words are not misspellings of ours, and the work grows with the square of the length.
     if word.len() > 12 {
         return None;
     }

@@ -1,14 +1,13 @@
-//! How canonical text is laid out: what goes on one line, what is broken, and where comments stay.
+//! The layout of canonical text: what goes on one line, what is broken, and where comments stay.
 //!
-//! What enters are pieces of text and lists, each with its place in the source, and the comments of
-//! the source; what leaves is the text. Every comment that enters leaves once. A list that was
-//! written over several lines stays so, and one that would not fit becomes so; a second pass meets
-//! the same decisions, which is why formatting is idempotent.
+//! Enters: pieces of text and lists, each with its place in the source, and the comments of the source. Leaves: the
+//! text. Every comment that enters leaves once. A list that was written over several lines stays so, and one that does
+//! not fit becomes so. A second pass makes the same decisions, so formatting is idempotent.
 
 use crate::scan::{self, Lexeme};
 use crate::syntax::Span;
 
-/// The longest line that is not broken where it can be.
+/// The longest line in columns; a longer one is broken where that is possible.
 const WIDTH: usize = 100;
 
 const INDENT: usize = 4;
@@ -64,7 +63,7 @@ pub(crate) fn comments(text: &str) -> Vec<Comment<'_>> {
         .collect()
 }
 
-/// The comments that stand inside this place.
+/// The comments within this place.
 pub(crate) fn comments_in<'a, 's>(comments: &'a [Comment<'s>], place: Span) -> &'a [Comment<'s>] {
     let first = comments.partition_point(|comment| comment.span.start < place.start);
     let last = comments.partition_point(|comment| comment.span.start < place.end);
@@ -86,7 +85,7 @@ enum Line<'a> {
     Item { item: &'a Item, trailing: Option<&'a str>, blank_before: bool },
 }
 
-/// Puts the items between these brackets and the comments around them into their order.
+/// Merges the items between these brackets with the comments around them, in the order of the text.
 fn lines_of<'a>(source: &str, place: Span, items: &'a [Item], comments: &'a [Comment<'_>]) -> Vec<Line<'a>> {
     let mut lines = Vec::new();
     let mut waiting = comments_in(comments, place);
@@ -103,7 +102,7 @@ fn lines_of<'a>(source: &str, place: Span, items: &'a [Item], comments: &'a [Com
         }
         let mut blank_before = !lines.is_empty() && blank_line(source, previous_end, item.span.start);
         previous_end = item.span.end;
-        // Lists keep their own comments; the others inside the item have no place to stay but above.
+        // Lists keep their own comments; other comments within the item can only move above it.
         while let Some((comment, rest)) = waiting.split_first()
             && comment.span.start < item.span.end
         {
@@ -140,10 +139,10 @@ fn keeps(pieces: &[Piece], place: Span) -> bool {
     })
 }
 
-/// Whether a line with nothing on it stands between these two places.
+/// Whether an empty line separates these two places.
 fn blank_line(source: &str, start: usize, end: usize) -> bool {
     let between = Span { start, end }.text_in(source);
-    // The first part is the rest of a line, the last the begin of one.
+    // The first part is the rest of a line, the last one the beginning of a line.
     let inner = between.split('\n').count().saturating_sub(2);
     between.split('\n').skip(1).take(inner).any(|line| line.trim().is_empty())
 }
@@ -192,7 +191,7 @@ impl Page<'_> {
         self.out.extend(std::iter::repeat_n(' ', indent));
     }
 
-    /// Writes the pieces of an item, behind which `tail` further columns are taken.
+    /// Writes the pieces of an item; `tail` columns follow on the same line.
     fn write_pieces(&mut self, pieces: &[Piece], indent: usize, tail: usize) {
         for (index, piece) in pieces.iter().enumerate() {
             match piece {
@@ -225,14 +224,14 @@ impl Page<'_> {
         self.out.push_str(close);
     }
 
-    /// How many columns the last line has.
+    /// The number of columns of the last line.
     fn column(&self) -> usize {
         let line = self.out.rsplit('\n').next().unwrap_or_default();
         line.chars().count()
     }
 }
 
-/// How far the aligned words stand behind the longest item.
+/// The distance of the aligned words from the longest item.
 const GAP: usize = 4;
 
 /// The column of the aligned words of a block.
@@ -257,7 +256,7 @@ fn brackets(style: Style) -> (&'static str, &'static str) {
     }
 }
 
-/// The columns up to the next place where the line can be broken.
+/// The number of columns up to the next place where the line can be broken.
 fn width_up_to_list(pieces: &[Piece], tail: usize) -> usize {
     let mut width = 0;
     for piece in pieces {
@@ -287,7 +286,7 @@ fn write_flat(list: &List, room: usize, flat: &mut String) -> bool {
             let fits = match piece {
                 Piece::Text(text) => {
                     flat.push_str(text);
-                    // No more columns than bytes, and this stops long before the end of a long list.
+                    // There are no more columns than bytes, and this stops long before the end of a long list.
                     flat.len() <= room || flat.chars().count() <= room
                 }
                 Piece::List(list) => write_flat(list, room, flat),

@@ -1,12 +1,10 @@
 //! The bfp policy language: text → syntax tree → text.
 //!
-//! What enters is the text of one file; what leaves is either its whole [`syntax::Policy`] or every
-//! [`SyntaxError`] found in it. A tree is never partial: a statement that could not be read never
-//! just disappears, because a missing `deny` would widen access.
+//! Enters: the text of one file. Leaves: either its whole [`syntax::Policy`] or every [`SyntaxError`] in it. A tree is
+//! never partial: skipping an unreadable statement could drop a `deny`, and so widen access.
 //!
-//! In the order of the flow: `scan` cuts the text into statements, `tree` turns what pest matched
-//! into the syntax tree (its literals are read by `literal`, failures are worded by `expected`), and
-//! `format` prints a tree back with its comments.
+//! In the order of the flow: `scan` cuts the text into statements, `tree` turns pest's matches into the syntax tree
+//! (`literal` reads its literals, `expected` words the failures), and `format` prints a tree back with its comments.
 #![forbid(unsafe_code)]
 
 pub mod error;

@@ -1,8 +1,7 @@
 //! Reads the literals: addresses, ports, protocols, digests, names and quoted text.
 //!
-//! What enters is the text of one literal with its place; what leaves is its value, or the one
-//! error that names what is wrong with it. Nothing is rounded or cut: a value that leaves is the
-//! value that was written.
+//! Enters: the text of one literal with its place. Leaves: its value, or the one error that names its fault. Nothing is
+//! rounded or truncated: the value is the one that was written.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -13,7 +12,7 @@ use crate::look_alike;
 use crate::parse::Text;
 use crate::syntax::{Host, Protocol, Span};
 
-/// A word on the right of an arrow: a name, or where to.
+/// A word on the right of an arrow: a name, or a destination.
 pub(crate) enum HostWord {
     Name(String),
     Host(Host),
@@ -91,7 +90,7 @@ pub(crate) fn quoted_host(text: String, span: Span) -> Result<Host, SyntaxError>
     let only_digits = text.bytes().all(|byte| byte.is_ascii_digit() || b"./:".contains(&byte));
     let address = text.trim_matches(['[', ']']);
     if !text.is_empty() && (only_digits || address.parse::<Ipv6Addr>().is_ok()) {
-        let help = "in quotes stands a DNS name; write an address without them".to_owned();
+        let help = "quotes mean a DNS name; write an address without them".to_owned();
         return Err(SyntaxError::BadDnsName { name: text, span, help });
     }
     dns_name(&text, span)
@@ -99,11 +98,11 @@ pub(crate) fn quoted_host(text: String, span: Span) -> Result<Host, SyntaxError>
 
 fn dns_name(name: &str, span: Span) -> Result<Host, SyntaxError> {
     let refuse = |help: &str| {
-        // Empty backticks would look like a fault of ours.
+        // Empty backticks would look like a defect of the compiler.
         let shown = if name.is_empty() { "\"\"" } else { name };
         Err(SyntaxError::BadDnsName { name: shown.to_owned(), span, help: help.to_owned() })
     };
-    // What a character beyond ASCII becomes is for IDNA to say, when the name is resolved.
+    // IDNA decides about characters beyond ASCII, when the name is resolved.
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') || !c.is_ascii();
     if !name.chars().all(|c| fits(c) && !c.is_whitespace()) {
         return refuse("a DNS name has letters, digits, `-`, `_` and dots; a port follows the quotes: `\"kms\":443`");
@@ -112,7 +111,7 @@ fn dns_name(name: &str, span: Span) -> Result<Host, SyntaxError> {
     if labels.split('.').any(str::is_empty) {
         return refuse("write at least one character before, between and after the dots");
     }
-    // A name in quotes begins behind the quotation mark.
+    // A name in quotes begins after the quotation mark.
     let start = span.end.saturating_sub(span.start).saturating_sub(name.len()) / 2 + span.start;
     match look_alike::in_dns_name(name, start) {
         Some(error) => Err(error),
@@ -120,7 +119,7 @@ fn dns_name(name: &str, span: Span) -> Result<Host, SyntaxError> {
     }
 }
 
-/// What stands before and behind the hyphen of `10.0.0.1-10.0.0.20`, if that is what a word looks like.
+/// The two ends of `10.0.0.1-10.0.0.20`, if the word has that form.
 fn ends_of_range(word: &str) -> Option<(&str, &str)> {
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || b"./".contains(&byte));
     word.split_once('-').filter(|(first, last)| is_number(first) && is_number(last) && first.contains('.'))
@@ -143,7 +142,7 @@ fn v4_range(first: &str, last: &str, span: Span) -> Result<Host, SyntaxError> {
     }
 }
 
-/// What to do about a range that ends before it begins.
+/// The help for a range that ends before it begins.
 fn backwards(turned: &str) -> String {
     format!("the range ends before it begins: if both ends are right, write `{turned}`")
 }
@@ -186,7 +185,7 @@ pub(crate) fn bracketed_v6(text: &str, span: Span) -> Result<Host, SyntaxError> 
     let inside = text.strip_prefix('[').unwrap_or(text);
     let Some(inside) = inside.strip_suffix(']') else {
         let moved = text.replace(']', "") + "]";
-        return refuse(format!("the length stands inside the brackets: `{moved}`"));
+        return refuse(format!("write the length inside the brackets: `{moved}`"));
     };
     if let Some((first, last)) = inside.split_once('-') {
         return match (first.parse::<Ipv6Addr>(), last.parse::<Ipv6Addr>()) {
@@ -201,7 +200,7 @@ pub(crate) fn bracketed_v6(text: &str, span: Span) -> Result<Host, SyntaxError> 
     };
     let Ok(parsed) = address.parse::<Ipv6Addr>() else {
         return refuse(if address.parse::<Ipv4Addr>().is_ok() {
-            format!("an IPv4 address stands without brackets: `{inside}`")
+            format!("write an IPv4 address without brackets: `{inside}`")
         } else if address.contains('%') {
             "leave the zone out: a policy speaks of addresses, not of interfaces".to_owned()
         } else {
@@ -218,7 +217,7 @@ pub(crate) fn bracketed_v6(text: &str, span: Span) -> Result<Host, SyntaxError> 
     Ok(Host::V6(parsed, length))
 }
 
-/// What to write in place of `2001:db8::1:443`, which is an address, and may have been meant as one with a port.
+/// The error for `2001:db8::1:443`, which is an address, and may have been meant as one with a port.
 pub(crate) fn unbracketed_v6(address: String, span: Span) -> SyntaxError {
     let with_port = address.rsplit_once(':').filter(|(address, port)| {
         let is_port = port.len() >= 2 && port.parse::<u16>().is_ok() && !port.starts_with('0');
@@ -237,14 +236,14 @@ fn prefix_length(length: &str, family: &'static str, limit: u8, span: Span) -> R
     if length.is_empty() || !length.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(SyntaxError::BadAddress {
             address: format!("/{length}"),
-            // The slash belongs to it: an empty length would leave nothing to point at.
+            // Includes the slash: an empty length would leave nothing to mark.
             span: Span { start: span.start.saturating_sub(1), end: span.end },
             help: match keyword::nearest(&length.to_ascii_lowercase(), &["icmp"]) {
                 _ if length != "icmp" && length.eq_ignore_ascii_case("icmp") => {
                     "write `/icmp` in lower case".to_owned()
                 }
                 Some(meant) => format!("did you mean `/{meant}`?"),
-                None => format!("behind the slash stands a prefix length from 0 to {limit}"),
+                None => format!("write a prefix length after the slash, from 0 to {limit}"),
             },
         });
     }
@@ -299,7 +298,7 @@ pub(crate) fn sha256(text: &str, span: Span) -> Result<[u8; 32], SyntaxError> {
     }
 }
 
-/// Undoes the escapes of a text in quotes; `body` is what stands between them.
+/// Undoes the escapes of a text in quotes; `body` is the text between them.
 pub(crate) fn unescape(body: &str, span: Span) -> Result<String, SyntaxError> {
     let mut text = String::with_capacity(body.len());
     let mut characters = body.char_indices();
@@ -315,7 +314,7 @@ pub(crate) fn unescape(body: &str, span: Span) -> Result<String, SyntaxError> {
             Some('t') => '\t',
             _ => {
                 let escape: String = std::iter::once('\\').chain(escaped).collect();
-                // One further for the opening quotation mark.
+                // The opening quotation mark takes one byte.
                 let start = span.start + 1 + at;
                 let span = Span { start, end: start + escape.len() };
                 return Err(SyntaxError::UnknownEscape { escape, span });
@@ -325,7 +324,7 @@ pub(crate) fn unescape(body: &str, span: Span) -> Result<String, SyntaxError> {
     Ok(text)
 }
 
-/// Puts a text in quotes, so that [`unescape`] gives it back.
+/// Quotes a text so that [`unescape`] restores it.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');

@@ -1,8 +1,7 @@
-//! Characters that look like ASCII ones and are others: a word → the first such character in it, and the word
-//! as it was probably meant.
+//! Characters that look like ASCII ones: a word → the first such character in it, and the word that was probably meant.
 //!
-//! What looks alike is what Unicode's table of confusable characters says (UTS #39), with the full-width
-//! forms and the typographic quotation marks added, which keyboards and word processors put in unasked.
+//! The source is Unicode's table of confusable characters (UTS #39), plus the full-width forms and the typographic
+//! quotation marks, which keyboards and word processors insert unasked.
 
 use unicode_script::{Script, UnicodeScript as _};
 use unicode_security::confusable_detection::skeleton;
@@ -12,10 +11,10 @@ use unicode_security::restriction_level::{RestrictionLevel, RestrictionLevelDete
 use crate::error::SyntaxError;
 use crate::syntax::Span;
 
-/// The ASCII character that this one looks like; `None` for ASCII, and for what looks like nothing in it.
+/// The ASCII character that this one looks like; `None` for ASCII, and for characters unlike any of it.
 fn ascii_like(c: char) -> Option<char> {
     match c {
-        // To the table these are like small capitals, and to a reader like what they are beside.
+        // The table compares these with small capitals, and a reader with their neighbours.
         'к' | 'κ' => Some('k'),
         'м' => Some('m'),
         'т' | 'τ' => Some('t'),
@@ -23,24 +22,24 @@ fn ascii_like(c: char) -> Option<char> {
     }
 }
 
-/// As [`ascii_like`], where nobody could tell the two apart.
+/// As [`ascii_like`], only for characters that no reader can distinguish.
 fn twin(c: char) -> Option<char> {
     match c {
         _ if c.is_ascii() => None,
         '\u{FF01}'..='\u{FF5E}' => char::from_u32(u32::from(c) - 0xFEE0),
         '\u{201C}'..='\u{201F}' | '\u{2033}' | '\u{2036}' | '\u{AB}' | '\u{BB}' => Some('"'),
-        // An arrow is told of as an arrow, and the table takes the long dash for a letter.
+        // Arrows have errors of their own, and the table takes the long dash for a letter.
         '\u{2010}'..='\u{2015}' | '\u{2212}' => Some('-'),
         _ => {
             let mut buffer = [0; 4];
             let mut looks = skeleton(c.encode_utf8(&mut buffer));
-            // `m` looks like `rn` and `l` like `I` to the table, which never matters for one character.
+            // To the table, `m` looks like `rn` and `l` like `I`; for one character that never matters.
             looks.next().filter(|first| looks.next().is_none() && first.is_ascii_graphic())
         }
     }
 }
 
-/// The script of a character, for people; none where several share it.
+/// The name of a character's script; empty if several scripts share it.
 fn script(c: char) -> &'static str {
     match c {
         '\u{FF01}'..='\u{FF5E}' => "full-width",
@@ -59,12 +58,12 @@ pub(crate) fn named(c: char) -> String {
     }
 }
 
-/// A word with each character that looks like an ASCII one replaced by that, where there is such a character.
+/// The word with each character that looks like an ASCII one replaced; `None` if there is no such character.
 pub(crate) fn meant(word: &str) -> Option<String> {
     word.chars().any(|c| ascii_like(c).is_some()).then(|| word.chars().map(|c| ascii_like(c).unwrap_or(c)).collect())
 }
 
-/// What is wrong with a word for its first character that looks like an ASCII one.
+/// The error about the first character of a word that looks like an ASCII one.
 pub(crate) fn error(word: &str, start: usize, help: String) -> Option<SyntaxError> {
     error_where(word, start, help, |_| true)
 }
@@ -77,8 +76,8 @@ fn error_where(word: &str, start: usize, help: String, counts: impl Fn(char) -> 
     Some(SyntaxError::LookAlike { character, named: named(character), ascii, help, span })
 }
 
-/// What is wrong with a path, one of whose words is dressed up as ASCII, or mixes letters that look like ASCII
-/// ones with it: the file that is meant has another name.
+/// The error about a path with a word that imitates ASCII throughout, or mixes ASCII with letters that look like it:
+/// the intended file has another name.
 pub(crate) fn in_path(written: &str, start: usize) -> Option<SyntaxError> {
     let mut at = start;
     for word in written.split_inclusive(|c: char| c.is_ascii() && !c.is_ascii_alphanumeric()) {
@@ -89,7 +88,7 @@ pub(crate) fn in_path(written: &str, start: usize) -> Option<SyntaxError> {
             continue;
         }
         let meant = meant(word).unwrap_or_default();
-        let help = format!("write `{meant}`; if the file is really called so, write `*` in place of the letter");
+        let help = format!("write `{meant}`; if that is the real name of the file, write `*` in place of the letter");
         if let Some(error) = error_where(word, word_start, help, is_foreign) {
             return Some(error);
         }
@@ -101,12 +100,12 @@ fn is_foreign(c: char) -> bool {
     c.script() != Script::Latin || script(c) == "full-width"
 }
 
-/// Letters of several scripts. Latin beside Chinese, Japanese or Korean is how names are written there.
+/// Whether the letters are from several scripts. Latin beside Chinese, Japanese or Korean is usual in names there.
 fn is_mixed(word: &str) -> bool {
     !word.is_single_script() && word.detect_restriction_level() > RestrictionLevel::HighlyRestrictive
 }
 
-/// Every letter beyond ASCII is of another script, and looks like an ASCII one.
+/// Whether every letter beyond ASCII is of another script and looks like an ASCII one.
 fn is_dressed_up(word: &str) -> bool {
     word.chars().filter(|c| !c.is_ascii()).all(|c| is_foreign(c) && twin(c).is_some())
 }
@@ -115,8 +114,8 @@ fn has_full_width(word: &str) -> bool {
     word.chars().any(|c| script(c) == "full-width")
 }
 
-/// What is wrong with a DNS name, one of whose parts reads as what it is not: letters of several scripts, or
-/// of one that is dressed up as ASCII throughout.
+/// The error about a DNS name with a misleading label: letters of several scripts, or of one script that imitates ASCII
+/// throughout.
 pub(crate) fn in_dns_name(name: &str, start: usize) -> Option<SyntaxError> {
     let ends_in_ascii = name.trim_end_matches('.').rsplit('.').next().is_some_and(str::is_ascii);
     let mut at = start;
@@ -136,7 +135,7 @@ pub(crate) fn in_dns_name(name: &str, start: usize) -> Option<SyntaxError> {
         let help = match full_width {
             true => format!("write `{meant}`"),
             false => {
-                format!("write `{meant}`; if this very name is meant, write its A-label, which begins with `xn--`")
+                format!("write `{meant}`; if exactly this name is meant, write its A-label, which begins with `xn--`")
             }
         };
         if let Some(error) = error_where(label, label_start, help, is_foreign) {

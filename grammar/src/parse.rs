@@ -1,8 +1,7 @@
 //! Text → syntax tree: the entry of the language.
 //!
-//! The text is cut into statements first (`scan`), then each is parsed by pest on its own, so that
-//! three broken statements give three errors, each in its line. A tree leaves only when there was no
-//! error at all.
+//! `scan` first cuts the text into statements. Then pest parses each on its own, so that three broken statements give
+//! three errors, each in its line. A tree is returned only if there is no error at all.
 
 use pest::Parser as _;
 use pest::iterators::Pairs;
@@ -22,12 +21,12 @@ use crate::tree::Reader;
 ///
 /// # Errors
 ///
-/// Every mistake that could be told apart, in the order of the text.
+/// Every mistake that can be distinguished, in the order of the text.
 pub fn parse(text: &str) -> Result<Policy, Vec<SyntaxError>> {
     parse_within(text, Span { start: 0, end: text.len() })
 }
 
-/// Parses one of several files that stand in one text, so that a place in the tree names its file too.
+/// Parses one of several files that are concatenated in one text, so that a place in the tree determines its file too.
 ///
 /// # Errors
 ///
@@ -36,8 +35,8 @@ pub fn parse_within(text: &str, file: Span) -> Result<Policy, Vec<SyntaxError>> 
     read(text, file, Text::Policy)
 }
 
-/// Parses a question about a policy, which is written as a statement and may name what only answers have: the protocol
-/// `other`.
+/// Parses a question about a policy. It is written as a statement, and may name the protocol `other`, which otherwise
+/// only answers contain.
 ///
 /// # Errors
 ///
@@ -46,18 +45,18 @@ pub fn parse_question(text: &str, question: Span) -> Result<Policy, Vec<SyntaxEr
     read(text, question, Text::Question)
 }
 
-/// What a text is.
+/// The kind of a text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Text {
     /// A file of a policy.
     Policy,
-    /// What somebody asks about one.
+    /// A question about a policy.
     Question,
 }
 
 fn read(text: &str, file: Span, kind: Text) -> Result<Policy, Vec<SyntaxError>> {
     let mut errors = Vec::new();
-    // Windows editors begin a file with a byte order mark; it is no part of the text.
+    // Windows editors begin a file with a byte order mark, which is not part of the text.
     let mark = if file.text_in(text).starts_with('\u{FEFF}') { '\u{FEFF}'.len_utf8() } else { 0 };
     let cut = scan::statements(text, Span { start: file.start + mark, ..file }, &mut errors);
     let mut policy = Policy::default();
@@ -78,8 +77,7 @@ fn read(text: &str, file: Span, kind: Text) -> Result<Policy, Vec<SyntaxError>> 
     }
 }
 
-/// A statement that gave no tree has given an error. Were it otherwise, a `deny` could vanish, so
-/// this makes one up.
+/// A statement without a tree has reported an error. If it did not, a `deny` could vanish, so this reports one.
 fn presume_reported(text: &str, span: Span, before: usize, errors: &mut Vec<SyntaxError>) {
     if errors.len() == before {
         errors.push(SyntaxError::Unexpected {
@@ -126,7 +124,7 @@ fn statement(text: &str, span: Span, kind: Text, errors: &mut Vec<SyntaxError>) 
     }
 }
 
-/// A comment as other languages write it.
+/// A comment in the syntax of another language.
 fn other_comment(source: &str, span: Span) -> Option<SyntaxError> {
     let mark =
         ["//", "/*", "--", ";"].into_iter().find(|mark| source.starts_with(mark) && !source.starts_with("-->"))?;
@@ -138,13 +136,13 @@ fn other_comment(source: &str, span: Span) -> Option<SyntaxError> {
     })
 }
 
-/// Whether a line that begins with no word of ours is something else than a rule.
+/// The error about a line that begins with an unknown word and is not a rule.
 fn unknown_statement(source: &str, span: Span) -> Option<SyntaxError> {
     let end = source.find(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))).unwrap_or(source.len());
     let (word, rest) = source.split_at_checked(end)?;
     let word = word.strip_suffix('-').filter(|_| rest.starts_with('>')).unwrap_or(word);
     let rest = rest.trim_start();
-    // What goes on like one of these was meant as the left side of a rule.
+    // A line that continues in one of these ways was meant as a rule.
     let is_rule = ["->", "=>", "-->", "→", "⇒", ">", "/", ":", ","];
     if word.is_empty() || is_rule.iter().any(|begin| rest.starts_with(begin)) {
         return None;
@@ -164,7 +162,7 @@ fn unknown_statement(source: &str, span: Span) -> Option<SyntaxError> {
     Some(SyntaxError::UnknownStatement { word: word.to_owned(), span, help })
 }
 
-/// Reads a test: its head, then line by line what stands between its brackets.
+/// Reads a test: its head, then line by line the text between its brackets.
 fn test(text: &str, span: Span, kind: Text, errors: &mut Vec<SyntaxError>) -> Option<Test> {
     let matched = match_rule(Rule::test_head, text, span, errors)?;
     let head = matched.into_iter().next()?;
@@ -215,16 +213,16 @@ fn statement_in_test(text: &str, line: Span) -> Option<SyntaxError> {
     let claim = rest.strip_suffix("allowed").or_else(|| rest.strip_suffix("denied")).unwrap_or(rest).trim_end();
     let help = if is_plain_rule && claim.len() <= 60 && !claim.contains(['\n', '#']) {
         let answer = if rest.ends_with("denied") { "denied" } else { answer };
-        format!("a line of a test says what must come out: `{claim} {answer}`; the rule itself stands outside of it")
+        format!("a line of a test states the expected answer: `{claim} {answer}`; write the rule itself outside of the test")
     } else {
-        "a line of a test reads `signer -> kms allowed` or `… denied`; what begins with a word stands outside of it"
+        "a line of a test reads `signer -> kms allowed` or `… denied`; write statements that begin with a word outside of the test"
             .to_owned()
     };
     let span = Span { start: line.start, end: line.start + word.len() };
     Some(SyntaxError::StatementInTest { word: word.to_owned(), span, help })
 }
 
-/// Where the bracket closes that was opened just before this part of the text.
+/// The place where the bracket before this part of the text is closed.
 fn closing_bracket(text: &str, part: Span) -> Option<usize> {
     let mut depth = 0_usize;
     for token in scan::tokens(text, part) {

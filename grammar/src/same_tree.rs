@@ -1,11 +1,11 @@
-//! Whether two trees say the same, wherever it was written.
+//! Whether two trees have the same meaning, whatever their places.
 
 use crate::syntax::{
     Accept, Destinations, Expectation, HostDeclaration, Library, Policy, PortRange, Ports, ProgramDeclaration,
     Programs, Rule, Span, Spanned, Statement, Test, Verity,
 };
 
-/// Whether two trees are equal but for the places of their nodes.
+/// Whether two trees are equal except for the places of their nodes.
 #[must_use]
 pub fn same_tree(a: &Policy, b: &Policy) -> bool {
     let (mut a, mut b) = (a.clone(), b.clone());

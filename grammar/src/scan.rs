@@ -1,10 +1,10 @@
 //! Cuts a text into statements, before any of it is parsed.
 //!
-//! What enters is the text, or the inside of a test; what leaves are the places of its statements,
-//! without the comments around them. A statement ends with its line, unless a bracket is open. What
-//! leaves is always well bracketed, nested at most [`MAX_DEPTH`] deep, with every string closed and
-//! no invisible character in it; all else has become an error here. So one broken statement
-//! does not spoil the next, and the recursive parser behind this file cannot run out of stack.
+//! Enters: the text, or the inside of a test. Leaves: the places of its statements, without the comments around them. A
+//! statement ends with its line, unless a bracket is open. A statement that leaves is always well bracketed, nested at
+//! most [`MAX_DEPTH`] deep, with every string closed and without invisible characters; everything else has become an
+//! error here. So one broken statement does not spoil the next, and the recursive parser after this module cannot run
+//! out of stack.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use crate::error::SyntaxError;
 use crate::keyword;
 use crate::syntax::Span;
 
-/// How deep brackets and `except` may nest.
+/// The deepest nesting of brackets and `except`.
 pub(crate) const MAX_DEPTH: usize = 64;
 
-/// What a piece of the text is, as far as brackets, strings and line ends are concerned.
+/// The kind of a piece of the text, as far as brackets, strings and line ends are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lexeme {
     Space,
@@ -121,11 +121,11 @@ struct Cut<'a> {
     found: Vec<Span>,
     current: Option<Statement>,
     open: Vec<(char, Span)>,
-    /// Closing brackets still to come that belong to a bracket already reported as unclosed.
+    /// How many closing brackets are still expected for brackets that were already reported as unclosed.
     forgiven: usize,
-    /// The brackets that nothing closes, once somebody asked for them.
+    /// The brackets that nothing closes, computed at the first query.
     never_closed: Option<BTreeSet<usize>>,
-    /// What is being cut.
+    /// The part of the text that is being cut.
     part: Span,
 }
 
@@ -162,8 +162,8 @@ impl Cut<'_> {
         self.errors.extend(error);
     }
 
-    /// At a word that begins a line: inside brackets, the begin of a statement means that one of
-    /// them was never closed. No name is spelt like these words, so nothing valid is cut here.
+    /// Called at a word that begins a line. Within brackets, the beginning of a statement means that one of them was
+    /// never closed. No name is spelt like these words, so nothing valid is cut here.
     fn notice_unclosed_bracket(&mut self, word: Span) {
         let Some((_, opener)) = self.open.last().copied() else { return };
         if !keyword::begins_statement(word.text_in(self.text)) {
@@ -189,8 +189,8 @@ impl Cut<'_> {
         self.current = None;
     }
 
-    /// Whether the open bracket is that of a test, and is closed further on: then a statement within it was
-    /// written into the test, which is told where the lines of tests are read.
+    /// Whether the open bracket is that of a test, and is closed later. Then a statement within it was written into the
+    /// test, and is reported where the lines of tests are read.
     fn is_within_a_test(&mut self, opener: Span) -> bool {
         let is_test = self.current.as_ref().is_some_and(|statement| {
             let head = self.text.get(statement.span.start..opener.start).unwrap_or_default();
@@ -212,7 +212,7 @@ impl Cut<'_> {
     }
 
     fn refuse_hidden_character(&mut self, token: Token) {
-        // A CR is white space before its LF, and something that hides a line anywhere else.
+        // A CR is white space before its LF; anywhere else it hides a line.
         let words = token.span.text_in(self.text);
         let ends_line = self.text.as_bytes().get(token.span.end) == Some(&b'\n');
         let kept = if ends_line { words.strip_suffix('\r').unwrap_or(words) } else { words };
@@ -223,7 +223,7 @@ impl Cut<'_> {
         let span = Span { start, end: start + character.len_utf8() };
         if token.lexeme != Lexeme::Comment {
             let statement = self.current.get_or_insert(Statement { span, sound: true });
-            // One report a statement: a binary file would otherwise have one for every byte.
+            // One report for each statement: a binary file would otherwise have one for every byte.
             if !std::mem::replace(&mut statement.sound, false) {
                 return;
             }
@@ -232,7 +232,7 @@ impl Cut<'_> {
     }
 }
 
-/// The opening brackets that no closing one belongs to, as if all else were right.
+/// The opening brackets without a closing one, assuming that all others are right.
 fn never_closed(text: &str, part: Span) -> BTreeSet<usize> {
     let mut open = Vec::new();
     for token in tokens(text, part) {
@@ -245,8 +245,8 @@ fn never_closed(text: &str, part: Span) -> BTreeSet<usize> {
     open.into_iter().collect()
 }
 
-/// Characters that make a text look like another one: controls, zero-width ones, and those that
-/// reorder what stands beside them.
+/// Characters that make a text look like another one: controls, zero-width ones, and those that reorder their
+/// neighbours.
 fn is_hidden(c: char) -> bool {
     (c.is_control() && c != '\t')
         || matches!(c, '\u{AD}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}')

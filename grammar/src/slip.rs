@@ -1,12 +1,11 @@
-//! Slips that people bring from other languages, mail and web pages: what stands where it is not expected → what to
-//! write instead.
+//! Slips from other languages, mail and web pages: unexpected text → what to write instead.
 
 use crate::expected::Place;
 use crate::keyword;
 use crate::matcher::Rule;
 use crate::syntax::Span;
 
-/// What to write, where `found` is one of these slips.
+/// What to write, if `found` is one of these slips.
 pub(crate) fn help(place: Place<'_>, found: Span) -> Option<String> {
     let word = found.text_in(place.text);
     let before = Span { start: place.span.start, end: found.start }.text_in(place.text);
@@ -16,7 +15,7 @@ pub(crate) fn help(place: Place<'_>, found: Span) -> Option<String> {
     let is_rule = place.rule == Rule::rule_line;
     match word {
         "," => ports(before, Span { start: found.end, end: place.span.end }.text_in(place.text)),
-        "accept" => Some("`accept` stands on a line of its own, before the statement that it is about".to_owned()),
+        "accept" => Some("write `accept` on a line of its own, before the statement that it is about".to_owned()),
         "except" if is_rule && !before.contains("->") => Some(
             "`except` subtracts from a destination only; what is for some programs and refused to everybody else is \
              `only P -> D`"
@@ -53,7 +52,7 @@ fn ports(before: &str, after: &str) -> Option<String> {
             Some(port) => ports.push(port),
             None => break,
         }
-        // What follows is no port of this list.
+        // The text that follows is not a port of this list.
         if part.get(end..).is_some_and(|rest| !rest.trim().is_empty()) {
             break;
         }
@@ -66,7 +65,7 @@ fn trailing_number(text: &str) -> Option<(&str, &str)> {
     text.split_at_checked(start).filter(|(_, number)| number.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// A character that looks like a space, or like nothing, and is another one: what it is called.
+/// The name of a character that looks like a space, or like nothing, and is another one.
 pub(crate) fn odd_space(word: &str) -> Option<String> {
     let mut characters = word.chars();
     let only = characters.next().filter(|c| c.is_whitespace() && !matches!(c, ' ' | '\t' | '\r' | '\n'))?;
@@ -74,8 +73,8 @@ pub(crate) fn odd_space(word: &str) -> Option<String> {
     characters.next().is_none().then(|| format!("{called}, U+{:04X}", u32::from(only)))
 }
 
-/// The word that begins such a statement here, for one in lower case: what other languages begin a rule with, or what
-/// was written in capitals.
+/// The word that begins such a statement here; `word` is in lower case. It is the word that other languages begin a
+/// rule with, or one that was written in capitals.
 pub(crate) fn statement_word(word: &str) -> Option<&'static str> {
     Some(match word {
         "block" | "reject" | "drop" | "forbid" => "deny",

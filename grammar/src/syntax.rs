@@ -1,5 +1,5 @@
-//! The syntax tree: what was written, with the place of everything that a later stage may complain
-//! about. Nothing is resolved here: names are names, sets keep their order, ports keep their form.
+//! The syntax tree: the text as written, with the place of everything that a later stage may report. Nothing is
+//! resolved here: names are names, sets keep their order, ports keep their form.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -13,7 +13,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// The part of `text` in this range; empty where `text` is not the text of this span.
+    /// The part of `text` in this range; empty if the range is not within `text`.
     #[must_use]
     pub fn text_in(self, text: &str) -> &str {
         text.get(self.start..self.end).unwrap_or_default()
@@ -31,7 +31,7 @@ impl From<Span> for miette::SourceSpan {
 pub struct Spanned<T> {
     /// The node.
     pub node: T,
-    /// Where it stands.
+    /// The place of the node in the source.
     pub span: Span,
 }
 
@@ -51,7 +51,7 @@ pub enum Statement {
     Program(ProgramDeclaration),
     /// `host kms = kms.internal:443`
     Host(HostDeclaration),
-    /// `only signer -> kms` and its relatives
+    /// `only signer -> kms` and the other forms of rules
     Rule(Rule),
     /// `default allow`
     Default(Spanned<Default>),
@@ -63,7 +63,7 @@ pub enum Statement {
     Accept(Accept),
 }
 
-/// A declared (or yet undeclared) name.
+/// A name, declared or not.
 pub type Name = Spanned<String>;
 
 /// The content of a quoted string, escapes undone; the span includes the quotes.
@@ -74,9 +74,9 @@ pub type Quoted = Spanned<String>;
 pub struct ProgramDeclaration {
     /// The declared name.
     pub name: Name,
-    /// What it stands for.
+    /// The programs that it stands for.
     pub programs: Spanned<Programs>,
-    /// The place of `with children`, when it is there.
+    /// The place of `with children`, if written.
     pub with_children: Option<Span>,
 }
 
@@ -85,7 +85,7 @@ pub struct ProgramDeclaration {
 pub struct HostDeclaration {
     /// The declared name.
     pub name: Name,
-    /// What it stands for.
+    /// The destinations that it stands for.
     pub destinations: Spanned<Destinations>,
 }
 
@@ -100,7 +100,7 @@ pub enum Programs {
     Path {
         /// The path.
         path: Quoted,
-        /// The pinned contents; empty where the path alone identifies the program.
+        /// The digest pins; empty where the path alone identifies the program.
         verity: Vec<Spanned<Verity>>,
         /// What else it may map for execution; `None` where that is anything.
         libraries: Option<Spanned<Vec<Spanned<Library>>>>,
@@ -114,11 +114,11 @@ pub enum Programs {
 pub struct Library {
     /// The path.
     pub path: Quoted,
-    /// The pinned contents; a library without any is an error of a later stage.
+    /// The digest pins; a library without one is an error of a later stage.
     pub verity: Vec<Spanned<Verity>>,
 }
 
-/// A pinned content.
+/// A digest pin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verity {
     /// `sha256:3f5a…`: the fs-verity digest.
@@ -132,18 +132,18 @@ pub enum Verity {
 pub enum Destinations {
     /// `*`
     Any,
-    /// `kms`, `metadata:80`: a declared or built-in host, perhaps narrowed to some ports.
+    /// `kms`, `metadata:80`: a declared or built-in host, with or without ports.
     Named {
         /// The name.
         name: Name,
-        /// The ports it is narrowed to.
+        /// The ports that it is narrowed to.
         ports: Option<Spanned<Ports>>,
     },
     /// `10.0.0.0/8:443`, `kms.internal:443/tcp`
     Endpoint {
         /// The address or the DNS name.
         host: Spanned<Host>,
-        /// Which ports; `None` is every port of every protocol.
+        /// The ports; `None` is every port of every protocol.
         ports: Option<Spanned<Ports>>,
     },
     /// `ranges("aws-ip-ranges.json", service = "S3"):443`
@@ -152,28 +152,28 @@ pub enum Destinations {
         file: Quoted,
         /// The filters, in their order.
         filters: Vec<(Name, Quoted)>,
-        /// Which ports; `None` is every port of every protocol.
+        /// The ports; `None` is every port of every protocol.
         ports: Option<Spanned<Ports>>,
     },
     /// `{ kms, 127.0.0.53:53 }`
     Set(Vec<Spanned<Destinations>>),
     /// `10.0.0.0/8 except 10.9.0.0/16`
     Except {
-        /// What is meant,
+        /// The destinations before `except`.
         base: Box<Spanned<Destinations>>,
-        /// less this.
+        /// The destinations after `except`.
         removed: Box<Spanned<Destinations>>,
     },
 }
 
-/// Where to.
+/// The host of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Host {
     /// `10.0.0.0/8`; an address without a length has 32. Host bits may still be set here.
     V4(Ipv4Addr, u8),
     /// `[2001:db8::/32]`; an address without a length has 128. Host bits may still be set here.
     V6(Ipv6Addr, u8),
-    /// `10.0.0.1-10.0.0.20`; both ends belong to it, and the first is not above the last.
+    /// `10.0.0.1-10.0.0.20`; both ends are included, and the first is not above the last.
     V4Range(Ipv4Addr, Ipv4Addr),
     /// `[2001:db8::1-2001:db8::20]`, likewise.
     V6Range(Ipv6Addr, Ipv6Addr),
@@ -184,38 +184,38 @@ pub enum Host {
 /// `:{80, 443}/tcp`, `:{443/tcp, 53/udp, icmp}`, or `/icmp`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports {
-    /// The ranges, in the order of the text; empty for `*` (every port), and for ICMP alone, which has none.
+    /// The ranges, in the order of the text; empty for `*` (every port), and for ICMP alone, which has no ports.
     pub ranges: Vec<Spanned<PortRange>>,
-    /// The protocol of all of them; `None` is every protocol, of those that have none of their own.
+    /// The protocol of all ranges without one of their own; `None` is every protocol.
     pub protocol: Option<Spanned<Protocol>>,
 }
 
 /// One element of a set of ports, or the only one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortRange {
-    /// Both ends included; `None` is every port, and stands for ICMP, which has none.
+    /// Both ends included; `None` is every port, and is also used for ICMP, which has none.
     pub numbers: Option<(u16, u16)>,
     /// Its own protocol, in a set whose elements have several.
     pub protocol: Option<Spanned<Protocol>>,
 }
 
-/// A protocol that a policy can name, or a question about one.
+/// A protocol that a policy, or a question about one, can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// `/tcp`
     Tcp,
     /// `/udp`
     Udp,
-    /// `/icmp`, which stands behind a host and never behind ports, and `icmp` in a set of ports.
+    /// `/icmp`, which follows a host and never ports, and `icmp` in a set of ports.
     Icmp,
-    /// `/other`, what has ports and is neither TCP nor UDP: answers have it, and only a question can name it.
+    /// `/other`: anything that has ports and is neither TCP nor UDP. Only answers and questions contain it.
     Other,
 }
 
-/// `[audit] only P -> only D` and its relatives.
+/// `[audit] only P -> only D` and the other forms of rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// The place of `audit`, when it is there.
+    /// The place of `audit`, if written.
     pub audit: Option<Span>,
     /// What the rule does.
     pub effect: Spanned<Effect>,
@@ -225,12 +225,12 @@ pub struct Rule {
     pub destinations: Spanned<Destinations>,
 }
 
-/// What a rule does. The span beside it is the first word that says so.
+/// What a rule does. The span beside it is the first word that determines it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// `only P -> D`: nobody else reaches D.
+    /// `only P -> D`: no other program may reach D.
     Exclusive,
-    /// `P -> only D`: P reaches nothing else.
+    /// `P -> only D`: P may reach nothing else.
     Confined,
     /// `only P -> only D`: both.
     ExclusiveAndConfined,
@@ -240,7 +240,7 @@ pub enum Effect {
     Allow,
 }
 
-/// What happens to a request that nothing refuses.
+/// The verdict where no rule applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Default {
     /// `default allow`
@@ -249,10 +249,10 @@ pub enum Default {
     Deny,
 }
 
-/// `accept CODE because "REASON"`: what the check of this code finds in the next statement is intended.
+/// `accept CODE because "REASON"`: a diagnostic with this code about the next statement is intended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accept {
-    /// The code of the finding, `check::path_grant`.
+    /// The code of the diagnostic, `check::path_grant`.
     pub code: Spanned<String>,
     /// Why it is intended, for those who review the policy.
     pub reason: Quoted,
@@ -261,24 +261,24 @@ pub struct Accept {
 /// `test "name" { … }`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Test {
-    /// The sentence that names it.
+    /// The sentence that names the test.
     pub name: Quoted,
-    /// What is expected.
+    /// Its lines.
     pub expectations: Vec<Spanned<Expectation>>,
 }
 
 /// `signer -> kms allowed`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
-    /// Who asks.
+    /// The requesting programs.
     pub programs: Spanned<Programs>,
-    /// For what.
+    /// The requested destinations.
     pub destinations: Spanned<Destinations>,
-    /// What the answer must be.
+    /// The expected verdict.
     pub expected: Spanned<Expected>,
 }
 
-/// What a test expects.
+/// The verdict that a line of a test expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// `allowed`

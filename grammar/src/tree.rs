@@ -1,8 +1,8 @@
-//! What pest matched → the syntax tree, with every place counted from the begin of the file.
+//! pest's matches → the syntax tree, with every place counted from the beginning of the file.
 //!
-//! Here the grammar's leniency ends: what it accepts only to be refused with a better message is
-//! refused here. A reading that gives `None` has pushed an error; it goes on behind the error where
-//! it can, so that one statement may report several.
+//! The grammar's leniency ends here: some forms match only to be rejected here with a better message. A reading that
+//! returns `None` has pushed an error. It continues after the error where it can, so that one statement may report
+//! several.
 
 use pest::iterators::Pair as PestPair;
 
@@ -21,13 +21,13 @@ type Pair<'a> = PestPair<'a, Rule>;
 
 /// Reads the matches of one statement.
 pub(crate) struct Reader<'a> {
-    /// The whole text.
+    /// The whole text of the file.
     pub(crate) text: &'a str,
-    /// Where the statement begins in it.
+    /// The place in the text where the statement begins.
     pub(crate) offset: usize,
-    /// What the text is.
+    /// The kind of the text.
     pub(crate) kind: Text,
-    /// Where mistakes go.
+    /// Errors are pushed here.
     pub(crate) errors: &'a mut Vec<SyntaxError>,
 }
 
@@ -201,7 +201,7 @@ impl Reader<'_> {
 
     fn libraries(&mut self, pair: Pair<'_>) -> Option<Spanned<Vec<Spanned<Library>>>> {
         let span = self.span(&pair);
-        // None at all says something: the program maps nothing but itself.
+        // An empty list has a meaning: the program may map nothing but itself.
         let libraries = pair.into_inner().filter(|part| part.as_rule() == Rule::library);
         let read: Vec<_> = libraries.map(|library| self.library(library)).collect();
         Some(Spanned { node: read.into_iter().collect::<Option<_>>()?, span })
@@ -232,8 +232,8 @@ impl Reader<'_> {
         Some(Spanned { node, span })
     }
 
-    /// Reads `a except b except c` as `(a except b) except c`. Each `except` is a level of the tree
-    /// as each bracket is, so `depth` counts both.
+    /// Reads `a except b except c` as `(a except b) except c`. Each `except` is a level of the tree, as each bracket
+    /// is, so `depth` counts both.
     fn destinations(&mut self, pair: Pair<'_>, depth: usize) -> Option<Spanned<Destinations>> {
         let elements: Vec<_> = pair.into_inner().filter(|part| part.as_rule() == Rule::element).collect();
         let deepest = depth + elements.len().saturating_sub(1);
@@ -245,7 +245,7 @@ impl Reader<'_> {
         let mut tree: Option<Spanned<Destinations>> = None;
         let mut sound = true;
         for (index, element) in elements.into_iter().enumerate() {
-            // The first element is the deepest, and every later one stands a level higher.
+            // The first element is the deepest, and every later one is a level higher.
             let Some(element) = self.element(element, deepest - index.saturating_sub(1)) else {
                 sound = false;
                 continue;
@@ -268,7 +268,7 @@ impl Reader<'_> {
         let ports_pair = parts.next();
         let base_span = self.span(&base);
         let written_ports = ports_pair.as_ref().map(|ports| (pasteable(ports.as_str()), self.span(ports)));
-        // Both halves are read before either is given up, so that both may report.
+        // Reads both halves before giving up, so that both may report.
         let ports = match ports_pair {
             Some(ports) => self.ports(ports, base.as_str()).map(Some),
             None => Some(None),
@@ -349,10 +349,10 @@ impl Reader<'_> {
         Some(Destinations::Ranges { file: file?, filters, ports })
     }
 
-    /// Reads the ports and the protocol behind a host; their place leaves out the colon.
+    /// Reads the ports and the protocol after a host; their place leaves out the colon.
     fn ports(&mut self, pair: Pair<'_>, host: &str) -> Option<Spanned<Ports>> {
         let (mut place, mut ranges, mut protocol) = (None, None, Some(None));
-        // The numbers with their colon, and a protocol before which there are none.
+        // The numbers with their colon, and a protocol without numbers before it.
         let (mut numbers, mut bare): (Option<Span>, Option<Span>) = (None, None);
         for part in pair.into_inner() {
             let span = self.span(&part);
@@ -394,7 +394,8 @@ impl Reader<'_> {
         }
     }
 
-    /// `:{443/tcp, 80/tcp}` is `:{443, 80}/tcp`. What has a protocol of its own takes none from behind the set.
+    /// `:{443/tcp, 80/tcp}` is `:{443, 80}/tcp`. An element with a protocol of its own takes none from the one after
+    /// the set.
     fn one_protocol(
         &mut self,
         mut ranges: Vec<Spanned<PortRange>>,
@@ -411,7 +412,7 @@ impl Reader<'_> {
             return Some(Ports { ranges, protocol: None });
         }
         if ranges.iter().any(|range| range.node.numbers.is_none()) {
-            // Every port of the protocol, whatever stands beside it.
+            // Every port of the protocol, whatever else is listed.
             ranges.clear();
         }
         ranges.iter_mut().for_each(|range| range.node.protocol = None);
@@ -467,7 +468,7 @@ impl Reader<'_> {
         Some(Spanned { node: self.keep(protocol)?, span })
     }
 
-    /// Reads the elements of a set: all of them, or none and at least one error.
+    /// Reads the elements of a set: all of them, or `None` and at least one error.
     fn elements<'p, T>(
         &mut self,
         set: Pair<'p>,
@@ -495,7 +496,7 @@ impl Reader<'_> {
         Some(Spanned { node: self.keep(text)?, span })
     }
 
-    /// The path of a file on the host: none of its letters only looks like the one that is meant.
+    /// Reads the path of a file on the host; rejects letters that only look like others.
     fn path(&mut self, pair: Pair<'_>) -> Option<Quoted> {
         let written = pair.as_str();
         if let Some(error) = look_alike::in_path(written, self.span(&pair).start) {
@@ -504,7 +505,7 @@ impl Reader<'_> {
         self.quoted(pair)
     }
 
-    /// The place of an arrow, once it is spelt like one.
+    /// The place of an arrow, if it is spelt correctly.
     fn arrow(&mut self, pair: Pair<'_>) -> Option<Span> {
         let span = self.span(&pair);
         let written = pair.as_str().to_owned();
@@ -540,12 +541,12 @@ impl Reader<'_> {
     }
 }
 
-/// Ports as they can be pasted elsewhere: ICMP has none.
+/// Ports in a form that can be pasted elsewhere: ICMP has none.
 fn pasteable(ports: &str) -> String {
     if ports.ends_with("/icmp") { "/icmp".to_owned() } else { ports.to_owned() }
 }
 
-/// What to write instead of ports of ICMP behind this host.
+/// What to write instead of ICMP ports after this host.
 fn without_ports(host: &str) -> String {
     let can_be_pasted = host.len() <= 60 && !host.starts_with(['*', '{']) && !host.contains('\n');
     let place = if can_be_pasted { format!("`{host}/icmp`") } else { "`/icmp` right behind each host".to_owned() };

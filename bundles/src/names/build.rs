@@ -1,8 +1,8 @@
-//! Building: the written programs → the automaton that tells them apart, and its tables.
+//! Builds the tables of names: the written programs → the automaton that distinguishes them, and its tables.
 //!
 //! A set of positions, one or more in each written program, becomes a state (the subset construction). The same
-//! construction makes the automaton over the bytes of a component, for components with a `*`. Everything is
-//! numbered in the order in which it is met from the start, symbols ascending: the same programs, the same tables.
+//! construction builds the automaton over the bytes of a component, for `*` components. Everything is numbered in the
+//! order in which it is reached from the start, symbols ascending, so that the same programs give the same tables.
 //!
 //! The compiler builds the tables of a policy, and a host those of the symbolic links that it followed.
 
@@ -24,22 +24,22 @@ pub const STATES_MAX: usize = 1 << 20;
 /// The most steps.
 pub const STEPS_MAX: usize = 1 << 21;
 
-/// The most positions that all states together stand for, which is what building takes in memory and time.
+/// The most positions in all states together, which determine the memory and time of building.
 pub const POSITIONS_MAX: usize = 1 << 23;
 
-/// Folders of which a host has one or two: `/bin` is `/usr/bin` where the two are merged.
+/// Directories that a host may have merged: `/bin` is `/usr/bin` if the two are merged.
 const MERGED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
-/// Why written programs have no tables.
+/// Why the tables of written programs cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuildError {
-    /// This one is no absolute path in its shortest form, or is longer or deeper than a path may be.
+    /// This path is not absolute or not in its shortest form, or is longer or deeper than a path may be.
     Malformed(usize),
-    /// They would need more than can be numbered or searched.
+    /// There would be more than can be numbered or searched.
     TooLarge {
-        /// Of what.
+        /// What there is too much of.
         what: &'static str,
-        /// How many there may be.
+        /// The limit.
         limit: usize,
     },
 }
@@ -55,7 +55,7 @@ impl fmt::Display for BuildError {
 
 impl core::error::Error for BuildError {}
 
-/// The path that stands for a written one: of two folders that a host may have merged, the one in `/usr`.
+/// The canonical form of a written path: for directories that a host may have merged, the one in `/usr`.
 pub fn canonical(path: &str) -> Cow<'_, str> {
     match path.strip_prefix('/').and_then(|rest| rest.split_once('/')) {
         Some((folder, _)) if MERGED.contains(&folder) => alloc::format!("/usr{path}").into(),
@@ -68,7 +68,7 @@ pub fn canonical(path: &str) -> Cow<'_, str> {
 enum Part {
     /// One symbol.
     One(u32),
-    /// One component that matches a component with a `*`, by its number.
+    /// A component that matches the `*` component with this number.
     Glob(u32),
     /// Any one symbol.
     Any,
@@ -76,14 +76,14 @@ enum Part {
     Rest,
 }
 
-/// A written program, its parts in the order in which they are met.
+/// A written program as parts, in the order in which they are matched.
 struct Sequence {
     parts: Vec<Part>,
     /// It may also end before its last part.
     may_lack_last: bool,
 }
 
-/// How far a sequence was followed: its number, and the number of its next part.
+/// A position in a sequence: the number of the sequence, and the number of its next part.
 type Position = (u32, u32);
 
 /// The automaton of all written programs.
@@ -107,22 +107,25 @@ struct Built {
     otherwise: u32,
     steps: Vec<(u32, u32)>,
     accept: Option<usize>,
-    /// The place among [`Automaton::globs`] of the components with a `*` that lead on from here.
+    /// The index in [`Automaton::globs`] of the `*` components that continue from here.
     globs: Option<usize>,
 }
 
-/// The automaton over the bytes of a component that tells some components with a `*` apart.
+/// The automaton over bytes that distinguishes some `*` components.
 #[derive(Debug)]
 struct GlobMachine {
     machine: Machine,
     /// The symbol of each of its sets.
     symbols: Vec<u32>,
-    /// The symbols that lead on, literals among them, and the components with a `*` that each matches.
+    /// The symbols that have steps, including literal names, and the `*` components that each matches.
     matched: Vec<(u32, Vec<u32>)>,
 }
 
 impl Automaton {
-    /// Of programs written in [`canonical`] form, which all differ.
+    /// Builds the automaton. The programs are distinct and in [`canonical`] form.
+    ///
+    /// # Errors
+    /// A path is malformed, or the automaton exceeds a limit.
     pub fn of(written: &[&str]) -> Result<Automaton, BuildError> {
         let split: Vec<Vec<&str>> =
             written.iter().enumerate().map(|(index, path)| components(index, path)).collect::<Result<_, _>>()?;
@@ -150,9 +153,9 @@ impl Automaton {
         &self.paths.accepts
     }
 
-    /// The tables, which answer with the given number for each of [`Automaton::accepts`].
+    /// The tables, which give the number in `executables` for each of [`Automaton::accepts`].
     pub fn tables(&self, executables: &[u32]) -> Result<NameSections, BuildError> {
-        // The states of bytes follow those of components; NOWHERE is the same for all.
+        // The states of bytes follow those of components; all share NOWHERE.
         let mut shifts = Vec::new();
         let mut count = self.paths.states.len();
         for globs in &self.globs {
@@ -258,7 +261,7 @@ fn is_glob(component: &str) -> bool {
     component.contains('*') && !matches!(component, "*" | "**")
 }
 
-/// Whether a host without `/usr` merged has the file in a folder of the same name in the root.
+/// Whether a host without a merged `/usr` has the file in the directory of the same name in the root.
 fn is_merged(path: &str) -> bool {
     let folder = path.strip_prefix("/usr/").and_then(|rest| rest.split_once('/'));
     folder.is_some_and(|(folder, _)| MERGED.contains(&folder))
@@ -270,7 +273,7 @@ fn parts_of(components: &[&str], part: impl Fn(&str) -> Part) -> Vec<Part> {
     for (index, component) in components.iter().rev().enumerate() {
         match *component {
             "*" => parts.push(Part::Any),
-            // A subtree is what lies below a folder, not the folder.
+            // A subtree is everything below a directory, without the directory.
             "**" if index == 0 => parts.extend([Part::Any, Part::Rest]),
             "**" => parts.push(Part::Rest),
             other => parts.push(part(other)),
@@ -279,7 +282,7 @@ fn parts_of(components: &[&str], part: impl Fn(&str) -> Part) -> Vec<Part> {
     parts
 }
 
-/// The bytes of a component with a `*`.
+/// The bytes of a `*` component.
 fn bytes_of(glob: &str) -> Sequence {
     let part = |byte| if byte == b'*' { Part::Rest } else { Part::One(u32::from(byte)) };
     Sequence { parts: glob.bytes().map(part).collect(), may_lack_last: false }
@@ -289,7 +292,7 @@ fn sorted<'a>(components: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     components.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// The number of a state behind those that come before its automaton.
+/// The number of a state, after the states of the automata before its own.
 fn shifted(state: u32, shift: u32) -> u32 {
     if state == NOWHERE { NOWHERE } else { state + shift }
 }
@@ -298,20 +301,20 @@ fn limit(what: &'static str, found: usize, limit: usize) -> Result<(), BuildErro
     if found > limit { Err(BuildError::TooLarge { what, limit }) } else { Ok(()) }
 }
 
-/// The automata over bytes that were made so far, one for each set of components with a `*` that are pending in a state.
+/// The automata over bytes that were built so far, one for each set of `*` components that are pending in a state.
 #[derive(Default)]
 struct Globs<'a> {
     literals: &'a [&'a str],
     globs: &'a [&'a str],
     places: BTreeMap<Vec<u32>, usize>,
     machines: Vec<GlobMachine>,
-    /// The symbols of components that are not spelt out, by what they match.
+    /// The symbols of components without a literal name, by what they match.
     symbols: BTreeMap<Vec<u32>, u32>,
     states: usize,
 }
 
 impl Globs<'_> {
-    /// The place of the automaton of some components with a `*`, ascending.
+    /// The index of the automaton for these `*` components, ascending.
     fn place(&mut self, pending: Vec<u32>) -> Result<usize, BuildError> {
         if let Some(place) = self.places.get(&pending) {
             return Ok(*place);
@@ -358,7 +361,7 @@ impl Machine {
     }
 }
 
-/// Makes the automaton that follows all sequences at once.
+/// Builds the automaton that follows all sequences at once.
 fn determinize(sequences: &[Sequence], pending: &mut Globs<'_>) -> Result<Machine, BuildError> {
     let mut machine = Machine { states: alloc::vec![Built::default()], accepts: Vec::new() };
     let mut numbers = Numbers { known: BTreeMap::new(), sets: alloc::vec![Vec::new()], positions: 0 };
@@ -395,7 +398,7 @@ fn determinize(sequences: &[Sequence], pending: &mut Globs<'_>) -> Result<Machin
         }
         machine.states.push(state);
     }
-    // The start is there even where nothing begins in it.
+    // The start state exists even if no sequence starts in it.
     machine.states.resize_with(machine.states.len().max(2), Built::default);
     Ok(machine)
 }
@@ -403,11 +406,11 @@ fn determinize(sequences: &[Sequence], pending: &mut Globs<'_>) -> Result<Machin
 /// Where the positions of a state lead.
 #[derive(Default)]
 struct Moves {
-    /// By any symbol.
+    /// For every symbol.
     always: Vec<Position>,
-    /// By one.
+    /// For one symbol.
     steps: BTreeMap<u32, Vec<Position>>,
-    /// By those that match a component with a `*`.
+    /// For symbols that match a `*` component.
     globs: BTreeMap<u32, Vec<Position>>,
 }
 
@@ -427,7 +430,7 @@ impl Moves {
     }
 }
 
-/// The sets of positions that became states, by their number.
+/// The sets of positions that became states, with their numbers.
 struct Numbers {
     known: BTreeMap<Vec<Position>, u32>,
     sets: Vec<Vec<Position>>,
@@ -456,7 +459,7 @@ fn part(sequences: &[Sequence], (sequence, at): Position) -> Option<Part> {
     sequences.get(sequence as usize)?.parts.get(at as usize).copied()
 }
 
-/// A set with what is reached from it without a symbol: what follows any number of them.
+/// A set with the positions that are reached from it without a symbol.
 fn closed(sequences: &[Sequence], mut set: Vec<Position>) -> Vec<Position> {
     let mut next = 0;
     while let Some((sequence, at)) = set.get(next).copied() {

@@ -1,4 +1,4 @@
-//! The tables of names in memory, and as the sections of a bundle.
+//! The tables of names in memory, and as sections of a bundle.
 
 use alloc::vec::Vec;
 
@@ -9,9 +9,9 @@ use crate::manifest::SectionKind;
 /// The tables of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameSections {
-    /// Where the automaton begins.
+    /// The start of the automaton.
     pub root: Names,
-    /// The names that the policy spells out, by their hash.
+    /// The literal names of the policy, by their hash.
     pub buckets: Vec<NameBucket>,
     /// The names.
     pub names: Vec<Name>,
@@ -24,7 +24,7 @@ pub struct NameSections {
 }
 
 impl NameSections {
-    /// The bytes of one of the sections of names; empty for any other.
+    /// The bytes of a section of names. Empty for any other section.
     pub fn section(&self, kind: SectionKind) -> Vec<u8> {
         match kind {
             SectionKind::Names => encode(core::slice::from_ref(&self.root)),
@@ -37,7 +37,7 @@ impl NameSections {
         }
     }
 
-    /// Decodes the sections that `find` hands out.
+    /// Decodes the sections that `find` returns.
     pub fn decode<'a>(find: impl Fn(SectionKind) -> &'a [u8]) -> Result<NameSections, ImageError> {
         Ok(NameSections {
             root: match decode::<Names>(SectionKind::Names, find(SectionKind::Names))?.as_slice() {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::build::{Automaton, BuildError, canonical};
 use super::*;
 
-/// What a written program means, said without an automaton.
+/// The meaning of a written program, defined without an automaton.
 fn is(written: &str, path: &str) -> bool {
     let parts = |text| -> Vec<&str> { <str>::split(text, '/').skip(1).collect() };
     matches(&parts(written), &parts(path))
@@ -96,7 +96,7 @@ fn long_names_are_compared_to_their_end() {
 
 #[test]
 fn a_name_with_the_hash_of_another_is_not_that_one() {
-    // Of two words, the second undoes what the first one changed.
+    // In the second word, the change that the first one made is undone.
     let name = b"signer-of-things";
     let wanted = hash::<sections::NameSections, _>(&name.as_slice());
     let forged = (0u8..=255).find_map(|byte| {

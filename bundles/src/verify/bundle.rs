@@ -1,7 +1,7 @@
 //! A bundle: received bytes → [`VerifiedBundle`].
 //!
-//! In this order: the frame, the signatures over the manifest's bytes as received, the manifest, its claims
-//! (time, audience, needs), the sections' digests, their structure.
+//! In this order: the frame, the signatures over the manifest's bytes as received, the manifest, its claims (time,
+//! audience, needs), the sections' digests, their structure.
 
 use alloc::vec::Vec;
 
@@ -18,11 +18,11 @@ use super::refusal::{Refusal, WhoseThreshold};
 use super::trust::Trust;
 use super::{Host, structure};
 
-/// A bundle that passed every check: the only kind that can be loaded.
+/// A bundle that passed every check. Only this type can be loaded.
 #[derive(Debug)]
 pub struct VerifiedBundle<'a> {
     version: u32,
-    // INVARIANT: made by `verify` alone.
+    // INVARIANT: only `verify` makes this value.
     manifest: Manifest,
     manifest_digest: [u8; 32],
     sections: Sections<'a>,
@@ -34,7 +34,8 @@ impl<'a> VerifiedBundle<'a> {
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
-    /// SHA-256 of the manifest's bytes, which names this release: the manifest holds its sections' digests.
+    /// SHA-256 of the manifest's bytes. It identifies the release, because the manifest has the digests of its
+    /// sections.
     pub fn manifest_digest(&self) -> [u8; 32] {
         self.manifest_digest
     }
@@ -50,7 +51,7 @@ impl<'a> VerifiedBundle<'a> {
     pub fn executables(&self) -> Result<Vec<NamedExecutable>, Refusal> {
         Ok(NamedExecutable::decode_all(self.version, self.section(SectionKind::Executables))?)
     }
-    /// The tables of names, of a bundle of the first format, which has none; the programs' among them.
+    /// The tables that a bundle of the first format lacks: names, and the programs with them. `None` for later formats.
     pub fn derived(&self) -> Result<Option<Derived>, Refusal> {
         if self.version > 1 {
             return Ok(None);
@@ -58,17 +59,27 @@ impl<'a> VerifiedBundle<'a> {
         let executables = self.executables()?;
         Ok(Some(Derived::of(&executables, self.section(SectionKind::Programs))?))
     }
-    /// Where the rules came from, decoded. No verdict depends on it.
+    /// The source of the rules, decoded. No verdict depends on it.
     pub fn debug(&self) -> Result<Debug, Refusal> {
         decode_debug(self.section(SectionKind::Debug))
     }
-    /// Who signed.
+    /// The keys that signed.
     pub fn signers(&self) -> &[KeyId] {
         &self.signers
     }
 }
 
-/// Verifies the bytes of a bundle.
+/// Verifies the bytes of a bundle for a host.
+///
+/// # Preconditions
+/// `trust` is the host's trust set in force, and `host.now` a time that cannot be set back. Check the length of a file
+/// against [`MAX_BUNDLE_BYTES`](super::MAX_BUNDLE_BYTES) before reading it. Rollback is not checked here: admission
+/// compares the revision with the host's rollback state.
+///
+/// # Errors
+/// The first check that fails, in this order: the frame (magic bytes, version, sizes); the signatures and their
+/// threshold; the manifest's encoding; its validity, audience and needs; the kinds, sizes and digests of the sections;
+/// their structure.
 pub fn verify<'a>(bytes: &'a [u8], trust: &Trust, host: &Host) -> Result<VerifiedBundle<'a>, Refusal> {
     let frame = Frame::read(Document::Bundle, bytes)?;
     let signers = frame.check_signatures(Document::Bundle, &[(WhoseThreshold::InForce, trust)])?;
@@ -106,7 +117,7 @@ fn check_claims(manifest: &Manifest, host: &Host) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The sections that a manifest announces: every kind once, with the digests that it announces.
+/// The sections that a manifest lists: every kind once, with matching digests.
 #[derive(Debug)]
 pub(crate) struct Sections<'a>(Vec<(SectionKind, &'a [u8])>);
 

@@ -1,4 +1,4 @@
-//! The frame of a document: its parts, bounded and not yet believed; and its signatures, counted.
+//! The frame of a document: its parts, bounded but not yet verified; and the check of its signatures.
 
 use alloc::vec::Vec;
 
@@ -30,7 +30,7 @@ pub(crate) struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// The parts of a document of one kind.
+    /// Cuts a document of one kind into its parts.
     pub(crate) fn read(wanted: Document, bytes: &'a [u8]) -> Result<Frame<'a>, Refusal> {
         limit("file", bytes.len() as u64, MAX_BUNDLE_BYTES)?;
         let magic_length = wanted.magic().len();
@@ -63,7 +63,7 @@ impl<'a> Frame<'a> {
         Ok(Frame { version, body, signatures, rest })
     }
 
-    /// The parts of whatever document it is.
+    /// Cuts a document of any kind into its parts.
     #[cfg(feature = "sign")]
     pub(crate) fn read_any(bytes: &'a [u8]) -> Result<(Document, Frame<'a>), Refusal> {
         let document = Document::of(bytes).unwrap_or(Document::Bundle);
@@ -75,11 +75,11 @@ impl<'a> Frame<'a> {
         self.entries().map(|(id, _)| id)
     }
 
-    /// Who signed, where that is enough for every one of the trust sets.
+    /// The signers, if they meet the threshold of every one of the trust sets.
     ///
-    /// A signature by a key that none of them has refuses all, and is told as a revoked one's where one of them
-    /// revokes the key: nobody whom the host trusts lets it stand there. A key that one of them has counts for
-    /// that one, though the other revokes it: the last key that a thief has copied can be taken out of force.
+    /// A signature by a key that is in none of the sets rejects the document, as a revoked key's if one of the sets
+    /// revokes it: no trusted signer leaves such a signature in place. A key that is in one of the sets counts for that
+    /// set even if another revokes it, so that the last key can be taken out of force after its theft.
     pub(crate) fn check_signatures(
         &self,
         document: Document,
@@ -107,7 +107,7 @@ impl<'a> Frame<'a> {
         Ok(signers)
     }
 
-    /// Whether enough of a trust set's keys signed, whoever else did.
+    /// Checks that enough keys of a trust set signed, whoever else did.
     pub(crate) fn check_threshold(
         &self,
         document: Document,

@@ -1,4 +1,4 @@
-//! Refusals: why a file is not believed, in words for whoever has to act on it.
+//! Refusals: why a document is rejected, and what the operator can do.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,105 +9,105 @@ use crate::image::ImageError;
 use crate::key::KeyId;
 use crate::manifest::{Need, SectionKind};
 
-/// Why a document is refused.
+/// Why a document is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The first bytes are wrong.
+    /// The magic bytes are wrong.
     BadMagic {
-        /// What it should be.
+        /// The expected kind of document.
         wanted: Document,
-        /// What it is, where it is one of ours.
+        /// The kind of document that was found, if it is a known one.
         found: Option<Document>,
     },
-    /// Another layout.
+    /// The version of the format is unknown.
     UnknownVersion(u32),
-    /// It ends too early.
+    /// The document ends too early, within this part.
     Truncated(&'static str),
-    /// Something follows its end.
+    /// This many bytes follow the end.
     TrailingBytes(u64),
-    /// It is larger than can be sensible.
+    /// A part exceeds its size limit.
     Oversize {
-        /// What is too large.
+        /// The part that is too large.
         what: &'static str,
-        /// How large it says it is.
+        /// Its size, as announced.
         found: u64,
-        /// How large it may be.
+        /// The limit.
         limit: u64,
     },
-    /// A field that must be zero is not.
+    /// A reserved field is not zero.
     Reserved,
     /// A signature by a key that the host does not trust.
     UnknownKey(KeyId),
-    /// A signature by a key that the host trusts no more.
+    /// A signature by a revoked key.
     RevokedKey(KeyId),
     /// Two signatures by one key.
     DuplicateKey(KeyId),
-    /// A signature that does not hold.
+    /// An invalid signature.
     BadSignature(KeyId),
     /// Too few signatures.
     Threshold {
-        /// How many hold.
+        /// How many are valid.
         found: usize,
-        /// How many must.
+        /// How many are required.
         threshold: usize,
-        /// Who demands them.
+        /// The trust set that requires them.
         whose: WhoseThreshold,
     },
-    /// The body's bytes cannot be decoded.
+    /// The body cannot be decoded.
     BadBody,
-    /// Not yet.
+    /// The document is not valid yet.
     NotYetValid {
-        /// From when on.
+        /// The start of its validity, in seconds since 1970-01-01 UTC.
         not_before: u64,
-        /// What time it is.
+        /// The host's time, likewise.
         now: u64,
     },
-    /// Not any more.
+    /// The document has expired.
     Expired {
-        /// Since when.
+        /// The end of its validity, in seconds since 1970-01-01 UTC.
         expires: u64,
-        /// What time it is.
+        /// The host's time, likewise.
         now: u64,
     },
-    /// For other hosts.
+    /// The document is for other hosts, with these tags.
     WrongAudience(Vec<String>),
-    /// A need that this program does not know.
+    /// The policy needs something that this release does not know.
     UnknownNeed(u16),
-    /// A need that this host does not meet.
+    /// The policy needs something that this host does not provide.
     UnmetNeed(Need),
-    /// A section that this program does not know.
+    /// A section of a kind that this release does not know.
     UnknownSection(u16),
-    /// A section twice.
+    /// A section that occurs twice.
     DuplicateSection(SectionKind),
-    /// A section is not there.
+    /// A section that is missing.
     MissingSection(SectionKind),
-    /// A section's sizes contradict each other.
+    /// A section whose sizes contradict each other.
     SectionSize(SectionKind),
-    /// A section was changed.
+    /// A section whose content does not match its digest.
     SectionDigest(SectionKind),
-    /// A section holds what no compiler writes.
+    /// A section with a structure that no compiler writes.
     Image(ImageError),
     /// The debug section cannot be decoded.
     BadDebug,
-    /// A trust set that no host can follow.
+    /// A trust set that is invalid in itself, for this reason.
     BadTrustSet(&'static str),
-    /// A trust set that is not the next one.
+    /// A trust set that does not follow the one in force.
     TrustVersion {
-        /// Its version.
+        /// The version of the offered set.
         offered: u64,
-        /// The version in force.
+        /// The version of the set in force.
         in_force: u64,
     },
-    /// A trust set that would believe a revoked key again.
+    /// A trust set that no longer lists this revoked key.
     ForgottenRevocation(KeyId),
 }
 
-/// Whose threshold is not met.
+/// The trust set whose threshold is not met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhoseThreshold {
-    /// That of the trust set in force.
+    /// The trust set in force.
     InForce,
-    /// That of the trust set which is to follow.
+    /// The trust set that is to replace it.
     New,
 }
 
@@ -189,7 +189,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             Refusal::BadMagic { wanted: Document::Bundle, .. } => "name the .bfpb file that `bfpc build` wrote",

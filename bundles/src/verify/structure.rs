@@ -1,8 +1,8 @@
 //! The structure of the sections, checked in their bytes.
 //!
-//! No search over an accepted image can run off a table: every step leads to a node that stands before the
-//! node it is in, or to a cell that exists, within the number of levels that [`decide`](crate::decide) descends.
-//! Nothing is decoded into memory but the depth of each node.
+//! No search over an accepted image can leave a table: every step leads to a node that precedes its own, or to a cell
+//! that exists, within the number of levels that [`decide`](crate::decide) descends. Only the depth of each node is
+//! decoded into memory.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -17,12 +17,12 @@ use crate::manifest::SectionKind;
 use crate::names::{self, Match, Name, NameBucket, Names, State, StepBucket, Word};
 use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record, Step};
 
-/// What is wrong with a section.
+/// The fault of a section.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageError {
-    /// A table that every image has is empty, or the policy is not one record.
+    /// A table that every image has is empty, or the policy is not exactly one record.
     Count(SectionKind),
-    /// A section is not a whole number of records, or is no list of executables.
+    /// A section is not a whole number of records, or is not a list of executables.
     Undecodable(SectionKind),
     /// A step leads nowhere, backwards, or too deep.
     Structure(SectionKind),
@@ -40,8 +40,8 @@ impl fmt::Display for ImageError {
 
 impl core::error::Error for ImageError {}
 
-/// Checks the sections that `find` hands out. Of the debug section, on which no verdict depends, the digest is
-/// all that is checked.
+/// Checks the sections that `find` returns. The debug section, on which no verdict depends, is checked by its digest
+/// alone.
 pub(crate) fn check<'a>(version: u32, find: impl Fn(SectionKind) -> &'a [u8]) -> Result<(), ImageError> {
     if count::<Policy>(SectionKind::Policy, find(SectionKind::Policy))? != 1 {
         return Err(ImageError::Count(SectionKind::Policy));
@@ -79,7 +79,7 @@ pub(crate) fn check<'a>(version: u32, find: impl Fn(SectionKind) -> &'a [u8]) ->
     check_names(find, executables)
 }
 
-/// One match for each executable.
+/// Checks that there is one match for each executable.
 fn check_matches(section: &[u8], executables: usize) -> Result<(), ImageError> {
     if count::<Match>(SectionKind::Matches, section)? != executables {
         return Err(ImageError::Count(SectionKind::Matches));
@@ -92,7 +92,7 @@ fn check_matches(section: &[u8], executables: usize) -> Result<(), ImageError> {
     Ok(())
 }
 
-/// Every name lies in its table, and every step leads to a state.
+/// Checks that every name lies in its table, and that every step leads to a state.
 fn check_names<'a>(find: impl Fn(SectionKind) -> &'a [u8], executables: usize) -> Result<(), ImageError> {
     let section = |kind| find(kind);
     if count::<Names>(SectionKind::Names, section(SectionKind::Names))? != 1 {
@@ -129,7 +129,7 @@ fn check_names<'a>(find: impl Fn(SectionKind) -> &'a [u8], executables: usize) -
             return Err(ImageError::Structure(SectionKind::NameTable));
         }
     }
-    // Of a state over bytes, `accept` is a symbol, and any number is one.
+    // In a state over bytes, `accept` is a symbol, and every number is valid.
     let is_known = |state: &State| state.flags & State::BYTES != 0 || state.accept as usize <= executables;
     for state in records::<State>(SectionKind::NameStates, section(SectionKind::NameStates)) {
         let state = state?;
@@ -149,7 +149,7 @@ fn count<R: Record>(kind: SectionKind, bytes: &[u8]) -> Result<usize, ImageError
     if bytes.len().is_multiple_of(R::SIZE) { Ok(bytes.len() / R::SIZE) } else { Err(ImageError::Undecodable(kind)) }
 }
 
-/// The records of a section; a rest that is none is an error.
+/// The records of a section. Leftover bytes are an error.
 fn records<R: Record>(kind: SectionKind, bytes: &[u8]) -> impl Iterator<Item = Result<R, ImageError>> {
     bytes.chunks(R::SIZE).map(move |chunk| R::read_from(chunk).ok_or(ImageError::Undecodable(kind)))
 }
@@ -158,17 +158,17 @@ fn are_buckets(mask: u32, count: usize) -> bool {
     (mask as usize).checked_add(1) == Some(count) && count.is_power_of_two()
 }
 
-/// How deep a search goes below a step; `None` where it does not end.
+/// How deep a search goes below a step. `None` if it does not end.
 type Depth = Option<u8>;
 
 fn fits(depth: Depth, levels: u32) -> bool {
     depth.is_some_and(|depth| u32::from(depth) <= levels)
 }
 
-/// The depths of the nodes that were checked, which are those before the node that is looked at.
+/// The depths of the checked nodes, which are those before the current node.
 ///
-/// A node is a node of ports when its steps lead to cells, of addresses when they lead to ports. So each has
-/// two depths: as a search for a port sees it, and as a search for an address does.
+/// A node is a node of ports if its steps lead to cells, and of addresses if they lead to ports. So each has two
+/// depths: for a search by port, and for a search by address.
 struct Depths {
     cells: usize,
     nodes32: Vec<(Depth, Depth)>,
@@ -238,7 +238,7 @@ struct WalkedExecutable<'a> {
     _members: Walked<u32>,
 }
 
-/// The same in the first format, and the beginning of it in the second.
+/// The same in the first format, which is also the start of the second.
 #[derive(Deserialize)]
 struct OldExecutable<'a> {
     path: &'a str,
@@ -256,7 +256,7 @@ struct WalkedLibrary<'a> {
     _pins: Walked<[u8; 32]>,
 }
 
-/// What begins with the path of an executable.
+/// A record that starts with the path of an executable.
 trait Named {
     fn path(&self) -> &str;
 }

@@ -1,4 +1,4 @@
-//! Tokens: the signers' consent, for a time, to what a host refuses otherwise.
+//! Tokens: the signers' permission, for a limited time, for an act that a host refuses otherwise.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -15,59 +15,67 @@ use super::frame::Frame;
 use super::refusal::{Refusal, WhoseThreshold};
 use super::trust::Trust;
 
-/// A token, as its document says it.
+/// The content of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
-    /// What is consented to.
+    /// The act that is permitted.
     pub act: Act,
-    /// For which policy.
+    /// The name of the policy.
     pub policy: String,
-    /// On which hosts, by label; empty: every host.
+    /// The tags of the hosts that it is for. Empty means every host.
     #[serde(deserialize_with = "bounded::list::<_, _, MAX_AUDIENCE>")]
     pub audience: Vec<String>,
-    /// From when on, in seconds since 1970-01-01 UTC.
+    /// The start of its validity, in seconds since 1970-01-01 UTC.
     pub not_before: Option<u64>,
-    /// Until when, likewise. A consent has an end.
+    /// The end of its validity, in seconds since 1970-01-01 UTC. A token always has one.
     pub expires: u64,
 }
 
-/// What a token consents to.
+/// What a token permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Act {
-    /// A locked policy may be unlocked or removed.
+    /// Unlocking or removing a policy under lockdown.
     Release {
-        /// Up to this revision; not one that was released later.
+        /// The highest revision that this applies to. Later revisions need another token.
         revision: u64,
     },
-    /// The highest revision that the host has seen is taken back, and so is the time that it has seen.
+    /// Lowering the host's highest revision, and rolling back its latest known time.
     Recover {
-        /// What the host has seen: the token is good for this alone, and so for one time.
+        /// The host's highest revision. The token is valid for no other, and so only once.
         from: u64,
-        /// What it is to have seen instead. It accepts this revision and higher ones.
+        /// The revision to set instead. The host accepts this revision and higher ones.
         to: u64,
     },
 }
 
-/// A token that is signed by whom the host trusts, for this host and this time.
+/// A token that trusted keys signed, for this host and this time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedToken {
-    // INVARIANT: made by `verify_token` alone.
+    // INVARIANT: only `verify_token` makes this value.
     token: Token,
     digest: [u8; 32],
 }
 
 impl VerifiedToken {
-    /// What it says.
+    /// The content.
     pub fn token(&self) -> &Token {
         &self.token
     }
-    /// SHA-256 of what it says, whoever signed it.
+    /// SHA-256 of the content, without the signatures.
     pub fn digest(&self) -> [u8; 32] {
         self.digest
     }
 }
 
-/// Verifies the bytes of a token.
+/// Verifies the bytes of a token for a host.
+///
+/// # Preconditions
+/// `trust` is the host's trust set in force. The caller compares the policy, the act and the revision with what it
+/// does, and checks that the token has not been used.
+///
+/// # Errors
+/// The first check that fails, in this order: the frame (magic bytes, version, sizes); the signatures and their
+/// threshold; the encoding; the validity; the audience.
 pub fn verify_token(bytes: &[u8], trust: &Trust, host: &Host) -> Result<VerifiedToken, Refusal> {
     let frame = Frame::read(Document::Token, bytes)?;
     frame.check_signatures(Document::Token, &[(WhoseThreshold::InForce, trust)])?;

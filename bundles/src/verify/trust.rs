@@ -1,7 +1,7 @@
-//! Whose signatures a host believes.
+//! The trust set: the keys whose signatures a host accepts.
 //!
-//! A host begins with the public keys that its administrator put there ([`Trust::first`], version 0). From then
-//! on a set is a signed document, and one follows the other ([`verify_trust_set`](super::verify_trust_set)).
+//! A host starts with the public keys that its administrator installed ([`Trust::first`], version 0). From then on a
+//! set is a signed document, and each follows the one before ([`verify_trust_set`](super::verify_trust_set)).
 
 use alloc::vec::Vec;
 
@@ -15,42 +15,51 @@ use super::refusal::Refusal;
 /// The most keys of a set.
 pub const MAX_KEYS: usize = 32;
 
-/// The most keys that a set says are revoked.
+/// The most revoked keys of a set.
 pub const MAX_REVOKED: usize = 1024;
 
-/// A trust set, as its document says it.
+/// The content of a trust set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustSet {
-    /// One more than that of the set which it replaces.
+    /// One more than the version of the set that it replaces.
     pub version: u64,
-    /// How many of the keys must have signed.
+    /// The threshold: how many of the keys must sign.
     pub threshold: u16,
-    /// The keys, each as its 32 bytes.
+    /// The keys, 32 bytes each.
     #[serde(deserialize_with = "bounded::list::<_, _, MAX_KEYS>")]
     pub keys: Vec<[u8; 32]>,
-    /// Keys that are never to be believed again.
+    /// The ids of keys that must never be trusted again.
     #[serde(deserialize_with = "bounded::list::<_, _, MAX_REVOKED>")]
     pub revoked: Vec<KeyId>,
 }
 
-/// Whom a host trusts.
+/// The keys that a host trusts, and their threshold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
     version: u64,
     // INVARIANT: at least one, and no more than there are keys.
     threshold: usize,
-    // INVARIANT: no two alike, none revoked.
+    // INVARIANT: all distinct, none revoked.
     keys: Vec<PublicKey>,
     revoked: Vec<KeyId>,
 }
 
 impl Trust {
-    /// The keys that the administrator put there.
+    /// The trust of the keys that the administrator installed, version 0.
+    ///
+    /// # Errors
+    /// [`Refusal::BadTrustSet`]: the keys and the threshold do not form a valid set.
     pub fn first(keys: Vec<PublicKey>, threshold: usize) -> Result<Trust, Refusal> {
         Trust::checked(0, threshold, keys, Vec::new())
     }
 
-    /// The trust that a set gives, which somebody vouches for.
+    /// The trust of a set.
+    ///
+    /// # Preconditions
+    /// The set comes from a verified document or from the host's own records.
+    ///
+    /// # Errors
+    /// [`Refusal::BadTrustSet`]: a key is invalid, or the keys and the threshold do not form a valid set.
     pub fn of_set(set: &TrustSet) -> Result<Trust, Refusal> {
         Trust::of_owned_set(set.clone())
     }
@@ -85,17 +94,20 @@ impl Trust {
         Ok(Trust { version, threshold, keys, revoked })
     }
 
-    /// The same keys, demanding more signatures.
+    /// The same keys with a higher threshold.
+    ///
+    /// # Errors
+    /// [`Refusal::BadTrustSet`]: `threshold` exceeds the number of keys.
     pub fn demanding(self, threshold: usize) -> Result<Trust, Refusal> {
         let threshold = threshold.max(self.threshold);
         Trust::checked(self.version, threshold, self.keys, self.revoked)
     }
 
-    /// Its version; 0 for what an administrator put there.
+    /// The version. 0 for the keys that the administrator installed.
     pub fn version(&self) -> u64 {
         self.version
     }
-    /// How many of the keys must have signed.
+    /// The threshold: how many of the keys must sign.
     pub fn threshold(&self) -> usize {
         self.threshold
     }
@@ -103,12 +115,12 @@ impl Trust {
     pub fn keys(&self) -> &[PublicKey] {
         &self.keys
     }
-    /// Keys that are never to be believed again.
+    /// The ids of keys that must never be trusted again.
     pub fn revoked(&self) -> &[KeyId] {
         &self.revoked
     }
 
-    /// As its document says it.
+    /// As the content of its document.
     pub fn to_set(&self) -> TrustSet {
         TrustSet {
             version: self.version,
@@ -119,13 +131,16 @@ impl Trust {
         }
     }
 
-    /// As the body of its document, for a host to keep.
+    /// As the body of its document, for a host to store.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // A list of bytes in memory cannot fail to encode; no bytes are no trust set.
+        // Encoding a list of bytes in memory cannot fail, and no bytes are not a valid trust set.
         postcard::to_allocvec(&self.to_set()).unwrap_or_default()
     }
 
-    /// From what [`Trust::to_bytes`] gave. Nobody vouches for it: it is for bytes that the host itself kept.
+    /// Reads what [`Trust::to_bytes`] wrote. Nothing vouches for it: use it only for bytes that the host itself stored.
+    ///
+    /// # Errors
+    /// The bytes cannot be decoded, or are not a valid set.
     pub fn from_kept_bytes(bytes: &[u8]) -> Result<Trust, Refusal> {
         match postcard::take_from_bytes::<TrustSet>(bytes) {
             Ok((set, [])) => Trust::of_owned_set(set),

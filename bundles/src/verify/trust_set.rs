@@ -1,7 +1,7 @@
-//! How one trust set takes the place of another: received bytes → the [`Trust`] that follows.
+//! Rotation: received bytes → the [`Trust`] that replaces the one in force.
 //!
-//! Version N + 1 follows version N where a threshold of both sets has signed it. One at a time: whoever holds a
-//! threshold of old keys cannot skip to a version that nothing can follow.
+//! Version N + 1 follows version N if a threshold of both sets signed it. Versions cannot be skipped: a thief who holds
+//! a threshold of old keys cannot jump to a version that nothing can follow.
 
 use crate::envelope::Document;
 
@@ -9,11 +9,19 @@ use super::frame::Frame;
 use super::refusal::{Refusal, WhoseThreshold};
 use super::trust::{Trust, TrustSet};
 
-/// Verifies the bytes of a trust set that is to take the place of the one in force.
+/// Verifies the bytes of a trust set that is to replace the one in force.
+///
+/// # Preconditions
+/// `in_force` is the host's trust set now. A chain of sets is verified one set at a time, in the order of versions.
+///
+/// # Errors
+/// The first check that fails, in this order: the frame (magic bytes, version, sizes); the threshold of the set in
+/// force; the encoding and validity of the new set; the signatures and the thresholds of both sets;
+/// [`Refusal::TrustVersion`], unless the new version is the next one; [`Refusal::ForgottenRevocation`], if a revoked
+/// key is no longer listed.
 pub fn verify_trust_set(bytes: &[u8], in_force: &Trust) -> Result<Trust, Refusal> {
     let frame = Frame::read(Document::TrustSet, bytes)?;
-    // Whose signatures the new set wants can be known only by reading it, which waits until the set in force
-    // vouches for it.
+    // The threshold of the new set is known only after reading it, which waits until the set in force vouches for it.
     frame.check_threshold(Document::TrustSet, WhoseThreshold::InForce, in_force)?;
     let set = match postcard::take_from_bytes::<TrustSet>(frame.body) {
         Ok((set, [])) => set,

@@ -13,7 +13,7 @@ use super::rotating::RotatingGrant;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Diagnostic)]
 pub enum Concern {
     /// `only "/usr/bin/python3" -> D`
-    #[error("{programs}, and every script of {pronoun} would hold this exclusive grant")]
+    #[error("{programs}, so every script run by {pronoun} would hold this exclusive grant")]
     #[diagnostic(
         code(check::interpreter),
         help("give the script a program of its own (a compiled launcher), and name that instead")
@@ -31,11 +31,11 @@ pub enum Concern {
         program_spans: Vec<Span>,
     },
     /// `allow "/bin/bash" -> D`
-    #[error("{programs}, and every script of {pronoun} would hold this grant")]
+    #[error("{programs}, so every script run by {pronoun} would hold this grant")]
     #[diagnostic(
         code(check::interpreter),
         severity(Warning),
-        help("name the program that needs the destination, instead of what it is run by")
+        help("name the program that needs the destination, instead of its interpreter")
     )]
     Interpreter {
         /// Which, and what they do.
@@ -50,12 +50,12 @@ pub enum Concern {
         program_spans: Vec<Span>,
     },
     /// `allow "/usr/bin/socat" -> D`
-    #[error("{programs}, and everybody who can start {pronoun} would hold this grant")]
+    #[error("{programs}, so every process that can start {pronoun} would hold this grant")]
     #[diagnostic(
         code(check::relay),
         severity(Warning),
         help(
-            "name the program that needs the destination, or let only that one start this tool, and say so with `accept`"
+            "name the program that needs the destination; or let only that program start this tool, and add an `accept`"
         )
     )]
     Relay {
@@ -67,14 +67,14 @@ pub enum Concern {
         #[label("granted here")]
         rule: Span,
         /// Where the paths stand, if elsewhere.
-        #[label(collection, "a tool for everybody")]
+        #[label(collection, "a general-purpose tool")]
         program_spans: Vec<Span>,
     },
     /// `only "/lib64/ld-linux-x86-64.so.2" -> D`
     #[error("{programs} the dynamic loader: a grant to it is a grant to every executable that it can run")]
     #[diagnostic(
         code(check::loader),
-        help("name the executable itself: a program that is started by its path is that program")
+        help("name the executable itself: a program that is started by its path is identified by that path")
     )]
     Loader {
         /// The paths, with the verb.
@@ -87,34 +87,34 @@ pub enum Concern {
         program_spans: Vec<Span>,
     },
     /// `deny "/usr/local/bin/deploy.sh" -> D`
-    #[error("{programs}, and a process is known by its interpreter")]
+    #[error("{programs}, but a process is identified by its interpreter")]
     #[diagnostic(
         code(check::script),
         severity(Warning),
         help(
-            "give it a launcher that is compiled, and name that, or name the interpreter: every script of it is meant then"
+            "give it a compiled launcher, and name that; or name the interpreter, which covers every script that it runs"
         )
     )]
     Script {
         /// The paths, with the verb.
         programs: String,
         /// The left side of the rule.
-        #[label("a rule for no process")]
+        #[label("matches no process")]
         rule: Span,
         /// Where the paths stand, if elsewhere.
         #[label(collection, "a script")]
         program_spans: Vec<Span>,
     },
     /// `only "/usr/bin/postgres" -> 127.0.0.1:5432`
-    #[error("nobody else on this host reaches this service: `only` on loopback shuts its clients out")]
+    #[error("`only` on loopback denies this service to every other program on this host")]
     #[diagnostic(
         code(check::exclusive_loopback),
         severity(Warning),
-        help("name the clients on the left, for who listens needs no grant; `P -> only D` keeps P itself in")
+        help("name the clients on the left: the listener needs no grant; to confine P itself, write `P -> only D`")
     )]
     ExclusiveLoopback {
         /// The right side of the rule.
-        #[label("all of it is this machine")]
+        #[label("all of it is loopback")]
         span: Span,
     },
     /// An exclusive grant by path alone.
@@ -132,17 +132,17 @@ pub enum Concern {
         /// The path of the first, as it is written.
         path: String,
         /// The left side of the rule.
-        #[label("whoever can write the file has the grant")]
+        #[label("whoever can write it holds the grant")]
         rule: Span,
         /// Where the path stands, if elsewhere.
         #[label("no `verity` here")]
         program_span: Option<Span>,
     },
     /// `allow "/home/*/bin/app" -> D`
-    #[error("{programs} files that other users than root can make, below {folders}")]
+    #[error("{programs} files that users other than root can create, below {folders}")]
     #[diagnostic(
         code(check::writable_grant),
-        help("name a folder that only root can write, or pin the content with `verity`")
+        help("name a folder that only root can write to, or pin the content with `verity`")
     )]
     WritableGrant {
         /// The patterns, with the verb.
@@ -150,7 +150,7 @@ pub enum Concern {
         /// The folders.
         folders: String,
         /// The left side of the rule.
-        #[label("whoever can make such a file has the grant")]
+        #[label("whoever creates one holds the grant")]
         rule: Span,
         /// Where the paths stand, if elsewhere.
         #[label(collection, "no `verity` here")]
@@ -160,7 +160,7 @@ pub enum Concern {
     #[error("`{closed}` and `{open}` share the address {address}")]
     #[diagnostic(
         code(check::shared_address),
-        help("give `{closed}` an address of its own: what is refused for one name is refused for the other")
+        help("give `{closed}` an address of its own: a denial for one name also denies the other")
     )]
     SharedAddress {
         /// The name that a restriction is about.
@@ -199,7 +199,7 @@ pub enum Concern {
         other: Span,
     },
     /// A grant that another rule refuses as a whole.
-    #[error("this grant never holds: {why}")]
+    #[error("this grant never applies: {why}")]
     #[diagnostic(code(check::shadowed))]
     Shadowed {
         /// Why not.
@@ -226,7 +226,7 @@ pub enum Concern {
     )]
     NoEffect {
         /// The rule.
-        #[label("grants what nothing refuses")]
+        #[label("grants what is already allowed")]
         rule: Span,
     },
     /// A grant of a large part of the internet.
@@ -234,7 +234,9 @@ pub enum Concern {
     #[diagnostic(
         code(check::wide_grant),
         severity(Warning),
-        help("name what the program needs: a stolen secret can be sent to every address of this destination")
+        help(
+            "name the hosts that the program needs: a stolen secret can be sent to every address of this destination"
+        )
     )]
     WideGrant {
         /// How much.
@@ -244,7 +246,7 @@ pub enum Concern {
         span: Span,
     },
     /// A grant of a name under which anybody can have a name.
-    #[error("`{name}` is a public suffix: anybody can register a name below it")]
+    #[error("`{name}` is a public suffix: anyone can register a name below it")]
     #[diagnostic(code(check::public_suffix), severity(Warning), help("name the host itself, such as `api.{name}`"))]
     PublicSuffix {
         /// The name.
@@ -254,13 +256,13 @@ pub enum Concern {
         span: Span,
     },
     /// A name that the lock leads to an address which is special.
-    #[error("the lock leads `{name}` to {address}, {kind}")]
+    #[error("the lock file resolves `{name}` to {address}, {kind}")]
     #[diagnostic(
         code(check::special_address),
         severity(Warning),
         help(
-            "find out who answers so: ask another resolver by `bfpc lock FILE --update {name} --resolver IP`. Where it is \
-             meant, say so with `accept`"
+            "check the answer with another resolver: `bfpc lock FILE --update {name} --resolver IP`; if it is intended, \
+             add an `accept`"
         )
     )]
     SpecialAddress {
@@ -271,11 +273,11 @@ pub enum Concern {
         /// What it is.
         kind: &'static str,
         /// Where the name is written.
-        #[label("no host of a network")]
+        #[label("a special-purpose address")]
         span: Span,
     },
     /// Exclusive destinations, and raw sockets for everyone.
-    #[error("an exclusive destination can be reached by raw sockets, which carry no destination that is checked")]
+    #[error("an exclusive destination can be reached by raw sockets, whose destination is not checked")]
     #[diagnostic(
         code(check::raw_open),
         severity(Warning),
@@ -283,15 +285,17 @@ pub enum Concern {
     )]
     RawOpen {
         /// The first exclusive rule.
-        #[label("exclusive, but for raw sockets")]
+        #[label("exclusive, except for raw sockets")]
         rule: Span,
     },
     /// `default deny` without loopback.
-    #[error("`default deny` leaves no program that is not named the loopback addresses")]
+    #[error("`default deny` denies the loopback addresses to unlisted programs")]
     #[diagnostic(
         code(check::no_loopback),
         severity(Warning),
-        help("add `allow * -> loopback`, or name who needs it: local databases, resolvers and test suites use it")
+        help(
+            "add `allow * -> loopback`, or grant it to the programs that need it: local databases, resolvers and test suites use it"
+        )
     )]
     NoLoopback {
         /// The default.
@@ -299,23 +303,23 @@ pub enum Concern {
         span: Span,
     },
     /// `default deny` without a resolver.
-    #[error("`default deny` leaves no program a resolver")]
+    #[error("under `default deny`, no program can reach a resolver")]
     #[diagnostic(
         code(check::no_resolver),
         severity(Warning),
-        help("add `allow * -> 127.0.0.53:53` (or your resolver), or put what `bfpc hosts` prints into /etc/hosts")
+        help("add `allow * -> 127.0.0.53:53` (or your resolver), or add the output of `bfpc hosts` to /etc/hosts")
     )]
     NoResolver {
         /// The default.
-        #[label("nothing grants port 53")]
+        #[label("no rule grants port 53")]
         span: Span,
     },
     /// A confined program that cannot look up the names that it may reach.
-    #[error("{programs} may reach `{name}`, and cannot look it up")]
+    #[error("{programs} may reach `{name}`, but cannot look it up")]
     #[diagnostic(
         code(check::cannot_resolve),
         severity(Warning),
-        help("add the resolver to the rule, such as `127.0.0.53:53`, or put what `bfpc hosts` prints into /etc/hosts")
+        help("add the resolver to the rule, such as `127.0.0.53:53`, or add the output of `bfpc hosts` to /etc/hosts")
     )]
     CannotResolve {
         /// Which.
@@ -323,13 +327,11 @@ pub enum Concern {
         /// A name of the rule.
         name: String,
         /// The right side of the rule.
-        #[label("no resolver in it")]
+        #[label("no resolver here")]
         span: Span,
     },
     /// A test about `/usr/bin/singer`, where the rules are about `/usr/bin/signer`.
-    #[error(
-        "no rule is about `{written}`, and one is about `{near}`: a test of a program that no rule names says little"
-    )]
+    #[error("the test names `{written}`, but a rule names `{near}`")]
     #[diagnostic(code(check::mistyped_program), severity(Warning), help("did you mean `{near}`?"))]
     MistypedProgram {
         /// As the test has it.
@@ -337,7 +339,7 @@ pub enum Concern {
         /// As a rule has it.
         near: String,
         /// Where.
-        #[label("in no rule")]
+        #[label("not in any rule")]
         span: Span,
     },
     /// A name whose addresses rotate, where that refuses too much.
@@ -345,33 +347,33 @@ pub enum Concern {
     #[diagnostic(transparent)]
     Rotating(RotatingGrant),
     /// `accept check::pathgrant because "…"`
-    #[error("no finding has the code `{code}`")]
+    #[error("no diagnostic has the code `{code}`")]
     #[diagnostic(code(check::unknown_code), severity(Warning))]
     UnknownCode {
         /// The code.
         code: String,
         /// Where.
-        #[label("takes nothing back")]
+        #[label("suppresses nothing")]
         span: Span,
         /// What may have been meant.
         #[help]
         help: String,
     },
     /// `accept check::exclusive_conflict because "…"`
-    #[error("`{code}` cannot be accepted: it is no concern, but an error")]
+    #[error("`{code}` is an error, which cannot be accepted")]
     #[diagnostic(
         code(check::not_acceptable),
-        help("remove this `accept`, and mend what it is about: `bfpc explain-code {code}` says how")
+        help("remove this `accept`, and fix the error: `bfpc explain-code {code}` explains it")
     )]
     NotAcceptable {
         /// The code.
         code: String,
         /// Where.
-        #[label("takes nothing back")]
+        #[label("suppresses nothing")]
         span: Span,
     },
     /// An `accept` for nothing.
-    #[error("`{code}` is accepted, and nothing of the kind is found in the next statement")]
+    #[error("`{code}` is accepted, but the next statement does not cause it")]
     #[diagnostic(
         code(check::nothing_to_accept),
         severity(Warning),
@@ -381,7 +383,7 @@ pub enum Concern {
         /// The code.
         code: String,
         /// Where.
-        #[label("takes nothing back")]
+        #[label("suppresses nothing")]
         span: Span,
     },
 }

@@ -26,7 +26,7 @@ pub(super) fn exclusive(
     match (left_side(policy, programs), right_side(policy, first, second)) {
         (Some(left), Some(right)) if are_equal => format!("write one rule for both: `only {left} -> {right}`"),
         (Some(left), Some(right)) => format!(
-            "take what both cover out of one rule with `except`; or write one rule, by which each of the programs reaches \
+            "take what both cover out of one rule with `except`; or write one rule, which lets each of the programs reach \
              all of it: `only {left} -> {right}`"
         ),
         _ => {
@@ -45,7 +45,7 @@ pub(super) fn confinement(
     let one_is_for_everyone = [first, second].iter().any(|rule| rule.subjects == Subjects::Everyone);
     let (advice, left) = match programs {
         // In place of both, a line for some programs would set everyone else free.
-        Some(_) if one_is_for_everyone => ("let the rule for `*` contain the other", Some("*".to_owned())),
+        Some(_) if one_is_for_everyone => ("make the rule for `*` cover the other too", Some("*".to_owned())),
         None => ("confine it once", Some("*".to_owned())),
         Some(programs) => ("confine it once", left_side(policy, programs)),
     };

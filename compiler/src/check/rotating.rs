@@ -16,11 +16,11 @@ use crate::policy::{Effect, NameUse, Part, ResolvedPolicy, Rule};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
 pub enum RotatingGrant {
     /// In what a rule grants, or confines to.
-    #[error("`{name}` has rotating addresses, and those that were not seen when it was locked are refused")]
+    #[error("`{name}` has rotating addresses, and those that the lock file lacks are denied")]
     #[diagnostic(
         severity(Warning),
         code(check::rotating_grant),
-        help("follow it with `bfpc drift` and `bfpc lock FILE --update {name}`, or take its range of addresses")
+        help("follow it with `bfpc drift` and `bfpc lock FILE --update {name}`, or write its address range")
     )]
     Granted {
         /// Which.
@@ -33,11 +33,11 @@ pub enum RotatingGrant {
         rule: Option<Span>,
     },
     /// In what an `only` or a `deny` leaves out.
-    #[error("`{name}` has rotating addresses, and those that were not seen when it was locked are not excepted")]
+    #[error("`{name}` has rotating addresses, and those that the lock file lacks are not excepted")]
     #[diagnostic(
         severity(Warning),
         code(check::rotating_except),
-        help("follow it with `bfpc drift` and `bfpc lock FILE --update {name}`, or take its range of addresses")
+        help("follow it with `bfpc drift` and `bfpc lock FILE --update {name}`, or write its address range")
     )]
     Excepted {
         /// Which.
@@ -46,7 +46,7 @@ pub enum RotatingGrant {
         #[label("not all of its addresses are known")]
         span: Span,
         /// The rule, where that is elsewhere.
-        #[label("left out of this")]
+        #[label("excepted from this")]
         rule: Option<Span>,
     },
 }

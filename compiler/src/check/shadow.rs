@@ -127,7 +127,7 @@ fn shadowed(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Ru
         |at: &&usize| policy.rules.get(**at).is_some_and(|by| !overlaps(&by.destinations, &rule.destinations));
     let confined = |found: Option<&usize>| {
         let other = policy.rules.get(*found?)?;
-        Some(shadow("all of it lies outside of a confinement", other))
+        Some(shadow("all of it is outside a confinement", other))
     };
     if let Some(concern) = confined(index.confinements_of_everyone.iter().find(keeps_out)) {
         return Some(concern);
@@ -143,7 +143,7 @@ fn shadowed(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Ru
         Subjects::Everyone => false,
     });
     if let Some((_, other)) = reserved {
-        return Some(shadow("all of it is reserved for others", other));
+        return Some(shadow("all of it is reserved for other programs", other));
     }
     // All of its programs are kept out by a confinement of their own.
     let mut each = policy.kinds_of(programs).map(|program| index.confinements.get(&program)?.iter().find(keeps_out));

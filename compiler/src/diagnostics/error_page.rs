@@ -1,13 +1,13 @@
 //! The page about a diagnostic's code: what is wrong, why it matters, a wrong and a right example.
 //!
-//! Always: the pages are the files of docs/errors, one a code, which the build puts into the program, so
-//! that a page is there where the diagnostic is.
+//! Always: the pages are the files of docs/errors, one for each code. The build embeds them in the program, so a page
+//! is available wherever its diagnostic is.
 
 use crate::diagnostics::nearest::nearest;
 
 include!(concat!(env!("OUT_DIR"), "/error_pages.rs"));
 
-/// A page.
+/// The page about one code.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
     /// The code that it is about.
@@ -27,8 +27,7 @@ impl Page {
         PAGES.get(at).map(|&(code, file)| Page { code, file })
     }
 
-    /// The codes that may have been meant by a text that is none: those of a reason without its stage, or what is
-    /// written nearly so.
+    /// Suggestions for a text that is not a code: the codes with its reason in any stage, else the nearest code.
     pub fn meant_by(written: &str) -> Vec<&'static str> {
         let reason_of = |code: &'static str| code.split_once("::").map_or(code, |(_, reason)| reason);
         let of_reason = |wanted: &str| -> Vec<&'static str> {
@@ -45,7 +44,7 @@ impl Page {
         nearest(reason, Page::all().map(|page| reason_of(page.code))).map_or_else(Vec::new, of_reason)
     }
 
-    /// The page as it is read. A comment above it is for the test of the pages.
+    /// The page as it is printed. A comment above it is for the test of the pages.
     pub fn text(self) -> &'static str {
         match self.file.split_once("-->\n") {
             Some((comment, page)) if comment.starts_with("<!--") => page.trim_start(),
@@ -53,7 +52,7 @@ impl Page {
         }
     }
 
-    /// What is wrong, on one line.
+    /// What is wrong, on one line; the code itself where the page has no text.
     pub fn summary(self) -> &'static str {
         self.text().lines().find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or(self.code)
     }

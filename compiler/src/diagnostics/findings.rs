@@ -1,11 +1,11 @@
-//! What a stage or a command has to say of a text, whatever stage it is.
+//! The diagnostics of a stage or a command, whatever their type.
 
 use miette::Diagnostic;
 
-/// Every error of a stage, in the order of the text.
+/// Every diagnostic of a stage, in the order of the text.
 pub type Findings = Vec<Box<dyn Diagnostic + Send + Sync>>;
 
-/// A stage's own errors as findings.
+/// Erases the type of a stage's own errors.
 pub fn boxed<E: Diagnostic + Send + Sync + 'static>(errors: Vec<E>) -> Findings {
     errors.into_iter().map(|error| Box::new(error) as _).collect()
 }

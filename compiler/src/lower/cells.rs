@@ -1,4 +1,4 @@
-//! Cells: a set of rules that cover a request → what holds for everyone, and for each program.
+//! Cells: a set of rules that cover a request → what applies to everyone, and to each program.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,14 +8,14 @@ use bfp_bundle::record::{Cell, NO_RULE, Pair, Step};
 use super::LowerError;
 use crate::policy::{Addresses, Default, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 
-/// The cells found so far.
+/// The cells that were found so far.
 pub(super) struct Cells<'a> {
     policy: &'a ResolvedPolicy,
     /// The rules that cover everything.
     everywhere: Vec<usize>,
-    /// The confinements of each program, by number of the rule.
+    /// The confinements of each program, as numbers of rules.
     confinements: Vec<Vec<usize>>,
-    /// What the rules that are about each program make of its processes, wherever they ask.
+    /// For each program, the effects of its rules that do not depend on the destination.
     noted: Vec<Noted>,
     /// The confinements of everyone.
     confinements_of_all: Vec<usize>,
@@ -70,51 +70,52 @@ impl<'a> Cells<'a> {
         Ok(next as u32)
     }
 
-    /// What each cell holds for everyone.
+    /// For each cell, what applies to everyone.
     pub(super) fn records(&self) -> Vec<Cell> {
         self.rules.iter().map(|rules| self.record(rules)).collect()
     }
 
-    /// What the kernel must note of a process that executes the program.
+    /// The flags that the kernel must set in the label of a process that executes the program.
     pub(super) fn executable_flags(&self, program: usize) -> u32 {
         let with_children = self.policy.programs.get(program).is_some_and(|program| program.with_children);
         let noted = self.noted.get(program).map_or(0, |noted| noted.flags);
         noted | flag(with_children, Match::WITH_CHILDREN)
     }
 
-    /// The audited rule that governs a program, for the table of programs.
+    /// The audited rule that governs a program, for the table of programs; [`NO_RULE`] if there is none.
     pub(super) fn governed_by(&self, program: usize) -> u32 {
         self.noted.get(program).and_then(|noted| noted.audited).map_or(NO_RULE, |number| number as u32)
     }
 
-    /// What holds for a program wherever [`Self::pairs`] says nothing else: what it is outside of every
-    /// destination that a rule of its own names.
+    /// What applies to a program in every cell that [`Self::pairs`] does not list: outside of every destination that
+    /// its own rules name.
     pub(super) fn elsewhere(&self, program: usize) -> Pair {
         let pair = self.pair(program, &self.everywhere);
         let audit_rule = self.stands_in(program, &pair).unwrap_or(pair.audit_rule);
         Pair { audit_rule, ..pair }
     }
 
-    /// The audited rule that governs a program, where its entry in the table of programs would name another one, which
-    /// is about raw sockets itself: there is room for one. Then the cells name the other one.
+    /// The audited rule that governs a program, where its entry in the table of programs would name a rule about raw
+    /// sockets instead. The entry has room for one rule only; the cells then name this one.
     fn stands_in(&self, program: usize, elsewhere: &Pair) -> Option<u32> {
         let governing = self.noted.get(program)?.audited?;
         let named = self.policy.rules.get(elsewhere.audit_rule as usize)?;
         names_raw(named).then_some(governing as u32)
     }
 
-    /// What holds for which program in which cell, where it differs from elsewhere. Only a program that a
-    /// covering rule names can differ.
+    /// What applies to which program in which cell, where it differs from [`Self::elsewhere`]. It can differ only for
+    /// programs that a covering rule names.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (u32, usize, Pair)> + '_ {
         let elsewhere: Vec<Pair> = (0..self.policy.programs.len()).map(|program| self.elsewhere(program)).collect();
-        // Those of which every cell has something to say: few, for it takes two rules under trial, one about raw sockets.
+        // The programs that need an entry in every cell. They are few: each has two audited rules, one of them about
+        // raw sockets.
         let in_each_cell: Vec<usize> = (0..elsewhere.len())
             .filter(|program| self.noted.get(*program).is_some_and(|noted| noted.audited.is_some()))
             .filter(|program| elsewhere.get(*program) != Some(&self.pair(*program, &self.everywhere)))
             .collect();
         self.rules.iter().enumerate().flat_map(move |(cell, rules)| {
-            // Each program with the rules that can matter to it: a cell of ten thousand rules for as many
-            // programs is not ten thousand times ten thousand rules.
+            // For each program, only the rules that can matter to it. Otherwise a cell of ten thousand rules for as
+            // many programs would take ten thousand times ten thousand steps.
             let mut shared: Vec<usize> = Vec::new();
             let mut own: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
             for number in rules {
@@ -153,7 +154,7 @@ impl<'a> Cells<'a> {
         covering.filter(move |(_, rule)| rule.enforcement == enforcement)
     }
 
-    /// The first of some confinements that does not cover a cell.
+    /// The first of `confinements` that does not cover the cell.
     fn left(&self, confinements: &[usize], rules: &[usize], enforcement: Enforcement) -> Option<u32> {
         let left = |number: &&usize| {
             rules.binary_search(number).is_err()
@@ -169,8 +170,8 @@ impl<'a> Cells<'a> {
         let everyone = |rule: &Rule| rule.subjects == Subjects::Everyone;
         let denied = |enforcement| first(enforcement, &|rule| rule.effect == Effect::Deny && everyone(rule));
         let outside = |enforcement| self.left(&self.confinements_of_all, rules, enforcement);
-        // Of several, one for the fewest programs: where one set contains the other, as they mostly do, this
-        // is the rule that refuses whoever is refused.
+        // Of several, the one with the fewest programs. Mostly one set contains the other; this rule then denies every
+        // process that any of them denies.
         let exclusive = |enforcement| {
             let exclusive = self.covering(rules, enforcement).filter(|(_, rule)| rule.effect == Effect::Exclusive);
             let programs = exclusive.filter_map(|(number, rule)| match &rule.subjects {
@@ -213,7 +214,7 @@ impl<'a> Cells<'a> {
         }
     }
 
-    /// What the rules of a cell that are enforced, or audited, say of a program.
+    /// What the rules of a cell with this enforcement state about a program.
     fn own(&self, program: usize, rules: &[usize], enforcement: Enforcement) -> Own {
         let is = |rule: &Rule| match &rule.subjects {
             Subjects::Everyone => true,
@@ -234,25 +235,25 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// What the rules of a cell say of one program.
+/// What the rules of a cell state about one program.
 struct Own {
-    /// It is one of P for every `only P -> D`, and there is one.
+    /// The cell has exclusive rules, and the program is one of P in each of them.
     member: bool,
-    /// A `P -> only D` of its own that does not cover the cell.
+    /// A `P -> only D` about it that does not cover the cell.
     outside: Option<u32>,
-    /// A `deny P -> D` of its own.
+    /// A `deny P -> D` about it.
     denied: Option<u32>,
-    /// A grant of its own.
+    /// A grant to it.
     granted: Option<u32>,
 }
 
-/// What the rules that are about a program make of its processes, wherever they ask.
+/// The effects on a program's processes of the rules about it, whatever the destination.
 #[derive(Clone, Default)]
 struct Noted {
-    /// Constants of [`Match`].
+    /// A set of the flags of [`Match`].
     flags: u32,
-    /// The first audited rule among them that says nothing of raw sockets; one that is about what the program starts as
-    /// well, where there is one.
+    /// The first audited rule about it that does not cover raw sockets; preferably one that also applies to what the
+    /// program starts.
     audited: Option<usize>,
 }
 
@@ -261,7 +262,7 @@ impl Noted {
         let restricts = matches!(rule.effect, Effect::Confined | Effect::Deny);
         self.flags |= flag(restricts, Match::RESTRICTED) | flag(is_wanted(policy, rule), Match::GUARDED);
         if rule.effect == Effect::Allow && policy.default == Default::Allow {
-            return; // It gives what everybody has.
+            return; // It grants only what the default allows.
         }
         match rule.enforcement {
             Enforcement::Enforced => self.flags |= Match::GOVERNED | flag(restricts, Match::GOVERNING),
@@ -276,12 +277,12 @@ impl Noted {
     }
 }
 
-/// Whether a rule is about raw sockets itself.
+/// Whether a rule itself names raw sockets.
 fn names_raw(rule: &Rule) -> bool {
     rule.destinations.iter().any(|to| to.addresses == Addresses::Raw)
 }
 
-/// Whether a rule gives its programs what others do not have.
+/// Whether a rule gives its programs something that others do not have.
 fn is_wanted(policy: &ResolvedPolicy, rule: &Rule) -> bool {
     let is_grant = match policy.default {
         Default::Allow => rule.effect == Effect::Exclusive,

@@ -1,4 +1,4 @@
-//! The bucketed tables of a decision: of programs, and of pairs of a cell and a program.
+//! The bucketed tables that a decision reads: programs, and pairs of a cell and a program.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use bfp_bundle::record::{BUCKET, NO_RULE, PairBucket, ProgramBucket, pair_key};
 
 use super::cells::Cells;
 
-/// The table of programs, and the number of each program in it.
+/// The table of programs, and the position of each program in it.
 pub(super) fn programs(ids: &[ProgramId], cells: &Cells<'_>) -> (Vec<ProgramBucket>, Vec<u32>) {
     let table = place(ids);
     let mut numbers = vec![0; ids.len()];
@@ -38,7 +38,7 @@ pub(super) fn programs(ids: &[ProgramId], cells: &Cells<'_>) -> (Vec<ProgramBuck
     (buckets, numbers)
 }
 
-/// Notes in the table of programs who is guarded or governed, and who keeps to its libraries.
+/// Marks the programs that are protected, governed, or limited to listed libraries.
 pub(super) fn mark(programs: &mut [ProgramBucket], matches: &[Match]) {
     let flags: HashMap<ProgramId, u32> =
         matches.iter().map(|record| (record.program, image::program_flags(record.flags))).collect();
@@ -49,7 +49,7 @@ pub(super) fn mark(programs: &mut [ProgramBucket], matches: &[Match]) {
     }
 }
 
-/// The table of pairs.
+/// The table of pairs of a cell and a program.
 pub(super) fn pairs(numbers: &[u32], cells: &Cells<'_>) -> Vec<PairBucket> {
     let number = |program: usize| numbers.get(program).copied().unwrap_or(0);
     let found: Vec<_> = cells.pairs().map(|(cell, program, pair)| (cell, number(program), pair)).collect();

@@ -1,5 +1,5 @@
-//! The image means what the model means: on random policies, for every program and every request at or
-//! beside an edge.
+//! The image means what the model means: tested on random policies, for every program and every request at or beside an
+//! edge.
 #![expect(clippy::indexing_slicing, clippy::expect_used, reason = "a test may fail loudly")]
 
 use bfp_bundle::decide::{Reason, Verdict, decide, decide_raw};
@@ -72,9 +72,9 @@ fn rule() -> impl Strategy<Value = Rule> {
     let enforcement = prop_oneof![3 => Just(Enforcement::Enforced), 1 => Just(Enforcement::Audited)];
     (effect, enforcement, subjects, destinations).prop_map(
         |(effect, enforcement, subjects, (destinations, covers_everything))| Rule {
-            // `only * -> D` excludes nobody, and the checker refuses it.
+            // `only * -> D` excludes no program; the checker rejects it.
             effect: if effect == Effect::Exclusive && subjects == Subjects::Everyone { Effect::Deny } else { effect },
-            // A grant cannot be audited, and the resolver refuses it.
+            // A grant cannot be audited; the resolver rejects it.
             enforcement: if effect == Effect::Allow { Enforcement::Enforced } else { enforcement },
             subjects,
             destinations,
@@ -160,8 +160,8 @@ pub(crate) fn requests(policy: &ResolvedPolicy) -> Vec<Request> {
     requests
 }
 
-/// Strangers, each program with proof and without, and each program started by each other one, itself
-/// proven or not.
+/// Unlisted programs, each program with its digest pins holding or not, and each program started by each other one, in
+/// either state.
 pub(crate) fn processes(policy: &ResolvedPolicy, image: &Image) -> Vec<(Process, Label)> {
     let mut found = vec![(Process::default(), Label::STRANGER)];
     let programs = policy.programs.len();
@@ -177,7 +177,7 @@ pub(crate) fn processes(policy: &ResolvedPolicy, image: &Image) -> Vec<(Process,
     found
 }
 
-/// What a process becomes by executing a program, told twice: plainly, and as the kernel notes it.
+/// A process after it executes a program, in both representations: the model's, and the kernel's label.
 fn execute(
     policy: &ResolvedPolicy,
     image: &Image,
@@ -199,7 +199,7 @@ pub(crate) fn answer(verdict: Verdict) -> Answer {
     Answer { allowed: verdict.is_allowed(), audited: verdict.is_allowed() && verdict.audited != NO_RULE }
 }
 
-/// Who is allowed something by one policy and by the other in a way that is not as it should be, and what.
+/// A process and a request whose verdicts under the two policies `is_right` rejects.
 fn differing(
     one: &CheckedPolicy,
     other: &CheckedPolicy,
@@ -254,7 +254,7 @@ proptest! {
         }
     }
 
-    /// What is under trial is left out: nobody is refused more, or less.
+    /// Audited rules have no effect: no process is denied more or less.
     #[test]
     fn an_audited_rule_changes_no_verdict(checked in policy()) {
         let mut enforced = checked.clone();

@@ -5,7 +5,7 @@ use bfp_bundle::record::{FANOUT, Node32, Node128, Step};
 
 use super::LowerError;
 
-/// Appends a range, or lengthens the last one when it leads to the same place.
+/// Appends a range, or extends the last one if it leads to the same step.
 pub(super) fn push<K, V: PartialEq>(ranges: &mut Vec<(K, V)>, last: K, value: V) {
     match ranges.last_mut() {
         Some((end, same)) if *same == value => *end = last,
@@ -21,16 +21,16 @@ pub(super) struct Trees {
 }
 
 impl Trees {
-    /// The step that decides a port: `ranges` is (last port key, cell).
+    /// The step that decides a port; `ranges` is (last port key, cell).
     pub(super) fn ports(&mut self, ranges: &[(u32, u32)]) -> Result<Step, LowerError> {
         let steps: Vec<(u32, u32)> =
             ranges.iter().map(|(last, cell)| (*last, Step::ADDRESS_DONE | Step::PORT_DONE | cell)).collect();
         let root = build(steps, PORT_LEVELS, "ports of one address", |children| self.node32(children))?;
-        // A node of ports is marked as what follows a decided address.
+        // Marks the node as one of ports, which follows a decided address.
         Ok(Step(root | Step::ADDRESS_DONE))
     }
 
-    /// The root over IPv4 addresses: `ranges` is (last address, step that decides the port).
+    /// The root over IPv4 addresses; `ranges` is (last address, step that decides the port).
     pub(super) fn addresses_v4(&mut self, ranges: &[(u32, Step)]) -> Result<Step, LowerError> {
         let steps = ranges.iter().map(|(last, step)| (*last, step.0)).collect();
         build(steps, ADDRESS_LEVELS, "IPv4 addresses", |children| self.node32(children)).map(Step)
@@ -70,14 +70,14 @@ impl Trees {
     }
 }
 
-/// The last child also takes what lies after it: nothing that a search asks for does.
+/// The last child also takes all keys above its end; no search asks for one of them.
 fn finish<K: Copy>(ends: &mut [K; FANOUT], children: usize, maximum: K) {
     if let Some(end) = children.checked_sub(1).and_then(|last| ends.get_mut(last)) {
         *end = maximum;
     }
 }
 
-/// Builds level upon level until one step is left.
+/// Builds one level above the other until a single step is left.
 fn build<K: Copy>(
     mut level: Vec<(K, u32)>,
     levels: u32,

@@ -1,9 +1,9 @@
-//! Asking DNS, in several rounds: names → addresses, by hickory-resolver.
+//! DNS queries in several rounds: names → addresses, by hickory-resolver.
 //!
-//! Always: a name is asked as it stands (no search domains, no hosts file, no cache, no name that is
-//! answered without asking); A and AAAA must both be answered (a partial set would leave an address
-//! unprotected), unless a name is asked for its IPv4 addresses alone; every resolver that was named has its say; what DNSSEC finds forged is never used; and
-//! there is an end to the waiting.
+//! Always: a name is queried exactly as it is: without search domains, hosts file or cache, and no name is answered
+//! without a query. A and AAAA must both be answered, because a partial set would leave an address unprotected, unless
+//! only IPv4 addresses of a name are requested. Every named resolver is taken into account. Answers that DNSSEC shows
+//! to be forged are never used. Waiting is bounded.
 
 mod agreement;
 mod anchor;
@@ -31,37 +31,41 @@ pub use anchor::{TrustAnchorError, TrustAnchors};
 pub use error::{DnsError, ResolversError};
 use server::Server;
 
-/// How long one resolver may take for one name, with every alias, attempt and transport, where nothing else is said.
+/// The default limit in seconds for one name at one resolver, including every alias, attempt and transport.
 pub const TIMEOUT_SECONDS: u64 = 5;
 const TIMEOUT: Duration = Duration::from_secs(TIMEOUT_SECONDS);
-/// How many names are being asked for at a time.
+/// How many names are queried at a time.
 const CONCURRENCY: usize = 16;
 const DNS_PORT: u16 = 53;
 
-/// Whom to ask.
+/// The resolvers to query, and how their answers are combined.
 #[derive(Clone, Debug)]
 pub struct Resolvers {
-    /// Not empty, and nobody twice.
+    /// Not empty, without duplicates.
     addresses: Vec<SocketAddr>,
     ask: Ask,
     timeout: Duration,
     anchors: TrustAnchors,
-    /// The names that are asked for their IPv4 addresses alone.
+    /// The names for which only IPv4 addresses are requested.
     ipv4_only: Arc<BTreeSet<DnsName>>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Ask {
-    /// The system's: the first that answers, as the C library does.
+    /// The system's resolvers: the first one that answers, as in the C library.
     UntilAnswered,
-    /// Those that were named: each must have an answer.
+    /// Named resolvers: each must answer.
     Everyone,
-    /// Each, and so many must name the same addresses.
+    /// Named resolvers, of which this many must return the same addresses.
     Quorum(usize),
 }
 
 impl Resolvers {
-    /// Those that the system is configured with. Its search domains and options do not apply.
+    /// The resolvers that the system is configured with. Its search domains and options do not apply.
+    ///
+    /// # Errors
+    ///
+    /// The configuration cannot be read, or names no resolver.
     pub fn system() -> Result<Resolvers, ResolversError> {
         let (config, _) = hickory_resolver::system_conf::read_system_conf()
             .map_err(|error| ResolversError::System { reason: error.to_string() })?;
@@ -78,12 +82,16 @@ impl Resolvers {
         Ok(Resolvers::of(addresses, Ask::UntilAnswered))
     }
 
-    /// Those given as `IP[:PORT]`.
+    /// The resolvers given as `IP[:PORT]`; each must answer.
+    ///
+    /// # Errors
+    ///
+    /// One of them is not a usable address or is given twice, or there is none.
     pub fn parse(written: &[String]) -> Result<Resolvers, ResolversError> {
         let mut addresses = Vec::new();
         for written in written {
             let address = parse_address(written)?;
-            // Its agreement with itself would look like a second witness.
+            // A resolver's agreement with itself would look like a second witness.
             if addresses.contains(&address) {
                 return Err(ResolversError::Twice { written: written.clone() });
             }
@@ -99,17 +107,21 @@ impl Resolvers {
         Resolvers { addresses, ask, timeout: TIMEOUT, anchors: TrustAnchors::default(), ipv4_only: Arc::default() }
     }
 
-    /// The same, with another limit for one name at one resolver.
+    /// The same resolvers, with another limit for one name at one resolver.
     pub fn with_timeout(self, timeout: Duration) -> Resolvers {
         Resolvers { timeout, ..self }
     }
 
-    /// The same, who are asked for the IPv4 addresses of these names alone.
+    /// The same resolvers, with only IPv4 addresses requested for these names.
     pub fn with_ipv4_only(self, names: BTreeSet<DnsName>) -> Resolvers {
         Resolvers { ipv4_only: Arc::new(names), ..self }
     }
 
-    /// The same, of whom `quorum` must name the same addresses; the others are outvoted.
+    /// The same resolvers, of which `quorum` must return the same addresses; the others are outvoted.
+    ///
+    /// # Errors
+    ///
+    /// `quorum` is zero, or more than there are resolvers.
     pub fn with_quorum(self, quorum: usize) -> Result<Resolvers, ResolversError> {
         let known = self.addresses.len();
         if quorum == 0 || quorum > known {
@@ -119,7 +131,7 @@ impl Resolvers {
         Ok(Resolvers { ask: Ask::Quorum(quorum), ..self })
     }
 
-    /// The same, with more places where a chain of DNSSEC may start than the public root.
+    /// The same resolvers, with these DNSSEC trust anchors beside, or in place of, that of the public root.
     pub fn with_trust_anchors(self, anchors: TrustAnchors) -> Resolvers {
         Resolvers { anchors, ..self }
     }
@@ -138,7 +150,7 @@ fn parse_address(written: &str) -> Result<SocketAddr, ResolversError> {
     Ok(address)
 }
 
-/// Resolves every name, or says why not.
+/// Resolves every name; for each, its addresses or why there are none.
 ///
 /// Blocks, so it must not be called from inside an async runtime.
 pub fn resolve(
@@ -149,7 +161,7 @@ pub fn resolve(
     resolve_with_progress(names, resolvers, now, &mut |_| {})
 }
 
-/// The same, and tells `progress` each name as it is done, in the order in which that happens.
+/// As [`resolve`]; calls `progress` for each name as soon as it is done.
 pub fn resolve_with_progress(
     names: &BTreeSet<DnsName>,
     resolvers: &Resolvers,
@@ -159,7 +171,7 @@ pub fn resolve_with_progress(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let failed = DnsError::NoAnswer { resolver: "nobody".to_owned(), reason: error.to_string() };
+            let failed = DnsError::NoAnswer { resolver: "the resolver".to_owned(), reason: error.to_string() };
             return names.iter().map(|name| (name.clone(), Err(failed.clone()))).collect();
         }
     };
@@ -207,7 +219,7 @@ async fn resolve_all(
                 ttl_seconds: told.ttl_seconds,
                 stability: told.stability,
                 dnssec: told.dnssec,
-                // Whoever asks knows why.
+                // The caller knows the reason.
                 ipv4_only: None,
                 resolvers: told.resolvers,
                 resolved_at: now,
@@ -218,7 +230,7 @@ async fn resolve_all(
     // A task that ended without a result must not make its name vanish from the lock.
     for name in names {
         answers.entry(name.clone()).or_insert_with(|| {
-            Err(DnsError::NoAnswer { resolver: "nobody".to_owned(), reason: "the question was dropped".to_owned() })
+            Err(DnsError::NoAnswer { resolver: "the resolver".to_owned(), reason: "the question was dropped".to_owned() })
         });
     }
     answers

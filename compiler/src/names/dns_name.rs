@@ -1,8 +1,8 @@
-//! What enters: a name as somebody wrote it. What leaves: the one way this project writes that name.
+//! DNS names: a name as written enters, and its one canonical form leaves.
 //!
-//! A [`DnsName`] is always fully qualified, in lower case, in A-labels, without the final dot,
-//! within the lengths of DNS, and never something a resolver could take for an address. So equal
-//! names are equal strings, and a name from a policy can be compared with one from an answer.
+//! A [`DnsName`] is always fully qualified, in lower case, in A-labels, without the final dot, within the length limits
+//! of DNS, and never a text that a resolver could take for an address. So equal names are equal strings, and a name
+//! from a policy can be compared with one from an answer.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,14 +13,14 @@ use miette::Diagnostic;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-/// The longest name, without the final dot.
+/// The longest name in bytes, without the final dot.
 const LONGEST_NAME: usize = 253;
-/// No longer text becomes a name, whatever IDNA makes of it.
+/// The longest text in bytes that is passed to IDNA; a longer one cannot become a name.
 const LONGEST_TEXT: usize = 4096;
-/// The longest part between two dots.
+/// The longest label in bytes.
 const LONGEST_LABEL: usize = 63;
 
-/// STD3's letters, digits and hyphens, and the underscore, which real names carry.
+/// All of ASCII but STD3's letters, digits and hyphens, and the underscore, which real names contain.
 const NOT_IN_A_NAME: AsciiDenyList = AsciiDenyList::new(true, "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}~");
 
 /// A fully qualified DNS name in canonical form.
@@ -28,7 +28,7 @@ const NOT_IN_A_NAME: AsciiDenyList = AsciiDenyList::new(true, "!\"#$%&'()*+,/:;<
 // INVARIANT: only `DnsName::parse` makes one, and `parse` of the text gives the same text.
 pub struct DnsName(String);
 
-/// Why a text is no name that can be resolved.
+/// Why a text is not a name that can be resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Diagnostic)]
 #[expect(missing_docs, reason = "the message of each variant is its documentation")]
 pub enum NameError {
@@ -72,7 +72,7 @@ pub enum NameError {
     NotIdna { written: String },
 }
 
-/// The begin of a long name, so that the sentence about it is read.
+/// The beginning of a long name, so that the message stays readable.
 fn shortened(name: &str) -> String {
     match name.char_indices().nth(400) {
         Some((end, _)) => format!("{}…", name.get(..end).unwrap_or_default()),
@@ -83,12 +83,16 @@ fn shortened(name: &str) -> String {
 impl DnsName {
     /// Reads a name as written, with or without its final dot.
     ///
-    /// A single part, such as `intranet`, is a fully qualified name like any other: nothing here or
-    /// later appends a search domain.
+    /// A single label, such as `intranet`, is a fully qualified name like any other: neither this function nor a later
+    /// step appends a search domain.
+    ///
+    /// # Errors
+    ///
+    /// The text is an address or a wildcard, or its form or length is not that of a name (see [`NameError`]).
     pub fn parse(written: &str) -> Result<Self, NameError> {
         refuse_address(written, written)?;
         let name = canonical(written.strip_suffix('.').unwrap_or(written), written)?;
-        // Mapping can produce what was not there before: `１２７.0.0.1` is written in wide digits.
+        // Mapping can produce an address that was not there before: `１２７.0.0.1` is written in wide digits.
         refuse_address(&name, written)?;
         Ok(Self(name))
     }
@@ -107,14 +111,14 @@ fn canonical(bare: &str, written: &str) -> Result<String, NameError> {
             _ => NameError::EmptyLabel { written: written.to_owned() },
         });
     }
-    // IDNA would take an empty last part for the root.
+    // IDNA would take an empty last label for the root.
     if bare.split('.').any(str::is_empty) {
         return Err(NameError::EmptyLabel { written: written.to_owned() });
     }
     if bare.len() > LONGEST_TEXT {
         return Err(NameError::TooLong { written: written.to_owned(), length: bare.len() });
     }
-    // Before IDNA, whose errors do not say which character it was.
+    // Checked before IDNA, whose errors do not name the character.
     for label in bare.split('.') {
         if label.contains('*') {
             return Err(NameError::Wildcard { written: written.to_owned() });
@@ -126,7 +130,7 @@ fn canonical(bare: &str, written: &str) -> Result<String, NameError> {
     let mapped = Uts46::new()
         .to_ascii(bare.as_bytes(), NOT_IN_A_NAME, Hyphens::Allow, DnsLength::Ignore)
         .map_err(|_| NameError::NotIdna { written: written.to_owned() })?;
-    // The full stops of other scripts are mapped to dots, so a final one can appear only now.
+    // IDNA maps the full stops of other scripts to dots, so a final one can appear only now.
     let mapped = mapped.strip_suffix('.').unwrap_or(&mapped);
 
     for label in mapped.split('.') {
@@ -150,10 +154,10 @@ fn is_forbidden(character: char) -> bool {
     character.is_ascii() && !(character.is_ascii_alphanumeric() || "-_.".contains(character))
 }
 
-/// Refuses what a C library, and so the program that is judged, would take for an address.
+/// Rejects a text that a C library, and so the judged program, would take for an address.
 ///
-/// That is more than the usual forms: `127.1`, `2130706433` and `0x7f.1` all reach 127.0.0.1 through
-/// `inet_aton`. No top-level domain is a number, so nothing real is lost.
+/// That is more than the usual forms: `127.1`, `2130706433` and `0x7f.1` all reach 127.0.0.1 through `inet_aton`. No
+/// top-level domain is a number, so no real name is lost.
 fn refuse_address(candidate: &str, written: &str) -> Result<(), NameError> {
     let bare = candidate.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(candidate);
     let last = bare.strip_suffix('.').unwrap_or(bare).rsplit('.').next().unwrap_or_default();

@@ -1,9 +1,8 @@
-//! What enters: the text of `policy.bfp.lock`, or DNS answers. What leaves: the answers a policy is
-//! compiled with, or the text to commit.
+//! The lock file. Enters: the text of `policy.bfp.lock`, or DNS answers. Leaves: the answers that a policy is compiled
+//! with, or the text to commit.
 //!
-//! Always: equal locks have equal bytes; what is written reads back as the same lock; a lock that
-//! says anything this version does not understand is refused whole. This file asks no resolver and
-//! reads no clock.
+//! Always: equal locks have equal bytes. A written lock reads back as the same lock. A lock with anything that this
+//! version does not understand is rejected as a whole. This module queries no resolver and reads no clock.
 
 mod error;
 mod text;
@@ -20,61 +19,61 @@ use crate::names::dns_name::DnsName;
 
 pub use error::{LockError, LockFault};
 
-/// The version of the lock file this compiler writes, and the only one it reads.
+/// The version of the lock file that this compiler writes, and the only one that it reads.
 pub const LOCK_VERSION: u32 = 2;
 
-/// The DNS answers a policy is compiled with.
+/// The DNS answers that a policy is compiled with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lock {
     /// What each name resolved to.
     pub names: BTreeMap<DnsName, LockedName>,
-    /// The SHA-256 of each file that stands in a `ranges(…)`, by its path from the policy's directory.
+    /// The SHA-256 of each file that a `ranges(…)` names, by its path from the policy's directory.
     pub files: BTreeMap<String, [u8; 32]>,
 }
 
 /// The answer for one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockedName {
-    /// Every address that was observed, in any round at any resolver, IPv4 before IPv6. Never empty in a
-    /// lock that was read or resolved, and without a mapped one (`::ffff:a.b.c.d`), which is the IPv4 address.
+    /// Every address in an answer of any resolver in any round, IPv4 before IPv6. Never empty in a lock that was read
+    /// or resolved, and without mapped addresses (`::ffff:a.b.c.d`), which are IPv4 addresses.
     pub addresses: BTreeSet<IpAddr>,
-    /// The aliases that were followed, in order, the last of which has the addresses.
+    /// The aliases that were followed, in order; the last one has the addresses.
     pub cname: Vec<DnsName>,
-    /// The shortest time to live of the records that were used.
+    /// The shortest TTL of the records that were used, in seconds.
     pub ttl_seconds: u32,
     /// Whether every answer was the same.
     pub stability: Stability,
-    /// Whether every answer was signed, and proven.
+    /// Whether every answer was signed and proven.
     pub dnssec: Dnssec,
-    /// Why it was asked for its IPv4 addresses alone, where it was.
+    /// Why only IPv4 addresses were requested, where that is so.
     pub ipv4_only: Option<String>,
-    /// Who was asked, as `IP` or `IP:PORT`, in the order given.
+    /// The resolvers that were queried, as `IP` or `IP:PORT`, in the order given.
     pub resolvers: Vec<String>,
-    /// When.
+    /// When the name was resolved.
     pub resolved_at: ResolvedAt,
 }
 
-/// Whether a name has the same addresses whenever and wherever it is asked for.
+/// Whether a name has the same addresses whenever and wherever it is queried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stability {
     /// Every resolver gave the same addresses in every round.
     #[default]
     Stable,
-    /// The addresses changed between rounds, or between resolvers: there may be more than were seen.
+    /// The addresses changed between rounds or between resolvers: there may be more than were seen.
     Rotating,
 }
 
-/// Whether DNSSEC proves what a lock says about a name.
+/// Whether DNSSEC proves the addresses of a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dnssec {
     /// Every record of every answer is signed, by a chain that starts at a trust anchor.
     Secure,
-    /// Nothing was proven: the zone is not signed, or the resolver hides it. No key is written.
+    /// Nothing was proven: the zone is not signed, or the resolver hides its signatures. No key is written to the lock.
     #[default]
     Unproven,
 }
 
-/// A moment in UTC, to the second, from the year 1970 to 9999.
+/// A time in UTC, to the second, from the year 1970 to 9999.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 // INVARIANT: the text has exactly one form, `2026-07-14T09:30:00Z`.
 pub struct ResolvedAt(OffsetDateTime);
@@ -86,16 +85,16 @@ impl ResolvedAt {
         Self(OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH))
     }
 
-    /// Reads the one form that is written: RFC 3339 in UTC, with seconds, ending in `Z`.
+    /// Reads the only form that is written: RFC 3339 in UTC, with seconds, ending in `Z`. `None` for any other.
     pub fn parse(text: &str) -> Option<Self> {
         let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
         let moment = PrimitiveDateTime::parse(text, &format).ok()?.assume_utc();
         let read = Self::new(moment);
-        // The parser takes a signed year too, and years before 1970 were moved.
+        // The parser accepts a signed year too, and years before 1970 were moved.
         (read.to_string() == text).then_some(read)
     }
 
-    /// The moment itself, in UTC.
+    /// The time itself, in UTC.
     pub fn moment(self) -> OffsetDateTime {
         self.0
     }
@@ -111,23 +110,28 @@ impl fmt::Display for ResolvedAt {
 }
 
 impl Lock {
-    /// Reads a lock file. Reports every fault it can find, not only the first.
+    /// Reads a lock file.
+    ///
+    /// # Errors
+    ///
+    /// Every fault that can be found, not only the first.
     pub fn parse(text: &str) -> Result<Self, LockError> {
         text::parse(text)
     }
 
-    /// Whether a text is a lock file, of whatever version and with whatever mistakes, conflict marks of a merge among
-    /// them. The begin of a text is enough. What is none is not shown, for it may be a secret, and not replaced.
+    /// Whether a text is a lock file, of any version and with any mistakes, such as the conflict markers of a merge.
+    /// The beginning of a text is enough. Any other file is not shown, because it may be a secret, and is not
+    /// overwritten.
     pub fn may_be(text: &str) -> bool {
         text::may_be_a_lock(text)
     }
 
-    /// Where the name of each table stands in the text of a lock file; empty where that cannot be read.
+    /// The place of each table's name in the text of a lock file; empty where that cannot be read.
     pub fn places(text: &str) -> BTreeMap<DnsName, SourceSpan> {
         text::places(text)
     }
 
-    /// Writes the lock file: sorted by name, one fact a line, ready for review.
+    /// Writes the lock file: sorted by name, one fact on each line, ready for review.
     pub fn to_text(&self) -> String {
         text::write(self)
     }

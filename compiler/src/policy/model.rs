@@ -1,58 +1,58 @@
-//! The plain model: what a checked policy means, by a linear scan, with no table in sight.
+//! The plain model: the meaning of a checked policy, by a linear scan without tables.
 //!
-//! It follows section by section what the language reference says, and exists to be obviously right:
-//! `decide` over an image is held against it. It is never used to decide anything.
+//! It follows the language reference section by section, and exists to be obviously right: `decide` over an image is
+//! compared with it. The enforcer never uses it.
 
 use bfp_bundle::request::{Address, LOOPBACK_V4, Request};
 use smallvec::SmallVec;
 
 use crate::policy::{Addresses, Default, Effect, Enforcement, PortRange, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 
-/// Who asks, as the model sees it.
+/// The requesting process, as the model sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Process {
-    /// The program that it is, with proof.
+    /// Its program, where its digest pins hold.
     pub program: Option<ProgramIndex>,
-    /// The programs that led to it, itself included.
+    /// Its own program and those that led to it, whatever the content of their files.
     pub under: SmallVec<[ProgramIndex; 4]>,
-    /// The programs `with children` that led to it, with proof.
+    /// The programs `with children` that led to it, and whose digest pins held.
     pub heir_of: SmallVec<[ProgramIndex; 4]>,
 }
 
 impl Process {
-    /// A process of `program` that nothing restricted started.
+    /// A process of `program` that no restricted program started.
     pub fn of(program: Option<ProgramIndex>) -> Process {
         Process { program, under: program.into_iter().collect(), heir_of: SmallVec::new() }
     }
 }
 
-/// What is asked for.
+/// A request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// An address, a port, a protocol.
+    /// An address, a port and a protocol.
     Request(Request),
     /// A raw or packet socket.
     Raw,
 }
 
-/// What the policy answers.
+/// The verdict of the policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Whether the request may go on.
+    /// Whether the request is allowed.
     pub allowed: bool,
-    /// Whether an `audit` rule would refuse it; said of what is allowed only.
+    /// Whether an audited rule would deny it; only set for an allowed request.
     pub audited: bool,
 }
 
 impl Answer {
-    /// Both hold.
+    /// Allowed if both are; audited if either is.
     pub(crate) fn and(self, other: Answer) -> Answer {
         let allowed = self.allowed && other.allowed;
         Answer { allowed, audited: allowed && (self.audited || other.audited) }
     }
 }
 
-/// Whether `process` may do what it asks for.
+/// The verdict on a request of `process`.
 pub fn answer(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Answer {
     let Asked::Request(request) = asked else { return judge(policy, process, asked) };
     let address = match request.address {
@@ -69,28 +69,28 @@ pub fn answer(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Answe
     };
     let first = judge(policy, process, Asked::Request(Request { address, ..request }));
     let Some(embedded) = address.behind_nat64() else { return first };
-    // What a gateway sends on reaches the IPv4 address, whose restrictions hold; who may use the gateway is said by
-    // the rules that cover the IPv6 address.
+    // A gateway sends the packets on to the IPv4 address, whose restrictions hold too. Whether the process may use the
+    // gateway is decided by the rules that cover the IPv6 address.
     let second = Asked::Request(Request { address: Address::V4(embedded), ..request });
     let covering = policy.rules.iter().filter(|rule| covers(rule, second));
     let covering: Vec<Weighed<'_>> = covering.map(|rule| Weighed { rule, covers: true }).collect();
     first.and(weigh(Needs::NOTHING, &covering, process))
 }
 
-/// The same, of a request whose address stands for itself.
+/// The same for an address that is judged as it is: not mapped, not unspecified, not behind a gateway.
 pub(crate) fn judge(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Answer {
     let weighed: Vec<Weighed<'_>> =
         policy.rules.iter().map(|rule| Weighed { rule, covers: covers(rule, asked) }).collect();
     weigh(Needs::of(policy, process, asked), &weighed, process)
 }
 
-/// What is refused though no rule speaks of it: everything under `default deny`; and raw and packet sockets, which
-/// carry no destination that could be checked, to whoever is governed.
+/// Whether a request needs a grant although no rule covers it. Under `default deny`, every request does. Raw and packet
+/// sockets, which carry no destination that can be checked, need one for a governed process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Needs {
-    /// It needs a grant.
+    /// The request needs a grant.
     pub(crate) grant: bool,
-    /// It would need one if an audited rule were enforced.
+    /// The request would need a grant if an audited rule were enforced.
     pub(crate) grant_under_audit: bool,
 }
 
@@ -108,13 +108,13 @@ impl Needs {
     }
 }
 
-/// Whether a rule is under trial, and says nothing of raw sockets itself.
+/// Whether a rule is audited and does not cover raw sockets itself.
 pub(crate) fn is_silent_on_raw(rule: &Rule) -> bool {
     rule.enforcement == Enforcement::Audited && !covers(rule, Asked::Raw)
 }
 
-/// Whether a rule has something to say about a process itself: it is one of the programs that the rule is about, with
-/// proof, or it is restricted by it, itself or by what started it. A grant of what everybody has says nothing.
+/// Whether a rule governs a process: the rule names its program, whose digest pins hold, or the process is restricted
+/// by a program that the rule names. A grant of what the default allows governs no process.
 pub(crate) fn governs(policy: &ResolvedPolicy, rule: &Rule, process: &Process) -> bool {
     let Subjects::Programs(programs) = &rule.subjects else { return false };
     let is_about = |program: &ProgramIndex| programs.binary_search(program).is_ok();
@@ -122,17 +122,17 @@ pub(crate) fn governs(policy: &ResolvedPolicy, rule: &Rule, process: &Process) -
         || restricts(rule) && process.under.iter().any(is_about)
 }
 
-/// Whether a rule grants what everybody has.
+/// Whether a rule grants only what the default allows.
 pub(crate) fn gives_nothing(policy: &ResolvedPolicy, rule: &Rule) -> bool {
     rule.effect == Effect::Allow && policy.default == Default::Allow
 }
 
-/// Whether a rule takes something from its programs, and from what these start.
+/// Whether a rule restricts its programs and the processes that they start.
 pub(crate) fn restricts(rule: &Rule) -> bool {
     matches!(rule.effect, Effect::Confined | Effect::Deny)
 }
 
-/// A rule, and whether its right side covers what is asked for.
+/// A rule, and whether its right side covers the request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Weighed<'a> {
     pub(crate) rule: &'a Rule,
@@ -154,7 +154,7 @@ impl Weighed<'_> {
         }
     }
 
-    /// Whether the rule refuses, or would if it were enforced.
+    /// Whether the rule denies the request, or would if it were enforced.
     pub(crate) fn refuses(&self, process: &Process, identity: Option<ProgramIndex>) -> bool {
         match self.rule.effect {
             Effect::Exclusive => self.covers && !self.is(identity),
@@ -173,21 +173,21 @@ impl Weighed<'_> {
     }
 }
 
-/// The identities that may satisfy a policy: its own, and those that it inherits.
+/// The identities that may satisfy a policy: the process's own, and the inherited ones.
 pub(crate) fn identities(process: &Process) -> impl Iterator<Item = Option<ProgramIndex>> + '_ {
     std::iter::once(process.program).chain(process.heir_of.iter().copied().map(Some))
 }
 
-/// What the rules answer together. A rule that neither covers nor confines may be left out.
+/// The combined verdict of the rules. Rules that neither cover nor confine may be left out.
 pub(crate) fn weigh(needs: Needs, rules: &[Weighed<'_>], process: &Process) -> Answer {
     let is_granted = |identity| rules.iter().any(|weighed| weighed.grants(identity));
-    // One identity must satisfy everything.
+    // One identity must satisfy all enforced rules.
     let allowing = |identity: &Option<ProgramIndex>| {
         let enforced = |weighed: &&Weighed<'_>| weighed.rule.enforcement == Enforcement::Enforced;
         !rules.iter().filter(enforced).any(|weighed| weighed.refuses(process, *identity))
             && (!needs.grant || is_granted(*identity))
     };
-    // The first identity that is allowed is the one that audit judges.
+    // Audited rules are evaluated for the first identity that is allowed.
     let Some(identity) = identities(process).find(allowing) else {
         return Answer { allowed: false, audited: false };
     };
@@ -196,7 +196,7 @@ pub(crate) fn weigh(needs: Needs, rules: &[Weighed<'_>], process: &Process) -> A
     Answer { allowed: true, audited: is_refused || needs.grant_under_audit && !is_granted(identity) }
 }
 
-/// Whether a rule's right side covers what is asked for.
+/// Whether a rule's right side covers the request.
 pub fn covers(rule: &Rule, asked: Asked) -> bool {
     rule.destinations.iter().any(|destination| {
         let request = match (destination.addresses, asked) {

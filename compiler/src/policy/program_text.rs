@@ -1,12 +1,12 @@
-//! The text by which a program is known, in the tables as in the policy: a path, a pattern of paths, or the texts
-//! of several that one file matches at once, which is a class.
+//! The text that identifies a program, in the tables as in the policy: a path, a pattern of paths, or, for a class, the
+//! texts of the programs that one file matches at once.
 //!
-//! A class has its id from its text, as every program has, so it is the same in every policy that has the same
+//! A class derives its id from its text, as every program does, so it is the same in every policy with the same
 //! programs.
 
 use std::collections::HashMap;
 
-/// Stands between the members of a class. No path that a policy can name has it.
+/// Separates the members of a class. No path in a policy can contain it.
 const BETWEEN: char = '\n';
 
 /// The text of the class of these programs.
@@ -16,7 +16,7 @@ pub fn of_class<'a>(members: impl IntoIterator<Item = &'a str>) -> String {
     members.join("\n")
 }
 
-/// The texts of the programs that a file matches; of a program that is no class, its own.
+/// The texts of the programs that a file of this program matches: of a class, its members; else the text itself.
 pub fn members(text: &str) -> impl Iterator<Item = &str> {
     text.split(BETWEEN)
 }
@@ -26,12 +26,12 @@ pub fn is_class(text: &str) -> bool {
     text.contains(BETWEEN)
 }
 
-/// The path of the one file that it can be; none where it stands for many.
+/// The path of the only file that it can be; `None` where there may be several.
 pub fn exact(text: &str) -> Option<&str> {
     members(text).find(|member| !member.contains('*'))
 }
 
-/// In words, without a sentence around them: a path, a pattern, or what matches several.
+/// The program in words, to be used within a sentence: a path, a pattern, or the patterns that a class matches.
 pub fn words(text: &str) -> String {
     match exact(text) {
         Some(path) => path.to_owned(),
@@ -40,7 +40,7 @@ pub fn words(text: &str) -> String {
     }
 }
 
-/// As the subject of a sentence.
+/// The program as the subject of a sentence.
 pub fn told(text: &str) -> String {
     let members: Vec<String> = members(text).map(|member| format!("`{member}`")).collect();
     match (exact(text), members.as_slice()) {
@@ -52,8 +52,8 @@ pub fn told(text: &str) -> String {
     }
 }
 
-/// What to call each of the sets of programs that a file can match: by a member that is in this set alone, which all
-/// of its files bear, or by all members.
+/// Names for each of the sets of programs that a file can match: a member that only this set contains and that
+/// describes all of its files, else all members.
 pub fn short(sets: &[Vec<&str>]) -> Vec<String> {
     let mut found: HashMap<&str, usize> = HashMap::new();
     sets.iter().flatten().for_each(|member| *found.entry(member).or_default() += 1);

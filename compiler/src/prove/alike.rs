@@ -1,23 +1,27 @@
-//! Cells in which a program was answered before, from the same inputs.
+//! Cells in which a program was queried before, with the same inputs.
 //!
 //! Where many rules overlap, the same rules are about a program in many cells. `decide` answers from the records of the
-//! cell and of the pair, the model from the rules that cover the cell and are about the program, or about everyone:
-//! where all of these are as they were in a cell that was asked about, so are both answers. The pair is looked up in
-//! every cell, for that is where a mistake would show.
+//! cell and of the pair; the model answers from the rules that cover the cell and are about the program or about
+//! everyone. If all of these are as in a cell that was queried before, so are both answers. The pair is still looked up
+//! in every cell, because a mistake would show there.
+//!
+//! An exclusive rule is about everyone but its own programs, whatever its number: to any other program, two cells differ
+//! only in the rule that is blamed. An unlisted program is queried in each cell, and shows that this is the right one.
 
 use bfp_bundle::decide::Tables as _;
-use bfp_bundle::record::Pair;
+use bfp_bundle::record::{NO_RULE, Pair};
 use smallvec::SmallVec;
 
 use super::ask::Asking;
 use super::meaning::Index;
 use crate::policy::model::Answer;
+use crate::policy::{Effect, Enforcement};
 use crate::prove::hash::NumberMap;
 
-/// Where fewer programs are asked about, keeping what they answered costs more than asking. Tests have small policies.
+/// For fewer programs than this, keeping answers costs more than querying again. Tests have small policies.
 const MANY: usize = if cfg!(test) { 2 } else { 16 };
 
-/// What an answer about a program comes from.
+/// The inputs of an answer about a program.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Inputs {
     program: usize,
@@ -27,11 +31,22 @@ pub(super) struct Inputs {
     own: SmallVec<[u32; 4]>,
 }
 
-/// What is the same for all programs in a cell: whether more is asked there, its record, and the rules that are about
-/// everyone.
-type Surroundings = (bool, [u32; 4], Vec<u32>);
+/// The inputs that all programs in a cell share.
+#[derive(PartialEq, Eq, Hash)]
+struct Surroundings {
+    /// Whether more is queried there.
+    is_v4: bool,
+    /// The flags of its record.
+    flags: u32,
+    /// Whether the record blames a rule for a denial, for an audited one, and outside of a confinement.
+    blames: [bool; 3],
+    /// How many exclusive rules cover it, enforced and audited.
+    exclusive: [u32; 2],
+    /// The other rules about everyone.
+    common: Vec<u32>,
+}
 
-/// What was answered.
+/// The answers so far, by their inputs.
 #[derive(Default)]
 pub(super) struct Alike {
     surroundings: NumberMap<Surroundings, u32>,
@@ -39,8 +54,8 @@ pub(super) struct Alike {
 }
 
 impl Alike {
-    /// The number of a cell's surroundings, where so many programs are asked about that answers are kept.
-    /// `is_v4`: there, what is refused is asked about once more, as behind a gateway.
+    /// The number of a cell's surroundings, if enough programs are queried for answers to be kept. `is_v4`: a denial
+    /// there is queried once more, as behind a gateway.
     pub(super) fn surroundings(
         &mut self,
         asking: &Asking<'_>,
@@ -49,12 +64,23 @@ impl Alike {
         programs: usize,
     ) -> Option<u32> {
         let record = asking.image.cell(cell).filter(|_| programs >= MANY)?;
-        let record = [record.flags, record.rule, record.audit_rule, record.outside_rule];
+        let blames = [record.rule, record.audit_rule, record.outside_rule].map(|rule| rule != NO_RULE);
+        let (mut exclusive, mut common) = ([0, 0], Vec::new());
+        for number in rules.common() {
+            match asking.meaning.rule(*number) {
+                Some(rule) if rule.effect == Effect::Exclusive => {
+                    let [enforced, audited] = &mut exclusive;
+                    *(if rule.enforcement == Enforcement::Enforced { enforced } else { audited }) += 1;
+                }
+                _ => common.push(*number),
+            }
+        }
         let next = self.surroundings.len() as u32;
-        Some(*self.surroundings.entry((is_v4, record, rules.common().to_vec())).or_insert(next))
+        let surroundings = Surroundings { is_v4, flags: record.flags, blames, exclusive, common };
+        Some(*self.surroundings.entry(surroundings).or_insert(next))
     }
 
-    /// What a program's answers in a cell come from. `None` where more matters to it: of a class, each member's rules.
+    /// The inputs of a program's answers in a cell. `None` where more matters to it: for a class, each member's rules.
     pub(super) fn inputs(
         asking: &Asking<'_>,
         cell: u32,

@@ -1,5 +1,5 @@
-//! One question, asked of the tables and of the policy: do both answer the same, and does the rule that is
-//! blamed apply?
+//! One query to the tables and to the policy: are both answers the same, and does the rule that the verdict names
+//! apply?
 
 use std::fmt::{self, Display};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -16,23 +16,23 @@ use crate::check::CheckedPolicy;
 use crate::policy::model::{Answer, Asked, Process, Weighed, governs, identities, is_silent_on_raw};
 use crate::policy::{Effect, Enforcement, ProgramIndex};
 
-/// A process, told twice: as the policy sees it, and as the kernel notes it.
+/// A process in both representations: the model's, and the kernel's label.
 #[derive(Clone)]
 pub(super) struct Asker {
     pub(super) process: Process,
     label: Label,
 }
 
-/// What a mistake looks like.
+/// A request that the tables and the policy judge differently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witness {
-    /// Who asks.
+    /// The requesting process, in words.
     pub process: String,
-    /// For what.
+    /// The request, in words.
     pub asked: String,
-    /// What the policy answers.
+    /// The policy's answer.
     pub model: Answer,
-    /// What the tables answer.
+    /// The tables' answer.
     pub image: Verdict,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Asking<'a> {
     pub(super) meaning: &'a Meaning<'a>,
 }
 
-/// What holds where something is asked for, and behind a NAT64 gateway.
+/// The place of a request, and its place behind a NAT64 gateway.
 #[derive(Clone, Copy)]
 pub(super) struct Places<'i> {
     pub(super) place: &'i Index,
@@ -70,7 +70,7 @@ impl Places<'_> {
     }
 }
 
-/// The tables, which note what cell a verdict begins with.
+/// The tables; records the first cell that a verdict reads.
 struct Noting<'a> {
     image: &'a Image,
     first: std::cell::Cell<Option<u32>>,
@@ -108,11 +108,11 @@ pub(super) struct Searched {
     v6: Last<(u64, u64, u32)>,
 }
 
-/// What was searched for last, and the cell that was found.
+/// The last searched key, and the cell that was found.
 type Last<K> = std::cell::Cell<Option<(K, Option<u32>)>>;
 
-/// The tables, of which nobody is asked twice in a row for the cell of one address: a search depends on nothing but
-/// the image, and one place is asked about for program after program.
+/// The tables, with the last search for an address cached. A search depends only on the image, and one place is queried
+/// for program after program.
 struct Remembering<'a> {
     image: &'a Image,
     searched: &'a Searched,
@@ -159,7 +159,7 @@ impl<'a> Asking<'a> {
         Asker { process: Process::default(), label: Label::STRANGER }
     }
 
-    /// What `before` becomes by executing a program, or another executable.
+    /// The process that `before` becomes by executing a program, or an executable that is not a program.
     pub(super) fn execute(&self, before: &Asker, program: Option<usize>, proof: Proof) -> Asker {
         let mut asker = before.clone();
         let record = program.and_then(|program| self.image.matches.get(program));
@@ -174,9 +174,9 @@ impl<'a> Asking<'a> {
         asker
     }
 
-    /// A process that as many restricted programs led to as a label can hold.
+    /// A process after as many restricted programs as a label can hold.
     pub(super) fn descendant(&self) -> Asker {
-        // A class may bring several at once.
+        // A class may add several restrictions at once.
         let restricted = |record: &&Match| record.flags & Match::RESTRICTED != 0 && record.count == 1;
         let first = self.image.matches.iter().enumerate().filter(|(_, record)| restricted(record));
         let last = first
@@ -185,7 +185,7 @@ impl<'a> Asking<'a> {
         self.execute(&last, None, Proof::Proven)
     }
 
-    /// What the policy answers where these places hold: of the second one, what its own rules refuse.
+    /// The policy's answer for these places; of the second one, only what its own rules deny counts.
     fn expected(&self, places: Places<'_>, process: &Process, asked: Asked, scale: &mut Vec<Weighed<'a>>) -> Answer {
         let needs = self.meaning.needs(process, asked);
         let first = self.meaning.answer_by(needs, places.place, process, scale);
@@ -195,8 +195,8 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// Asks both what the rules of a place refuse of themselves: where more than they refuse it, a verdict on the place
-    /// does not show that, and behind a gateway it counts.
+    /// Queries both for what the rules of a place deny themselves. Where other rules deny too, the verdict on the place
+    /// does not show it, and behind a gateway it counts.
     pub(super) fn ask_covered(
         &self,
         place: &Index,
@@ -210,7 +210,7 @@ impl<'a> Asking<'a> {
         if same(model, image) { Ok(()) } else { Err(self.witness(&asker.process, asked, model, image)) }
     }
 
-    /// Asks the tables.
+    /// Queries the tables.
     pub(super) fn verdict(&self, asker: &Asker, asked: Asked) -> Verdict {
         match asked {
             Asked::Request(request) => decide(self.image, &asker.label, &request),
@@ -218,7 +218,7 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// Asks the tables, and tells the cell that they found first: that of the address itself.
+    /// Queries the tables; returns also the cell that they found first, which is that of the address itself.
     pub(super) fn verdict_and_cell(&self, asker: &Asker, asked: Asked) -> (Verdict, Option<u32>) {
         let noting = Noting { image: self.image, first: std::cell::Cell::new(None) };
         let verdict = match asked {
@@ -228,7 +228,7 @@ impl<'a> Asking<'a> {
         (verdict, noting.first.get())
     }
 
-    /// Asks both. What is weighed is put on the scale.
+    /// Queries both. Puts the weighed rules into `scale`.
     pub(super) fn ask(
         &self,
         places: Places<'_>,
@@ -252,7 +252,7 @@ impl<'a> Asking<'a> {
         Box::new(Witness { process: self.told(process), asked: told(asked), model, image })
     }
 
-    /// Whether the rules that a verdict names are ones that lead to it.
+    /// Whether each rule that a verdict names is one that leads to it.
     fn applies(&self, places: Places<'_>, process: &Process, asked: Asked, verdict: Verdict) -> bool {
         let meaning = self.meaning;
         let policy = self.policy.policy();
@@ -264,7 +264,7 @@ impl<'a> Asking<'a> {
         };
         let refuses = |enforcement: Enforcement, effects: &[Effect], number: u32| {
             any(number, &|weighed: Weighed<'_>| {
-                // Several exclusive rules of one class stand behind one flag: the first of them is named.
+                // Several exclusive rules of one class share a flag, and the first of them is named.
                 let exclusive = weighed.rule.effect == Effect::Exclusive && weighed.covers;
                 weighed.rule.enforcement == enforcement
                     && effects.contains(&weighed.rule.effect)
@@ -307,7 +307,7 @@ impl<'a> Asking<'a> {
 }
 
 pub(super) fn same(model: Answer, image: Verdict) -> bool {
-    // A table that cannot be read refuses, for whatever the policy says.
+    // A table that cannot be read denies; that never matches the policy.
     let allowed = image.is_allowed();
     image.reason != Reason::Fault && model == Answer { allowed, audited: allowed && image.audited != NO_RULE }
 }

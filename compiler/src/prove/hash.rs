@@ -1,19 +1,19 @@
 //! A hasher for small numbers, such as those of rules, cells and steps, and for the components of paths.
 //!
-//! The compiler keeps maps of millions of such keys. Its numbers are counted by itself, and whoever chooses
-//! components to make them collide slows down the build of that policy alone: nothing is gained by the
-//! standard hasher, which resists chosen keys.
+//! The compiler keeps maps of millions of such keys. It assigns the numbers itself, and an author who chooses
+//! components that collide slows down only the build of that policy. So the standard hasher, which resists chosen keys,
+//! would gain nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A map of which the keys are made of small numbers.
+/// A map with keys made of small numbers.
 pub(crate) type NumberMap<K, V> = HashMap<K, V, BuildHasherDefault<NumberHasher>>;
 
-/// A set of the same.
+/// A set with keys made of small numbers.
 pub(crate) type NumberSet<K> = HashSet<K, BuildHasherDefault<NumberHasher>>;
 
-/// Multiplies and adds; the best bits of a product are its upper ones, and go where the maps look first.
+/// Multiplies and adds. The upper bits of a product are its best ones, and go where the maps look first.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct NumberHasher(u64);
 

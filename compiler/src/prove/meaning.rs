@@ -1,8 +1,7 @@
-//! What the policy says of a class: the rules that cover it, handed to the plain model.
+//! The policy's answer for a class: passes the rules that cover it to the plain model.
 //!
-//! The model weighs every rule of a policy; here it gets only those that can matter to a process: the
-//! rules that cover and are about everyone, about the process or exclusive, and the confinements that
-//! do not cover.
+//! The model weighs every rule of a policy. Here it gets only those that can matter to a process: covering rules that
+//! are about everyone, about the process, or exclusive, and confinements that do not cover.
 
 use std::collections::BTreeSet;
 
@@ -11,27 +10,27 @@ use crate::policy::{Default, Effect, Enforcement, ProgramIndex, ResolvedPolicy, 
 
 pub(super) struct Meaning<'a> {
     policy: &'a ResolvedPolicy,
-    /// The rules that cover everything, which cover every class too.
+    /// The rules that cover everything, and so every class.
     everywhere: Index,
     /// The confinements of each program.
     confinements: Vec<Vec<u32>>,
     /// The confinements of everyone.
     confinements_of_all: Vec<u32>,
-    /// Programs that a rule which covers everything grants it: one that is audited by nothing of its own, and
-    /// the first one, where they differ.
+    /// Programs with a grant in a rule that covers everything: one with no audited rule of its own, and the first one,
+    /// where they differ.
     granted_everywhere: Vec<usize>,
-    /// All of them.
+    /// All such programs.
     pub(super) all_granted_everywhere: Vec<usize>,
     governance: Governance,
 }
 
-/// Which programs the rules govern, and of which they govern what these start.
+/// Which programs the rules govern, and of which they also govern what the programs start.
 pub(super) struct Governance {
     pub(super) itself: Governed,
     pub(super) what_it_starts: Governed,
 }
 
-/// By rules that are enforced, and by audited ones that say nothing of raw sockets: for each program, whether it is.
+/// For each program, whether it is governed: by enforced rules, and by audited ones that do not cover raw sockets.
 pub(super) struct Governed {
     enforced: Vec<bool>,
     audited: Vec<bool>,
@@ -84,24 +83,24 @@ impl Governance {
     }
 }
 
-/// Rules by whom they are about.
+/// Rules, indexed by the programs that they are about.
 #[derive(Default)]
 pub(super) struct Index {
-    /// All of them, ascending.
+    /// All rules, ascending.
     rules: Vec<u32>,
-    /// Those about everyone, and the exclusive ones, which are about everyone but their programs.
+    /// The rules about everyone, and the exclusive ones, which are about everyone but their programs.
     common: Vec<u32>,
-    /// Those about a program, sorted: (program, rule).
+    /// The rules about a program, sorted: (program, rule).
     of: Vec<(ProgramIndex, u32)>,
 }
 
 impl Index {
-    /// Those about everyone, and the exclusive ones.
+    /// The rules about everyone, and the exclusive ones.
     pub(super) fn common(&self) -> &[u32] {
         &self.common
     }
 
-    /// Those about a program.
+    /// The rules about a program.
     pub(super) fn about(&self, program: usize) -> impl Iterator<Item = u32> + '_ {
         let begin = self.of.partition_point(|(of, _)| of.0 < program);
         self.of.iter().skip(begin).take_while(move |(of, _)| of.0 == program).map(|(_, rule)| *rule)
@@ -144,7 +143,7 @@ impl<'a> Meaning<'a> {
         meaning
     }
 
-    /// Sorts rules into an index, over what was in it.
+    /// Replaces the content of `index` with these rules.
     pub(super) fn index(&self, rules: &[u32], index: &mut Index) {
         index.rules.clear();
         index.common.clear();
@@ -166,8 +165,8 @@ impl<'a> Meaning<'a> {
         self.policy.rules.get(number as usize)
     }
 
-    /// The programs that these rules tell apart from others of their kind. Every other program is treated as
-    /// it is in each class of the same [`Self::profile`].
+    /// The programs that these rules distinguish from others of their kind. Every other program is treated as in each
+    /// class with the same [`Self::profile`].
     pub(super) fn named(&self, rules: &[u32], named: &mut Vec<usize>) {
         let mut is_exclusive = false;
         for rule in rules.iter().filter_map(|number| self.rule(*number)) {
@@ -177,7 +176,7 @@ impl<'a> Meaning<'a> {
             }
         }
         named.extend(&self.granted_everywhere);
-        // Who is one of P everywhere may be none of P here.
+        // A program that is one of P in every exclusive rule elsewhere may not be one here.
         if is_exclusive {
             let exclusive = self.everywhere.common.iter().filter_map(|number| self.rule(*number));
             for rule in exclusive.filter(|rule| rule.effect == Effect::Exclusive) {
@@ -188,7 +187,7 @@ impl<'a> Meaning<'a> {
         }
     }
 
-    /// What these rules say of a program that none of them names: nothing else can matter to it.
+    /// The effect of these rules on a program that none of them names: nothing else can matter to it.
     pub(super) fn profile(&self, rules: &Index) -> u32 {
         let outside = self.confinements_of_all.iter().filter(|number| !self.covers(rules, **number));
         let outside = outside.filter_map(|number| self.rule(*number));
@@ -205,12 +204,12 @@ impl<'a> Meaning<'a> {
         common.fold(outside, |all, rule| all | about(rule))
     }
 
-    /// Whether a rule covers the class that exactly these rules cover, and those that cover everything.
+    /// Whether a rule covers the class that exactly these rules, and those that cover everything, cover.
     pub(super) fn covers(&self, rules: &Index, number: u32) -> bool {
         rules.rules.binary_search(&number).is_ok() || self.everywhere.rules.binary_search(&number).is_ok()
     }
 
-    /// What is refused to a process though no rule speaks of it: as [`Needs::of`], without asking every rule.
+    /// As [`Needs::of`], without evaluating every rule.
     pub(super) fn needs(&self, process: &Process, asked: Asked) -> Needs {
         let by = |enforcement| asked == Asked::Raw && self.governance.is(process, enforcement);
         Needs {
@@ -219,13 +218,13 @@ impl<'a> Meaning<'a> {
         }
     }
 
-    /// What the policy answers a process in the class that exactly these rules cover.
+    /// The policy's answer to a process in the class that exactly these rules cover.
     pub(super) fn answer(&self, rules: &Index, process: &Process, scale: &mut Vec<Weighed<'a>>) -> Answer {
         let needs = Needs { grant: self.policy.default != Default::Allow, grant_under_audit: false };
         self.answer_by(needs, rules, process, scale)
     }
 
-    /// The same, where what no rule speaks of is refused or not.
+    /// As [`Self::answer`], with `needs` given.
     pub(super) fn answer_by(
         &self,
         needs: Needs,
@@ -241,12 +240,12 @@ impl<'a> Meaning<'a> {
         weigh(needs, scale, process)
     }
 
-    /// Whether the policy allows a process what it refuses to whoever has no grant.
+    /// Whether the policy allows a process this class even if that requires a grant.
     pub(super) fn grants(&self, rules: &Index, process: &Process) -> bool {
         self.answer_by(Needs { grant: true, grant_under_audit: false }, rules, process, &mut Vec::new()).allowed
     }
 
-    /// What the rules that cover the class refuse of themselves.
+    /// What the rules that cover the class deny themselves.
     pub(super) fn answer_covered(&self, rules: &Index, process: &Process, scale: &mut Vec<Weighed<'a>>) -> Answer {
         self.put_covering(rules, process, scale);
         weigh(Needs::NOTHING, scale, process)
@@ -261,7 +260,7 @@ impl<'a> Meaning<'a> {
         };
         for index in [rules, &self.everywhere] {
             put(&index.common);
-            // Who is named twice here weighs no more than once.
+            // A rule that is added twice weighs no more than once.
             for program in identities(process).flatten().chain(process.under.iter().copied()) {
                 index.about(program.0).for_each(|number| put(&[number]));
             }

@@ -1,10 +1,10 @@
-//! Whether the tables of names take each file for what it is.
+//! Whether the tables of names assign each file to the right program.
 //!
-//! The meaning is followed from the root, over the components as they are written, by sets of the places that are
-//! reached in each written program; the tables are read by the function that the kernel calls. Neither the builder
-//! nor what it found is used: for every kind of file that the policy knows a path is searched that is one, and so
-//! are paths that two patterns share. Those, and paths beside them in every component, are asked about. A kind of
-//! which no path is found is nothing that a process becomes.
+//! The meaning is followed from the root, component by component, as sets of the places that each written program
+//! reaches. The tables are read by the function that the kernel calls. Neither the builder nor its results are used.
+//! For every kind of file that the policy knows, and for every pair of patterns that overlap, a search finds matching
+//! paths; these are queried, and so are paths that differ from them in one place. No process becomes a kind for which
+//! the search finds no path.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -16,22 +16,22 @@ use super::{ProveError, in_parallel};
 use crate::policy::{Program, ProgramIndex, ResolvedPolicy};
 use crate::prove::hash::{NumberMap, NumberSet};
 
-/// Of more patterns than these, not every pair is searched for a path that both cover.
+/// With more patterns than this, not every pair is searched for a path that both cover.
 const PAIRS_OF: usize = 96;
 
-/// Of a path of more components, none is put in the place of another.
+/// In a path of more components than this, no component is replaced by another.
 const FEW: usize = 8;
 
-/// How far each pattern is held against those that sort behind it, where there are more.
+/// With more patterns than `PAIRS_OF`, each is compared with this many that sort after it.
 const NEIGHBOURS: usize = 8;
 
-/// How many sets of places a search for a path may go through.
+/// The most sets of places that a search for a path visits.
 const LONGEST_SEARCH: usize = 4096;
 
-/// How often a search goes on from the same set of places, to find another path.
+/// How often a search continues from the same set of places, to find another path.
 const WAYS: usize = 3;
 
-/// Asks about every path that is worth asking about; the number of answers that were compared.
+/// Queries every path that can show a difference. Returns the number of compared answers.
 pub(super) fn prove(policy: &ResolvedPolicy, image: &Image) -> Result<u64, ProveError> {
     let written: Vec<(usize, &str)> = policy
         .programs
@@ -73,9 +73,9 @@ pub(super) fn prove(policy: &ResolvedPolicy, image: &Image) -> Result<u64, Prove
     Ok(compared)
 }
 
-/// What a file is, by the set of the written programs that it matches.
+/// The program of a file, by the set of the written programs that it matches.
 struct Kinds {
-    /// Of those that match one alone, by that one.
+    /// For files that match a single program, by its number.
     of_one: Vec<Option<usize>>,
     of_several: HashMap<Vec<usize>, usize>,
 }
@@ -108,7 +108,7 @@ impl Kinds {
     }
 }
 
-/// A letter that no program has in its text: what a `*` stands for where nothing else is wanted.
+/// A letter that occurs in no program's text: it stands for a `*` wherever any letter will do.
 fn filler(written: &[(usize, &str)]) -> char {
     let known: NumberSet<char> = written.iter().flat_map(|(_, text)| text.chars()).collect();
     ('a'..='z').rev().chain('\u{e0}'..='\u{fff}').find(|letter| !known.contains(letter)).unwrap_or('x')
@@ -120,12 +120,12 @@ struct Names<'a> {
     all: Walk<'a>,
     kinds: Kinds,
     filler: char,
-    /// Some of the components that programs spell out; of a policy of few patterns, most.
+    /// Some of the components that programs spell out; in a policy of few patterns, most of them.
     spelt_out: Vec<&'a str>,
 }
 
 impl Names<'_> {
-    /// What a file at a path is, by the policy and by the tables.
+    /// Compares the policy's program of a path with that of the tables.
     fn compare(&self, path: &str) -> Result<u64, ProveError> {
         let matched = self.all.matched(path);
         let meant = if matched.is_empty() { None } else { self.kinds.of(&matched) };
@@ -142,7 +142,7 @@ impl Names<'_> {
         Err(ProveError::Name { path: path.to_owned(), meant, found: said(found) })
     }
 
-    /// A path that is exactly this.
+    /// Queries a path whose program is exactly this one.
     fn kind(&self, program: &Program) -> Result<u64, ProveError> {
         let members: Vec<usize> = program.members.iter().map(|member| member.0).collect();
         let texts: Vec<(usize, &str)> = match members.as_slice() {
@@ -160,7 +160,7 @@ impl Names<'_> {
         Ok(compared)
     }
 
-    /// What a path ends with, and what it begins with: on the way to an answer, the tables go through all of them.
+    /// Queries the suffixes and the prefixes of a path: on the way to an answer, the tables pass through all of them.
     fn parts(&self, path: &str) -> Result<u64, ProveError> {
         let mut compared = 0;
         for (at, _) in path.match_indices('/').skip(1) {
@@ -170,7 +170,7 @@ impl Names<'_> {
         Ok(compared)
     }
 
-    /// Paths that both patterns cover.
+    /// Queries paths that both patterns cover.
     fn pair(&self, pair: &[(usize, &str); 2]) -> Result<u64, ProveError> {
         let mut compared = 0;
         for path in self.shared(pair) {
@@ -179,7 +179,7 @@ impl Names<'_> {
         Ok(compared)
     }
 
-    /// Paths that are a written program, and paths beside it.
+    /// Queries paths that match a written program, and paths that differ from these in one place.
     fn program(&self, (index, text): (usize, &str)) -> Result<u64, ProveError> {
         let paths = if text.contains('*') { self.shared(&[(index, text)]) } else { vec![text.to_owned()] };
         let mut compared = 0;
@@ -192,11 +192,11 @@ impl Names<'_> {
         Ok(compared)
     }
 
-    /// Asks about paths that differ from one in a letter or in a component.
+    /// Queries paths that differ from `path` in a letter or in a component.
     fn beside(&self, path: &str, everywhere: bool) -> Result<u64, ProveError> {
         let components: Vec<&str> = path.split('/').skip(1).collect();
         let (mut compared, mut text) = (0, String::with_capacity(path.len() + COMPONENT_MAX));
-        // In place of one component, these.
+        // Queries the path with the component at `at` replaced by these.
         let mut ask = |at: usize, instead: &[&str]| {
             let before = components.iter().take(at).copied();
             let behind = components.iter().skip(at + 1).copied();
@@ -217,13 +217,13 @@ impl Names<'_> {
         let last = components.len() - 1;
         let (mut before, mut behind) = (String::new(), String::new());
         for (at, component) in components.iter().enumerate().filter(|(at, _)| everywhere || *at == last || *at == 0) {
-            // What is left without the first or the last one is asked about by `parts`.
+            // `parts` queries the path without its first or last component.
             if at != 0 && at != last {
                 ask(at, &[])?;
             }
             ask(at, &[&filler, component])?;
             ask(at, &[component, component])?;
-            // A name that has a meaning in another place, or in another program.
+            // A component that has a meaning in another place, or in another program.
             let others = components.iter().filter(|_| components.len() <= FEW).chain(&self.spelt_out);
             for known in others.filter(|_| everywhere) {
                 ask(at, &[known, component])?;
@@ -262,7 +262,7 @@ impl Names<'_> {
             }
             for name in walk.names(&places, self.filler) {
                 let after = walk.step(&places, &name);
-                // What one of them does not cover any more, all together do not.
+                // Once one of the programs does not cover the path, all together cannot.
                 if !walk.lives(&after, programs.len()) {
                     continue;
                 }
@@ -277,7 +277,7 @@ impl Names<'_> {
     }
 }
 
-/// Places of a walk, or programs: ascending, each once. Where few patterns meet, they need no memory of their own.
+/// Places of a walk, or programs: ascending, without duplicates. Inline where few patterns meet.
 type Places = SmallVec<[usize; 4]>;
 
 fn ascending(mut places: Places) -> Places {
@@ -291,26 +291,26 @@ fn ascending(mut places: Places) -> Places {
 /// The written programs as a tree of components from the root, which is followed at all its places at once.
 struct Walk<'a> {
     nodes: Vec<Node<'a>>,
-    /// The components that are spelt out: by the place before each, the place behind it.
+    /// The components that are spelt out: (the place before it, component) → the place after it.
     spelt: NumberMap<(usize, &'a str), usize>,
 }
 
 #[derive(Default)]
 struct Node<'a> {
-    /// The components that are spelt out and lead on.
+    /// The components that are spelt out and lead on from here.
     names: Vec<&'a str>,
-    /// Components with a `*`, by what they begin with.
+    /// Components with a `*`, by the text before the first one.
     stars: BTreeMap<&'a str, Vec<(&'a str, usize)>>,
-    /// What follows any number of components.
+    /// The place after any number of components.
     subtree: Option<usize>,
-    /// It stands for any number of components itself.
+    /// Any number of components stay at this place.
     stays: bool,
     ends: Vec<usize>,
-    /// The programs that go through here.
+    /// The programs that pass through this place.
     through: Vec<usize>,
 }
 
-/// The folders that lie below the root, or below /usr.
+/// The directories that exist below the root or below /usr.
 const IN_USR: [&str; 6] = ["bin", "lib", "lib32", "lib64", "libx32", "sbin"];
 
 impl<'a> Walk<'a> {
@@ -333,7 +333,7 @@ impl<'a> Walk<'a> {
         let mut at = 0;
         for (place, component) in components.iter().enumerate() {
             if *component == "**" {
-                // Behind a folder, there is one component at least.
+                // After a directory, at least one component follows.
                 if place + 1 == components.len() {
                     at = self.child(at, "*", index);
                 }
@@ -386,7 +386,7 @@ impl<'a> Walk<'a> {
         self.closed(smallvec![0])
     }
 
-    /// With the places that follow no component, ascending.
+    /// Adds the places that can be reached without a component; ascending.
     fn closed(&self, mut places: Places) -> Places {
         let subtree = |at: &usize| self.nodes.get(*at).and_then(|node| node.subtree);
         if places.iter().all(|place| subtree(place).is_none()) {
@@ -428,7 +428,7 @@ impl<'a> Walk<'a> {
         ascending(places.iter().filter_map(|at| self.nodes.get(*at)).flat_map(|node| &node.ends).copied().collect())
     }
 
-    /// Whether so many programs go on from these places, or end there.
+    /// Whether this many programs continue from these places, or end there.
     fn lives(&self, places: &[usize], wanted: usize) -> bool {
         let through = places.iter().filter_map(|at| self.nodes.get(*at)).flat_map(|node| &node.through);
         ascending(through.copied().collect()).len() == wanted
@@ -446,7 +446,7 @@ impl<'a> Walk<'a> {
         self.ends(&places)
     }
 
-    /// Names that lead on from these places, in every way in which their components can meet.
+    /// Names that lead on from these places, in every way in which their components can overlap.
     fn names(&self, places: &[usize], filler: char) -> BTreeSet<String> {
         let nodes = || places.iter().filter_map(|at| self.nodes.get(*at));
         let mut names: BTreeSet<String> = [filler.to_string()].into();
@@ -461,7 +461,7 @@ impl<'a> Walk<'a> {
 /// Names for every set of these components that one name can match.
 fn merged(stars: &[&str], filler: char) -> Vec<String> {
     let letters: Vec<Vec<char>> = stars.iter().map(|star| star.chars().collect()).collect();
-    // The filler first: it is what a `*` stands for where nothing else is wanted.
+    // The filler comes first: it stands for a `*` wherever any letter will do.
     let mut alphabet: Vec<char> = letters.iter().flatten().copied().filter(|letter| *letter != '*').collect();
     alphabet.sort_unstable();
     alphabet.dedup();
@@ -511,8 +511,8 @@ fn merged(stars: &[&str], filler: char) -> Vec<String> {
     found.into_values().flatten().collect()
 }
 
-/// Whether a component with `*` covers a name: what stands between the stars is found in its order, the first at
-/// the beginning and the last at the end.
+/// Whether a component with `*` covers a name: the parts between the stars occur in order, the first at the beginning
+/// and the last at the end.
 fn is_covered(star: &str, name: &str) -> bool {
     let mut parts = star.split('*');
     let first = parts.next().unwrap_or_default();

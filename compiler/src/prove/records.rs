@@ -1,5 +1,5 @@
-//! What is compared record by record, because asking for verdicts would not show it: which file is which
-//! program, what a program passes on to what it starts, and that `audit` names a rule.
+//! What is compared record by record, because no verdict would show it: which file is which program, what a program
+//! passes on to the processes that it starts, and that each audited record names a rule.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::check::CheckedPolicy;
 use crate::lower::program_id;
 use crate::policy::{Default, Effect, Enforcement, ProgramIndex, Rule, Subjects};
 
-/// The executables are the policy's programs, and the table of programs knows each once.
+/// Checks that the executables are the policy's programs, and that the table of programs contains each once.
 pub(super) fn identities_are_right(
     policy: &CheckedPolicy,
     image: &Image,
@@ -70,7 +70,7 @@ pub(super) fn identities_are_right(
             | told(Match::AUDIT_GOVERNED, ProgramBucket::AUDIT_GOVERNED)
             | told(Match::GOVERNING, ProgramBucket::GOVERNING)
             | told(Match::AUDIT_GOVERNING, ProgramBucket::AUDIT_GOVERNING);
-        // Of a class, each member's restrictions are its own.
+        // For a class, the restrictions of each member.
         let members = if program.is_class() { program.members.as_slice() } else { &[ProgramIndex(index)] };
         let under = members.iter().filter(|member| is_one_of(&restricted, member.0));
         let mut under: SmallVec<[ProgramId; 4]> =
@@ -109,8 +109,8 @@ pub(super) fn identities_are_right(
     Ok(())
 }
 
-/// What is audited says by which rule: `decide` keeps the last rule it meets, so that a record without
-/// one would silence another one's.
+/// Checks that each audited record names its rule. `decide` keeps the last rule that it meets, so a record without one
+/// would hide another record's rule.
 pub(super) fn audit_names_its_rules(image: &Image) -> Result<(), ProveError> {
     let silent = |flags: u32, rule: u32| {
         flags & (Pair::AUDIT_DENIED | Pair::AUDIT_INSIDE) != Pair::AUDIT_INSIDE && rule == NO_RULE

@@ -1,7 +1,7 @@
-//! Where the policy itself changes: its destinations → classes of addresses, and of ports at each.
+//! The edges of the policy: its destinations → classes of addresses, and of ports at each address.
 //!
-//! Always: from one end of a class to the other, exactly the same rules cover. This is on purpose not
-//! the code that lowering cuts with: a mistake in one must not hide in the other.
+//! Always: the same rules cover every address of a class. Lowering uses different code for the same task on purpose: a
+//! mistake in one must not hide in the other.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,7 +11,7 @@ use bfp_bundle::request::{LAST_PORT_KEY, port_key};
 use crate::policy::{Addresses, PortRange, ResolvedPolicy};
 use crate::prove::hash::{NumberMap, of_list};
 
-/// Lists, end to end: a policy has too many to keep each in memory of its own.
+/// Lists, concatenated: a policy has too many for one allocation each.
 pub(super) struct Rows<T> {
     items: Vec<T>,
     ends: Vec<usize>,
@@ -34,7 +34,7 @@ impl<T> Rows<T> {
         self.ends.push(self.items.len());
     }
 
-    /// The list of this number; there is nothing in one that does not exist.
+    /// The list with this number; empty if there is none.
     pub(super) fn row(&self, number: u32) -> &[T] {
         let at = number as usize;
         let first = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
@@ -50,7 +50,7 @@ impl<T> Rows<T> {
 /// Lists of numbers, each kept once.
 #[derive(Default)]
 pub(super) struct Lists {
-    /// By hash; of several lists with one hash, the others stand at those that follow it.
+    /// By hash; of several lists with the same hash, the others use the hashes that follow.
     numbers: NumberMap<u64, u32>,
     rows: Rows<u32>,
 }
@@ -81,9 +81,9 @@ impl Lists {
     }
 }
 
-/// An address or a port that can be counted.
+/// An address or a port key, with a successor and a predecessor.
 pub(super) trait Key: Copy + Ord + Into<u128> {
-    /// The one after; of the last one, the first.
+    /// The successor; of the last one, the first.
     fn after(self) -> Self;
     fn before(self) -> Self;
 }
@@ -96,7 +96,7 @@ macro_rules! key {
 }
 key!(u32, u128);
 
-/// A range of keys that ends here and begins behind the one before, and what holds in it.
+/// A range of keys that ends here and begins after the previous one, and its value.
 pub(super) struct Class<K, V> {
     pub(super) last: K,
     pub(super) value: V,
@@ -106,7 +106,7 @@ pub(super) struct Class<K, V> {
 pub(super) struct Classes {
     /// Classes of IPv4 addresses, each with the number of its covering.
     pub(super) v4: Vec<Class<u32, u32>>,
-    /// Of IPv6 addresses.
+    /// Classes of IPv6 addresses, each with the number of its covering.
     pub(super) v6: Vec<Class<u128, u32>>,
     /// For each covering, the classes of ports, each with the number of its set of rules.
     pub(super) ports: Rows<Class<u32, u32>>,
@@ -162,12 +162,12 @@ pub(super) fn classes(policy: &ResolvedPolicy) -> Classes {
     Classes { v4, v6, ports, sets, raw, everywhere }
 }
 
-/// Whether a rule that says so of itself leaves nothing out.
+/// Whether a rule that claims to cover everything really does.
 fn covers_everything(says: bool, destinations: &[crate::policy::Destination]) -> bool {
     let ranges = || destinations.iter().filter(|destination| destination.ports == PortRange::all());
     let has = |addresses| ranges().any(|destination| destination.addresses == addresses);
     let mapped = (0xffff_0000_0000_u128, 0xffff_ffff_ffff_u128);
-    // Mapped addresses are judged as IPv4, so IPv6 without them is all of it.
+    // Mapped addresses are judged as IPv4, so IPv6 without them is complete.
     let v6 = || {
         has(Addresses::V6(0, u128::MAX))
             || (has(Addresses::V6(0, mapped.0 - 1)) && has(Addresses::V6(mapped.1 + 1, u128::MAX)))
@@ -175,14 +175,14 @@ fn covers_everything(says: bool, destinations: &[crate::policy::Destination]) ->
     says && v6() && has(Addresses::V4(0, u32::MAX)) && has(Addresses::Raw)
 }
 
-/// The ends of ranges, and what covers from each to the next.
+/// The ends of ranges, and the items that cover the keys between two of them.
 struct Sweep<K> {
     maximum: K,
-    /// Where an item begins to cover, or (`false`) ceases to.
+    /// (key, item, whether the item begins to cover here); `false` where it ceases to.
     ends: Vec<(K, u32, bool)>,
-    /// What covers, sorted by item; a rule may cover an address twice.
+    /// The items that cover, sorted; with a count, because a rule may cover an address twice.
     open: Vec<(u32, u32)>,
-    /// What covers behind the next end.
+    /// The items that cover after the next end.
     kept: Vec<(u32, u32)>,
     items: Vec<u32>,
 }
@@ -199,7 +199,7 @@ impl<K: Key> Sweep<K> {
         }
     }
 
-    /// Goes over all ends in their order, and keeps count of what is open. Leaves nothing behind.
+    /// Visits all ends in order, and counts how often each item covers. Leaves the sweep empty.
     fn classes(&mut self, lists: &mut Lists) -> Vec<Class<K, u32>> {
         self.ends.sort_unstable();
         self.open.clear();
@@ -219,7 +219,7 @@ impl<K: Key> Sweep<K> {
                 }
             }
             let Some(at) = next else { return classes };
-            // Many may begin or end at one place: what is open is written anew, as it was listed above.
+            // Many items may begin or end at one key: `open` is rebuilt in the order of the lists above.
             kept.clear();
             let mut before = open.drain(..).peekable();
             while let Some((_, item, opens)) = ends.next_if(|(next, ..)| *next == at) {
@@ -231,7 +231,7 @@ impl<K: Key> Sweep<K> {
                     kept.push(known.unwrap_or((item, 0)));
                 }
                 if let Some((_, count)) = kept.last_mut() {
-                    // What was never opened does not close.
+                    // An item that was never opened cannot close.
                     *count = if opens { *count + 1 } else { count.saturating_sub(1) };
                 }
             }

@@ -1,4 +1,4 @@
-//! Images made wrong on purpose: each is caught, or means the same after all.
+//! Images with deliberate mistakes: each is caught, or does not change the meaning.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, reason = "a test may fail loudly")]
 
 use std::path::Path;
@@ -48,16 +48,16 @@ deny "/usr/bin/tool" -> raw
 allow { signer, "/usr/bin/tool" } -> *
 "#;
 
-/// What the plain model answers every process about every request at an edge.
+/// The plain model's answers for every process and every request at an edge.
 struct Answers {
     asked: Vec<Asked>,
     of: Vec<(Process, Label, Vec<Answer>)>,
 }
 
 impl Answers {
-    /// A wrong image is asked by the labels of the right one: its executables are compared as they stand.
+    /// A wrong image is queried with the labels of the right one: its executables are compared as they are.
     fn new(policy: &CheckedPolicy, right: &Image) -> Answers {
-        // Seven is prime to the four protocols, so that all of them are asked about without optimisation too.
+        // Seven is prime to the four protocols, so all protocols are queried without optimisation too.
         let step = if cfg!(debug_assertions) { 7 } else { 1 };
         let requests = requests(policy.policy()).into_iter().step_by(step).map(Asked::Request);
         let asked: Vec<Asked> = requests.chain([Asked::Raw]).collect();
@@ -68,7 +68,7 @@ impl Answers {
         Answers { of: of.collect(), asked }
     }
 
-    /// Who is answered otherwise by an image, and about what.
+    /// A process and a request that an image judges differently.
     fn difference(&self, image: &Image) -> Option<(&Process, Asked)> {
         self.of.iter().find_map(|(process, label, answers)| {
             let differs = |(asked, expected): &(&Asked, &Answer)| {
@@ -83,8 +83,7 @@ impl Answers {
     }
 }
 
-/// Makes each mistake on an image of its own; all are caught but those that mean the same. Returns how
-/// many were caught.
+/// Applies each mistake to an image of its own. Each must be caught or have no effect. Returns how many were caught.
 fn caught<T: std::fmt::Debug>(
     policy: &CheckedPolicy,
     mistakes: impl IntoIterator<Item = T>,
@@ -93,7 +92,7 @@ fn caught<T: std::fmt::Debug>(
     let right = lower(policy).unwrap();
     let answers = std::cell::OnceCell::new();
     let mistakes: Vec<T> = mistakes.into_iter().collect();
-    // Without optimisation some of many mistakes have to do.
+    // Without optimisation, a sample of the mistakes has to do.
     let step = if cfg!(debug_assertions) { mistakes.len().div_ceil(40).max(1) } else { 1 };
     let mut caught = 0;
     for mistake in mistakes.into_iter().step_by(step) {
@@ -125,8 +124,8 @@ fn bits(count: usize, flags: u32) -> impl Iterator<Item = (usize, u32)> {
     (0..count).flat_map(move |at| (0..flags).map(move |bit| (at, 1 << bit)))
 }
 
-/// Who is allowed here is none of the programs that the place names, and none of the first that a rule grants
-/// everything: it takes one of the others to see what its parents are refused.
+/// The allowed process is none of the programs that the place names, and none of the first that a rule grants
+/// everything: only one of the others shows what its parents are denied.
 #[test]
 fn what_a_parent_is_refused_is_seen_where_only_others_are_allowed() {
     let policy = checked(
@@ -197,7 +196,7 @@ fn a_pair_that_does_not_belong_is_caught() {
     let cells = right.cells.len() as u32;
     let numbers = (0..right.programs.len() * BUCKET).filter(|at| right.programs[at / BUCKET].ids[at % BUCKET] != 0);
     let added: Vec<(u32, u32)> = numbers.flat_map(|at| (0..cells).map(move |cell| (cell, at as u32 + 1))).collect();
-    // Room is found in either of the two buckets of a pair, or there is none and the image stays right.
+    // Either of the two buckets of a pair has room, or the image stays right.
     let found = caught(&policy, added, |image, (cell, number)| {
         let (first, second) = bfp_bundle::record::bucket_hashes(bfp_bundle::record::pair_key(*cell, *number));
         for at in [first & image.policy.pair_mask, second & image.policy.pair_mask] {
@@ -237,7 +236,7 @@ fn a_wrong_program_is_caught() {
     }
 }
 
-/// Every end one less and one more; every child exchanged for its neighbour.
+/// Every end decreased and increased by one; every child exchanged for its neighbour.
 #[test]
 fn a_wrong_node_is_caught() {
     let policy = checked(POLICY);
@@ -269,14 +268,14 @@ fn a_wrong_node_is_caught() {
     assert!(swapped > 2, "{swapped}");
 }
 
-/// In the midst of a class, where the policy has no edge that could be asked about.
+/// Within a class, where the policy has no edge to query.
 #[test]
 fn a_hole_within_a_class_is_caught() {
     let policy = checked("deny \"/a\" -> { 10.0.0.0/8, [fd00::/8] }");
     let right = lower(&policy).unwrap();
     let (outside, inside) = (right.nodes32[0].next[0], right.nodes32[0].next[1]);
     let found = caught(&policy, [outside, inside], |image, other| {
-        // 10.0.0.0/8 in three parts, the one in the middle of them as `other`.
+        // 10.0.0.0/8 in three parts, the middle one as `other`.
         let ends = [0x09ff_ffff, 0x0a12_3456, 0x0a12_3457, 0x0aff_ffff];
         let node = &mut image.nodes32[0];
         node.ends = [u32::MAX; FANOUT];
@@ -332,7 +331,7 @@ fn a_witness_tells_who_asks_for_what_and_both_answers() {
     );
 }
 
-/// One word of an image, changed.
+/// One changed word of an image.
 fn mistake() -> impl Strategy<Value = (u8, prop::sample::Index, prop::sample::Index, u32)> {
     let word = prop_oneof![(0u32..8).prop_map(|bit| 1 << bit), Just(u32::MAX), Just(Step::PORT_DONE)];
     (0u8..9, any::<prop::sample::Index>(), any::<prop::sample::Index>(), word)
@@ -369,7 +368,7 @@ proptest! {
     }
 }
 
-/// Patterns that overlap in several ways, an exact path among them.
+/// Patterns that overlap in several ways, among them an exact path.
 const PATTERNS: &str = r#"
 program any   = "/opt/*/bin/vault" with children
 program app   = "/opt/app/**"
@@ -403,7 +402,7 @@ fn wrong_tables_of_names_are_caught() {
     let places = policy.policy().programs.len() as u32;
     let mut missed = Vec::new();
     let mut number = 0;
-    // Nothing ends in the first two: where nothing leads, and before the last component.
+    // Nothing ends in the first two states: the one that leads nowhere, and the one before the last component.
     for at in 2..right.names.states.len() {
         let state = right.names.states[at];
         for other in (0..=places).filter(|other| *other != state.accept && state.flags & State::BYTES == 0) {
@@ -417,7 +416,7 @@ fn wrong_tables_of_names_are_caught() {
     }
     assert!(number > 100, "{number}");
     assert!(missed.is_empty(), "{missed:#?}");
-    // Some are taken only by paths that differ in two components from all that are asked about.
+    // Some are taken only by paths that differ in two components from all queried ones.
     let (mut steps, mut unseen) = (0, Vec::new());
     for at in 0..right.names.steps.len() * BUCKET {
         if right.names.steps[at / BUCKET].keys[at % BUCKET] != 0 {
@@ -504,8 +503,8 @@ fn path() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 100 } else { 2000 }))]
 
-    /// Without a class in sight: a file is denied what is denied of any pattern that it matches, and granted what is
-    /// granted to any.
+    /// Without classes: a file is denied what any pattern that it matches is denied, and granted what any of them is
+    /// granted.
     #[test]
     fn overlapping_patterns_mean_what_each_says(
         patterns in prop::collection::vec(pattern(), 1..6),
@@ -517,7 +516,7 @@ proptest! {
         });
         let text = format!("default deny\nallow * -> 10.0.0.0/16\n{}", rules.collect::<String>());
         let loaded = load_text("p.bfp", "p.bfp", &text, Path::new("."), &Disk).ok().unwrap();
-        // A pattern of everyone is refused as a grant, which has its own test.
+        // A grant to a pattern of everyone is rejected, which has its own test.
         let Ok(policy) = check(resolve(&loaded, "stem", &Lock::default()).unwrap()) else { return Ok(()) };
         let image = lower(&policy).unwrap();
         let again = lower(&policy).unwrap();

@@ -1,4 +1,4 @@
-//! Which places are asked about, and about whom: every cell with every set of rules that leads to it.
+//! Which places are queried, and for which programs: every cell with every set of rules that leads to it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,7 +7,7 @@ use bfp_bundle::label::{ProgramId, Proof as Identity};
 use bfp_bundle::record::BUCKET;
 use bfp_bundle::request::{Address, Request};
 
-use super::alike::Alike;
+use super::alike::{Alike, Inputs};
 use super::ask::{Asker, Asking, Places, Searched};
 use super::meaning::Index;
 use super::sweep::Classes;
@@ -22,7 +22,7 @@ pub(super) type Place = (u32, u32);
 /// In place of a cell's number, which has thirty bits.
 const NOWHERE: u32 = u32::MAX;
 
-/// A place and a request that lies in it; behind a NAT64 gateway lies another place.
+/// A place and a request in it; behind a NAT64 gateway there is another place.
 pub(super) struct Visit {
     pub(super) place: Place,
     pub(super) behind: Option<Place>,
@@ -40,9 +40,9 @@ impl Visit {
 pub(super) struct Visits {
     alone: NumberSet<Place>,
     both: NumberSet<(Place, Place)>,
-    /// The planes that were seen.
+    /// Which planes were seen.
     planes: Vec<bool>,
-    /// The pairs of planes that were seen on both sides of a gateway.
+    /// The pairs of planes that were seen on the two sides of a gateway.
     pairs_of_planes: NumberSet<(u32, u32)>,
     pub(super) list: Vec<Visit>,
 }
@@ -71,7 +71,7 @@ impl Visits {
             return;
         }
         for (first, _, v6, v4) in join(planes.of(both.v6), planes.of(both.v4)) {
-            // Ways that lead nowhere are asked about too: they must not pass for a refusal.
+            // Steps that lead nowhere are queried too: they must not pass for a denial.
             let (place, behind) = ((v6.cell.unwrap_or(NOWHERE), v6.set), (v4.cell.unwrap_or(NOWHERE), v4.set));
             if self.both.insert((place, behind)) {
                 let asked = request(Address::v6(both.first), first);
@@ -81,26 +81,25 @@ impl Visits {
     }
 }
 
-/// The profile of the rules and the flags of the cell, the same behind a gateway, and whether it is about raw
-/// sockets, for which the policy's programs need grants where a stranger needs none.
+/// The profile of the rules and the flags of the cell, the same behind a gateway, and whether it is about raw sockets,
+/// for which the policy's programs need grants and an unlisted program does not.
 type Profile = ((u32, u32), Option<(u32, u32)>, bool);
 
-/// A visit with the programs that are asked about there.
+/// A visit with the programs that are queried there.
 pub(super) struct Job<'a> {
     visit: &'a Visit,
-    /// Ascending.
+    /// The programs, ascending.
     programs: Vec<usize>,
-    /// No visit before this one had its profile.
+    /// No visit before this one has the same profile.
     opens_profile: bool,
-    /// The place behind the gateway is reached in no other way: that of 0.0.0.0, which means loopback
-    /// elsewhere.
+    /// No other visit reaches the place behind the gateway: it is that of 0.0.0.0, which means loopback elsewhere.
     is_hidden: bool,
 }
 
 pub(super) fn jobs<'a>(visits: &'a Visits, asking: &Asking<'_>, classes: &Classes, sets: &Sets) -> Vec<Job<'a>> {
     let all: BTreeSet<usize> = (0..asking.policy.policy().programs.len()).collect();
     let own = treated_alone(asking.image);
-    // Which programs have still to be asked about in a cell of each profile.
+    // The programs that still have to be queried in a cell of each profile.
     let mut waiting: BTreeMap<Profile, BTreeSet<usize>> = BTreeMap::new();
     let mut jobs = Vec::with_capacity(visits.list.len());
     for visit in &visits.list {
@@ -108,8 +107,7 @@ pub(super) fn jobs<'a>(visits: &'a Visits, asking: &Asking<'_>, classes: &Classe
         let profile = |(cell, set): Place| (sets.of(set).profile, flags(cell));
         let profile = (profile(visit.place), visit.behind.map(profile), visit.asked == Asked::Raw);
         let opens_profile = !waiting.contains_key(&profile);
-        // Where both verdicts behind a gateway are asked about alone as well, what is left is how they meet:
-        // once for each profile.
+        // Where both places are also queried alone, only their combination is left: once for each profile.
         let alone = |place: Place| visits.alone.contains(&place);
         let meets = visit.behind.is_some() && visit.places().all(alone);
         if meets && !opens_profile {
@@ -125,7 +123,7 @@ pub(super) fn jobs<'a>(visits: &'a Visits, asking: &Asking<'_>, classes: &Classe
         programs.dedup();
         let waiting = waiting.entry(profile).or_insert_with(|| all.clone());
         if !waiting.is_empty() {
-            // Those that are named here wait for another cell of this profile.
+            // Programs that are named here wait for another cell of this profile.
             let named = programs.iter().filter(|program| waiting.contains(program)).copied().collect();
             programs.extend(std::mem::replace(waiting, named));
             programs.sort_unstable();
@@ -138,7 +136,7 @@ pub(super) fn jobs<'a>(visits: &'a Visits, asking: &Asking<'_>, classes: &Classe
     jobs
 }
 
-/// The programs of which the tables hold something of their own: (cell, program), sorted.
+/// The programs with records of their own in the tables: (cell, program), sorted.
 fn treated_alone(image: &Image) -> Vec<(u32, usize)> {
     let by_id: HashMap<ProgramId, usize> =
         image.executables.iter().enumerate().map(|(index, executable)| (executable.program, index)).collect();
@@ -155,7 +153,7 @@ fn treated_alone(image: &Image) -> Vec<(u32, usize)> {
     found
 }
 
-/// What is written over for each question, instead of being made anew.
+/// Buffers that each query overwrites, instead of allocating them anew.
 #[derive(Default)]
 pub(super) struct Desk<'a> {
     place: Index,
@@ -164,8 +162,8 @@ pub(super) struct Desk<'a> {
     scale: Vec<Weighed<'a>>,
     answers: Vec<(Option<usize>, Answer)>,
     alike: Alike,
-    /// The programs that were asked about, and not answered elsewhere from the same inputs.
-    anew: Vec<usize>,
+    /// The programs that were queried, and not answered elsewhere from the same inputs.
+    anew: Vec<(usize, Option<Inputs>, Answer)>,
 }
 
 impl Job<'_> {
@@ -183,8 +181,8 @@ impl Job<'_> {
         }
         let places = Places { place, behind: self.visit.behind.map(|_| &*behind) };
         let mut verdicts = 0;
-        // An IPv4 address is what lies behind a gateway too, where less counts: what it refuses is asked about alone,
-        // wherever something else may refuse it here, or `audit` report it.
+        // An IPv4 address is also a place behind a gateway, where less counts: its own denials are queried alone,
+        // wherever something else may deny the request here, or an audited rule report it.
         let is_v4 = matches!(self.visit.asked, Asked::Request(Request { address: Address::V4(_), .. }));
         let mut ask = |asker: &Asker| -> Result<Answer, ProveError> {
             verdicts += 1;
@@ -201,11 +199,9 @@ impl Job<'_> {
         let of_stranger = ask(&stranger)?;
         answers.push((None, of_stranger));
         let cell = self.visit.place.0;
-        // Behind a gateway, and of raw sockets, more than this place counts; and whoever is refused or audited has others
-        // asked about in its place below.
+        // Behind a gateway and for raw sockets, more than this place counts.
         let is_alone = self.visit.behind.is_none() && self.visit.asked != Asked::Raw;
-        let surroundings = (is_alone && of_stranger.allowed && !of_stranger.audited)
-            .then(|| alike.surroundings(asking, (cell, is_v4), place, self.programs.len()));
+        let surroundings = is_alone.then(|| alike.surroundings(asking, (cell, is_v4), place, self.programs.len()));
         for program in &self.programs {
             let inputs = surroundings.flatten().and_then(|around| Alike::inputs(asking, cell, place, around, *program));
             if let Some(answer) = inputs.as_ref().and_then(|inputs| alike.answer(inputs)) {
@@ -217,12 +213,11 @@ impl Job<'_> {
             answers.push((Some(*program), answer));
             ask(&asking.execute(&proven, None, Identity::Proven))?;
             ask(&asking.execute(&stranger, Some(*program), Identity::NameOnly))?;
-            anew.push(*program);
-            inputs.into_iter().for_each(|inputs| alike.keep(inputs, answer));
+            anew.push((*program, inputs, answer));
         }
-        // Whoever is allowed shows what refuses those who started it, best if audit has nothing to say of it.
-        // Of raw sockets, whoever a rule grants them: a process that nobody governs may have them without, but not when a
-        // restricted program starts it.
+        // A program that is allowed shows what its parents are denied, best if no audited rule applies to it. For raw
+        // sockets, it must have a grant: an ungoverned process may open them without one, but not if a restricted
+        // program started it.
         let counts = |program: Option<usize>| {
             self.visit.asked != Asked::Raw || asking.meaning.grants(place, &Process::of(program.map(ProgramIndex)))
         };
@@ -234,7 +229,7 @@ impl Job<'_> {
         };
         let mut allowed = is(answers, false);
         if allowed.is_none() && !self.programs.is_empty() {
-            // None of those that are named here: one of those that a rule grants everything.
+            // None of the programs named here, but one that a rule grants everything.
             for program in &asking.meaning.all_granted_everywhere {
                 let asker = asking.execute(&stranger, Some(*program), Identity::Proven);
                 let answer = ask(&asker)?;
@@ -245,18 +240,22 @@ impl Job<'_> {
             }
             allowed = is(answers, false).or_else(|| is(answers, true));
         }
-        if let Some((allowed, _)) = allowed {
-            for program in anew.iter() {
-                let parent = asking.execute(&stranger, Some(*program), Identity::NameOnly);
+        if let Some((allowed, Answer { audited: is_audited, .. })) = allowed {
+            for (program, inputs, answer) in anew.drain(..) {
+                let parent = asking.execute(&stranger, Some(program), Identity::NameOnly);
                 ask(&asking.execute(&parent, allowed, Identity::Proven))?;
+                // Only now has all been asked that could be asked of it elsewhere.
+                if let Some(inputs) = inputs.filter(|_| !is_audited) {
+                    alike.keep(inputs, answer);
+                }
             }
         }
         if self.opens_profile {
             ask(descendant)?;
         }
         if self.is_hidden {
-            // Whoever is refused at the first place shows nothing of the second, unless it is the heir of one
-            // that is allowed there.
+            // A program that is denied at the first place shows nothing of the second, unless it inherits from one that
+            // is allowed there.
             for heir in self.heirs(asking, place, &mut Vec::new()) {
                 let parent = asking.execute(&stranger, Some(heir), Identity::Proven);
                 for program in &self.programs {
@@ -269,7 +268,7 @@ impl Job<'_> {
 }
 
 impl Job<'_> {
-    /// Programs whose heirs are allowed at the first place: one of which audit says nothing, and another one.
+    /// Programs whose heirs are allowed at the first place: one without an audited rule, and another one.
     fn heirs<'a>(&self, asking: &Asking<'a>, place: &Index, scale: &mut Vec<Weighed<'a>>) -> Vec<usize> {
         let programs = asking.policy.policy().programs.iter().enumerate();
         let passing = programs.filter(|(_, program)| program.with_children).map(|(index, _)| index);

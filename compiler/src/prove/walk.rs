@@ -1,8 +1,7 @@
-//! Where the tables themselves change: search trees → the ranges between all their ends.
+//! The edges of the tables: search trees → the ranges between all their ends.
 //!
-//! Always: from one end of a range to the other, a search takes the same way. Only so does what is
-//! asked at both ends of a class hold in the midst of it: a tree may be wrong where the policy has no
-//! edge.
+//! Always: a search takes the same way for every key of a range. Only for that reason do queries at both ends of a
+//! class hold for its middle: a tree may be wrong where the policy has no edge.
 
 use bfp_bundle::decide::{ADDRESS_LEVELS, PORT_LEVELS};
 use bfp_bundle::image::Image;
@@ -35,7 +34,7 @@ pub(super) fn v6(image: &Image) -> Vec<Class<u128, Option<Step>>> {
     found
 }
 
-/// Where the search for a port goes on from a decided address: to a cell.
+/// Where the search for a port continues from a decided address: at a cell.
 pub(super) fn ports(
     image: &Image,
     from: Option<Step>,
@@ -55,7 +54,7 @@ fn node32(image: &Image, step: Step) -> Option<([u32; FANOUT], [u32; FANOUT])> {
     image.nodes32.get(step.index() as usize).map(|node| (node.ends, node.next))
 }
 
-/// What is still to be gone through, the lowest range on top: (step, last key, levels left).
+/// The subtrees that remain to be visited, the lowest range on top: (step, last key, levels left).
 pub(super) struct Walk<K> {
     waiting: Vec<(Step, K, u32)>,
 }
@@ -78,7 +77,7 @@ impl<K: Key> Walk<K> {
     ) {
         self.waiting.clear();
         self.waiting.push((root, maximum, levels));
-        // The first key of what is on top; `None` is zero.
+        // The first key of the subtree on top; `None` is zero.
         let mut behind: Option<K> = None;
         while let Some((step, last, levels)) = self.waiting.pop() {
             let children = if step.0 & done != 0 || levels == 0 { None } else { node(step) };
@@ -91,7 +90,7 @@ impl<K: Key> Walk<K> {
                 behind = Some(last);
                 continue;
             };
-            // A search takes the child of which the number is how many ends are less than the key.
+            // A search takes the child whose index is the number of ends below the key.
             ends.sort_unstable();
             let below = self.waiting.len();
             let mut taken = behind;

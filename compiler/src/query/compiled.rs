@@ -1,5 +1,4 @@
-//! What questions are asked of: the tables of a policy and where they came from, out of a source or out of
-//! a bundle alike.
+//! The subject of a question: the tables of a policy and their debug section, from a source or from a bundle alike.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,30 +12,31 @@ use crate::policy::program_text;
 use crate::query::regions::{Region, cells, judge};
 use crate::resolve::program_path;
 
-/// A policy that can be asked.
+/// A policy that can be queried.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     /// The name of the policy.
     pub name: String,
     /// Its tables.
     pub image: Image,
-    /// Where they came from.
+    /// Where the tables come from.
     pub debug: Debug,
 }
 
-/// Who asks.
+/// The requesting process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Who {
-    /// The program with this text, a path, a pattern or those of a class, or whatever it is at this path; with proof.
+    /// The program with this text (a path, a pattern, or those of a class), or of the file at this path; its digest
+    /// pins hold.
     Program(String),
-    /// Every program that no policy names.
+    /// An unlisted program.
     Stranger,
-    /// A program that no policy names, started by the program at this path.
+    /// An unlisted program, started by the program at this path.
     StartedBy(String),
 }
 
 impl Who {
-    /// The label that such a process has under a policy.
+    /// The label of such a process under a policy.
     pub fn label(&self, image: &Image) -> Label {
         match self {
             Who::Program(text) => label_of(image, text),
@@ -49,7 +49,7 @@ impl Who {
         }
     }
 
-    /// As a person says it.
+    /// In words, for a report.
     pub fn text(&self) -> String {
         match self {
             Who::Program(text) => program_text::words(text),
@@ -62,8 +62,8 @@ impl Who {
     }
 }
 
-/// The label of a process of the program with this text, or of the file at this path. A pattern that no file matches
-/// by itself is what its files are.
+/// The label of a process of the program with this text, or of the file at this path. For a pattern that no file
+/// matches alone, it is the label of its files.
 fn label_of(image: &Image, text: &str) -> Label {
     if program_text::exact(text) == Some(text) {
         return image.label_of(text);
@@ -80,18 +80,18 @@ fn label_of(image: &Image, text: &str) -> Label {
     label
 }
 
-/// A verdict, and the rules that speak of the request.
+/// A verdict, and the rules that apply to the request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Judgement {
-    /// Whether the request may go on.
+    /// Whether the request is allowed.
     pub is_allowed: bool,
-    /// Why.
+    /// The reason for the verdict.
     pub reason: Reason,
-    /// The rule that decided.
+    /// The rule that decided, if one did.
     pub rule: Option<usize>,
-    /// The audit rule that would refuse it.
+    /// The audited rule that would deny the request, if one would.
     pub audited: Option<usize>,
-    /// Every other rule that applies: it covers the request and is about the program, or refuses it.
+    /// Every other rule that applies: it covers the request and is about the program, or denies the request.
     pub others: Vec<usize>,
 }
 
@@ -101,19 +101,18 @@ impl Compiled {
         &self.image.executables
     }
 
-    /// What one file can be: each program and each class that is one, but for programs that are in no file without
-    /// another one.
+    /// The programs and classes that a file can be: without programs whose every file matches another one too.
     pub fn kinds(&self) -> impl Iterator<Item = &NamedExecutable> {
         let found: HashSet<ProgramId> = self.image.found().map(|record| record.program).collect();
         self.executables().iter().filter(move |executable| found.contains(&executable.program))
     }
 
-    /// Everyone who can be told apart: what each file can be, and a stranger.
+    /// Every process that the policy distinguishes: one for each of [`Self::kinds`], and an unlisted program.
     pub fn everyone(&self) -> Vec<Who> {
         self.called(self.kinds()).into_iter().chain([Who::Stranger]).collect()
     }
 
-    /// By the texts that people have for them.
+    /// The same programs by the shortest texts that distinguish them.
     fn called<'a>(&'a self, kinds: impl Iterator<Item = &'a NamedExecutable>) -> Vec<Who> {
         let all: Vec<&NamedExecutable> = self.kinds().collect();
         let sets: Vec<Vec<&str>> =
@@ -123,7 +122,7 @@ impl Compiled {
         kinds.filter_map(|kind| Some(Who::Program(called.get(&kind.program)?.clone()))).collect()
     }
 
-    /// The programs that a name or a pattern stands for; an absolute path stands for the file there. Empty where
+    /// The programs that a name or a pattern stands for; for an absolute path, the program of the file there. Empty if
     /// there are none.
     pub fn programs_named(&self, written: &str) -> Vec<Who> {
         if written == "*" {
@@ -142,8 +141,7 @@ impl Compiled {
         self.called(self.kinds().filter(is_of))
     }
 
-    /// The programs that the file at a path is, as they are written, where it is not the one program that the path
-    /// spells out.
+    /// The programs, as written, that the file at a path matches; empty where it only matches the one with this path.
     pub fn patterns_of(&self, path: &str) -> Vec<&str> {
         let id = self.image.match_of(path).map(|record| record.program);
         let of = self.executables().iter().find(|executable| Some(executable.program) == id);
@@ -151,12 +149,12 @@ impl Compiled {
         of.into_iter().flat_map(|executable| program_text::members(&executable.path)).collect()
     }
 
-    /// The rule with this number.
+    /// The rule with this number, from 0.
     pub fn rule(&self, number: usize) -> Option<&DebugRule> {
         self.debug.rules.get(number)
     }
 
-    /// Someone who is about to ask.
+    /// A process that can make requests.
     pub fn asker(&self, who: &Who) -> Asker<'_> {
         let label = who.label(&self.image);
         let confines =
@@ -170,7 +168,7 @@ impl Compiled {
         rule.subjects.iter().flatten().filter_map(|at| self.executables().get(*at as usize))
     }
 
-    /// Whether a restriction is about a process: about its program, or one that led to it.
+    /// Whether a restriction is about a process: about its program, or about one that led to it.
     fn is_about(&self, rule: &DebugRule, label: &Label) -> bool {
         let under = label.under.iter().take(label.depth as usize);
         rule.subjects.is_none()
@@ -187,16 +185,16 @@ impl Compiled {
     }
 }
 
-/// Someone who asks a policy.
+/// A process that makes requests under a policy.
 pub struct Asker<'a> {
     compiled: &'a Compiled,
     label: Label,
-    /// The rules that confine them, wherever they ask.
+    /// The rules that confine it, whatever the destination.
     confinements: Vec<usize>,
 }
 
 impl Asker<'_> {
-    /// What holds for them in a region.
+    /// The verdict on its requests in a region.
     pub fn judge(&self, region: &Region) -> Judgement {
         let Asker { compiled, label, .. } = self;
         let asked = region.sample();
@@ -204,7 +202,7 @@ impl Asker<'_> {
         let cells = cells(&compiled.image, asked);
         let number = |rule: u32| (rule != NO_RULE).then_some(rule as usize);
         let (mut rule, mut audited) = (number(verdict.rule), number(verdict.audited));
-        // The tables name one `only` for everyone whom any of them refuses.
+        // The tables name one `only` for every process that any of them denies.
         if verdict.reason == Reason::Exclusive {
             rule = self.refusing(rule, &cells);
         }
@@ -220,8 +218,8 @@ impl Asker<'_> {
         cells.iter().filter_map(of_cell).flatten().map(|number| *number as usize)
     }
 
-    /// In place of an `only` rule that admits a program: another one of its kind that does not, where there is
-    /// one, since the verdict is about that.
+    /// If the named `only` rule admits the program: another one of its kind that does not, where there is one, because
+    /// the verdict comes from that.
     fn refusing(&self, named: Option<usize>, cells: &[u32]) -> Option<usize> {
         let Asker { compiled, label, .. } = self;
         let admits = |rule: &DebugRule| {
@@ -239,14 +237,14 @@ impl Asker<'_> {
         other.or(named)
     }
 
-    /// The rules that apply in some cells: `only P -> D` to every request into D, the others to those of
-    /// their programs; `P -> only D` to what lies outside of D too, which it refuses.
+    /// The rules that apply in some cells: `only P -> D` to every request into D, the others to requests of their
+    /// programs. `P -> only D` also applies outside of D, where it denies.
     fn applying(&self, cells: &[u32]) -> Vec<usize> {
         let Asker { compiled, label, confinements } = self;
         let applies = |number: &usize| {
             compiled.rule(*number).is_some_and(|rule| match rule.effect {
                 DebugEffect::Exclusive => true,
-                // It is among the confinements, or none of theirs.
+                // It is one of `confinements`, or not about this process.
                 DebugEffect::Confined => false,
                 DebugEffect::Deny => compiled.is_about(rule, label),
                 DebugEffect::Allow => compiled.is_granted(rule, label),

@@ -1,8 +1,8 @@
-//! Destinations → words: what a person calls these requests.
+//! Destinations → words for a report.
 //!
-//! Always: the same requests give the same words, in the order of the address space; names come from the
-//! lock; nothing that is said is wider than what was given, but for addresses that are judged as others
-//! (the unspecified and the mapped ones, and 64:ff9b::/96 where it only repeats what is said of IPv4).
+//! Always: the same requests give the same words, in the order of the address space. Names come from the lock. The
+//! words never cover more than the destinations, except for addresses that are judged as others: the unspecified and
+//! the mapped ones, and 64:ff9b::/96 where it only repeats IPv4.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -42,7 +42,7 @@ impl Names {
         self.0.get(&address.to_canonical()).map_or(&[], Vec::as_slice)
     }
 
-    /// The names of these addresses, where they are few and each of them has one.
+    /// The names of these addresses, if they are few and each has one.
     fn of_range(&self, addresses: Addresses) -> Vec<String> {
         const FEW: u128 = 16;
         let (first, last) = match addresses {
@@ -73,16 +73,16 @@ impl Names {
 /// A range of addresses and its ports, in words.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Described {
-    /// `203.0.113.10`, `10.0.0.0/8`, `10.0.0.1-10.0.0.9`, `[2001:db8::1]`, `raw`, as the language writes it
+    /// `203.0.113.10`, `10.0.0.0/8`, `10.0.0.1-10.0.0.9`, `[2001:db8::1]`, `raw`, as the language writes it.
     pub addresses: String,
     /// `443`, `443/tcp`; empty for every port of every protocol.
     pub ports: Vec<String>,
-    /// The names that the lock has for the addresses, where it has one for each of them.
+    /// The names of the addresses in the lock, if each address has one.
     pub names: Vec<String>,
 }
 
 impl Described {
-    /// `203.0.113.10:443/tcp`, as a policy would have it.
+    /// `203.0.113.10:443/tcp`, as a policy would write it.
     pub fn place(&self) -> String {
         match self.ports.as_slice() {
             [] => self.addresses.clone(),
@@ -98,7 +98,7 @@ impl Described {
     }
 }
 
-/// Describes destinations, joined where they touch.
+/// Describes destinations, merged where they touch.
 pub fn describe(destinations: &[Destination], names: &Names) -> Vec<Described> {
     let of = |to: &Destination| Described {
         addresses: range(to.addresses),
@@ -106,12 +106,12 @@ pub fn describe(destinations: &[Destination], names: &Names) -> Vec<Described> {
         names: names.of_range(to.addresses),
     };
     let tidied = tidy(destinations);
-    // What is judged as something else, and is all there is, is told of by itself.
+    // Addresses that are judged as others are shown only if there is nothing else.
     let shown = if tidied.is_empty() { union(destinations) } else { tidied };
     shown.iter().map(of).collect()
 }
 
-/// Describes destinations line by line; what is nearly everything, by what is missing.
+/// Describes destinations, one on each line; if nearly everything is covered, by the exceptions.
 pub fn lines(destinations: &[Destination], names: &Names) -> Vec<String> {
     let tidied = tidy(destinations);
     let all = |addresses| Destination { addresses, ports: PortRange::all() };
@@ -127,7 +127,7 @@ pub fn lines(destinations: &[Destination], names: &Names) -> Vec<String> {
     }
 }
 
-/// Joins what touches, and leaves out what only repeats.
+/// Merges ranges that touch, and drops those that only repeat others.
 pub(crate) fn tidy(destinations: &[Destination]) -> Vec<Destination> {
     let mut found = union(destinations);
     let outside = [nat64(PortRange::all())];
@@ -161,7 +161,7 @@ fn nat64(ports: Vec<PortRange>) -> Destination {
     Destination { addresses: Addresses::V6(NAT64.0, NAT64.1), ports }
 }
 
-/// What must be said of 64:ff9b::/96, beside what `found` says of all else.
+/// The part of 64:ff9b::/96 that must be shown beside `found`.
 fn behind(found: &[Destination], translated: Vec<Destination>) -> Vec<Destination> {
     let at = |address: u128| {
         let here = found.iter().find(|to| matches!(to.addresses, Addresses::V6(a, b) if (a..=b).contains(&address)));
@@ -178,7 +178,7 @@ fn behind(found: &[Destination], translated: Vec<Destination>) -> Vec<Destinatio
             _ => None,
         })
         .collect();
-    // 0.0.0.0 is not in a plane, and what carries it is.
+    // A plane does not contain 0.0.0.0, but contains the address that embeds it.
     let carried = union(&[carried, vec![zero(&translated)]].concat());
     if around.is_empty() {
         return without(&translated, &carried);
@@ -191,14 +191,14 @@ fn behind(found: &[Destination], translated: Vec<Destination>) -> Vec<Destinatio
     if union(&expected) == translated { vec![nat64(around)] } else { translated }
 }
 
-/// What there is at the address that carries 0.0.0.0.
+/// The destinations at the address that embeds 0.0.0.0.
 fn zero(translated: &[Destination]) -> Destination {
     let at = |to: &&Destination| matches!(to.addresses, Addresses::V6(first, _) if first == NAT64.0);
     let ports = translated.iter().find(at).map_or_else(Vec::new, |to| to.ports.clone());
     Destination { addresses: Addresses::V6(NAT64.0, NAT64.0), ports }
 }
 
-/// A range of addresses: as a network where it is one.
+/// A range of addresses; as a network where it is one.
 pub fn range(addresses: Addresses) -> String {
     let network = |first: u128, last: u128, width: u32| {
         let size = last - first;
@@ -227,7 +227,7 @@ pub fn range(addresses: Addresses) -> String {
     }
 }
 
-/// Ports and protocols: `443`, `443/tcp`, `icmp`. None for all of them.
+/// Ports and protocols: `443`, `443/tcp`, `icmp`. Empty for all ports of all protocols.
 pub fn ports(ranges: &[PortRange]) -> Vec<String> {
     if ranges == PortRange::all() {
         return Vec::new();
@@ -240,7 +240,7 @@ pub fn ports(ranges: &[PortRange]) -> Vec<String> {
     };
     let mut words = Vec::new();
     let (tcp, udp, other) = (of(Protocol::Tcp), of(Protocol::Udp), of(Protocol::Other));
-    // What a policy writes without a protocol.
+    // This is what a policy writes without a protocol.
     let together = tcp == udp && udp == other;
     if together {
         words.extend(tcp.iter().map(number));
@@ -250,7 +250,7 @@ pub fn ports(ranges: &[PortRange]) -> Vec<String> {
             words.extend(of.iter().map(|range| format!("{}/{}", all_or(range, &number), protocol_name(protocol))));
         }
     }
-    // Pings have no port that anyone writes.
+    // Pings have no port to write.
     if !of(Protocol::Icmp).is_empty() {
         words.push("icmp".to_owned());
     }
@@ -261,7 +261,7 @@ fn all_or(range: &(u16, u16), number: &dyn Fn(&(u16, u16)) -> String) -> String 
     if *range == (0, u16::MAX) { "*".to_owned() } else { number(range) }
 }
 
-/// A protocol as it is written.
+/// The name of a protocol in the language.
 pub fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",

@@ -1,15 +1,15 @@
-//! Two compiled policies → who gains what, and who loses what.
+//! Two compiled policies → which programs gain or lose what.
 //!
-//! It compares verdicts, not texts: every kind of request is put to both, for every program that one of
-//! them names and for everyone else. Two policies without a difference decide alike on everything, and two
-//! that differ in spelling alone have none.
+//! It compares verdicts, not texts: every kind of request is judged by both, for every program that one of them names
+//! and for unlisted ones. Two policies without a difference decide alike on everything. Two that differ only in
+//! spelling have no difference.
 //!
-//! Where patterns are compared, what is compared is what a file can be under both: so a path that gives way to a
-//! pattern shows who is let in beside it.
+//! With patterns, a program is what a file can be under both policies. So if a path is replaced by a pattern, the
+//! difference shows the files that are admitted in addition.
 //!
-//! What a program starts is compared too, as far as it is told by the program itself: where a restriction
-//! that it hands down changes, and its own verdict does not. One thing is not told: a grant of raw sockets
-//! to a program that may open them without it, which counts when a restricted program starts it.
+//! It also compares what the started processes may do, as far as the program alone decides: a restriction changes that
+//! the program hands down, and the program's own verdict does not. One case is not reported: a grant of raw sockets to
+//! a program that may open them without it, which counts when a restricted program starts it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -30,9 +30,9 @@ use crate::resolve::program_path;
 /// What changes from one policy to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// By who asks; those for whom nothing changes are not in it.
+    /// By requesting process; those without a change are left out.
     pub changes: Vec<Change>,
-    /// What makes a process one of the programs, where that changes.
+    /// The changes to the identity of programs.
     pub identities: Vec<IdentityChange>,
 }
 
@@ -42,60 +42,60 @@ impl Difference {
         self.changes.is_empty() && self.identities.is_empty()
     }
 
-    /// Whether somebody may do what nobody of that name could before.
+    /// Whether a process of some program may do what no process of that program could before.
     pub fn widens(&self) -> bool {
         self.changes.iter().any(|change| !change.gains.is_empty())
             || self.identities.iter().any(|change| change.aspect.widens())
     }
 }
 
-/// What changes for one who asks.
+/// The changes for one requesting process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Who.
+    /// The requesting process.
     pub who: Who,
-    /// What is allowed now and was not.
+    /// What is allowed now and was not before.
     pub gains: Vec<Destination>,
-    /// What was allowed and is not any more.
+    /// What was allowed before and is not now.
     pub loses: Vec<Destination>,
 }
 
-/// What changes about who a program is.
+/// A change to the identity of a program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IdentityChange {
     /// The text of the program.
     pub path: String,
-    /// What changes.
+    /// The property that changes.
     pub aspect: Aspect,
 }
 
-/// What makes a process one of the programs.
+/// The properties of a program's identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Aspect {
-    /// A grant needs no digest any more.
+    /// A grant no longer requires a digest.
     Unpinned,
-    /// A grant needs a digest now.
+    /// A grant requires one of these digests now.
     Pinned(Vec<[u8; 32]>),
-    /// A content that has the grants now.
+    /// Content with this digest holds the grants now.
     PinAdded([u8; 32]),
-    /// A content that has them no more.
+    /// Content with this digest no longer holds them.
     PinRemoved([u8; 32]),
     /// The program may map any library now.
     LibrariesUnpinned,
-    /// The program may map no library but those that are listed.
+    /// The program may map only listed libraries now.
     LibrariesPinned,
-    /// A library that it may map now: its path, and one of its contents.
+    /// A library that it may map now: its path, and one of its digests.
     LibraryAdded(String, [u8; 32]),
-    /// A library that it may map no more.
+    /// A library that it may no longer map.
     LibraryRemoved(String, [u8; 32]),
-    /// What it starts inherits its grants now.
+    /// The processes that it starts inherit its grants now.
     ChildrenAdded,
-    /// What it starts inherits its grants no more.
+    /// The processes that it starts no longer inherit its grants.
     ChildrenRemoved,
 }
 
 impl Aspect {
-    /// Whether more processes have the program's grants.
+    /// Whether the change gives more processes the program's grants.
     pub fn widens(&self) -> bool {
         matches!(
             self,
@@ -107,7 +107,7 @@ impl Aspect {
         )
     }
 
-    /// In words.
+    /// In words, for a report.
     pub fn text(&self) -> String {
         let hex = |digest: &[u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         match self {
@@ -128,8 +128,11 @@ impl Aspect {
     }
 }
 
-/// Compares two policies. Where their patterns together can overlap in more ways than tables can hold, there is no
-/// answer.
+/// Compares two policies.
+///
+/// # Errors
+///
+/// Their patterns together overlap in more ways than tables can hold.
 pub fn compare(old: &Compiled, new: &Compiled) -> Result<Difference, BuildError> {
     if old.image == new.image {
         return Ok(Difference { changes: Vec::new(), identities: Vec::new() });
@@ -162,13 +165,14 @@ pub fn compare(old: &Compiled, new: &Compiled) -> Result<Difference, BuildError>
 
     for (file, verdicts) in files.0.iter().zip(&verdicts).filter(|(file, _)| file.held.iter().any(Held::hands_down)) {
         let started = file.held.each_ref().map(Held::started);
-        // Where it is closed to everything that the program starts, it is not open any more.
+        // A kind that is closed to everything that the program starts is not open any more.
         let found = kinds.ask(kinds.own(&sides, file), |region| {
             let [before, after] = &started;
             (!is_closed(&old.image, before, region), !is_closed(&new.image, after, region))
         });
         let mut handed_down = kinds.moves(&found);
-        // Only where nothing else says so, and somebody feels it.
+        // Reported only if the program's own verdict does not show it, and another process may make the request, so
+        // that it has an effect.
         handed_down.retain(|(kind, moved)| {
             let own = kinds.answer(verdicts, *kind);
             Move::of(own) != Some(*moved) && open.by_others(&kinds, *kind, own)
@@ -206,32 +210,32 @@ type Moves = Vec<(usize, Move)>;
 
 /// All kinds of requests, numbered.
 ///
-/// A verdict on a program depends on what the tables hold of it at the cell of the request, and on the flags
-/// of that cell. Of most cells they hold nothing of a program's own: kinds of which the cells have the same
-/// flags, a profile, are then decided alike, and one of them is asked about for all.
+/// A verdict on a program depends on the records of the program for the request's cell, and on the flags of the cell.
+/// For most cells, the tables have no record of the program. Kinds whose cells have the same flags (a profile) are then
+/// decided alike, and one of them is judged for all.
 ///
-/// Raw sockets are asked about for everyone: there it counts that the policy names a program at all.
+/// Raw sockets are judged for every program: there it matters whether the policy names the program at all.
 struct Kinds<'a> {
     regions: &'a [Region],
-    /// Of each kind, its regions.
+    /// For each kind, its regions.
     of_kind: Vec<Vec<usize>>,
-    /// Of each kind, its profile.
+    /// For each kind, its profile.
     profile: Vec<usize>,
-    /// The kinds of each profile.
+    /// For each profile, its kinds.
     profiles: Vec<Vec<usize>>,
     /// The kind that is raw sockets.
     raw: Vec<usize>,
-    /// The kinds that lie in each cell, of the old tables and of the new ones.
+    /// The kinds in each cell, of the old tables and of the new ones.
     in_cell: [HashMap<u32, Vec<usize>>; 2],
 }
 
-/// The flags of the cell of a request, and of the one behind a gateway where there is one; of a cell that is
-/// not found, none.
+/// The flags of a request's cell, and of the cell behind a gateway where there is one; `None` for a cell that is not
+/// found.
 type Flags = (Option<u32>, Option<Option<u32>>);
 
-/// What was answered for the kinds that concern one who asks, and for the rest of each profile: before, after.
+/// The answers (before, after) for the kinds that concern a program, and for the rest of each profile.
 struct Answers {
-    /// Ascending.
+    /// (kind, answer), ascending by kind.
     own: Vec<(usize, (bool, bool))>,
     rest: Vec<(bool, bool)>,
 }
@@ -279,7 +283,7 @@ impl<'a> Kinds<'a> {
         self.regions.get(*self.of_kind.get(kind)?.first()?)
     }
 
-    /// Raw sockets, and the kinds in cells of which the tables hold something of the program's own, ascending.
+    /// Raw sockets, and the kinds in cells for which the tables have a record of the program, ascending.
     fn own(&self, sides: &[Side<'_>; 2], file: &File<'_>) -> Vec<usize> {
         let mut own = self.raw.clone();
         for ((side, held), in_cell) in sides.iter().zip(&file.held).zip(&self.in_cell) {
@@ -292,7 +296,7 @@ impl<'a> Kinds<'a> {
         own
     }
 
-    /// Asks about each of some kinds, and about one other of each profile.
+    /// Judges each kind in `own`, and one other kind of each profile.
     fn ask(&self, own: Vec<usize>, ask: impl Fn(&Region) -> (bool, bool)) -> Answers {
         let of = |kind: usize| self.region(kind).map_or((false, false), &ask);
         let rest = |kinds: &Vec<usize>| kinds.iter().find(|kind| own.binary_search(kind).is_err()).copied();
@@ -308,7 +312,7 @@ impl<'a> Kinds<'a> {
         profile.copied().unwrap_or((false, false))
     }
 
-    /// Where the answer changes.
+    /// The kinds whose answer changes.
     fn moves(&self, answers: &Answers) -> Moves {
         let mut moves: Moves =
             answers.own.iter().filter_map(|(kind, answer)| Some((*kind, Move::of(*answer)?))).collect();
@@ -321,7 +325,7 @@ impl<'a> Kinds<'a> {
         moves
     }
 
-    /// What is gained, and what is lost.
+    /// The gained destinations, and the lost ones.
     fn destinations(&self, moves: &Moves) -> [Vec<Destination>; 2] {
         [Move::Gain, Move::Loss].map(|wanted| {
             let kinds = moves.iter().filter(|(_, moved)| *moved == wanted);
@@ -334,11 +338,11 @@ impl<'a> Kinds<'a> {
     }
 }
 
-/// How many may do a kind of request before and after: there, what a parent hands down decides.
+/// How many processes may make a kind of request both before and after: for these, a parent's restriction decides.
 struct Open {
-    /// Of each profile.
+    /// For each profile, the number of processes.
     rest: Vec<i64>,
-    /// Of each kind, how many more, or fewer.
+    /// For each kind, the difference from the number of its profile.
     own: Vec<i64>,
 }
 
@@ -359,7 +363,7 @@ impl Open {
         }
     }
 
-    /// Whether one of them is not the one who was answered so.
+    /// Whether a process other than the one with this answer is among them.
     fn by_others(&self, kinds: &Kinds<'_>, kind: usize, answer: (bool, bool)) -> bool {
         let rest = kinds.profile.get(kind).and_then(|profile| self.rest.get(*profile)).copied().unwrap_or(0);
         let all = rest + self.own.get(kind).copied().unwrap_or(0);
@@ -367,14 +371,14 @@ impl Open {
     }
 }
 
-/// One of the two policies, as programs are looked up in it.
+/// One of the two policies, with indexes of its programs.
 struct Side<'a> {
-    /// The written programs by their text, as one that is both written and canonical.
+    /// The written programs: (canonical text, place in `all`).
     written: Vec<(String, usize)>,
-    /// By the places of the written programs that a file matches.
+    /// The executables by the places of the written programs that a file matches.
     executables: HashMap<Vec<usize>, &'a NamedExecutable>,
     all: &'a [NamedExecutable],
-    /// The cells for which the tables hold something of a program's own.
+    /// The cells for which the tables have a record of a program.
     own_cells: HashMap<ProgramId, Vec<u32>>,
     records: HashMap<ProgramId, Match>,
 }
@@ -409,13 +413,13 @@ impl<'a> Side<'a> {
         side
     }
 
-    /// What a file is here that matches these written programs.
+    /// The program here of a file that matches these written programs.
     fn held(&self, places: &[usize]) -> Held<'a> {
         let executable = self.executables.get(places).copied();
         let record = match executable {
             Some(executable) => self.records.get(&executable.program).copied(),
             None if places.is_empty() => None,
-            // Of the first format, which has no classes.
+            // From a bundle of the first format, which has no classes.
             None => {
                 let members: Vec<Match> =
                     places.iter().filter_map(|place| self.all.get(*place)).map(NamedExecutable::alone).collect();
@@ -426,7 +430,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// What a file is under one of the policies.
+/// The program of a file under one of the policies.
 struct Held<'a> {
     executable: Option<&'a NamedExecutable>,
     record: Option<Match>,
@@ -439,7 +443,7 @@ impl Held<'_> {
         label
     }
 
-    /// What a program starts, without the grants that it passes on.
+    /// The label of a process that the program starts, without inherited grants.
     fn started(&self) -> Label {
         let mut label = self.label();
         label.execute(None, Proof::Proven);
@@ -447,7 +451,7 @@ impl Held<'_> {
         label
     }
 
-    /// Whether what it starts inherits its restrictions, or its grants.
+    /// Whether started processes inherit its restrictions or its grants.
     fn hands_down(&self) -> bool {
         let inherited = Match::RESTRICTED | Match::WITH_CHILDREN;
         self.record.is_some_and(|record| record.flags & inherited != 0)
@@ -458,15 +462,15 @@ impl Held<'_> {
     }
 }
 
-/// What a file can be under both policies: the written programs of both that it matches at once.
+/// The identity of a file under both policies: the written programs of both that it matches at once.
 struct File<'a> {
-    /// By these it is called.
+    /// The name for reports.
     text: String,
     /// Before and after.
     held: [Held<'a>; 2],
 }
 
-/// All of them, in the order of their texts.
+/// All such files, in the order of their texts.
 struct Files<'a>(Vec<File<'a>>);
 
 impl<'a> Files<'a> {
@@ -504,11 +508,11 @@ impl<'a> Files<'a> {
     }
 }
 
-/// Whether a program closes a region to what it starts: this is the label of that.
+/// Whether a program denies a region to the processes that it starts, which have the label `started`.
 fn is_closed(image: &Image, started: &Label, region: &Region) -> bool {
     let of = |label: &Label| judge(image, label, region.sample());
     let refused = |label: &Label| matches!(of(label).reason, Reason::Denied | Reason::Confined);
-    // What a restricted program starts needs a grant for raw sockets where others need none.
+    // A process that a restricted program started needs a grant for raw sockets where others need none.
     let needs_a_grant = of(started).reason == Reason::NotGranted && of(&Label::STRANGER).is_allowed();
     needs_a_grant || refused(started) && !refused(&Label::STRANGER)
 }

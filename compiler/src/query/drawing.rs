@@ -1,8 +1,8 @@
 //! A compiled policy → a picture of who may reach what, as SVG.
 //!
-//! Programs stand on the left, what the rules name on the right, and a line for each rule goes from one to
-//! the other. Always: the same policy gives the same bytes; every letter that a policy chooses is escaped;
-//! no box overlaps another, and no text leaves its box.
+//! Programs are on the left, the destinations of the rules on the right, and a line for each rule connects them.
+//! Always: the same policy gives the same bytes. Every character from a policy is escaped. No box overlaps another, and
+//! no text leaves its box.
 
 mod elements;
 
@@ -20,7 +20,7 @@ const MARGIN: usize = 32;
 const HEAD: usize = 84;
 const BOX: usize = 44;
 const GAP: usize = 14;
-/// Between the columns: enough for lines to be told apart.
+/// The width between the columns: enough to distinguish the lines.
 const SPAN: usize = 340;
 /// The width of a letter of the large and of the small text.
 const LARGE: usize = 8;
@@ -28,17 +28,17 @@ const SMALL: usize = 7;
 const LONGEST: usize = 46;
 const LEGEND: usize = 124;
 const LEGEND_WIDTH: usize = 860;
-/// Between two lines at one box.
+/// The distance between two lines at one box.
 const LINE: usize = 8;
 
-/// A box.
+/// A box for a program or a destination.
 struct Node {
     title: String,
     note: String,
     mark: Option<Mark>,
 }
 
-/// What is special about a box.
+/// A property of a box that the picture highlights.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Mark {
     /// A program that reaches nothing but its destinations.
@@ -47,7 +47,7 @@ enum Mark {
     Exclusive,
 }
 
-/// A line.
+/// A line from a program to a destination.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Edge {
     from: usize,
@@ -56,7 +56,7 @@ struct Edge {
     is_audited: bool,
 }
 
-/// What a line means. Where one rule means two, the first one is drawn.
+/// The meaning of a line. If one rule has two, the first one is drawn.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Exclusive,
@@ -78,12 +78,12 @@ impl Kind {
 struct Column {
     x: usize,
     width: usize,
-    /// Where each begins, and how high it is.
+    /// (top, height) of each box.
     rows: Vec<(usize, usize)>,
 }
 
 impl Column {
-    /// Each box is high enough for its lines, and all together fill the height.
+    /// Each box is high enough for its lines, and together they fill the height.
     fn of(x: usize, width: usize, heights: Vec<usize>, height: usize) -> Column {
         let free = height.saturating_sub(heights.iter().sum());
         let between = free / (heights.len() + 1);
@@ -101,7 +101,7 @@ impl Column {
     }
 }
 
-/// Draws a policy.
+/// Draws a policy, as an SVG document.
 pub fn draw(compiled: &Compiled) -> String {
     let Graph { programs, destinations, edges } = Graph::of(compiled);
     let widest = |nodes: &[Node]| nodes.iter().map(Node::width).max().unwrap_or(0).max(180);
@@ -113,7 +113,7 @@ pub fn draw(compiled: &Compiled) -> String {
     let (starts, ends) = (heights(&programs, |edge| edge.from), heights(&destinations, |edge| edge.to));
     let needed = |heights: &[usize]| heights.iter().map(|height| height + GAP).sum::<usize>() + GAP;
     let body = needed(&starts).max(needed(&ends));
-    // The more lines, the more room they need to part.
+    // More lines need more width to separate.
     let span = SPAN + body / 6;
     let width = (MARGIN * 2 + left + span + right).max(MARGIN * 2 + LEGEND_WIDTH);
     let height = HEAD + body + LEGEND;
@@ -145,7 +145,7 @@ pub fn draw(compiled: &Compiled) -> String {
     svg
 }
 
-/// Where a line meets a box: the lines of a box keep their order, and share its height.
+/// Where a line meets a box: the lines of a box keep their order, and divide its height.
 fn port<'a>((top, height): (usize, usize), here: impl Iterator<Item = &'a Edge>, edge: &Edge) -> usize {
     let here: Vec<&Edge> = here.collect();
     let at = here.iter().position(|other| *other == edge).unwrap_or(0);
@@ -166,7 +166,7 @@ fn line(svg: &mut String, edge: &Edge, (x1, y1): (usize, usize), (x2, y2): (usiz
     tip(svg, edge.kind, end, y2);
 }
 
-/// What a line ends in: an arrow, or a cross.
+/// The end of a line: an arrow, or a cross.
 fn tip(svg: &mut String, kind: Kind, x: usize, y: usize) {
     let (class, above) = (kind.class(), y - 4);
     let _ = match kind {
@@ -233,7 +233,7 @@ fn legend(svg: &mut String, top: usize) {
     }
 }
 
-/// The middle of a text that is too long, left out.
+/// Replaces the middle of a text that is too long.
 fn shortened(text: &str, longest: usize) -> String {
     let letters: Vec<char> = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if letters.len() <= longest {
@@ -271,7 +271,7 @@ impl Graph {
         for rule in &debug.rules {
             let subjects: Vec<usize> = match &rule.subjects {
                 None => vec![everyone],
-                // A class is where its members are.
+                // A class is drawn as its members.
                 Some(subjects) => {
                     let subjects = subjects.iter().map(|subject| *subject as usize);
                     subjects.filter(|subject| *subject < everyone).collect()
@@ -304,7 +304,7 @@ impl Graph {
         let edges = edges.into_iter().flat_map(|((from, to, is_audited), mut kinds)| {
             kinds.sort();
             kinds.dedup();
-            // A reserved destination is also a granted one.
+            // A destination with an exclusive grant also has a plain one.
             if kinds.first() == Some(&Kind::Exclusive) {
                 kinds.retain(|kind| *kind != Kind::Grant);
             }
@@ -313,7 +313,7 @@ impl Graph {
         Graph { programs, destinations, edges: edges.collect() }.without_lonely(everyone).in_order()
     }
 
-    /// Every program has a rule, but not everyone has.
+    /// Drops the box for everyone if no rule is about everyone.
     fn without_lonely(mut self, everyone: usize) -> Graph {
         if !self.edges.iter().any(|edge| edge.from == everyone) {
             self.programs.truncate(everyone);
@@ -353,7 +353,7 @@ fn kind(rule: &DebugRule) -> Kind {
     }
 }
 
-/// What stands below the name of a destination: its declaration, or its addresses.
+/// The text below the name of a destination: its declaration, or its addresses.
 fn note(compiled: &Compiled, element: &str) -> String {
     let longest = LONGEST + 6;
     if let Some((_, text)) = compiled.debug.hosts.iter().find(|(name, _)| name == element) {

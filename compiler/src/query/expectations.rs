@@ -1,8 +1,8 @@
-//! What a policy expects of itself, held against its tables: (checked policy, what was compiled) → one
-//! outcome for each `test` block, and the rules that no expectation reached.
+//! The `test` blocks of a policy, compared with its tables: (checked policy, compiled policy) → one outcome for each
+//! block, and the rules that no expectation exercised.
 //!
-//! Always: the verdicts are those of `decide`; an expectation is asked for every kind of request in it, by
-//! everyone it is about, so that one that passes holds for all of them.
+//! Always: the verdicts are those of `decide`. An expectation is judged for every kind of request in it and for every
+//! program that it is about, so one that passes holds for all of them.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,12 +13,12 @@ use crate::policy::{Destination, Expectation, ProgramIndex, Subjects};
 use crate::query::compiled::{Asker, Compiled, Judgement, Who};
 use crate::query::regions::{Plane, Region};
 
-/// All `test` blocks of a policy, as they came out.
+/// The outcomes of all `test` blocks of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// One for each block, in the order of the text.
     pub outcomes: Vec<Outcome>,
-    /// The rules, by number, that decided or applied in no expectation.
+    /// The rules, by number, that no expectation exercised: in none did they decide or apply.
     pub unexercised: Vec<usize>,
 }
 
@@ -29,21 +29,21 @@ impl Report {
     }
 }
 
-/// A `test` block, as it came out.
+/// The outcome of a `test` block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The sentence that names it.
+    /// The sentence that names the block.
     pub name: String,
-    /// Where it stands.
+    /// The place of the block in the source.
     pub span: Span,
-    /// How many expectations it has.
+    /// How many expectations the block has.
     pub expectations: usize,
-    /// Those that do not hold.
+    /// The expectations that do not hold.
     pub failures: Vec<Failure>,
 }
 
 impl Outcome {
-    /// Whether all of it holds.
+    /// Whether every expectation of the block holds.
     pub fn is_passed(&self) -> bool {
         self.failures.is_empty()
     }
@@ -52,26 +52,26 @@ impl Outcome {
 /// An expectation that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The line.
+    /// The line in the source.
     pub span: Span,
-    /// What it says.
+    /// The verdict that it expects.
     pub expected: Expected,
-    /// A request that has the other verdict; `None` where the line is about no request at all.
+    /// A request with the other verdict; `None` if no request is in the line's destinations.
     pub counterexample: Option<CounterExample>,
 }
 
-/// A request that an expectation is about, and that is judged otherwise.
+/// A request of an expectation that has another verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CounterExample {
-    /// Who asks.
+    /// The requesting process.
     pub who: Who,
-    /// For what: one address, and the ports that are judged alike there.
+    /// One address, and the ports that are judged alike there.
     pub destination: Destination,
     /// The verdict.
     pub judgement: Judgement,
 }
 
-/// Holds every `test` block against the tables.
+/// Compares every `test` block with the tables.
 pub fn run(policy: &CheckedPolicy, compiled: &Compiled) -> Report {
     let plane = Plane::of(&[&compiled.image]);
     let mut runner = Runner { policy, compiled, plane, known: HashMap::new(), exercised: BTreeSet::new() };
@@ -100,7 +100,7 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Asks for all of it, also behind the first counterexample: the rules beyond are exercised too.
+    /// Judges all requests of the line, also after the first counterexample: the remaining rules are exercised too.
     fn failure(&mut self, line: &Expectation) -> Option<Failure> {
         let whos = self.whos(&line.subjects);
         let regions = self.plane.within(&line.destinations);

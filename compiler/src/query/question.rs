@@ -1,9 +1,9 @@
-//! The destination of a question, as it was typed → the requests that it means.
+//! The destination of a question, as typed → the requests that it covers.
 //!
-//! A question is written in the language: it is read as the right side of one more rule, by the stages that
-//! read rules. So it can name what the policy declares and the lists that it reads, where there is the policy's
-//! source; a bundle knows its DNS names, and its declared hosts but for those that come from a published list. Beside
-//! the language it may say `/other`, as answers do.
+//! A question is written in the language. The stages that read rules read it as the right side of one more rule. With
+//! the policy's source, it can name the policy's declarations and lists. A bundle knows its DNS names, and its declared
+//! hosts except those that come from a published list. In addition to the language, a question may contain `/other`, as
+//! answers do.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,10 +23,10 @@ use crate::resolve::{self, ResolveError};
 use crate::source::load::{self, Loaded};
 use crate::source::{Read, SourceError};
 
-/// Why a destination cannot be asked about.
+/// Why a question about a destination has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Diagnostic)]
 pub enum QuestionError {
-    /// It is not written as a destination.
+    /// The text is not a destination.
     #[error("`{written}` is not a destination: {reason}")]
     #[diagnostic(
         code(explain::destination),
@@ -35,12 +35,12 @@ pub enum QuestionError {
         )
     )]
     Destination {
-        /// What was written.
+        /// The text of the question.
         written: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// More answers than anybody can read, or a machine can hold.
+    /// The answer would be too large to read, or to hold in memory.
     #[error("{programs} programs and {regions} kinds of requests are too many for one answer")]
     #[diagnostic(
         code(explain::size),
@@ -49,36 +49,40 @@ pub enum QuestionError {
         )
     )]
     Size {
-        /// How many programs were asked about.
+        /// How many programs the question covers.
         programs: usize,
-        /// How many kinds of requests the policy tells apart there.
+        /// How many kinds of requests the policy distinguishes there.
         regions: usize,
     },
-    /// A list that is not there to be read.
+    /// A list that is not available.
     #[error("{holder} no list `{list}`")]
     #[diagnostic(code(explain::list))]
     List {
-        /// As it was written.
+        /// The list, as written.
         list: String,
-        /// Who has none.
+        /// What lacks the list, in words.
         holder: &'static str,
-        /// What to ask instead.
+        /// The next action.
         #[help]
         help: String,
     },
-    /// A name without an address.
+    /// A name without a known address.
     #[error("the policy has no address for the name `{name}`")]
     #[diagnostic(code(explain::name), help("name an address, or a DNS name that the policy uses"))]
     Name {
-        /// The name.
+        /// The name, as written.
         name: String,
     },
 }
 
-/// More pairs of a program and a kind of request than this are not answered: each is a verdict, and may be a text.
+/// The most pairs of a program and a kind of request in one answer: each takes a verdict, and may print a text.
 const MOST_ANSWERS: usize = 10_000_000;
 
-/// Whether so much can be answered at once.
+/// Checks that a question is small enough to answer.
+///
+/// # Errors
+///
+/// There are more than 10 000 000 pairs of a program and a region.
 pub fn check_size(programs: usize, regions: usize) -> Result<(), QuestionError> {
     match programs.checked_mul(regions) {
         Some(answers) if answers <= MOST_ANSWERS => Ok(()),
@@ -89,13 +93,17 @@ pub fn check_size(programs: usize, regions: usize) -> Result<(), QuestionError> 
 /// Where the names in a question come from.
 #[derive(Clone, Copy, Debug)]
 pub enum Vocabulary<'a> {
-    /// The policy's source.
+    /// The source of the policy.
     Source(Source<'a>),
-    /// What a bundle remembers of it.
+    /// The debug section of a bundle.
     Debug(&'a Debug),
 }
 
-/// What a destination means.
+/// The destinations of a question.
+///
+/// # Errors
+///
+/// The text is not a destination, or names a list or a DNS name that `vocabulary` does not have.
 pub fn destinations(written: &str, vocabulary: Vocabulary<'_>) -> Result<Vec<Destination>, QuestionError> {
     let wrong = |reason: String| QuestionError::Destination { written: written.to_owned(), reason };
     if written.contains(['\n', '\r', '#']) {
@@ -123,7 +131,7 @@ pub fn destinations(written: &str, vocabulary: Vocabulary<'_>) -> Result<Vec<Des
     }
 }
 
-/// Gives the question the lists that the policy has read, under the names by which the policy itself would name them.
+/// Adds the lists that the policy has read, by the names that the policy uses for them.
 fn add_lists(
     loaded: &mut Loaded,
     destinations: &Spanned<Destinations>,
@@ -159,7 +167,7 @@ fn no_list(written: &str, loaded: &Loaded, vocabulary: Vocabulary<'_>) -> Questi
     QuestionError::List { list: written.to_owned(), holder, help }
 }
 
-/// The last statement of a policy: as it was read, and as it was resolved.
+/// The last statement of a policy: its syntax, and its meaning.
 fn read(loaded: &Loaded, lock: &Lock, written: &str) -> Result<(Destinations, Rule), QuestionError> {
     let wrong = |reason: String| QuestionError::Destination { written: written.to_owned(), reason };
     let resolved = resolve::resolve(loaded, "question", lock).map_err(|errors| match errors.first() {
@@ -176,7 +184,7 @@ fn all<E: ToString>(errors: &[E]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Who writes a port without a protocol asks for TCP; not where protocols stand beside it, as answers have them.
+/// A port without a protocol means TCP in a question, except beside protocols, as in answers.
 fn narrowed(syntax: &Destinations, mut destinations: Vec<Destination>) -> Vec<Destination> {
     let ports = match syntax {
         Destinations::Endpoint { ports, .. }
@@ -225,7 +233,7 @@ fn declared(debug: &Debug) -> String {
     format!("{hosts}deny * -> {{ {} }}\n", names.join(", "))
 }
 
-/// The names of a bundle as the lock that they came from, as far as a question needs it.
+/// The names of a bundle in the form of a lock, as far as a question needs it.
 fn lock(debug: &Debug) -> Lock {
     let mut names: BTreeMap<DnsName, LockedName> = BTreeMap::new();
     for (address, name) in &debug.names {
@@ -245,7 +253,7 @@ fn lock(debug: &Debug) -> Lock {
     Lock { names, ..Lock::default() }
 }
 
-/// A question has no files.
+/// A question reads no files.
 struct NoFiles;
 
 impl Read for NoFiles {

@@ -1,10 +1,9 @@
-//! The requests that a policy tells apart, as finitely many: one or several images → stretches of
-//! addresses and bands of ports within which every image decides alike.
+//! The requests that a policy distinguishes, as finitely many: one or several images → stretches of addresses and bands
+//! of ports within which every image decides alike.
 //!
-//! Always: a stretch is of one family, stretches are sorted and disjoint, and all addresses of one class
-//! have the same bands; so one request of a band answers for all of it. Left out is what is judged as
-//! something else: the unspecified addresses, and the mapped ones. Addresses under 64:ff9b::/96, which are
-//! judged twice, have stretches of their own.
+//! Always: a stretch is of one family. Stretches are sorted and disjoint, and all addresses of one class have the same
+//! bands, so one request of a band answers for all of it. Addresses that are judged as others are left out: the
+//! unspecified and the mapped ones. Addresses under 64:ff9b::/96, which are judged twice, have stretches of their own.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -23,7 +22,7 @@ pub(crate) const NAT64: (u128, u128) = (0x0064_ff9b << 96, (0x0064_ff9b << 96) |
 /// The first and last address of ::ffff:0:0/96.
 pub(crate) const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
 
-/// All requests, cut.
+/// All requests, divided into regions.
 #[derive(Clone, Debug)]
 pub struct Plane {
     // INVARIANT: sorted; raw is the last one.
@@ -31,7 +30,7 @@ pub struct Plane {
     classes: Vec<Class>,
 }
 
-/// Addresses that no image tells apart.
+/// Addresses that no image distinguishes.
 #[derive(Clone, Debug)]
 struct Class {
     /// The last key of each band.
@@ -45,12 +44,12 @@ pub struct Region {
     pub addresses: Addresses,
     /// The first and the last [`port_key`].
     pub keys: (u32, u32),
-    /// Regions with the same number are decided alike, wherever they are.
+    /// Regions with the same number are decided alike, whatever their addresses.
     pub kind: (usize, usize),
 }
 
 impl Region {
-    /// One request of it, the first.
+    /// The first request of the region.
     pub fn sample(&self) -> Asked {
         let address = match self.addresses {
             Addresses::V4(first, _) => Address::V4(first),
@@ -61,13 +60,13 @@ impl Region {
         Asked::Request(Request { address, port, protocol })
     }
 
-    /// All of it.
+    /// The whole region as a destination.
     pub fn destination(&self) -> Destination {
         Destination { addresses: self.addresses, ports: port_ranges(self.keys) }
     }
 }
 
-/// The verdict on what is asked for.
+/// The verdict on a request.
 pub fn judge(image: &Image, label: &Label, asked: Asked) -> Verdict {
     match asked {
         Asked::Request(request) => decide(image, label, &request),
@@ -75,14 +74,14 @@ pub fn judge(image: &Image, label: &Label, asked: Asked) -> Verdict {
     }
 }
 
-/// The cells that are judged for what is asked for: one, or two for an address behind NAT64.
+/// The cells that decide a request: one, or two for an address behind NAT64.
 pub fn cells(image: &Image, asked: Asked) -> Vec<u32> {
     let (cell, behind) = places(image, asked);
     [cell, behind.flatten()].into_iter().flatten().collect()
 }
 
-/// The cell of what is asked for, and the one behind a NAT64 gateway where there is one; a cell that is not found
-/// is a fault.
+/// The cell of a request, and the one behind a NAT64 gateway where there is one. `None` in place of a cell: it is not
+/// found, which is a fault.
 pub(crate) fn places(image: &Image, asked: Asked) -> (Option<u32>, Option<Option<u32>>) {
     let Asked::Request(request) = asked else { return (Some(image.policy.raw_cell), None) };
     let behind = request.address.judged().behind_nat64();
@@ -90,7 +89,7 @@ pub(crate) fn places(image: &Image, asked: Asked) -> (Option<u32>, Option<Option
 }
 
 impl Plane {
-    /// Cuts all requests along the edges of these images.
+    /// Divides all requests along the edges of these images.
     pub fn of(images: &[&Image]) -> Plane {
         let trees: Vec<Tree> = images.iter().map(|image| Tree::of(image)).collect();
         let mut cuts_v4 = BTreeSet::from([u32::MAX]);
@@ -145,8 +144,8 @@ impl Plane {
         self.stretches.iter().flat_map(all).collect()
     }
 
-    /// The regions in these destinations, cut to them. A range of IPv6 that is wider than 64:ff9b::/96 means
-    /// those addresses under it whose IPv4 address is in the destinations too.
+    /// The regions in these destinations, cut to them. A range of IPv6 that is wider than 64:ff9b::/96 covers those
+    /// addresses under it whose IPv4 address is in the destinations too.
     pub fn within(&self, destinations: &[Destination]) -> Vec<Region> {
         let mut found = Vec::new();
         let is_single = |to: &Destination| match to.addresses {
@@ -154,7 +153,7 @@ impl Plane {
             Addresses::V6(first, last) => first == last,
             Addresses::Raw => true,
         };
-        // Who writes `[::]` means loopback; what `* except [::1]` leaves of it means nothing.
+        // `[::]` alone means loopback; as a remainder of `* except [::1]` it means nothing.
         let are_single = destinations.iter().all(is_single);
         for Destination { addresses, ports } in destinations {
             match *addresses {
@@ -182,7 +181,7 @@ impl Plane {
         found
     }
 
-    /// The regions in these destinations as a rule covers them: to the letter.
+    /// The regions in these destinations exactly as a rule covers them.
     pub(crate) fn covered(&self, destinations: &[Destination]) -> Vec<Region> {
         let mut found = Vec::new();
         destinations.iter().for_each(|to| self.collect(to.addresses, &to.ports, &mut found));
@@ -195,7 +194,7 @@ impl Plane {
             let Some(shared) = shared(*stretch, wanted) else { break };
             for range in ports {
                 let keys = (port_key(range.protocol, range.first), port_key(range.protocol, range.last));
-                // Raw sockets have no ports: one region says all.
+                // Raw sockets have no ports: one region covers them.
                 let keys = if shared == Addresses::Raw { (0, LAST_PORT_KEY) } else { keys };
                 found.extend(self.bands(shared, *class, keys));
                 if shared == Addresses::Raw {
@@ -220,7 +219,7 @@ impl Plane {
     }
 }
 
-/// What a gateway would send on to the IPv4 addresses of these destinations, at ports that both sides have.
+/// The addresses from which a gateway forwards to the IPv4 addresses of these destinations, at ports in both.
 fn behind_nat64(destinations: &[Destination], ports: &[PortRange]) -> Vec<(Addresses, Vec<PortRange>)> {
     let behind = |to: &Destination| match to.addresses {
         Addresses::V4(first, last) => {
@@ -265,7 +264,7 @@ fn push(stretches: &mut Vec<(Addresses, usize)>, next: Addresses, class: usize) 
     stretches.push((next, class));
 }
 
-/// Whether a stretch lies before the place where the wanted addresses begin.
+/// Whether a stretch ends before `wanted` begins.
 fn ends_before(stretch: Addresses, wanted: Addresses) -> bool {
     match (stretch, wanted) {
         (Addresses::V4(_, last), Addresses::V4(first, _)) => last < first,
@@ -323,7 +322,7 @@ impl<'a> Tree<'a> {
         self.v6.get(at).map_or(0, |(_, step)| *step)
     }
 
-    /// The last key of each band of ports behind a step.
+    /// The last key of each band of ports after a step.
     fn ports(&self, step: u32) -> Vec<u32> {
         let mut leaves = Vec::new();
         leaves32(self.image, Step(step), Step::PORT_DONE, (0, LAST_PORT_KEY), &mut leaves);
@@ -331,7 +330,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-// The depth is bounded: `Image::decode` refuses deeper trees, and the compiler writes none.
+// The depth is bounded: `Image::decode` rejects deeper trees, and the compiler writes none.
 fn leaves32(image: &Image, step: Step, done: u32, (first, last): (u32, u32), leaves: &mut Vec<(u32, u32)>) {
     if step.0 & done != 0 {
         match leaves.last_mut() {

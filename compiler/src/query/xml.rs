@@ -1,6 +1,6 @@
-//! Text → text that may stand in XML, between tags or in an attribute in double quotes.
+//! Text → text that is safe in XML, between tags or in an attribute in double quotes.
 
-/// Escapes what XML reserves, and replaces what it cannot hold at all.
+/// Escapes the characters that XML reserves, and replaces those that XML cannot contain.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

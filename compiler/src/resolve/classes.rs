@@ -1,11 +1,11 @@
-//! Programs that overlap → classes: what one file is that matches several of the policy's programs at once.
+//! Programs that overlap → classes: the program of a file that matches several of the policy's programs at once.
 //!
-//! In: a policy whose rules name programs as they are written, and the sets of programs that one file can match.
-//! Out: the same policy, with a program more for each such set, which every rule names that names a member. Every
-//! stage behind this one sees programs of which a file is exactly one.
+//! Enters: a policy whose rules name programs as written, and the sets of programs that one file can match. Leaves: the
+//! same policy with one more program for each such set, added to every rule that names a member. In later stages, a
+//! file is exactly one program.
 //!
-//! Always: no class has more than each of its members would have by itself. What a grant needs of the content of
-//! one member, it needs of the class; and the class passes grants on only where every member does that has any.
+//! Always: a class has no more rights than each of its members would have alone. A digest pin of a member is a pin of
+//! the class. A class passes grants on only if every member with grants does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use super::ResolveError;
 use crate::policy::program_text;
 use crate::policy::{Effect, Program, ProgramIndex, ResolvedPolicy, Subjects};
 
-/// Adds the classes: `sets` are the sets of programs, by their numbers, that one file can match at once.
+/// Adds the classes. `sets` are the sets of programs, by number, that one file can match at once.
 pub(super) fn add(policy: &mut ResolvedPolicy, sets: &[Vec<usize>]) -> Vec<ResolveError> {
     let mut errors = Vec::new();
     let written = policy.programs.len();
@@ -47,7 +47,7 @@ pub(super) fn add(policy: &mut ResolvedPolicy, sets: &[Vec<usize>]) -> Vec<Resol
     }
     policy.kinds.sort_unstable();
 
-    // Strangers are numbered behind the programs, which are more now.
+    // Unlisted programs are numbered after the programs, which are more now.
     let more = policy.programs.len() - written;
     let moved = |subjects: &mut Subjects| {
         if let Subjects::Programs(programs) = subjects {
@@ -62,7 +62,7 @@ pub(super) fn add(policy: &mut ResolvedPolicy, sets: &[Vec<usize>]) -> Vec<Resol
     errors
 }
 
-/// Programs with the classes that they are in, sorted.
+/// Programs with the classes that contain them, sorted.
 fn widened(programs: &[ProgramIndex], classes_of: &BTreeMap<ProgramIndex, Vec<ProgramIndex>>) -> Vec<ProgramIndex> {
     let classes = programs.iter().filter_map(|program| classes_of.get(program)).flatten();
     let mut all: Vec<ProgramIndex> = programs.iter().chain(classes).copied().collect();
@@ -71,7 +71,7 @@ fn widened(programs: &[ProgramIndex], classes_of: &BTreeMap<ProgramIndex, Vec<Pr
     all
 }
 
-/// The programs that rules with some effects name.
+/// The programs that rules with the wanted effects name.
 fn subjects_of(policy: &ResolvedPolicy, wanted: impl Fn(Effect) -> bool) -> BTreeSet<ProgramIndex> {
     let rules = policy.rules.iter().filter(|rule| wanted(rule.effect));
     let programs = rules.filter_map(|rule| match &rule.subjects {
@@ -81,7 +81,7 @@ fn subjects_of(policy: &ResolvedPolicy, wanted: impl Fn(Effect) -> bool) -> BTre
     programs.flatten().copied().collect()
 }
 
-/// A label holds so many restrictions, and one file would bring more.
+/// The error for a class with more restrictions than a label holds.
 fn too_many(
     members: &[ProgramIndex],
     programs: &[&Program],
@@ -106,7 +106,7 @@ fn class(
 ) -> (Program, Option<ResolveError>) {
     let path = program_text::of_class(programs.iter().map(|program| program.path.as_str()));
     let words = program_text::words(name);
-    // One of the members says all of it.
+    // The name of one member describes the whole class.
     let named = programs.iter().find(|program| program.path == name);
     let pinned: Vec<&&Program> = programs.iter().filter(|program| !program.pins.is_empty()).collect();
     let (pins, error) = match pinned.as_slice() {
@@ -114,7 +114,7 @@ fn class(
         [first, rest @ ..] => {
             let mut pins = first.pins.clone();
             pins.retain(|pin| rest.iter().all(|other| other.pins.contains(pin)));
-            // Without a pin, it would have its grants with any content.
+            // Without a pin, any content would hold the class's grants.
             let disagreeing = rest.iter().find(|_| pins.is_empty());
             let error = disagreeing.map(|other| ResolveError::PinsDisagree {
                 file: program_text::told(name),
@@ -138,7 +138,7 @@ fn class(
     (class, error)
 }
 
-/// What all members may map that say what they may map. A library is known by its content.
+/// The libraries that all members with a list may map. A library is identified by its content.
 fn libraries(programs: &[&Program]) -> Option<Vec<Library>> {
     let mut listed = programs.iter().filter_map(|program| program.libraries.as_ref());
     let mut libraries = listed.next()?.clone();

@@ -1,8 +1,8 @@
-//! Arithmetic on destinations: union, intersection and difference over address × port.
+//! Set operations on destinations: union, intersection and difference over address × port.
 //!
-//! Always: what leaves is sorted and disjoint, and neighbours with the same ports are joined, so two
-//! lists cover the same requests exactly when they are equal. The work is one sweep over the ends of
-//! the ranges, not a comparison of every range with every other.
+//! Always: the result is sorted and disjoint, and neighbours with the same ports are merged, so two lists cover the
+//! same requests exactly if they are equal. The work is one sweep over the ends of the ranges, not a comparison of
+//! every pair.
 
 use std::net::IpAddr;
 
@@ -10,29 +10,29 @@ use bfp_bundle::request::{Protocol, port_key};
 
 use crate::policy::{Addresses, Destination, PortRange};
 
-/// What one of these covers.
+/// The requests that one of these covers.
 pub(crate) fn union(of: &[Destination]) -> Vec<Destination> {
     sweep(of, &[], |ports, _| ports.to_vec())
 }
 
-/// What `base` covers and `removed` does not.
+/// The requests that `base` covers and `removed` does not.
 pub(crate) fn without(base: &[Destination], removed: &[Destination]) -> Vec<Destination> {
     sweep(base, removed, ports_without)
 }
 
-/// Whether some request is covered by both, which are unions: the shorter one is looked up in the longer.
+/// Whether both cover some request. Both must be unions; the shorter one is looked up in the longer.
 pub(crate) fn overlaps(a: &[Destination], b: &[Destination]) -> bool {
     let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
     let shared = |ports: &[PortRange], other: &[PortRange]| ports_without(ports, other) != ports;
     short.iter().any(|one| meeting(long, one.addresses).iter().any(|other| shared(&one.ports, &other.ports)))
 }
 
-/// Whether an address is covered, on some port.
+/// Whether an address is covered on some port.
 pub(crate) fn covers_address(of: &[Destination], address: IpAddr) -> bool {
     of.iter().any(|destination| holds(destination.addresses, address))
 }
 
-/// Whether an address lies in a range, as it is judged.
+/// Whether a range contains an address, as it is judged.
 pub(super) fn holds(range: Addresses, address: IpAddr) -> bool {
     match (range, address.to_canonical()) {
         (Addresses::V4(first, last), IpAddr::V4(address)) => (first..=last).contains(&address.to_bits()),
@@ -41,7 +41,7 @@ pub(super) fn holds(range: Addresses, address: IpAddr) -> bool {
     }
 }
 
-/// Whether `outer` covers everything that `inner` covers; both are unions.
+/// Whether `outer` covers everything that `inner` covers. Both must be unions.
 pub(crate) fn contains(outer: &[Destination], inner: &[Destination]) -> bool {
     inner.iter().all(|one| without(std::slice::from_ref(one), meeting(outer, one.addresses)).is_empty())
 }
@@ -135,7 +135,7 @@ fn segments(
     kept
 }
 
-/// Sorts ports and joins ranges that touch.
+/// Sorts ports, and merges ranges that touch.
 pub(super) fn merge_ports(mut ports: Vec<PortRange>) -> Vec<PortRange> {
     ports.sort();
     let mut merged: Vec<PortRange> = Vec::new();

@@ -1,4 +1,5 @@
-//! What stands on a rule's right side: addresses, networks, DNS names by the lock, lists, declared hosts, and ports.
+//! The right side of a rule: addresses, networks, DNS names with the lock's addresses, lists, declared hosts, and
+//! ports.
 
 use std::net::IpAddr;
 
@@ -74,7 +75,7 @@ impl<'a> Resolver<'a> {
                 let declared = declaration.destinations.span;
                 self.fail(ResolveError::PortsTwice { name: written.to_owned(), declared, span });
             }
-            // Narrowed, it would still be every raw socket.
+            // With ports, it would still be every raw socket.
             if found.iter().any(|destination| destination.addresses == Addresses::Raw) {
                 let help = format!("`{written}` holds `raw`: leave it out there, or the ports and the protocol here");
                 self.fail(ResolveError::RawPorts { help, span });
@@ -164,7 +165,7 @@ impl<'a> Resolver<'a> {
                 });
                 let found: Vec<Addresses> = found.collect();
                 self.note_unspecified(&found, Some(format!("the lock's answer for `{name}`")), host.span);
-                // Of several, the first is told.
+                // Of several, the first is reported.
                 let special = locked.addresses.iter().find_map(|address| {
                     let (name, kind) = (name.clone(), ranges::special(*address)?);
                     Some(SpecialAnswer { name, address: *address, kind, span: host.span })
@@ -176,7 +177,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// The networks of a list, by its filters.
+    /// The networks of a list that pass the filters.
     fn listed(&self, file: &'a syntax::Quoted, filters: &'a [(syntax::Name, syntax::Quoted)]) -> Vec<Addresses> {
         let Some(list) = self.loaded.lists.get(&file.span) else { return Vec::new() };
         let wanted: Vec<(&str, &str)> =
@@ -210,8 +211,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// Remembers where the unspecified address is named: requests to it are judged as loopback, so that what names it
-    /// names nothing.
+    /// Records where the unspecified address is named: requests to it are judged as loopback, so such a destination has
+    /// no effect.
     fn note_unspecified(&self, ranges: &[Addresses], holder: Option<String>, span: Span) {
         for range in ranges {
             let address = match range {
@@ -232,7 +233,7 @@ pub(super) fn everywhere(ranges: Vec<Addresses>, ports: &[PortRange]) -> Vec<Des
     ranges.into_iter().map(|addresses| Destination { addresses, ports: ports.to_vec() }).collect()
 }
 
-/// Destinations that have another name here than elsewhere.
+/// Destinations that have a different name here than elsewhere.
 fn what_is_called_otherwise(name: &str) -> Option<String> {
     match name {
         "localhost" | "localnet" | "lo" => Some("write `loopback` for 127.0.0.0/8 and ::1".to_owned()),

@@ -9,7 +9,7 @@ use crate::names::dns_name::{DnsName, NameError};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
 pub enum ResolveError {
     /// `{ *, signer }`
-    #[error("`*` stands alone: it is every program already")]
+    #[error("`*` must be alone: it already means every program")]
     #[diagnostic(
         code(resolve::everyone_in_set),
         help("write `*` in the rule, without a set and without a declaration")
@@ -31,7 +31,7 @@ pub enum ResolveError {
         #[help]
         help: String,
         /// Where: the file, or the filter.
-        #[label("asked for here")]
+        #[label("used here")]
         span: Span,
     },
     /// No such declaration.
@@ -51,7 +51,7 @@ pub enum ResolveError {
     },
     /// A program where a host belongs, or the other way round.
     #[error("`{name}` is a {actual}, not a {expected}")]
-    #[diagnostic(code(resolve::wrong_kind), help("programs stand on the left of the arrow, hosts on the right"))]
+    #[diagnostic(code(resolve::wrong_kind), help("write programs on the left of the arrow, hosts on the right"))]
     WrongKind {
         /// Which.
         name: String,
@@ -80,7 +80,7 @@ pub enum ResolveError {
         second: Span,
     },
     /// A statement that may stand once.
-    #[error("`{statement}` stands twice")]
+    #[error("`{statement}` is written twice")]
     #[diagnostic(code(resolve::repeated_statement), help("keep one of the two"))]
     Repeated {
         /// Which.
@@ -114,7 +114,7 @@ pub enum ResolveError {
     },
     /// Declarations that stand for each other.
     #[error("the declaration of `{name}` leads back to itself")]
-    #[diagnostic(code(resolve::cycle), help("put what `{name}` should stand for in place of its name here"))]
+    #[diagnostic(code(resolve::cycle), help("replace `{name}` here with its intended value"))]
     Cycle {
         /// Which.
         name: String,
@@ -123,8 +123,8 @@ pub enum ResolveError {
         span: Span,
     },
     /// Declarations that stand for each other in a chain too long to follow.
-    #[error("`{name}` lies more than 32 declarations deep")]
-    #[diagnostic(code(resolve::too_deep), help("write what it stands for in place of a name on the way"))]
+    #[error("`{name}` is more than 32 declarations deep")]
+    #[diagnostic(code(resolve::too_deep), help("replace one of the names in the chain with its value"))]
     TooDeep {
         /// Which.
         name: String,
@@ -171,7 +171,7 @@ pub enum ResolveError {
         /// What was written.
         path: String,
         /// Where.
-        #[label("names no executable")]
+        #[label("cannot name an executable")]
         span: Span,
     },
     /// `"/usr/bin/curl -s"`
@@ -182,11 +182,11 @@ pub enum ResolveError {
         #[help]
         help: String,
         /// Where.
-        #[label("no file is called so")]
+        #[label("not the name of a file")]
         span: Span,
     },
     /// `"/opt/app-[12]/bin/app"`
-    #[error("`{sign}` has no meaning in a path, and no file that is meant has it in its name")]
+    #[error("`{sign}` has no meaning in a path")]
     #[diagnostic(
         code(resolve::path_wildcard),
         help("write `*` for any characters within a name, or `**` for any folders")
@@ -199,7 +199,7 @@ pub enum ResolveError {
         span: Span,
     },
     /// `"/opt/app**"`
-    #[error("`**` is a name of its own in a path, and nothing stands beside it")]
+    #[error("`**` must be a whole component of a path")]
     #[diagnostic(
         code(resolve::path_subtree),
         help("write `/opt/app/**` for everything below a folder, or `*` within a name: `/opt/app*/bin/app`")
@@ -210,7 +210,7 @@ pub enum ResolveError {
         span: Span,
     },
     /// `"/opt/app/"`
-    #[error("this path ends with a slash, and no file's path does")]
+    #[error("the path of a program cannot end with a slash")]
     #[diagnostic(
         code(resolve::path_trailing_slash),
         help(
@@ -221,14 +221,14 @@ pub enum ResolveError {
         /// The path without it.
         folder: String,
         /// Where.
-        #[label("a folder is no program")]
+        #[label("a folder is not a program")]
         span: Span,
     },
     /// `"/usr/bin/signer "`
-    #[error("this path has {unseen}, which a reader does not see")]
+    #[error("this path has {unseen}, which a reader cannot see")]
     #[diagnostic(
         code(resolve::path_unseen),
-        help("remove it; if the file is really called so, write `*` in its place")
+        help("remove it; if it is part of the file's name, write `*` in its place")
     )]
     PathUnseen {
         /// What.
@@ -238,10 +238,10 @@ pub enum ResolveError {
         span: Span,
     },
     /// `libraries { "/usr/lib/*.so" … }`
-    #[error("a library is one file, and `*` stands for many")]
+    #[error("a library must be one file, and `*` matches many")]
     #[diagnostic(
         code(resolve::library_pattern),
-        help("name each library with its digests; it is known by its content, wherever it lies")
+        help("name each library with its digests; it is identified by its content, at any path")
     )]
     LibraryPattern {
         /// Where.
@@ -261,14 +261,14 @@ pub enum ResolveError {
         #[label("pinned here")]
         first: Span,
         /// and the other.
-        #[label("and to others here")]
+        #[label("and to other digests here")]
         second: Span,
     },
     /// More programs that a rule restricts than a label holds.
-    #[error("one file can match {count} programs that rules restrict, and a process can carry {limit}")]
+    #[error("one file can match {count} programs that rules restrict, and the limit is {limit}")]
     #[diagnostic(
         code(resolve::restrictions_of_one_file),
-        help("restrict it by fewer patterns: one that is wider can have the rules of several")
+        help("restrict it by fewer patterns: one wider pattern can have the rules of several")
     )]
     RestrictionsOfOneFile {
         /// How many.
@@ -296,21 +296,21 @@ pub enum ResolveError {
         span: Span,
     },
     /// A pattern that only tests name.
-    #[error("`{path}` is a pattern that no rule names: which files it stands for is not known to the policy")]
-    #[diagnostic(code(resolve::pattern_in_test), help("write the path of one file, or a pattern as a rule has it"))]
+    #[error("the test names the pattern `{path}`, which no rule has")]
+    #[diagnostic(code(resolve::pattern_in_test), help("write the path of one file, or a pattern exactly as in a rule"))]
     PatternInTest {
         /// What was written.
         path: String,
         /// Where.
-        #[label("in no rule")]
+        #[label("not in any rule")]
         span: Span,
     },
     /// A path that no file system holds.
-    #[error("this path names no program: {what} has at most {limit} {unit}, and this one has {length}")]
+    #[error("this path is too long: {what} has at most {limit} {unit}, and this one has {length}")]
     #[diagnostic(
         code(resolve::path_length),
         help(
-            "shorten it: Linux opens no file whose name is longer than 255 bytes, or whose path is longer than 4095, and a path that is compared has at most 120 names"
+            "shorten it: Linux cannot open a file whose name is longer than 255 bytes, or whose path is longer than 4095, and a path that is compared has at most 120 names"
         )
     )]
     LongPath {
@@ -327,7 +327,7 @@ pub enum ResolveError {
         span: Span,
     },
     /// Ports given twice.
-    #[error("`{name}` has its ports or its protocol already")]
+    #[error("`{name}` already has ports or a protocol")]
     #[diagnostic(code(resolve::ports_twice), help("leave them out here, or in the declaration of `{name}`"))]
     PortsTwice {
         /// The host.
@@ -363,10 +363,10 @@ pub enum ResolveError {
         span: Span,
     },
     /// `test "a\nb" { … }`
-    #[error("{what} holds a control character")]
+    #[error("{what} contains a control character")]
     #[diagnostic(
         code(resolve::control_character),
-        help("write it on one line, without `\\n` and `\\t`: answers show it as it is")
+        help("write it on one line, without `\\n` and `\\t`: reports print it unchanged")
     )]
     ControlCharacter {
         /// The name of a test, or a reason.
@@ -395,11 +395,11 @@ pub enum ResolveError {
         /// The file.
         name: String,
         /// Where.
-        #[label("not what the lock holds")]
+        #[label("differs from the lock file")]
         span: Span,
     },
     /// One file, two identities.
-    #[error("`{path}` is named twice, with different pins, libraries or heirs")]
+    #[error("`{path}` is named twice, with different pins, libraries or `with children`")]
     #[diagnostic(
         code(resolve::two_identities),
         help("declare the program once, with its `verity` and `with children`, and use that name everywhere")
@@ -411,7 +411,7 @@ pub enum ResolveError {
         #[label("named here")]
         first: Span,
         /// Where it is named otherwise.
-        #[label("and otherwise here")]
+        #[label("and differently here")]
         second: Span,
     },
     /// A library that anybody could replace.
@@ -431,7 +431,7 @@ pub enum ResolveError {
     #[error("`{path}` lists its libraries but is not pinned itself")]
     #[diagnostic(
         code(resolve::libraries_of_unpinned),
-        help("write its `verity` between the path and `libraries`: a program of any content maps what it likes")
+        help("write its `verity` between the path and `libraries`: an unpinned program can map any file")
     )]
     LibrariesOfUnpinned {
         /// The path.
@@ -445,12 +445,15 @@ pub enum ResolveError {
     },
     /// `program b = a with children`
     #[error("`with children` cannot be added to `{name}` under another name")]
-    #[diagnostic(code(resolve::heirs_of_name), help("write `with children` where the path of `{name}` stands"))]
+    #[diagnostic(
+        code(resolve::heirs_of_name),
+        help("write `with children` after the path of `{name}`, in its declaration")
+    )]
     HeirsOfName {
         /// The program that is named.
         name: String,
         /// Where.
-        #[label("a program of its own")]
+        #[label("the name of a program")]
         span: Span,
         /// The words.
         #[label("cannot be added")]
@@ -460,7 +463,7 @@ pub enum ResolveError {
     #[error("a grant cannot be audited")]
     #[diagnostic(
         code(resolve::audit_allow),
-        help("remove the rule: `audit` reports what a restriction would refuse, and a grant refuses nothing")
+        help("remove the rule: `audit` reports what a restriction would deny, and a grant denies nothing")
     )]
     AuditAllow {
         /// The word.
@@ -468,30 +471,30 @@ pub enum ResolveError {
         span: Span,
     },
     /// `raw:443`, `raw/icmp`
-    #[error("`raw` has no ports and no protocol")]
+    #[error("`raw` cannot have ports or a protocol")]
     #[diagnostic(code(resolve::raw_ports))]
     RawPorts {
         /// What to write.
         #[help]
         help: String,
         /// The ports.
-        #[label("nothing that could be checked")]
+        #[label("cannot be checked")]
         span: Span,
     },
     /// `test "…" { }`
-    #[error("the test expects nothing")]
+    #[error("the test has no expectation")]
     #[diagnostic(code(resolve::empty_test), help("write a line such as `signer -> kms allowed`, or remove the test"))]
     EmptyTest {
         /// Its name.
-        #[label("no line in it")]
+        #[label("no line")]
         span: Span,
     },
     /// `accept …` at the end of the policy.
-    #[error("no statement follows that this could be about")]
+    #[error("no statement follows this `accept`")]
     #[diagnostic(code(resolve::nothing_accepted), help("write `accept …` on the line before the rule or declaration"))]
     NothingAccepted {
         /// The statement.
-        #[label("about nothing")]
+        #[label("applies to nothing")]
         span: Span,
     },
     /// Nothing to enforce.

@@ -1,7 +1,7 @@
-//! Which DNS names a policy uses, and where a rule does: (right side, declarations) → the places.
+//! The DNS names that a policy uses, and where a rule uses them: (right side, declarations) → the places.
 //!
-//! Always: a name is found however many declarations lie between it and the rule, and once for each way of
-//! use; a circle of declarations, which is an error elsewhere, ends here.
+//! Always: a name is found through any number of declarations, and once for each way of use. A cycle of declarations,
+//! which is reported elsewhere, ends the search.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,7 +14,11 @@ use crate::names::dns_name::DnsName;
 use crate::names::lock::{Lock, Stability};
 use crate::policy::Part;
 
-/// Every DNS name that a policy uses.
+/// Every DNS name that a policy uses, with its first place.
+///
+/// # Errors
+///
+/// Every text that is written as a DNS name and is not one.
 pub fn dns_names(policy: &syntax::Policy) -> Result<BTreeMap<DnsName, Span>, Vec<ResolveError>> {
     let (mut names, mut errors) = (BTreeMap::new(), Vec::new());
     let mut found = |name: &str, span| match DnsName::parse(name) {
@@ -53,7 +57,7 @@ pub(super) struct Found {
     pub(super) part: Part,
 }
 
-/// The names that checks ask about: those of which not every address may be known, and those that share one.
+/// The names that checks need: those with addresses that may be unknown, and those that share one.
 pub(super) fn noted(lock: &Lock) -> BTreeSet<&DnsName> {
     let mut owners: BTreeMap<IpAddr, &DnsName> = BTreeMap::new();
     let mut noted = BTreeSet::new();
@@ -88,7 +92,7 @@ pub(super) fn names(
 struct Search<'a> {
     hosts: &'a BTreeMap<&'a str, &'a HostDeclaration>,
     noted: &'a BTreeSet<&'a DnsName>,
-    /// The declarations that were looked into, each way.
+    /// The declarations that were searched, with the way of use.
     seen: BTreeSet<(&'a str, Part)>,
     found: Vec<Found>,
 }
@@ -97,7 +101,7 @@ impl<'a> Search<'a> {
     fn look(&mut self, destinations: &'a Spanned<Destinations>, part: Part) {
         match &destinations.node {
             Destinations::Endpoint { host: Spanned { node: Host::Dns(written), span }, .. } => {
-                // What is no name is told of where it is resolved.
+                // A text that is not a name is reported where it is resolved.
                 if let Some(name) = DnsName::parse(written).ok().filter(|name| self.noted.contains(name)) {
                     self.found.push(Found { name, span: *span, part });
                 }

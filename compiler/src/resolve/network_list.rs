@@ -34,7 +34,7 @@ pub(crate) type Network = (IpAddr, u8);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ListFault {
     /// What a server shows to people.
-    #[error("is an HTML page, and no list")]
+    #[error("is an HTML page, not a list")]
     Page,
     /// It begins like JSON and is none.
     #[error("is not JSON: {reason}")]
@@ -43,7 +43,7 @@ pub enum ListFault {
         reason: String,
     },
     /// A line, or a text, that should be a network.
-    #[error("holds {what}{}", .line.map_or_else(String::new, |line| format!(" (line {line})")))]
+    #[error("contains {what}{}", .line.map_or_else(String::new, |line| format!(" (line {line})")))]
     Network {
         /// What is there, as far as it is an address: see [`told`].
         what: String,
@@ -51,7 +51,7 @@ pub enum ListFault {
         line: Option<usize>,
     },
     /// A network where a plain list has comments.
-    #[error("has `{written}` behind a `;`, where a plain list has its comments (line {line})")]
+    #[error("has `{written}` after a `;`, which begins a comment in a plain list (line {line})")]
     Comment {
         /// What stands there.
         written: String,
@@ -59,7 +59,7 @@ pub enum ListFault {
         line: usize,
     },
     /// Two columns of addresses: a range's ends, an address and its mask, or two addresses.
-    #[error("has two addresses side by side, `{first}` and `{second}` (line {line}), and does not say what they are")]
+    #[error("has two addresses side by side, `{first}` and `{second}` (line {line}), whose meaning is unclear")]
     SideBySide {
         /// The first.
         first: String,
@@ -69,10 +69,10 @@ pub enum ListFault {
         line: usize,
     },
     /// No network at all.
-    #[error("holds no network")]
+    #[error("contains no network")]
     Empty,
     /// Filters on a list that has nothing to filter by.
-    #[error("is a plain list, which no filter can narrow")]
+    #[error("is a plain list, which filters cannot narrow")]
     PlainFilter,
     /// A filter by what nothing in the list has.
     #[error("has no entry with a member `{key}`")]
@@ -97,7 +97,7 @@ pub enum ListFault {
         known: Vec<String>,
     },
     /// Filters that each keep something, and nothing together.
-    #[error("has no entry that all filters keep")]
+    #[error("has no entry that matches every filter")]
     NothingLeft,
 }
 
@@ -107,25 +107,28 @@ impl ListFault {
         let some =
             |known: &[String]| known.iter().take(12).map(|one| format!("`{one}`")).collect::<Vec<_>>().join(", ");
         match self {
-            ListFault::Page => "a download has probably answered with a page for logging in, or about an error: open the file, and fetch the list again".to_owned(),
+            ListFault::Page => {
+                "open the file, and fetch the list again: the download is probably a login page or an error page"
+                    .to_owned()
+            }
             ListFault::Json { .. } | ListFault::Empty => {
                 "fetch the list again, and check that this is the right file".to_owned()
             }
             ListFault::Network { .. } => {
                 "write a network in full, without host bits: `192.0.2.0/24`, `2001:db8::/32`, or a range: \
-                 `192.0.2.0-192.0.2.9`; several with commas between them, and nothing else beside them: no port, no \
-                 brackets, no zone, no `*`, no words"
+                 `192.0.2.0-192.0.2.9`; separate several with commas, and write nothing else: no port, brackets, zone, \
+                 `*` or words"
                     .to_owned()
             }
             ListFault::Comment { .. } => {
-                "write each network on a line of its own, or with commas between them".to_owned()
+                "write each network on a line of its own, or separate them with commas".to_owned()
             }
             ListFault::SideBySide { first, second, .. } if second.starts_with("255.") => {
-                format!("write an address and its netmask as `{first}/{second}`, or two addresses on a line each")
+                format!("write an address and its netmask as `{first}/{second}`, or each address on a line of its own")
             }
-            ListFault::SideBySide { first, second, .. } => format!(
-                "write the addresses from the one to the other as `{first}-{second}`, or two addresses on a line each"
-            ),
+            ListFault::SideBySide { first, second, .. } => {
+                format!("write the range as `{first}-{second}`, or each address on a line of its own")
+            }
             ListFault::PlainFilter => "remove the filters, or name the provider's JSON document".to_owned(),
             ListFault::UnknownKey { known, key, .. } => match did_you_mean(key, known.iter().map(String::as_str)) {
                 Some(question) => question,
@@ -414,7 +417,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut found = Map::new();
         while let Some((name, Strict(member))) = members.next_entry::<String, Strict>()? {
             if found.contains_key(&name) {
-                return Err(A::Error::custom(format!("the member `{}` stands twice in one object", shortened(&name))));
+                return Err(A::Error::custom(format!("the member `{}` occurs twice in one object", shortened(&name))));
             }
             found.insert(name, member);
         }

@@ -1,5 +1,5 @@
-//! Whether a text is the path of a program, or a pattern of such paths: absolute, in the one way to write it, and
-//! one that some file on Linux can have. And the one text by which two ways to write it are one program.
+//! Program paths: whether a text is a path or a pattern of paths that is absolute, canonical, and possible for a file
+//! on Linux; and the canonical text by which two spellings are one program.
 
 use bfp_bundle::names;
 use bfp_grammar::syntax::Quoted;
@@ -10,7 +10,7 @@ use crate::source::{LONGEST_FILE_NAME, LONGEST_PATH};
 /// The most components of a path: the kernel programs walk some more, for mounts that they cross.
 pub(crate) const MOST_COMPONENTS: usize = 120;
 
-/// What is wrong with the path of a program; nothing where it is one.
+/// What is wrong with the path of a program; `None` if it is valid.
 pub(super) fn fault(path: &Quoted) -> Option<ResolveError> {
     let (written, span) = (path.node.as_str(), path.span);
     if let Some(unseen) = unseen(written) {
@@ -35,7 +35,7 @@ pub(super) fn fault(path: &Quoted) -> Option<ResolveError> {
     too_long(path).or_else(|| is_none(path))
 }
 
-/// What is wrong with the path of a library, which names one file.
+/// What is wrong with the path of a library, which names one file; `None` if it is valid.
 pub(super) fn library_fault(path: &Quoted) -> Option<ResolveError> {
     let (written, span) = (path.node.as_str(), path.span);
     if let Some(unseen) = unseen(written) {
@@ -47,8 +47,8 @@ pub(super) fn library_fault(path: &Quoted) -> Option<ResolveError> {
     too_long(path).or_else(|| is_none(path))
 }
 
-/// The text by which a program is known, however it is written: a folder of a merged /usr stands below /usr, and
-/// one `**` says as much as several in a row.
+/// The text that identifies a program, for any spelling: a directory of a merged /usr is below /usr, and several `**`
+/// in a row are one.
 pub(crate) fn canonical(written: &str) -> String {
     let mut text = names::build::canonical(written).into_owned();
     while let Some(at) = text.find("/**/**") {
@@ -57,13 +57,13 @@ pub(crate) fn canonical(written: &str) -> String {
     text
 }
 
-/// A character that a reader does not see, in words.
+/// A character that a reader cannot see, in words.
 fn unseen(written: &str) -> Option<String> {
     if let Some(unseen) = written.chars().find(|c| c.is_control() || (c.is_whitespace() && *c != ' ')) {
         return Some(format!("the character U+{:04X}", u32::from(unseen)));
     }
     let at_an_end = |component: &str| component.starts_with(' ') || component.ends_with(' ');
-    // Behind a space at its end may stand an argument, which is told as that.
+    // After a space at its end, an argument may follow; that is reported as such.
     let mut components = written.split('/').peekable();
     while let Some(component) = components.next() {
         let before_argument = component.ends_with(' ') && components.peek().is_some();
@@ -77,7 +77,7 @@ fn unseen(written: &str) -> Option<String> {
 /// Interpreters and other programs that are rarely named without an argument.
 const RUNNERS: [&str; 10] = ["bash", "env", "java", "node", "perl", "php", "python", "python3", "ruby", "sh"];
 
-/// The path of the program, where arguments stand behind it.
+/// The path of the program, if arguments follow it.
 fn before_arguments(written: &str) -> Option<&str> {
     let (_, file) = written.split_at(written.rfind('/')?);
     let ends: Vec<usize> = written.match_indices(' ').map(|(at, _)| at).collect();

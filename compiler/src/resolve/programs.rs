@@ -1,4 +1,4 @@
-//! What stands on a rule's left side: declared names, paths and patterns, with what their files are pinned to.
+//! The left side of a rule: declared names, paths and patterns, with the pins of their files.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{BUILTIN, EVERYBODY, ResolveError, Resolver, program_path};
 use crate::diagnostics::nearest::did_you_mean;
 use crate::policy::{Program, ProgramIndex, Subjects};
 
-/// What a program's file is pinned to, and what it may map.
+/// The digest pins of a program's file, and the libraries that it may map.
 struct Content {
     pins: Vec<[u8; 32]>,
     libraries: Option<Vec<Library>>,
@@ -116,7 +116,7 @@ impl<'a> Resolver<'a> {
         let known = program_path::canonical(&path.node);
         let index = *self.path_numbers.borrow_mut().entry(known.clone()).or_insert(next);
         match paths.get(index.0) {
-            // One file is one program: its grants cannot depend on the name by which a rule calls it.
+            // A file is one program: its grants cannot depend on the name that a rule uses for it.
             Some(known)
                 if known.pins != content.pins
                     || known.libraries != content.libraries

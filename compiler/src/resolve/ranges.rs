@@ -1,6 +1,6 @@
 //! Literals and built-in hosts → ranges of addresses and ports, as requests to them are judged.
 //!
-//! Always: no range of IPv6 holds a mapped address, which is judged as the IPv4 address it carries.
+//! Always: no range of IPv6 contains a mapped address, which is judged as the IPv4 address in it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,7 +13,7 @@ use crate::policy::{Addresses, PortRange};
 /// The first and last address of ::ffff:0:0/96, which are judged as IPv4.
 const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
 
-/// Every address that is judged as what it is, and what has none.
+/// All addresses that are not judged as others, and raw sockets, which have none.
 pub(super) fn everything() -> Vec<Addresses> {
     let mut all = vec![Addresses::V4(0, u32::MAX)];
     all.extend(unmapped(Addresses::V6(0, u128::MAX)));
@@ -21,20 +21,19 @@ pub(super) fn everything() -> Vec<Addresses> {
     all
 }
 
-/// The network of an address, and its range.
+/// The network that contains an address, and its range.
 pub(super) fn v4(bits: u32, length: u8) -> (u32, Addresses) {
     let host = u32::MAX.checked_shr(length.into()).unwrap_or(0);
     (bits & !host, Addresses::V4(bits & !host, bits | host))
 }
 
-/// As [`v4`].
+/// As [`v4`], for IPv6.
 pub(super) fn v6(bits: u128, length: u8) -> (u128, Addresses) {
     let host = u128::MAX.checked_shr(length.into()).unwrap_or(0);
     (bits & !host, Addresses::V6(bits & !host, bits | host))
 }
 
-/// An IPv6 range as it is judged: a range of mapped addresses is a range of IPv4 addresses, and a
-/// wider range is what lies beside the mapped ones.
+/// An IPv6 range as it is judged: mapped addresses become IPv4 addresses, and a wider range loses the mapped ones.
 pub(super) fn unmapped(range: Addresses) -> Vec<Addresses> {
     let Addresses::V6(first, last) = range else { return vec![range] };
     if first >= MAPPED.0 && last <= MAPPED.1 {
@@ -61,7 +60,7 @@ pub(super) fn of_network((address, length): (IpAddr, u8)) -> Vec<Addresses> {
     }
 }
 
-/// The addresses of a built-in host.
+/// The addresses of a built-in host; `None` if there is no such host.
 pub(super) fn builtin(name: &str) -> Option<Vec<Addresses>> {
     let networks_v4: &[(u32, u8)] = match name {
         "loopback" => &[(0x7f00_0000, 8)],
@@ -84,10 +83,10 @@ pub(super) fn builtin(name: &str) -> Option<Vec<Addresses>> {
     Some(v4.chain(networks_v6.iter().map(|(bits, length)| v6(*bits, *length).1)).collect())
 }
 
-/// What an address is that no host of a network has, in words: what DNS has little reason to answer. An IPv4 address is
-/// judged alike where it is mapped, or behind a NAT64 gateway.
+/// The kind, in words, of an address that belongs to no host of a network, and that DNS has little reason to answer. A
+/// mapped IPv4 address, and one behind a NAT64 gateway, is judged as IPv4.
 ///
-/// Of the loopback addresses only those that filtering resolvers write: others are given to services on purpose.
+/// Of the loopback addresses, only those that filtering resolvers return: others are given to services on purpose.
 pub(super) fn special(address: IpAddr) -> Option<&'static str> {
     let seen = match address {
         IpAddr::V4(_) => address,
@@ -110,8 +109,8 @@ pub(super) fn special(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// A port list without a protocol means every protocol that has ports or may have them. ICMP has none: it is
-/// covered whole, as a ping's port of 0 is.
+/// A port list without a protocol covers every protocol that has ports or may have them. ICMP has none: it is covered
+/// as a whole, because a ping's port is 0.
 pub(super) fn ports(ports: &syntax::Ports) -> Vec<PortRange> {
     let of_all = ports.protocol.as_ref().map(|protocol| protocol.node);
     let mut found = Vec::new();

@@ -51,7 +51,7 @@ fn errors(text: &str) -> Vec<ResolveError> {
     resolve(&loaded(text), "stem", &lock()).expect_err("the policy has an error")
 }
 
-/// The source, then what is said about it.
+/// The source, followed by the rendered errors.
 fn rendered(text: &str) -> String {
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
     let mut all = format!("{}\n", text.trim());
@@ -367,7 +367,7 @@ fn what_one_file_can_be_is_named_by_the_rules_of_all_that_it_matches() {
     assert_eq!(subjects(2), sorted(vec![2, three]));
     assert_eq!(policy.programs[three].name, "/opt/ab/x");
     assert_eq!(policy.programs[two].told(), "what matches both `/opt/*b/x` and `/opt/a*/x`");
-    // The exact path is in no file without the others.
+    // No file matches the exact path without the others.
     assert!(!policy.kinds.contains(&ProgramIndex(2)) && policy.kinds.contains(&ProgramIndex(two)));
     let asked = |line: usize| policy.tests[0].expectations[line].subjects.clone();
     assert_eq!(asked(0), policy.rules[0].subjects);

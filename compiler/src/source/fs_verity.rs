@@ -1,9 +1,9 @@
-//! The fs-verity digest of a file: content → what the kernel measures once verity is enabled on it, with
-//! SHA-256, blocks of 4096 bytes and no salt (`fsverity digest FILE` prints the same).
+//! The fs-verity digest of a file: content → what the kernel measures once verity is enabled on it, with SHA-256,
+//! blocks of 4096 bytes and no salt (`fsverity digest FILE` prints the same).
 //!
-//! A Merkle tree over the blocks, its last one filled up with zeros; then a descriptor that holds the
-//! size and the root, whose SHA-256 is the digest. The layout is `struct fsverity_descriptor` of the
-//! kernel's Documentation/filesystems/fsverity.rst. Nothing is kept but one block for each level.
+//! The digest is the SHA-256 of a descriptor that contains the size and the root of a Merkle tree over the blocks, the
+//! last of which is padded with zeros. The layout is `struct fsverity_descriptor` of the kernel's
+//! Documentation/filesystems/fsverity.rst. Memory holds one block for each level of the tree.
 
 use std::io::{self, Read};
 
@@ -11,10 +11,14 @@ use sha2::{Digest, Sha256};
 
 const BLOCK: usize = 4096;
 
-/// How much is read at a time: a whole number of blocks.
+/// How many bytes are read at a time: a whole number of blocks.
 const CHUNK: usize = 64 * BLOCK;
 
-/// The digest of what `content` holds.
+/// The digest of `content`.
+///
+/// # Errors
+///
+/// `content` cannot be read.
 pub fn digest(mut content: impl Read) -> io::Result<[u8; 32]> {
     let mut tree = Tree::default();
     let mut size: u64 = 0;
@@ -30,7 +34,7 @@ pub fn digest(mut content: impl Read) -> io::Result<[u8; 32]> {
     }
 }
 
-/// Reads until the buffer is full or nothing is left.
+/// Reads until the buffer is full or the content ends.
 fn fill(content: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -50,7 +54,7 @@ fn hash_block(block: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(block).chain_update(missing).finalize().into()
 }
 
-/// The tree as far as it is known: of each level, the hashes that its last block holds so far.
+/// The tree so far: for each level, the hashes in its last block.
 #[derive(Default)]
 struct Tree {
     levels: Vec<Vec<u8>>,
@@ -62,7 +66,7 @@ impl Tree {
             self.levels.push(Vec::with_capacity(BLOCK));
         }
         let Some(block) = self.levels.get_mut(level) else { return };
-        // A full block waits until something follows it: the last one at the top is the root's.
+        // A full block waits for a hash that follows it: the last one at the top is the root's.
         if block.len() == BLOCK {
             let full = std::mem::take(block);
             block.extend_from_slice(&hash);
@@ -72,7 +76,7 @@ impl Tree {
         }
     }
 
-    /// The root: zeros for an empty file, the hash itself of the only block.
+    /// The root: zeros for an empty file, the block's own hash for a single block.
     fn root(mut self) -> [u8; 32] {
         let mut level = 0;
         loop {
@@ -94,10 +98,10 @@ fn descriptor_digest(size: u64, root: [u8; 32]) -> [u8; 32] {
     const LOG_BLOCK_SIZE: u8 = 12;
     Sha256::new()
         .chain_update([VERSION, SHA256, LOG_BLOCK_SIZE, 0])
-        // No signature.
+        // The size of the signature: there is none.
         .chain_update([0; 4])
         .chain_update(size.to_le_bytes())
-        // The root's place is 64 bytes wide; the salt and what is reserved follow.
+        // The root's field is 64 bytes wide; the salt and reserved bytes follow.
         .chain_update(root)
         .chain_update([0; 32])
         .chain_update([0; 32 + 144])
@@ -116,7 +120,7 @@ mod tests {
         (0..length).map(|at| (at / 7 + at / 4096) as u8).collect()
     }
 
-    /// The same tree, the slow and obvious way: all levels at once.
+    /// The same tree in the slow and obvious way: all levels at once.
     fn plain_digest(content: &[u8]) -> [u8; 32] {
         let mut hashes: Vec<[u8; 32]> = content.chunks(BLOCK).map(hash_block).collect();
         while hashes.len() > 1 {
@@ -127,7 +131,7 @@ mod tests {
 
     #[test]
     fn digests_are_those_of_the_fsverity_tool() {
-        // Printed by `fsverity digest` of Debian's package; kernel-tests/tests/fs_verity.rs asks it anew.
+        // Printed by `fsverity digest` of Debian's package; kernel-tests/tests/fs_verity.rs runs it again.
         for (length, expected) in [
             (0, "3d248ca542a24fc62d1c43b916eae5016878e2533c88238480b26128a1f1af95"),
             (1, "b803429503d95915829b29fdbc8bbad142f3abfd11b1cadf5526582e685c0551"),

@@ -82,14 +82,16 @@ pub enum LoadError {
         /// Which file.
         name: String,
         /// The statement that closes the circle.
-        #[label("closes the circle")]
+        #[label("closes the cycle")]
         span: Span,
     },
     /// An absolute path.
-    #[error("`{written}` is not a path beside the policy")]
+    #[error("`{written}` is not a relative path")]
     #[diagnostic(
         code(load::path),
-        help("write it relative to this file, such as `common/corp.bfp`: a policy compiles alike on every machine")
+        help(
+            "write it relative to this file, such as `common/corp.bfp`: a policy must compile alike on every machine"
+        )
     )]
     Path {
         /// What was written.
@@ -99,20 +101,20 @@ pub enum LoadError {
         span: Span,
     },
     /// `include "a\n.bfp"`
-    #[error("`{written}` holds a control character")]
-    #[diagnostic(code(load::path), help("rename the file: what is told about it would show lines that nobody wrote"))]
+    #[error("`{written}` contains a control character")]
+    #[diagnostic(code(load::path), help("rename the file: a report that names it would contain forged lines"))]
     ControlCharacter {
         /// What was written, with escapes.
         written: String,
         /// Where.
-        #[label("no name to be shown")]
+        #[label("cannot be printed")]
         span: Span,
     },
     /// A path, or a link, that leads elsewhere.
-    #[error("`{written}` lies outside of the tree that the policy stands in")]
+    #[error("`{written}` is outside the tree that holds the policy")]
     #[diagnostic(
         code(load::outside),
-        help("copy the file into the policy's git work tree, or, where there is none, below the policy's folder")
+        help("copy the file into the policy's git work tree, or, without a work tree, below the policy's folder")
     )]
     Outside {
         /// What was written.
@@ -141,15 +143,15 @@ pub enum LoadError {
         /// What was written.
         written: String,
         /// Where.
-        #[label("no file")]
+        #[label("not a file")]
         span: Span,
     },
     /// A path that no file system holds.
-    #[error("no file has this path: {what} has at most {limit} bytes, and this one has {length}")]
+    #[error("this path is too long: {what} has at most {limit} bytes, and this one has {length}")]
     #[diagnostic(
         code(load::path),
         help(
-            "check the path: Linux opens no file whose name is longer than 255 bytes, or whose path is longer than 4095"
+            "shorten the path: Linux cannot open a file whose name is longer than 255 bytes, or whose path is longer than 4095"
         )
     )]
     TooLong {
@@ -164,11 +166,11 @@ pub enum LoadError {
         span: Span,
     },
     /// Files without end.
-    #[error("the policy is written in more than {MAX_FILES} files, or in more than {} MiB", MAX_BYTES >> 20)]
+    #[error("the policy has more than {MAX_FILES} files, or more than {} MiB", MAX_BYTES >> 20)]
     #[diagnostic(code(load::too_large), help("check that no link leads back to a file that includes this one"))]
     TooLarge {
         /// Where the limit was reached.
-        #[label("too much")]
+        #[label("exceeds the limit")]
         span: Span,
     },
 }
@@ -184,13 +186,13 @@ enum Purpose {
 fn unreadable(reason: SourceError, purpose: Purpose, span: Span) -> LoadError {
     let help = match (&reason, purpose) {
         (SourceError::Missing { .. }, Purpose::Policy) => {
-            "check the name: a path is relative to the file that it stands in".to_owned()
+            "check the name: a path is relative to the file that names it".to_owned()
         }
         (SourceError::Missing { .. }, Purpose::Artifact) => {
-            "build the artifact first, or correct the path, which is relative to the file that it stands in".to_owned()
+            "build the artifact first, or correct the path, which is relative to the file that names it".to_owned()
         }
         (SourceError::Missing { .. }, Purpose::List) => {
-            "fetch the list first, or correct the path, which is relative to the file that it stands in".to_owned()
+            "fetch the list first, or correct the path, which is relative to the file that names it".to_owned()
         }
         _ => reason.help().map_or_else(String::new, |help| help.to_string()),
     };

@@ -1,65 +1,64 @@
-//! The texts of a policy, end to end: one file after the other in one text, so that a place in it names
-//! its file too.
+//! The texts of a policy, concatenated: one file after the other in one text, so that a place in it determines its file
+//! too.
 //!
-//! Always: a file's text stands in the whole unchanged; no place lies in two files; a report about a
-//! place shows the file that it lies in, and never runs into the next one.
+//! Always: the text contains each file unchanged. No place is in two files. A report about a place shows its file, and
+//! never runs into the next one.
 
 use bfp_grammar::syntax::Span;
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 use sha2::{Digest, Sha256};
 
-/// The most bytes that are shown before a place, and behind it.
+/// The most bytes that are shown before a place, and after it.
 const MOST_AROUND: usize = 2000;
 
-/// The most bytes of places that are shown together.
+/// The most bytes between two places that are shown together.
 const LONGEST_SHOWN: usize = 20_000;
 
-/// What editors on Windows begin a file with, and do not show.
+/// Editors on Windows begin a file with it, and do not show it.
 const BYTE_ORDER_MARK: char = '\u{FEFF}';
 
-/// All files that a policy is written in.
+/// All files of a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceMap {
     text: String,
-    // INVARIANT: in the order of the text, and each begins behind the end of the one before it.
+    // INVARIANT: in the order of the text, and each begins after the end of the one before it.
     files: Vec<SourceFile>,
-    /// Where the lines end, in order.
+    /// The ends of the lines, ascending.
     line_ends: Vec<usize>,
 }
 
 /// One of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
-    /// Its path as its reader knows it, for messages.
+    /// Its path as the user knows it, for messages.
     pub shown: String,
-    /// Its path from the policy's own directory. The same policy has the same names wherever it is
-    /// compiled.
+    /// Its path from the policy's own directory. The same policy has the same names wherever it is compiled.
     pub name: String,
-    /// Where its text stands.
+    /// The range of its text.
     pub span: Span,
 }
 
 /// A place in one of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place<'a> {
-    /// The file's path as its reader knows it.
+    /// The file's path as the user knows it.
     pub file: &'a str,
-    /// From 1.
+    /// The line, from 1.
     pub line: u32,
-    /// From 1, in characters.
+    /// The column, from 1, in characters.
     pub column: u32,
-    /// Bytes before it in its file.
+    /// The number of bytes before it in its file.
     pub offset: usize,
 }
 
 impl SourceMap {
-    /// Adds a file behind the others.
+    /// Adds a file after the others. Returns the range of its text.
     pub fn add(&mut self, shown: String, name: String, text: &str) -> Span {
         let start = self.text.len();
         let span = Span { start, end: start + text.len() };
         self.line_ends.extend(text.match_indices('\n').map(|(at, _)| start + at));
         self.text.push_str(text);
-        // Between two files lies a place that belongs to neither.
+        // The byte between two files belongs to neither.
         self.text.push('\n');
         self.files.push(SourceFile { shown, name, span });
         span
@@ -75,7 +74,7 @@ impl SourceMap {
         &self.files
     }
 
-    /// The file that a place lies in.
+    /// The file that contains a place.
     pub fn file_at(&self, at: usize) -> Option<&SourceFile> {
         let behind = self.files.partition_point(|file| file.span.start <= at);
         self.files.get(behind.checked_sub(1)?)
@@ -88,29 +87,29 @@ impl SourceMap {
         (ends_before(at) - ends_before(start)) as u32 + 1
     }
 
-    /// A place as people count: line and column from 1, the column in characters (Unicode scalar values).
+    /// A place as editors count it: line and column from 1, the column in characters (Unicode scalar values).
     pub fn place_at(&self, at: usize) -> Option<Place<'_>> {
         let file = self.file_at(at)?;
         let before = self.text.get(file.span.start..at)?;
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
         let line = before.get(line_start..).unwrap_or_default();
-        // No editor counts a byte order mark.
+        // Editors do not count a byte order mark.
         let line = if line_start == 0 { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
         let column = line.chars().count() as u32 + 1;
         Some(Place { file: &file.shown, line: self.line_at(at), column, offset: before.len() })
     }
 
-    /// A place with some lines around it, so that no report reads a whole file or shows a line without end.
+    /// A place with some lines around it, so that no report reads a whole file or shows an endless line.
     fn part_around(&self, file: Span, start: usize, end: usize, lines_before: usize, lines_after: usize) -> Span {
         let lowest = self.text.floor_char_boundary(start.saturating_sub(MOST_AROUND).max(file.start));
         let highest = self.text.ceil_char_boundary(end.saturating_add(MOST_AROUND).min(file.end));
         let (before, after) =
             (self.text.get(lowest..start).unwrap_or_default(), self.text.get(end..highest).unwrap_or_default());
-        // One line more than is shown, since the lines themselves are cut by who shows them.
+        // One more line than is shown, because the renderer cuts the lines itself.
         let first = match before.rmatch_indices('\n').nth(lines_before + 1) {
             Some((newline, _)) => lowest + newline + 1,
             None if lowest == file.start => lowest,
-            // A line that has its begin here, or else the middle of one.
+            // The beginning of the first line in range, or else the middle of a line.
             None => before.find('\n').map_or(lowest, |newline| lowest + newline + 1),
         };
         let last = match after.match_indices('\n').nth(lines_after + 1) {
@@ -121,8 +120,8 @@ impl SourceMap {
         Span { start: first, end: last }
     }
 
-    /// What a bundle says of its source: the SHA-256 of the text; of several files, that of the list which
-    /// `sha256sum` prints for them, the policy first and the others in the order of their inclusion.
+    /// The source's digest for a bundle: the SHA-256 of the text. For several files, that of the list which `sha256sum`
+    /// prints for them, the policy first and the others in the order of their inclusion.
     pub fn digest(&self) -> [u8; 32] {
         let of = |file: &SourceFile| Sha256::digest(file.span.text_in(&self.text));
         if let [only] = self.files.as_slice() {
@@ -136,7 +135,7 @@ impl SourceMap {
         list.finalize().into()
     }
 
-    /// The same places with another text, which shows what must not be shown as it is.
+    /// The same places with another text, in which characters that must not be shown are replaced.
     #[must_use]
     pub fn shown_as(&self, show: impl Fn(&str) -> String) -> SourceMap {
         SourceMap { text: show(&self.text), files: self.files.clone(), line_ends: self.line_ends.clone() }
@@ -152,8 +151,8 @@ impl SourceCode for SourceMap {
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
         let file = self.file_at(span.offset()).ok_or(MietteError::OutOfBounds)?;
         let (start, end) = (span.offset(), span.offset().saturating_add(span.len()));
-        // A span that ends in another file is refused, so that two files are never shown as one; so is one
-        // that nobody would read, as two places far apart on a long line are together.
+        // Rejects a span that ends in another file, so that two files are never shown as one, and one that is too long
+        // to read, such as two distant places on a long line.
         if end > file.span.end || span.len() > LONGEST_SHOWN {
             return Err(MietteError::OutOfBounds);
         }
@@ -163,7 +162,7 @@ impl SourceCode for SourceMap {
         let found = text.read_span(&inside, context_lines_before, context_lines_after)?;
         let place = SourceSpan::from((found.span().offset() + part.start, found.span().len()));
         let line = found.line() + self.line_at(part.start) as usize - 1;
-        // Without lines around it, this is asked for the head of a report, and its column is shown to people.
+        // Without lines around it, the span is for the head of a report, which shows its column.
         let alone = context_lines_before == 0 && context_lines_after == 0;
         let column = match self.place_at(span.offset()).filter(|_| alone) {
             Some(place) => place.column as usize - 1,

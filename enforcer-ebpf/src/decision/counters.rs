@@ -1,24 +1,14 @@
 //! What is counted, for `status`.
 
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
-use bfp_bundle::{decide::Verdict, record::NO_RULE};
-
-/// The index in [`VERDICTS`] of requests that are allowed, and that an `audit` rule would refuse.
-const AUDITED: u32 = 8;
-
-/// The index of packets that the backstop dropped.
-const DROPPED: u32 = 9;
-
-/// The index of events for which the ring had no room.
-const LOST: u32 = 10;
-
-/// The index of events that are held back, for there were many of their kind.
-const HELD: u32 = 11;
+use bfp_bundle::counter::{AUDITED, COUNTERS, DROPPED, HELD, LOST};
+use bfp_bundle::decide::Verdict;
+use bfp_bundle::record::NO_RULE;
 
 /// How many requests got each reason, indexed by its number; the audited ones; dropped packets; events that are lost,
 /// and held back.
 #[btf_map]
-static VERDICTS: PerCpuArray<u64, 12> = PerCpuArray::new();
+static VERDICTS: PerCpuArray<u64, { COUNTERS as usize }> = PerCpuArray::new();
 
 /// Counts a verdict.
 #[inline(always)]

@@ -1,9 +1,10 @@
-//! The running kernel's type information (BTF): where a member lies in its structure, and what it is.
+//! The running kernel's type information (BTF): the offset and type of a structure's member.
 //!
-//! Enters: the bytes of `/sys/kernel/btf/vmlinux`. Leaves: offsets, sizes and kinds of members. Nothing
-//! that the bytes say is believed beyond their length: what is malformed is no answer.
+//! Enters: the bytes of `/sys/kernel/btf/vmlinux`. Leaves: offsets, sizes and kinds of members. The bytes are not
+//! trusted: malformed input yields no answer.
 
 use std::collections::HashMap;
+use std::fmt;
 
 const MAGIC: u16 = 0xeb9f;
 
@@ -31,22 +32,22 @@ mod kind {
     pub(super) const ENUM64: u32 = 19;
 }
 
-/// Why bytes are no type information.
+/// Why bytes are not valid type information.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BtfError {
-    /// The first bytes are wrong.
+    /// The magic number is wrong.
     #[error("the kernel's type information does not begin as BTF does")]
     BadMagic,
-    /// A part lies outside of the bytes.
+    /// A part lies outside the bytes.
     #[error("the kernel's type information is cut short")]
     Truncated,
-    /// A kind of type whose length is not known, so that what follows cannot be found.
+    /// A kind of type of unknown length, so that the next type cannot be found.
     #[error("the kernel's type information has types of the unknown kind {0}")]
     UnknownKind(u32),
 }
 
 impl BtfError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             BtfError::UnknownKind(_) => "update the enforcer on this host: its kernel is newer",
@@ -55,27 +56,37 @@ impl BtfError {
     }
 }
 
-/// What a member is, as far as a program that reads it cares.
+/// The kind of a member, as far as a program that reads it needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// A pointer.
     Pointer,
     /// An integer or enumeration of this many bytes.
     Number(u32),
-    /// A structure or union of this many bytes that lies within.
+    /// An embedded structure or union of this many bytes.
     Inside(u32),
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Shape::Pointer => f.write_str("a pointer"),
+            Shape::Number(bytes) => write!(f, "a number of {bytes} bytes"),
+            Shape::Inside(bytes) => write!(f, "a structure of {bytes} bytes"),
+        }
+    }
 }
 
 /// A member of a structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// In bytes from the structure's beginning.
+    /// In bytes from the start of the structure.
     pub offset: u32,
-    /// What lies there.
+    /// The kind of the member.
     pub shape: Shape,
 }
 
-/// A member as it is written down: where it begins in bits, how many it has where it is a bit field, and its type.
+/// A member as encoded: its offset in bits, its width if it is a bit field, and its type.
 struct Found {
     bits: u32,
     width: u32,
@@ -86,18 +97,18 @@ struct Found {
 pub struct Btf<'a> {
     bytes: &'a [u8],
     strings: &'a [u8],
-    /// Where the type of each number begins; number 0 is `void`, and begins nowhere.
+    /// The offset of each type, by its number. Number 0 is `void` and has none.
     types: Vec<usize>,
     /// The first structure of each name.
     structures: HashMap<&'a [u8], u32>,
 }
 
-/// The three words that every type begins with.
+/// The three words at the start of every type.
 struct Head {
     name: u32,
     kind: u32,
     entries: u32,
-    /// Whether the members' offsets carry the size of a bit field.
+    /// Whether the members' offsets include the width of a bit field.
     bit_fields: bool,
     /// The size, or the number of another type.
     rest: u32,
@@ -105,6 +116,9 @@ struct Head {
 
 impl<'a> Btf<'a> {
     /// Parses type information.
+    ///
+    /// # Errors
+    /// The magic number is wrong, a part lies outside `bytes`, or a kind of type is unknown.
     pub fn parse(bytes: &'a [u8]) -> Result<Btf<'a>, BtfError> {
         let magic = bytes.first_chunk().ok_or(BtfError::Truncated)?;
         if u16::from_le_bytes(*magic) != MAGIC {
@@ -135,14 +149,14 @@ impl<'a> Btf<'a> {
         if at == end { Ok(btf) } else { Err(BtfError::Truncated) }
     }
 
-    /// The member of a structure, also where anonymous structures and unions hold it.
+    /// The member of a structure, including members of anonymous structures and unions in it.
     pub fn member(&self, structure: &str, member: &str) -> Option<Member> {
         let found = self.find(*self.structures.get(structure.as_bytes())?, member.as_bytes(), 0)?;
         let is_whole = found.width == 0 && found.bits % 8 == 0;
         Some(Member { offset: found.bits / 8, shape: self.shape(found.id)? }).filter(|_| is_whole)
     }
 
-    /// Where a member of one bit lies, in bits from the structure's beginning.
+    /// The position of a one-bit member, in bits from the start of the structure.
     pub fn bit(&self, structure: &str, member: &str) -> Option<u32> {
         let found = self.find(*self.structures.get(structure.as_bytes())?, member.as_bytes(), 0)?;
         (found.width == 1).then_some(found.bits)
@@ -153,7 +167,7 @@ impl<'a> Btf<'a> {
         self.number(kind::FUNC, name)
     }
 
-    /// Whether there is a global variable of this name. Kernels tell of those that each processor has its own of.
+    /// Whether a global variable of this name exists. Kernels list only their per-CPU variables.
     pub fn has_variable(&self, name: &str) -> bool {
         self.number(kind::VAR, name).is_some()
     }
@@ -199,7 +213,7 @@ impl<'a> Btf<'a> {
         }
     }
 
-    /// The type behind typedefs, qualifiers and tags, and where it begins.
+    /// The type behind typedefs, qualifiers and tags, and its offset.
     fn resolve(&self, mut id: u32) -> Option<(usize, Head)> {
         for _ in 0..DEPTH_MAX {
             if id == 0 {
@@ -248,7 +262,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
 
-    /// A little kernel of our own.
+    /// Builds a small kernel for tests.
     #[derive(Default)]
     struct Builder {
         types: Vec<u8>,

@@ -1,6 +1,6 @@
-//! The folders of this host, each read once: what they hold, and who can change it.
+//! The directories of this host, each read once: their entries, and whether another user than root can change them.
 //!
-//! A policy may name ten thousand programs that lie in a few folders, so the folders are listed and no file is asked for.
+//! A policy may name ten thousand programs in a few directories, so directories are listed, and no file is looked up.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -8,32 +8,32 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What a name in a folder is.
+/// The type of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// A regular file.
     File,
-    /// A folder.
+    /// A directory.
     Folder,
     /// A symbolic link.
     Link,
-    /// A device, a socket, a pipe.
+    /// A device, a socket or a pipe.
     Other,
 }
 
-/// A folder.
+/// A directory and its entries.
 #[derive(Clone, Debug, Default)]
 pub struct Folder {
     entries: HashMap<OsString, Entry>,
-    /// Nobody but root can change what it holds.
+    /// Only root can change its entries.
     is_roots: bool,
 }
 
-/// How folders and links are read; this host's, but for tests.
+/// How directories and links are read: from this host, except in tests.
 pub trait Host {
-    /// A folder; `None` where there is none, or it cannot be read.
+    /// A directory. `None` if it does not exist or cannot be read.
     fn folder(&self, path: &Path) -> Option<Folder>;
-    /// Where a link leads.
+    /// The target of a link.
     fn target(&self, path: &Path) -> Option<PathBuf>;
 }
 
@@ -43,8 +43,8 @@ pub struct ThisHost;
 impl Host for ThisHost {
     fn folder(&self, path: &Path) -> Option<Folder> {
         let about = fs::metadata(path).ok()?;
-        // Whoever may write to a folder may exchange what is in it; a sticky one keeps them from what is others', and
-        // lets them make what is not there.
+        // Whoever may write to a directory can replace its entries. A sticky directory protects the entries of other
+        // users, but anyone can add missing ones.
         const WRITABLE_BY_OTHERS: u32 = 0o022;
         let is_roots = about.uid() == 0 && about.mode() & WRITABLE_BY_OTHERS == 0;
         let mut entries = HashMap::new();
@@ -66,7 +66,7 @@ impl Host for ThisHost {
     }
 }
 
-/// The folders that were read so far.
+/// The directories that were read so far.
 pub struct Folders<H> {
     host: H,
     known: HashMap<PathBuf, Option<Folder>>,
@@ -75,11 +75,11 @@ pub struct Folders<H> {
 /// Where a path leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leads {
-    /// To a file or a folder, by these links, at this path.
+    /// To a file or directory, by these links, at this path.
     To(PathBuf, Vec<PathBuf>),
-    /// Nowhere: there is nothing at this path, to which these links lead.
+    /// To a path where nothing exists, by these links.
     Nowhere(PathBuf, Vec<PathBuf>),
-    /// Through this link, which others than root can change.
+    /// Through this link, which other users than root can change.
     Foreign(PathBuf),
 }
 
@@ -87,7 +87,7 @@ pub enum Leads {
 const LINKS_MAX: usize = 40;
 
 impl<H: Host> Folders<H> {
-    /// Nothing was read yet.
+    /// Starts with no directory read.
     pub fn new(host: H) -> Folders<H> {
         Folders { host, known: HashMap::new() }
     }
@@ -130,7 +130,7 @@ impl<H: Host> Folders<H> {
         Leads::To(here, links)
     }
 
-    /// What lies at a path without links; `None` where nothing does.
+    /// The entry at a path without links. `None` if nothing exists there.
     pub fn entry(&mut self, path: &Path) -> Option<Entry> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Some(Entry::Folder) };
         self.read(folder)?.entries.get(name).copied()
@@ -142,7 +142,7 @@ impl<H: Host> Folders<H> {
     }
 }
 
-/// The components of a path, the first one last.
+/// The components of a path, in reverse order.
 fn components(path: &Path) -> Vec<OsString> {
     use std::path::Component;
     let parts = path.components().filter_map(|component| match component {
@@ -159,7 +159,7 @@ fn components(path: &Path) -> Vec<OsString> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A host that a test makes up: what lies where, and which folders others can write to.
+    /// A host for tests: its entries, and the directories that other users can write to.
     #[derive(Default)]
     pub(crate) struct MadeUp {
         pub(crate) files: Vec<&'static str>,

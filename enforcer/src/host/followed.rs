@@ -1,33 +1,33 @@
-//! Where a path leads, by names: symbolic links are followed, and nothing else is asked of the host.
+//! Where a path leads by name: symbolic links are followed, and nothing else is read from the host.
 
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// A path that leads through symbolic links, and where it led when the policy was applied.
+/// A path with symbolic links, and where it led when the policy was applied.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FollowedLink {
-    /// A path of which at least one component is a symbolic link.
+    /// A path with at least one symbolic link among its components.
     pub link: String,
-    /// The path that it leads to, by names, with no link in it: see [`leads_to`].
+    /// The path that it leads to, by name, without links: see [`leads_to`].
     pub target: String,
 }
 
 /// As many links as the kernel follows (include/linux/namei.h, `MAXSYMLINKS`).
 const MOST_LINKS: usize = 40;
 
-/// Where a path leads.
+/// How a path was resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Way {
-    /// Its end, in which no component is a link. From a component on that is not there, it is as written.
+    /// The resolved path, without links. From the first missing component on, it is as written.
     pub end: PathBuf,
-    /// The folders on the way, each once: what changes the way is a name in one of them.
+    /// The directories on the way, each once. A change of a name in one of them can change the way.
     pub folders: Vec<PathBuf>,
-    /// The links that were followed, in their order.
+    /// The links that were followed, in order.
     pub links: Vec<PathBuf>,
 }
 
-/// Follows an absolute path; `None` where its links lead in a circle.
+/// Follows an absolute path. `None` if its links form a cycle.
 pub fn follow(path: &Path) -> Option<Way> {
     let mut way = Way { end: PathBuf::from("/"), folders: Vec::new(), links: Vec::new() };
     let mut ahead: Vec<OsString> = reversed(path);
@@ -51,7 +51,7 @@ pub fn follow(path: &Path) -> Option<Way> {
                 }
                 ahead.extend(reversed(&target));
             }
-            // No link, or nothing.
+            // Not a link, or missing.
             Err(_) => way.end = next,
         }
     }
@@ -63,13 +63,13 @@ pub fn leads_to(path: &Path) -> Option<PathBuf> {
     follow(path).map(|way| way.end)
 }
 
-/// The links that lead elsewhere than when they were followed, with where that is now.
+/// The links that lead elsewhere than when they were followed, with their current target.
 pub fn changed(links: &[FollowedLink]) -> Vec<(&FollowedLink, Option<PathBuf>)> {
     let now = links.iter().map(|link| (link, leads_to(Path::new(&link.link))));
     now.filter(|(link, end)| end.as_deref() != Some(Path::new(&link.target))).collect()
 }
 
-/// The components, the last one first.
+/// The components, in reverse order.
 fn reversed(path: &Path) -> Vec<OsString> {
     let name = |component| match component {
         Component::Normal(name) => Some(name.to_owned()),

@@ -1,9 +1,8 @@
-//! Calls of kernel functions that are no helpers: aya has no way to name one, so the programs call a number
-//! that no helper has, and it is replaced here.
+//! Calls of kernel functions that are not helpers. aya cannot name such a function, so the programs call a number that
+//! no helper has, which is replaced here.
 //!
-//! Enters: the object with the programs, and the type number of the function in the running kernel.
-//! Leaves: the same object with each such call directed there; or, where the kernel has no such function,
-//! with an error in place of the call.
+//! Enters: the BPF object, and the type number of the function in the running kernel. Leaves: the same object with each
+//! such call directed to the function, or, if the kernel has no such function, with an error in place of the call.
 
 /// The number that stands for `bpf_get_fsverity_digest` (enforcer-ebpf/src/identity/content.rs).
 const GET_FSVERITY_DIGEST: i32 = 0x6266_7001;
@@ -16,7 +15,7 @@ const PSEUDO_KFUNC_CALL: u8 = 2;
 const MOVE_TO_R0: u8 = 0xb7;
 const EOPNOTSUPP: i32 = 95;
 
-/// Directs the calls; `None` where the object has none, which is another object than it should be.
+/// Directs the calls. `None` if the object has none, which means that it is the wrong object.
 pub(crate) fn direct(object: &[u8], function: Option<u32>) -> Option<Vec<u8>> {
     let mut directed = object.to_vec();
     let [a, b, c, d] = GET_FSVERITY_DIGEST.to_le_bytes();
@@ -32,7 +31,7 @@ pub(crate) fn direct(object: &[u8], function: Option<u32>) -> Option<Vec<u8>> {
         }
     };
     let mut found = false;
-    // Instructions stand at multiples of eight bytes, as the sections do that hold them.
+    // Instructions are at multiples of eight bytes, as their sections are.
     for instruction in directed.chunks_exact_mut(marked.len()).filter(|instruction| **instruction == marked) {
         instruction.copy_from_slice(&replacement);
         found = true;

@@ -1,7 +1,6 @@
-//! System calls that neither std nor aya offers.
+//! System calls that neither std nor aya provides.
 //!
-//! Each function is safe for every argument: sizes are compared with the map's own before the kernel is
-//! handed a pointer.
+//! Each function is safe for every argument: sizes are compared with the map's own before the kernel gets a pointer.
 #![expect(unsafe_code, reason = "bpf(2), mmap(2), poll(2) and the like take raw pointers; every use is in this file")]
 
 use std::ffi::CString;
@@ -37,7 +36,7 @@ const ARRAY: u32 = 2;
 /// `enum bpf_attach_type`, likewise.
 const CGROUP_SYSCTL: u32 = 18;
 
-/// The part of `union bpf_attr` for elements of maps.
+/// The part of `union bpf_attr` for map elements.
 #[repr(C)]
 #[derive(Default)]
 struct Element {
@@ -55,7 +54,7 @@ fn bpf(command: libc::c_long, attributes: &Element) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Waits until a descriptor can be read, or for a while.
+/// Waits until a descriptor is readable, or until the time is over.
 pub(crate) fn wait_readable(file: BorrowedFd<'_>, at_most: Duration) -> io::Result<()> {
     let mut wanted = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     let milliseconds = i32::try_from(at_most.as_millis()).unwrap_or(i32::MAX);
@@ -66,15 +65,15 @@ pub(crate) fn wait_readable(file: BorrowedFd<'_>, at_most: Duration) -> io::Resu
     }
 }
 
-/// A descriptor that can be read when a name changes in a folder that it watches.
+/// An inotify descriptor, which becomes readable when a name changes in a watched directory.
 pub(crate) fn new_watch() -> io::Result<OwnedFd> {
     // SAFETY: takes a number only.
     let fd = unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) };
-    // SAFETY: a new descriptor that nothing else owns, where it is none of an error.
+    // SAFETY: a new descriptor that nothing else owns, since it is not an error.
     if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(unsafe { OwnedFd::from_raw_fd(fd) }) }
 }
 
-/// Has a watch see the names of a folder, and the folder itself go.
+/// Watches the names in a directory, and the removal of the directory itself.
 pub(crate) fn watch_names(watch: BorrowedFd<'_>, folder: &Path) -> io::Result<()> {
     const NAMES: u32 = libc::IN_CREATE | libc::IN_DELETE | libc::IN_MOVED_FROM | libc::IN_MOVED_TO;
     const ITSELF: u32 = libc::IN_DELETE_SELF | libc::IN_MOVE_SELF | libc::IN_UNMOUNT | libc::IN_ONLYDIR;
@@ -84,7 +83,7 @@ pub(crate) fn watch_names(watch: BorrowedFd<'_>, folder: &Path) -> io::Result<()
     if added < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// The nanoseconds since the machine was started, as `bpf_ktime_get_boot_ns` counts them.
+/// The nanoseconds since boot, as `bpf_ktime_get_boot_ns` counts them.
 pub(crate) fn since_boot() -> io::Result<u64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is where the answer goes.
@@ -111,7 +110,7 @@ struct Pin {
     flags: u32,
 }
 
-/// Attaches a program to a cgroup; aya gives no link of this kind away.
+/// Attaches a program to a cgroup. aya does not expose a link of this kind.
 pub(crate) fn attach_sysctl(program: BorrowedFd<'_>, cgroup: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let link = NewLink { program: number(program), target: number(cgroup), attach_type: CGROUP_SYSCTL, flags: 0 };
     // SAFETY: the attributes are alive, and of the size that is passed.
@@ -132,7 +131,7 @@ pub(crate) fn pin(link: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Opens what is pinned.
+/// Opens a pinned object.
 pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let pin = Pin { path: path.as_ptr().expose_provenance() as u64, object: 0, flags: 0 };
@@ -145,7 +144,7 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-/// The part of `union bpf_attr` for what the kernel tells of an object.
+/// The part of `union bpf_attr` for information on an object.
 #[repr(C)]
 struct About {
     object: u32,
@@ -153,7 +152,7 @@ struct About {
     info: u64,
 }
 
-/// What the kernel tells of an object, up to as many bytes as there is room for.
+/// The kernel's information on an object, as far as it fits.
 fn tell(object: BorrowedFd<'_>, info: &mut [u64]) -> io::Result<()> {
     let length = size_of_val(info) as u32;
     let about = About { object: number(object), length, info: info.as_mut_ptr().expose_provenance() as u64 };
@@ -162,13 +161,13 @@ fn tell(object: BorrowedFd<'_>, info: &mut [u64]) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// What the kernel tells of a link (`struct bpf_link_info`).
+/// The kernel's information on a link (`struct bpf_link_info`).
 pub(crate) struct LinkInfo {
-    /// Its number.
+    /// The kernel's number of the link.
     pub(crate) number: u32,
-    /// Its program's number.
+    /// The kernel's number of its program.
     pub(crate) program: u32,
-    /// Whether it has a program, and a cgroup where it was attached to one.
+    /// Whether it has a program and, if it was attached to a cgroup, still has that cgroup.
     pub(crate) is_attached: bool,
 }
 
@@ -189,7 +188,7 @@ fn words(number: u64) -> [u32; 2] {
     [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
 }
 
-/// What the kernel tells of a program (`struct bpf_prog_info`).
+/// The kernel's information on a program (`struct bpf_prog_info`).
 pub(crate) struct ProgramInfo {
     pub(crate) name: String,
     /// The numbers of the maps that it uses.
@@ -206,7 +205,7 @@ pub(crate) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
     // The second word there: the processors of these kernels are little-endian.
     info[COUNT_AT] = (MOST_MAPS as u64) << 32;
     info[MAPS_AT] = maps.as_mut_ptr().expose_provenance() as u64;
-    // The kernel writes as many numbers of maps as there is room for.
+    // The kernel writes as many map numbers as fit.
     tell(program, &mut info)?;
     let [_, count] = words(info[COUNT_AT]);
     let maps = maps.into_iter().take(count as usize).collect();
@@ -228,7 +227,7 @@ fn name_at(info: &[u64], index: usize) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The part of `union bpf_attr` for numbers of objects.
+/// The part of `union bpf_attr` for object numbers.
 #[repr(C)]
 struct Number {
     number: u32,
@@ -273,7 +272,7 @@ pub(crate) fn link_numbers() -> io::Result<Vec<u32>> {
     }
 }
 
-/// The kernel's number of a program, a map or a link: what is told of each begins with its type and its number.
+/// The kernel's number of a program, a map or a link. The information on each starts with its type and its number.
 pub(crate) fn object_number(object: BorrowedFd<'_>) -> io::Result<u32> {
     let mut info = [0u32; 2];
     let length = size_of_val(&info) as u32;
@@ -295,12 +294,12 @@ struct TypesInfo {
     is_the_kernels: u32,
 }
 
-/// The kernel's own type information, in one piece: the file in sysfs gives a page at a time, some thousand reads. Of
-/// all that are loaded it is the first one of the kernel's, before those of modules.
+/// The kernel's own type information, in one read: the sysfs file returns one page per read, some thousand reads. Of
+/// all loaded BTF objects it is the first that belongs to the kernel, before those of modules.
 pub(crate) fn kernel_types() -> io::Result<Vec<u8>> {
     let mut number = 0u32;
     loop {
-        // What is asked for lies first, and the answer behind it.
+        // The argument comes first, and the answer behind it.
         let mut next = [number, 0, 0];
         // SAFETY: the attributes are alive, and of the size that is passed.
         let result = unsafe { libc::syscall(libc::SYS_bpf, TYPES_NEXT_ID, &raw mut next, size_of_val(&next)) };
@@ -351,7 +350,7 @@ pub(crate) fn kernel_device(device: u64) -> u32 {
     libc::major(device) << 20 | libc::minor(device)
 }
 
-/// Whether a file or folder is on a filesystem of pins.
+/// Whether a file or directory is on a BPF filesystem.
 pub(crate) fn is_on_bpf_filesystem(file: BorrowedFd<'_>) -> io::Result<bool> {
     /// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
     const BPF_FILESYSTEM: libc::c_long = 0xcafe_4a11;
@@ -368,25 +367,24 @@ fn number(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().unsigned_abs()
 }
 
-/// Lets nobody write a map from outside any more.
+/// Freezes a map: user space cannot write it any more.
 pub(crate) fn freeze(map: &MapData) -> io::Result<()> {
     bpf(MAP_FREEZE, &Element { map: number(map.fd().as_fd()), ..Element::default() })
 }
 
-/// Whether nobody can write a map from outside any more, as the kernel says of its descriptor
-/// (kernel/bpf/syscall.c, `bpf_map_show_fdinfo`).
+/// Whether a map is frozen, as the kernel reports for its descriptor (kernel/bpf/syscall.c, `bpf_map_show_fdinfo`).
 pub(crate) fn is_frozen(map: &MapData) -> io::Result<bool> {
     let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd()))?;
     Ok(about.lines().any(|line| line.split_once(':').is_some_and(|(name, is)| name == "frozen" && is.trim() == "1")))
 }
 
-/// Copies bytes to the beginning of an array map that can be mapped.
+/// Copies bytes to the start of an array map that can be mapped.
 pub(crate) fn fill(map: &MapData, bytes: &[u8]) -> io::Result<()> {
     if bytes.is_empty() {
         return Ok(());
     }
     let info = map.info().map_err(io::Error::other)?;
-    // An array rounds its values up to eight bytes; `mmap` refuses maps that are no such arrays.
+    // An array rounds its values up to eight bytes. `mmap` refuses every other map.
     let room = u64::from(info.value_size()) * u64::from(info.max_entries());
     if info.value_size() % 8 != 0 || room != bytes.len() as u64 {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the section and its map differ in size"));
@@ -407,7 +405,7 @@ pub(crate) fn fill(map: &MapData, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The part of `union bpf_attr` for many elements of a map.
+/// The part of `union bpf_attr` for batches of map elements.
 #[repr(C)]
 #[derive(Default)]
 struct Batch {
@@ -421,7 +419,7 @@ struct Batch {
     flags: u64,
 }
 
-/// Puts keys into a map of hashes, each with the value 1.
+/// Inserts keys into a hash map, each with the value 1.
 pub(crate) fn insert_all<const SIZE: usize>(map: &MapData, keys: &[[u8; SIZE]]) -> io::Result<()> {
     let info = map.info().map_err(io::Error::other)?;
     let sizes = (info.key_size() as usize, info.value_size() as usize);
@@ -446,7 +444,7 @@ pub(crate) fn insert_all<const SIZE: usize>(map: &MapData, keys: &[[u8; SIZE]]) 
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// The first value of an array, of at most so many bytes.
+/// The first value of an array, at most `limit` bytes.
 pub(crate) fn first_element(map: &MapData, limit: usize) -> io::Result<Vec<u8>> {
     let info = map.info().map_err(io::Error::other)?;
     let size = info.value_size() as usize;
@@ -476,7 +474,7 @@ struct NewMap {
     flags: u32,
 }
 
-/// An array of one value, which nobody writes any more.
+/// A frozen array with one value.
 pub(crate) fn frozen_array(value: &[u8], flags: u32) -> io::Result<OwnedFd> {
     let value_size = u32::try_from(value.len()).map_err(io::Error::other)?;
     let new = NewMap { kind: ARRAY, key_size: 4, value_size, entries: 1, flags };
@@ -512,7 +510,7 @@ const MEASURE_VERITY: libc::c_ulong = 0xc004_6686;
 /// `FS_VERITY_HASH_ALG_SHA256`
 const SHA256: u16 = 1;
 
-/// The fs-verity digest of a file; `None` where it is of another kind than SHA-256.
+/// The fs-verity digest of a file. `None` if it does not use SHA-256.
 pub(crate) fn measure_verity(file: BorrowedFd<'_>) -> io::Result<Option<[u8; 32]>> {
     let mut found = VerityDigest { algorithm: 0, size: 64, digest: [0; 64] };
     // SAFETY: the kernel writes as many bytes of a digest as `size` says there is room for.
@@ -524,7 +522,7 @@ pub(crate) fn measure_verity(file: BorrowedFd<'_>) -> io::Result<Option<[u8; 32]
     Ok(digest.filter(|_| found.algorithm == SHA256 && found.size == 32))
 }
 
-/// A handle on the process that runs this.
+/// A pidfd of this process.
 pub(crate) fn own_pidfd() -> io::Result<OwnedFd> {
     // SAFETY: takes numbers only.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, std::process::id(), 0) };
@@ -535,7 +533,7 @@ pub(crate) fn own_pidfd() -> io::Result<OwnedFd> {
     }
 }
 
-/// An element of a task storage, read for the task behind a handle; `None` where it has none.
+/// The element of a task storage for the task behind a pidfd. `None` if the task has none.
 pub(crate) fn task_element<const SIZE: usize>(map: &MapData, task: &OwnedFd) -> io::Result<Option<[u8; SIZE]>> {
     check_sizes(map, SIZE)?;
     let key = task.as_raw_fd();
@@ -553,7 +551,7 @@ pub(crate) fn task_element<const SIZE: usize>(map: &MapData, task: &OwnedFd) -> 
     }
 }
 
-/// Sets an element of a task storage, or removes it.
+/// Sets or removes the element of a task storage.
 pub(crate) fn set_task_element<const SIZE: usize>(
     map: &MapData,
     task: &OwnedFd,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 
+use bfp_bundle::counter::COUNTERS;
 use bfp_bundle::manifest::Need;
 use bfp_bundle::verify::TrustSet;
 use bfp_bundle::verify::refusal::Utc;
@@ -20,9 +21,8 @@ use crate::kernel::pins::{Pins, PinsError};
 use crate::report::json::quote;
 use crate::report::shown::shown;
 
-/// The reasons in the order of their numbers (`bfp_bundle::decide::Reason`), and what they say. The last
-/// four are no reasons: see enforcer-ebpf/src/decision/counters.rs, `AUDITED`, `DROPPED`, `LOST` and `HELD`.
-pub(crate) const REASONS: [(&str, &str); 12] = [
+/// What each counter is called, and what it says, by its index ([`bfp_bundle::counter`]).
+pub(crate) const REASONS: [(&str, &str); COUNTERS as usize] = [
     ("default", "allowed: no rule refuses"),
     ("granted", "allowed by a rule"),
     ("denied", "refused by `deny`"),
@@ -357,7 +357,20 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
     use crate::kernel::about::tests::about;
+    use bfp_bundle::counter;
+    use bfp_bundle::decide::Reason;
     use std::path::PathBuf;
+
+    #[test]
+    fn counters_have_the_names_of_what_is_counted() {
+        let named = |index: u32| REASONS.get(index as usize).unwrap().0;
+        for (reason, name) in [(Reason::Default, "default"), (Reason::Exclusive, "exclusive"), (Reason::Fault, "fault")]
+        {
+            assert_eq!(named(reason as u32), name);
+        }
+        let others = [counter::AUDITED, counter::DROPPED, counter::LOST, counter::HELD];
+        assert_eq!(others.map(named), ["audited", "dropped", "lost", "held"]);
+    }
 
     fn status(expires: Option<u64>) -> Status {
         let about = About { manifest_digest: [0xab; 32], applied_at: 0, expires, ..about("we\"b", 3) };

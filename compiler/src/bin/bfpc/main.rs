@@ -34,15 +34,15 @@ const EXIT_CODES: &str = "Exit codes: 0 yes or ok, 1 a finding, 2 usage or input
 enum Command {
     /// Check policies against their lock files
     Check {
-        /// The policies; a file that only declares programs and hosts is checked as one to include
+        /// The policies; a file that only declares programs and hosts is checked as an include
         #[arg(required = true)]
         policies: Vec<PathBuf>,
         #[command(flatten)]
         demands: LockDemands,
-        /// Exit 1 where there is a warning
+        /// Exit 1 if there is a warning
         #[arg(long)]
         deny_warnings: bool,
-        /// How diagnostics are written: for people, or as one document on the standard output
+        /// The format of diagnostics: text for people, or one document on the standard output
         #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
         format: Format,
     },
@@ -54,23 +54,23 @@ enum Command {
         /// Change nothing; exit 1 if a file is not in the canonical form
         #[arg(long)]
         check: bool,
-        /// How diagnostics are written: for people, or as one document on the standard output
+        /// The format of diagnostics: text for people, or one document on the standard output
         #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
         format: Format,
     },
-    /// Resolve the DNS names that a policy's lock file lacks, and drop those that are not used any more
+    /// Resolve the DNS names that a policy's lock file lacks, and drop unused ones
     Lock(commands::lock::LockArguments),
-    /// Ask DNS whether names still have the addresses that were locked; exit 1 if not
+    /// Check by DNS whether names still have their locked addresses; exit 1 if not
     Drift(commands::drift::DriftArguments),
     /// Compile a policy, and sign it where keys are given
     Build(commands::build::BuildArguments),
     /// Add signatures to a bundle, a trust set or a token
     Sign(commands::sign::SignArguments),
-    /// Write the bytes that a signer elsewhere signs, such as an HSM
+    /// Write the bytes that an external signer signs, such as an HSM
     Payload(commands::sign::PayloadArguments),
-    /// Write a trust set: whose signatures hosts believe from now on
+    /// Write a trust set: the keys whose signatures hosts accept from now on
     TrustSet(commands::trust_set::TrustSetArguments),
-    /// Write a token: the signers' consent to something that a host refuses otherwise
+    /// Write a token: the signers' permission for one act that a host otherwise refuses
     #[command(subcommand)]
     Token(commands::token::TokenCommand),
     /// Check the signatures and the integrity of a bundle, a trust set or a token
@@ -80,15 +80,15 @@ enum Command {
         #[command(flatten)]
         trust: signing::trust::TrustArguments,
     },
-    /// Show what a bundle, a trust set or a token holds; without `--trust`, what it says of itself
+    /// Show the content of a bundle, a trust set or a token; without `--trust`, nothing is verified
     Inspect(commands::inspect::InspectArguments),
-    /// Say whether a program may reach a destination, and by which rule; exit 1 if not
+    /// Report whether a program may reach a destination, and by which rule; exit 1 if not
     Explain(commands::explain::ExplainArguments),
     /// Run the tests of a policy; exit 1 if one fails
     Test(commands::test::TestArguments),
-    /// Show who gains and who loses what between two policies or bundles; exit 1 if anyone does
+    /// Show which programs gain or lose access between two policies or bundles; exit 1 if any does
     Diff(commands::diff::DiffArguments),
-    /// Draw who may reach what, as SVG
+    /// Draw which programs may reach which destinations, as SVG
     Graph(commands::graph::GraphArguments),
     /// Print the pinned names as lines of /etc/hosts
     Hosts(commands::hosts::HostsArguments),
@@ -99,9 +99,9 @@ enum Command {
     },
     /// Make a signing key: KEY (secret) and KEY.pub (public), both in PEM
     Keygen(commands::key::KeygenArguments),
-    /// Print the ids that name keys
+    /// Print the ids of keys
     KeyId(commands::key::KeyIdArguments),
-    /// Print what completes this program's commands in a shell
+    /// Print the completion script for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -115,10 +115,10 @@ type Answer = Result<String, Failure>;
 
 /// An argument that would write lines of its own wherever it is told of.
 #[derive(Debug, thiserror::Error, Diagnostic)]
-#[error("the argument `{shown}` holds a control character")]
+#[error("the argument `{shown}` contains a control character")]
 #[diagnostic(
     code(source::control_character),
-    help("leave it out, and rename a file that has it: what is told about it would show lines that nobody wrote")
+    help("remove it, and rename a file that has it: a report that names the file would contain forged lines")
 )]
 struct ControlCharacter {
     shown: String,

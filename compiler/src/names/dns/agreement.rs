@@ -1,7 +1,7 @@
-//! What several resolvers say in several rounds → one entry of the lock, or why there is none.
+//! The answers of several resolvers in several rounds → one entry of the lock, or why there is none.
 //!
-//! Always: an address that any answer held is in the entry, unless a quorum outvoted who gave it; any
-//! difference between answers makes the name a rotating one; an answer that DNSSEC refuses ends it.
+//! Always: the entry has every address of every answer, unless a quorum outvoted the resolver that gave it. Any
+//! difference between answers makes the name rotating. An answer that DNSSEC refutes ends the resolution of the name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,16 +11,16 @@ use super::server::{Answer, Server};
 use crate::names::dns_name::DnsName;
 use crate::names::lock::{Dnssec, Stability};
 
-/// How often a name is asked for at each resolver. A server that picks its answer at random out of two
-/// gives the same one in every round once in four times.
+/// How often each resolver is queried for a name. A server that picks its answer at random from two gives the same one
+/// in every round once in four times.
 const ROUNDS: usize = 3;
 
-/// Everything that one resolver said, or several.
+/// All answers of one resolver, or of several.
 #[derive(Debug)]
 pub(super) struct Testimony {
-    /// Who, in the order asked.
+    /// The resolvers, in the order of the queries.
     pub(super) resolvers: Vec<String>,
-    /// Every address that was named.
+    /// Every address in the answers.
     pub(super) addresses: BTreeSet<IpAddr>,
     pub(super) cname: Vec<DnsName>,
     pub(super) ttl_seconds: u32,
@@ -57,8 +57,8 @@ impl Testimony {
     }
 }
 
-/// In each round the first server that knows anything decides, for both families. Only silence and
-/// failures are passed over: that a name does not exist is an answer.
+/// In each round, the first server that gives an answer decides, for both families. Only silence and failures are
+/// skipped: that a name does not exist is an answer.
 pub(super) async fn first_answer(name: &DnsName, servers: &[Server]) -> Result<Testimony, DnsError> {
     let mut all: Option<Testimony> = None;
     for _ in 0..ROUNDS {
@@ -85,8 +85,8 @@ async fn first_of_round(name: &DnsName, servers: &[Server]) -> Result<Testimony,
     Err(first_failure.unwrap_or_else(nobody))
 }
 
-/// Every server is asked in every round. Without a quorum, each must have an answer, and that there is no
-/// address must be everyone's. With one, addresses count when so many servers name the very same.
+/// Queries every server in every round. Without a quorum, each must answer, and a name has no address only if all
+/// servers say so. With a quorum, addresses count if that many servers return exactly the same ones.
 pub(super) async fn agreed_answer(
     name: &DnsName,
     servers: &[Server],
@@ -99,7 +99,7 @@ pub(super) async fn agreed_answer(
     for _ in 1..ROUNDS {
         let mut again = Vec::new();
         for (server, testimony) in told {
-            // Who had no answer is not waited for again.
+            // A server that failed before is not queried again.
             let testimony = match testimony {
                 Ok(earlier) => hear(server, name, quorum).await?.map(|now| earlier.and(now)),
                 failed => failed,
@@ -114,7 +114,7 @@ pub(super) async fn agreed_answer(
     }
 }
 
-/// One answer of one server. The outer error ends it for every server.
+/// One answer of one server. The outer error ends the resolution at every server.
 async fn hear(server: &Server, name: &DnsName, quorum: Option<usize>) -> Result<Result<Testimony, DnsError>, DnsError> {
     match server.ask(name).await {
         Ok(answer) => Ok(Ok(Testimony::of(server.to_string(), answer))),
@@ -162,7 +162,7 @@ fn enough(told: Told<'_>, quorum: usize) -> Result<Testimony, DnsError> {
     counted.reduce(Testimony::and).ok_or_else(nobody)
 }
 
-/// Nobody else is asked after this.
+/// Whether this error ends the resolution at every server.
 fn is_final(error: &DnsError) -> bool {
     error.is_answer() || is_forged(error)
 }
@@ -185,5 +185,5 @@ fn in_words(told: &Told<'_>) -> String {
 }
 
 fn nobody() -> DnsError {
-    DnsError::NoAnswer { resolver: "nobody".to_owned(), reason: "no resolver is named".to_owned() }
+    DnsError::NoAnswer { resolver: "the resolver".to_owned(), reason: "no resolver is named".to_owned() }
 }

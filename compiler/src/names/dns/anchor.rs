@@ -1,8 +1,8 @@
-//! Trust anchors: DNSKEY and DS lines as `dnssec-keygen`, `keymgr` and `dig` write them → the keys that a
-//! chain of signatures may start at.
+//! Trust anchors: DNSKEY and DS lines as `dnssec-keygen`, `keymgr` and `dig` write them → the keys that a chain of
+//! signatures may start at.
 //!
-//! Always: a line that is not understood is an error at its place, because an anchor that is passed over
-//! would leave its zone unproven.
+//! Always: a line that cannot be read is an error at its place, because skipping an anchor would leave its zone
+//! unproven.
 
 use hickory_resolver::proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS};
 use hickory_resolver::proto::rr::{DNSClass, LowerName, Name, RData, RecordType};
@@ -32,16 +32,19 @@ pub(super) enum Anchor {
     help("write one DS or DNSKEY record a line, such as `corp.example. IN DS 2371 13 2 1F98…`")
 )]
 pub struct TrustAnchorError {
-    /// What is wrong with it.
+    /// What is wrong with the line.
     pub reason: String,
-    /// The line.
+    /// The place of the line in the file.
     #[label("not understood")]
     pub at: SourceSpan,
 }
 
 impl TrustAnchors {
-    /// Reads a file of anchors: one record a line, with or without class and time to live; `;` begins a
-    /// comment.
+    /// Reads a file of anchors: one record on each line, with or without class and TTL; `;` begins a comment.
+    ///
+    /// # Errors
+    ///
+    /// One for each line that is not a usable DNSKEY or DS record.
     pub fn parse(text: &str) -> Result<TrustAnchors, Vec<TrustAnchorError>> {
         let (mut anchors, mut errors) = (Vec::new(), Vec::new());
         let mut offset = 0;
@@ -96,7 +99,7 @@ fn anchor(record: &str) -> Result<(Name, Anchor), String> {
     Ok((owner, anchor))
 }
 
-/// hickory reads a DNSKEY in a file of anchors alone; the owner is read before.
+/// hickory reads a DNSKEY only from a file of anchors; the owner was read before.
 fn dnskey(written: &str) -> Result<DNSKEY, String> {
     let entries = Parser::new(format!(". IN DNSKEY {written}")).parse().map_err(|error| error.to_string())?;
     match entries.into_iter().next() {

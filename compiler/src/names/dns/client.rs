@@ -1,4 +1,4 @@
-//! What carries questions to one resolver: hickory's pool, by UDP, and TCP when the answer is cut short.
+//! The transport to one resolver: hickory's pool, over UDP, and over TCP when the answer is truncated.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::RetryDnsHandle;
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 
-/// How often a question is asked.
+/// How often a query is sent.
 pub(super) const ATTEMPTS: u32 = 2;
 
 pub(super) type Client = RetryDnsHandle<NameServerPool<TokioRuntimeProvider>>;
 
-/// Asks `address`, and waits for each attempt as long as `attempt`.
+/// A client of `address` that waits `attempt` for each attempt.
 pub(super) fn client(address: SocketAddr, attempt: Duration) -> Result<Client, NetError> {
     let on_port = |mut connection: ConnectionConfig| {
         connection.port = address.port();

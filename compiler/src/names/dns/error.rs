@@ -27,7 +27,7 @@ pub enum ResolversError {
     Nobody,
     /// `--quorum`
     #[error("a quorum of {quorum} cannot be met by {resolvers}")]
-    #[diagnostic(code(resolve::quorum), help("name as many resolvers with `--resolver`, or ask for a smaller quorum"))]
+    #[diagnostic(code(resolve::quorum), help("name as many resolvers with `--resolver`, or require a smaller quorum"))]
     Quorum {
         /// How many must agree.
         quorum: usize,
@@ -47,15 +47,15 @@ pub enum ResolversError {
 #[derive(Clone, Debug, PartialEq, Eq, Error, Diagnostic)]
 pub enum DnsError {
     /// NXDOMAIN, for the name itself.
-    #[error("the name does not exist, says {resolver}")]
+    #[error("the name does not exist, according to {resolver}")]
     #[diagnostic(code(resolve::no_such_name), help("check the spelling, and that the resolver serves this zone"))]
     NoSuchName {
         /// Who said so.
         resolver: String,
     },
     /// NXDOMAIN, for what the name is an alias of.
-    #[error("the name is an alias of `{target}`, which does not exist, says {resolver}")]
-    #[diagnostic(code(resolve::dangling_alias), help("repair the CNAME record, or ask for another name"))]
+    #[error("the name is an alias of `{target}`, which does not exist, according to {resolver}")]
+    #[diagnostic(code(resolve::dangling_alias), help("repair the CNAME record, or use another name"))]
     DanglingAlias {
         /// Who said so.
         resolver: String,
@@ -63,7 +63,7 @@ pub enum DnsError {
         target: String,
     },
     /// Neither A nor AAAA.
-    #[error("the name exists and has no address, says {resolver}")]
+    #[error("the name exists but has no address, according to {resolver}")]
     #[diagnostic(code(resolve::no_address), help("give the name an A or AAAA record, or write the address itself"))]
     NoAddress {
         /// Who said so.
@@ -71,7 +71,7 @@ pub enum DnsError {
     },
     /// An error code.
     #[error("{resolver} answers with {code}")]
-    #[diagnostic(code(resolve::refused), help("ask another resolver with `--resolver`, or try again later"))]
+    #[diagnostic(code(resolve::refused), help("query another resolver with `--resolver`, or try again later"))]
     Refused {
         /// Who said so.
         resolver: String,
@@ -80,13 +80,13 @@ pub enum DnsError {
     },
     /// The server is authoritative for something else and asks nobody.
     #[error("{resolver} only refers to other servers")]
-    #[diagnostic(code(resolve::referral), help("name a resolver that looks names up itself, or one of this zone"))]
+    #[diagnostic(code(resolve::referral), help("name a recursive resolver, or a server of this zone"))]
     Referral {
         /// Who said so.
         resolver: String,
     },
     /// Addresses of one family, and NXDOMAIN for the other.
-    #[error("{resolver} gives addresses of one family, and says for the other that the name does not exist")]
+    #[error("{resolver} returns addresses for one family, and NXDOMAIN for the other")]
     #[diagnostic(
         code(resolve::contradiction),
         help("repair the zone, or write the addresses: half an answer cannot be trusted")
@@ -96,7 +96,7 @@ pub enum DnsError {
         resolver: String,
     },
     /// The aliases come back to where they were.
-    #[error("the aliases of the name lead back to `{again}`, says {resolver}")]
+    #[error("the aliases of the name lead back to `{again}`, according to {resolver}")]
     #[diagnostic(code(resolve::cname_loop), help("repair the CNAME records of the zone"))]
     CnameLoop {
         /// Who said so.
@@ -105,8 +105,8 @@ pub enum DnsError {
         again: String,
     },
     /// More aliases than anybody means.
-    #[error("the name has more than {limit} aliases in a row, says {resolver}")]
-    #[diagnostic(code(resolve::cname_too_long), help("ask for a name nearer to the end of the chain"))]
+    #[error("the name has more than {limit} aliases in a row, according to {resolver}")]
+    #[diagnostic(code(resolve::cname_too_long), help("use a name nearer to the end of the chain"))]
     CnameTooLong {
         /// Who said so.
         resolver: String,
@@ -115,7 +115,7 @@ pub enum DnsError {
     },
     /// An answer that cannot be believed.
     #[error("the answer of {resolver} cannot be used: {reason}")]
-    #[diagnostic(code(resolve::malformed), help("ask another resolver with `--resolver`"))]
+    #[diagnostic(code(resolve::malformed), help("query another resolver with `--resolver`"))]
     Malformed {
         /// Who said so.
         resolver: String,
@@ -123,7 +123,7 @@ pub enum DnsError {
         reason: String,
     },
     /// Nothing in time, or no way there.
-    #[error("{resolver} gives no answer: {reason}")]
+    #[error("{resolver} did not answer: {reason}")]
     #[diagnostic(
         code(resolve::no_answer),
         help("check that the resolver can be reached, give it more time with `--timeout`, or name another one")
@@ -138,7 +138,7 @@ pub enum DnsError {
     #[error("the answer of {resolver} is forged, or its zone is broken: {reason}")]
     #[diagnostic(
         code(resolve::bogus),
-        help("it is never used: ask another resolver, check the clock, or have the zone signed anew")
+        help("query another resolver, check the clock, or have the zone signed again: this answer is never used")
     )]
     Bogus {
         /// Who gave it.
@@ -157,11 +157,11 @@ pub enum DnsError {
         answers: String,
     },
     /// `--quorum`
-    #[error("fewer than {quorum} resolvers give the same addresses: {answers}")]
+    #[error("fewer than {quorum} resolvers return the same addresses: {answers}")]
     #[diagnostic(
         code(resolve::no_quorum),
         help(
-            "find out who is wrong, and name resolvers that see the same zone; a name whose addresses rotate has no quorum"
+            "find the resolver that is wrong, and name resolvers that see the same zone; a name whose addresses rotate cannot reach a quorum"
         )
     )]
     NoQuorum {

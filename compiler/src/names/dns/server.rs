@@ -1,9 +1,9 @@
-//! One resolver: what enters is a name, what leaves is everything this resolver says about it.
+//! One resolver: a name enters, and everything that the resolver answers about it leaves.
 //!
-//! hickory's pool carries the questions (UDP, TCP when the answer is cut short, case randomisation,
-//! retries). Its stub resolver on top is left out on purpose: that answers `localhost` and `.invalid`
-//! by itself, takes records of any owner and from any section, and cannot tell a loop from a name
-//! without addresses. So the chain is followed here, from the answer section alone, by owner.
+//! hickory's pool carries the queries (UDP, TCP when the answer is truncated, case randomisation, retries). Its stub
+//! resolver is left out on purpose: it answers `localhost` and `.invalid` by itself, takes records of any owner and
+//! from any section, and cannot distinguish a loop from a name without addresses. So this module follows the chain
+//! itself, from the answer section alone, by owner.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,7 +23,7 @@ use super::{DNS_PORT, DnsError};
 use crate::names::dns_name::DnsName;
 use crate::names::lock::Dnssec;
 
-/// As many as common resolvers follow.
+/// As many aliases as common resolvers follow.
 const LONGEST_CHAIN: usize = 16;
 
 pub(super) struct Server {
@@ -33,9 +33,9 @@ pub(super) struct Server {
     ipv4_only: Arc<BTreeSet<DnsName>>,
 }
 
-/// What one resolver says about one name.
+/// The answer of one resolver for one name.
 pub(super) struct Answer {
-    /// Never empty.
+    /// The addresses; never empty.
     pub(super) addresses: BTreeSet<IpAddr>,
     pub(super) cname: Vec<DnsName>,
     pub(super) ttl_seconds: u32,
@@ -43,7 +43,7 @@ pub(super) struct Answer {
 }
 
 impl Server {
-    /// Asks for the keys of the zones that have a trust anchor, and for nothing where there is none.
+    /// Queries the keys of the zones that have a trust anchor; sends nothing if there are none.
     pub(super) async fn new(
         address: SocketAddr,
         timeout: Duration,
@@ -57,7 +57,7 @@ impl Server {
         Self { address, timeout, client, ipv4_only }
     }
 
-    /// A and AAAA, both, within the time for this name; A alone of those that are asked for so.
+    /// Queries A and AAAA within the limit for this name; A alone where only IPv4 addresses are requested.
     pub(super) async fn ask(&self, name: &DnsName) -> Result<Answer, DnsError> {
         match tokio::time::timeout(self.timeout, self.ask_both(name)).await {
             Ok(answer) => answer,
@@ -68,14 +68,14 @@ impl Server {
     async fn ask_both(&self, name: &DnsName) -> Result<Answer, DnsError> {
         let v4 = self.follow(name, RecordType::A).await?;
         let v6 = if self.ipv4_only.contains(name) {
-            // Nothing is known of that family: it neither adds nor contradicts.
+            // Nothing is known about that family: it neither adds nor contradicts.
             Followed { missing: v4.missing.clone(), ..Followed::nothing() }
         } else {
             self.follow(name, RecordType::AAAA).await?
         };
         let resolver = self.to_string();
         let mut cname = v4.cname;
-        // One chain, as a rule. Where a server leads the families apart, both ways are on record.
+        // Usually one chain. Where a server answers the families with different chains, both are recorded.
         for alias in v6.cname {
             if !cname.contains(&alias) {
                 cname.push(alias);
@@ -128,15 +128,15 @@ impl Server {
             for record in owned_by(&current, &records) {
                 let address = match &record.data {
                     RData::A(address) if kind == RecordType::A => IpAddr::V4(address.0),
-                    // A mapped address is judged as the IPv4 address in it, and must not be locked beside that one.
+                    // A mapped address is judged as the IPv4 address in it, and must not be locked beside it.
                     RData::AAAA(address) if kind == RecordType::AAAA => IpAddr::V6(address.0).to_canonical(),
                     _ => continue,
                 };
                 followed.take(record);
                 followed.addresses.insert(address);
             }
-            // Without an address, the end of the chain is asked for by its own name: a server of one
-            // zone stops where the next begins, and does not say whether anything is there.
+            // Without an address, the end of the chain is queried by its own name: a server of one zone stops where the
+            // next one begins, and does not report whether anything exists there.
             if !followed.addresses.is_empty() || current == asked {
                 return Ok(followed);
             }
@@ -173,7 +173,7 @@ impl Server {
         absolute.set_fqdn(true);
         let mut options = DnsRequestOptions::default();
         options.case_randomization = true;
-        // Signatures come along where there are any.
+        // Requests signatures, where there are any.
         options.edns_set_dnssec_ok = true;
 
         let query = Query::query(absolute, kind);
@@ -198,7 +198,7 @@ impl Server {
         }
     }
 
-    /// What an answer means. `absence`: that what is not in it is nowhere.
+    /// Interprets an answer. `absence`: it is proven that records missing from it do not exist.
     fn said(
         &self,
         code: ResponseCode,
@@ -208,11 +208,11 @@ impl Server {
     ) -> Result<Said, DnsError> {
         let has = |kind| authorities.iter().any(|record| record.record_type() == kind);
         match code {
-            // Nobody has an address and does not exist: such answers are made up on their way.
+            // No name has an address and does not exist: such answers are forged on their way.
             ResponseCode::NXDomain if answers.iter().any(is_address) => {
                 Err(self.malformed("it says that the name does not exist, and gives addresses".to_owned()))
             }
-            // With aliases, NXDOMAIN is about the end of their chain, which is then asked for itself.
+            // With aliases, NXDOMAIN is about the end of their chain, which is then queried itself.
             ResponseCode::NoError | ResponseCode::NXDomain if !answers.is_empty() => Ok(Said::Records(answers)),
             ResponseCode::NXDomain => Ok(Said::NoSuchName),
             ResponseCode::NoError if has(RecordType::NS) && !has(RecordType::SOA) => {
@@ -240,7 +240,7 @@ impl Server {
         DnsError::NoAnswer { resolver: self.to_string(), reason: reason.to_owned() }
     }
 
-    /// Whether it is silent or slow cannot be told: what comes after the time of a try is dropped.
+    /// A silent server and a slow one look the same: answers that arrive after the attempt's time are dropped.
     fn too_late(&self) -> DnsError {
         let (limit, each) = (self.timeout.as_millis(), (self.timeout / ATTEMPTS).as_millis());
         self.no_answer(&format!(
@@ -253,7 +253,7 @@ impl Server {
     }
 }
 
-/// As it is written after `--resolver`, without the port where it is the usual one.
+/// As written after `--resolver`, without the default port.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address.port() {
@@ -267,9 +267,9 @@ struct Followed {
     addresses: BTreeSet<IpAddr>,
     cname: Vec<DnsName>,
     ttl_seconds: u32,
-    /// The name that does not exist, at the end of the chain.
+    /// The name at the end of the chain, if it does not exist.
     missing: Option<String>,
-    /// Everything that was used is, with what is not there.
+    /// Every record that was used is proven, and so is every absence.
     proven: bool,
 }
 
@@ -299,7 +299,7 @@ fn is_address(record: &Record) -> bool {
     matches!(record.data, RData::A(_) | RData::AAAA(_))
 }
 
-/// The records of this very name. Others are no answer to the question, whoever put them there.
+/// The records whose owner is this name. Others do not answer the question, whoever added them.
 fn owned_by<'a>(owner: &'a DnsName, records: &'a [Record]) -> impl Iterator<Item = &'a Record> {
     records.iter().filter(move |record| {
         let written = record.name.to_ascii();

@@ -1,4 +1,4 @@
-//! How the answers of several servers become one, against real servers on loopback.
+//! How the answers of several servers are combined, tested with real servers on loopback.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 use std::net::UdpSocket;
@@ -15,7 +15,7 @@ use super::agreement::Testimony;
 use super::*;
 use crate::names::lock::{Dnssec, Stability};
 
-/// For who stays silent; who answers has all the time it needs.
+/// For servers that stay silent; those that answer have all the time they need.
 const LIMIT: Duration = Duration::from_millis(300);
 
 /// Serves `corp.test`, with these last bytes of 192.0.2.0/24 as the addresses of `kms`.
@@ -46,7 +46,7 @@ fn serve(kms: &[u8]) -> Server {
     server(told.recv().unwrap(), TIMEOUT)
 }
 
-/// Without a trust anchor, nothing is asked for.
+/// Without a trust anchor, creating a server sends no query.
 fn server(address: SocketAddr, timeout: Duration) -> Server {
     block_on(Server::new(address, timeout, &TrustAnchors::default(), Arc::default()))
 }

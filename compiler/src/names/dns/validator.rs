@@ -1,9 +1,9 @@
-//! DNSSEC: signed records → whether they are proven, are not, or are forged.
+//! DNSSEC: signed records → proven, not proven, or forged.
 //!
-//! hickory follows the chain from the trust anchors down. What it calls bogus is two things: a signature
-//! that is wrong, and a chain that cannot be followed, as with every private zone below a public root that
-//! denies it. The first is refused here, always; the second is proof of nothing, and counts as none. Below
-//! an anchor of the user's there is no such excuse: what is not proven there is refused.
+//! hickory follows the chain from the trust anchors down. Its "bogus" has two meanings: a signature that is wrong, and
+//! a chain that cannot be followed, as for every private zone below a public root that denies it. The first is always
+//! rejected here. The second proves nothing, and counts as not proven. Below an anchor of the user's there is no such
+//! excuse: whatever is not proven there is rejected.
 
 use std::sync::Arc;
 
@@ -31,15 +31,15 @@ pub(super) struct Validated {
     pub(super) code: ResponseCode,
     pub(super) answers: Vec<Record>,
     pub(super) authorities: Vec<Record>,
-    /// For an answer without records: that there are none is proven.
+    /// For an answer without records: their absence is proven.
     pub(super) absence_is_proven: bool,
 }
 
 /// Why an answer is not used.
 pub(super) enum Invalid {
-    /// It is forged, or old, or its zone is broken.
+    /// It is forged or expired, or its zone is broken.
     Bogus(String),
-    /// It did not come.
+    /// It did not arrive.
     Wire(NetError),
 }
 
@@ -48,7 +48,7 @@ impl Validator {
     pub(super) async fn new(client: Client, anchors: &TrustAnchors) -> Validator {
         let zones = anchors.zones();
         let root = LowerName::new(&Name::root());
-        // Who names a root means that root, and not the public one as well.
+        // An anchor for the root replaces that of the public root.
         let mut keys = if zones.contains(&root) { Keys::empty() } else { Keys::default() };
         for zone in &zones {
             let name = Name::from(zone);
@@ -61,7 +61,7 @@ impl Validator {
         Validator { client, secure, strict: zones }
     }
 
-    /// Whether what is said about `name` has to be validated: it is signed, or it must be.
+    /// Whether records of `name` must be validated: they are signed, or have to be.
     pub(super) fn must_validate(&self, name: &Name, records: &[Record]) -> bool {
         self.strict_zone(name).is_some() || records.iter().any(|record| record.record_type() == RecordType::RRSIG)
     }
@@ -97,8 +97,8 @@ impl Validator {
         Ok(answer)
     }
 
-    /// Of records that no chain proves, refuses those whose own signature is wrong, and those whose zone
-    /// does have a chain.
+    /// Of records that no chain proves, rejects those whose own signature is wrong, and those whose zone does have a
+    /// chain.
     async fn refuse_forged(&self, records: &[Record], options: DnsRequestOptions) -> Result<(), Invalid> {
         let bogus = |reason: String| Err(Invalid::Bogus(reason));
         for signed in records.iter().filter(|record| is_unproven(record)) {
@@ -129,7 +129,7 @@ impl Validator {
     }
 }
 
-/// Whether hickory finds that this should be proven, and is not.
+/// Whether hickory expects a proof of this record, and finds none.
 fn is_unproven(record: &Record) -> bool {
     record.record_type() != RecordType::RRSIG && record.proof.is_bogus()
 }
@@ -149,7 +149,7 @@ fn signatures_of<'a>(records: &'a [Record], owner: &'a Name, kind: RecordType) -
     })
 }
 
-/// The key set of a zone as it stands there, proven by nothing yet.
+/// The key set of a zone as published, not yet proven.
 async fn dnskeys(client: &Client, zone: &Name, mut options: DnsRequestOptions) -> (Vec<Record>, Vec<DNSKEY>) {
     options.edns_set_dnssec_ok = true;
     let answer = client.lookup(Query::query(zone.clone(), RecordType::DNSKEY), options).first_answer().await;
@@ -163,7 +163,7 @@ async fn dnskeys(client: &Client, zone: &Name, mut options: DnsRequestOptions) -
     (records, keys)
 }
 
-/// All keys of `zone`, when one that an anchor names has signed them; else the anchors that are keys.
+/// All keys of `zone`, if a key that an anchor names has signed them; else the anchors that are keys.
 async fn anchored_keys(client: &Client, zone: &Name, anchors: Vec<&Anchor>) -> Vec<DNSKEY> {
     let (records, keys) = dnskeys(client, zone, DnsRequestOptions::default()).await;
     let is_anchored = |key: &&DNSKEY| {

@@ -12,7 +12,7 @@ use crate::names::lock::LOCK_VERSION;
 /// A lock file that cannot be used, and every reason that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Diagnostic)]
 #[error("the lock file cannot be used")]
-#[diagnostic(code(lock::unusable), help("take back the committed lock file, or resolve again with `bfpc lock FILE`"))]
+#[diagnostic(code(lock::unusable), help("restore the committed lock file, or resolve again with `bfpc lock FILE`"))]
 pub struct LockError {
     /// In the order of the text; never empty.
     #[related]
@@ -34,10 +34,10 @@ pub enum LockFault {
         at: Option<SourceSpan>,
     },
 
-    #[error("the file is no lock: it has no `version`, and no table of a name or a list")]
+    #[error("the file is not a lock file: it has no `version`, and no table of a name or a list")]
     #[diagnostic(
         code(lock::not_a_lock),
-        help("look at what stands there, and where a link of this name leads; move it away, and run `bfpc lock FILE`")
+        help("check the file, or the target if it is a link; move it away, and run `bfpc lock FILE`")
     )]
     NotALock,
 
@@ -49,7 +49,7 @@ pub enum LockFault {
         at: SourceSpan,
     },
 
-    #[error("the file `{path}` stands twice in the lock file")]
+    #[error("the file `{path}` is listed twice in the lock file")]
     #[diagnostic(code(lock::duplicate_file), help("resolve again with `bfpc lock FILE`"))]
     DuplicateFile {
         path: String,
@@ -57,10 +57,10 @@ pub enum LockFault {
         at: SourceSpan,
     },
 
-    #[error("the lock file states no version")]
+    #[error("the lock file has no `version`")]
     #[diagnostic(
         code(lock::no_version),
-        help("take back the line `version = {LOCK_VERSION}`, or resolve again with `bfpc lock FILE`")
+        help("restore the line `version = {LOCK_VERSION}`, or resolve again with `bfpc lock FILE`")
     )]
     NoVersion,
 
@@ -75,10 +75,10 @@ pub enum LockFault {
         at: SourceSpan,
     },
 
-    #[error("the lock file has version 1, which does not say whose addresses rotate")]
+    #[error("the lock file has version 1, which does not record which addresses rotate")]
     #[diagnostic(
         code(lock::old_version),
-        help("run `bfpc lock FILE` again: it asks for every name anew, and writes version {LOCK_VERSION}")
+        help("run `bfpc lock FILE`: it resolves every name again, and writes version {LOCK_VERSION}")
     )]
     OldVersion {
         #[label("an old version")]
@@ -86,17 +86,14 @@ pub enum LockFault {
     },
 
     #[error("{reason}")]
-    #[diagnostic(
-        code(lock::shape),
-        help("the lock file is written by `bfpc lock FILE`: resolve again rather than edit it")
-    )]
+    #[diagnostic(code(lock::shape), help("resolve again with `bfpc lock FILE` instead of editing the lock file"))]
     Shape {
         reason: String,
         #[label("here")]
         at: Option<SourceSpan>,
     },
 
-    #[error("`name` holds no DNS name: {reason}")]
+    #[error("`name` is not a DNS name: {reason}")]
     #[diagnostic(code(lock::invalid_name), help("write the name as the policy does"))]
     InvalidName {
         reason: NameError,
@@ -107,12 +104,12 @@ pub enum LockFault {
     #[error("`name` is written `{written}` and must be `{canonical}`")]
     #[diagnostic(
         code(lock::name_not_canonical),
-        help("a lock file uses lower case, A-labels and no final dot, so that one name has one text")
+        help("write lower case, A-labels and no final dot, so that each name has one form")
     )]
     NameNotCanonical {
         written: String,
         canonical: String,
-        #[label("another text for the same name")]
+        #[label("not the canonical form")]
         at: SourceSpan,
     },
 
@@ -137,7 +134,7 @@ pub enum LockFault {
         at: SourceSpan,
     },
 
-    #[error("`{written}` in `addresses` of `{name}` is no address")]
+    #[error("`{written}` in `addresses` of `{name}` is not an address")]
     #[diagnostic(code(lock::invalid_address), help("write an IPv4 or IPv6 address without port, prefix or zone"))]
     InvalidAddress {
         name: String,
@@ -149,17 +146,17 @@ pub enum LockFault {
     #[error("`{written}` in `addresses` of `{name}` must be written `{canonical}`")]
     #[diagnostic(
         code(lock::address_not_canonical),
-        help("a lock file has one text for an address, so that equal answers have equal bytes")
+        help("write the canonical form, so that equal answers have equal bytes")
     )]
     AddressNotCanonical {
         name: String,
         written: String,
         canonical: String,
-        #[label("another text for the same address")]
+        #[label("not the canonical form")]
         at: SourceSpan,
     },
 
-    #[error("`{written}` stands twice in `addresses` of `{name}`")]
+    #[error("`{written}` is listed twice in `addresses` of `{name}`")]
     #[diagnostic(code(lock::duplicate_address), help("remove one of the two"))]
     DuplicateAddress {
         name: String,
@@ -168,18 +165,18 @@ pub enum LockFault {
         at: SourceSpan,
     },
 
-    #[error("`{name}` has IPv6 addresses, and was asked for those of IPv4 alone")]
+    #[error("`{name}` has IPv6 addresses, but `ipv4_only` is set")]
     #[diagnostic(
         code(lock::not_ipv4_only),
         help("remove the line `ipv4_only`, and resolve again with `bfpc lock FILE --update {name}`")
     )]
     NotIpv4Only {
         name: String,
-        #[label("said here")]
+        #[label("set here")]
         at: SourceSpan,
     },
 
-    #[error("`cname` of `{name}` holds no DNS name: {reason}")]
+    #[error("`cname` of `{name}` has an invalid entry: {reason}")]
     #[diagnostic(code(lock::invalid_cname), help("resolve again with `bfpc lock FILE`"))]
     InvalidCname {
         name: String,
@@ -188,23 +185,23 @@ pub enum LockFault {
         at: SourceSpan,
     },
 
-    #[error("`{key}` of `{name}` is `{written}`, which means nothing")]
+    #[error("`{key}` of `{name}` has the unknown value `{written}`")]
     #[diagnostic(code(lock::unknown_word), help("write {expected}, or resolve again with `bfpc lock FILE`"))]
     UnknownWord {
         key: &'static str,
         name: String,
         written: String,
         expected: String,
-        #[label("unknown word")]
+        #[label("unknown value")]
         at: SourceSpan,
     },
 
-    #[error("`resolved_at` of `{name}` is no moment: `{written}`")]
+    #[error("`resolved_at` of `{name}` is not a time: `{written}`")]
     #[diagnostic(code(lock::invalid_time), help("write it in UTC to the second, such as `2026-07-14T09:30:00Z`"))]
     InvalidTime {
         name: String,
         written: String,
-        #[label("not a moment in UTC")]
+        #[label("not a time in UTC")]
         at: SourceSpan,
     },
 }

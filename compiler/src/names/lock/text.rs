@@ -1,4 +1,4 @@
-//! The text of a lock file, read and written. Both directions stand here, so that they stay equal.
+//! The text of a lock file, read and written. Both directions are in one file, so that they stay equal.
 
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -20,10 +20,10 @@ const SECURE: &str = "secure";
 const FIRST_LINE: &str = "# What this policy is compiled with. \
 Review changes; `bfpc lock` makes them.";
 
-/// The version without `stability`: what it says may be half of what a name has.
+/// The version without `stability`, whose addresses may be incomplete.
 const OLD_VERSION: i64 = 1;
 
-/// Only the version, so that a file of another version is told so, whatever else it holds.
+/// Only the version, so that a file of another version is reported as such, whatever else it contains.
 #[derive(Deserialize)]
 struct WrittenVersion {
     version: Option<Spanned<toml::Value>>,
@@ -107,7 +107,7 @@ pub(super) fn places(text: &str) -> BTreeMap<DnsName, SourceSpan> {
     entries.iter().filter_map(place).collect()
 }
 
-/// What git writes between the sides of a conflict.
+/// The markers that git writes between the sides of a conflict.
 const CONFLICT_MARKS: [&str; 4] = ["<<<<<<<", "|||||||", "=======", ">>>>>>>"];
 
 pub(super) fn may_be_a_lock(text: &str) -> bool {
@@ -118,7 +118,7 @@ pub(super) fn may_be_a_lock(text: &str) -> bool {
     }
     let table = |line: &str| line.starts_with('[').then(|| line.trim_matches(['[', ']', ' ']).to_owned());
     let is_own = |table: &String| table == "name" || table == "file";
-    // Cargo.toml and its like have a version too, and tables of their own.
+    // Cargo.toml and similar files have a version too, but tables of their own.
     let is_foreign = |line: &&str| line.ends_with(']') && table(line).is_some_and(|table| !is_own(&table));
     let is_written = |line: &&str| line.starts_with("version =") || table(line).is_some_and(|table| is_own(&table));
     lines.iter().any(is_written) && !lines.iter().any(is_foreign)
@@ -161,7 +161,7 @@ fn take_name(written: &Spanned<String>, faults: &mut Vec<LockFault>) -> Option<D
     None
 }
 
-/// Everything but the name. `None` when a fault was reported.
+/// Reads everything but the name. `None` if a fault was reported.
 fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<LockedName> {
     let faults_before = faults.len();
     let name = entry.name.get_ref();
@@ -169,10 +169,10 @@ fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<Locke
     let mut addresses = BTreeSet::new();
     for written in entry.addresses.get_ref() {
         let at = span(written.span());
-        // An IPv4 address within an IPv6 one is judged as the IPv4 address, and is it.
+        // An IPv4 address within an IPv6 one is judged as the IPv4 address.
         match written.get_ref().parse::<IpAddr>().map(|address| address.to_canonical()) {
             Ok(address) if address.to_string() != *written.get_ref() => {
-                // Beside its other text, it is the one that stands twice.
+                // Beside its other form, it is a duplicate.
                 addresses.insert(address);
                 faults.push(LockFault::AddressNotCanonical {
                     name: name.clone(),
@@ -265,7 +265,7 @@ fn span(range: Range<usize>) -> SourceSpan {
     SourceSpan::from(range)
 }
 
-/// Sixty-four hexadecimal digits in lower case: the one way that is written.
+/// Sixty-four hexadecimal digits in lower case, the only form that is written.
 fn digest(text: &str) -> Option<[u8; 32]> {
     let mut digest = [0; 32];
     if text.len() != 64 || !text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
@@ -317,7 +317,7 @@ fn push_line(text: &mut String, key: &str, value: &str) {
     text.push('\n');
 }
 
-/// One item stays on the line; several stand one a line, so that a diff shows exactly what changed.
+/// One item stays on its line; several have a line each, so that a diff shows exactly what changed.
 fn list(items: impl ExactSizeIterator<Item = String>) -> String {
     let several = items.len() > 1;
     let mut text = String::from("[");
@@ -337,7 +337,7 @@ fn list(items: impl ExactSizeIterator<Item = String>) -> String {
     text
 }
 
-/// A basic TOML string. Names, addresses and moments need no escapes; a resolver or a reason could.
+/// A basic TOML string. Names, addresses and times need no escapes; a resolver or a reason could.
 fn quoted(item: &str) -> String {
     let mut text = String::from("\"");
     for character in item.chars() {

@@ -1,4 +1,4 @@
-//! Differences against brute force: somebody gains or loses exactly where some request's verdict changes.
+//! Differences against brute force: a process gains or loses something exactly where some request's verdict changes.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use bfp_bundle::label::Proof;
@@ -26,7 +26,7 @@ fn told(old: &str, new: &str) -> String {
     said
 }
 
-/// The plain way: every kind of request is put to both for every program.
+/// The brute force: judges every kind of request by both policies for every program.
 fn plainly(old: &Compiled, new: &Compiled) -> Difference {
     let plane = Plane::of(&[&old.image, &new.image]);
     let regions = plane.regions();
@@ -76,8 +76,8 @@ fn plainly(old: &Compiled, new: &Compiled) -> Difference {
     Difference { changes, identities: identities(&Files::of(&[Side::of(&old.image), Side::of(&new.image)]).unwrap()) }
 }
 
-/// There, a parent's grant to the one address and its child's to the other are worth more together than
-/// either is to its own.
+/// For such a request, a parent's grant to one of the addresses and its child's grant to the other are worth more
+/// together than either alone.
 fn is_judged_twice(asked: Asked) -> bool {
     matches!(asked, Asked::Request(request) if request.address.behind_nat64().is_some())
 }
@@ -93,7 +93,7 @@ proptest! {
         }
     }
 
-    /// Two of one policy, which differ in few rules: most of what they hold of each program stays.
+    /// Two policies that differ in few rules: most records of each program stay the same.
     #[test]
     fn difference_of_a_few_rules_is_the_one_that_is_found_plainly(
         same in policy(), before in policy(), after in policy()
@@ -133,7 +133,7 @@ proptest! {
         }
     }
 
-    /// Whatever one program starts: a verdict that changes is told by the parent, the child, or both.
+    /// For every pair of a program and one that it starts: the parent, the child, or both report a changed verdict.
     #[test]
     fn what_a_program_hands_down_is_told(before in policy(), after in policy()) {
         let (old, new) = (compiled(&before).1, compiled(&after).1);
@@ -169,9 +169,10 @@ proptest! {
                         let told = told(&Who::Program(parent.to_owned()), asked, is)
                             || told(&Who::StartedBy(parent.to_owned()), asked, is)
                             || told(&who, asked, is)
-                            // A restriction of the child's own, felt only with the grants of its parent.
+                            // A restriction of the child itself, which has an effect only with the grants of its
+                            // parent.
                             || child.is_some_and(|path| told(&Who::StartedBy(path.to_owned()), asked, is))
-                            // A grant of raw sockets that the child's own default does without.
+                            // A grant of raw sockets that the child does not need under the default.
                             || asked == Asked::Raw && child_named.is_some() && under_both(parent);
                         prop_assert!(told, "{:?} under {} from {} to {} for {:?}", child, parent, was, is, asked);
                     }
@@ -186,7 +187,7 @@ proptest! {
         prop_assert!(compare(&compiled, &compiled).unwrap().is_empty());
     }
 
-    /// What is left out of a description only repeats what it says.
+    /// The parts that a description leaves out only repeat the rest.
     #[test]
     fn description_says_all_that_is_not_judged_as_something_else(before in policy(), after in policy()) {
         let (old, new) = (compiled(&before).1, compiled(&after).1);
@@ -272,7 +273,8 @@ fn identities_are_compared_pin_by_pin() {
 fn a_pattern_in_place_of_a_path_shows_who_is_let_in_beside_it() {
     let policy = |programs: &str| format!("allow {{ {programs} }} -> 10.0.0.1\ndefault deny\n");
     let (path, pattern) = (policy("\"/opt/app/r1/bin/app\""), policy("\"/opt/app/*/bin/app\""));
-    // What a program that the policy names may open loses raw sockets to whoever is governed: not under `default deny`.
+    // Under `default allow`, a governed program loses the raw sockets that it could open; under `default deny` there
+    // are none to lose.
     assert_eq!(told(&path, &pattern), "/opt/app/*/bin/app + 10.0.0.1\n");
     assert_eq!(told(&pattern, &path), "/opt/app/*/bin/app - 10.0.0.1\n");
     let wider = policy("\"/opt/**\"");

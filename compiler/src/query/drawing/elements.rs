@@ -1,10 +1,10 @@
-//! The right side of a rule, as it was written → what it is made of.
+//! The right side of a rule, as written → its elements.
 
 use bfp_grammar::syntax::{Destinations, Spanned, Statement};
 
 const BEFORE: &str = "deny * -> ";
 
-/// The elements of the outermost set, in the order of the text; what is no set is one element.
+/// The elements of the outermost set, in the order of the text; a text that is not a set is one element.
 pub(super) fn elements(written: &str) -> Vec<String> {
     let text = format!("{BEFORE}{written}\n");
     let rule = bfp_grammar::parse(&text).ok().and_then(|policy| policy.statements.into_iter().next());
@@ -14,7 +14,7 @@ pub(super) fn elements(written: &str) -> Vec<String> {
             collect(&rule.destinations, &text, &mut found);
             found
         }
-        // What a bundle says need not be in the language.
+        // The text in a bundle may not be in the language.
         _ => vec![written.to_owned()],
     }
 }

@@ -1,5 +1,5 @@
-//! Regions against brute force: on random policies, every request at or beside an edge lies in exactly one
-//! region, and has the verdict of its sample.
+//! Regions against brute force: on random policies, every request at or beside an edge is in exactly one region, and
+//! has the verdict of its sample.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ use crate::source::load::load_text;
 
 pub(crate) const PATHS: [&str; 3] = ["/opt/a", "/opt/b", "/opt/c"];
 
-/// A policy from its text; contradictions are let through, since they have verdicts too.
+/// Compiles a policy without rejecting contradictions, which have verdicts too.
 pub(crate) fn compiled(text: &str) -> (CheckedPolicy, Compiled) {
     let loaded = load_text("p.bfp", "p.bfp", text, Path::new("."), &Disk)
         .unwrap_or_else(|(errors, _)| unreachable!("{errors:?}: {text}"));
@@ -75,7 +75,7 @@ fn program() -> impl Strategy<Value = String> {
     ]
 }
 
-/// The text of a policy.
+/// A random policy, as text.
 pub(crate) fn policy() -> impl Strategy<Value = String> {
     let rule = (program(), destination(), 0usize..6).prop_map(|(who, to, effect)| match effect {
         0 if who != "*" => format!("only {who} -> {to}"),
@@ -96,7 +96,7 @@ pub(crate) fn policy() -> impl Strategy<Value = String> {
     })
 }
 
-/// Every request at an edge of what [`policy`] writes, and beside it; each is judged as what it is.
+/// Every request at an edge of what [`policy`] writes, and beside it, unless it is judged as another one.
 pub(crate) fn requests() -> Vec<Asked> {
     let v4 = [1, 0x09ff_ffff, 0x0a00_0000, 0x0a00_0001, 0x0a00_0002, 0x0a00_0003, 0x0a00_0004, 0x0aff_ffff];
     let v4 = v4.into_iter().chain([0x0b00_0000, 0x7f00_0000, 0x7f00_0001, 0x7f00_0002, 0x8000_0000, u32::MAX]);
@@ -115,7 +115,7 @@ pub(crate) fn requests() -> Vec<Asked> {
     requests
 }
 
-/// Whether a request lies in one of these.
+/// Whether a request is in one of these destinations.
 pub(crate) fn is_in(asked: Asked, destinations: &[Destination]) -> bool {
     destinations.iter().any(|to| match (to.addresses, asked) {
         (Addresses::Raw, Asked::Raw) => true,
@@ -136,7 +136,7 @@ pub(crate) fn is_in(asked: Asked, destinations: &[Destination]) -> bool {
     })
 }
 
-/// Who is asked about.
+/// All processes that the tests use.
 pub(crate) fn whos() -> Vec<Who> {
     let paths = PATHS.iter().map(|path| Who::Program((*path).to_owned()));
     let started = PATHS.iter().map(|path| Who::StartedBy((*path).to_owned()));

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The networks as text, or what is said against the list.
+/// The networks as text, or the error about the list.
 fn told(text: &str, filters: &[(&str, &str)]) -> String {
     match networks(text, filters) {
         Ok(found) => found.iter().map(|(at, length)| format!("{at}/{length}")).collect::<Vec<_>>().join(" "),
@@ -32,11 +32,11 @@ fn nothing_of_a_file_is_shown_but_addresses() {
 fn plain_list_is_a_network_a_line() {
     let text = "# ours\r\n192.0.2.0/24 ; first\n\n2001:db8::/32\n198.51.100.7\n192.0.2.0/24\n";
     assert_eq!(told(text, &[]), "192.0.2.0/24 198.51.100.7/32 2001:db8::/32");
-    assert!(told(text, &[("region", "x")]).contains("no filter"));
-    assert!(told("192.0.2.0/24\nnonsense\n", &[]).contains("holds a text that is not a network (line 2)"));
+    assert!(told(text, &[("region", "x")]).contains("filters cannot narrow"));
+    assert!(told("192.0.2.0/24\nnonsense\n", &[]).contains("contains a text that is not a network (line 2)"));
     assert!(told("192.0.2.1/24", &[]).contains("not a network"), "host bits");
     assert!(told("192.0.2.0/+24", &[]).contains("not a network"));
-    assert!(told("# nothing\n", &[]).contains("holds no network"));
+    assert!(told("# nothing\n", &[]).contains("contains no network"));
 }
 
 const PREFIXES: &str = r#"{ "syncToken": "1", "prefixes": [
@@ -53,7 +53,7 @@ fn filters_of_one_list_hold_together() {
     assert_eq!(of(&[("list", "ipv6_prefixes")]), "2001:db8::/32");
     assert!(of(&[("servcie", "S3")]).contains("no entry with a member `servcie`; did you mean `service`?"));
     assert!(of(&[("service", "S4")]).contains("values of `service` here are `EC2`, `S3`"));
-    assert!(of(&[("service", "EC2"), ("region", "eu-west-1")]).contains("all filters keep"));
+    assert!(of(&[("service", "EC2"), ("region", "eu-west-1")]).contains("matches every filter"));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn member_keeps_what_stands_anywhere_in_it() {
     assert_eq!(of(&[("list", "prefixes_ipv4")]), "192.0.2.0/24 198.51.100.0/24");
     assert!(of(&[("member", "agent")]).contains("did you mean `agents`?"));
     assert!(of(&[("list", "own")]).contains("values of `list` here are `prefixes_ipv4`, `prefixes_ipv6`"));
-    assert!(of(&[("member", "api"), ("member", "prefixes_ipv6")]).contains("all filters keep"));
+    assert!(of(&[("member", "api"), ("member", "prefixes_ipv6")]).contains("matches every filter"));
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn nearly_a_network_is_an_error_beside_one_that_counts() {
 #[test]
 fn member_that_stands_twice_is_an_error() {
     let said = told(r#"{ "a": [ "192.0.2.0/24" ], "b": { "a": "10.0.0.0/8" }, "a": [ "198.51.100.0/24" ] }"#, &[]);
-    assert!(said.contains("the member `a` stands twice in one object"), "{said}");
+    assert!(said.contains("the member `a` occurs twice in one object"), "{said}");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn what_looks_like_a_network_must_be_one() {
     assert_eq!(networks(r#"{ "a": "10.0.0.0/8" }"#, &[]).unwrap().len(), 1);
 }
 
-/// Texts in which networks stand, and which are none.
+/// Texts that contain a network and are not one.
 const HALF_WRITTEN: [&str; 24] = [
     "1.2.3.4:443",
     "[2001:db8::1]",
@@ -210,7 +210,7 @@ fn text_that_holds_an_address_counts_or_is_an_error() {
         assert!(said.contains("is not a network"), "{written}: {said}");
         let said = told(&format!("{{ \"198.51.100.0/24\": 1, \"{written}\": 2 }}"), &[]);
         assert!(said.contains("is not a network"), "{written} as a member: {said}");
-        // What stands behind `#` in a plain list is a comment, and what a comma cuts off a field of its own.
+        // In a plain list, text after `#` is a comment, and a comma ends a field.
         if !written.contains(['#', ',', ';']) {
             let said = told(&format!("198.51.100.0/24, DE, {written}\n"), &[]);
             assert!(said.contains("is not a network"), "{written} as a field: {said}");
@@ -231,7 +231,7 @@ fn several_networks_in_one_text_all_count() {
 
 #[test]
 fn network_behind_a_semicolon_is_no_comment() {
-    assert!(told("10.6.0.0/16;10.7.0.0/16\n", &[]).contains("`10.7.0.0/16` behind a `;`"));
+    assert!(told("10.6.0.0/16;10.7.0.0/16\n", &[]).contains("`10.7.0.0/16` after a `;`"));
     assert!(told("10.6.0.0/16; DE; 10.7.0.0/16 # x\n", &[]).contains("`10.7.0.0/16`"));
     let drop = "; Spamhaus DROP List\n; 10.0.0.0/8\n1.10.16.0/20 ; SBL256894\n1.19.0.0/16 ; 10.0.0.5 is its gateway\n";
     assert_eq!(told(drop, &[]), "1.10.16.0/20 1.19.0.0/16");
@@ -250,7 +250,7 @@ fn two_columns_of_addresses_are_not_guessed_at() {
     assert_eq!(told("10.0.0.1,10.0.0.2,10.0.0.3\n", &[]), "10.0.0.1/32 10.0.0.2/32 10.0.0.3/32");
 }
 
-/// What providers write beside their networks, each after its own list.
+/// Contents of providers' lists beside the networks, each after its own list.
 const ORDINARY: [&str; 13] = [
     // Amazon, Google
     r#"{ "syncToken": "1750000000", "createDate": "2025-01-02-03-04-05", "prefixes": [ { "ip_prefix": "192.0.2.0/24",
@@ -287,7 +287,7 @@ const ORDINARY: [&str; 13] = [
         "cidrs": [ { "cidr": "192.0.2.0/24", "tags": [ "OCI", "OSN" ] } ] } ] }"#,
     r#"{ "zscaler.net": { "continent : EMEA": { "city : Frankfurt IV": [ { "range": "192.0.2.0/24", "vpn": "",
         "hostname": "fra4-vpn.zscaler.net", "latitude": "50.1109", "longitude": "-8.682" } ] } } }"#,
-    // Lists of what to block
+    // Lists of addresses to block
     r#"[ { "cidr": "192.0.2.0/24", "sblid": "SBL256894", "first_seen": "2021-01-17 07:44:46",
         "as_name": "AS-64496 Example", "ptr": "192.0.2.7.static.isp.example", "reverse": "7.2.0.192.in-addr.arpa",
         "seen_at": "https://192.0.2.1:8080/a?ip=192.0.2.9", "literal": "http://[2001:db8::1]/",

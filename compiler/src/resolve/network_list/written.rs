@@ -1,25 +1,24 @@
-//! What one text of a list says of networks: text → the networks that it is, a fault, or that it has nothing to do with
-//! any.
+//! One text of a list → its networks, a fault, or nothing to do with networks.
 //!
-//! A network is written as `192.0.2.0/24`, `192.0.2.0/255.255.255.0`, `192.0.2.7` or `192.0.2.0-192.0.2.9`. Several in
-//! one text have `,`, `;` or a line end between them. No space: `10.1.0.0 255.255.0.0` is one network, and would be
-//! read as two addresses.
+//! A network is written as `192.0.2.0/24`, `192.0.2.0/255.255.255.0`, `192.0.2.7` or `192.0.2.0-192.0.2.9`. `,`, `;` or
+//! a line end separates several in one text. A space does not: `10.1.0.0 255.255.0.0` is one network, and would be read
+//! as two addresses.
 //!
-//! Always: what holds an address that does not count is a fault. Only an address within a URL passes, one that begins a
-//! name (`192.0.2.7.host.example`), and one within a sentence. Dates, versions of three numbers, ports, digests,
-//! fingerprints and hardware addresses hold none.
+//! Always: a text with an address that is not used is a fault. The only exceptions are an address within a URL, one
+//! that begins a name (`192.0.2.7.host.example`), and one within a sentence. Dates, versions of three numbers, ports,
+//! digests, fingerprints and hardware addresses contain none.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Network;
 
-/// What a text of a list is.
+/// The meaning of a text in a list.
 pub(super) enum Text {
-    /// One network or several, each as what it is made of.
+    /// One or several networks, each as the aligned networks that make it up.
     Networks(Vec<Network>),
-    /// It holds an address, or nearly one, and is no network.
+    /// It contains an address, or nearly one, and is not a network.
     Faulty,
-    /// It is about something else.
+    /// It has nothing to do with networks.
     Other,
 }
 
@@ -36,7 +35,7 @@ pub(super) fn read(written: &str) -> Text {
     }
 }
 
-/// What is written as a network, as networks in a row where it is a range. Without host bits.
+/// Reads a network; a range becomes several adjacent networks. `None` if it has host bits or is not a network.
 pub(super) fn network(written: &str) -> Option<Vec<Network>> {
     let written = written.trim();
     if let Some((first, last)) = written.split_once('-') {
@@ -71,13 +70,13 @@ pub(super) fn network(written: &str) -> Option<Vec<Network>> {
     (bits & host == 0).then(|| vec![(address, length)])
 }
 
-/// The length of a prefix that is written as a netmask.
+/// The prefix length of a netmask.
 fn mask_length(mask: &str) -> Option<u8> {
     let mask = mask.parse::<Ipv4Addr>().ok()?.to_bits();
     (mask.leading_ones() + mask.trailing_zeros() == 32 || mask == u32::MAX).then_some(mask.leading_ones() as u8)
 }
 
-/// The largest networks that make up the addresses from one to another, each as its bits and the length of its prefix.
+/// The largest networks that make up the addresses from `first` to `last`, each as (bits, prefix length).
 fn in_a_row(first: u128, last: u128, width: u8) -> Option<Vec<(u128, u8)>> {
     let mut networks = Vec::new();
     let mut first = (first <= last).then_some(first);
@@ -93,7 +92,7 @@ fn in_a_row(first: u128, last: u128, width: u8) -> Option<Vec<(u128, u8)>> {
     Some(networks).filter(|networks| !networks.is_empty())
 }
 
-/// Whether a text claims to be a network, an address, or a range of addresses, be it one or not.
+/// Whether a text has the form of a network, an address or a range of addresses, valid or not.
 pub(super) fn looks_like_a_network(written: &str) -> bool {
     let written = written.trim();
     let of = |allowed: &str, text: &str| !text.is_empty() && text.chars().all(|c| allowed.contains(c));
@@ -105,7 +104,7 @@ pub(super) fn looks_like_a_network(written: &str) -> bool {
     };
     if let Some((network, length)) = written.split_once('/') {
         let (network, length) = (network.trim(), length.trim());
-        // `abc.de/24` is a place on the web.
+        // `abc.de/24` is a web page.
         let is_network = (of("0123456789.", network) && network.contains('.')) || colons(network);
         return is_network && (of("0123456789", length) || dotted(length));
     }
@@ -124,8 +123,7 @@ fn is_wildcard(written: &str) -> bool {
         && parts.iter().all(|part| is_number(part) || is_free(part))
 }
 
-/// Whether an address stands anywhere in a text, but for one within a URL.
-/// The part of a text that is an address, or nearly one.
+/// The part of a text that is an address, or nearly one; addresses within URLs do not count.
 pub(super) fn address_in(written: &str) -> Option<&str> {
     let written = written.trim();
     let is_of_an_address = |c: char| c.is_ascii_hexdigit() || ".:/*-".contains(c);
@@ -139,17 +137,17 @@ fn holds_an_address(text: &str) -> bool {
     words(text).any(is_addressed)
 }
 
-/// What a text is made of, without its URLs and without its signs, such as brackets and long dashes.
+/// The words of a text, without URLs and without signs such as brackets and long dashes.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let chunks = text.split(|c: char| c.is_whitespace() || !c.is_ascii() || ",;|<>\"'`".contains(c));
     let plain = chunks.filter(|chunk| !chunk.contains("://"));
     plain.flat_map(|chunk| chunk.split(|c: char| c.is_control() || "()[]{}=&?!+#\\$@^~".contains(c)))
 }
 
-/// Whether a word is an address with something behind it, or before it and a colon: `192.0.2.1:443`, `fe80::1%eth0`,
+/// Whether a word is an address with a suffix, or with a prefix and a colon: `192.0.2.1:443`, `fe80::1%eth0`,
 /// `ip4:192.0.2.0/24`.
 fn is_addressed(word: &str) -> bool {
-    // The last eight groups of a fingerprint would be an address; so only what cannot be a group is taken off.
+    // The last eight groups of a fingerprint would be an address, so only a prefix that cannot be a group is removed.
     let behind_label = word.split_once(':').filter(|(label, _)| label.chars().any(|c| !c.is_ascii_hexdigit()));
     begins_with_v4(word)
         || begins_with_v6(word)
@@ -161,7 +159,7 @@ fn is_addressed(word: &str) -> bool {
 fn begins_with_v4(word: &str) -> bool {
     let end = word.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(word.len());
     let (run, rest) = word.split_at(end);
-    // A full stop ends a sentence; with a word behind it, it is part of a host's name.
+    // A full stop ends a sentence; before another word, it is part of a host's name.
     let run = if rest.is_empty() { run.trim_end_matches('.') } else { run };
     run.parse::<Ipv4Addr>().is_ok() && ends_a_word(rest)
 }
@@ -170,7 +168,7 @@ fn begins_with_v6(word: &str) -> bool {
     let end = word.find(|c: char| !c.is_ascii_hexdigit() && c != ':' && c != '.').unwrap_or(word.len());
     let (run, rest) = word.split_at(end);
     let run = if rest.is_empty() { run.trim_end_matches('.') } else { run };
-    // Two colons alone are no word of any list, and stand between the names of programs.
+    // Two colons alone are not an address in any list; they occur between the names of programs.
     run.len() > 2 && run.parse::<Ipv6Addr>().is_ok() && ends_a_word(rest)
 }
 
@@ -178,7 +176,7 @@ fn ends_a_word(rest: &str) -> bool {
     !rest.starts_with(|c: char| c.is_alphanumeric())
 }
 
-/// Whether a text only speaks of addresses: it does not begin with one, and has four words for each.
+/// Whether a text only mentions addresses: it does not begin with one, and has four words for each.
 fn is_sentence(text: &str) -> bool {
     let (addresses, others): (Vec<&str>, Vec<&str>) = words(text).partition(|word| is_addressed(word));
     let is_word = |word: &&&str| {

@@ -27,30 +27,30 @@ pub(crate) struct BuildArguments {
     /// A secret key to sign with; may be given several times. Without it, the bundle waits for `bfpc sign`
     #[arg(long, value_name = "PEM")]
     pub(crate) key: Vec<PathBuf>,
-    /// A file whose first line is the passphrase of encrypted keys. Without it, it is asked for on the terminal
+    /// A file whose first line is the passphrase of encrypted keys. Without it, `bfpc` prompts on the terminal
     #[arg(long, value_name = "FILE", requires = "key")]
     pub(crate) passphrase_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) demands: LockDemands,
-    /// The revision: a host accepts no lower one
+    /// The revision: hosts reject a lower one
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     pub(crate) revision: u64,
-    /// Hosts refuse the bundle before this time, such as 2027-01-31T00:00:00Z
+    /// Hosts reject the bundle before this time, such as 2027-01-31T00:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(crate) not_before: Option<String>,
-    /// Hosts refuse the bundle from this time on, such as 2028-01-31T00:00:00Z
+    /// Hosts reject the bundle from this time on, such as 2028-01-31T00:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(crate) expires: Option<String>,
-    /// A label of the hosts that the bundle is for; may be given several times. Without it: every host
+    /// A tag of the hosts that the bundle is for; may be given several times. Without it: every host
     #[arg(long, value_name = "LABEL")]
     pub(crate) audience: Vec<String>,
-    /// While it is enforced, nobody on the host may take it apart without a release token
+    /// While it is enforced, root cannot remove it without a release token
     #[arg(long)]
     pub(crate) lockdown: bool,
-    /// Exit 1 where there is a warning, and write no bundle
+    /// Exit 1 if there is a warning, and write no bundle
     #[arg(long)]
     pub(crate) deny_warnings: bool,
-    /// How diagnostics are written: for people, or as one document on the standard output
+    /// The format of diagnostics: text for people, or one document on the standard output
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) format: Format,
 }

@@ -23,7 +23,7 @@ use crate::{Answer, Complaints, Failure};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 enum DiffError {
-    #[error("`{written}` is no file, and no git revision: {reason}")]
+    #[error("`{written}` is neither a file nor a git revision: {reason}")]
     #[diagnostic(code(diff::revision))]
     Revision {
         written: String,
@@ -31,26 +31,26 @@ enum DiffError {
         #[help]
         help: &'static str,
     },
-    #[error("`{revision}` has no `{policy}`, so nothing tells what another file allowed before")]
+    #[error("`{revision}` has no `{policy}`, so the access allowed before is unknown")]
     #[diagnostic(
         code(diff::no_policy_before),
         help(
-            "where the policy was renamed, compare it with the old file; where it is new indeed, say so: `bfpc diff --new \
-             {policy} --deny-widening`"
+            "if the policy was renamed, compare it with the old file; if it is new, run `bfpc diff --new {policy} \
+             --deny-widening`"
         )
     )]
     NoPolicyBefore { revision: String, policy: String },
     #[error("the patterns of both policies together overlap in too many ways: {reason}")]
-    #[diagnostic(code(diff::patterns), help("compare them in steps: with a policy between the two"))]
+    #[diagnostic(code(diff::patterns), help("compare them in two steps, with a policy between the two"))]
     Patterns { reason: BuildError },
 }
 
 #[derive(Args)]
 pub(crate) struct DiffArguments {
-    /// What it was: a policy, a bundle, or a git revision of NEW; one that has no NEW is no policy at all
+    /// Before: a policy, a bundle, or a git revision of NEW; a revision without NEW counts as no policy
     #[arg(required_unless_present = "alone")]
     old: Option<PathBuf>,
-    /// What it is: a policy or a bundle
+    /// After: a policy or a bundle
     #[arg(required_unless_present = "alone")]
     new: Option<PathBuf>,
     /// Compare this policy or bundle with no policy at all, under which everything may be reached
@@ -61,7 +61,7 @@ pub(crate) struct DiffArguments {
     deny_widening: bool,
     #[command(flatten)]
     input: InputArguments,
-    /// Who reads the answer
+    /// The format of the answer
     #[arg(long, value_enum, default_value_t = DiffFormat::Human)]
     format: DiffFormat,
 }
@@ -69,9 +69,9 @@ pub(crate) struct DiffArguments {
 /// Who reads a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DiffFormat {
-    /// A person
+    /// Text for people
     Human,
-    /// A program: one JSON document, whose `version` rises when a field changes its meaning
+    /// One JSON document, whose `version` rises when a field changes its meaning
     Json,
     /// A comment on a pull request
     Markdown,
@@ -166,8 +166,8 @@ fn at_revision(written: &Path, policy: &Path) -> Result<Option<Files>, Failure> 
     let revision = Revision::find(&written, policy).map_err(|reason| {
         let help = match Revision::is_shallow(policy) {
             true => {
-                "this clone is shallow, and lacks older commits: fetch them by `git fetch --unshallow`, or with \
-                 `fetch-depth: 0` in the checkout step of a workflow"
+                "fetch the older commits, which this shallow clone lacks: `git fetch --unshallow`, or `fetch-depth: 0` \
+                 in the checkout step of a workflow"
             }
             false => "name a policy, a bundle, or a revision that git knows, such as `HEAD~1`",
         };

@@ -31,15 +31,15 @@ use crate::{Answer, Complaints, Failure};
 
 #[derive(Args)]
 pub(crate) struct DriftArguments {
-    /// The policy, or the bundle (then `--trust` is needed)
+    /// The policy, or the bundle (which requires `--trust`)
     pub(crate) file: PathBuf,
-    /// What the answer looks like
+    /// The format of the answer
     #[arg(long, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
     pub(crate) format: Format,
     /// For a bundle: the trusted public key, a directory of them (*.pem), or the trust set in force
     #[arg(long, value_name = "PATH")]
     pub(crate) trust: Option<PathBuf>,
-    /// For a bundle that is not for every host: a label of the host
+    /// For a bundle that is not for every host: a tag of the host
     #[arg(long, value_name = "LABEL")]
     pub(crate) audience: Vec<String>,
     #[command(flatten)]
@@ -167,7 +167,7 @@ fn compare(
 }
 
 fn nobody() -> DnsError {
-    DnsError::NoAnswer { resolver: "nobody".to_owned(), reason: "the question was dropped".to_owned() }
+    DnsError::NoAnswer { resolver: "the resolver".to_owned(), reason: "the query was dropped".to_owned() }
 }
 
 fn status(locked: &Locked, live: &LockedName) -> Status {

@@ -21,15 +21,15 @@ use crate::{Answer, Failure};
 
 #[derive(Args)]
 pub(crate) struct ExplainArguments {
-    /// The policy, or the bundle (then `--trust` is needed)
+    /// The policy, or the bundle (which requires `--trust`)
     file: PathBuf,
     /// A path, a name that the policy declares, or `*`
     #[arg(required_unless_present = "all")]
     program: Option<String>,
-    /// What the right side of a rule may be; a port without a protocol is one of TCP
+    /// Anything that the right side of a rule may be; a port without a protocol is a TCP port
     #[arg(required_unless_present = "all")]
     destination: Option<String>,
-    /// Show everything that a program can reach, or everyone who can reach a destination
+    /// Show everything that a program can reach, or every program that can reach a destination
     #[arg(long, requires = "whole", conflicts_with_all = ["program", "destination"])]
     all: bool,
     /// With --all: the program
@@ -40,7 +40,7 @@ pub(crate) struct ExplainArguments {
     to: Option<String>,
     #[command(flatten)]
     input: InputArguments,
-    /// Who reads the answer
+    /// The format of the answer
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }

@@ -12,7 +12,7 @@ use crate::report::Done;
 
 #[derive(Args)]
 pub(crate) struct GraphArguments {
-    /// The policy, or the bundle (then `--trust` is needed)
+    /// The policy, or the bundle (which requires `--trust`)
     file: PathBuf,
     /// Where the picture is written
     #[arg(short, long, value_name = "SVG")]

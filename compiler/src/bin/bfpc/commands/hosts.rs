@@ -11,7 +11,7 @@ use crate::files::input::{Input, InputArguments};
 
 #[derive(Args)]
 pub(crate) struct HostsArguments {
-    /// The policy, or the bundle (then `--trust` is needed)
+    /// The policy, or the bundle (which requires `--trust`)
     file: PathBuf,
     #[command(flatten)]
     input: InputArguments,

@@ -29,7 +29,7 @@ pub(crate) struct InspectArguments {
     file: PathBuf,
     #[command(flatten)]
     input: InputArguments,
-    /// Who reads the answer
+    /// The format of the answer
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
 }

@@ -16,8 +16,8 @@ use crate::signing::passphrase::Passphrases;
 use crate::{Answer, Failure};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
-#[error("`{path}` exists")]
-#[diagnostic(code(key::exists), help("a key is never overwritten: move it away, or name another file"))]
+#[error("`{path}` already exists")]
+#[diagnostic(code(key::exists), help("move it away, or name another file: a key is never overwritten"))]
 struct Exists {
     path: String,
 }
@@ -29,7 +29,7 @@ pub(crate) struct KeygenArguments {
     /// Encrypt the secret key with a passphrase
     #[arg(long)]
     encrypt: bool,
-    /// A file whose first line is the passphrase. Without it, it is asked for on the terminal, twice
+    /// A file whose first line is the passphrase. Without it, `bfpc` prompts on the terminal, twice
     #[arg(long, value_name = "FILE", requires = "encrypt")]
     passphrase_file: Option<PathBuf>,
 }
@@ -88,7 +88,7 @@ pub(crate) struct KeyIdArguments {
     /// Keys in PEM, public or secret
     #[arg(required = true, value_name = "KEY")]
     keys: Vec<PathBuf>,
-    /// A file whose first line is the passphrase of encrypted keys. Without it, it is asked for on the terminal
+    /// A file whose first line is the passphrase of encrypted keys. Without it, `bfpc` prompts on the terminal
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
 }

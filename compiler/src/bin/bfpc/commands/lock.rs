@@ -28,17 +28,16 @@ use crate::{Answer, Failure, in_file};
 
 #[derive(Args)]
 pub(crate) struct ResolverArguments {
-    /// A DNS server; may be given several times, and each must have an answer. Without it: those of this
-    /// system
+    /// A DNS server; may be given several times, and each must answer. Without it: the system's resolvers
     #[arg(long, value_name = "IP[:PORT]")]
     pub(crate) resolver: Vec<String>,
-    /// So many of the servers must give the same addresses; who gives others, or none, is outvoted
+    /// How many servers must return the same addresses; servers that return others, or fail, are outvoted
     #[arg(long, value_name = "N")]
     pub(crate) quorum: Option<usize>,
-    /// How long one server may take for one name, with every alias and attempt
+    /// The time limit for one server and one name, with every alias and attempt
     #[arg(long, value_name = "SECONDS", default_value_t = bfp_compiler::names::dns::TIMEOUT_SECONDS, value_parser = value_parser!(u64).range(1..=600))]
     pub(crate) timeout: u64,
-    /// A file of DS or DNSKEY records, one a line: what DNSSEC does not prove below their zones is refused
+    /// A file of DS or DNSKEY records, one per line: answers below their zones must be proven by DNSSEC
     #[arg(long, value_name = "FILE")]
     pub(crate) trust_anchor: Option<PathBuf>,
 }
@@ -47,29 +46,29 @@ pub(crate) struct ResolverArguments {
 pub(crate) struct LockArguments {
     /// The policy
     pub(crate) policy: PathBuf,
-    /// Ask again for every name, or for those that are given
+    /// Resolve every name again, or the given ones
     #[arg(long, value_name = "NAME", num_args = 0..)]
     pub(crate) update: Option<Vec<String>>,
-    /// Ask for this name again, and fail unless DNSSEC proves the answers; may be given several times
+    /// Resolve this name again, and fail unless DNSSEC proves the answers; may be given several times
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub(crate) require_dnssec: Vec<String>,
-    /// Ask for the IPv4 addresses of this name alone, where a resolver has no answer for IPv6; may be given several times
+    /// Resolve only the IPv4 addresses of this name, if a resolver has no answer for IPv6; may be given several times
     #[arg(long, value_name = "NAME", num_args = 1.., requires = "because")]
     ipv4_only: Vec<String>,
-    /// With --ipv4-only: the reason, which stands in the lock file
+    /// With --ipv4-only: the reason, which is recorded in the lock file
     #[arg(long, value_name = "REASON", requires = "ipv4_only", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) because: Option<String>,
     #[command(flatten)]
     pub(crate) resolvers: ResolverArguments,
-    /// How diagnostics are written: for people, or as one document on the standard output
+    /// The format of diagnostics: text for people, or one document on the standard output
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) format: Format,
 }
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 enum LockCommandError {
-    #[error("a policy that comes by the standard input has no lock file")]
-    #[diagnostic(code(lock::nowhere), help("write the policy to a file, and name that: its lock stands beside it"))]
+    #[error("a policy from the standard input has no lock file")]
+    #[diagnostic(code(lock::nowhere), help("write the policy to a file, and name that: its lock file is beside it"))]
     Nowhere,
     #[error("the policy does not use the name `{name}`")]
     #[diagnostic(code(lock::name_not_used))]
@@ -81,7 +80,9 @@ enum LockCommandError {
     #[error("DNSSEC does not prove the addresses of `{name}`")]
     #[diagnostic(
         code(lock::not_secure),
-        help("ask a resolver that passes signatures on; for a zone of your own, name its keys with `--trust-anchor`")
+        help(
+            "query a resolver that passes signatures on; for a zone of your own, name its keys with `--trust-anchor`"
+        )
     )]
     NotSecure {
         name: DnsName,
@@ -224,7 +225,7 @@ fn used(written: &[String], names: &BTreeMap<DnsName, Span>) -> Result<BTreeSet<
         if !names.contains_key(&name) {
             let known: Vec<String> = names.keys().map(|name| format!("`{name}`")).collect();
             let help = if known.is_empty() {
-                "the policy uses no DNS name".to_owned()
+                "remove the option: the policy uses no DNS name".to_owned()
             } else {
                 format!("name one that it uses: {}", known.join(", "))
             };
@@ -250,7 +251,7 @@ fn earlier(path: &Path, wanted: &Wanted, said: &mut String) -> Result<Option<Loc
         (Err(error), Wanted::These(_)) => Err(Failure::Input(in_file(vec![Box::new(error)], &shown, &text))),
         (Err(_), Wanted::All | Wanted::Missing) => {
             if !text.is_empty() {
-                let _ = writeln!(said, "{shown}: it could not be used, and every name is asked for anew");
+                let _ = writeln!(said, "{shown}: it could not be used, and every name is resolved again");
             }
             Ok(None)
         }

@@ -29,7 +29,7 @@ enum Unmet {
         #[label("an old answer")]
         place: Option<SourceSpan>,
     },
-    #[error("`{name}` was resolved at {resolved_at}, and it is {now}")]
+    #[error("`{name}` was resolved at {resolved_at}, but it is {now}")]
     #[diagnostic(
         code(lock::from_the_future),
         help("check this machine's clock; if it is right, `bfpc lock {policy} --update {name}` resolves it now")
@@ -39,11 +39,11 @@ enum Unmet {
         resolved_at: String,
         now: String,
         policy: String,
-        #[label("not yet")]
+        #[label("in the future")]
         place: Option<SourceSpan>,
     },
-    #[error("the policy does not use `{name}`, which the lock file holds")]
-    #[diagnostic(code(lock::stale), help("run `bfpc lock FILE`, and commit what it writes"))]
+    #[error("the lock file has `{name}`, which the policy does not use")]
+    #[diagnostic(code(lock::stale), help("run `bfpc lock FILE`, and commit the lock file"))]
     Stale {
         name: String,
         #[label("not used")]
@@ -54,10 +54,10 @@ enum Unmet {
 /// What a lock must be, beside enough.
 #[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LockDemands {
-    /// Fail where `bfpc lock` would change the lock file: a name is missing in it, or no longer used
+    /// Fail if `bfpc lock` would change the lock file: a name is missing in it, or no longer used
     #[arg(long)]
     locked: bool,
-    /// Fail where an answer in the lock file is older, such as 30d or 12h, by this machine's clock
+    /// Fail if an answer in the lock file is older than this, such as 30d or 12h, by this machine's clock
     #[arg(long, value_name = "AGE", value_parser = humantime::parse_duration)]
     max_age: Option<Duration>,
 }

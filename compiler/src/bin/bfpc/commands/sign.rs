@@ -31,29 +31,27 @@ const MAX_SIGNATURE_FILE_BYTES: u64 = 4096;
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 enum SignError {
-    #[error("`{path}` is no bundle, trust set or token")]
+    #[error("`{path}` is not a bundle, trust set or token")]
     #[diagnostic(code(sign::not_a_document), help("name a file that `bfpc build`, `trust-set` or `token` wrote"))]
     NotADocument { path: String },
-    #[error("`{path}` has a signature by the key {id} already")]
+    #[error("`{path}` already has a signature by the key {id}")]
     #[diagnostic(code(sign::already), help("nothing to do for this key: hosts count each key once"))]
     Already { path: String, id: KeyId },
-    #[error("`{path}` holds no signature: it has {found} bytes")]
+    #[error("`{path}` is not a signature: it has {found} bytes")]
     #[diagnostic(
         code(sign::no_signature),
         help(
-            "an Ed25519 signature has 64 bytes, as `openssl pkeyutl -sign -rawin` writes them, or is base64 of these"
+            "name a file with the 64 bytes of an Ed25519 signature, as `openssl pkeyutl -sign -rawin` writes them, or their base64"
         )
     )]
     NoSignature { path: String, found: usize },
     #[error("`{signature}` is not the signature of `{path}` by the key {id}")]
     #[diagnostic(
         code(sign::mismatch),
-        help(
-            "have this key sign the bytes that `bfpc payload` writes, unchanged, by Ed25519 itself and not of a digest"
-        )
+        help("sign the output of `bfpc payload` with this key, unchanged, by Ed25519 itself and not over a digest")
     )]
     Mismatch { signature: String, path: String, id: KeyId },
-    #[error("the payload is {length} bytes that no terminal shows")]
+    #[error("the payload is {length} bytes that a terminal cannot show")]
     #[diagnostic(code(sign::terminal), help("write it to a file with `-o FILE`, or into a pipe"))]
     Terminal { length: usize },
 }
@@ -65,16 +63,16 @@ pub(crate) struct SignArguments {
     /// A secret key to sign with; may be given several times
     #[arg(long, value_name = "PEM", required_unless_present = "signature")]
     key: Vec<PathBuf>,
-    /// A file whose first line is the passphrase of encrypted keys. Without it, it is asked for on the terminal
+    /// A file whose first line is the passphrase of encrypted keys. Without it, `bfpc` prompts on the terminal
     #[arg(long, value_name = "FILE", conflicts_with = "signature")]
     passphrase_file: Option<PathBuf>,
-    /// A signature over what `bfpc payload` writes that was made elsewhere: its 64 bytes, or base64 of them
+    /// An external signature over the output of `bfpc payload`: its 64 bytes, or their base64
     #[arg(long, value_name = "FILE", requires = "public_key", conflicts_with = "key")]
     signature: Option<PathBuf>,
     /// The public key that made that signature
     #[arg(long, value_name = "PEM", requires = "signature")]
     public_key: Option<PathBuf>,
-    /// Where the signed file is written. Without it, it takes the place of FILE
+    /// Where the signed file is written. Without it, FILE is replaced
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
 }

@@ -30,7 +30,7 @@ pub(crate) struct TestArguments {
     /// Write the result as JUnit XML too
     #[arg(long, value_name = "OUT")]
     junit: Option<PathBuf>,
-    /// Who reads the answer
+    /// The format of the answer
     #[arg(long, value_enum, default_value_t = TestFormat::Human)]
     pub(crate) format: TestFormat,
 }
@@ -38,9 +38,9 @@ pub(crate) struct TestArguments {
 /// Who reads the result of tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TestFormat {
-    /// A person
+    /// Text for people
     Human,
-    /// A program: one JSON document, whose `version` rises when a field changes its meaning
+    /// One JSON document, whose `version` rises when a field changes its meaning
     Json,
     /// Workflow commands of GitHub Actions, shown beside the lines that they are about
     Github,
@@ -67,17 +67,17 @@ enum TestFinding {
         found: String,
         #[help]
         help: Option<String>,
-        #[label("expected otherwise")]
+        #[label("expectation not met")]
         span: Span,
     },
     #[error("no expectation exercises this rule")]
     #[diagnostic(
         code(test::not_exercised),
         severity(Warning),
-        help("write a `test` with a line about what the rule grants or refuses")
+        help("write a `test` line about a request that the rule grants or denies")
     )]
     NotExercised {
-        #[label("by no test")]
+        #[label("not tested")]
         span: Span,
     },
 }

@@ -17,14 +17,14 @@ use crate::signing::validity;
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 enum TokenError {
-    #[error("no recovery leads from revision {from} up to {to}")]
-    #[diagnostic(code(token::forward), help("a recovery takes a host back; a later revision it accepts anyway"))]
+    #[error("a recovery cannot lead from revision {from} up to {to}")]
+    #[diagnostic(code(token::forward), help("apply the later revision itself: hosts accept it without a recovery"))]
     Forward { from: u64, to: u64 },
 }
 
 #[derive(Subcommand)]
 pub(crate) enum TokenCommand {
-    /// A locked policy may be unlocked or removed
+    /// Permit lifting the lockdown of a policy, or removing the policy
     Release {
         /// Up to this revision of the policy; not a later one
         #[arg(long, value_name = "N")]
@@ -32,12 +32,12 @@ pub(crate) enum TokenCommand {
         #[command(flatten)]
         consent: ConsentArguments,
     },
-    /// The highest revision that a host has seen is taken back, or set anew where its memory is damaged
+    /// Permit lowering the highest revision that a host has accepted, or setting it if the rollback state is damaged
     Recover {
-        /// The highest revision that the host has seen; 0 where its memory is damaged
+        /// The highest revision that the host has accepted; 0 if its rollback state is damaged
         #[arg(long, value_name = "N")]
         from: u64,
-        /// What it is to have seen instead: it accepts this revision and higher ones
+        /// The highest accepted revision to record instead: the host accepts this one and higher ones
         #[arg(long, value_name = "M")]
         to: u64,
         #[command(flatten)]
@@ -50,13 +50,13 @@ pub(crate) struct ConsentArguments {
     /// The name of the policy
     #[arg(long, value_name = "NAME")]
     policy: String,
-    /// Hosts refuse the token before this time, such as 2027-01-31T00:00:00Z
+    /// Hosts reject the token before this time, such as 2027-01-31T00:00:00Z
     #[arg(long, value_name = "TIME")]
     not_before: Option<String>,
-    /// Hosts refuse the token from this time on
+    /// Hosts reject the token from this time on
     #[arg(long, value_name = "TIME")]
     expires: String,
-    /// A label of the hosts that the token is for; may be given several times. Without it: every host
+    /// A tag of the hosts that the token is for; may be given several times. Without it: every host
     #[arg(long, value_name = "LABEL")]
     audience: Vec<String>,
     /// Where the token is written

@@ -24,17 +24,20 @@ enum TrustSetError {
     #[error("no host can follow this trust set: {reason}")]
     #[diagnostic(
         code(trust_set::unfollowable),
-        help("name each key once, revoke none that you keep, and demand no more signatures than there are keys")
+        help("name each key once, revoke none that you keep, and require no more signatures than there are keys")
     )]
     Unfollowable { reason: String },
     #[error("no host can follow version {version}: {reason}")]
     #[diagnostic(
         code(trust_set::version),
-        help("leave `--version` away: with `--previous`, it is one more than that of the set before")
+        help("omit `--version`: with `--previous`, it is one more than the version of that set")
     )]
     Version { version: u64, reason: String },
-    #[error("`{written}` is neither a key id nor a public key's file")]
-    #[diagnostic(code(trust_set::key_id), help("a key id has 32 hexadecimal digits: `bfpc key-id KEY.pub` tells it"))]
+    #[error("`{written}` is neither a key id nor the file of a public key")]
+    #[diagnostic(
+        code(trust_set::key_id),
+        help("write a key id of 32 hexadecimal digits, as `bfpc key-id KEY.pub` prints it")
+    )]
     KeyId { written: String },
 }
 
@@ -49,10 +52,10 @@ pub(crate) struct TrustSetArguments {
     /// Its version. Without it: one more than that of `--previous`, or 1, which follows the folder of keys
     #[arg(long, value_name = "N")]
     version: Option<u64>,
-    /// The trust set that it takes the place of: its revocations stay
+    /// The trust set that it replaces: its revocations stay
     #[arg(long, value_name = "SET")]
     previous: Option<PathBuf>,
-    /// A key that is never to be believed again, by its file or its id; may be given several times
+    /// A key to revoke permanently, by its file or its id; may be given several times
     #[arg(long, value_name = "PEM|ID")]
     revoke: Vec<String>,
     /// Where the trust set is written

@@ -81,6 +81,6 @@ fn git(beside: &Path, words: &[&str]) -> Result<Vec<u8>, String> {
         return Ok(ran.stdout);
     }
     let said = String::from_utf8_lossy(&ran.stderr);
-    let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("git fails and does not say why");
+    let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("git failed without a message");
     Err(line.trim_start_matches("fatal: ").to_owned())
 }

@@ -27,7 +27,7 @@ use crate::signing::verified::{compiled, verified};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub(crate) enum InputError {
-    #[error("`{file}` is a bundle, and a bundle is read only when it is verified")]
+    #[error("`{file}` is a bundle, which must be verified before it is read")]
     #[diagnostic(code(explain::trust), help("add `--trust KEY`"))]
     Trust { file: String },
     #[error("the policy declares no program `{name}`")]
@@ -36,16 +36,16 @@ pub(crate) enum InputError {
         help("name a program that the policy declares, or any path, such as `/usr/bin/{name}`")
     )]
     Program { name: String },
-    #[error("`{written}` is no path that a program can have, and no pattern of the policy")]
+    #[error("`{written}` is neither a path that a program can have nor a pattern of the policy")]
     #[diagnostic(
         code(explain::program),
         help(
-            "write a path in full, without `.`, `..`, `*` and doubled slashes, such as `/usr/bin/curl`, or a pattern as \
-             the policy has it"
+            "write an absolute path, such as `/usr/bin/curl`, without `.`, `..`, `*` and doubled slashes; or a pattern \
+             exactly as in the policy"
         )
     )]
     Path { written: String },
-    #[error("`{file}` is a bundle, and this command reads policies")]
+    #[error("`{file}` is a bundle, but this command reads policies")]
     #[diagnostic(code(input::not_a_policy), help("name the policy that the bundle was built from"))]
     NotAPolicy { file: String },
 }
@@ -56,10 +56,10 @@ pub(crate) struct InputArguments {
     /// For a bundle: the trusted public key, a directory of them (*.pem), or the trust set in force
     #[arg(long, value_name = "PATH")]
     pub(crate) trust: Option<PathBuf>,
-    /// For a bundle: how many trusted keys must have signed, where that is more than is written there
+    /// For a bundle: how many trusted keys must have signed; raises the threshold that PATH states, and cannot lower it
     #[arg(long, default_value_t = 1, value_name = "M", value_parser = value_parser!(u16).range(1..))]
     pub(crate) threshold: u16,
-    /// For a bundle that is not for every host: a label of the host
+    /// For a bundle that is not for every host: a tag of the host
     #[arg(long, value_name = "LABEL")]
     pub(crate) audience: Vec<String>,
 }
@@ -67,9 +67,9 @@ pub(crate) struct InputArguments {
 /// Who reads the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// A person
+    /// Text for people
     Human,
-    /// A program: one JSON document, whose `version` rises when a field changes its meaning
+    /// One JSON document, whose `version` rises when a field changes its meaning
     Json,
 }
 

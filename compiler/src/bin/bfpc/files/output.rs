@@ -70,7 +70,7 @@ impl Kind {
             Kind::Payload => "a payload to sign",
             Kind::Picture => "an SVG picture",
             Kind::TestReport => "a JUnit report",
-            Kind::Lock => "a lock",
+            Kind::Lock => "a lock file",
             Kind::InPlace => "a policy",
         }
     }
@@ -107,12 +107,10 @@ pub(crate) fn write(path: &Path, bytes: Vec<u8>, kind: Kind) -> Result<Option<Ve
 pub(crate) fn refuse_input(output: &Path, input: &Path) -> Result<(), Failure> {
     let file = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
     match (is_standard(output), file(output), file(input)) {
-        (false, Some(one), Some(other)) if one == other => Err(OtherKind {
-            path: output.display().to_string(),
-            found: "read by this command",
-            wanted: "what it makes",
+        (false, Some(one), Some(other)) if one == other => {
+            Err(OtherKind { path: output.display().to_string(), found: "read by this command", wanted: "its output" }
+                .into())
         }
-        .into()),
         _ => Ok(()),
     }
 }
@@ -164,7 +162,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 
 /// An output would destroy another file.
 #[derive(Debug, thiserror::Error, Diagnostic)]
-#[error("`{path}` is {found}, and is not replaced by {wanted}")]
+#[error("`{path}` is {found}, and cannot be replaced by {wanted}")]
 #[diagnostic(code(source::not_replaced), help("move it away first, or name another file to write"))]
 struct OtherKind {
     path: String,
@@ -190,7 +188,7 @@ impl WriteError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 "free some space there, or name a file on another disk"
             }
-            io::ErrorKind::FileTooLarge => "raise the limit of a file's size (`ulimit -f`), or name a file elsewhere",
+            io::ErrorKind::FileTooLarge => "raise the file size limit (`ulimit -f`), or name a file elsewhere",
             io::ErrorKind::ReadOnlyFilesystem => "name a file on a disk that is not mounted read-only",
             _ => ELSEWHERE,
         };

@@ -31,18 +31,18 @@ const MAX_ROUNDS: u64 = 100_000_000;
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub(crate) enum KeyFileError {
     #[error("`{path}` is {reason}")]
-    #[diagnostic(code(key::unusable), help("`bfpc keygen` and `openssl genpkey -algorithm ed25519` make keys"))]
+    #[diagnostic(code(key::unusable), help("make a key with `bfpc keygen` or `openssl genpkey -algorithm ed25519`"))]
     Unusable { path: String, reason: KeyError },
     #[error("the keys `{first}` and `{second}` are the same")]
-    #[diagnostic(code(key::twice), help("name it once: hosts refuse what has two signatures by one key"))]
+    #[diagnostic(code(key::twice), help("name it once: hosts reject a document with two signatures by one key"))]
     Twice { first: String, second: String },
     #[error("the passphrase does not open `{path}`")]
     #[diagnostic(code(key::wrong_passphrase), help("check the passphrase, and whether it is this key's"))]
     WrongPassphrase { path: String },
-    #[error("`{path}` is encrypted in a way that is not read here: {reason}")]
+    #[error("the encryption of `{path}` is not supported: {reason}")]
     #[diagnostic(
         code(key::encryption),
-        help("`openssl pkcs8 -topk8 -v2 aes-256-cbc -in {path} -out NEW` encrypts it anew")
+        help("encrypt it again with `openssl pkcs8 -topk8 -v2 aes-256-cbc -in {path} -out NEW`")
     )]
     Encryption { path: String, reason: String },
 }
@@ -157,7 +157,7 @@ fn check_effort(scheme: &EncryptionScheme) -> Result<(), String> {
         _ => return Err("its key derivation is unknown".to_owned()),
     };
     if memory > MAX_OPENING_BYTES || rounds > MAX_ROUNDS {
-        return Err("opening it takes more memory or time than any sensible key".to_owned());
+        return Err("decrypting it takes more memory or time than the limit".to_owned());
     }
     Ok(())
 }
@@ -201,7 +201,7 @@ pub(crate) fn encrypted_pem(key: &SecretKey, passphrase: &Passphrase) -> Result<
 /// Why a key cannot be encrypted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EncryptError {
-    #[error("there are no random bytes: {0}")]
+    #[error("random bytes cannot be read: {0}")]
     Random(io::Error),
     #[error("it cannot be encoded: {0}")]
     Encoding(String),

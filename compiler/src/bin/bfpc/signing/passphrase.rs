@@ -22,22 +22,22 @@ const LONGEST: usize = 1024;
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 enum PassphraseError {
-    #[error("the passphrase of `{key}` cannot be asked for: there is no terminal")]
+    #[error("the passphrase of `{key}` cannot be entered: there is no terminal")]
     #[diagnostic(
         code(key::no_passphrase),
-        help("name a file whose first line is the passphrase with `--passphrase-file FILE`")
+        help("name a file with `--passphrase-file FILE`: its first line is the passphrase")
     )]
     NoTerminal { key: String },
     #[error("the passphrase of `{key}` was not given")]
     #[diagnostic(code(key::no_passphrase), help("type it and press Enter, or use `--passphrase-file FILE`"))]
     Cancelled { key: String },
     #[error("the passphrase of `{key}` is empty")]
-    #[diagnostic(code(key::bad_passphrase), help("an empty passphrase protects nothing: give a longer one"))]
+    #[diagnostic(code(key::bad_passphrase), help("give a longer one: an empty passphrase protects nothing"))]
     Empty { key: String },
     #[error("the passphrase of `{key}` has more than {LONGEST} bytes")]
-    #[diagnostic(code(key::bad_passphrase), help("the first line of the passphrase file is the passphrase: check it"))]
+    #[diagnostic(code(key::bad_passphrase), help("check the passphrase file: its first line is the passphrase"))]
     TooLong { key: String },
-    #[error("the two passphrases are not the same")]
+    #[error("the two passphrases differ")]
     #[diagnostic(code(key::bad_passphrase), help("try again: no key was made"))]
     Different,
 }

@@ -11,17 +11,17 @@ use miette::Diagnostic;
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error, Diagnostic)]
 pub(crate) enum PermissionError {
-    #[error("`{path}` holds a secret, and others than its owner may read or write it (mode {mode:04o})")]
+    #[error("`{path}` holds a secret, and users other than its owner may read or write it (mode {mode:04o})")]
     #[diagnostic(
         code(key::exposed),
-        help("`chmod 600 {path}`; where others could read it before, make a new one and revoke the old key")
+        help("run `chmod 600 {path}`; if others could have read it, make a new one and revoke the old key")
     )]
     Exposed { path: String, mode: u32 },
-    #[error("`{path}` says whom to trust, and others than its owner may write to it (mode {mode:04o})")]
-    #[diagnostic(code(key::writable), help("look at what it holds, then `chmod go-w {path}`"))]
+    #[error("`{path}` decides whom to trust, and users other than its owner may write to it (mode {mode:04o})")]
+    #[diagnostic(code(key::writable), help("review its content, then run `chmod go-w {path}`"))]
     Writable { path: String, mode: u32 },
-    #[error("`{path}` says whom to trust, and belongs to the user {owner}, who is neither root nor you")]
-    #[diagnostic(code(key::writable), help("look at what it holds, then make it your own or root's by `chown`"))]
+    #[error("`{path}` decides whom to trust, and belongs to the user {owner}, who is neither root nor you")]
+    #[diagnostic(code(key::writable), help("review its content, then make it your own or root's with `chown`"))]
     Foreign { path: String, owner: u32 },
 }
 

@@ -17,7 +17,7 @@ struct Refused {
 /// A document is refused, with what to do about it.
 pub(crate) fn refused(refusal: Refusal) -> Failure {
     let help = match &refusal {
-        Refusal::WrongAudience(_) => "name the host's label with `--audience LABEL`",
+        Refusal::WrongAudience(_) => "name the host's tag with `--audience LABEL`",
         other => other.help(),
     };
     let help = help.to_owned();

@@ -14,7 +14,7 @@ use crate::signing::validity;
 /// A document cannot be written.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[error("the document cannot be encoded: {reason}")]
-#[diagnostic(code(sign::unencodable), help("this is a defect of the compiler: report it with what you asked for"))]
+#[diagnostic(code(sign::unencodable), help("report this bug in the compiler, with the command that you ran"))]
 pub(crate) struct Unencodable {
     pub(crate) reason: String,
 }

@@ -23,10 +23,10 @@ pub(crate) struct TrustArguments {
     /// The trusted public key, a directory of them (*.pem), or the trust set in force
     #[arg(long, value_name = "PATH")]
     pub(crate) trust: PathBuf,
-    /// How many trusted keys must have signed, where that is more than is written there
+    /// How many trusted keys must have signed; raises the threshold that PATH states, and cannot lower it
     #[arg(long, default_value_t = 1, value_name = "M", value_parser = value_parser!(u16).range(1..))]
     pub(crate) threshold: u16,
-    /// A label of the host that it is verified for, where the bundle is not for every host
+    /// A tag of the host to verify for, if the bundle is not for every host
     #[arg(long, value_name = "LABEL")]
     pub(crate) audience: Vec<String>,
 }
@@ -36,17 +36,17 @@ const THRESHOLD: &str = "threshold";
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 enum TrustError {
-    #[error("`{path}` holds no public key (*.pem)")]
+    #[error("`{path}` contains no public key (*.pem)")]
     #[diagnostic(code(key::none), help("put the public half of the signing key there"))]
     NoKeys { path: String },
-    #[error("`{path}` holds {keys} public keys, and no file `threshold` that says how many of them must have signed")]
+    #[error("`{path}` contains {keys} public keys, but no file `threshold` with the number of required signatures")]
     #[diagnostic(code(key::threshold), help("write the number into such a file, or give `--threshold`"))]
     NoThreshold { path: String, keys: usize },
-    #[error("`{path}` is to hold a number of signatures, and holds `{found}`")]
+    #[error("`{path}` must contain a number of signatures, and contains `{found}`")]
     #[diagnostic(code(key::threshold), help("write a number there, such as 2, and nothing else"))]
     NoNumber { path: String, found: String },
     #[error("`{path}` cannot be trusted as it is: {reason}")]
-    #[diagnostic(code(key::threshold), help("demand fewer signatures, or put more public keys there, each once"))]
+    #[diagnostic(code(key::threshold), help("require fewer signatures, or put more public keys there, each once"))]
     Unmeetable { path: String, reason: &'static str },
 }
 

@@ -10,17 +10,17 @@ pub(crate) enum ValidityError {
     #[error("`{written}` is not a time")]
     #[diagnostic(code(build::time), help("write it as in `2027-01-31T00:00:00Z`"))]
     Time { written: String },
-    #[error("what expires at {expires} is never valid: it is refused before {not_before}")]
-    #[diagnostic(code(build::never_valid), help("let `--expires` be later than `--not-before`"))]
+    #[error("a document that expires at {expires} is never valid: hosts reject it before {not_before}")]
+    #[diagnostic(code(build::never_valid), help("set `--expires` later than `--not-before`"))]
     NeverValid { not_before: String, expires: String },
-    #[error("it expires at {expires}, and it is {now}")]
+    #[error("the expiry time {expires} has passed: it is {now}")]
     #[diagnostic(
         code(build::expired),
-        help("let `--expires` be in the future, or check this machine's clock: every host would refuse it")
+        help("set `--expires` in the future, or check this machine's clock: every host would reject it")
     )]
     Expired { expires: String, now: String },
-    #[error("{found} labels are more than the {MAX_AUDIENCE} that fit")]
-    #[diagnostic(code(build::audience), help("give the hosts a label in common, and name that with `--audience`"))]
+    #[error("{found} host tags are more than the {MAX_AUDIENCE} that fit")]
+    #[diagnostic(code(build::audience), help("give the hosts a tag in common, and name that with `--audience`"))]
     Audience { found: usize },
 }
 

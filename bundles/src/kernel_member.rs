@@ -1,0 +1,61 @@
+//! The members of kernel structures that the programs read, and what each must be.
+
+/// Hands every member, as `STRUCT__MEMBER: SHAPE`, to a macro. The kernel programs make a global of each, which holds
+/// its offset; the enforcer finds the offset in the kernel's type information, and checks the shape: `Pointer`,
+/// `Number(BYTES)`, or `Inside(BYTES)` for a structure of at least that size.
+#[macro_export]
+macro_rules! kernel_members {
+    ($callback:ident) => {
+        $callback! {
+            task_struct__pid: Number(4),
+            task_struct__tgid: Number(4),
+            task_struct__fs: Pointer,
+            task_struct__nsproxy: Pointer,
+            fs_struct__root: Inside(16),
+            nsproxy__mnt_ns: Pointer,
+            task_struct__mm: Pointer,
+            task_struct__cred: Pointer,
+            task_struct__ptrace: Number(4),
+            task_struct__flags: Number(4),
+            task_struct__seccomp: Inside(16),
+            seccomp__filter: Pointer,
+            seccomp_filter__prev: Pointer,
+            seccomp_filter__notif: Pointer,
+            cred__user_ns: Pointer,
+            user_namespace__level: Number(4),
+            mm_struct__exe_file: Pointer,
+            linux_binprm__file: Pointer,
+            file__f_path: Inside(16),
+            path__dentry: Pointer,
+            dentry__d_name: Inside(16),
+            dentry__d_hash: Inside(16),
+            qstr__name: Pointer,
+            qstr__len: Number(4),
+            dentry__d_parent: Pointer,
+            dentry__d_inode: Pointer,
+            inode__i_ino: Number(8),
+            inode__i_sb: Pointer,
+            inode__i_generation: Number(4),
+            super_block__s_dev: Number(4),
+            super_block__s_root: Pointer,
+            vfsmount__mnt_sb: Pointer,
+            vfsmount__mnt_root: Pointer,
+            path__mnt: Pointer,
+            mount__mnt: Inside(32),
+            mount__mnt_parent: Pointer,
+            mount__mnt_mountpoint: Pointer,
+            mount__mnt_ns: Pointer,
+            mount__mnt_group_id: Number(4),
+            mount__mnt_mounts: Inside(16),
+            socket__sk: Pointer,
+            sock__sk_protocol: Number(2),
+            sock_common__skc_family: Number(2),
+            sock_common__skc_dport: Number(2),
+            sock_common__skc_daddr: Number(4),
+            sock_common__skc_rcv_saddr: Number(4),
+            sock_common__skc_v6_daddr: Inside(16),
+            msghdr__msg_name: Pointer,
+            msghdr__msg_namelen: Number(4),
+        }
+    };
+}
