@@ -3,17 +3,17 @@
 /// Verdicts, by the tables.
 pub mod verdict;
 
-/// Which sockets can be judged by their sends.
+/// Which sockets can be judged by the requests that they send.
 pub mod socket_kind;
 
-/// From a socket call to the requests that it makes, and their verdicts.
+/// From a socket call to its requests and their verdicts.
 pub mod socket;
 
-/// What is counted.
+/// Counters.
 pub mod counters;
 
-/// A limit on what is reported.
+/// The rate limit of events.
 pub mod flood;
 
-/// What is reported of a denial.
+/// Events: the reports of denials.
 pub mod events;

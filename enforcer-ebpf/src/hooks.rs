@@ -1,19 +1,19 @@
-//! The programs that the kernel calls, one object of the kernel's a file.
+//! The programs that the kernel calls, one file for each of the kernel's objects.
 //!
-//! Each of the deciding hooks reads alike: honour an earlier refusal, build a request from what the kernel holds (never
+//! All deciding hooks have the same form: honour an earlier denial, build a request from what the kernel holds (never
 //! from user memory), decide, count.
 
-/// Who a process is: noted when it executes a program.
+/// The identity of a process, noted at exec.
 mod exec;
 
-/// What a process may do with sockets, and whose a socket is.
+/// What a process may do with sockets, and which task uses a socket.
 mod socket;
 
-/// Where packets really go.
+/// The real destinations of packets.
 mod packet;
 
-/// That nothing gets around these programs.
+/// Protection of these programs and of protected programs from circumvention.
 mod protect;
 
-/// That root cannot take a policy under lockdown apart; and what is asked while a policy is applied.
+/// Lockdown; and the query for the identity of files while a policy is applied.
 mod lockdown;

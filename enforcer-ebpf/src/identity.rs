@@ -1,6 +1,6 @@
-//! Who a process is, whose a socket is, and which file is meant.
+//! The identity of processes, socket users and files.
 
-/// Which file it is.
+/// The inode of a file.
 pub mod files;
 
 /// The name of a file, from the host's root.
@@ -12,14 +12,14 @@ pub mod content;
 /// Labels in task storage.
 pub mod labels;
 
-/// Labels in socket storage: who uses a socket.
+/// Labels in socket storage: the users of sockets.
 pub mod owners;
 
-/// Which processes are the enforcer's own.
+/// The enforcer's own processes.
 pub mod enforcers;
 
-/// Who must not be reached into, and who executes nothing that is not pinned.
+/// Protected programs, and programs with pinned libraries.
 pub mod guard;
 
-/// What a locked policy guards.
+/// What lockdown guards.
 pub mod locked;

@@ -1,12 +1,12 @@
 //! The programs that decide in the kernel.
 //!
-//! Folders are floors: a module uses those above it in this list, and none below (compiler/tests/arrows.rs). Who asks was
-//! noted when the task executed its program ([`identity::labels`]).
+//! Directories are layers: a module uses those above it in this list, and none below (compiler/tests/arrows.rs). The
+//! process that makes a request was noted when it executed its program ([`identity::labels`]).
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
-/// Reading kernel structures at offsets that the enforcer takes from the running kernel's BTF.
+/// Reads kernel structures, at offsets that the enforcer takes from the running kernel's BTF.
 mod kernel;
 
 /// The policy's tables, as frozen array maps.

@@ -1,9 +1,9 @@
 //! The policy's tables: array maps that hold a bundle's sections byte for byte.
 //!
-//! The enforcer sets the number of entries from the section, copies it in and freezes the map. Nothing
-//! here is ever written by a program.
+//! The enforcer sets the number of entries from the section, copies it in and freezes the map. No program ever writes
+//! these maps.
 //!
-//! The steps of a decision are global functions, as those of [`crate::decision::verdict`] are, and for the same reason.
+//! The steps of a decision are global functions, like those of [`crate::decision::verdict`], and for the same reason.
 
 use aya_ebpf::{bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
 use bfp_bundle::{
@@ -14,7 +14,7 @@ use bfp_bundle::{
 
 use crate::kernel::asm;
 
-/// So that a section is copied in with one `memcpy`.
+/// Lets a section be copied in with one `memcpy`.
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
 #[btf_map]
@@ -95,7 +95,7 @@ impl Tables for Maps {
     }
 }
 
-/// What a function of the kernel's machine can return in place of a number that may be missing.
+/// An optional number as one number, which is all that a global BPF function can return.
 #[inline(always)]
 pub fn number_to_bits(number: Option<u32>) -> u64 {
     match number {
@@ -142,14 +142,15 @@ pub extern "C" fn pair(cell: u32, program: ProgramId) -> u64 {
     decide::pair_to_bits(decide::pair(&Maps, cell, program))
 }
 
-/// What holds for a program wherever it asks, as [`Whole::to_bits`].
+/// What holds for a program in every cell, as [`Whole::to_bits`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn whole(program: ProgramId) -> u64 {
     Whole::to_bits(decide::whole(&Maps, program))
 }
 
-/// Whether the policy governs the task with this label, as [`Governance::to_bits`]. One without a label it does.
+/// Whether the policy governs the task with this label, as [`Governance::to_bits`]. A task without a label counts as
+/// governed.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn governance(label: *const Label) -> u64 {
@@ -161,18 +162,18 @@ pub extern "C" fn governance(label: *const Label) -> u64 {
     governance.to_bits()
 }
 
-/// Whether a rule that is enforced governs the task with this label: what cannot be judged is refused to it.
+/// Whether an enforced rule governs the task with this label: requests that cannot be judged are denied to it.
 #[inline(always)]
 pub fn is_governed(label: *const Label) -> bool {
     Governance::from_bits(governance(label)).is_enforced
 }
 
-/// The label of strangers: zeros. A global function's argument must be memory that could be written, which
+/// The label of unlisted programs: zeros. The argument of a global function must be memory that could be written, which
 /// a constant is not; the enforcer freezes this map.
 #[btf_map]
 static STRANGER: Array<Label, 1> = Array::new();
 
-/// The label of a socket, or the strangers' where it has none, as the kernel's own.
+/// The label of a socket, or that of unlisted programs if it has none, as for the kernel's own sockets.
 #[inline(always)]
 pub fn or_stranger(label: *const Label) -> *const Label {
     if label.is_null() { STRANGER.get_ptr(0).unwrap_or(core::ptr::null()) } else { label }

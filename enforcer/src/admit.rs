@@ -1,7 +1,7 @@
-//! From a verified bundle to one that may follow what this host has accepted.
+//! From a verified bundle to one that this host may enforce.
 //!
-//! Enters: a bundle that [`bfp_bundle::verify`] passed, the host's trusted keys and tags, and its rollback state. Leaves: an
-//! [`admission::AdmittedBundle`], which alone can be applied.
+//! Enters: a bundle that [`bfp_bundle::verify`] passed, the host's trust set and tags, and its rollback state. Leaves:
+//! an [`AdmittedBundle`](crate::admit::admission::AdmittedBundle), the only type that can be applied.
 
 pub mod input;
 

@@ -1,9 +1,9 @@
-//! Applies an admitted bundle: everything in order, or nothing at all.
+//! Applies an admitted bundle: completely, or not at all.
 //!
-//! The new generation is attached before the old one is detached; while both are, the stricter verdict
-//! wins. An error on the way leaves the old generation as it was. What the host remembers on disk is written
-//! when nothing can fail any more but giving the new generation its name: a host that goes down between the two
-//! remembers what it was about to enforce, and enforces it when it comes up.
+//! The new generation is attached before the old one is detached. While both are attached, the stricter verdict wins.
+//! An error on the way leaves the old generation unchanged. The rollback state is written last, when only naming the
+//! new generation can still fail: a host that goes down between the two has recorded what it was about to enforce, and
+//! enforces it at the next boot.
 
 pub mod memory;
 
@@ -42,55 +42,55 @@ use crate::kernel::pins::{Pins, PinsError};
 /// Why a bundle is not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// The bundle's executables.
+    /// The bundle's executables cannot be read.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The host lacks something.
+    /// The host does not meet the requirements.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// Its type information is malformed.
+    /// The kernel's type information is malformed.
     #[error(transparent)]
     Btf(#[from] BtfError),
-    /// Its structures are others.
+    /// The kernel's structures do not have the expected layout.
     #[error(transparent)]
     Offsets(#[from] OffsetError),
-    /// What the host is to remember.
+    /// The rollback state cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The record of what is enforced.
+    /// The record of the enforced policy cannot be written.
     #[error(transparent)]
     About(#[from] AboutError),
-    /// The programs.
+    /// The programs cannot be loaded or attached.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The files that the kernel is asked about.
+    /// The kernel does not report the identity of a file.
     #[error(transparent)]
     Learn(#[from] LearnError),
-    /// The names that links of this host lead to.
+    /// The tables for names behind symbolic links cannot be built.
     #[error("the names that symbolic links of this host lead to cannot be told apart: {0}")]
     Links(#[from] BuildError),
-    /// What runs already would be believed beside a policy that is enforced.
+    /// Adopting running processes was requested while a policy is enforced.
     #[error("processes are adopted on a host's first day alone, and a policy is enforced here")]
     AdoptedLate,
-    /// The kernel does not ask.
+    /// The kernel does not call the programs.
     #[error(transparent)]
     Canary(#[from] CanaryError),
-    /// The pins.
+    /// The pins cannot be used.
     #[error(transparent)]
     Pins(#[from] PinsError),
-    /// The lock.
+    /// Lockdown cannot be set up.
     #[error(transparent)]
     Lockdown(#[from] LockdownError),
-    /// In force, but not for all.
+    /// The policy is enforced, but the running processes were not all labelled.
     #[error("the policy is enforced, but processes that executed a program meanwhile may lack its label: {0}")]
     LateLabelling(LoadError),
-    /// In force, but so is the one before.
+    /// The new policy is enforced, but the previous generation was not fully removed.
     #[error("the policy is enforced, but what was enforced before is not all gone: {0}")]
     Older(PinsError),
 }
 
 impl ApplyError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             ApplyError::Refused(error) => error.help(),
@@ -110,7 +110,7 @@ impl ApplyError {
         }
     }
 
-    /// The verifier's last lines, where it said something.
+    /// The last lines of the verifier's log, if there is one.
     pub fn log(&self) -> Option<&str> {
         match self {
             ApplyError::Load(error) | ApplyError::Learn(LearnError::Load(error)) => error.log(),
@@ -122,29 +122,42 @@ impl ApplyError {
 /// What was applied.
 #[derive(Debug)]
 pub struct Applied {
-    /// The policy.
+    /// The policy that is enforced now.
     pub about: About,
-    /// The written paths that lead elsewhere by links, which were followed.
+    /// The written paths that lead elsewhere by symbolic links, which were followed.
     pub followed: Vec<Followed>,
-    /// What of it does not hold on this host.
+    /// The parts of the policy that do not hold on this host.
     pub lacks: Vec<Lack>,
 }
 
-/// How a bundle came to be accepted, for the host to remember.
+/// How a bundle was accepted, for the host to record.
 pub struct Acceptance<'a> {
     /// The bytes of the bundle.
     pub bytes: &'a [u8],
-    /// By whose signatures.
+    /// The trust set whose signatures it has.
     pub trust: &'a Trust,
-    /// On a host with which labels.
+    /// The host's tags.
     pub labels: &'a [String],
-    /// When, in seconds since 1970-01-01 UTC.
+    /// The time of acceptance, in seconds since 1970-01-01 UTC.
     pub now: u64,
-    /// What to believe of processes that run already.
+    /// How to treat processes that are already running.
     pub running: Running,
 }
 
-/// Has the kernel enforce a bundle. `object` holds the programs.
+/// Has the kernel enforce an admitted bundle. `object` is the compiled BPF object, an ELF file.
+///
+/// # Preconditions
+/// `remembered` was recalled from `state`, and the bundle was admitted against it.
+///
+/// # Returns
+/// The record of the enforced policy, the symbolic links that were followed, and the parts of the policy that do not
+/// hold on this host.
+///
+/// # Errors
+/// - [`ApplyError::Older`] and [`ApplyError::LateLabelling`]: the new policy is enforced, but the previous generation
+///   was not fully removed, or running processes were not all labelled.
+/// - Every other error: the new policy is not enforced, and the previous generation stays in force.
+///   [`ApplyError::Host`] is among them, if the host does not meet the requirements of [`host::check`].
 pub fn apply(
     object: &[u8],
     admitted: &AdmittedBundle<'_, '_>,
@@ -161,22 +174,22 @@ pub fn apply(
         Prepared { object, kernel: &kernel, types: &host.types, cgroups: &host.cgroups, earlier, has_adopted };
     let remember = || remember(admitted, acceptance, (state, remembered));
     let applied = apply_locked(&programs, admitted, acceptance, remember, &pins);
-    // After a success there is nothing to tidy, and after a failure its own reason matters more.
+    // After a success there is nothing to clean up. After a failure its own cause matters more.
     if applied.is_err() {
         let _ = pins.tidy().and_then(|()| lockdown::forget_marks(&pins));
     }
     applied
 }
 
-/// What the programs are made of, and attached to.
+/// What the programs are built from and attached to.
 struct Prepared<'a> {
     object: &'a [u8],
     kernel: &'a Kernel,
     types: &'a [u8],
     cgroups: &'a File,
-    /// Where links led under what is enforced, and before.
+    /// Where links led under the enforced policy, and before it.
     earlier: Vec<FollowedLink>,
-    /// Processes were adopted, and still run.
+    /// Processes were adopted, and may still run.
     has_adopted: bool,
 }
 
@@ -196,7 +209,7 @@ fn apply_locked(
         lockdown::check_own_file()?;
     }
     pins.remove_leftovers()?;
-    // What is made from here on is not known yet to what guards the older generations.
+    // Lockdown of the older generations does not list the objects that are made from here on.
     let at_work = AtWork::announce(pins)?;
 
     let canary = Canary::random()?;
@@ -221,8 +234,8 @@ fn apply_locked(
     let mut programs = load::load(prepared.object, &tables, &constants)?;
     lacks.extend(content::bind(&mut programs, &contents)?);
 
-    // First what keeps labels, so that no task comes into being without one; then those that are missing;
-    // and only then what decides by them.
+    // First the hooks that keep labels, so that no task starts without one; then the labels of running tasks; and last
+    // the hooks that decide by labels.
     programs.find_first_process()?;
     for hook in LABELLING_HOOKS {
         programs.attach(hook)?;
@@ -254,15 +267,14 @@ fn apply_locked(
     pins.remove_older(number).map_err(ApplyError::Older)?;
     drop(at_work);
     let forgotten = lockdown::forget_marks(pins);
-    // While both were attached, the older one had the last word on what an exec makes of a label.
+    // While both were attached, the older generation labelled last at each exec.
     let withheld = programs.label_running().map_err(ApplyError::LateLabelling)?;
     forgotten.map_err(ApplyError::Older)?;
     lacks.extend(withheld.iter().map(|one| lack_of(one, &executables)));
     Ok(Applied { about, followed, lacks })
 }
 
-/// Looks for the programs of a bundle on this host.
-/// `earlier` is where its links led before.
+/// Looks for the programs of a bundle on this host. `earlier` is where its links led before.
 pub(crate) fn survey(
     bundle: &VerifiedBundle<'_>,
     executables: &[NamedExecutable],
@@ -277,7 +289,7 @@ pub(crate) fn survey(
     links::survey(executables, &matches, earlier, &mut Folders::new(ThisHost))
 }
 
-/// A process that must be started again, as people know it.
+/// A process that must be restarted, with its path and unit.
 fn lack_of(withheld: &Withheld, executables: &[NamedExecutable]) -> Lack {
     let named = executables.iter().find(|executable| executable.program == withheld.program);
     let unit = std::fs::read_to_string(format!("/proc/{}/cgroup", withheld.process)).ok();
@@ -288,7 +300,10 @@ fn lack_of(withheld: &Withheld, executables: &[NamedExecutable]) -> Lack {
     Lack::Withheld { process: withheld.process, path, unit }
 }
 
-/// Has the host remember a bundle that is enforced, or is about to be.
+/// Records a bundle that is enforced, or is about to be.
+///
+/// # Errors
+/// The rollback state cannot be written, or another user may change it.
 pub fn remember(
     admitted: &AdmittedBundle<'_, '_>,
     acceptance: &Acceptance<'_>,
@@ -298,14 +313,14 @@ pub fn remember(
     state.keep(kept, &remembering(admitted, acceptance, remembered))
 }
 
-/// What the host remembers once a bundle is enforced.
+/// What the host records once a bundle is enforced.
 fn remembering(admitted: &AdmittedBundle<'_, '_>, acceptance: &Acceptance<'_>, remembered: &Remembered) -> Record {
     let record = &remembered.record;
     let new = admitted.seen();
     let mut memory = remembered.memory();
     memory.see(new.clone());
     let manifest_digest = admitted.bundle().manifest_digest();
-    // What was accepted once stays as good as it was then.
+    // A bundle that was accepted before keeps the time and trust of that acceptance.
     let before = record.current.as_ref().filter(|current| current.manifest_digest == manifest_digest);
     let current = before.cloned().unwrap_or_else(|| Current {
         policy: new.policy.clone(),
@@ -321,7 +336,7 @@ fn remembering(admitted: &AdmittedBundle<'_, '_>, acceptance: &Acceptance<'_>, r
         current: Some(current),
         last_time: acceptance.now,
         recovered: record.recovered.clone().filter(|recovered| !outlived(recovered)),
-        // What the kernel tells from now on is a time that was not taken back.
+        // From now on the kernel reports a time that was not rolled back.
         time_taken_back: None,
         ..record.clone()
     }

@@ -1,6 +1,6 @@
-//! What the host must offer before anything is loaded: each thing that it lacks has a sentence.
+//! What the host must provide before anything is loaded. Each missing requirement is an error of its own.
 
-/// System calls that neither std nor aya offers: the only file with unsafe code.
+/// System calls that neither std nor aya provides. The only file with unsafe code.
 pub(crate) mod syscall;
 
 pub mod btf;
@@ -22,7 +22,7 @@ use crate::host::btf::Btf;
 /// The kernel's own type information.
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
-/// The filesystem that keeps programs in force.
+/// The filesystem that keeps BPF objects alive.
 pub const BPFFS_PATH: &str = "/sys/fs/bpf";
 
 /// Why this host cannot enforce a policy.
@@ -31,36 +31,36 @@ pub enum HostError {
     /// The list of security modules cannot be read.
     #[error("`/sys/kernel/security/lsm` cannot be read: {0}")]
     NoModuleList(io::Error),
-    /// `bpf` is not in it.
+    /// `bpf` is not in the list.
     #[error(
         "the kernel does not ask BPF programs: `bpf` is not among its security modules (`{0}`), which \
          with it would be `lsm={0},bpf`"
     )]
     NoBpfModule(String),
-    /// The kernel keeps its memory from programs.
+    /// Kernel lockdown keeps kernel memory from programs.
     #[error("the kernel is locked down to `confidentiality`, and lets no program read what it must ask about")]
     Confidential,
-    /// No type information.
+    /// The kernel has no type information.
     #[error("the kernel's type information `{BTF_PATH}` cannot be read: {0}")]
     NoBtf(io::Error),
-    /// No BPF filesystem.
+    /// No BPF filesystem is mounted.
     #[error("no BPF filesystem is mounted at `{BPFFS_PATH}`")]
     NoBpffs,
-    /// No cgroups of the second version.
+    /// Cgroup version 2 is not mounted.
     #[error("no cgroup v2 hierarchy is mounted")]
     NoCgroups,
-    /// Only a part of the cgroups is seen.
+    /// Only a part of the cgroup hierarchy is visible.
     #[error("`{0}` is not the root of the cgroup hierarchy")]
     NotTheRootCgroup(PathBuf),
-    /// The root cannot be opened.
+    /// The root cgroup cannot be opened.
     #[error("the root of the cgroup hierarchy `{path}` cannot be opened: {error}")]
     CgroupUnreadable {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         error: io::Error,
     },
-    /// Not privileged.
+    /// A capability is missing.
     #[error("this process may not load programs into the kernel")]
     NoCapability,
     /// The label of a process may not be found.
@@ -69,18 +69,18 @@ pub enum HostError {
          than 6.2"
     )]
     LabelsAreMissed(&'static str),
-    /// `/proc` is not there.
+    /// `/proc` is not readable.
     #[error("`{path}` cannot be read: {error}")]
     NoProc {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         error: io::Error,
     },
 }
 
 impl HostError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             HostError::NoModuleList(_) => {
@@ -106,16 +106,19 @@ impl HostError {
     }
 }
 
-/// What a policy is applied to.
+/// The host that a policy is applied to.
 #[derive(Debug)]
 pub struct Host {
-    /// The kernel's type information.
+    /// The kernel's type information, BTF.
     pub types: Vec<u8>,
-    /// The root of the cgroups, where programs see the packets of every process.
+    /// The root cgroup, where programs see the packets of every process.
     pub cgroups: File,
 }
 
-/// Checks the host.
+/// Checks the requirements, in order.
+///
+/// # Errors
+/// The first requirement that the host does not meet.
 pub fn check() -> Result<Host, HostError> {
     if !may_load(&read_proc("/proc/self/status")?) {
         return Err(HostError::NoCapability);
@@ -124,7 +127,7 @@ pub fn check() -> Result<Host, HostError> {
     if !modules.trim().split(',').any(|module| module == "bpf") {
         return Err(HostError::NoBpfModule(modules.trim().to_owned()));
     }
-    // Where the kernel has no such module, there is no such file.
+    // A kernel without this module does not have this file.
     if is_confidential(&std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default()) {
         return Err(HostError::Confidential);
     }
@@ -137,7 +140,7 @@ pub fn check() -> Result<Host, HostError> {
     let debugged = std::fs::read_to_string("/sys/kernel/debug/sched/preempt");
     let preempted =
         full_preemption(&read_proc("/proc/version")?, &read_proc("/proc/cmdline")?, debugged.ok().as_deref());
-    // Type information that is none is refused by whoever reads it next.
+    // Malformed type information is rejected by its next reader.
     if let Some(sign) = preempted
         && Btf::parse(&types).is_ok_and(|types| may_miss_labels(&types))
     {
@@ -147,14 +150,14 @@ pub fn check() -> Result<Host, HostError> {
 }
 
 fn open_cgroups(root: &Path) -> Result<File, HostError> {
-    // Every cgroup has this file but the root (kernel/cgroup/cgroup.c, `cgroup_base_files`).
+    // Every cgroup but the root has this file (kernel/cgroup/cgroup.c, `cgroup_base_files`).
     if root.join("cgroup.events").exists() {
         return Err(HostError::NotTheRootCgroup(root.to_owned()));
     }
     File::open(root).map_err(|error| HostError::CgroupUnreadable { path: root.to_owned(), error })
 }
 
-/// Where the second version of cgroups is mounted.
+/// The mount point of cgroup version 2.
 fn cgroup_mount(mounts: &str) -> Option<&str> {
     mounts.lines().find_map(|line| {
         let mut fields = line.split(' ').skip(1);
@@ -175,14 +178,14 @@ fn may_load(status: &str) -> bool {
     held & SYS_ADMIN != 0 || held & PERFMON_AND_BPF == PERFMON_AND_BPF
 }
 
-/// Whether the mode in brackets is the one in which the helpers that read memory are refused (kernel/trace/bpf_trace.c,
+/// Whether the mode in brackets refuses the helpers that read memory (kernel/trace/bpf_trace.c,
 /// `LOCKDOWN_BPF_READ_KERNEL`).
 fn is_confidential(modes: &str) -> bool {
     modes.split_whitespace().any(|mode| mode == "[confidentiality]")
 }
 
 fn is_bpffs_mounted(mounts: &str) -> bool {
-    // The last mount over a place is the one that is seen.
+    // The last mount at a path is the visible one.
     let kinds = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
         (fields.next() == Some(BPFFS_PATH)).then(|| fields.next())
@@ -190,15 +193,15 @@ fn is_bpffs_mounted(mounts: &str) -> bool {
     kinds.fold(None, |_, kind| kind) == Some("bpf")
 }
 
-/// Whether `bpf_task_storage_get` finds nothing where a task that was preempted in it holds the processor's counter
-/// (kernel/bpf/bpf_task_storage.c, `bpf_task_storage_trylock`). From 6.2 on LSM programs do not look at the counter,
-/// and tracing programs have a function of their own that does; later there is no counter.
+/// Whether `bpf_task_storage_get` finds nothing while a task that was preempted in it holds the processor's counter
+/// (kernel/bpf/bpf_task_storage.c, `bpf_task_storage_trylock`). From 6.2 on, LSM programs do not check the counter, and
+/// tracing programs have a function of their own that does; later the counter is gone.
 fn may_miss_labels(types: &Btf<'_>) -> bool {
     types.has_variable("bpf_task_storage_busy") && types.function("bpf_task_storage_get_recur").is_none()
 }
 
-/// What says that tasks are preempted in the kernel wherever they are, if anything does: what the kernel tells of
-/// itself now, its command line, or how it was built.
+/// The evidence that the kernel is fully preemptible, if there is any: its current mode, its command line, or its
+/// build.
 fn full_preemption(version: &str, command_line: &str, debugged: Option<&str>) -> Option<&'static str> {
     let built = |with: &str| version.split_whitespace().any(|word| word == with);
     if built("PREEMPT_RT") {

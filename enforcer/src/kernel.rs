@@ -1,7 +1,7 @@
 //! Programs, maps, links and pins.
 //!
-//! Always: a generation that has a name in the BPF filesystem is complete; its tables are frozen before a program is
-//! attached.
+//! **Invariant:** a generation that has a name in the BPF filesystem is complete, and its tables are frozen before a
+//! program is attached.
 
 pub mod load;
 

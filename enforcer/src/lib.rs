@@ -4,22 +4,22 @@
 //! bytes ─ verify (bfp_bundle) ─▶ VerifiedBundle ─ admit ─▶ AdmittedBundle ─ apply ─▶ programs, maps and pins in the kernel
 //! ```
 //!
-//! Folders are floors: a module uses those above it in this list, and none below (`tests/arrows.rs`).
+//! Directories are layers: a module uses those above it in this list, and none below (`tests/arrows.rs`).
 //!
-//! **Invariant:** nothing here takes bytes that [`bfp_bundle::verify`] has not passed, and the programs
-//! for the kernel come as an argument, so that this library builds without them.
+//! **Invariant:** no function here accepts bytes that [`bfp_bundle::verify`] has not verified. The BPF object comes as
+//! an argument, so that this library builds without it.
 
-/// What the host is and offers: its kernel, the layout of the kernel's structures, folders and symbolic links.
+/// The host: its kernel, the layout of the kernel's structures, directories and symbolic links.
 pub mod host;
 
 /// Whether a verified bundle may follow what this host has accepted before: trusted keys, tags, rollback state.
 pub mod admit;
 
-/// What is in the kernel: programs, tables, pins, and what is written down about them.
+/// What is in the kernel: programs, tables, pins, and the record of the enforced policy.
 pub mod kernel;
 
-/// A verified and admitted bundle, put in force in one order of steps, and what the host remembers of it.
+/// Puts a verified and admitted bundle in force in one order of steps, and updates the rollback state.
 pub mod apply;
 
-/// What operators read: status, events, the doctor's examination; and the wait for symbolic links that change.
+/// Reports for operators: status, events, doctor; and the wait for symbolic links that change.
 pub mod report;

@@ -1,4 +1,4 @@
-//! Reports for operators. No verdict needs them.
+//! Reports for operators. No verdict depends on them.
 
 pub mod json;
 

@@ -1,7 +1,7 @@
-//! Events: what is refused is told to whoever reads the ring.
+//! Events: denials are reported in a ring buffer.
 //!
-//! Nothing waits for a reader. Where the ring is full, the event is counted as lost, and the refusal stands. Of many
-//! events of one kind most are held back ([`crate::decision::flood`]).
+//! Nothing waits for a reader. If the ring buffer is full, the event is counted as lost, and the denial stands. Of many
+//! similar events most are suppressed ([`crate::decision::flood`]).
 
 use aya_ebpf::{
     btf_maps::RingBuf,
@@ -23,28 +23,28 @@ use crate::identity::labels::current_label;
 
 const EPERM: i32 = 1;
 
-/// About 2 900 events, of which each has a header of 8 bytes. The size is one of the map's: a power of two, and whole pages.
+/// About 2 900 events, each with a header of 8 bytes. The size must be a power of two and whole pages.
 const SIZE: usize = 256 * 1024;
 
 #[btf_map]
 static EVENTS: RingBuf<Event, SIZE> = RingBuf::new();
 
-/// The number of the kind of event that a rule under trial makes.
+/// The number of the kind of event for audited rules.
 const AUDITED: u64 = Kind::Audited as u64;
 
-/// The low half of an IPv4 address, as IPv6 has it.
+/// The low half of an IPv4 address as an IPv4-mapped IPv6 address.
 #[inline(always)]
 pub const fn mapped(address: u32) -> u64 {
     0xffff_0000_0000 | address as u64
 }
 
-/// Where a request goes beside its address, and what kind of event it would be, in one argument.
+/// The kind of event, port and protocol of a request, in one argument.
 #[inline(always)]
 pub const fn about(kind: Kind, port: u32, ipproto: u32) -> u64 {
     (kind as u64) << 32 | (ipproto as u64 & 0xffff) << 16 | port as u64 & 0xffff
 }
 
-/// Tells of a verdict on a request by the task that runs now, where it is worth it.
+/// Reports a verdict on a request of the current task, if it is a denial or has an audited rule.
 #[inline(always)]
 pub fn tell_verdict(label: *const Label, high: u64, low: u64, about: u64, verdict: Verdict) {
     if !verdict.is_allowed() || verdict.audited != NO_RULE {
@@ -52,10 +52,9 @@ pub fn tell_verdict(label: *const Label, high: u64, low: u64, about: u64, verdic
     }
 }
 
-// Functions of their own, as those in `verdict` are: what they need of the stack is not added to what the
-// search needs.
+// Separate functions, as in `verdict`: their stack is then not added to that of the search.
 
-/// Tells of a request by the task that runs now, with its verdict as [`Verdict::to_bits`].
+/// Reports a request of the current task, with its verdict as [`Verdict::to_bits`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tell_request(label: *const Label, high: u64, low: u64, about: u64, verdict: u64) -> i32 {
@@ -85,7 +84,7 @@ pub extern "C" fn tell_request(label: *const Label, high: u64, low: u64, about: 
     0
 }
 
-/// Tells of a packet. It may leave while any task runs, so none is named.
+/// Reports a packet. It may leave while any task runs, so the event names no task.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tell_packet(label: *const Label, high: u64, low: u64, about: u64, verdict: u64) -> i32 {
@@ -109,7 +108,7 @@ pub extern "C" fn tell_packet(label: *const Label, high: u64, low: u64, about: u
     0
 }
 
-/// Tells of what no table decided.
+/// Reports a denial that no table decided.
 #[inline(always)]
 pub fn tell_of(label: *const Label, kind: Kind) {
     // SAFETY: takes nothing.
@@ -128,21 +127,21 @@ pub fn tell_of(label: *const Label, kind: Kind) {
     entry.submit(0);
 }
 
-/// Refuses what no table decides to the task that runs now, and tells of it.
+/// Denies the current task what no table decides, and reports it.
 #[inline(always)]
 pub fn refuse(kind: Kind) -> i32 {
     tell_of(current_label(), kind);
     -EPERM
 }
 
-/// The program that asks; 0 where the policy names none.
+/// The program that made the request. 0 if the policy does not name it.
 #[inline(always)]
 fn program_of(label: *const Label) -> ProgramId {
     // SAFETY: a label is in a map's memory where it is not null.
     unsafe { label.as_ref() }.map_or(0, |label| label.program)
 }
 
-/// What every event has.
+/// Writes the members that every event has.
 #[inline(always)]
 unsafe fn write(event: *mut Event, label: *const Label, high: u64, low: u64, about: u64, verdict: Verdict, held: u64) {
     // SAFETY: the callers' obligation; a label is in a map's memory where it is not null.
@@ -161,7 +160,7 @@ unsafe fn write(event: *mut Event, label: *const Label, high: u64, low: u64, abo
     }
 }
 
-/// The task that runs now.
+/// Writes the members for the current task.
 #[inline(always)]
 unsafe fn write_task(event: *mut Event) {
     // SAFETY: the callers' obligation; the name has the room that the helper is told.
@@ -169,7 +168,7 @@ unsafe fn write_task(event: *mut Event) {
         (*event).process = (bpf_get_current_pid_tgid() >> 32) as u32;
         (*event).user = bpf_get_current_uid_gid() as u32;
         (*event).thread = [0; 16];
-        // It leaves zeros where it fails.
+        // The helper leaves zeros if it fails.
         bpf_get_current_comm((&raw mut (*event).thread).cast(), 16);
     }
 }

@@ -1,9 +1,9 @@
-//! A limit on events: whoever repeats what is refused must not fill the ring, or nobody reads what others were refused
-//! meanwhile.
+//! The rate limit of events: a process that repeats denied requests must not fill the ring buffer, or the denials of
+//! other processes are lost meanwhile.
 //!
-//! Two streams are limited, each for a second at a time: the events of one program about one destination, which a
-//! client in a loop makes, and those of one process, which a scan makes. What is held back is refused and counted all
-//! the same, and the next event of the stream that is told says how many there were.
+//! Two streams are limited, each for a second at a time: the events of one program about one destination, as a client
+//! in a loop makes them, and those of one process, as a scan makes them. A suppressed event is still a denial and is
+//! counted, and the next reported event of its stream says how many there were.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST, btf_maps::LruHashMap, helpers::generated::bpf_ktime_get_boot_ns, macros::btf_map,
@@ -16,20 +16,20 @@ use crate::kernel::asm;
 /// A second, in nanoseconds.
 const PERIOD: u64 = 1_000_000_000;
 
-/// How many events of a program about one destination are told in a period. The port is not part of it: a scan of
+/// How many events of a program about one destination are reported in a period. The port does not matter: a scan of
 /// ports is one stream.
 const DESTINATION_MAX: u64 = 8;
 
-/// How many events of a process are told in a period.
+/// How many events of a process are reported in a period.
 const PROCESS_MAX: u64 = 256;
 
-/// As `kind`, where a stream is that of a process. No kind of event has the number.
+/// The `kind` of a process's stream. No kind of event has this number.
 const OF_PROCESS: u64 = u64::MAX;
 
-/// In place of a number of events: this one is held back.
+/// In place of a number of events: suppress this one.
 pub const HOLD: u64 = u64::MAX;
 
-/// What is limited together.
+/// The key of a stream.
 #[repr(C)]
 struct Stream {
     /// The program, or the process.
@@ -39,26 +39,26 @@ struct Stream {
     kind: u64,
 }
 
-/// What was told of it.
+/// The state of a stream.
 #[repr(C)]
 struct Told {
-    /// When the period began.
+    /// When the period began, in nanoseconds since boot.
     since: u64,
-    /// In this period.
+    /// How many events were reported in this period.
     told: u64,
-    /// How many were held back since the last one that was told.
+    /// How many were suppressed since the last reported one.
     held: u64,
 }
 
-/// Some half a megabyte. Where there are more streams than it has room for, those that are silent longest are forgotten,
-/// and what was held back of them is in `status` alone.
+/// About half a megabyte. If there are more streams than fit, the least recently used ones are evicted, and their
+/// suppressed events appear in `status` alone.
 #[btf_map]
 static STREAMS: LruHashMap<Stream, Told, 4096> = LruHashMap::new();
 
-/// Whether to tell of what a program was refused: how many events before this one were held back, or [`HOLD`] to hold
-/// this one back as well. `kind` is a [`Kind`](bfp_bundle::event::Kind) by number; `process` is 0 where none is known.
+/// Whether to report an event of a program: the number of suppressed events before it, or [`HOLD`] to suppress it too.
+/// `kind` is a [`Kind`](bfp_bundle::event::Kind) by number; `process` is 0 if unknown.
 ///
-/// A function of its own, as those in [`crate::decision::verdict`] are.
+/// A separate function, as in [`crate::decision::verdict`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn admit(program: ProgramId, high: u64, low: u64, kind: u64, process: u64) -> u64 {
@@ -70,16 +70,16 @@ pub extern "C" fn admit(program: ProgramId, high: u64, low: u64, kind: u64, proc
     if of_process == HOLD { HOLD } else { to_destination + of_process }
 }
 
-/// How many were held back of a stream, or [`HOLD`]. Where this event is held back, the stream has `besides` to tell
-/// too: what was held back of another one, which this event would have told.
+/// How many events of a stream were suppressed, or [`HOLD`]. If this event is suppressed, `besides` is added to the
+/// stream's count: the suppressed events of another stream, which this event would have reported.
 ///
-/// Processors that count at the same time may tell a few more than the limit. No sum is told twice.
+/// Processors that count at the same time may report a few more than the limit. No count is reported twice.
 #[inline(always)]
 fn limit(stream: &Stream, max: u64, besides: u64) -> u64 {
     // SAFETY: takes nothing.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let Some(told) = STREAMS.get_ptr_mut(stream) else {
-        // Where it cannot be kept, it is told.
+        // If the stream cannot be stored, the event is reported.
         let _ = STREAMS.insert(stream, Told { since: now, told: 1, held: 0 }, BPF_NOEXIST.into());
         return 0;
     };

@@ -1,7 +1,7 @@
-//! From a socket call to the requests that it makes, and their verdicts.
+//! From a socket call to its requests and their verdicts.
 //!
-//! What counts is the family of the address, never that of the socket: an IPv6 socket sends to an
-//! AF_INET name. Every address that the call could send to is judged, and the strictest verdict wins.
+//! The family of the address decides, never that of the socket: an IPv6 socket can send to an AF_INET address. Every
+//! address that the call could send to is judged, and the strictest verdict wins.
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
@@ -36,14 +36,14 @@ const EPERM: i32 = 1;
 const ENOMEM: i32 = 12;
 const EINVAL: i32 = 22;
 
-/// Sixteen random bytes that the enforcer chose: the abstract Unix address that begins with them is
-/// refused to everyone, which proves to the enforcer that the kernel asks these programs at all.
+/// Sixteen random bytes that the enforcer chose. The abstract Unix address that starts with them is denied to every
+/// process, which proves to the enforcer that the kernel calls these programs.
 #[unsafe(no_mangle)]
 static CANARY_HIGH: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static CANARY_LOW: Global<u64> = Global::new(0);
 
-/// The beginning of a `struct sockaddr_storage`: as much as `sockaddr_in6` has.
+/// The start of a `struct sockaddr_storage`, as long as `sockaddr_in6`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Name {
@@ -55,16 +55,16 @@ struct Name {
     scope: u32,
 }
 
-/// What the call that is judged does with a name.
+/// How the judged call uses an address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Call {
-    /// An AF_UNSPEC name dissolves the connection.
+    /// An AF_UNSPEC address dissolves the connection.
     Connect,
-    /// An AF_UNSPEC name is taken for an AF_INET one (net/ipv4/udp.c, `udp_sendmsg`).
+    /// An AF_UNSPEC address is taken for an AF_INET one (net/ipv4/udp.c, `udp_sendmsg`).
     Send,
 }
 
-/// Judges a name of `length` bytes in kernel memory that a call on `sock` gave; 0 or a negative errno.
+/// Judges an address of `length` bytes in kernel memory that a call on `sock` gave; 0 or a negative errno.
 ///
 /// # Safety
 /// `sk` is a `struct sock *` to the verifier.
@@ -101,10 +101,10 @@ pub unsafe fn judge_name(call: Call, sk: Pointer, name: Pointer, length: i32) ->
     }
 }
 
-// IPv4 and IPv6 stay apart until the request is in memory: the register that only one of them uses would
-// be uninitialised where their paths meet, and the verifier refuses to see it copied.
+// IPv4 and IPv6 stay apart until the request is in memory: the register that only one of them uses would be
+// uninitialised where their paths meet, and the verifier rejects a copy of it.
 
-/// Judges an IPv4 address that a call named, and where the kernel sends what is for no address.
+/// Judges an IPv4 address that a call named, and for an unspecified one the address that the kernel sends to.
 #[inline(always)]
 unsafe fn judge_named_v4(sk: Pointer, bits: u32, port: u16) -> i32 {
     // SAFETY: the callers' obligation.
@@ -125,8 +125,8 @@ unsafe fn judge_named_v6(sk: Pointer, high: u64, low: u64, port: u16) -> i32 {
     }
 }
 
-/// An unspecified address is the bound source where there is one (net/ipv4/route.c,
-/// `ip_route_output_key_hash_rcu`: a destination of zero becomes the source).
+/// An unspecified address means the bound source, if there is one (net/ipv4/route.c, `ip_route_output_key_hash_rcu`: a
+/// destination of zero becomes the source).
 #[inline(always)]
 unsafe fn judge_source(sk: Pointer, port: u16) -> i32 {
     // SAFETY: the callers' obligation.
@@ -136,8 +136,8 @@ unsafe fn judge_source(sk: Pointer, port: u16) -> i32 {
     }
 }
 
-/// Judges a task's use of a socket by its peer, and notes whose the socket is; 0 or a negative errno. Sockets
-/// that were connected before the policy, passed from another process or inherited are caught here.
+/// Judges a task's use of a socket by its peer, and notes the task as the socket's user; 0 or a negative errno. This
+/// covers sockets that were connected before the policy, passed from another process or inherited.
 ///
 /// # Safety
 /// `sk` is a `struct sock *` to the verifier.
@@ -150,7 +150,7 @@ pub unsafe fn judge_use(sk: Pointer) -> i32 {
     }
 }
 
-/// Notes whose a socket is; 0 or a negative errno.
+/// Notes the current task as the user of a socket; 0 or a negative errno.
 ///
 /// # Safety
 /// `sk` is a `struct sock *` to the verifier.
@@ -175,7 +175,7 @@ pub unsafe fn note_use(sk: Pointer) -> i32 {
     }
     // SAFETY: the caller's obligation.
     let protocol: u16 = unsafe { member(sk, &kernel::sock__sk_protocol) };
-    // What the backstop alone judges it takes for the kernel's own where it has no label.
+    // The egress filter alone judges such a socket, and takes one without a label for the kernel's own.
     let is_judged = matches!(protocol, TCP | UDP | UDPLITE | ICMP | ICMPV6);
     if is_judged && !tables::is_governed(label) {
         return 0;
@@ -184,8 +184,8 @@ pub unsafe fn note_use(sk: Pointer) -> i32 {
     -ENOMEM
 }
 
-/// Judges the peer of a connected socket; 0 or a negative errno. What has no peer that could be judged is
-/// judged as when it was made (`socket_create`), since it may have been handed on.
+/// Judges the peer of a connected socket; 0 or a negative errno. A socket without a peer that can be judged is judged
+/// as at its creation (`socket_create`), since it may have been passed on.
 #[inline(always)]
 unsafe fn judge_peer(sk: Pointer) -> i32 {
     // SAFETY: the caller's obligation; `struct sock` begins with its `struct sock_common`.
@@ -207,7 +207,7 @@ unsafe fn judge_peer(sk: Pointer) -> i32 {
     }
 }
 
-/// Judges one address for the task that runs now; 0 or a negative errno.
+/// Judges one address for the current task; 0 or a negative errno.
 #[inline(always)]
 unsafe fn judge_v4(sk: Pointer, bits: u32, port: u16) -> i32 {
     // SAFETY: the callers' obligation.
@@ -223,11 +223,11 @@ unsafe fn judge_v6(sk: Pointer, high: u64, low: u64, port: u16) -> i32 {
     verdict::errno(verdict::judge_v6(owners::user_of(sk), high, low, port.into(), ipproto.into()))
 }
 
-/// Refuses the one Unix address that the enforcer made up.
+/// Denies the canary, the Unix address that the enforcer made up.
 #[inline(always)]
 fn judge_canary(name: &Name) -> i32 {
-    // The path begins after the family with a zero byte, then the random bytes; `port` holds the zero
-    // and the first of them, which are left out of the comparison.
+    // The path starts after the family with a zero byte, then the random bytes. `port` holds the zero and the first of
+    // them, which are not compared.
     let [a, b, c, d] = name.v6;
     let high = u64::from(a) << 32 | u64::from(b);
     let low = u64::from(c) << 32 | u64::from(d);

@@ -1,4 +1,4 @@
-//! Kinds of sockets: whose sends can be judged, and who may use the others.
+//! Kinds of sockets: whose requests can be judged, and which tasks may use the others.
 
 use bfp_bundle::{event, label::Label};
 
@@ -31,17 +31,17 @@ const UDP: i32 = 17;
 const ICMPV6: i32 = 58;
 const UDPLITE: i32 = 136;
 
-/// What can be said of a socket before it has a peer.
+/// What is known about a socket before it has a peer.
 pub enum Kind {
-    /// Its sends can be judged, or leave no machine.
+    /// Its requests can be judged, or do not leave the machine.
     Judged,
-    /// It sends whatever it likes: `raw` in a policy.
+    /// It can send any packet: `raw` in a policy.
     Raw,
-    /// Its packets are judged by the backstop alone.
+    /// Only the egress filter judges its packets.
     Other,
 }
 
-/// Which kind a socket is of. For a family alone, the rest is zero.
+/// The kind of a socket. For a family alone, the rest is zero.
 #[inline(always)]
 pub fn kind(family: i32, r#type: i32, protocol: i32) -> Kind {
     match family {
@@ -58,7 +58,7 @@ pub fn kind(family: i32, r#type: i32, protocol: i32) -> Kind {
     }
 }
 
-/// Judges the use of a kind of socket, for who is labelled `label`; 0 or -EPERM.
+/// Judges the use of a kind of socket by a task with this label; 0 or -EPERM.
 #[inline(always)]
 pub fn judge_kind(label: *const Label, kind: Kind) -> i32 {
     match kind {
@@ -73,7 +73,7 @@ pub fn judge_kind(label: *const Label, kind: Kind) -> i32 {
     }
 }
 
-/// Judges raw and packet sockets for who is labelled `label`; 0 or -EPERM.
+/// Judges the use of raw and packet sockets by a task with this label; 0 or -EPERM.
 #[inline(always)]
 pub fn judge_raw(label: *const Label) -> i32 {
     verdict::errno(verdict::judge_raw(label))

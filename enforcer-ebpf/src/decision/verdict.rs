@@ -1,8 +1,8 @@
-//! Verdicts: the one place where the programs ask the tables.
+//! Verdicts: the only place where the programs consult the tables.
 //!
-//! These are global functions: the verifier checks each of them once for a program, for every argument,
-//! and no longer where and with what it is called (kernel/bpf/verifier.c, `do_check_subprogs`). So a hook may judge
-//! as many addresses as it needs at no cost in the verifier's limits.
+//! These are global functions: the verifier checks each of them once for a program, for every argument, and not again
+//! at each call (kernel/bpf/verifier.c, `do_check_subprogs`). So a hook may judge as many addresses as it needs at no
+//! cost in the verifier's limits.
 
 use bfp_bundle::{
     decide::{Verdict, decide, decide_raw},
@@ -16,16 +16,16 @@ use crate::decision::events;
 use crate::kernel::asm::bit;
 use crate::tables::{Maps, or_stranger};
 
-/// What a hook returns for a verdict: 0 for 1, and for everything else -1, which is -EPERM.
+/// The return value of a hook for a verdict: 0 for 1, and -1, which is -EPERM, for everything else.
 ///
-/// Arithmetic, because the verifier does not know what a global function returns, wants a hook's errno
-/// within its bounds, and follows sums where it does not follow a negation.
+/// Arithmetic, because the verifier does not know what a global function returns, requires a hook's errno within its
+/// bounds, and tracks sums where it does not track a negation.
 #[inline(always)]
 pub fn errno(allowed: i32) -> i32 {
     bit(allowed) - 1
 }
 
-/// Judges an IPv4 address that a call names, for who is labelled `label`: 1 if it may. Without a label it may not.
+/// Judges an IPv4 address that a call names, for a task with this label: 1 if allowed. Without a label it is denied.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn judge_v4(label: *const Label, address: u32, port: u32, ipproto: u32) -> i32 {
@@ -51,8 +51,8 @@ pub extern "C" fn judge_v6(label: *const Label, high: u64, low: u64, port: u32, 
     i32::from(verdict.is_allowed())
 }
 
-/// Judges an IPv4 address that a packet goes to. Packets are not counted, only those that are dropped. The kernel's
-/// own sockets have no label, and are judged as a stranger's.
+/// Judges the IPv4 destination of a packet. Packets are not counted unless they are dropped. The kernel's own sockets
+/// have no label, and are judged as an unlisted program.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn judge_packet_v4(label: *const Label, address: u32, port: u32, ipproto: u32) -> i32 {
@@ -92,7 +92,7 @@ pub extern "C" fn judge_raw(label: *const Label) -> i32 {
     i32::from(verdict.is_allowed())
 }
 
-/// What kind of event tells of a verdict: where the task's label was missing, that is what there is to tell.
+/// The kind of event for a verdict. A missing label is reported as such.
 #[inline(always)]
 fn unless_missing(label: *const Label, kind: Kind) -> Kind {
     if label.is_null() { Kind::NoLabel } else { kind }
@@ -103,7 +103,7 @@ fn judge(label: *const Label, address: Address, port: u32, ipproto: u32) -> Verd
     // SAFETY: a label in a map's memory where it is not null, as the verifier checks at every call.
     let Some(label) = (unsafe { label.as_ref() }) else { return Verdict::FAULT };
     let protocol = Protocol::from_ipproto(ipproto as u16);
-    // A name has room for a port also where the protocol has none.
+    // An address has room for a port even if the protocol has none.
     let port = if matches!(protocol, Protocol::Icmp) { 0 } else { port as u16 };
     decide(&Maps, label, &Request { address, port, protocol })
 }

@@ -1,4 +1,4 @@
-//! Lockdown, and what the enforcer asks while it applies a policy.
+//! Lockdown, and the query of the enforcer while it applies a policy.
 
 mod bpf;
 mod inode_getattr;

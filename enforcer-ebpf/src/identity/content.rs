@@ -1,10 +1,9 @@
 //! Whether a file has a content that the policy pins for a program: its fs-verity digest is listed.
 //!
-//! Two ways, and either is enough. The kernel tells the digest of a file that is executed, where it has
-//! the function for it (`bpf_get_fsverity_digest`, since 6.8, for LSM programs). And the files that the
-//! enforcer measured when it applied the policy are known by their inodes: a file with fs-verity never
-//! changes again (Documentation/filesystems/fsverity.rst), and a number that is used again comes with
-//! another generation.
+//! Either of two ways suffices. The kernel reports the digest of a file that is executed, if it has the function for it
+//! (`bpf_get_fsverity_digest`, since 6.8, for LSM programs). And the files that the enforcer measured when it applied
+//! the policy are known by their inodes: a file with fs-verity never changes again
+//! (Documentation/filesystems/fsverity.rst), and an inode number that is reused comes with another generation.
 
 use core::{ffi::c_void, mem::MaybeUninit, ptr};
 
@@ -27,12 +26,12 @@ use crate::kernel::storage::{Missing, TaskStorage};
 #[btf_map]
 static DIGESTS: HashMap<PinnedContent, u64, 1, { BPF_F_RDONLY_PROG as usize }> = HashMap::new();
 
-/// The files that the enforcer measured, likewise.
+/// The files that the enforcer measured, filled and frozen likewise.
 #[btf_map]
 static INODES: HashMap<PinnedInode, u64, 1, { BPF_F_RDONLY_PROG as usize }> = HashMap::new();
 
-/// Where the kernel writes a digest for the task that executes or maps a file. Not one place for a processor: these
-/// programs can be interrupted by others of their kind.
+/// Where the kernel writes a digest for the task that executes or maps a file. Per task and not per processor, because
+/// these programs can be interrupted by others of their kind.
 #[unsafe(link_section = ".maps")]
 #[unsafe(no_mangle)]
 static MEASURED: TaskStorage<Measured> = TaskStorage::new();
@@ -49,8 +48,8 @@ const MEASURED_SIZE: u32 = size_of::<Measured>() as u32;
 /// `FS_VERITY_HASH_ALG_SHA256`
 const SHA256: u16 = 1;
 
-/// A call that the enforcer directs to the kernel's function of this name, or replaces by an error where
-/// the kernel has none (enforcer/src/host/kfunc.rs).
+/// A call that the enforcer directs to the kernel's function of this name, or replaces by an error if the kernel has
+/// none (enforcer/src/host/kfunc.rs).
 const BPF_GET_FSVERITY_DIGEST: usize = 0x6266_7001;
 
 /// Whether the policy pins the content of `file` as this part of `program`.
@@ -79,7 +78,7 @@ pub unsafe fn is_pinned(task: *mut task_struct, file: Pointer, program: ProgramI
     }
 }
 
-/// Whether `file` is one that the enforcer measured as this part of `program`.
+/// Whether `file` is one that the enforcer measured for this part of `program`.
 ///
 /// # Safety
 /// `file` is a `struct file *` to the verifier.
@@ -92,7 +91,7 @@ pub unsafe fn is_bound(file: Pointer, program: ProgramId, part: Part) -> bool {
     }
 }
 
-/// The same by the file's inode.
+/// As [`is_bound`], by the file's inode.
 #[inline(always)]
 pub fn is_bound_inode(inode: &Inode, program: ProgramId, part: Part) -> bool {
     // SAFETY: the map is frozen, so its values do not change.

@@ -1,11 +1,9 @@
-//! Which processes are the enforcer's own: those that execute the very file that applied the policy, where it
-//! is locked.
+//! The enforcer's own processes: under lockdown, those that execute the very file that applied the policy.
 //!
-//! A mark is kept beside the labels and not in them, for it holds for longer than one policy: the value is the
-//! file, so that each generation of programs knows its own enforcer, and none takes away what another one gave.
-//! A mark is made at exec alone. Who is running already could point its `exe_file` at the enforcer
-//! (`PR_SET_MM_EXE_FILE`, kernel/sys.c); the one process that is running and trusted marks itself, before the
-//! policy is locked. Children and threads inherit nothing.
+//! A mark is kept beside the labels and not in them, because it outlives a policy: its value is the file, so that each
+//! generation of programs recognises its own enforcer, and none removes the mark of another. A mark is made only at
+//! exec. A running process could point its `exe_file` at the enforcer (`PR_SET_MM_EXE_FILE`, kernel/sys.c); the one
+//! running process that is trusted marks itself, before lockdown begins. Children and threads do not inherit a mark.
 
 use aya_ebpf::{
     bindings::{BPF_F_RDONLY_PROG, task_struct},
@@ -19,16 +17,16 @@ use crate::identity::labels;
 use crate::kernel::Pointer;
 use crate::kernel::storage::{Missing, TaskStorage};
 
-/// The enforcer's file; zeros where the policy is not locked. Written by the enforcer and frozen.
+/// The enforcer's file; zeros without lockdown. Written by the enforcer and frozen.
 #[btf_map]
 static ENFORCER: Array<Inode, 1, { BPF_F_RDONLY_PROG as usize }> = Array::new();
 
-/// The file that a task of an enforcer executes. One map for all locked policies that follow each other.
+/// The file that an enforcer's task executes. One map for all successive policies under lockdown.
 #[unsafe(link_section = ".maps")]
 #[unsafe(no_mangle)]
 static ENFORCERS: TaskStorage<Inode> = TaskStorage::new();
 
-/// The file, where the policy is locked.
+/// The enforcer's file, under lockdown.
 #[inline(always)]
 fn own() -> Option<&'static Inode> {
     ENFORCER.get(0).filter(|own| own.inode != 0)
@@ -43,7 +41,7 @@ pub fn is_enforcer(task: *mut task_struct) -> bool {
     files::is_same(mark, own)
 }
 
-/// Whether the task that runs now is the enforcer's.
+/// Whether the current task is the enforcer's.
 #[inline(always)]
 pub fn is_current() -> bool {
     is_enforcer(labels::current())
@@ -60,7 +58,7 @@ pub unsafe fn is_file(file: Pointer) -> bool {
     unsafe { files::inode_of(file) }.is_some_and(|inode| files::is_same(&inode, own))
 }
 
-/// Notes that the task which runs now executes `file`.
+/// Notes that the current task executes `file`.
 ///
 /// # Safety
 /// `file` is a `struct file *` and `task` a `struct task_struct *` to the verifier.

@@ -1,4 +1,4 @@
-//! Which file it is, as long as its inode is in memory: never who it is, since numbers change and are used again.
+//! The identity of a file while its inode is in memory. Not for longer: inode numbers change and are reused.
 
 use bfp_bundle::identity::Inode;
 
@@ -14,7 +14,7 @@ pub unsafe fn inode_of(file: Pointer) -> Option<Inode> {
     unsafe { inode(member(kernel::member_address(file, &kernel::file__f_path), &kernel::path__dentry)) }
 }
 
-/// The inode behind a dentry that is a mere number.
+/// The inode behind a dentry that is given as a number.
 #[inline(always)]
 pub fn inode_at(dentry: u64) -> Option<Inode> {
     let inode = word(place(dentry, &kernel::dentry__d_inode)).filter(|inode| *inode != 0)?;
@@ -26,7 +26,7 @@ pub fn inode_at(dentry: u64) -> Option<Inode> {
     })
 }
 
-/// Whether two are the same.
+/// Whether two inodes are the same.
 #[inline(always)]
 pub fn is_same(one: &Inode, other: &Inode) -> bool {
     one.inode == other.inode && one.device == other.device && one.generation == other.generation

@@ -1,4 +1,4 @@
-//! What is forbidden about a program from within and from without, so that its grants stay its own.
+//! What a program must not do, and what must not be done to it, so that only the program uses its grants.
 
 use bfp_bundle::{
     decide::Whole,
@@ -8,8 +8,8 @@ use bfp_bundle::{
 
 use crate::tables;
 
-/// Whether a task with this label holds an exclusive grant, of its own or by inheritance: nobody reaches
-/// into it, for its grant would be theirs.
+/// Whether a task with this label holds an exclusive grant, its own or an inherited one. No task may access it, or that
+/// task could use the grant.
 #[inline(always)]
 pub fn is_guarded(label: *const Label) -> bool {
     // SAFETY: a label in a map's memory where it is not null.
@@ -21,14 +21,14 @@ pub fn is_guarded(label: *const Label) -> bool {
     guarded
 }
 
-/// Whether a task with this label maps nothing for execution but what is pinned for its program. One that
-/// merely bears the program's name holds none of its grants, and is as free as any other.
+/// Whether a task with this label may map for execution only what is pinned for its program. A process that only has
+/// the program's name holds none of its grants, and is not limited.
 #[inline(always)]
 pub fn keeps_to_libraries(label: &Label) -> bool {
     label.flags & Label::PROVEN != 0 && has(label.program, ProgramBucket::LIBRARIES)
 }
 
-/// Whether a program's restrictions are more than a trial: 1 or 0.
+/// Whether any restriction of a program is enforced, and not only audited: 1 or 0.
 #[inline(always)]
 pub fn is_restriction_enforced(program: ProgramId) -> u64 {
     has(program, ProgramBucket::GOVERNING).into()
@@ -36,6 +36,6 @@ pub fn is_restriction_enforced(program: ProgramId) -> u64 {
 
 #[inline(always)]
 fn has(program: ProgramId, flag: u32) -> bool {
-    // What cannot be read counts as having all.
+    // A record that cannot be read counts as having every flag.
     Whole::from_bits(tables::whole(program)).is_none_or(|whole| whole.flags & flag != 0)
 }

@@ -1,8 +1,8 @@
 //! Labels: kept with each task, decided when the kernel commits an exec, copied at fork.
 //!
-//! `mm->exe_file` is not asked at the time of a connection: an unprivileged process in a user namespace
-//! can point it at any file that it can open (`PR_SET_MM_MAP`, kernel/sys.c, `prctl_set_mm_map`). It is
-//! read when a policy is applied, and held against what was seen when the process executed its program.
+//! `mm->exe_file` is not read at the time of a connection: an unprivileged process in a user namespace can point it at
+//! any file that it can open (`PR_SET_MM_MAP`, kernel/sys.c, `prctl_set_mm_map`). It is read when a policy is applied,
+//! and compared with what was seen at the exec of the process.
 
 use aya_ebpf::{
     Global,
@@ -22,15 +22,15 @@ use crate::kernel::asm;
 use crate::kernel::storage::{Missing, TaskStorage};
 use crate::kernel::{self, Pointer, member};
 
-/// The labels. One map for all policies that follow each other: it is pinned, and outlives the programs.
+/// The labels. One map for all successive policies: it is pinned, and outlives the programs.
 #[unsafe(link_section = ".maps")]
 #[unsafe(no_mangle)]
 static LABELS: TaskStorage<Label> = TaskStorage::new();
 
-/// The task that runs now.
+/// The current task.
 #[inline(always)]
 pub fn current() -> *mut task_struct {
-    // SAFETY: takes nothing, and always answers.
+    // SAFETY: takes nothing, and always returns a task.
     unsafe { bpf_get_current_task_btf() }
 }
 
@@ -40,9 +40,9 @@ pub fn of(task: *mut task_struct, missing: Missing) -> *mut Label {
     LABELS.get(task, missing)
 }
 
-/// The label of the task that runs now. Every task has one: where the kernel finds none, that is a fault, and the
-/// task is refused all that is judged (before 6.2, `bpf_task_storage_get` finds nothing while a task that it
-/// preempted on this processor is in it: kernel/bpf/bpf_task_storage.c, `bpf_task_storage_trylock`).
+/// The label of the current task. Every task has one. If the kernel does not find it, that is a fault, and every judged
+/// request of the task is denied (before 6.2, `bpf_task_storage_get` finds nothing while a task that it preempted on
+/// this processor is in it: kernel/bpf/bpf_task_storage.c, `bpf_task_storage_trylock`).
 ///
 /// A reference, not a copy: a label is too large for the stack of a program that calls another.
 #[inline(always)]
@@ -53,19 +53,18 @@ pub fn current_label() -> &'static Label {
     unsafe { of(current(), Missing::Leave).as_ref() }.unwrap_or(&UNKNOWN)
 }
 
-/// What was seen when each task executed its program. Pinned, as labels are.
+/// What was seen when each task executed its program. Pinned, like the labels.
 #[unsafe(link_section = ".maps")]
 #[unsafe(no_mangle)]
 static EXECUTED: TaskStorage<Executed> = TaskStorage::new();
 
-/// What was seen when a task executed its program; null where nothing was, or no memory for it.
+/// What was seen when a task executed its program; null if nothing was, or there is no memory for it.
 #[inline(always)]
 pub fn executed(task: *mut task_struct, missing: Missing) -> *mut Executed {
     EXECUTED.get(task, missing)
 }
 
-/// Notes that the task which runs now executes the file of `bprm`, a `struct linux_binprm`; false where it cannot be
-/// noted.
+/// Notes that the current task executes the file of `bprm`, a `struct linux_binprm`; false if it cannot be noted.
 ///
 /// # Safety
 /// `file` is the trusted `struct file *` of `bprm` to the verifier, and `task` the task that runs now.
@@ -100,7 +99,7 @@ pub unsafe fn note_executed(bprm: u64, task: *mut task_struct, file: Pointer) ->
     true
 }
 
-/// Where an exec says that it is in secure-exec mode.
+/// The byte of `struct linux_binprm` with the bit for secure-exec mode.
 #[unsafe(no_mangle)]
 static SECURE_EXEC_BYTE: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
@@ -112,11 +111,11 @@ fn is_secure_exec(bprm: u64) -> bool {
     kernel::word(byte).is_some_and(|bits| bits >> (SECURE_EXEC_BIT.load() & 7) & 1 != 0)
 }
 
-/// Makes a label of what was seen of an exec and what the policy makes of the file.
+/// Updates a label from what was seen of an exec and from the file's identity under the policy.
 #[inline(always)]
 fn apply(label: &mut Label, found: &Identity, seen: u32, measured: impl FnOnce(ProgramId) -> bool) {
     label.execute_by(found.own, proof_of(found.own, seen, measured), confine);
-    // No loop: the verifier of 6.1 wants one to end in a jump, and the compiler does not promise that.
+    // Not a loop: the verifier of 6.1 requires one to end in a jump, and the compiler does not guarantee that.
     let [first, second, third] = found.also;
     if let Some(also) = first {
         confine(label, also);
@@ -149,8 +148,8 @@ extern "C" fn confine_label(label: *mut Label, executable: *const Match) -> u32 
     0
 }
 
-/// Whether a process holds the grants of its program: nothing casts doubt on who it is, nobody chose the libraries of one
-/// that is worth it, and its content is pinned where the policy pins one.
+/// Whether a process holds the grants of its program: its identity is not in doubt, the libraries of a protected
+/// program were not chosen by its starter, and its content is pinned if the policy pins one.
 #[inline(always)]
 fn proof_of(found: Option<&Match>, seen: u32, measured: impl FnOnce(ProgramId) -> bool) -> Proof {
     if seen & Executed::UNDOUBTED == 0 {
@@ -167,20 +166,20 @@ fn proof_of(found: Option<&Match>, seen: u32, measured: impl FnOnce(ProgramId) -
     Proof::Proven
 }
 
-/// What labelling a process that runs already came to.
+/// The result of labelling a running process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Running {
-    /// It holds what the policy grants to its program, or no grant is in question.
+    /// It holds the grants of its program, or no grant is in question.
     Settled,
-    /// It holds none of the grants of its program until it is started again.
+    /// It holds none of the grants of its program until it is restarted.
     Withheld,
 }
 
-/// Labels a task that runs already, by the file that its memory map says it executes.
+/// Labels a running task by the file in its memory map.
 ///
-/// That is believed where it is the file which was seen at exec, for anyone may point `exe_file` at another
-/// (`PR_SET_MM_MAP`, kernel/sys.c, `prctl_set_mm_map`, by a thread in a user namespace). Of a task whose exec nobody saw
-/// the name counts for restrictions alone.
+/// That file is trusted if it is the one that was seen at exec, because any process can point `exe_file` at another
+/// (`PR_SET_MM_MAP`, kernel/sys.c, `prctl_set_mm_map`, by a thread in a user namespace). For a task whose exec was not
+/// seen, the name counts for restrictions alone.
 ///
 /// # Safety
 /// `task` is a `struct task_struct *` to the verifier, and `number` its address.
@@ -208,7 +207,7 @@ pub unsafe fn note_running(label: &mut Label, task: *mut task_struct, number: u6
     let mut flags = 0;
     if let Some(seen) = seen {
         if seen.dentry != dentry || !inode.is_some_and(|inode| files::is_same(&inode, &seen.file)) {
-            // Whoever hides what it executes is held to be whatever the policy restricts.
+            // A process that hides its program is treated as any program that the policy restricts.
             label.flags |= Label::OVERFLOW;
             return Running::Settled;
         }
@@ -231,23 +230,22 @@ pub unsafe fn note_running(label: &mut Label, task: *mut task_struct, number: u6
     }
 }
 
-/// Whether what runs already is believed to be what its memory map says, for grants too: by the operator's wish, where
-/// nothing was enforced before.
+/// Whether the memory map of a running process is trusted for grants too: by the operator's choice, if nothing was
+/// enforced before.
 #[unsafe(no_mangle)]
 static ADOPTING: Global<u32> = Global::new(0);
 
-/// The task that runs now, as a number.
+/// The current task, as a number.
 #[inline(always)]
 pub fn current_number() -> u64 {
-    // SAFETY: takes nothing, and always answers.
+    // SAFETY: takes nothing, and always returns a task.
     unsafe { bpf_get_current_task() }
 }
 
-/// Whether what a task executes can be told by its file.
+/// Whether a task's file identifies what it executes.
 ///
-/// Not while a tracer drives it, or a supervisor answers its system calls. Not in a user namespace: there,
-/// whoever made it can mount libraries of their own in the loader's way, and (for a process that was already
-/// running) forge `exe_file`.
+/// Not while a tracer controls it, or a supervisor answers its system calls. Not in a user namespace: its creator can
+/// mount other libraries in the loader's path, and (for a process that was already running) forge `exe_file`.
 ///
 /// # Safety
 /// `task` is a `struct task_struct *` to the verifier.
@@ -269,11 +267,11 @@ pub unsafe fn proof(task: Pointer) -> Proof {
     }
 }
 
-/// More seccomp filters than a service has.
+/// A bound on seccomp filters, above what services have.
 const FILTERS_MAX: u32 = 32;
 
-/// Whether one of a task's seccomp filters leaves system calls to a supervisor, who can have the loader open
-/// another library (kernel/seccomp.c, `seccomp_do_user_notification`). Anyone may be that of what they start.
+/// Whether one of a task's seccomp filters leaves system calls to a supervisor, which can make the loader open another
+/// library (kernel/seccomp.c, `seccomp_do_user_notification`). Any process can supervise what it starts.
 ///
 /// # Safety
 /// `task` is a `struct task_struct *` to the verifier.

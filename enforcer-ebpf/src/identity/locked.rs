@@ -1,7 +1,7 @@
-//! What a locked policy guards: its objects by their numbers, its pins and the enforcer's file by their inodes,
-//! and the filesystem that has the pins.
+//! What lockdown guards: the policy's objects by their numbers, its pins and the enforcer's file by their inodes, and
+//! the filesystem that has the pins.
 //!
-//! All of it is written by the enforcer and frozen, but for one word: whether an enforcer is at work.
+//! The enforcer writes and freezes all of it, except for one word: whether an enforcer is replacing the policy.
 
 use aya_ebpf::{
     Global,
@@ -16,11 +16,11 @@ use crate::kernel::{self, Pointer, member};
 
 const READ_ONLY: usize = BPF_F_RDONLY_PROG as usize;
 
-/// The objects of which others get no descriptor, by [`Object::key`].
+/// The objects of which other processes get no descriptor, by [`Object::key`].
 #[btf_map]
 static OBJECTS: HashMap<u64, u64, 256, READ_ONLY> = HashMap::new();
 
-/// The places that are guarded, and what they are.
+/// The guarded places, with their kinds.
 #[btf_map]
 static PLACES: HashMap<Place, u64, 8, READ_ONLY> = HashMap::new();
 
@@ -28,15 +28,15 @@ static PLACES: HashMap<Place, u64, 8, READ_ONLY> = HashMap::new();
 #[btf_map]
 static MOUNTED: Array<Mounted, 1, READ_ONLY> = Array::new();
 
-/// Not zero while an enforcer makes objects that are not known here yet.
+/// Nonzero while an enforcer creates objects that are not listed here yet.
 #[btf_map]
 static BUSY: Array<u64, 1> = Array::new();
 
-/// The device of the filesystem that has the pins, so that almost every question is answered by a comparison.
+/// The device of the filesystem that has the pins, so that almost every query is answered by a comparison.
 #[unsafe(no_mangle)]
 static PINS_DEVICE: Global<u32> = Global::new(0);
 
-/// Whether others get no descriptor of an object.
+/// Whether other processes get no descriptor of an object.
 #[inline(always)]
 pub fn is_own(object: Object, number: u32) -> bool {
     // SAFETY: the word is only compared; the map is frozen.
@@ -45,14 +45,14 @@ pub fn is_own(object: Object, number: u32) -> bool {
     is_busy || unsafe { OBJECTS.get(&object.key(number)) }.is_some()
 }
 
-/// What a place is, if it is guarded.
+/// The kind of a place, if it is guarded.
 #[inline(always)]
 pub fn place(place: &Place) -> Option<u64> {
     // SAFETY: the map is frozen, so its values do not change.
     unsafe { PLACES.get(place) }.copied()
 }
 
-/// Whether the file or the folder behind a dentry is guarded.
+/// Whether the file or directory behind a dentry is guarded.
 ///
 /// # Safety
 /// `dentry` is a `struct dentry *` to the verifier, or null.
@@ -86,7 +86,7 @@ pub unsafe fn has_pins(super_block: Pointer) -> bool {
     device == PINS_DEVICE.load()
 }
 
-/// Where the pins are mounted; nothing where it cannot be told.
+/// Where the pins are mounted, if that is known.
 #[inline(always)]
 pub fn mounted() -> Option<Mounted> {
     MOUNTED.get(0).copied()

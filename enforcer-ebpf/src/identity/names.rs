@@ -1,12 +1,12 @@
-//! The name of a file that is executed: walked from the file up to the host's root, component by component,
-//! against the names in the policy's tables.
+//! The name of an executed file: walked from the file up to the host's root, component by component, against the names
+//! in the policy's tables.
 //!
-//! The host's root is that of the first process. Whoever sits in a chroot or a container has another, and a path that
-//! ends there is none of the host's. The walk follows the mounts of the file's own mount namespace: a service with a
+//! The host's root is that of the first process. A process in a chroot or a container has another, and a path that ends
+//! there is not a path of the host. The walk follows the mounts of the file's own mount namespace: a service with a
 //! namespace of its own executes the host's programs, by the host's names.
 //!
-//! Dentries and mounts are followed as numbers. Their memory is there as long as the file is, and its parents with it
-//! (fs/dcache.c: a child holds its parent); what cannot be read is a fault.
+//! Dentries and mounts are followed as numbers. Their memory is valid as long as the file is open, and so is that of
+//! their parents (fs/dcache.c: a child holds its parent). What cannot be read is a fault.
 
 use aya_ebpf::{Global, bindings::BPF_F_MMAPABLE, btf_maps::Array, macros::btf_map};
 use bfp_bundle::names::{
@@ -20,7 +20,7 @@ use crate::tables::{number_from_bits, number_to_bits};
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 
-/// The first process, as the address of its `struct task_struct`: it never ends. Found before anything is attached.
+/// The first process, as the address of its `struct task_struct`, which never ends. Found before anything is attached.
 #[btf_map]
 static FIRST_PROCESS: Array<u64, 1> = Array::new();
 
@@ -28,31 +28,31 @@ static FIRST_PROCESS: Array<u64, 1> = Array::new();
 #[inline(always)]
 pub fn note_first_process(task: u64) {
     if let Some(place) = FIRST_PROCESS.get_ptr_mut(0) {
-        // SAFETY: the map's memory; nobody reads it before it is written.
+        // SAFETY: the map's memory; nothing reads it before it is written.
         unsafe { *place = task };
     }
 }
 
-/// A file's own name says which program it is: nothing was moved, unlinked or mounted over.
+/// The file's own name identifies the program: nothing was moved, unlinked or mounted over.
 const IN_PLACE: u32 = 0;
-/// The file is unlinked: it only had this name.
+/// The file is unlinked: it no longer has this name.
 const UNLINKED: u32 = 1;
-/// On the way, something was mounted elsewhere than it lies, in a namespace that is not the host's.
+/// On the way, something was mounted elsewhere than its original place, in a namespace that is not the host's.
 const MOVED: u32 = 2;
-/// Something was mounted elsewhere than it lies.
+/// Something was mounted elsewhere than its original place.
 const BOUND: u32 = 4;
 
-/// What a walk came to.
+/// The result of a walk.
 #[derive(Clone, Copy)]
 pub struct Walked {
-    /// The place of the executable plus one; 0 where the policy names none.
+    /// The index of the executable plus one. 0 if the policy does not name it.
     place: u32,
-    /// [`IN_PLACE`], or what casts doubt on it.
+    /// [`IN_PLACE`], or what casts doubt on the name.
     doubts: u32,
 }
 
 impl Walked {
-    /// Neither a name nor none: a table or the kernel's memory could not be read, or the path is too deep.
+    /// The name is unknown: a table or the kernel's memory could not be read, or the path is too deep.
     const FAULT: u64 = u64::MAX;
 
     #[inline(always)]
@@ -60,27 +60,28 @@ impl Walked {
         if bits == Walked::FAULT { None } else { Some(Walked { place: bits as u32, doubts: (bits >> 32) as u32 }) }
     }
 
-    /// What it is among the names of the policy.
+    /// The executable among the names of the policy.
     #[inline(always)]
     fn written(self) -> Option<Option<&'static Match>> {
         if self.place == 0 { Some(None) } else { Some(Some(MATCHES.get(self.place - 1)?)) }
     }
 
-    /// What it is among the names that links lead to.
+    /// The executable among the names that links lead to.
     #[inline(always)]
     fn linked(self) -> Option<Option<&'static Match>> {
         if self.place == 0 { Some(None) } else { Some(Some(ALIAS_MATCHES.get(self.place - 1)?)) }
     }
 }
 
-/// What the policy makes of a file.
+/// A file's identity under the policy.
 #[derive(Clone, Copy)]
 pub struct Identity {
-    /// The executable that it is by its name, or by a symbolic link that leads to it.
+    /// Its executable, by its name or by a symbolic link that leads to it.
     pub own: Option<&'static Match>,
-    /// Others whose restrictions hold: by a link as well, by the place where it really lies, by a link to that.
+    /// Other executables whose restrictions hold: by a link as well, by the file's original place, or by a link to
+    /// that.
     pub also: [Option<&'static Match>; 3],
-    /// The file is in its place, so that its name may be believed for a grant.
+    /// The file is in its place, so that its name may be trusted for a grant.
     pub is_in_place: bool,
 }
 
@@ -88,7 +89,7 @@ pub struct Identity {
 #[inline(always)]
 pub fn identify(mount: u64, dentry: u64) -> Option<Identity> {
     let (written, linked) = named(mount, dentry)?;
-    // A walk ends where no name goes on, so that either may have come further than the other.
+    // A walk ends when no name can match any more, so either may have gone further than the other.
     let doubts = written.doubts | linked.doubts;
     let (own, link) = (written.written()?, linked.linked()?);
     let mut identity = Identity { own, also: [link, None, None], is_in_place: doubts & (UNLINKED | MOVED) == IN_PLACE };
@@ -104,7 +105,7 @@ pub fn identify(mount: u64, dentry: u64) -> Option<Identity> {
     Some(identity)
 }
 
-/// What the walks from a file come to, by the names in the policy and by those that links lead to.
+/// The results of the walks from a file, for the names in the policy and for those that links lead to.
 #[inline(always)]
 fn named(mount: u64, dentry: u64) -> Option<(Walked, Walked)> {
     let written = Walked::from_bits(walk_names(mount, dentry))?;
@@ -115,7 +116,7 @@ fn named(mount: u64, dentry: u64) -> Option<(Walked, Walked)> {
     Some((written, linked))
 }
 
-/// Whether the host's root is the root of a task, by its address: the loader of its program is looked up there.
+/// Whether the root of a task, given by its address, is the host's root: the loader of its program is looked up there.
 #[inline(always)]
 pub fn has_hosts_root(task: u64) -> bool {
     let (own, hosts) = (root_of(task), first_process().and_then(root_of));
@@ -142,14 +143,15 @@ fn hosts_namespace() -> Option<u64> {
     word(place(proxy, &kernel::nsproxy__mnt_ns))
 }
 
-/// How far a walk has come.
+/// The state of a walk.
 #[repr(C)]
 struct Climb {
-    /// The mount, as the address of a `struct vfsmount`; 0 where mounts are not followed, up to the root of the filesystem.
+    /// The mount, as the address of a `struct vfsmount`. 0 if mounts are not followed, up to the root of the
+    /// filesystem.
     mount: u64,
-    /// The dentry that is next.
+    /// The next dentry.
     dentry: u64,
-    /// The dentry of the host's root; 0 before the first component, which is none of a root.
+    /// The dentry of the host's root. 0 before the first component, which cannot be a root.
     root: u64,
     /// The state of the automaton.
     state: u32,
@@ -157,13 +159,14 @@ struct Climb {
     doubts: u32,
 }
 
-/// What a step of a walk came to.
+/// The result of one step of a walk.
 const GOES_ON: u32 = 0;
 const IS_NAMED_NOWHERE: u32 = 1;
 const IS_AT_THE_ROOT: u32 = 2;
 const IS_A_FAULT: u32 = 3;
 
-/// Walks up: as many steps as a path may have, each a function of its own, which the verifier checks once.
+/// Walks up, at most as many steps as a path may have. Each step is a separate function, which the verifier checks
+/// once.
 #[inline(always)]
 fn walk<T: Walkable>(tables: &T, mount: u64, dentry: u64) -> Option<u64> {
     let start = tables.names()?.start;
@@ -174,7 +177,7 @@ fn walk<T: Walkable>(tables: &T, mount: u64, dentry: u64) -> Option<u64> {
         left = asm::opaque(left - 1);
         match tables.climb(&mut climb) {
             GOES_ON => {}
-            // What was mounted elsewhere may be one of the policy's programs where it really lies.
+            // A file that was mounted elsewhere may be one of the policy's programs by its original place.
             IS_NAMED_NOWHERE => return Some(u64::from(climb.doubts) << 32),
             IS_AT_THE_ROOT => {
                 return Some(u64::from(climb.doubts) << 32 | u64::from(names::accepted(tables, climb.state)?));
@@ -185,7 +188,7 @@ fn walk<T: Walkable>(tables: &T, mount: u64, dentry: u64) -> Option<u64> {
     None
 }
 
-/// One step: over a component, or from the root of a mount to where it is mounted. `None` is a fault.
+/// One step: over a component, or from the root of a mount to its mount point. `None` is a fault.
 #[inline(always)]
 fn step<T: Walkable>(tables: &T, climb: &mut Climb) -> Option<u32> {
     let (mount, dentry) = (climb.mount, climb.dentry);
@@ -224,20 +227,20 @@ fn step<T: Walkable>(tables: &T, climb: &mut Climb) -> Option<u32> {
     Some(GOES_ON)
 }
 
-/// What a mount does to the name of what lies below it: nothing where a whole filesystem is mounted, for that is where
-/// it is; a part of one has another name as well, where it really lies.
+/// How a mount affects the names below it: not at all if a whole filesystem is mounted, because it has no other place.
+/// A part of a filesystem also has another name, by its original place.
 #[inline(always)]
 fn relocation(mount: u64, real: u64, mounted: u64) -> Option<u32> {
     let filesystem = word(place(mount, &kernel::vfsmount__mnt_sb))?;
     if word(place(filesystem, &kernel::super_block__s_root))? == mounted {
         return Some(IN_PLACE);
     }
-    // In the host's own namespace it is the host's administrator who says where things are.
+    // In the host's own namespace, the host's administrator decides where things are.
     let namespace = word(place(real, &kernel::mount__mnt_ns))?;
     Some(if namespace == hosts_namespace()? { BOUND } else { BOUND | MOVED })
 }
 
-/// Whether a dentry was taken out of its directory: it is in no hash any more (include/linux/dcache.h, `d_unhashed`).
+/// Whether a dentry was removed from its directory: it is in no hash any more (include/linux/dcache.h, `d_unhashed`).
 #[inline(always)]
 fn is_unlinked(dentry: u64) -> Option<bool> {
     // `struct hlist_bl_node` has `next` and then `pprev`.
@@ -266,7 +269,7 @@ impl Component for DentryName {
         self.length
     }
 
-    /// The kernel compares names by words too (fs/dcache.c, `dentry_string_cmp`), and reads as far behind their ends.
+    /// The kernel compares names by words too (fs/dcache.c, `dentry_string_cmp`), and reads as far beyond their ends.
     #[inline(always)]
     fn word(&self, index: u32) -> u64 {
         let bytes = word(self.bytes.wrapping_add(u64::from(index) * 8)).unwrap_or(0);
@@ -275,9 +278,9 @@ impl Component for DentryName {
     }
 }
 
-/// Tables whose steps are functions of their own: the verifier checks them once.
+/// Tables whose steps are separate functions, which the verifier checks once.
 trait Walkable: NameTables {
-    /// The state after the component that is the name of a dentry.
+    /// The state after the component that is a dentry's name.
     fn advance(&self, dentry: u64, state: u32) -> Option<u32>;
     /// One step of a walk.
     fn climb(&self, climb: &mut Climb) -> u32;
@@ -380,7 +383,7 @@ macro_rules! tables {
             }
         }
 
-        /// The state that a symbol, or a byte, leads to.
+        /// The state that a symbol or byte leads to.
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $next(state: u32, symbol: u32) -> u64 {
@@ -408,7 +411,7 @@ macro_rules! tables {
             number_to_bits(names::over_word(&$tables, state, word, count))
         }
 
-        /// The state that the name of a dentry leads to.
+        /// The state that a dentry's name leads to.
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $advance(dentry: u64, state: u32) -> u64 {
@@ -420,7 +423,7 @@ macro_rules! tables {
             number_to_bits($tables.state(state).map(|state| state.otherwise))
         }
 
-        /// One step of a walk; what it is not told to do is a fault.
+        /// One step of a walk. Anything unexpected is a fault.
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $climb(climb: *mut Climb) -> u32 {
@@ -460,7 +463,7 @@ tables!(
     over_word_in_names,
     next_name
 );
-// What symbolic links of the host lead to.
+// The names that symbolic links of the host lead to.
 tables!(
     Aliases,
     ALIASES,
@@ -490,7 +493,7 @@ pub fn place_of(file: u64) -> Option<(u64, u64)> {
     Some((word(place(path, &kernel::path__mnt))?, word(place(path, &kernel::path__dentry))?))
 }
 
-/// A pointer that a structure has, as a number.
+/// A pointer in a structure, as a number.
 #[inline(always)]
 pub fn number_at(structure: u64, offset: &Global<u32>) -> Option<u64> {
     word(place(structure, offset))

@@ -1,10 +1,10 @@
-//! Who uses a socket: the label of the task that created it, or that sent by it last.
+//! The user of a socket: the label of the task that created it, or that sent by it last.
 //!
-//! The backstop in [`crate::hooks::packet::egress`] has a packet and its socket, and no task: packets leave in
+//! The egress filter in [`crate::hooks::packet::egress`] has a packet and its socket, but no task: packets leave in
 //! interrupts and timers too.
 //!
-//! The kernel's threads are nobody here. They send for those who handed them a socket (a network block device, a
-//! mount), so what they send is judged as if the socket's owner sent it, and the socket stays the owner's.
+//! Kernel threads are not users. They send for a process that gave them a socket (a network block device, a mount), so
+//! their packets are judged as the socket's user's, and the user stays the same.
 
 use aya_ebpf::bindings::task_struct;
 use bfp_bundle::label::Label;
@@ -13,7 +13,7 @@ use crate::identity::labels;
 use crate::kernel::storage::{Missing, SocketStorage};
 use crate::kernel::{self, Pointer, member};
 
-/// The labels of sockets. Pinned, as those of tasks: sockets outlive a policy.
+/// The labels of sockets. Pinned like those of tasks: sockets outlive a policy.
 #[unsafe(link_section = ".maps")]
 #[unsafe(no_mangle)]
 static SOCKETS: SocketStorage<Label> = SocketStorage::new();
@@ -21,7 +21,7 @@ static SOCKETS: SocketStorage<Label> = SocketStorage::new();
 /// `PF_KTHREAD`, include/linux/sched.h.
 const KERNEL_THREAD: u32 = 0x0020_0000;
 
-/// Notes that a task labelled `label` uses a socket; false where there is no memory for it.
+/// Notes that a task with this label uses a socket; false if there is no memory for it.
 #[inline(always)]
 pub fn note(sk: Pointer, label: &Label) -> bool {
     // SAFETY: a label in a map's memory where it is not null.
@@ -32,7 +32,7 @@ pub fn note(sk: Pointer, label: &Label) -> bool {
     true
 }
 
-/// Has the backstop refuse all that is sent by a socket, whoever uses it from now on.
+/// Makes the egress filter drop all that a socket sends, whatever task uses it from now on.
 #[inline(always)]
 pub fn taint(sk: Pointer) {
     // SAFETY: a label in a map's memory where it is not null.
@@ -41,7 +41,7 @@ pub fn taint(sk: Pointer) {
     }
 }
 
-/// The same of a socket about which nothing is noted yet.
+/// As [`note`], for a socket without a label.
 #[inline(always)]
 pub fn note_first(sk: Pointer, label: &Label) {
     if SOCKETS.get(sk, Missing::Leave).is_null() {
@@ -49,13 +49,13 @@ pub fn note_first(sk: Pointer, label: &Label) {
     }
 }
 
-/// The label of who uses a socket; null for the kernel's own.
+/// The label of a socket's user; null for the kernel's own sockets.
 #[inline(always)]
 pub fn of(sk: Pointer) -> *const Label {
     SOCKETS.get(sk, Missing::Leave)
 }
 
-/// The label by which a use of a socket by the task that runs now is judged; null where the kernel finds none.
+/// The label by which the current task's use of a socket is judged; null if the kernel finds none.
 #[inline(always)]
 pub fn user_of(sk: Pointer) -> *const Label {
     let task = labels::current();
@@ -68,7 +68,7 @@ pub fn user_of(sk: Pointer) -> *const Label {
     labels::of(task, Missing::Leave)
 }
 
-/// Whether a task is a thread of the kernel's own.
+/// Whether a task is a kernel thread.
 #[inline(always)]
 pub fn is_kernel_thread(task: *mut task_struct) -> bool {
     // SAFETY: a task to the verifier, whose member is what its name says.

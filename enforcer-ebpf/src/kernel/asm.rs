@@ -1,10 +1,10 @@
-//! Single instructions that the compiler must not see through: where it could, it writes something else that
-//! costs the verifier more, or that the verifier refuses; and those that it has no words for, as `core` has no atomic
-//! sums for this target.
+//! Single instructions that the compiler must not see through: otherwise it generates code that costs the verifier
+//! more, or that the verifier rejects; and instructions that it cannot generate, as `core` has no atomic sums for this
+//! target.
 //!
 //! An empty `asm!` would do as well, but breaks the BTF line info.
 
-/// The lowest bit, in a way that the verifier sees and the compiler does not leave out.
+/// The lowest bit, so that the verifier sees the mask and the compiler does not remove it.
 #[inline(always)]
 pub fn bit(allowed: i32) -> i32 {
     let mut bit = i64::from(allowed);
@@ -13,7 +13,7 @@ pub fn bit(allowed: i32) -> i32 {
     bit as i32
 }
 
-/// The same number, about which the compiler knows nothing: so it unrolls no loop that counts with it.
+/// The same number, about which the compiler knows nothing: so it does not unroll a loop that counts with it.
 #[inline(always)]
 pub fn opaque(number: u32) -> u32 {
     let mut same = u64::from(number);
@@ -22,8 +22,8 @@ pub fn opaque(number: u32) -> u32 {
     same as u32
 }
 
-/// The highest bit: LLVM turns a shifted difference back into a comparison and a branch, unless it cannot see
-/// the shift.
+/// The highest bit. LLVM turns a shifted difference back into a comparison and a branch, unless it cannot see the
+/// shift.
 #[inline(always)]
 pub fn sign_bit(word: u64) -> u64 {
     let mut bit = word;
@@ -32,7 +32,7 @@ pub fn sign_bit(word: u64) -> u64 {
     bit
 }
 
-/// Adds to a number that other processors add to.
+/// Atomically adds to a number.
 ///
 /// # Safety
 /// It is in a map's memory.
@@ -42,7 +42,7 @@ pub unsafe fn add(to: *mut u64, number: u64) {
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) to, in(reg) number, options(nostack)) }
 }
 
-/// Takes a number that other processors add to, and leaves zero.
+/// Atomically reads a number and sets it to zero.
 ///
 /// # Safety
 /// As of [`add`].

@@ -1,6 +1,6 @@
 //! Local storage: a value that the kernel keeps with a task or a socket, and frees with it.
 //!
-//! aya-ebpf has no wrapper for these maps; the loader reads the same fields from BTF as of any other map.
+//! aya-ebpf has no wrapper for these maps. The loader reads the same fields from BTF as for any other map.
 
 use core::{ffi::c_void, ptr};
 
@@ -13,10 +13,10 @@ use aya_ebpf::{
 const SK_STORAGE: usize = 24;
 const TASK_STORAGE: usize = 29;
 
-/// With tasks.
+/// Storage with tasks.
 pub type TaskStorage<T> = Storage<T, TASK_STORAGE, { BPF_F_NO_PREALLOC as usize }>;
 
-/// With sockets. An accepted socket gets a copy of what the listening one has (`BPF_F_CLONE`).
+/// Storage with sockets. An accepted socket gets a copy of the listening socket's value (`BPF_F_CLONE`).
 pub type SocketStorage<T> = Storage<T, SK_STORAGE, { BPF_F_NO_PREALLOC as usize | BPF_F_CLONE as usize }>;
 
 /// A map of local storage.
@@ -32,7 +32,7 @@ pub struct Storage<T, const TYPE: usize, const FLAGS: usize> {
 // SAFETY: the fields are never read; they exist for their types.
 unsafe impl<T, const TYPE: usize, const FLAGS: usize> Sync for Storage<T, TYPE, FLAGS> {}
 
-/// Whether a missing value is made.
+/// Whether to create a missing value.
 #[derive(Clone, Copy)]
 pub enum Missing {
     Leave,
@@ -67,7 +67,7 @@ impl<T, const TYPE: usize, const FLAGS: usize> Storage<T, TYPE, FLAGS> {
 }
 
 impl<T> TaskStorage<T> {
-    /// The value of a task; null where there is none, or no memory for one.
+    /// The value of a task; null if there is none, or no memory for one.
     #[inline(always)]
     pub fn get(&self, task: *mut task_struct, missing: Missing) -> *mut T {
         // SAFETY: the map is a task storage, and the verifier checks that the task is one.
@@ -76,8 +76,8 @@ impl<T> TaskStorage<T> {
 }
 
 impl<T> SocketStorage<T> {
-    /// The value of a socket: a `struct sock` or a `struct bpf_sock` to the verifier. Null where there is
-    /// none, or no memory for one.
+    /// The value of a socket: a `struct sock` or a `struct bpf_sock` to the verifier. Null if there is none, or no
+    /// memory for one.
     #[inline(always)]
     pub fn get(&self, sk: *const c_void, missing: Missing) -> *mut T {
         // SAFETY: the map is a socket storage, and the verifier checks that `sk` is a socket.

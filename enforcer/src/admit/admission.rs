@@ -1,7 +1,8 @@
-//! Whether a verified bundle may follow what this host has seen: a [`VerifiedBundle`] → an [`AdmittedBundle`].
+//! Admission: whether a verified bundle may follow what this host has enforced. A [`VerifiedBundle`] → an
+//! [`AdmittedBundle`].
 //!
-//! A signature says who made a bundle, and not that it is the newest: an old one is signed as well. So a host
-//! remembers the highest revision of each policy, on disk and, while one is enforced, in the kernel.
+//! A signature proves who made a bundle, but not that it is the newest: old bundles are signed too. A host therefore
+//! records the highest revision of each policy, on disk and, while a policy is enforced, in the kernel.
 
 use bfp_bundle::verify::VerifiedBundle;
 use serde::{Deserialize, Serialize};
@@ -9,30 +10,30 @@ use serde::{Deserialize, Serialize};
 /// The highest revision of a policy that this host has enforced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// The policy.
+    /// The name of the policy.
     pub policy: String,
-    /// Its highest revision.
+    /// The highest revision.
     pub revision: u64,
-    /// SHA-256 of the manifest of that revision; `None` where the signers set the revision by a token.
+    /// SHA-256 of the manifest of that revision. `None` if the signers set the revision by a token.
     pub manifest_digest: Option<[u8; 32]>,
 }
 
-/// What a host remembers of policies.
+/// The highest revisions that a host has enforced: its rollback state, as admission needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
-    /// The highest revisions, one of each policy.
+    /// The highest revision of each policy.
     pub seen: Vec<Seen>,
-    /// The name of the policy that is enforced, or was when the host went down.
+    /// The name of the policy that is enforced, or that was enforced when the host went down.
     pub current: Option<String>,
 }
 
 impl Memory {
-    /// What it remembers of a policy.
+    /// The highest revision of a policy, if the host has enforced any.
     pub fn of(&self, policy: &str) -> Option<&Seen> {
         self.seen.iter().find(|seen| seen.policy == policy)
     }
 
-    /// Remembers a revision, where it is no lower than what is remembered.
+    /// Records a revision, unless a higher one is recorded.
     pub fn see(&mut self, new: Seen) {
         match self.seen.iter_mut().find(|seen| seen.policy == new.policy) {
             Some(seen) if seen.revision > new.revision => {}
@@ -42,68 +43,68 @@ impl Memory {
     }
 }
 
-/// What the operator says of the bundle.
+/// What the operator requires of the bundle.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Expectation {
-    /// A revision that it has at least.
+    /// The lowest acceptable revision.
     pub revision: Option<u64>,
-    /// What becomes of a policy of another name.
+    /// How to treat an enforced policy of another name.
     pub other: OtherPolicy,
 }
 
-/// What becomes of a policy of another name that is enforced.
+/// How to treat an enforced policy of another name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OtherPolicy {
-    /// It stays.
+    /// Keep it, and reject the bundle.
     #[default]
     Stays,
-    /// It is replaced.
+    /// Replace it.
     Replaced,
 }
 
-/// Why a bundle may not follow.
+/// Why admission rejects a bundle.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdmissionError {
-    /// A step back.
+    /// The revision is lower than one that the host has enforced.
     #[error("revision {offered} of `{policy}` is lower than revision {highest}, which this host has enforced")]
     Lower {
-        /// The policy.
+        /// The name of the policy.
         policy: String,
-        /// The bundle's.
+        /// The revision of the bundle.
         offered: u64,
-        /// What the host has seen.
+        /// The highest revision that the host has enforced.
         highest: u64,
     },
-    /// The same number for something else.
+    /// The host has enforced this revision with other content.
     #[error("this host has enforced revision {revision} of `{policy}` with other content")]
     Different {
-        /// The policy.
+        /// The name of the policy.
         policy: String,
-        /// The number of both.
+        /// The revision of both.
         revision: u64,
     },
-    /// Not the revision that it should be.
+    /// The revision is lower than the operator requires.
     #[error("this is revision {offered} of `{policy}`, and at least revision {expected} is expected")]
     Unexpected {
-        /// The policy.
+        /// The name of the policy.
         policy: String,
-        /// The bundle's.
+        /// The revision of the bundle.
         offered: u64,
-        /// The operator's.
+        /// The revision that the operator requires.
         expected: u64,
     },
-    /// Another policy.
+    /// The host enforces a policy of another name.
     #[error("this is the policy `{offered}`, and this host enforces `{current}`")]
     OtherPolicy {
-        /// The bundle's.
+        /// The name of the bundle's policy.
         offered: String,
-        /// The host's.
+        /// The name of the enforced policy.
         current: String,
     },
 }
 
 impl AdmissionError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             AdmissionError::Unexpected { .. } => "fetch the newer bundle, and look into why this one was shipped",
@@ -118,33 +119,33 @@ impl AdmissionError {
     }
 }
 
-/// Whether the host has seen the policy before.
+/// Whether the host has enforced the policy before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contact {
-    /// Never: nothing tells an old bundle from the newest.
+    /// It has not. Nothing distinguishes an old bundle from the newest.
     First,
     /// It has.
     Known,
 }
 
-/// A verified bundle that may follow what the host has seen: the only kind that is applied.
+/// A verified bundle that may follow what the host has enforced. Only this type can be applied.
 #[derive(Debug)]
 pub struct AdmittedBundle<'a, 'b> {
-    // INVARIANT: made by `admit` alone.
+    // INVARIANT: only `admit` makes this value.
     bundle: &'b VerifiedBundle<'a>,
     contact: Contact,
 }
 
 impl<'a, 'b> AdmittedBundle<'a, 'b> {
-    /// The bundle.
+    /// The verified bundle.
     pub fn bundle(&self) -> &'b VerifiedBundle<'a> {
         self.bundle
     }
-    /// Whether the host has seen the policy before.
+    /// Whether the host has enforced the policy before.
     pub fn contact(&self) -> Contact {
         self.contact
     }
-    /// What the host remembers of it once it is enforced.
+    /// What the host records once the bundle is enforced.
     pub fn seen(&self) -> Seen {
         Seen {
             policy: self.bundle.manifest().policy.clone(),
@@ -154,7 +155,18 @@ impl<'a, 'b> AdmittedBundle<'a, 'b> {
     }
 }
 
-/// Admits a bundle, or says why not.
+/// Admits a verified bundle if it may follow what this host has enforced.
+///
+/// # Preconditions
+/// `memory` has the revisions of the disk and of the kernel ([`crate::apply::memory::Remembered::memory`]). A revision
+/// that is missing there is not protected against rollback.
+///
+/// # Errors
+/// - [`AdmissionError::OtherPolicy`]: the host enforces a policy of another name, and `expectation` does not replace
+///   it.
+/// - [`AdmissionError::Unexpected`]: the revision is lower than `expectation` requires.
+/// - [`AdmissionError::Lower`]: the host has enforced a higher revision of the policy.
+/// - [`AdmissionError::Different`]: the host has enforced this revision with another manifest.
 pub fn admit<'a, 'b>(
     bundle: &'b VerifiedBundle<'a>,
     memory: &Memory,

@@ -1,13 +1,13 @@
-//! What a record may have behind what every release reads: fields, each with its kind and its length, so that a
-//! release passes over what it does not know.
+//! Extension fields at the end of a record. Each field has a kind and a length, so that a release can skip the fields
+//! that it does not know.
 //!
-//! A field is its kind (two bytes), its length (four) and its content, all little-endian. Kind 0 is the end, so zeros
-//! may follow. A kind with [`CRITICAL`] must be known: a release that does not know it must not go on.
+//! A field is its kind (two bytes), its length (four) and its content, all little-endian. Kind 0 ends the list, so
+//! zeros may follow. A kind with [`CRITICAL`] must be known: a release that does not know it must reject the record.
 
-/// A field of which a release that does not know it must not act as if it were not there.
+/// Marks a kind of field that must not be skipped.
 pub(crate) const CRITICAL: u16 = 1 << 15;
 
-/// A field, as it lies in a record.
+/// A field as stored in a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
     pub(crate) kind: u16,
@@ -15,7 +15,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// Whether one that is not known must not be passed over.
+    /// Whether a release that does not know the kind must reject the record.
     pub(crate) fn is_critical(&self) -> bool {
         self.kind & CRITICAL != 0
     }
@@ -29,7 +29,7 @@ pub(crate) fn write(bytes: &mut Vec<u8>, kind: u16, content: &[u8]) {
     bytes.extend(content);
 }
 
-/// Every field up to the end; `None` where one is cut.
+/// Every field up to the end of the list. `None` if one is truncated.
 pub(crate) fn read(mut bytes: &[u8]) -> Option<Vec<Field>> {
     let mut fields = Vec::new();
     while let Some((kind, rest)) = bytes.split_first_chunk() {

@@ -1,4 +1,5 @@
-//! Files from outside: read up to a limit, and only where nobody else could have put them there.
+//! Reads files from outside, up to a size limit, and only if no user but root or this process's own could have written
+//! them.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -12,37 +13,37 @@ use crate::host::followed;
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    /// It cannot be.
+    /// The file cannot be opened or read.
     #[error("`{path}` cannot be read: {error}")]
     Unreadable {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         error: io::Error,
     },
-    /// It is a folder, a device, a pipe.
+    /// The path leads to a directory, a device or a pipe.
     #[error("`{0}` is not a regular file")]
     NotAFile(PathBuf),
-    /// It is larger than can be sensible.
+    /// The file exceeds the size limit.
     #[error("`{path}` is refused: {refusal}")]
     Oversize {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// How large.
+        /// Its size and the limit.
         refusal: Refusal,
     },
-    /// Somebody else may change what it says.
+    /// Another user could change the content.
     #[error("`{path}` is not to be trusted: {whom} may write to it")]
     Writable {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Who.
+        /// Who could change it.
         whom: &'static str,
     },
 }
 
 impl InputError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             InputError::Unreadable { .. } | InputError::NotAFile(_) => "name a file that this process can read",
@@ -52,15 +53,21 @@ impl InputError {
     }
 }
 
-/// Reads at most `limit` bytes; a longer file is refused.
+/// Reads at most `limit` bytes.
+///
+/// # Errors
+/// The path is not a regular file, the file cannot be read, or it is larger than `limit`.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, InputError> {
     let unreadable = |error| InputError::Unreadable { path: path.to_owned(), error };
-    // A pipe would block the opening otherwise.
+    // Without `O_NONBLOCK`, opening a pipe would block.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
     read_open(path, &file, limit)
 }
 
-/// Reads what nobody but root and this process's user could have written.
+/// Reads a file that only root and the user of this process could have written.
+///
+/// # Errors
+/// As [`read`]. Also [`InputError::Writable`] if another user could have written the file or replaced it on its path.
 pub fn read_own(path: &Path, limit: u64) -> Result<Vec<u8>, InputError> {
     let unreadable = |error| InputError::Unreadable { path: path.to_owned(), error };
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
@@ -69,8 +76,8 @@ pub fn read_own(path: &Path, limit: u64) -> Result<Vec<u8>, InputError> {
     read_open(path, &file, limit)
 }
 
-/// Refuses a file that somebody else could have put in its place: each folder on the way to it, and each link that is
-/// followed, is root's.
+/// Rejects a file that another user could have replaced: root must own every directory on the path and every link that
+/// is followed.
 fn check_way(path: &Path) -> Result<(), InputError> {
     const STICKY: u32 = 0o1000;
     let unreadable = |path: &Path, error| InputError::Unreadable { path: path.to_owned(), error };
@@ -79,14 +86,14 @@ fn check_way(path: &Path) -> Result<(), InputError> {
     let way = way.map_err(|error| unreadable(path, error))?;
     for place in way.folders.iter().chain(&way.links) {
         let about = std::fs::symlink_metadata(place).map_err(|error| unreadable(place, error))?;
-        // Nobody writes to a link, and in a sticky folder, such as `/tmp`, only owners rename and remove.
+        // A link cannot be written to. In a sticky directory, such as `/tmp`, only owners rename and remove.
         let is_owners = about.is_symlink() || about.mode() & STICKY != 0;
         check(place, about.uid(), if is_owners { 0 } else { about.mode() })?;
     }
     Ok(())
 }
 
-/// Refuses a file or folder that somebody else may write to.
+/// Rejects a file or directory that another user may write to.
 pub fn check_owner(path: &Path, about: &Metadata) -> Result<(), InputError> {
     check(path, about.uid(), about.mode())
 }
@@ -115,7 +122,7 @@ fn read_open(path: &Path, file: &File, limit: u64) -> Result<Vec<u8>, InputError
     if about.len() > limit {
         return Err(oversize(about.len()));
     }
-    // It can still grow while it is read.
+    // The file can still grow while it is read.
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > limit { Err(oversize(bytes.len() as u64)) } else { Ok(bytes) }
@@ -164,7 +171,7 @@ mod tests {
             |name: &str, mode| std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(mode)).unwrap();
         std::fs::create_dir(at("middle")).unwrap();
         std::fs::write(at("key"), "key").unwrap();
-        // The first link and the file lie in a folder of root's, and the link between them in another.
+        // The first link and the file are in a directory of root's, and the link between them is in another.
         symlink("middle/link", at("link")).unwrap();
         symlink("../key", at("middle/link")).unwrap();
         assert_eq!(read_own(&at("link"), 9).unwrap(), b"key");
@@ -173,7 +180,7 @@ mod tests {
         assert!(refusal.contains("middle` is not to be trusted: everybody"), "{refusal}");
         chmod("middle", 0o1777);
         assert_eq!(read_own(&at("link"), 9).unwrap(), b"key");
-        // What follows needs another user, whom root alone can name.
+        // The rest needs a second user, and only root can change an owner.
         if std::os::unix::fs::lchown(at("middle/link"), Some(1000), None).is_err() {
             return;
         }

@@ -1,15 +1,15 @@
-//! The labels of this host: its name, and those that its administrator gave it.
+//! The tags of this host: its name, and the words that its administrator added.
 
 use std::path::Path;
 
 use crate::admit::input::{self, InputError};
 
-/// Where the administrator writes them, one a line; `#` begins a comment. It need not be there.
+/// The administrator's file of host tags, one per line; `#` starts a comment. The file is optional.
 pub const LABELS: &str = "/etc/bfp/labels";
 
 const MAX_BYTES: u64 = 64 << 10;
 
-/// The host's name, what its file says, and what was given besides.
+/// The host's name, the tags in `file`, and the tags in `given`.
 pub fn read(file: &Path, given: &[String]) -> Result<Vec<String>, InputError> {
     let mut labels = given.to_vec();
     if let Ok(name) = std::fs::read_to_string("/proc/sys/kernel/hostname") {

@@ -1,12 +1,12 @@
-//! What the host remembers on disk: a folder that only root may enter, with two copies of a record, the trust sets
-//! that were adopted, and the last good bundle.
+//! The rollback state on disk: a directory that only root may enter, with two copies of a record, the trust sets that
+//! the host adopted, and the last good bundle.
 //!
-//! **Invariant:** whatever happens between any two system calls, a loss of power included, the folder holds one
-//! whole record, the old or the new one, and the bundle that it names. A file is written under another name,
-//! synced, renamed, and the folder is synced.
+//! **Invariant:** whatever happens between any two system calls, including power loss, the directory holds one complete
+//! record, the old or the new one, and the bundle that it names. Each file is written under a temporary name, synced
+//! and renamed, and then the directory is synced.
 //!
-//! **Invariant:** a record that cannot be read is never overwritten: one of a newer release stays where it is, and one
-//! that is damaged is kept under a name of its own.
+//! **Invariant:** an unreadable record is never overwritten. A record of a newer release stays in place, and a damaged
+//! one is kept under a name of its own.
 
 use std::cell::RefCell;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -34,40 +34,41 @@ pub use record::{Current, Record, Recovered, UsedToken};
 use error::unusable;
 use found::{COPY, RECORD, bundle_path, is_damaged, trust_set_path};
 
-/// Where it is.
+/// The directory of the rollback state.
 pub const STATE: &str = "/var/lib/bfp";
 
-/// What a record that is damaged is kept as, with the time behind it.
+/// The prefix under which a damaged record is kept; the time follows.
 const DAMAGED: &str = "state.damaged-";
 
-/// What becomes of what cannot be written.
+/// What to do when the state cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failing {
-    /// The command ends.
+    /// The command fails.
     Ends,
-    /// It goes on, and the failure is kept to be told: a host that comes up is to be protected.
+    /// The command continues and reports the failure: a host that boots must be protected.
     IsTold,
 }
 
-/// The state's folder, locked.
+/// The directory of the rollback state, under an exclusive lock.
 #[derive(Debug)]
 pub struct State {
     folder: PathBuf,
-    /// Holds the lock, and is synced; `None` where the folder cannot be used.
+    /// Holds the lock, and is synced. `None` if the directory cannot be used.
     handle: Option<File>,
     failing: Failing,
     unwritten: RefCell<Option<StateError>>,
 }
 
 impl State {
-    /// Makes the folder where it is missing, and locks it: enforcers that change something follow each other.
+    /// Opens the directory, creates it if it is missing, and takes its lock, so that enforcers change the state one at
+    /// a time.
     pub fn open(folder: &Path) -> Result<State, StateError> {
         let handle = Some(open_folder(folder)?);
         Ok(State { folder: folder.to_owned(), handle, failing: Failing::Ends, unwritten: RefCell::default() })
     }
 
-    /// The same when the host comes up: what cannot be used, or written, is told by [`State::unwritten`] and ends
-    /// nothing.
+    /// Opens the state at boot. Here a state that cannot be used or written is not an error: [`State::unwritten`]
+    /// reports it.
     pub fn come_up(folder: &Path) -> State {
         let (handle, error) = match open_folder(folder) {
             Ok(handle) => (Some(handle), None),
@@ -76,23 +77,23 @@ impl State {
         State { folder: folder.to_owned(), handle, failing: Failing::IsTold, unwritten: RefCell::new(error) }
     }
 
-    /// Why what is to be remembered is not on disk.
+    /// Why the latest state is not on disk, if it is not.
     pub fn unwritten(&self) -> Option<StateError> {
         self.unwritten.take()
     }
 
-    /// What is on disk.
+    /// Reads the record from disk.
     pub fn read(&self) -> Result<Found, StateError> {
         read(&self.folder)
     }
 
-    /// Writes the record, and drops the bundles that it does not name. What the disk says already need not be written,
-    /// but for the time.
+    /// Writes the record, and removes the bundles that it does not name. A record that differs from the one on disk
+    /// only in its time need not be written.
     pub fn write(&self, record: &Record) -> Result<(), StateError> {
         self.settle(self.folder().and_then(|_| self.write_all(record)))
     }
 
-    /// Keeps a bundle, and writes the record that names it.
+    /// Stores a bundle, and writes the record that names it.
     pub fn keep(&self, (manifest_digest, bundle): (&[u8; 32], &[u8]), record: &Record) -> Result<(), StateError> {
         let kept = self.folder().and_then(|_| self.keep_bundle(manifest_digest, bundle));
         self.settle(kept.and_then(|()| self.write_all(record)))
@@ -123,27 +124,27 @@ impl State {
     fn write_over(&self, found: &Found, record: &Record) -> Result<(), StateError> {
         let paths = [COPY, RECORD].map(|name| self.folder.join(name));
         let [_, path] = &paths;
-        // Lists and numbers in memory can be encoded.
+        // Encoding lists and numbers in memory cannot fail.
         let bytes = record.encode(found.sequence.saturating_add(1));
         let bytes = bytes.ok_or_else(|| StateError::Damaged(path.clone()))?;
         for (version, document) in &record.trust_sets {
             self.keep_file(&trust_set_path(&self.folder, *version), document)?;
         }
-        // Both are on the disk before either takes its place: there is room for both, or nothing changes.
+        // Both copies are on disk before either is renamed: if the disk is full, nothing changes.
         let beside = paths.each_ref().map(|path| beside(path));
         let staged = beside.iter().try_for_each(|path| write_synced(path, &bytes));
         let placed = staged.and_then(|()| self.set_aside_damaged());
         let placed = placed
             .and_then(|()| beside.iter().zip(&paths).try_for_each(|(beside, path)| std::fs::rename(beside, path)));
         if placed.is_err() {
-            // What is half written helps nobody; the reason why matters more.
+            // A partial file is useless, and the first error matters more.
             beside.iter().for_each(|path| drop(std::fs::remove_file(path)));
         }
         placed.map_err(unusable(path, "written"))?;
         self.sync()
     }
 
-    /// Moves a copy that is damaged out of the way, for people to look at. What was moved before stays.
+    /// Renames a damaged copy, for later inspection. Copies that were renamed before are kept.
     fn set_aside_damaged(&self) -> io::Result<()> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         for path in [RECORD, COPY].map(|name| self.folder.join(name)) {
@@ -182,12 +183,12 @@ impl State {
         }
     }
 
-    /// Where the bundle is that a record names.
+    /// The path of the bundle that a record names.
     pub fn bundle_path(&self, current: &Current) -> PathBuf {
         bundle_path(&self.folder, &current.manifest_digest)
     }
 
-    /// The bundle that a record names.
+    /// Reads the bundle that a record names.
     pub fn kept_bundle(&self, current: &Current) -> Result<Vec<u8>, StateError> {
         kept_bundle(&self.folder, &current.manifest_digest)
     }
@@ -202,7 +203,7 @@ impl State {
         self.sync()
     }
 
-    /// The folder; nothing is written to one that is not ours alone.
+    /// The directory. Nothing is written to one that other users may change.
     fn folder(&self) -> Result<&File, StateError> {
         let unopened = || unusable(&self.folder, "written")(io::Error::other("its folder cannot be used"));
         self.handle.as_ref().ok_or_else(unopened)
@@ -219,7 +220,7 @@ fn open_folder(folder: &Path) -> Result<File, StateError> {
     DirBuilder::new().mode(0o700).recursive(true).create(folder).map_err(unusable(folder, "made"))?;
     let handle = File::open(folder).map_err(unusable(folder, "opened"))?;
     handle.lock().map_err(unusable(folder, "locked"))?;
-    // So that the folder itself is there after a loss of power.
+    // Ensures that the directory itself survives a power loss.
     if let Some(parent) = folder.parent().filter(|parent| is_new && !parent.as_os_str().is_empty()) {
         File::open(parent).and_then(|parent| parent.sync_all()).map_err(unusable(parent, "synced"))?;
     }
@@ -227,7 +228,7 @@ fn open_folder(folder: &Path) -> Result<File, StateError> {
     Ok(handle)
 }
 
-/// The name under which a file is written before it takes its place.
+/// The temporary name under which a file is written before it is renamed.
 fn beside(path: &Path) -> PathBuf {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
@@ -239,7 +240,8 @@ fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes).and_then(|()| file.sync_all())
 }
 
-/// A folder among the pins would be taken for a generation, and an enforcer may make one where root may not.
+/// Rejects a state directory on the BPF filesystem: it would be taken for a generation, and an enforcer could create it
+/// where root cannot.
 fn refuse_pins(folder: &Path) -> Result<(), StateError> {
     let standing = folder.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
     let is_pins = File::open(standing).and_then(|file| syscall::is_on_bpf_filesystem(file.as_fd()));

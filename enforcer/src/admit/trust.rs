@@ -1,7 +1,7 @@
-//! Whom the host trusts: the keys that its administrator put there, and the trust sets that followed.
+//! Whom the host trusts: the administrator's keys, and the trust sets that replaced them by rotation.
 //!
-//! Each trust set that the host adopted is kept as the signed document that it is, and verified again from the first
-//! keys on whenever somebody's signature is asked for.
+//! Each adopted trust set is kept as its signed document. Whenever a signature is checked, the whole chain is verified
+//! again from the first keys.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use bfp_bundle::verify::{Refusal, Trust, verify_trust_set};
 
 use crate::admit::input::{self, InputError};
 
-/// Where the administrator puts the keys.
+/// The directory of the administrator's keys.
 pub const TRUST: &str = "/etc/bfp/trust";
 
-/// The file beside them that says how many must have signed. One key needs none.
+/// The file beside the keys that has the threshold. A single key needs none.
 const THRESHOLD: &str = "threshold";
 
 const MAX_KEY_BYTES: u64 = 16 << 10;
@@ -22,73 +22,73 @@ const MAX_KEY_BYTES: u64 = 16 << 10;
 /// Why the trusted keys cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// A file or folder cannot be read.
+    /// A file or directory cannot be read.
     #[error("the trusted keys at `{path}` cannot be read: {error}")]
     Unreadable {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         error: io::Error,
     },
-    /// A file of it.
+    /// A file in the directory is not acceptable.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// A file holds no public key.
+    /// A file contains no public key.
     #[error("`{path}` holds no public key: {error}")]
     NoKey {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         error: KeyError,
     },
-    /// A file holds more than a key.
+    /// A file contains more than one key.
     #[error("`{path}` holds {blocks} blocks of PEM, and no more than one key is read from a file")]
     Several {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// How many.
+        /// The number of PEM blocks.
         blocks: usize,
     },
-    /// The folder is empty.
+    /// The directory contains no key.
     #[error("`{0}` holds no file that ends in `.pem`")]
     Empty(PathBuf),
-    /// The threshold is no number.
+    /// The threshold is not a number.
     #[error("`{0}` does not hold a number")]
     NoNumber(PathBuf),
-    /// Several keys, and nothing that says how many of them it takes: a file that got lost would lower it to one.
+    /// Several keys without a threshold file: if a lost file meant 1, its loss would lower the threshold.
     #[error("`{path}` holds {keys} keys, and no file `threshold` that says how many of them must have signed")]
     NoThreshold {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// How many.
+        /// The number of keys.
         keys: usize,
     },
-    /// A file holds a key that another one holds already.
+    /// Two files contain the same key.
     #[error("`{path}` holds the same key as `{other}`")]
     Twice {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// The other one.
+        /// The path of the other file.
         other: PathBuf,
     },
-    /// The keys do not make a trust set.
+    /// The keys do not form a valid trust set.
     #[error("the trusted keys at `{path}` cannot be used: {refusal}")]
     Unusable {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         refusal: Refusal,
     },
-    /// Keys were named on a host that has adopted a trust set.
+    /// The command names keys, but the host has adopted a trust set.
     #[error("this host trusts version {0} of a trust set, and no keys that are named besides")]
     Adopted(u64),
-    /// A kept trust set does not follow what the host began with.
+    /// A stored trust set does not follow from the host's first keys.
     #[error("the adopted trust set of this host does not follow from the keys that it began with: {0}")]
     BrokenChain(Refusal),
 }
 
 impl TrustError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             TrustError::Unreadable { .. } => "put public keys at /etc/bfp/trust, or name one with `--trust`",
@@ -112,7 +112,11 @@ impl TrustError {
     }
 }
 
-/// Reads one key, or a folder: every `*.pem` that is not hidden, and the threshold.
+/// Reads one key, or a directory: every `*.pem` that is not hidden, and the threshold.
+///
+/// # Errors
+/// A file cannot be read or may be changed by another user, a file does not contain exactly one key, or the keys do not
+/// form a valid trust set.
 pub fn read(path: &Path) -> Result<Trust, TrustError> {
     let unreadable = |error| TrustError::Unreadable { path: path.to_owned(), error };
     let unusable = |refusal| TrustError::Unusable { path: path.to_owned(), refusal };
@@ -152,7 +156,7 @@ pub fn read(path: &Path) -> Result<Trust, TrustError> {
 fn read_key(path: &Path) -> Result<PublicKey, TrustError> {
     let text = String::from_utf8_lossy(&input::read_own(path, MAX_KEY_BYTES)?).into_owned();
     let path = path.to_owned();
-    // What is said of the text between two keys helps nobody.
+    // An error about the text between two keys would not help.
     PublicKey::from_pem(&text).map_err(|error| match text.matches("-----BEGIN ").count() {
         blocks if blocks > 1 => TrustError::Several { path, blocks },
         _ => TrustError::NoKey { path, error },
@@ -170,11 +174,11 @@ fn read_threshold(path: &Path) -> Result<Option<usize>, TrustError> {
     }
 }
 
-/// A trust set that the host adopted: its version, and its document.
+/// A trust set that the host adopted: its version, and its signed document.
 pub type AdoptedSet = (u64, Vec<u8>);
 
-/// What follows from a trust when the documents of later sets are verified in their order. The versions only
-/// tell which of them come before: the kernel may know a later set than the administrator's files do.
+/// Verifies the documents of later trust sets, in order, from a first trust set. The versions only select which
+/// documents are later: the kernel may know a later set than the administrator's files do.
 pub fn follow(first: Trust, adopted: &[AdoptedSet]) -> Result<Trust, TrustError> {
     let known = first.version();
     let later = adopted.iter().filter(|(version, _)| *version > known);
@@ -303,7 +307,7 @@ mod tests {
         let trust = follow(first.clone(), &documents).unwrap();
         assert_eq!((trust.version(), trust.keys()), (2, &[key(3).public()][..]));
 
-        // From a set in the middle, which the kernel may know, it is the same.
+        // A chain that starts at a set in the middle, which the kernel may know, ends at the same set.
         let second = follow(first.clone(), documents.get(..1).unwrap()).unwrap();
         assert_eq!(follow(second, &documents).unwrap(), trust);
 

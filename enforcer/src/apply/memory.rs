@@ -1,7 +1,7 @@
-//! All that a host remembers: its record on disk, and what the kernel tells of what it enforces.
+//! The full rollback state of a host: its record on disk, and what the kernel reports of the policy that it enforces.
 //!
-//! Neither can be left out. The disk outlives a restart; the kernel outlives a disk that was wiped or put back
-//! to an earlier day. What is remembered is the higher of both.
+//! Both are needed. The disk survives a restart; the kernel's copy survives a disk that was wiped or restored from an
+//! older image. The higher of the two counts.
 
 use std::path::Path;
 
@@ -14,32 +14,32 @@ use crate::kernel::about::{About, AboutError};
 use crate::kernel::lockdown;
 use crate::kernel::pins::{Pins, PinsError};
 
-/// The disk's record and the kernel's.
+/// The rollback state of disk and kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remembered {
-    /// On disk.
+    /// The record on disk.
     pub record: Record,
-    /// In the kernel, where something is enforced.
+    /// The record in the kernel, if a policy is enforced.
     pub enforced: Option<About>,
-    /// Whether what is enforced is locked.
+    /// Whether the enforced policy is under lockdown.
     pub is_locked: bool,
-    /// Whether something is enforced, unlocked, whose record this release cannot read: it can be replaced.
+    /// Whether a policy is enforced, without lockdown, whose record this release cannot read. It can be replaced.
     pub is_unreadable: bool,
 }
 
-/// Why the kernel does not tell.
+/// Why the enforced policy cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum EnforcedError {
-    /// The pins.
+    /// The pins cannot be used.
     #[error(transparent)]
     Pins(#[from] PinsError),
-    /// The record.
+    /// The record of the enforced policy cannot be read.
     #[error(transparent)]
     About(#[from] AboutError),
 }
 
 impl EnforcedError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             EnforcedError::Pins(error) => error.help(),
@@ -48,7 +48,10 @@ impl EnforcedError {
     }
 }
 
-/// Adds to a record what the kernel remembers.
+/// Combines a record from disk with the kernel's.
+///
+/// # Errors
+/// The pins or the kernel's record cannot be read.
 pub fn recall(record: Record) -> Result<Remembered, EnforcedError> {
     let nothing = Remembered { record, ..Remembered::default() };
     let Some(pins) = Pins::find()? else { return Ok(nothing) };
@@ -56,23 +59,23 @@ pub fn recall(record: Record) -> Result<Remembered, EnforcedError> {
     let Some(folder) = pins.newest()? else { return Ok(nothing) };
     match About::read(&folder.join("about")) {
         Ok(about) => Ok(Remembered { enforced: Some(about), is_locked, ..nothing }),
-        // Nobody is kept from replacing it: what the disk remembers has to do.
+        // Without lockdown it can be replaced by anyone privileged, so the disk's record must do.
         Err(AboutError::Newer(_)) if !is_locked => Ok(Remembered { is_unreadable: true, ..nothing }),
         Err(error) => Err(error.into()),
     }
 }
 
-/// What time it is.
+/// The current time, as the host knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time {
-    /// The latest time that the host has known: its clock's, unless that was set back.
+    /// The latest time that the host has known: the clock's, unless the clock was set back.
     pub now: u64,
-    /// What the clock says, where that is less.
+    /// The clock's time, if it is earlier than that.
     pub set_back_to: Option<u64>,
 }
 
 impl Remembered {
-    /// Whether the kernel knows what the disk has forgotten.
+    /// Whether the kernel knows a revision that the disk has lost.
     pub fn disk_has_forgotten(&self) -> bool {
         let Some(enforced) = self.enforced.as_ref().filter(|enforced| !self.is_taken_back(enforced)) else {
             return false;
@@ -82,7 +85,7 @@ impl Remembered {
             || self.record.trust_sets.last().map_or(0, |(version, _)| *version) < enforced.trust.version
     }
 
-    /// What it remembers of policies.
+    /// The highest revisions, for admission.
     pub fn memory(&self) -> Memory {
         let mut memory = Memory {
             seen: self.record.seen.clone(),
@@ -97,8 +100,8 @@ impl Remembered {
         memory
     }
 
-    /// Whether the signers have taken back the revision that is enforced. Of one that is locked the disk is not
-    /// believed to say so: root writes the disk.
+    /// Whether the signers rolled back the enforced revision. Under lockdown the disk cannot claim this: root can write
+    /// the disk.
     fn is_taken_back(&self, enforced: &About) -> bool {
         !self.is_locked
             && self
@@ -108,12 +111,12 @@ impl Remembered {
                 .is_some_and(|recovered| recovered.policy == enforced.policy && recovered.from == enforced.revision)
     }
 
-    /// Whom the host trusts: the keys at `named` or those of its administrator, and the trust sets that
-    /// followed.
+    /// Whom the host trusts: the keys at `named` or the administrator's, and the trust sets that replaced them by
+    /// rotation.
     ///
-    /// What the kernel enforces says whom the host trusted then. That holds where a trust set was adopted, or the
-    /// policy is locked: the administrator's files are then not asked. Where the documents of the sets were lost,
-    /// the disk says under which of them it enforced last.
+    /// The kernel's record has the trust set from when the policy was applied. It takes precedence if a trust set was
+    /// adopted or the policy is under lockdown; the administrator's files are then not read. If the documents of the
+    /// sets were lost, the disk has the set under which a policy was last enforced.
     pub fn trust(&self, named: Option<&Path>) -> Result<Trust, TrustError> {
         let adopted = self.record.trust_sets.last().map(|(version, _)| *version);
         let enforced = self.enforced.as_ref().map(|enforced| &enforced.trust);
@@ -133,10 +136,10 @@ impl Remembered {
         trust::follow(first, &self.record.trust_sets)
     }
 
-    /// What time it is, by a clock that may have been set back.
+    /// The current time, from a clock that may have been set back.
     pub fn time(&self, clock: u64) -> Time {
         let enforced = self.enforced.as_ref().map_or(0, |enforced| enforced.applied_at);
-        // Of what is locked the disk takes nothing back.
+        // Under lockdown the disk cannot roll back the time.
         let is_taken_back = !self.is_locked && self.record.time_taken_back == Some(enforced);
         let enforced = if is_taken_back { 0 } else { enforced };
         let known = self.record.last_time.max(enforced);

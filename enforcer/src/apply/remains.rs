@@ -1,9 +1,9 @@
-//! What a host still knows when its record is damaged or gone: trust sets and good bundles are signed documents, so
-//! they say by themselves what the record said of them.
+//! Recovers what it can when the record is damaged or missing. Trust sets and good bundles are signed documents, so
+//! they prove by themselves what the record said about them.
 //!
-//! What enters: the files beside the record, and the keys that the administrator put there. What leaves: a record.
-//! Every trust set that is left stays in it, also one that does not follow from the others: it may revoke a key, and
-//! whoever asks for a signature then hears of it ([`crate::admit::trust::follow`]).
+//! Enters: the files beside the record, and the administrator's keys. Leaves: a record. Every remaining trust set stays
+//! in it, even one that does not follow from the others: it may revoke a key, and the next check of a signature then
+//! reports it ([`crate::admit::trust::follow`]).
 
 use std::path::{Path, PathBuf};
 
@@ -13,20 +13,20 @@ use crate::admit::admission::{Memory, Seen};
 use crate::admit::state::{Current, Record};
 use crate::admit::trust::AdoptedSet;
 
-/// What is left.
+/// What is left on disk.
 #[derive(Debug)]
 pub struct Remains {
     /// As a record.
     pub record: Record,
-    /// What is there and says nothing, with the reasons.
+    /// The files that cannot be used, with the reasons.
     pub unusable: Vec<String>,
 }
 
-/// How often a bundle is judged as of another time or another host.
+/// How often a bundle is verified again as of another time or another host.
 const ATTEMPTS: usize = 3;
 
-/// Gathers what is left. A good bundle was accepted once on this host: neither its expiry nor a trust set that
-/// followed make it worse.
+/// Gathers what is left. A good bundle was accepted once on this host: neither its expiry nor a later trust set
+/// invalidates it.
 pub fn gather(
     trust_sets: Vec<AdoptedSet>,
     bundles: &[(PathBuf, Vec<u8>)],
@@ -57,7 +57,7 @@ pub fn gather(
     Remains { record, unusable }
 }
 
-/// Whom the host has trusted, one after the other, as far as the sets follow from each other.
+/// The trust sets of the host in order, as far as each follows from the one before.
 fn chain(first: Option<Trust>, sets: &[AdoptedSet], unusable: &mut Vec<String>) -> Vec<Trust> {
     let Some(first) = first else { return Vec::new() };
     let mut trusts = vec![first];
@@ -74,7 +74,7 @@ fn chain(first: Option<Trust>, sets: &[AdoptedSet], unusable: &mut Vec<String>) 
     trusts
 }
 
-/// How a bundle was accepted, where these signatures are enough.
+/// How a bundle was accepted, if `trust` accepts its signatures.
 fn accepted(bytes: &[u8], trust: &Trust, host: &Host) -> Option<Current> {
     let mut host = Host { now: host.now, labels: host.labels.clone(), offers: host.offers.clone() };
     let bundle = verify_as_then(bytes, trust, &mut host)?;
@@ -89,7 +89,7 @@ fn accepted(bytes: &[u8], trust: &Trust, host: &Host) -> Option<Current> {
     })
 }
 
-/// Verifies a bundle as of a time and a host for which it was meant. The signatures come first.
+/// Verifies a bundle as of a time and for a host that it was made for. The signatures are checked first.
 fn verify_as_then<'a>(bytes: &'a [u8], trust: &Trust, host: &mut Host) -> Option<VerifiedBundle<'a>> {
     for _ in 0..ATTEMPTS {
         match verify(bytes, trust, host) {
@@ -103,7 +103,7 @@ fn verify_as_then<'a>(bytes: &'a [u8], trust: &Trust, host: &mut Host) -> Option
     None
 }
 
-/// Where the first keys cannot be read, nothing that is left can be verified.
+/// The first keys. Without them, nothing that is left can be verified.
 pub fn first_keys(named: Option<&Path>) -> Option<Trust> {
     crate::admit::trust::read(named.unwrap_or(Path::new(crate::admit::trust::TRUST))).ok()
 }

@@ -1,5 +1,5 @@
-//! Whether a bundle is what is enforced already, so that applying it again would change nothing: a configuration manager
-//! applies the same one every half hour, and neither counters nor unread events are to suffer from it.
+//! Whether a bundle is already enforced, so that applying it again would change nothing. A configuration manager
+//! applies the same bundle every half hour, which must not reset counters or discard unread events.
 
 use bfp_bundle::verify::{Refusal, VerifiedBundle};
 
@@ -9,15 +9,15 @@ use crate::kernel::health;
 use crate::kernel::links::Survey;
 use crate::kernel::pins::Pins;
 
-/// What this host makes of the bundle, where it is enforced by this very release, whole, and its links lead where they
-/// led; `None` where it must be applied.
+/// The survey of the bundle's programs, if this release enforces the bundle already, every link is attached, and its
+/// symbolic links lead where they led. `None` if it must be applied.
 pub fn unchanged(bundle: &VerifiedBundle<'_>, about: &About) -> Result<Option<Survey>, Refusal> {
     let same = about.manifest_digest == bundle.manifest_digest() && about.enforcer_version == env!("CARGO_PKG_VERSION");
     if !same || !is_whole(about) {
         return Ok(None);
     }
     let executables = bundle.executables()?;
-    // Which files have a content that the policy pins is found out when it is applied.
+    // Only applying finds the files that have a pinned content.
     if executables.iter().any(|executable| !executable.pins.is_empty() || executable.libraries.is_some()) {
         return Ok(None);
     }
@@ -25,7 +25,7 @@ pub fn unchanged(bundle: &VerifiedBundle<'_>, about: &About) -> Result<Option<Su
     Ok(Some(survey).filter(|survey| survey.links() == about.links))
 }
 
-/// Whether everything that was attached still is.
+/// Whether everything that was attached is still attached.
 fn is_whole(about: &About) -> bool {
     let Ok(Some(pins)) = Pins::find() else { return false };
     let Ok(Some(folder)) = pins.newest() else { return false };

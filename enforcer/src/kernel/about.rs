@@ -1,11 +1,11 @@
-//! What is enforced, kept in the kernel beside it: a frozen map of one record.
+//! The record of the enforced policy, kept in the kernel beside it: a frozen map with one value.
 //!
-//! It holds what a host must not forget while it enforces: the revision, and whom it trusted.
+//! It holds what a host must not lose while it enforces the policy: the revision and the trust set.
 //!
-//! A record is a number of its layout, a length, as many bytes that every release reads ([`Prefix`]), and then fields
-//! ([`crate::admit::fields`]), which a release passes over where it does not know them. The release before fields reads what
-//! this one writes: its record ended with the prefix, and nobody looked at what follows. **Invariant:** a later layout
-//! begins likewise.
+//! A record is its layout number, a length, that many bytes which every release reads ([`Prefix`]), and then fields
+//! ([`crate::admit::fields`]), which a release skips if it does not know them. The release before fields can read this
+//! record: its own ended with the prefix, and it ignored the rest. **Invariant:** a later layout starts in the same
+//! way.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -22,55 +22,55 @@ use crate::host::syscall;
 /// The layout of the record.
 const LAYOUT: u32 = 2;
 
-/// The size of the record: the longest trust set, and a name.
+/// The size of the record in bytes: the longest trust set, and a name.
 const SIZE: usize = 24 << 10;
 
-/// `BPF_F_RDONLY_PROG`: no program writes it either.
+/// `BPF_F_RDONLY_PROG`: programs cannot write it either.
 const READ_ONLY_TO_PROGRAMS: u32 = 1 << 7;
 
-/// The kinds of fields: whether grants were given to what ran already,
+/// The kind of the field for grants that were given to processes that were already running.
 const ADOPTED_RUNNING: u16 = 1;
-/// the enforcer's version,
+/// The kind of the field for the enforcer's version.
 const ENFORCER_VERSION: u16 = 2;
-/// and the names of the links that were pinned.
+/// The kind of the field for the names of the pinned links.
 const ATTACHED: u16 = 3;
 
-/// The map of the links that were followed, beside the record: they can be many.
+/// The map of the symbolic links that were followed, beside the record because there can be many.
 const FOLLOWED: &str = "followed";
 
-/// The most bytes that the links may be.
+/// The most bytes that these links may take.
 const MAX_FOLLOWED: usize = 16 << 20;
 
-/// What is enforced.
+/// The record of the enforced policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
     /// The policy's name.
     pub policy: String,
-    /// Its revision.
+    /// The revision.
     pub revision: u64,
     /// SHA-256 of the manifest.
     pub manifest_digest: [u8; 32],
     /// When it was applied, in seconds since 1970-01-01 UTC.
     pub applied_at: u64,
-    /// When it expires, likewise.
+    /// When it expires, in seconds since 1970-01-01 UTC.
     pub expires: Option<u64>,
-    /// Whom the host trusted when it was applied.
+    /// The host's trust set when it was applied.
     pub trust: TrustSet,
-    /// The labels that the host had then.
+    /// The host's tags when it was applied.
     pub labels: Vec<String>,
-    /// The symbolic links that were followed, in the order of their paths.
+    /// The symbolic links that were followed, ordered by path.
     pub links: Vec<FollowedLink>,
-    /// Where such links led before, in the same order: what lies there is restricted still.
+    /// Where such links led before, in the same order. Files there are still restricted.
     pub earlier: Vec<FollowedLink>,
-    /// Whether grants were given to processes that ran already.
+    /// Whether grants were given to processes that were already running.
     pub adopted_running: bool,
-    /// The version of the enforcer that applied it; empty where that was before versions were written down.
+    /// The version of the enforcer that applied it. Empty if that release did not record versions.
     pub enforcer_version: String,
-    /// What is attached, by the names of its pins; empty likewise.
+    /// The attached links, by the names of their pins. Empty if that release did not record them.
     pub attached: Vec<String>,
 }
 
-/// What every release reads of it.
+/// The part that every release reads.
 #[derive(Serialize, Deserialize)]
 struct Prefix {
     policy: String,
@@ -82,42 +82,42 @@ struct Prefix {
     labels: Vec<String>,
 }
 
-/// What was found and done on the host when a bundle was applied.
+/// The circumstances under which a bundle was applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Circumstances {
     /// When it was applied, in seconds since 1970-01-01 UTC.
     pub now: u64,
-    /// The symbolic links that were followed, in the order of their paths.
+    /// The symbolic links that were followed, ordered by path.
     pub links: Vec<FollowedLink>,
-    /// Where such links led before, likewise.
+    /// Where such links led before, ordered by path.
     pub earlier: Vec<FollowedLink>,
-    /// Whether grants were given to processes that ran already.
+    /// Whether grants were given to processes that were already running.
     pub adopted_running: bool,
-    /// What is attached, by the names of its pins.
+    /// The attached links, by the names of their pins.
     pub attached: Vec<String>,
 }
 
-/// Why the record cannot be kept or read.
+/// Why the record cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum AboutError {
-    /// It does not fit.
+    /// The record is too long.
     #[error("the policy's name, or this host's labels, are too long for the kernel's record of it")]
     TooLong,
-    /// Another layout, which does not begin as agreed.
+    /// The record has another layout, and does not start with the agreed prefix.
     #[error("what is enforced was applied by a newer enforcer (`{0}` cannot be understood)")]
     Newer(PathBuf),
-    /// A map.
+    /// The map of the record cannot be used.
     #[error("the record of what is enforced at `{path}` cannot be used: {error}")]
     Map {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         error: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl AboutError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             AboutError::TooLong => "give the policy a shorter name, or the host fewer labels",
@@ -128,7 +128,7 @@ impl AboutError {
 }
 
 impl About {
-    /// What a bundle says of itself, and what was found and done on the host.
+    /// The record of a bundle, with the circumstances under which it was applied.
     pub fn of(bundle: &VerifiedBundle<'_>, trust: &Trust, labels: &[String], circumstances: Circumstances) -> About {
         let manifest = bundle.manifest();
         let Circumstances { now, links, earlier, adopted_running, attached } = circumstances;
@@ -148,12 +148,12 @@ impl About {
         }
     }
 
-    /// What a host remembers of it.
+    /// The revision that a host records.
     pub fn seen(&self) -> Seen {
         Seen { policy: self.policy.clone(), revision: self.revision, manifest_digest: Some(self.manifest_digest) }
     }
 
-    /// Whether its time is over.
+    /// Whether its validity has ended.
     pub fn has_expired(&self, now: u64) -> bool {
         self.expires.is_some_and(|expires| now >= expires)
     }
@@ -183,7 +183,7 @@ impl About {
             return None;
         }
         let (prefix, rest) = bytes.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-        // A later release may have more in it.
+        // A later release may append to the prefix.
         let (prefix, _more) = postcard::take_from_bytes::<Prefix>(prefix).ok()?;
         let Prefix { policy, revision, manifest_digest, applied_at, expires, trust, labels } = prefix;
         let (adopted_running, enforcer_version, attached) = (false, String::new(), Vec::new());
@@ -202,7 +202,7 @@ impl About {
             enforcer_version,
             attached,
         };
-        // What follows is of use, and nothing depends on it.
+        // The fields are informational; nothing depends on them.
         for field in fields::read(rest).unwrap_or_default() {
             match field.kind {
                 ADOPTED_RUNNING => about.adopted_running = field.content.first().is_some_and(|is| *is != 0),
@@ -214,7 +214,7 @@ impl About {
         Some(about)
     }
 
-    /// Keeps the record in a frozen map, pinned at `path`, and the links that were followed beside it.
+    /// Writes the record to a frozen map that is pinned at `path`, and the followed links to another beside it.
     pub fn pin(&self, path: &Path) -> Result<(), AboutError> {
         let record = self.encode()?;
         if !self.links.is_empty() || !self.earlier.is_empty() {
@@ -248,14 +248,14 @@ impl About {
     }
 }
 
-/// The one value of an array.
+/// The only value of an array.
 fn read_map(path: &Path) -> Result<Vec<u8>, AboutError> {
     let error = |error: Box<dyn std::error::Error + Send + Sync>| AboutError::Map { path: path.to_owned(), error };
     let map = MapData::from_pin(path).map_err(|other: MapError| error(other.into()))?;
     syscall::first_element(&map, MAX_FOLLOWED).map_err(|other| error(other.into()))
 }
 
-/// A length, then the one list and the other. A release that knows one list reads no further.
+/// A length, then one list and the other. A release that knows only one list stops after it.
 fn encode_links(links: &[FollowedLink], earlier: &[FollowedLink]) -> Option<Vec<u8>> {
     let body = postcard::to_allocvec(&(links, earlier)).ok()?;
     let mut bytes = u32::try_from(body.len()).ok()?.to_le_bytes().to_vec();
@@ -294,7 +294,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// What the release before fields wrote, byte for byte: its layout, and nothing behind it.
+    /// What the release before fields wrote, byte for byte: its layout, and nothing after it.
     fn by_the_first_release(about: &About) -> Vec<u8> {
         let About { policy, revision, manifest_digest, applied_at, expires, trust, labels, .. } = about.clone();
         let prefix = (policy, revision, manifest_digest, applied_at, expires, trust, labels);
@@ -325,7 +325,7 @@ pub(crate) mod tests {
         let lead = |target: &str| FollowedLink { link: "/srv/app/current".to_owned(), target: target.to_owned() };
         let (now, before) = (vec![lead("/srv/app/r2")], vec![lead("/srv/app/r1"), lead("/srv/app/r0")]);
         assert_eq!(decode_links(&encode_links(&now, &before).unwrap()).unwrap(), (now.clone(), before));
-        // As a release wrote them that knew one list.
+        // As written by a release that knew one list.
         let body = postcard::to_allocvec(&now).unwrap();
         let bytes = [(body.len() as u32).to_le_bytes().as_slice(), &body, &[0; 7]].concat();
         assert_eq!(decode_links(&bytes).unwrap(), (now, vec![]));
@@ -351,7 +351,7 @@ pub(crate) mod tests {
         let mut bytes = about("web", 3).encode().unwrap().to_vec();
         *bytes.first_mut().unwrap() += 1;
         assert_eq!(About::decode(&bytes).unwrap(), about("web", 3));
-        // One that has more in its prefix, fields that nobody knows yet, and another size.
+        // A record with a longer prefix, unknown fields, and another size.
         let length = u32::from_le_bytes(*bytes.get(4..8).unwrap().first_chunk().unwrap()) as usize;
         let prefix = [bytes.get(8..8 + length).unwrap(), b"more"].concat();
         let mut later = [&9u32.to_le_bytes()[..], &(prefix.len() as u32).to_le_bytes(), &prefix].concat();

@@ -1,29 +1,29 @@
-//! The canary: an address that must be refused, which proves that the kernel asks the programs.
+//! The canary: an address that must be denied, which proves that the kernel calls the programs.
 //!
-//! Where `bpf` is not among the security modules, programs load and attach without an error and nothing
-//! asks them. So the enforcer makes up an abstract Unix address that the programs refuse to everyone,
-//! and tries it, and beside it one that they must let pass.
+//! If `bpf` is not among the security modules, programs load and attach without an error, but are never called. So the
+//! enforcer makes up an abstract Unix address that the programs deny to every process, and tries it, and another one
+//! that they must allow.
 
 use std::io::{self, Read};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// The length of an abstract name: the rest of the port's place and the place of an IPv4 address, then
-/// the sixteen bytes that are compared (enforcer-ebpf/src/decision/socket.rs, `Name`).
+/// The length of an abstract name: the rest of the place of the port and of an IPv4 address, then the sixteen bytes
+/// that are compared (enforcer-ebpf/src/decision/socket.rs, `Name`).
 const NAME_LENGTH: usize = 5 + 16;
 
-/// Why the host is not believed to enforce.
+/// Why the host is not known to enforce.
 #[derive(Debug, thiserror::Error)]
 pub enum CanaryError {
-    /// Nothing refused.
+    /// The canary was not denied.
     #[error("the programs are attached, but the kernel does not ask them: a forbidden `{0}` was not refused")]
     NotRefused(&'static str),
-    /// Everything refused, or the trial itself failed.
+    /// The other address was denied too, or the trial itself failed.
     #[error("the trial address that nothing forbids cannot be tried by `{call}`: {error}")]
     Trial {
-        /// Which call.
+        /// The name of the call.
         call: &'static str,
-        /// What it said.
+        /// Its error.
         error: io::Error,
     },
     /// No randomness, or no socket.
@@ -32,7 +32,7 @@ pub enum CanaryError {
 }
 
 impl CanaryError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             CanaryError::NotRefused(_) => {
@@ -46,20 +46,20 @@ impl CanaryError {
 /// Sixteen random bytes, as the programs compare them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Canary {
-    /// The first eight.
+    /// The first eight bytes.
     pub high: u64,
-    /// The last eight.
+    /// The last eight bytes.
     pub low: u64,
 }
 
 impl Canary {
-    /// A canary that nobody can guess.
+    /// A canary that cannot be guessed.
     pub fn random() -> Result<Canary, CanaryError> {
         let mut bytes = [0; 16];
         let read = std::fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
         read.map_err(CanaryError::Setup)?;
         let number = u128::from_ne_bytes(bytes);
-        // Zero means none.
+        // Zero means that there is no canary.
         Ok(Canary { high: (number >> 64) as u64 | 1, low: number as u64 })
     }
 
@@ -73,7 +73,7 @@ impl Canary {
     }
 }
 
-/// Tries the canary, and another address, by both calls that are judged.
+/// Tries the canary and another address with both calls that are judged.
 pub fn try_out(canary: &Canary) -> Result<(), CanaryError> {
     let socket = UnixDatagram::unbound().map_err(CanaryError::Setup)?;
     let forbidden = SocketAddr::from_abstract_name(canary.name()).map_err(CanaryError::Setup)?;
@@ -105,7 +105,7 @@ mod tests {
         let canary = Canary { high: 0x0001_0203_0405_0607, low: 0x0809_0a0b_0c0d_0e0f };
         let name = canary.name();
         let word = |index: usize| {
-            // `sun_path` begins two bytes into the address, with a zero; the compared words at byte 8.
+            // `sun_path` starts two bytes into the address, with a zero; the compared words start at byte 8.
             let at = 8 + 4 * index - 2 - 1;
             u64::from(u32::from_ne_bytes(*name.get(at..).unwrap().first_chunk().unwrap()))
         };

@@ -1,9 +1,8 @@
-//! The contents that a policy pins: their digests, and the files that have one of them now.
+//! Pinned contents: their digests, and the files that have one of them now.
 //!
-//! Where the kernel tells programs the fs-verity digest of a file (since 6.8), the digests are enough. The files are
-//! measured all the same, for kernels that do not, for processes that run already, and to tell the operator which file
-//! is another one, or cannot be measured. None of that keeps a policy from being enforced: what cannot be measured holds
-//! no grants.
+//! If the kernel reports the fs-verity digest of a file to programs (since 6.8), the digests suffice. The files are
+//! measured anyway: for kernels that do not, for processes that are already running, and to report which file differs
+//! or cannot be measured. None of these prevents enforcement: a file that cannot be measured holds no grants.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -21,21 +20,21 @@ pub(crate) const CONTENT_KEY_SIZE: usize = size_of::<PinnedContent>();
 pub(crate) const INODE_KEY_SIZE: usize = size_of::<PinnedInode>();
 pub(crate) const INODE_SIZE: usize = size_of::<Inode>();
 
-/// A file whose content a policy pins.
+/// A file whose content the policy pins.
 pub struct Content<'a> {
-    /// Its path on the host; `None` where that is a pattern.
+    /// Its path on the host. `None` for a pattern.
     pub path: Option<&'a str>,
-    /// The path of the program that it belongs to,
+    /// The path of the program that it belongs to.
     pub program_path: &'a str,
-    /// and the program.
+    /// The identifier of that program.
     pub program: u64,
-    /// What it is to the program.
+    /// Its role for the program.
     pub part: Part,
     /// The digests that it may have.
     pub pins: &'a [[u8; 32]],
 }
 
-/// Every content that the policy pins: of programs, and of what they may map for execution.
+/// Every content that the policy pins: of programs, and of the libraries that they may map.
 pub fn pinned(executables: &[NamedExecutable]) -> impl Iterator<Item = Content<'_>> {
     let pinned = executables.iter().filter(|executable| !executable.pins.is_empty() || executable.libraries.is_some());
     pinned.flat_map(|executable| {
@@ -51,13 +50,13 @@ pub fn pinned(executables: &[NamedExecutable]) -> impl Iterator<Item = Content<'
         let libraries = executable.libraries.iter().flatten();
         let libraries =
             libraries.map(move |library| of(Some(library.path.as_str()), Part::Mapped, library.pins.as_slice()));
-        // The kernel maps the program's own file as it does its libraries.
+        // The kernel maps the program's own file as it maps its libraries.
         let itself = executable.libraries.iter().map(move |_| own(Part::Mapped));
         std::iter::once(own(Part::Program)).chain(itself).chain(libraries)
     })
 }
 
-/// The one file that an executable can be, where it is spelt out; of a class, by one of its members.
+/// The one file of an executable that has a literal path; for a class, that of one of its members.
 fn file_of<'a>(executables: &'a [NamedExecutable], executable: &'a NamedExecutable) -> Option<&'a str> {
     let members = executable.members.iter().filter_map(|member| executables.get(*member as usize));
     let written = std::iter::once(executable).filter(|executable| executable.is_written()).chain(members);
@@ -92,16 +91,16 @@ pub(crate) fn bind(programs: &mut Programs, contents: &[Content<'_>]) -> Result<
     Ok(lacks)
 }
 
-/// What was found of a content that the policy pins.
+/// The result of measuring a pinned content.
 enum Measured {
-    /// This file has it.
+    /// This file has one of the digests.
     Listed(File),
-    /// A pattern: which file it is, the kernel tells when one is executed.
+    /// A pattern: the kernel identifies the file at exec.
     ByTheKernel,
 }
 
-/// Whether the file has one of its contents now. What else it is, is told of the program, and not once more of what the
-/// program maps.
+/// Measures a file against its digests. A fault of the program's own file is reported for the program, and not again
+/// for what the program maps.
 fn measure(content: &Content<'_>) -> Result<Measured, Option<Lack>> {
     let Some(path) = content.path else { return Ok(Measured::ByTheKernel) };
     let lack = |lack: fn(Pinned) -> Lack| {
@@ -112,7 +111,7 @@ fn measure(content: &Content<'_>) -> Result<Measured, Option<Lack>> {
     match syscall::measure_verity(file.as_fd()) {
         Ok(digest) if digest.is_some_and(|digest| content.pins.contains(&digest)) => Ok(Measured::Listed(file)),
         Ok(_) => Err(lack(Lack::OtherContent)),
-        // The filesystem could, and the file is as any other.
+        // The filesystem supports fs-verity, but it is not enabled for this file.
         Err(error) if error.raw_os_error() == Some(libc::ENODATA) => Err(lack(Lack::OtherContent)),
         Err(error) => {
             let told = content.part == Part::Program || path != content.program_path;
@@ -125,7 +124,7 @@ fn pinned_file(content: &Content<'_>, path: &str) -> Pinned {
     Pinned { path: path.to_owned(), program: content.program_path.to_owned(), part: content.part }
 }
 
-/// As `bfp_bundle::identity::PinnedContent` lies in memory.
+/// The bytes of `bfp_bundle::identity::PinnedContent`, as in memory.
 pub(crate) fn content_key(content: &Content<'_>, digest: &[u8; 32]) -> [u8; CONTENT_KEY_SIZE] {
     let mut key = [0; CONTENT_KEY_SIZE];
     let (program, rest) = key.split_at_mut(8);
@@ -136,7 +135,7 @@ pub(crate) fn content_key(content: &Content<'_>, digest: &[u8; 32]) -> [u8; CONT
     key
 }
 
-/// As `bfp_bundle::identity::PinnedInode` lies in memory.
+/// The bytes of `bfp_bundle::identity::PinnedInode`, as in memory.
 pub(crate) fn inode_key(content: &Content<'_>, inode: &[u8; INODE_SIZE]) -> [u8; INODE_KEY_SIZE] {
     let mut key = [0; INODE_KEY_SIZE];
     let (first, rest) = key.split_at_mut(INODE_SIZE);

@@ -1,5 +1,5 @@
-//! Whether what is enforced is still as it was applied: the links, the programs behind them, the paths that the policy
-//! names. It only looks: nothing that applies a policy depends on it.
+//! Whether the policy is still enforced as it was applied: the links, their programs, and the paths that the policy
+//! names. Read-only: applying a policy does not depend on it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -26,21 +26,21 @@ use crate::kernel::pins::{LINK, LOCK, Pins, PinsError, names};
 /// The most bytes of a program's name that the kernel keeps (include/linux/bpf.h, `BPF_OBJ_NAME_LEN`, with a zero).
 const KERNEL_NAME: usize = 15;
 
-/// What was let go is gone after this.
+/// A released link is gone after this time.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// What is attached of a generation.
+/// The attached links of a generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attached {
-    /// How many links there are to be.
+    /// How many links there must be.
     pub expected: usize,
-    /// How many are there, and attached.
+    /// How many exist and are attached.
     pub found: usize,
-    /// What is wrong with the others.
+    /// The faults of the others.
     pub faults: Vec<String>,
 }
 
-/// Asks each link of a generation for its program.
+/// Queries each link of a generation for its program.
 pub fn attached(folder: &Path, about: &About) -> Result<Attached, PinsError> {
     let pinned: BTreeSet<String> = names(folder)?.into_iter().collect();
     let expected = expected(about, &pinned);
@@ -49,8 +49,8 @@ pub fn attached(folder: &Path, about: &About) -> Result<Attached, PinsError> {
     Ok(Attached { expected: expected.len(), found: expected.len() - faults.len(), faults })
 }
 
-/// What was attached. The release before that was written down attached the same always, but for the hook that some
-/// kernels need.
+/// The links that were attached. The releases that did not record them always attached the same ones, except for the
+/// hook that some kernels need.
 fn expected(about: &About, pinned: &BTreeSet<String>) -> Vec<String> {
     let named = |prefix: &str, hooks: &[&str]| hooks.iter().map(|hook| format!("{prefix}{hook}")).collect::<Vec<_>>();
     let mut expected = about.attached.clone();
@@ -85,8 +85,7 @@ fn asked(path: &Path) -> io::Result<(LinkInfo, String)> {
     Ok((link, syscall::program_info(program.as_fd())?.name))
 }
 
-/// What else of the enforcer's is in the kernel: links of generations that are not complete, and of those that have
-/// lost their pins.
+/// Other links of the enforcer in the kernel: of incomplete generations, and links that have lost their pins.
 pub fn strays(pins: Option<&Pins>) -> io::Result<Vec<String>> {
     let mut strays = Vec::new();
     if let Some(pins) = pins {
@@ -98,14 +97,14 @@ pub fn strays(pins: Option<&Pins>) -> io::Result<Vec<String>> {
     Ok(strays)
 }
 
-/// Links that decide and have no pin here any more, if there are any: they are held elsewhere, and nothing that the
-/// enforcer does takes them away.
+/// Deciding links that have no pin here any more, if there are any. Something else holds them, and the enforcer cannot
+/// remove them.
 pub fn lost(pins: Option<&Pins>) -> io::Result<Option<String>> {
     let mut known = BTreeSet::new();
     for folder in pins.map(folders).transpose()?.into_iter().flatten() {
         for name in names(&folder).map_err(io::Error::other)? {
             if name.starts_with(LINK) || name.starts_with(LOCK) {
-                // One that does not answer is told with its generation.
+                // A link that cannot be queried is reported with its generation.
                 known.extend(
                     syscall::open_pin(&folder.join(name))
                         .and_then(|link| syscall::link_info(link.as_fd()))
@@ -116,25 +115,25 @@ pub fn lost(pins: Option<&Pins>) -> io::Result<Option<String>> {
     }
     let count = || -> io::Result<usize> {
         let unknown = syscall::link_numbers()?.into_iter().filter(|number| !known.contains(number));
-        // What went meanwhile decides nothing.
+        // A link that is gone by now decides nothing.
         Ok(unknown.filter(|number| is_own(*number).unwrap_or(false)).count())
     };
     let mut lost = count()?;
     if lost > 0 {
-        // The kernel lets go of a link some time after its pin is removed (kernel/bpf/inode.c, `bpf_free_inode`).
+        // The kernel releases a link some time after its pin is removed (kernel/bpf/inode.c, `bpf_free_inode`).
         std::thread::sleep(SETTLE);
         lost = count()?;
     }
     Ok((lost > 0).then(|| format!("{lost} links of a policy that has lost its pins still decide")))
 }
 
-/// The folders of the generations, complete or not.
+/// The directories of all generations, complete or not.
 fn folders(pins: &Pins) -> io::Result<Vec<PathBuf>> {
     let all = names(pins.root()).map_err(io::Error::other)?.into_iter().map(|name| pins.root().join(name));
     Ok(all.filter(|path| path.is_dir()).collect())
 }
 
-/// Whether a link has one of the enforcer's programs: by its name, and by the name of a map that it uses.
+/// Whether a link has one of the enforcer's programs, by its name and by the name of a map that it uses.
 fn is_own(number: u32) -> io::Result<bool> {
     let link = syscall::link_info(syscall::open_link(number)?.as_fd())?;
     let program = syscall::program_info(syscall::open_program(link.program)?.as_fd())?;
@@ -152,25 +151,25 @@ fn is_own(number: u32) -> io::Result<bool> {
     Ok(false)
 }
 
-/// How a path that the policy names is on this host.
+/// The state of a path that the policy names, on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// The file is there, and has the content that the policy pins, where it does.
+    /// The file exists, and has a pinned content if the policy pins one.
     Bound,
-    /// Nothing is there.
+    /// Nothing exists there.
     NotHere,
-    /// It leads through a symbolic link to here, and that link was followed.
+    /// It leads here through a symbolic link that was followed.
     Link(PathBuf),
-    /// It leads through a symbolic link that was not followed, so it names nobody.
+    /// It leads through a symbolic link that was not followed, so it names no program.
     Elsewhere(PathBuf),
-    /// What is there has none of the contents that the policy pins.
+    /// The file has none of the pinned contents.
     OtherContent,
-    /// It is a pattern, of which any number of files can be.
+    /// It is a pattern, which any number of files can match.
     Pattern,
 }
 
 impl Presence {
-    /// As a word.
+    /// As one word.
     pub fn word(&self) -> &'static str {
         match self {
             Presence::Bound => "bound",
@@ -182,7 +181,7 @@ impl Presence {
         }
     }
 
-    /// As words.
+    /// As a phrase.
     pub fn words(&self) -> String {
         match self {
             Presence::Bound => "bound".to_owned(),
@@ -198,50 +197,50 @@ impl Presence {
 /// A path that the policy names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedPath {
-    /// It.
+    /// The path.
     pub path: String,
-    /// The program that may map it, where it is a library.
+    /// For a library, the program that may map it.
     pub library_of: Option<String>,
-    /// What is there.
+    /// Its state on this host.
     pub presence: Presence,
 }
 
-/// What the bundle on disk tells of what is enforced.
+/// What the bundle on disk says about the enforced policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     /// The paths that the policy names.
     pub paths: Vec<NamedPath>,
-    /// How many rules it has.
+    /// The number of rules.
     pub rules: usize,
-    /// How many of them are under trial: `audit`.
+    /// The number of audited rules.
     pub audited: usize,
 }
 
-/// Why the bundle does not tell.
+/// Why the bundle on disk cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PathsError {
-    /// The bundle.
+    /// The bundle cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
-    /// It is not what is enforced.
+    /// It is not the enforced bundle.
     #[error("the good bundle on disk is refused: {0}")]
     Refused(#[from] Refusal),
 }
 
-/// Looks at what is enforced by the bundle that the host keeps of it.
+/// Reads the bundle on disk of the enforced policy.
 pub fn kept(state: &Path, about: &About, offers: &[Need]) -> Result<Kept, PathsError> {
     let bytes = state::kept_bundle(state, &about.manifest_digest)?;
-    // As it was accepted then.
+    // As of the time when it was accepted.
     let host = Host { now: about.applied_at, labels: about.labels.clone(), offers: offers.to_vec() };
     let trust = Trust::of_set(&about.trust)?;
     let bundle = match verify(&bytes, &trust, &host) {
-        // It had expired already, and was the last good one.
+        // It had already expired, and was applied as the last good one.
         Err(Refusal::Expired { expires, .. }) => {
             verify(&bytes, &trust, &Host { now: expires.saturating_sub(1), ..host })?
         }
         verified => verified?,
     };
-    // What is for people alone decides nothing, nor whether all is well.
+    // The debug section is informational: it affects neither verdicts nor health.
     let rules = bundle.debug().map(|debug| debug.rules).unwrap_or_default();
     let audited = rules.iter().filter(|rule| rule.is_audited).count();
     Ok(Kept { paths: look_at(&bundle.executables()?, &about.links), rules: rules.len(), audited })
@@ -276,7 +275,7 @@ fn presence(path: &str, pins: &[[u8; 32]], followed: &[FollowedLink]) -> Presenc
     }
 }
 
-/// Libraries are found by whoever loads them, links and all.
+/// A library is found by its loader, through links too.
 fn presence_of_library(path: &str, pins: &[[u8; 32]]) -> Presence {
     match followed::leads_to(Path::new(path)) {
         Some(end) => content(&end, pins),

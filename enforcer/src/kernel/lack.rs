@@ -1,43 +1,43 @@
-//! What of a policy does not hold on this host: told when it is applied, while everything else is enforced.
+//! The parts of a policy that do not hold on this host. They are reported when it is applied; the rest is enforced.
 
 use std::fmt;
 use std::io;
 
 use bfp_bundle::identity::Part;
 
-/// One thing that the policy says and this host cannot hold, or does not hold yet.
+/// One statement of the policy that does not hold on this host, or not yet.
 #[derive(Debug)]
 pub enum Lack {
-    /// The program is not there. What restricts it holds as soon as it is.
+    /// The program does not exist. Its restrictions hold as soon as it does.
     Missing {
-        /// As the policy names it.
+        /// The path in the policy.
         path: String,
     },
-    /// The path leads through a link that others than root can change: it names nobody.
+    /// The path leads through a link that other users than root can change, so it names no program.
     ForeignLink {
-        /// As the policy names it.
+        /// The path in the policy.
         path: String,
         /// The link.
         link: String,
     },
-    /// More programs lead to one file by links than a label can hold the restrictions of.
+    /// More programs lead to one file by links than a label can hold restrictions for.
     Crowded {
         /// The file.
         path: String,
     },
-    /// A file has another content than the policy pins.
+    /// A file has none of its pinned contents.
     OtherContent(Pinned),
-    /// A file that the policy pins is not there.
+    /// A file with a pinned content does not exist.
     PinnedMissing(Pinned),
     /// The content of a file cannot be measured.
     Unmeasured(Pinned, io::Error),
-    /// A process was started before its program was named, or before anything was enforced.
+    /// A process was started before its program was named, or before any policy was enforced.
     Withheld {
-        /// The process, as the host numbers it.
+        /// The process ID, as the host numbers it.
         process: u32,
-        /// Its program, as the policy names it.
+        /// The path of its program in the policy.
         path: String,
-        /// The cgroup that it is in, where that can be read: a unit of systemd, mostly.
+        /// Its cgroup, if that can be read: mostly a systemd unit.
         unit: Option<String>,
     },
 }
@@ -49,7 +49,7 @@ pub struct Pinned {
     pub path: String,
     /// The path of the program that it belongs to.
     pub program: String,
-    /// What it is to the program.
+    /// Its role for the program.
     pub part: Part,
 }
 
@@ -92,13 +92,13 @@ impl fmt::Display for Lack {
 }
 
 impl Lack {
-    /// Whether the policy itself holds less on this host than it says. A process that is older than the policy is
-    /// restricted as it says, and is to be restarted.
+    /// Whether the policy itself holds less on this host than it says. A process that is older than the policy does not
+    /// count: its restrictions hold, and it must be restarted.
     pub fn is_of_the_policy(&self) -> bool {
         !matches!(self, Lack::Withheld { .. })
     }
 
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             Lack::Missing { .. } | Lack::PinnedMissing(_) => {

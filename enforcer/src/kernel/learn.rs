@@ -1,8 +1,8 @@
-//! Which file one is, as the kernel sees it: `stat` shows other numbers on some filesystems.
+//! The identity of a file as the kernel sees it: `stat` shows other numbers on some filesystems.
 //!
-//! This process marks its own label, asks for the attributes of a file that it has open, and a program that watches such
-//! requests by marked tasks writes down what it sees. Asked are the enforcer's own file and pins, where a policy is
-//! locked, and files with fs-verity, which never change.
+//! This process marks its own label and requests the attributes of a file that it has open. A program that watches such
+//! requests by marked tasks records what it sees. Queried are the enforcer's own file and pins, for lockdown, and files
+//! with fs-verity, which never change.
 
 use std::fs::File;
 use std::io;
@@ -20,36 +20,36 @@ const LEARNED: &str = "LEARNED";
 const LEARNED_MOUNT: &str = "LEARNED_MOUNT";
 pub(crate) const MOUNTED_SIZE: usize = size_of::<Mounted>();
 
-/// Where the flags lie in a label, after the program.
+/// The offset of the flags in a label, after the program.
 const FLAGS_AT: usize = std::mem::offset_of!(Label, flags);
 
-/// Why the kernel does not tell which file one is.
+/// Why the kernel does not report the identity of a file.
 #[derive(Debug, thiserror::Error)]
 pub enum LearnError {
-    /// The kernel did not answer.
+    /// The kernel gave no answer.
     #[error("the kernel does not tell the identity of `{0}`")]
     NoAnswer(PathBuf),
-    /// It cannot be asked about.
+    /// The file cannot be opened or queried.
     #[error("`{path}` cannot be opened: {error}")]
     Unreadable {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         error: io::Error,
     },
-    /// The label cannot be marked.
+    /// The label of this process cannot be marked.
     #[error("this process cannot mark its own label: {0}")]
     Label(io::Error),
     /// A map cannot be used.
     #[error("the map of answers cannot be read: {0}")]
     Map(#[from] MapError),
-    /// The programs.
+    /// A program cannot be loaded or attached.
     #[error(transparent)]
     Load(#[from] LoadError),
 }
 
 impl LearnError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             LearnError::NoAnswer(_) => {
@@ -64,7 +64,7 @@ impl LearnError {
     }
 }
 
-/// Marks this process as one that asks, for as long as something is asked.
+/// Marks this process as one to be answered while `asked` runs.
 pub(crate) fn while_learning<T>(
     programs: &mut Programs,
     asked: impl FnOnce(&mut Programs) -> Result<T, LearnError>,
@@ -79,13 +79,13 @@ pub(crate) fn while_learning<T>(
     }
     syscall::set_task_element(programs.map(LABELS)?, &own, Some(&marked)).map_err(LearnError::Label)?;
     let learned = asked(programs);
-    // Whatever was learned, the mark goes: a label that was not there before goes with it.
+    // Whatever the outcome, the mark is removed; a label that did not exist before is removed with it.
     syscall::set_task_element(programs.map(LABELS)?, &own, before.as_ref()).map_err(LearnError::Label)?;
     programs.detach_last();
     learned
 }
 
-/// Has the kernel tell the identity of an open directory or file, by the hook `inode_getattr`.
+/// Queries the kernel for the identity of an open directory or file, by the hook `inode_getattr`.
 pub(crate) fn ask(programs: &mut Programs, opened: &File, path: &Path) -> Result<[u8; INODE_SIZE], LearnError> {
     let mut answers: Array<&mut MapData, [u8; INODE_SIZE]> = programs.typed_map(LEARNED)?;
     answers.set(0, [0; INODE_SIZE], 0)?;
@@ -97,7 +97,7 @@ pub(crate) fn ask(programs: &mut Programs, opened: &File, path: &Path) -> Result
     }
 }
 
-/// Where what was asked about last lies, as `bfp_bundle::lockdown::Mounted` lies in memory.
+/// The mount of the last file that was queried, as the bytes of `bfp_bundle::lockdown::Mounted`.
 pub(crate) fn mount_of_last(programs: &mut Programs) -> Result<[u8; MOUNTED_SIZE], LearnError> {
     let answers: Array<&mut MapData, [u8; MOUNTED_SIZE]> = programs.typed_map(LEARNED_MOUNT)?;
     Ok(answers.get(&0, 0)?)

@@ -1,12 +1,12 @@
-//! Symbolic links: the further names that the programs of a policy have on this host.
+//! Symbolic links: the further names that a policy's programs have on this host.
 //!
-//! The kernel knows a file by its own name and by no link that leads to it. So a written path that leads through links
-//! is followed when a policy is applied, where only root can change them, and what it leads to becomes another name of
-//! the same program, in tables of their own. The part of a path before its first `*` is followed. Nothing else is
-//! looked up; what is not there today is found by its name tomorrow.
+//! The kernel knows a file by its own name, and not by links to it. So when a policy is applied, a written path with
+//! links is followed, if only root can change them, and its target becomes another name of the same program, in
+//! separate tables. Of a pattern, the part before the first `*` is followed. Nothing else is looked up: a file that
+//! does not exist today is found by its name once it does.
 //!
-//! What a link led to before it was switched is restricted for as long as it is there, and holds no grant: an old
-//! release that somebody starts is no program without rules.
+//! The former target of a switched link stays restricted for as long as it exists, and holds no grant: an old release
+//! that is started again is not an unlisted program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -24,21 +24,21 @@ use crate::kernel::lack::Lack;
 /// A written path that leads elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Followed {
-    /// As the policy names it.
+    /// The path in the policy.
     pub path: String,
     /// The links on the way.
     pub links: Vec<String>,
-    /// Where it leads.
+    /// The path that it leads to.
     pub to: String,
-    /// Whether the policy names the other path too.
+    /// Whether the policy also names that path.
     pub also_written: bool,
-    /// What was followed of the path, and to where.
+    /// The part of the path that was followed, and its target.
     pub link: FollowedLink,
 }
 
 impl Followed {
-    /// What to write in a policy in place of the path, so that it needs no link: the name that changes as a `*`, where
-    /// a link leads to its neighbour.
+    /// The path to write in the policy instead, which needs no link: with a `*` for the name that changes, if a link
+    /// leads to a sibling.
     pub fn pattern(&self) -> String {
         let [link] = self.links.as_slice() else { return self.to.clone() };
         let rest = self.path.strip_prefix(link.as_str()).filter(|rest| rest.starts_with('/'));
@@ -60,7 +60,7 @@ fn is_in(path: &str, folder: &str) -> bool {
 pub struct Aliases {
     /// Which of the matches a file is.
     pub names: NameSections,
-    /// What becomes of a process of each.
+    /// What each match does to a process.
     pub matches: Vec<Match>,
 }
 
@@ -74,42 +74,42 @@ impl Aliases {
     }
 }
 
-/// What this host makes of the names in a policy.
+/// The names of a policy as they resolve on this host.
 #[derive(Debug)]
 pub struct Survey {
     /// The written paths that lead elsewhere.
     pub followed: Vec<Followed>,
-    /// Where links on these paths led before, and something still is: each once, in the order of their paths.
+    /// Former targets of links on these paths that still exist, each once, ordered by path.
     pub earlier: Vec<FollowedLink>,
-    /// What they lead to, and led, where any does.
+    /// The tables for current and former targets, if there are any.
     pub aliases: Option<Aliases>,
-    /// What is not as the policy says.
+    /// The parts of the policy that do not hold.
     pub lacks: Vec<Lack>,
 }
 
 impl Survey {
-    /// The links that were followed, each once, in the order of their paths.
+    /// The links that were followed, each once, ordered by path.
     pub fn links(&self) -> Vec<FollowedLink> {
         in_order(self.followed.iter().map(|one| one.link.clone()))
     }
 }
 
-/// Each link once, in the order of their paths: two patterns may begin with the same one.
+/// Each link once, ordered by path: two patterns may start with the same link.
 fn in_order(links: impl IntoIterator<Item = FollowedLink>) -> Vec<FollowedLink> {
     links.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// The programs that a name is by links.
+/// The programs that a name stands for by links.
 #[derive(Debug, Default)]
 struct Led {
-    /// Those whose links lead there,
+    /// Programs whose links lead there now.
     now: Vec<Match>,
-    /// and those whose links did before.
+    /// Programs whose links led there before.
     before: Vec<Match>,
 }
 
-/// Looks for the programs of a policy, of which `matches` holds what becomes of each. `before` is where links led at
-/// earlier times.
+/// Looks for the programs of a policy. `matches` has what each one does to a process. `before` is where links led
+/// earlier.
 pub fn survey<H: Host>(
     executables: &[NamedExecutable],
     matches: &[Match],
@@ -143,7 +143,7 @@ pub fn survey<H: Host>(
     Ok(survey)
 }
 
-/// Where a written path leads, if that is elsewhere; notes what there is to say of it.
+/// Where a written path leads, if elsewhere. Notes any fault in the survey.
 fn follow<H: Host>(path: &str, folders: &mut Folders<H>, survey: &mut Survey) -> Option<FollowedLink> {
     let (folder, pattern) = spelt_out(path);
     let (to, links) = match folders.follow(Path::new(folder)) {
@@ -159,7 +159,7 @@ fn follow<H: Host>(path: &str, folders: &mut Folders<H>, survey: &mut Survey) ->
     }
     let target = to.to_str()?;
     let to = below(target, pattern);
-    // `/bin` and `/usr/bin` of a merged host are one name already.
+    // `/bin` and `/usr/bin` of a merged host are already one name.
     if links.is_empty() || canonical(&to) == canonical(path) {
         return None;
     }
@@ -169,12 +169,12 @@ fn follow<H: Host>(path: &str, folders: &mut Folders<H>, survey: &mut Survey) ->
     Some(link)
 }
 
-/// The path of what a pattern is below a folder.
+/// The path that a pattern becomes below a directory.
 fn below(folder: &str, pattern: &str) -> String {
     format!("{}{pattern}", folder.trim_end_matches('/'))
 }
 
-/// The same, as the kernel's tables have it.
+/// The same, as the kernel's tables spell it.
 fn name(folder: &str, pattern: &str) -> String {
     canonical(&below(folder, pattern)).into_owned()
 }
@@ -203,7 +203,7 @@ impl Aliases {
     }
 }
 
-/// A written path up to its first component with a `*`, and the rest of it.
+/// A written path up to its first component with a `*`, and the rest.
 fn spelt_out(path: &str) -> (&str, &str) {
     match path.find('*').and_then(|star| path.get(..star)?.rfind('/')) {
         Some(slash) => path.split_at(slash),
@@ -275,7 +275,7 @@ mod tests {
         let survey = surveyed_after(&["/opt/app/current/bin/app", "/usr/bin/wget"], &before);
         assert_eq!(survey.earlier, before[..1]);
         assert_eq!(alias(&survey, "/opt/app/r2/bin/app").unwrap().program, 1);
-        // Of the program that leads there now it holds the grants.
+        // It holds the grants of the program that leads there now.
         let old = alias(&survey, "/usr/bin/busybox").unwrap();
         assert_eq!((old.program, old.restricted().collect::<Vec<_>>()), (2, vec![2, 1]));
         assert_eq!(alias(&survey, "/opt/app/r0/bin/app"), None);

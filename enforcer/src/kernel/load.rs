@@ -1,7 +1,7 @@
 //! From a verified bundle to programs in the kernel: loaded, attached hook by hook, pinned.
 //!
-//! **Invariant:** every table is frozen before any program is attached, and a [`Programs`] that is
-//! dropped before it is pinned leaves nothing attached.
+//! **Invariant:** every table is frozen before any program is attached, and a [`Programs`] that is dropped before it is
+//! pinned leaves nothing attached.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -32,12 +32,12 @@ pub use error::LoadError;
 
 use error::{not_attached, refused};
 
-/// The hook that tells an enforcer the identity of directories. Attached while it asks.
+/// The hook that reports the identity of a file to an enforcer. Attached only while it is queried.
 pub const LEARNING_HOOK: &str = "inode_getattr";
 
-/// The hooks that keep labels: attached before anything decides by labels.
+/// The hooks that keep labels, attached before any hook that decides by labels.
 ///
-/// Who is run in secure-exec mode is noted before who is labelled so.
+/// Secure-exec mode is noted before the task is labelled with it.
 pub const LABELLING_HOOKS: [&str; 4] =
     ["task_alloc", "bprm_creds_from_file", "bprm_committed_creds", "socket_post_create"];
 
@@ -55,70 +55,70 @@ pub const DECIDING_HOOKS: [&str; 10] = [
     "file_mprotect",
 ];
 
-/// The hooks that keep others from taking the policy apart, attached last, and where it is locked alone.
+/// The hooks of lockdown, attached last, and only for a policy under lockdown.
 pub const LOCKDOWN_HOOKS: [&str; 7] =
     ["bpf", "inode_permission", "inode_rename", "inode_unlink", "sb_umount", "sb_remount", "task_kill"];
 
-/// The kernel's function at which splice and sendfile are judged where they do not ask `socket_sendmsg`.
+/// The kernel's function at which splice and sendfile are judged on kernels where they do not call `socket_sendmsg`.
 pub const SPLICE_HOOK: &str = "inet_sendpage";
 
-/// The hook at which they were judged before, which asks for every read and write: what an older enforcer attached.
+/// The hook at which older enforcers judged them, which is called for every read and write.
 pub const SPLICE_HOOK_BEFORE: &str = "file_permission";
 
-/// The backstop, which sees every packet that leaves by a socket.
+/// The egress filter, which sees every packet that leaves by a socket.
 const EGRESS: &str = "egress";
 
-/// What guards the switches of the kernel that these programs depend on.
+/// Guards the kernel switches that these programs depend on.
 const SYSCTL: &str = "sysctl";
 
 /// The program that finds the first process, whose root is the host's.
 const FINDING: (&str, &str) = ("iter_first_process", "task");
-/// What is attached to the root of the cgroups, on every kernel.
+/// The programs on the root cgroup, attached on every kernel.
 pub const ATTACHED_ALWAYS: [&str; 2] = [EGRESS, SYSCTL];
 
-/// The programs that label what runs already, and what it has open: their names, and what they walk.
+/// The programs that label running tasks and their open sockets: their names, and what they iterate over.
 const ITERATORS: [(&str, &str); 2] = [("iter_task", "task"), ("iter_task_file", "task_file")];
 
-/// The labels' map, which outlives the programs.
+/// The map of task labels, which outlives the programs.
 pub const LABELS: &str = "LABELS";
 
-/// The labels of sockets, likewise.
+/// The map of socket labels, which outlives the programs.
 pub const SOCKETS: &str = "SOCKETS";
 
-/// The enforcer's own processes, likewise.
+/// The map of the enforcer's own processes, which outlives the programs.
 pub const ENFORCERS: &str = "ENFORCERS";
 
-/// The enforcer's file.
+/// The map of the enforcer's file.
 pub const ENFORCER: &str = "ENFORCER";
 
-/// What a locked policy guards: objects,
+/// The map of the objects that lockdown guards.
 pub const OBJECTS: &str = "OBJECTS";
 
-/// places,
+/// The map of the places that lockdown guards.
 pub const PLACES: &str = "PLACES";
 
-/// and the filesystem of the pins.
+/// The map of the filesystem that has the pins.
 pub const MOUNTED: &str = "MOUNTED";
 
-/// The word that says whether an enforcer is at work.
+/// The word that says whether an enforcer is replacing the policy.
 pub const BUSY: &str = "BUSY";
 
-/// The map of the contents that the policy pins.
+/// The map of pinned contents.
 pub const DIGESTS: &str = "DIGESTS";
 
-/// The map of files that were found to have one of them.
+/// The map of the files that were measured to have one of them.
 pub const INODES: &str = "INODES";
 
-/// The map that counts verdicts.
+/// The map of verdict counters.
 pub const VERDICTS: &str = "VERDICTS";
 
-/// The ring of events.
+/// The ring buffer of events.
 const EVENTS: &str = "EVENTS";
 
-/// The label of those that the policy does not name.
+/// The label of unlisted programs.
 const STRANGER: &str = "STRANGER";
 
-/// What was seen of each exec, which outlives the programs.
+/// What was seen of each exec; this map outlives the programs.
 pub const EXECUTED: &str = "EXECUTED";
 
 /// The first process of the host.
@@ -141,7 +141,7 @@ const TABLES: [(&str, SectionKind); 13] = [
     ("MATCHES", SectionKind::Matches),
 ];
 
-/// The same of the names that symbolic links lead to, which a host makes itself.
+/// The tables of the names behind symbolic links, which the host builds itself.
 const ALIAS_TABLES: [(&str, SectionKind); 7] = [
     ("ALIASES", SectionKind::Names),
     ("ALIAS_BUCKETS", SectionKind::NameBuckets),
@@ -152,56 +152,56 @@ const ALIAS_TABLES: [(&str, SectionKind); 7] = [
     ("ALIAS_MATCHES", SectionKind::Matches),
 ];
 
-/// The programs of one policy, in the kernel.
+/// The loaded programs of one policy.
 pub struct Programs {
     ebpf: Ebpf,
     hooks: Vec<&'static str>,
-    /// Those of [`LOCKDOWN_HOOKS`] that are wanted: all or none.
+    /// [`LOCKDOWN_HOOKS`], or none.
     lock: &'static [&'static str],
     links: Vec<(&'static str, FdLink)>,
     sysctl: Option<OwnedFd>,
 }
 
-/// What the programs are specialised to.
+/// The constants that the programs are specialised to.
 pub struct Constants<'a> {
-    /// The running kernel,
+    /// The layout of the running kernel.
     pub kernel: &'a Kernel,
-    /// and its type information.
+    /// The kernel's type information, BTF.
     pub types: &'a [u8],
-    /// The address that is refused to everyone.
+    /// The address that is denied to every process.
     pub canary: &'a Canary,
-    /// Where the maps of labels are pinned, or are going to be: of tasks,
+    /// The path of the pin of the task labels, which may not exist yet.
     pub labels: &'a Path,
-    /// of what was seen of each exec,
+    /// The path of the pin of what was seen of each exec, likewise.
     pub executed: &'a Path,
-    /// of sockets,
+    /// The path of the pin of the socket labels, likewise.
     pub sockets: &'a Path,
-    /// and of the enforcer's own processes.
+    /// The path of the pin of the enforcer's own processes, likewise.
     pub enforcers: &'a Path,
     /// The device of the filesystem that has the pins.
     pub pins_device: u32,
-    /// What to believe of processes that run already.
+    /// How to treat processes that are already running.
     pub running: Running,
 }
 
-/// What to believe of processes of which no exec was seen.
+/// How to treat processes whose exec was not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Running {
-    /// Their name, for what restricts them.
+    /// Their name counts for restrictions only.
     Restricted,
-    /// Their name, for what is granted to them too: the operator knows what runs on this host.
+    /// Their name counts for grants too: the operator knows what runs on this host.
     Adopted,
 }
 
 /// What the tables are filled with.
 pub struct Tables<'a, 'b> {
-    /// The policy's own.
+    /// The verified bundle.
     pub bundle: &'b VerifiedBundle<'a>,
-    /// What a bundle of the first format lacks.
+    /// The tables that a bundle of the first format lacks.
     pub derived: Option<&'b Derived>,
-    /// What symbolic links of this host lead to.
+    /// The tables of names behind symbolic links.
     pub aliases: Option<&'b Aliases>,
-    /// The contents that the policy pins.
+    /// The pinned contents.
     pub contents: &'b [Content<'b>],
 }
 
@@ -211,7 +211,7 @@ impl Tables<'_, '_> {
         derived.map_or(Cow::Borrowed(self.bundle.section(kind)), Cow::Owned)
     }
 
-    /// Every table by the name of its map, with its records' size.
+    /// Every table: the name of its map, its kind, and its bytes.
     fn all(&self) -> impl Iterator<Item = (&'static str, SectionKind, Cow<'_, [u8]>)> {
         let own = TABLES.into_iter().map(|(name, kind)| (name, kind, self.table(kind)));
         let aliases = ALIAS_TABLES.into_iter().map(|(name, kind)| {
@@ -222,7 +222,10 @@ impl Tables<'_, '_> {
     }
 }
 
-/// Loads the programs and fills their tables; attaches nothing.
+/// Loads the programs and fills their tables. Attaches nothing.
+///
+/// # Errors
+/// The verifier rejects a program, a table does not fit its map, or the object lacks a program or a map.
 pub fn load(object: &[u8], tables: &Tables<'_, '_>, constants: &Constants<'_>) -> Result<Programs, LoadError> {
     let btf = Btf::parse(constants.types, Endianness::default())?;
     let mut switches = Switches::of(constants.kernel, constants.pins_device);
@@ -249,7 +252,7 @@ pub fn load(object: &[u8], tables: &Tables<'_, '_>, constants: &Constants<'_>) -
         }
         programs.freeze(table)?;
     }
-    // Programs write the first process, and nobody else does.
+    // Programs write the map of the first process, and nothing else does.
     for table in [STRANGER, FIRST_PROCESS] {
         programs.freeze(table)?;
     }
@@ -257,14 +260,14 @@ pub fn load(object: &[u8], tables: &Tables<'_, '_>, constants: &Constants<'_>) -
     Ok(programs)
 }
 
-/// A program, and how many instructions the verifier followed to accept it.
+/// A program, and how many instructions the verifier processed to accept it.
 pub type Verified = (&'static str, u32);
 
 fn directed(object: &[u8], kernel: &Kernel) -> Result<Vec<u8>, LoadError> {
     kfunc::direct(object, kernel.fsverity_digest).ok_or(LoadError::Incomplete("call of bpf_get_fsverity_digest"))
 }
 
-/// Loads the programs over empty tables and lets go of them again: whether the kernel would take them.
+/// Loads the programs over empty tables and unloads them again, to test whether the kernel accepts them.
 pub fn probe(object: &[u8], types: &[u8], kernel: &Kernel) -> Result<Vec<Verified>, LoadError> {
     let btf = Btf::parse(types, Endianness::default())?;
     let (canary, switches) = (Canary { high: 0, low: 0 }, Switches::of(kernel, 0));
@@ -274,7 +277,7 @@ pub fn probe(object: &[u8], types: &[u8], kernel: &Kernel) -> Result<Vec<Verifie
     programs.verified()
 }
 
-/// What the programs know beside offsets and the canary, by the names of their globals.
+/// The programs' other constants, by the names of their globals.
 struct Switches([(&'static str, u32); 10]);
 
 impl Switches {
@@ -317,9 +320,9 @@ fn loader<'a>(
     Ok(loader)
 }
 
-/// Asks for what aya finds out by trials, which fail for want of memory too. It would leave out what the kernel did not
-/// take; without the types of functions, the verifier follows a global function at each of its calls, and takes minutes
-/// to refuse what it knows in a second.
+/// Tests directly for features that aya finds by trial loads, which also fail if memory is short. aya would then leave
+/// out what the kernel rejected. Without the types of functions, the verifier follows a global function at each call,
+/// and takes minutes to reject a program that it otherwise decides on in a second.
 fn try_types() -> Result<(), LoadError> {
     let features = aya::features();
     let types = features.btf().is_some_and(|btf| btf.btf_func() && btf.btf_func_global() && btf.btf_datasec());
@@ -351,7 +354,7 @@ impl Programs {
         Programs { ebpf, hooks, lock, links: Vec::new(), sysctl: None }
     }
 
-    /// In the order in which they are attached.
+    /// The hooks, in the order in which they are attached.
     fn all_hooks(&self) -> Vec<&'static str> {
         let deciding = self.hooks.iter().copied();
         [LEARNING_HOOK].into_iter().chain(LABELLING_HOOKS).chain(deciding).chain(self.lock.iter().copied()).collect()
@@ -373,7 +376,7 @@ impl Programs {
         self.typed::<CgroupSysctl>(SYSCTL)?.load().map_err(|error| refused(SYSCTL, error))
     }
 
-    /// What the verifier's work on each program was.
+    /// The verifier's work on each program.
     fn verified(&mut self) -> Result<Vec<Verified>, LoadError> {
         let hooks = self.all_hooks().into_iter();
         let others = [FINDING].into_iter().chain(ITERATORS).map(|(name, _)| name).chain([EGRESS, SYSCTL]);
@@ -400,7 +403,7 @@ impl Programs {
         loaded.map(|fd| syscall::object_number(fd.as_fd())).collect()
     }
 
-    /// A map of the programs, as the type that aya has for it.
+    /// A map of the programs, as its type in aya.
     pub fn typed_map<'a, T>(&'a mut self, name: &'static str) -> Result<T, LoadError>
     where
         T: TryFrom<&'a mut Map, Error = MapError>,
@@ -420,7 +423,7 @@ impl Programs {
         self.program(name)?.try_into().map_err(|_| LoadError::Incomplete(name))
     }
 
-    /// Attaches a hook's program.
+    /// Attaches the program of a hook.
     pub fn attach(&mut self, hook: &'static str) -> Result<(), LoadError> {
         let link: Result<FdLink, ProgramError> = if hook == SPLICE_HOOK {
             let program = self.typed::<FEntry>(hook)?;
@@ -433,14 +436,12 @@ impl Programs {
         Ok(())
     }
 
-    /// Attaches everything that decides: the hooks, and at the root of the cgroups what sees packets and
-    /// switches.
+    /// Attaches everything that decides: the hooks, and the packet and sysctl programs on the root cgroup.
     pub fn attach_deciding(&mut self, root: &File) -> Result<(), LoadError> {
         for hook in self.hooks.clone() {
             self.attach(hook)?;
         }
-        // The kernel lets programs of other links run beside these (kernel/bpf/cgroup.c,
-        // `cgroup_bpf_link_attach`).
+        // The kernel lets programs of other links run beside these (kernel/bpf/cgroup.c, `cgroup_bpf_link_attach`).
         let mode = CgroupAttachMode::Single;
         let egress = self.typed::<CgroupSkb>(EGRESS)?;
         let link = egress.attach(root, CgroupSkbAttachType::Egress, mode).and_then(|id| egress.take_link(id));
@@ -454,16 +455,16 @@ impl Programs {
 
     /// Detaches the program that was attached last.
     pub fn detach_last(&mut self) {
-        // The kernel detaches when nothing holds the link any more.
+        // The kernel detaches once nothing holds the link.
         drop(self.links.pop());
     }
 
-    /// Finds the first process of the host: before anything is attached that asks for its root.
+    /// Finds the first process of the host. Must run before anything that needs its root is attached.
     pub fn find_first_process(&mut self) -> Result<(), LoadError> {
         self.walk(FINDING.0).map(drop)
     }
 
-    /// Labels every task that runs, and every socket that one has open. Returns what they do not hold.
+    /// Labels every running task, and every socket that a task has open. Returns the tasks whose grants are withheld.
     pub fn label_running(&mut self) -> Result<Vec<Withheld>, LoadError> {
         let mut withheld = Vec::new();
         for (name, _) in ITERATORS {
@@ -476,7 +477,7 @@ impl Programs {
         Ok(withheld)
     }
 
-    /// Has the kernel walk, which it does while the file is read, and returns what the program wrote.
+    /// Runs an iterator, which the kernel does while its file is read, and returns what the program wrote.
     fn walk(&mut self, name: &'static str) -> Result<Vec<u8>, LoadError> {
         let program = self.typed::<Iter>(name)?;
         let link = program.attach().and_then(|id| program.take_link(id)).map_err(not_attached(name))?;
@@ -486,7 +487,7 @@ impl Programs {
         Ok(told)
     }
 
-    /// Puts keys into a map of hashes, each with the value 1, in one call.
+    /// Inserts keys into a hash map, each with the value 1, in one call.
     pub(crate) fn insert_all<const SIZE: usize>(
         &self,
         table: &'static str,
@@ -495,12 +496,12 @@ impl Programs {
         syscall::insert_all(self.map(table)?, keys).map_err(|error| LoadError::Table { table, error })
     }
 
-    /// Lets nobody but the programs write a map any more.
+    /// Freezes a map: only programs can write it from now on.
     pub(crate) fn freeze(&self, table: &'static str) -> Result<(), LoadError> {
         syscall::freeze(self.map(table)?).map_err(|error| LoadError::Table { table, error })
     }
 
-    /// Pins the links of what was attached since the last time.
+    /// Pins the links that were attached since the last call.
     pub fn pin_links(&mut self, folder: &Path, prefix: &str) -> Result<(), LoadError> {
         for (hook, link) in std::mem::take(&mut self.links) {
             let path = folder.join(format!("{prefix}{hook}"));
@@ -509,13 +510,13 @@ impl Programs {
         Ok(())
     }
 
-    /// What is attached and not pinned yet, by the names that its pins get.
+    /// The links that are attached and not yet pinned, by the names of their future pins.
     pub fn attached(&self) -> Vec<String> {
         let sysctl = self.sysctl.iter().map(|_| SYSCTL);
         self.links.iter().map(|(hook, _)| *hook).chain(sysctl).map(|hook| format!("{LINK}{hook}")).collect()
     }
 
-    /// Pins what is attached, the verdicts and the events, in a folder of the BPF filesystem.
+    /// Pins the links, the verdict counters and the events in a directory of the BPF filesystem.
     pub fn pin(&mut self, folder: &Path) -> Result<(), LoadError> {
         self.pin_links(folder, LINK)?;
         if let Some(link) = self.sysctl.take() {

@@ -1,11 +1,11 @@
-//! A locked policy: other processes, root's too, do not take it apart.
+//! Lockdown: other processes, root's included, cannot detach, unpin or replace the policy.
 //!
-//! What locks a policy are links of their own in its generation's folder, `lock_HOOK`: without them the policy is
-//! as it would be unlocked. Before they are attached, this process marks itself as the enforcer's, so that it
-//! is not locked out, and what they guard is written down and frozen.
+//! Lockdown consists of links of its own in the generation's directory, `lock_HOOK`: without them the policy is
+//! enforced without lockdown. Before they are attached, this process marks itself as the enforcer, so that it is not
+//! locked out, and the list of guarded objects is written and frozen.
 //!
-//! **Invariant:** the links that lock are the last to come and the first to go ([`crate::kernel::pins`]): whenever they
-//! are there, so is what marks an enforcer at exec.
+//! **Invariant:** the lockdown links are attached last and detached first ([`crate::kernel::pins`]): whenever they
+//! exist, so does the program that marks an enforcer at exec.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -25,43 +25,43 @@ use crate::kernel::pins::{LOCK, Pins, PinsError, failed, names, remove_links};
 /// This program's own file.
 const OWN_FILE: &str = "/proc/self/exe";
 
-/// The pins as the first process of the host sees them: this one may have mounts of its own, which go with it.
+/// The mounts as the first process of the host sees them. This process may have its own, which end with it.
 const ROOT_OF_HOST: &str = "/proc/1/root";
 
-/// The word that says that an enforcer is at work, in a generation's folder.
+/// The pin, in a generation's directory, of the word that says that an enforcer is replacing the policy.
 const BUSY_PIN: &str = "busy";
 
-/// Why a policy cannot be locked.
+/// Why lockdown cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LockdownError {
-    /// Whoever can replace a library can be the enforcer.
+    /// The enforcer is dynamically linked: whoever can replace a library could act as the enforcer.
     #[error("a policy with lockdown needs an enforcer that loads no libraries, and this build of it loads some")]
     LoadsLibraries,
-    /// This program's file.
+    /// This program's file cannot be read.
     #[error("`{OWN_FILE}` cannot be read: {0}")]
     OwnFile(io::Error),
-    /// Another BPF filesystem than the host's.
+    /// The pins are not on the host's BPF filesystem.
     #[error("the first process of this host does not see the BPF filesystem that this one pins to")]
     NotOnHost,
-    /// What is guarded.
+    /// The identity of a guarded file is unknown.
     #[error("what the lock guards cannot be told: {0}")]
     Unknown(#[from] LearnError),
-    /// Its maps.
+    /// A map of lockdown cannot be used.
     #[error("what the lock guards cannot be written down: {0}")]
     Map(#[from] MapError),
-    /// The kernel's numbers of what is guarded.
+    /// The kernel does not report the number of an object.
     #[error("the kernel does not tell what the lock guards: {0}")]
     Object(io::Error),
-    /// The programs.
+    /// A program cannot be loaded or attached.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The pins.
+    /// The pins cannot be used.
     #[error(transparent)]
     Pins(#[from] PinsError),
 }
 
 impl LockdownError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             LockdownError::LoadsLibraries => "build it as `just enforcer` does: linked statically",
@@ -75,17 +75,17 @@ impl LockdownError {
     }
 }
 
-/// Whether a generation, by its folder, is locked.
+/// Whether the generation in a directory is under lockdown.
 pub fn is_locked(folder: &Path) -> Result<bool, PinsError> {
     Ok(names(folder)?.iter().any(|name| name.starts_with(LOCK)))
 }
 
-/// Takes the lock off a generation, by its folder. The policy stays in force.
+/// Ends the lockdown of the generation in a directory. Its policy stays in force.
 pub fn unlock(folder: &Path) -> Result<(), PinsError> {
     remove_links(folder, LOCK)
 }
 
-/// The folders of the generations that are locked.
+/// The directories of the generations under lockdown.
 pub fn locked(pins: &Pins) -> Result<Vec<PathBuf>, PinsError> {
     let mut folders = Vec::new();
     for number in pins.generations()? {
@@ -103,15 +103,16 @@ pub(crate) fn device_of(pins: &Pins) -> Result<u32, PinsError> {
     Ok(syscall::kernel_device(about.dev()))
 }
 
-/// That an enforcer makes objects which no lock knows yet. While this is there, others get no descriptor of any
-/// object by its number; should the enforcer end without a word, so it stays until the next one is done.
+/// Marks a replacement in progress: BPF objects exist that lockdown does not list yet. While the mark is set, other
+/// processes get no descriptor of any object by its number. It survives a crash of the enforcer, until the next one is
+/// done.
 pub(crate) struct AtWork {
     folders: Vec<PathBuf>,
 }
 
 impl AtWork {
-    /// Announces it to the generations that are locked. Where none is, nobody has been marked by a lock, and
-    /// nothing that was marked before counts.
+    /// Sets the mark in the generations under lockdown. If there are none, no lockdown has marked a process, and
+    /// earlier marks are void.
     pub(crate) fn announce(pins: &Pins) -> Result<AtWork, LockdownError> {
         let at_work = AtWork { folders: locked(pins)? };
         for folder in &at_work.folders {
@@ -122,8 +123,8 @@ impl AtWork {
     }
 }
 
-/// Where no generation is locked, the marks that locks made are of no use, and those of a generation that failed are
-/// nobody's.
+/// If no generation is under lockdown, removes the marks of enforcer processes: those of earlier lockdowns and of
+/// failed generations are void.
 pub(crate) fn forget_marks(pins: &Pins) -> Result<(), PinsError> {
     let marks = pins.enforcers();
     if !locked(pins)?.is_empty() {
@@ -138,7 +139,7 @@ pub(crate) fn forget_marks(pins: &Pins) -> Result<(), PinsError> {
 impl Drop for AtWork {
     fn drop(&mut self) {
         for folder in &self.folders {
-            // Those that were replaced are gone.
+            // The generations that were replaced are gone.
             let _ = set_busy(folder, 0);
         }
     }
@@ -149,18 +150,18 @@ fn set_busy(folder: &Path, value: u64) -> Result<(), MapError> {
     Array::<MapData, u64>::try_from(map)?.set(0, value, 0)
 }
 
-/// Whether this program may become what alone unlocks a policy.
+/// Checks that this program may become the only one that can end lockdown.
 pub(crate) fn check_own_file() -> Result<(), LockdownError> {
     let mut head = [0; 4096];
     let read = File::open(OWN_FILE).and_then(|mut file| file.read(&mut head)).map_err(LockdownError::OwnFile)?;
     match loads_libraries(head.get(..read).unwrap_or_default()) {
         Some(false) => Ok(()),
-        // What is no such program cannot be told, so it does.
+        // A file that is not such a program cannot be checked, so it is rejected.
         _ => Err(LockdownError::LoadsLibraries),
     }
 }
 
-/// Whether an ELF program of 64 bits names a loader (`PT_INTERP`); `None` where it cannot be told.
+/// Whether a 64-bit ELF program names a loader (`PT_INTERP`). `None` if that cannot be determined.
 fn loads_libraries(program: &[u8]) -> Option<bool> {
     const LOADER: u32 = 3;
     let half = |at: usize| Some(u16::from_le_bytes(*program.get(at..)?.first_chunk()?));
@@ -178,12 +179,12 @@ fn loads_libraries(program: &[u8]) -> Option<bool> {
     Some(false)
 }
 
-/// What is not locked guards nothing, and nobody may have it guard something else.
+/// Freezes empty lockdown maps: a policy without lockdown guards nothing, and nothing can be added later.
 pub(crate) fn leave_open(programs: &Programs) -> Result<(), LockdownError> {
     freeze(programs, &[ENFORCER, OBJECTS, PLACES, MOUNTED])
 }
 
-/// Locks a generation whose links are pinned in `folder`.
+/// Puts a generation whose links are pinned in `folder` under lockdown.
 pub(crate) fn lock(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<(), LockdownError> {
     let learned = learn::while_learning(programs, |programs| learn(programs, pins, folder))?;
     if !learned.is_on_host {
@@ -214,7 +215,7 @@ pub(crate) fn lock(programs: &mut Programs, pins: &Pins, folder: &Path) -> Resul
     freeze(programs, &[OBJECTS])
 }
 
-/// What the kernel says of what is guarded.
+/// The kernel's identities of what is guarded.
 struct Learned {
     enforcer: [u8; INODE_SIZE],
     folders: [[u8; INODE_SIZE]; 2],
@@ -235,13 +236,13 @@ fn learn(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<Learned,
     let (enforcer, _) = ask(Path::new(OWN_FILE))?;
     let (generation, _) = ask(folder)?;
     let (root, _) = ask(pins.root())?;
-    // Mounts of this process's own would go with it, and what guards them would guard nothing.
+    // A mount of this process alone would end with it, and guarding it would be useless.
     let on_host = Path::new(ROOT_OF_HOST).join(pins.root().strip_prefix("/").unwrap_or(pins.root()));
     let (seen, mounted) = ask(&on_host)?;
     Ok(Learned { enforcer, folders: [root, generation], mounted, is_on_host: seen == root })
 }
 
-/// Everything of which others get no descriptor: programs, links, and the maps that could still be written.
+/// Every object of which other processes get no descriptor: programs, links, and the maps that can still be written.
 fn objects(programs: &Programs, folder: &Path) -> io::Result<Vec<u64>> {
     let mut keys: Vec<u64> =
         programs.program_numbers()?.into_iter().map(|number| Object::Program.key(number)).collect();

@@ -1,10 +1,10 @@
-//! What stays in force when the enforcer ends: pins, one folder for a generation.
+//! What stays in force when the enforcer exits: pins, in one directory per generation.
 //!
-//! `generation-N` holds the links of one policy; `new-N` is one that is being made, or unmade. Everything is
-//! changed under a lock on the folder above, so two enforcers follow each other.
+//! `generation-N` has the links of one policy; `new-N` is a generation that is being built or removed. Every change is
+//! made under an exclusive lock on the parent directory, so that enforcers change the pins one at a time.
 //!
-//! **Invariant:** a generation is complete for as long as it has its name: it gets it when nothing is missing any
-//! more, and loses it before anything goes, which is after its successor has one.
+//! **Invariant:** a generation that has its name is complete. It gets the name when nothing is missing any more, and
+//! loses it before anything is removed, which is after its successor has one.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -13,19 +13,19 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::links::PinnedLink;
 
-/// The folder of everything.
+/// The directory of all pins.
 pub const ROOT: &str = "/sys/fs/bpf/bfp";
 
 const COMPLETE: &str = "generation-";
-/// Also of one that goes. The BPF filesystem takes no dots in names.
+/// Also for a generation that is being removed. The BPF filesystem allows no dots in names.
 const UNFINISHED: &str = "new-";
 
-/// How the names of links begin,
+/// The prefix of the names of links.
 pub(crate) const LINK: &str = "link_";
-/// and of those that keep others from taking the policy apart.
+/// The prefix of the names of lockdown links.
 pub(crate) const LOCK: &str = "lock_";
 
-/// A path, and what went wrong there.
+/// A path, and the error there.
 #[derive(Debug, thiserror::Error)]
 #[error("`{path}` cannot be {what}: {error}")]
 pub struct PinsError {
@@ -35,7 +35,7 @@ pub struct PinsError {
 }
 
 impl PinsError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self.error.kind() {
             _ if self.what == "trusted" => {
@@ -54,9 +54,9 @@ pub(crate) fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) 
     move |error| PinsError { path, what, error }
 }
 
-/// Renames what somebody else has put in the place of the folder: where the BPF filesystem is open to everyone, which it
-/// is unless it was mounted otherwise (kernel/bpf/inode.c, `S_ISVTX | S_IRWXUGO`), they could keep the policy away. No name
-/// there may have a dot (`bpf_lookup`).
+/// Renames a directory that another user created at this path. If the BPF filesystem is open to every user, which it is
+/// unless it was mounted otherwise (kernel/bpf/inode.c, `S_ISVTX | S_IRWXUGO`), such a directory could block the
+/// policy. No name there may have a dot (`bpf_lookup`).
 fn set_aside(root: &Path) -> Result<(), PinsError> {
     let own = std::fs::metadata("/proc/self").map_err(failed(root, "trusted"))?.uid();
     match std::fs::symlink_metadata(root) {
@@ -68,7 +68,7 @@ fn set_aside(root: &Path) -> Result<(), PinsError> {
     }
 }
 
-/// The folder of everything, locked.
+/// The directory of all pins, under an exclusive lock.
 #[derive(Debug)]
 pub struct Pins {
     root: PathBuf,
@@ -77,12 +77,12 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Makes the folder where it is missing, and locks it.
+    /// Creates the directory if it is missing, and locks it.
     pub fn make() -> Result<Pins, PinsError> {
         Pins::make_in(Path::new(ROOT))
     }
 
-    /// Locks the folder; `None` where there is none, so that nothing is enforced.
+    /// Locks the directory. `None` if it does not exist, so that nothing is enforced.
     pub fn find() -> Result<Option<Pins>, PinsError> {
         Pins::find_in(Path::new(ROOT))
     }
@@ -110,7 +110,7 @@ impl Pins {
             };
             folder.lock().map_err(failed(root, "locked"))?;
             let locked = folder.metadata().map_err(failed(root, "read"))?;
-            // The BPF filesystem can be open to everyone: in a folder of somebody else nothing is enforced.
+            // The BPF filesystem can be open to every user: a directory that another user owns enforces nothing.
             if std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() != locked.uid()) {
                 return Ok(None);
             }
@@ -129,32 +129,32 @@ impl Pins {
         }
     }
 
-    /// Where the map of the tasks' labels is pinned.
+    /// The path of the pin of the task labels.
     pub fn labels(&self) -> PathBuf {
         self.root.join("labels")
     }
 
-    /// Where the map of what was seen of each exec is pinned.
+    /// The path of the pin of what was seen of each exec.
     pub fn executed(&self) -> PathBuf {
         self.root.join("executed")
     }
 
-    /// Where the map of the sockets' labels is pinned.
+    /// The path of the pin of the socket labels.
     pub fn sockets(&self) -> PathBuf {
         self.root.join("sockets")
     }
 
-    /// Where the map of the enforcer's own processes is pinned.
+    /// The path of the pin of the enforcer's own processes.
     pub fn enforcers(&self) -> PathBuf {
         self.root.join("enforcers")
     }
 
-    /// The folder of everything.
+    /// The directory of all pins.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The complete generations, the oldest first.
+    /// The complete generations, oldest first.
     pub fn generations(&self) -> Result<Vec<u64>, PinsError> {
         let mut numbers = Vec::new();
         for name in self.names()? {
@@ -164,12 +164,12 @@ impl Pins {
         Ok(numbers)
     }
 
-    /// The folder of the generation that is enforced; `None` where nothing is.
+    /// The directory of the enforced generation. `None` if nothing is enforced.
     pub fn newest(&self) -> Result<Option<PathBuf>, PinsError> {
         Ok(self.generations()?.last().map(|number| self.generation(*number)))
     }
 
-    /// The folder of a generation.
+    /// The directory of a generation.
     pub fn generation(&self, number: u64) -> PathBuf {
         self.root.join(format!("{COMPLETE}{number}"))
     }
@@ -178,20 +178,20 @@ impl Pins {
         self.root.join(format!("{UNFINISHED}{number}"))
     }
 
-    /// Makes a folder for a generation that is not complete yet.
+    /// Creates a directory for a generation that is not complete yet.
     pub fn begin(&self, number: u64) -> Result<PathBuf, PinsError> {
         let path = self.unfinished(number);
         DirBuilder::new().mode(0o700).create(&path).map_err(failed(&path, "made"))?;
         Ok(path)
     }
 
-    /// Gives a generation its name, since it is complete.
+    /// Gives a complete generation its name.
     pub fn complete(&self, number: u64) -> Result<(), PinsError> {
         let path = self.unfinished(number);
         std::fs::rename(&path, self.generation(number)).map_err(failed(&path, "renamed"))
     }
 
-    /// Takes a generation's name away, since it is about to be incomplete.
+    /// Takes the name from a generation before it becomes incomplete.
     fn retire(&self, number: u64) -> Result<(), PinsError> {
         let path = self.generation(number);
         std::fs::rename(&path, self.unfinished(number)).map_err(failed(&path, "renamed"))
@@ -205,8 +205,8 @@ impl Pins {
         self.remove_unfinished()
     }
 
-    /// Removes what an enforcer left that failed or was killed. Where nothing is enforced, that is the labels too:
-    /// nobody has kept them true meanwhile, and a process may have become another program.
+    /// Removes what a failed or killed enforcer left. If nothing is enforced, that includes the labels: they were not
+    /// kept up to date, and a process may have executed another program since.
     pub fn remove_leftovers(&self) -> Result<(), PinsError> {
         self.remove_unfinished()?;
         if self.generations()?.is_empty() { self.remove_files() } else { Ok(()) }
@@ -219,7 +219,7 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes what is unfinished, and everything where nothing is enforced.
+    /// Removes unfinished generations, and everything if nothing is enforced.
     pub fn tidy(&self) -> Result<(), PinsError> {
         self.remove_leftovers()?;
         if self.generations()?.is_empty() { self.remove_root() } else { Ok(()) }
@@ -263,12 +263,12 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>, PinsError> {
     names.collect::<io::Result<_>>().map_err(failed(folder, "read"))
 }
 
-/// Detaches a folder's links whose names begin so.
+/// Detaches the links in a directory whose names have this prefix.
 pub(crate) fn remove_links(folder: &Path, prefix: &str) -> Result<(), PinsError> {
     for name in names(folder)?.into_iter().filter(|name| name.starts_with(prefix)) {
         let path = folder.join(name);
-        // The kernel detaches in the background when the pin is the last to hold a link, and at once
-        // when a descriptor is (kernel/bpf/syscall.c, `bpf_link_put` and `bpf_link_put_direct`).
+        // The kernel detaches in the background if the pin is the last to hold a link, and at once if a descriptor is
+        // (kernel/bpf/syscall.c, `bpf_link_put` and `bpf_link_put_direct`).
         let link = PinnedLink::from_pin(&path).ok();
         std::fs::remove_file(&path).map_err(failed(&path, "removed"))?;
         drop(link);
@@ -276,10 +276,10 @@ pub(crate) fn remove_links(folder: &Path, prefix: &str) -> Result<(), PinsError>
     Ok(())
 }
 
-/// Detaches a generation's links, and removes its folder.
+/// Detaches a generation's links, and removes its directory.
 ///
-/// What locks it goes first: as long as that is there, an enforcer must be known as one, and what marks it is
-/// another of its links.
+/// Lockdown links are detached first: as long as they exist, an enforcer must be recognised as one, and the program
+/// that marks it is another of the links.
 fn remove_generation(folder: &Path) -> Result<(), PinsError> {
     remove_links(folder, LOCK)?;
     remove_links(folder, LINK)?;
@@ -327,7 +327,7 @@ mod tests {
         pins.complete(1).unwrap();
         pins.retire(1).unwrap();
         assert_eq!(pins.generations().unwrap(), []);
-        // As after a kill at this moment: the same number can be made again.
+        // As after a kill at this moment: the same number can be used again.
         pins.remove_leftovers().unwrap();
         pins.begin(1).unwrap();
     }

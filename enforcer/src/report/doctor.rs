@@ -1,5 +1,5 @@
-//! Can this host enforce, and what is to change? Everything that `apply` needs is tried, nothing is
-//! attached or pinned.
+//! Whether this host can enforce a policy, and what to change if not. Tests everything that `apply` needs; attaches and
+//! pins nothing.
 
 use std::fmt::Write;
 
@@ -9,35 +9,35 @@ use crate::host::offsets::Kernel;
 use crate::kernel::load;
 use crate::report::json::quote;
 
-/// One thing that was tried.
+/// One requirement that was tested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What was tried.
+    /// The name of the requirement.
     pub name: &'static str,
-    /// What is wrong with it, if anything is.
+    /// The fault, if there is one.
     pub problem: Option<Problem>,
-    /// What there is to say of it otherwise: names and numbers.
+    /// Further results: names and numbers.
     pub found: Vec<(&'static str, u32)>,
 }
 
-/// What is wrong, and what to do.
+/// A fault, and the next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What is wrong.
+    /// The fault.
     pub message: String,
-    /// What to do next.
+    /// The next action.
     pub help: String,
 }
 
-/// What would become of the bundle that `boot` applies. It has no part in whether this host can enforce, which is asked
-/// before anything is put there.
+/// What would become of the bundle that `boot` applies. This does not affect whether the host can enforce, which is
+/// asked before a bundle is installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prospect {
-    /// It would be applied: what it is.
+    /// It would be applied: a description of it.
     Applied(String),
-    /// There are no keys yet, or no bundle.
+    /// There are no keys or no bundle yet.
     NotYet(Problem),
-    /// It, the keys or what this host remembers would be refused.
+    /// The bundle, the keys or the rollback state would be rejected.
     Refused(Problem),
 }
 
@@ -50,10 +50,10 @@ impl Prospect {
     }
 }
 
-/// Tries everything, in the order in which `apply` needs it, up to the first thing that is missing.
+/// Tests everything in the order in which `apply` needs it, up to the first fault.
 pub fn examine(object: &[u8]) -> Vec<Check> {
     let mut checks = Vec::new();
-    // Ends at the first problem: what follows would only fail by it.
+    // Ends at the first fault: the following tests would only fail because of it.
     let _ = examine_into(object, &mut checks);
     checks
 }
@@ -100,12 +100,12 @@ fn note<T>(checks: &mut Vec<Check>, name: &'static str, tried: Result<T, (String
     found
 }
 
-/// Whether nothing is wrong.
+/// Whether no fault was found.
 pub fn can_enforce(checks: &[Check]) -> bool {
     !checks.is_empty() && checks.iter().all(|check| check.problem.is_none())
 }
 
-/// As sentences.
+/// As text.
 pub fn to_text(checks: &[Check], prospect: &Prospect) -> String {
     let mut text = String::new();
     for check in checks {
@@ -134,7 +134,7 @@ pub fn to_text(checks: &[Check], prospect: &Prospect) -> String {
     text
 }
 
-/// As one line of JSON. `version` rises when a field changes its meaning or goes.
+/// As one line of JSON. `version` grows when a field changes its meaning or is removed.
 pub fn to_json(checks: &[Check], prospect: &Prospect) -> String {
     let mut text = format!("{{\"version\":1,\"can_enforce\":{},\"checks\":[", can_enforce(checks));
     for (index, check) in checks.iter().enumerate() {

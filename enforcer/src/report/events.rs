@@ -1,7 +1,7 @@
-//! What the kernel programs tell of refusals: records from a ring, as lines of text or of JSON.
+//! Events: denials that the programs report, read from a ring buffer and printed as lines of text or JSON.
 //!
-//! One reader at a time gets each event. Reading holds no lock, so a policy can be applied meanwhile; the
-//! reader goes on with the new one's ring.
+//! Only one reader at a time gets each event. Reading holds no lock, so a policy can be applied meanwhile; the reader
+//! continues with the ring buffer of the new one.
 
 use std::fmt::Write as _;
 use std::fs::{File, TryLockError};
@@ -28,31 +28,31 @@ use crate::report::status::{REASONS, hex};
 /// Why there are no events.
 #[derive(Debug, thiserror::Error)]
 pub enum EventsError {
-    /// The pins.
+    /// The pins cannot be used.
     #[error(transparent)]
     Pins(#[from] PinsError),
-    /// What is enforced.
+    /// The record of the enforced policy cannot be read.
     #[error(transparent)]
     About(#[from] AboutError),
-    /// Nothing tells any.
+    /// Nothing is enforced.
     #[error("nothing is enforced")]
     NothingEnforced,
-    /// A record that is shorter than any release writes.
+    /// A record is shorter than any release writes.
     #[error("the events were written by the programs of another release of the enforcer")]
     OtherRelease,
-    /// The ring.
+    /// The ring buffer cannot be used.
     #[error("the events cannot be read: {0}")]
     Ring(#[from] MapError),
-    /// Waiting for the ring, or the clock.
+    /// Waiting for the ring buffer, or reading the clock, failed.
     #[error("the events cannot be waited for: {0}")]
     Wait(io::Error),
-    /// Nobody reads what is printed.
+    /// Standard output is closed.
     #[error("the answer cannot be written: {0}")]
     Output(io::Error),
 }
 
 impl EventsError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             EventsError::Pins(error) => error.help(),
@@ -67,10 +67,10 @@ impl EventsError {
     }
 }
 
-/// How often a reader that waits looks whether another policy was applied.
+/// How often a waiting reader checks whether another policy was applied.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// The policy whose events they are: a rule's number means nothing without it.
+/// The policy that the events belong to: a rule's number means nothing without it.
 pub struct Enforced {
     /// Its name.
     pub policy: String,
@@ -80,24 +80,24 @@ pub struct Enforced {
     pub manifest_digest: [u8; 32],
 }
 
-/// Held by whoever reads events.
+/// Held while events are read, so that two readers notice each other.
 pub struct Reader(Option<File>);
 
 impl Reader {
-    /// Becomes the reader, if nobody is.
+    /// Becomes the reader, if there is none.
     pub fn begin() -> Reader {
-        // This very file is there wherever an enforcer runs, also where nothing can be written.
+        // This file exists wherever an enforcer runs, even if no file can be written.
         let held = File::open("/proc/self/exe").ok();
         Reader(held.filter(|file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock))))
     }
 
-    /// Whether nobody else reads them.
+    /// Whether there is no other reader.
     pub fn is_alone(&self) -> bool {
         self.0.is_some()
     }
 }
 
-/// Writes the events that nobody has read yet; with `follow`, those to come too, until it is stopped.
+/// Writes the unread events. With `follow`, also those to come, until it is stopped.
 pub fn read(
     output: &mut impl Write,
     format: impl Fn(&Event, &Enforced, u64) -> String,
@@ -128,14 +128,14 @@ pub fn read(
                     place = now;
                     break;
                 }
-                // Nothing is enforced for now, or the same as before.
+                // Nothing is enforced for now, or the same policy as before.
                 _ => {}
             }
         }
     }
 }
 
-/// Waits until something is enforced: on a first day, and until a failed start is put right.
+/// Waits until a policy is enforced: before the first one, or until a failed start is repaired.
 fn wait_for_policy() -> Result<PathBuf, EventsError> {
     loop {
         std::thread::sleep(LOOK);
@@ -145,21 +145,21 @@ fn wait_for_policy() -> Result<PathBuf, EventsError> {
     }
 }
 
-/// Where the ring of the policy that is enforced is pinned.
+/// The path of the pinned ring buffer of the enforced policy.
 fn newest() -> Result<Option<PathBuf>, PinsError> {
     let Some(pins) = Pins::find()? else { return Ok(None) };
     Ok(pins.newest()?.map(|folder| folder.join("events")))
 }
 
-/// When the machine was started, in nanoseconds since 1970-01-01 UTC.
+/// The time of boot, in nanoseconds since 1970-01-01 UTC.
 fn booted_at() -> io::Result<u64> {
     let since_boot = syscall::since_boot()?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(io::Error::other)?;
     Ok(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).saturating_sub(since_boot))
 }
 
-/// Reads a record as `bfp_bundle::event::Event` lies in memory; `None` where it is none. That of an earlier release has no
-/// `held`, and that of a later one has more, about which this one knows nothing.
+/// Decodes a record from the layout of `bfp_bundle::event::Event`. `None` if it is too short. A record of an earlier
+/// release has no `held`; one of a later release has more, which is ignored.
 fn decode(record: &[u8]) -> Option<Event> {
     let mut rest = record;
     let mut long = || Some(u64::from_ne_bytes(take(&mut rest)?));
@@ -194,7 +194,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*first)
 }
 
-/// What was refused, as a word, and as a part of a sentence.
+/// The kind of denial, as a word and as a phrase.
 fn kind(number: u16) -> (&'static str, &'static str) {
     match Kind::from_number(number) {
         Some(Kind::Request) => ("request", "refused"),
@@ -211,13 +211,14 @@ fn kind(number: u16) -> (&'static str, &'static str) {
     }
 }
 
-/// Whether the tables refused it. Of what is allowed the reason is no news, and not that of the rule under trial.
+/// Whether the tables denied it. For an allowed request the reason is not of interest, and is not that of the audited
+/// rule.
 fn is_judged(event: &Event) -> bool {
     let judged = [Kind::Request, Kind::Raw, Kind::Packet];
     Kind::from_number(event.kind).is_some_and(|kind| judged.contains(&kind))
 }
 
-/// Why, as a word and in a sentence.
+/// The reason, as a word and as a phrase.
 fn reason(number: u16) -> (&'static str, &'static str) {
     let sentence = match Reason::from_number(u8::try_from(number).unwrap_or(u8::MAX)) {
         Reason::Default => "no rule refuses",
@@ -235,7 +236,7 @@ fn reason(number: u16) -> (&'static str, &'static str) {
 /// ICMP of both families, which has no ports.
 const ICMP: &str = "icmp";
 
-/// The destination of a request, where the event has one: its address, its port and its protocol.
+/// The destination of a request, if the event has one: its address, port and protocol.
 fn destination(event: &Event) -> Option<(IpAddr, u16, String)> {
     let has_one = [Kind::Request, Kind::Audited, Kind::Packet];
     if !Kind::from_number(event.kind).is_some_and(|kind| has_one.contains(&kind)) {
@@ -249,18 +250,18 @@ fn destination(event: &Event) -> Option<(IpAddr, u16, String)> {
         1 | 58 => ICMP.to_owned(),
         other => other.to_string(),
     };
-    // A name has room for a port also where the protocol has none.
+    // An address has room for a port even if the protocol has none.
     let port = if protocol == ICMP { 0 } else { event.port };
     Some((address, port, protocol))
 }
 
-/// The thread's name without what would change a line or a terminal.
+/// The thread's name, without characters that would break the line or control a terminal.
 fn thread(event: &Event) -> String {
     let name = event.thread.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(name).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
-/// As a line for people.
+/// As a line of text.
 pub fn to_text(event: &Event, of: &Enforced, booted: u64) -> String {
     let mut line = Utc(booted.saturating_add(event.since_boot) / 1_000_000_000).to_string();
     // Writing to a string cannot fail.
@@ -289,10 +290,10 @@ pub fn to_text(event: &Event, of: &Enforced, booted: u64) -> String {
     line
 }
 
-/// How many bytes of a manifest's digest tell which bundle it was.
+/// How many bytes of the manifest's digest are printed to identify the bundle.
 const DIGEST_TOLD: usize = 8;
 
-/// As a line of JSON. `version` rises when a field changes its meaning or goes.
+/// As a line of JSON. `version` grows when a field changes its meaning or is removed.
 pub fn to_json(event: &Event, of: &Enforced, booted: u64) -> String {
     let mut line = String::from("{\"version\":1,\"time\":");
     quote(&mut line, &Utc(booted.saturating_add(event.since_boot) / 1_000_000_000).to_string());

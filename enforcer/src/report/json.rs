@@ -1,4 +1,4 @@
-//! Text as JSON writes it: the one thing about JSON that needs care.
+//! JSON strings: the only part of JSON that needs care.
 
 use std::fmt::Write;
 

@@ -1,7 +1,7 @@
-//! Text from a file as a person is shown it: a bundle that a trusted key signed can still hold a name that clears the
-//! screen, or that goes on in a line of its own.
+//! Untrusted text as shown to an operator: even a bundle that a trusted key signed can contain a name that clears the
+//! screen or continues on a line of its own.
 
-/// In one line, without what a terminal takes for more than text.
+/// On one line, without terminal control characters.
 pub fn shown(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }

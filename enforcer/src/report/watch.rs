@@ -1,7 +1,7 @@
 //! Watches the symbolic links that were followed when the policy was applied, until one leads elsewhere.
 //!
-//! The record in the kernel says which they are, and where they led. The folders on their ways are watched, and the
-//! ways are looked at again now and then besides: a folder further up may be moved, or something mounted.
+//! The record in the kernel has these links and their targets. The directories on their paths are watched, and the
+//! paths are also resolved again periodically: a directory further up may be moved, or something mounted over it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,28 +14,28 @@ use crate::host::syscall;
 use crate::kernel::about::{About, AboutError};
 use crate::kernel::pins::{Pins, PinsError};
 
-/// How long nobody looks at most.
+/// The longest time between two checks.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// A rename that was seen is done when this has passed, and the next one of the same release as well.
+/// After this time a rename is complete, and so is the next one of the same release.
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// Why links cannot be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// The pins.
+    /// The pins cannot be used.
     #[error(transparent)]
     Pins(#[from] PinsError),
-    /// The record.
+    /// The record of the enforced policy cannot be read.
     #[error(transparent)]
     About(#[from] AboutError),
-    /// Waiting.
+    /// Waiting failed.
     #[error("the folders of the links cannot be watched: {0}")]
     Wait(io::Error),
 }
 
 impl WatchError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             WatchError::Pins(error) => error.help(),
@@ -45,16 +45,16 @@ impl WatchError {
     }
 }
 
-/// Waits until a link leads elsewhere than the record of the policy says, and says which. Where nothing is enforced,
-/// or no link was followed, it waits for that.
+/// Waits until a link leads elsewhere than the record of the policy says, and reports it. If nothing is enforced or no
+/// link was followed, it waits for that to change.
 pub fn watch() -> Result<Vec<String>, WatchError> {
-    // What an apply has just left as it is, the next one leaves too: they follow each other slowly.
+    // A difference that an apply has just left in place, the next apply leaves too: start them slowly.
     if !changed(&followed()?).is_empty() {
         std::thread::sleep(LOOK);
     }
     loop {
         let followed = followed()?;
-        // First they are watched, then looked at: what changes between the two is seen.
+        // The links are watched first and resolved then, so that no change in between is missed.
         let watch = watch_folders(&followed).map_err(WatchError::Wait)?;
         let changed = changed(&followed);
         if !changed.is_empty() {
@@ -65,12 +65,12 @@ pub fn watch() -> Result<Vec<String>, WatchError> {
     }
 }
 
-/// The links that were followed when what is enforced was applied. Nothing is locked while it waits.
+/// The links that were followed when the enforced policy was applied. No lock is held while waiting.
 fn followed() -> Result<Vec<FollowedLink>, WatchError> {
     let Some(pins) = Pins::find()? else { return Ok(Vec::new()) };
     let Some(folder) = pins.newest()? else { return Ok(Vec::new()) };
     match About::read(&folder.join("about")) {
-        // Whoever applied it watches it.
+        // The release that applied it watches it.
         Err(AboutError::Newer(_)) => Ok(Vec::new()),
         read => Ok(read?.links),
     }
@@ -80,7 +80,7 @@ fn watch_folders(links: &[FollowedLink]) -> io::Result<OwnedFd> {
     let watch = syscall::new_watch()?;
     let ways = links.iter().filter_map(|link| followed::follow(Path::new(&link.link)));
     for folder in ways.flat_map(|way| way.folders) {
-        // One that is not there is seen to come by the folder above it.
+        // If the directory does not exist, its creation is noticed in the directory above it.
         let _ = syscall::watch_names(watch.as_fd(), &folder);
     }
     Ok(watch)

@@ -1,7 +1,7 @@
 //! `bprm_committed_creds`: the kernel has committed an exec, so the task gets its label.
 //!
-//! `bprm_check_security` would be too early: an exec can still fail after it, and the old program would
-//! go on under the new label (fs/exec.c, `begin_new_exec` is the point of no return).
+//! `bprm_check_security` would be too early: an exec can still fail after it, and the old program would continue under
+//! the new label (fs/exec.c, `begin_new_exec` is the point of no return).
 
 use aya_ebpf::{helpers::generated::bpf_send_signal, macros::lsm, programs::LsmContext};
 use bfp_bundle::event::Kind;
@@ -24,7 +24,7 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
             return 0;
         }
         enforcers::note_executed(task, file);
-        // Without a label it would go on as the program that it was, or as nobody. This hook cannot refuse.
+        // Without a label the task would continue as its former program, or as an unlisted one. This hook cannot deny.
         if !labels::note_executed(argument(&ctx, 0).unwrap_or(0), task, file) {
             events::tell_of(core::ptr::null(), Kind::NoLabel);
             bpf_send_signal(SIGKILL);

@@ -1,11 +1,10 @@
-//! `bprm_creds_from_file`: a program that holds a grant which others want, and the enforcer of a locked policy, run in
-//! secure-exec mode, as set-uid programs do, so that the dynamic loader ignores LD_PRELOAD, LD_AUDIT and
-//! LD_LIBRARY_PATH.
+//! `bprm_creds_from_file`: runs protected programs, and the enforcer under lockdown, in secure-exec mode, as for
+//! set-uid programs, so that the dynamic loader ignores LD_PRELOAD, LD_AUDIT and LD_LIBRARY_PATH.
 //!
-//! When the exec is committed, what did not run so holds no grant.
+//! A protected program that was not run in this mode holds no grant once the exec is committed.
 //!
-//! Of the hooks before the point of no return this is the one that sees the file that will run: at
-//! `bprm_creds_for_exec` it could still be a script, whose interpreter is the program.
+//! Of the hooks before the point of no return, this one sees the file that will run: at `bprm_creds_for_exec` it could
+//! still be a script, whose interpreter is the program.
 
 use aya_ebpf::{bindings::linux_binprm, helpers::generated::bpf_bprm_opts_set, macros::lsm, programs::LsmContext};
 use bfp_bundle::names::Match;

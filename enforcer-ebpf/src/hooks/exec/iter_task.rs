@@ -1,8 +1,8 @@
 //! `iter/task`: labels the tasks that run when a policy is applied, one after the other.
 //!
-//! The enforcer attaches fork and exec first, and before that finds the first process, whose root is the host's. What a
-//! process was seen executing is looked at again under each policy. What holds no grants until it is started again is
-//! written to whoever reads the walk, a [`Withheld`] each.
+//! The enforcer first attaches the hooks for fork and exec, and before that finds the first process, whose root is the
+//! host's. What was seen at a process's exec is evaluated again under each policy. A process that holds no grants until
+//! it is restarted is written to the reader of the iterator, as a [`Withheld`].
 
 use core::ffi::c_void;
 
@@ -27,7 +27,7 @@ struct Meta {
     seq: *mut c_void,
 }
 
-/// The number of the first process, in the first of the process namespaces.
+/// The number of the first process, in the initial PID namespace.
 const FIRST: u32 = 1;
 
 #[unsafe(no_mangle)]
@@ -58,7 +58,7 @@ pub extern "C" fn iter_task(ctx: *mut Context) -> i32 {
             tell(ctx, process, Withheld::UNLABELLED, 0);
             return 0;
         };
-        // Labelling is no exec: an enforcer's own mark stays.
+        // Labelling is not an exec: the mark of an enforcer is kept.
         let learner = label.flags & Label::LEARNER;
         let running = labels::note_running(label, task, task_number(ctx));
         label.flags |= learner;
@@ -69,7 +69,7 @@ pub extern "C" fn iter_task(ctx: *mut Context) -> i32 {
     0
 }
 
-/// The task as a number, about which the verifier knows nothing.
+/// The task as a number, so that the verifier knows nothing about it.
 #[inline(always)]
 fn task_number(ctx: *mut Context) -> u64 {
     kernel::word(ctx as u64 + size_of::<*mut Meta>() as u64).unwrap_or(0)

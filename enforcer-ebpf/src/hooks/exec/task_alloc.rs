@@ -1,7 +1,7 @@
-//! `task_alloc`: a fork, a vfork or a new thread carries its parent's label, and what was seen of its exec.
+//! `task_alloc`: a fork, a vfork or a new thread inherits its parent's label, and what was seen of its exec.
 //!
-//! A parent without a label (it ran before the first policy) gets one here, so that no unlabelled task
-//! ever comes into being once this program is attached.
+//! A parent without a label (it ran before the first policy) gets one here, so that no task starts without a label once
+//! this program is attached.
 
 use aya_ebpf::{bindings::task_struct, macros::lsm, programs::LsmContext};
 
@@ -28,7 +28,7 @@ pub fn task_alloc(ctx: LsmContext) -> i32 {
                 None => return -ENOMEM,
             }
         }
-        // A child without a label could not be told from a stranger.
+        // A child without a label could not be distinguished from an unlisted program.
         let Some(label) = label.as_ref() else { return -ENOMEM };
         let Some(copy) = labels::of(child, Missing::Create).as_mut() else { return -ENOMEM };
         *copy = *label;

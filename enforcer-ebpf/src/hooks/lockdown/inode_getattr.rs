@@ -1,7 +1,7 @@
-//! `inode_getattr`: tells an enforcer the identity of a directory or a file that it has opened.
+//! `inode_getattr`: reports to an enforcer the identity of a directory or file that it has opened.
 //!
-//! Attached while a policy is applied, and only then. The enforcer marks its own task, calls `fstat` on
-//! it and reads the answer from the map.
+//! Attached only while a policy is applied. The enforcer marks its own task, calls `fstat` on the file and reads the
+//! answer from the map.
 
 use aya_ebpf::{
     btf_maps::Array,
@@ -18,7 +18,7 @@ use crate::kernel::{self, Pointer, member, place, word};
 #[btf_map]
 static LEARNED: Array<Inode, 1> = Array::new();
 
-/// And where it lies: the filesystem and the mount.
+/// Where the last file is: the filesystem and the mount.
 #[btf_map]
 static LEARNED_MOUNT: Array<Mounted, 1> = Array::new();
 
@@ -33,7 +33,7 @@ pub fn inode_getattr(ctx: LsmContext) -> i32 {
         let path: Pointer = ctx.arg(0);
         let dentry: Pointer = member(path, &kernel::path__dentry);
         let (Some(inode), Some(answer)) = (files::inode(dentry), LEARNED.get_ptr_mut(0)) else { return 0 };
-        // The first answer counts: until 6.6 overlayfs asks again about the file below.
+        // The first answer counts: until 6.6 overlayfs queries the file below again.
         if (*answer).inode != 0 {
             return 0;
         }

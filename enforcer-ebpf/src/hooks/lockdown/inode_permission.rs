@@ -1,11 +1,10 @@
-//! `inode_permission`: others do not enter the folders that have the pins of a locked policy, and nobody writes to
-//! the enforcer's file.
+//! `inode_permission`: other processes cannot enter the directories with the pins of a policy under lockdown, and no
+//! process can write to the enforcer's file.
 //!
-//! Every way to a pin leads through its folder: to open it (kernel/bpf/inode.c, `bpf_obj_do_get`), to remove or
-//! to rename it and to put another one in its place (fs/namei.c, `may_lookup` and `may_delete`). And so does
-//! every way to write to a file: opening and truncating it both ask for the permission to write (fs/namei.c,
-//! `may_open`; fs/open.c, `vfs_truncate`). Whoever had it open for writing before would have kept it from being
-//! executed, or is kept from it now.
+//! Every way to a pin leads through its directory: to open it (kernel/bpf/inode.c, `bpf_obj_do_get`), to remove or
+//! rename it and to replace it (fs/namei.c, `may_lookup` and `may_delete`). The same holds for writing to a file:
+//! opening and truncating it both ask for the permission to write (fs/namei.c, `may_open`; fs/open.c, `vfs_truncate`).
+//! A process that had it open for writing before would have kept it from being executed, or is kept from writing now.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use bfp_bundle::{
@@ -33,7 +32,7 @@ pub fn inode_permission(ctx: LsmContext) -> i32 {
     // SAFETY: the first argument.
     unsafe {
         let inode: Pointer = ctx.arg(0);
-        // Asked for every step of every path: what is not ours goes on at once.
+        // Called for every step of every path: inodes that are not guarded return at once.
         if mask & MAY_WRITE == 0 && !locked::is_beside_pins(inode) {
             return 0;
         }

@@ -1,7 +1,7 @@
-//! `inode_rename` and `inode_unlink`: the folder of the pins keeps its name, and the enforcer's file its place, while
-//! the policy is locked: without either, nobody could unlock it any more.
+//! `inode_rename` and `inode_unlink`: under lockdown, the directory of the pins keeps its name, and the enforcer's file
+//! its place. Without either, the policy could never be unlocked again.
 //!
-//! What is within the folder is out of reach of others ([`crate::hooks::lockdown::inode_permission`]).
+//! Other processes cannot reach what is within the directory ([`crate::hooks::lockdown::inode_permission`]).
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use bfp_bundle::event::Kind;
@@ -17,7 +17,7 @@ pub fn inode_rename(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    // SAFETY: the dentries of what moves and of what is there already, if anything is.
+    // SAFETY: the dentries of what is moved and of what is replaced, if anything is.
     let is_guarded = unsafe { locked::is_guarded(ctx.arg(1)) || locked::is_guarded(ctx.arg(3)) };
     if is_guarded && !enforcers::is_current() { refuse(Kind::Locked) } else { 0 }
 }
@@ -29,7 +29,7 @@ pub fn inode_unlink(ctx: LsmContext) -> i32 {
     if earlier != 0 {
         return earlier;
     }
-    // SAFETY: the dentry of what goes.
+    // SAFETY: the dentry of what is removed.
     let is_guarded = unsafe { locked::is_guarded(ctx.arg(1)) };
     if is_guarded && !enforcers::is_current() { refuse(Kind::Locked) } else { 0 }
 }

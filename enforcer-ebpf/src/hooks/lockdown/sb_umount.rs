@@ -1,10 +1,10 @@
-//! `sb_umount` and `sb_remount`: the filesystem that has the pins stays mounted, and writable, while the policy is
-//! locked: with its last mount the pins would go.
+//! `sb_umount` and `sb_remount`: under lockdown, the filesystem that has the pins stays mounted and writable. The pins
+//! would go with its last mount.
 //!
-//! It goes with a mount that it stands on, where that is taken away with all that is on it (`umount -l /sys`), and
-//! with copies of such mounts elsewhere, where the mounts are shared: another mount namespace, or a recursive
-//! bind mount (fs/namespace.c, `umount_tree`; fs/pnode.c, `propagate_umount`). A namespace of mounts that are not
-//! shared, such as a container's, loses nothing but its own.
+//! It is also unmounted with a mount below it that is detached together with everything on it (`umount -l /sys`), and
+//! with copies of such mounts elsewhere, if the mounts are shared: in another mount namespace, or by a recursive bind
+//! mount (fs/namespace.c, `umount_tree`; fs/pnode.c, `propagate_umount`). A namespace of mounts that are not shared,
+//! such as a container's, loses only its own.
 
 use aya_ebpf::{Global, macros::lsm, programs::LsmContext};
 use bfp_bundle::event::Kind;
@@ -18,20 +18,20 @@ use crate::kernel::{self, Pointer, argument, place, word};
 /// `MNT_DETACH`, include/linux/fs.h.
 const DETACH: i32 = 2;
 
-/// More mounts than stand on each other.
+/// A bound on the depth of stacked mounts.
 const DEPTH_MAX: u32 = 32;
-/// More mounts of one filesystem than there are, each mount namespace's counted.
+/// A bound on the mounts of one filesystem, counted over all mount namespaces.
 const COPIES_MAX: u32 = 1024;
 
-/// Where a mount is linked with the others of its filesystem, and the next one from there.
+/// The member that links a mount with the others of its filesystem, and the next one from there.
 #[unsafe(no_mangle)]
 static MOUNT_NODE: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static MOUNT_NEXT: Global<u32> = Global::new(0);
-/// Where a filesystem has the first one.
+/// The member of a filesystem that has its first mount.
 #[unsafe(no_mangle)]
 static FIRST_MOUNT: Global<u32> = Global::new(0);
-/// Whether the last one leads to the filesystem again (before 6.18), or nowhere.
+/// Whether the last mount leads back to the filesystem (before 6.18), or nowhere.
 #[unsafe(no_mangle)]
 static MOUNTS_ARE_A_RING: Global<u32> = Global::new(0);
 
@@ -62,7 +62,7 @@ pub fn sb_remount(ctx: LsmContext) -> i32 {
     if has_pins && !enforcers::is_current() { refuse(Kind::Locked) } else { 0 }
 }
 
-/// Whether unmounting the `struct mount` at this address would take the pins along, or could: 1 or 0.
+/// Whether unmounting the `struct mount` at this address would or could unmount the pins: 1 or 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn takes_pins(target: u64, flags: i32) -> i32 {
@@ -73,7 +73,7 @@ pub extern "C" fn takes_pins(target: u64, flags: i32) -> i32 {
     else {
         return 1;
     };
-    // What the pins stand on, and what is at the same place of a shared copy.
+    // The mounts that the pins are on, and those at the same place in a shared copy.
     let mut at = own;
     let mut left = DEPTH_MAX;
     while left != 0 {
@@ -98,7 +98,7 @@ pub extern "C" fn takes_pins(target: u64, flags: i32) -> i32 {
     let children = place(target, &kernel::mount__mnt_mounts);
     let (Some(filesystem), Some(first)) = (filesystem, word(children)) else { return 1 };
     if first == children {
-        // Nothing stands on it.
+        // Nothing is mounted on it.
         if filesystem != pins.super_block {
             return 0;
         }
@@ -108,8 +108,8 @@ pub extern "C" fn takes_pins(target: u64, flags: i32) -> i32 {
     takes_copy(target, pins.super_block)
 }
 
-/// Whether a copy of the pins' mount stands on the target, or is it, and what is unmounted of it is unmounted of the
-/// pins' mount too: 1 or 0.
+/// Whether a copy of the pins' mount is on the target, or is the target, so that unmounting it also unmounts the pins'
+/// mount: 1 or 0.
 #[inline(always)]
 fn takes_copy(target: u64, super_block: u64) -> i32 {
     let head = place(super_block, &FIRST_MOUNT);
@@ -127,11 +127,11 @@ fn takes_copy(target: u64, super_block: u64) -> i32 {
         node = next;
         left = opaque(left - 1);
     }
-    // More than can be looked at.
+    // More mounts than can be checked.
     1
 }
 
-/// Whether a mount stands on another one that is shared, and on the target, or is it: 1 or 0.
+/// Whether a mount is on a shared mount, and on the target or is the target: 1 or 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn is_propagated(mount: u64, target: u64) -> i32 {
@@ -156,7 +156,7 @@ pub extern "C" fn is_propagated(mount: u64, target: u64) -> i32 {
     1
 }
 
-/// The group of mounts that share what is mounted on the parent of a mount; 0 where it is not shared.
+/// The peer group of a mount's parent. 0 if the parent is not shared.
 #[inline(always)]
 fn group_of_parent(mount: u64) -> Option<u32> {
     let parent = word(place(mount, &kernel::mount__mnt_parent))?;

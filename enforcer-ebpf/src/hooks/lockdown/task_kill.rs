@@ -1,7 +1,7 @@
-//! `task_kill`: nobody ends or stops the enforcer of a locked policy by a signal, such as a reader of events, but
-//! itself and the first process of the host, which must be able to end services.
+//! `task_kill`: under lockdown, no process can kill or stop the enforcer (such as a reader of events) by a signal,
+//! except itself and the first process of the host, which must be able to stop services.
 //!
-//! Signals of the kernel (a terminal's, a timer's, the out-of-memory killer's) do not ask here (kernel/signal.c,
+//! Signals of the kernel (a terminal's, a timer's, the out-of-memory killer's) do not call this hook (kernel/signal.c,
 //! `check_kill_permission`).
 
 use aya_ebpf::{helpers::generated::bpf_get_current_pid_tgid, macros::lsm, programs::LsmContext};
@@ -18,7 +18,7 @@ pub fn task_kill(ctx: LsmContext) -> i32 {
         return earlier;
     }
     let signal: i32 = ctx.arg(2);
-    // Signal 0 asks whether a process is there.
+    // Signal 0 only tests whether a process exists.
     if signal == 0 || !enforcers::is_enforcer(ctx.arg(0)) || enforcers::is_current() {
         return 0;
     }

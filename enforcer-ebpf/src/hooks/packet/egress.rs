@@ -1,10 +1,10 @@
-//! `cgroup_skb/egress` on the root cgroup, the backstop: where a packet really goes, held against the label
-//! of its socket.
+//! `cgroup_skb/egress` on the root cgroup, the egress filter: checks the real destination of each packet against the
+//! label of its socket.
 //!
-//! What the call named has been judged. Another destination gets onto the wire by source routes and
-//! routing headers in control messages (which `sendmmsg` does not show to a hook), by headers that a raw
-//! socket includes, by address translation on this host, and by connections that the kernel opens itself
-//! (MPTCP). Packet sockets do not pass here.
+//! The address that a call named has been judged. Another destination gets onto the wire by source routes and routing
+//! headers in control messages (which `sendmmsg` does not show to a hook), by headers that a raw socket includes, by
+//! address translation on this host, and by connections that the kernel opens itself (MPTCP). Packet sockets do not
+//! pass here.
 
 use core::mem::MaybeUninit;
 
@@ -36,18 +36,18 @@ const DCCP: u32 = 33;
 const SCTP: u32 = 132;
 const UDPLITE: u32 = 136;
 
-/// More extension headers than a host sends: each at most once, but destination options (RFC 8200, 4.1).
+/// A bound on extension headers: a host sends each at most once, except destination options (RFC 8200, 4.1).
 const EXTENSION_HEADERS_MAX: u32 = 8;
 
-/// How many bytes an IPv4 header has at most beyond the first twenty.
+/// The most bytes of an IPv4 header after the first twenty.
 const OPTIONS_MAX: u32 = 40;
 const END_OF_OPTIONS: u8 = 0;
 const NO_OPERATION: u32 = 1;
 const LOOSE_SOURCE_ROUTE: u32 = 131;
 const STRICT_SOURCE_ROUTE: u32 = 137;
 
-/// Offsets in the headers end here. Masked, though they were compared: so the verifier sees the same range
-/// in every round of a loop.
+/// The bound of offsets in the headers. They are masked although they were compared, so that the verifier sees the same
+/// range in every iteration of a loop.
 const LENGTH_MASK_V4: u32 = 127;
 const LENGTH_MASK_V6: u32 = 4095;
 
@@ -66,7 +66,7 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
         if sk.is_null() {
             return PASS;
         }
-        // A connection that is no more carries no data.
+        // A closed connection sends no data.
         let sk = bpf_sk_fullsock(sk);
         if sk.is_null() {
             return PASS;
@@ -96,11 +96,11 @@ struct HeaderV4 {
     destination: [u8; 4],
 }
 
-/// Where the header of IPv6 says what follows, and where the packet goes.
+/// The offset of the next header in an IPv6 header, and that of the destination.
 const NEXT_V6: u32 = 6;
 const DESTINATION_V6: u32 = 24;
 
-/// What every protocol with ports begins with.
+/// The start of every protocol header with ports.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Ports {
@@ -108,7 +108,7 @@ struct Ports {
     destination: [u8; 2],
 }
 
-/// Where TCP says whether it opens a connection and how long its header is.
+/// The part of a TCP header that says whether it opens a connection, and how long the header is.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct TcpControl {
@@ -119,9 +119,9 @@ struct TcpControl {
 #[derive(Clone, Copy)]
 struct Packet {
     skb: *mut __sk_buff,
-    /// Of the socket; null for the kernel's own.
+    /// The label of the socket; null for the kernel's own.
     label: *const Label,
-    /// Whether its socket makes headers up.
+    /// Whether its socket builds headers itself.
     is_raw: bool,
 }
 
@@ -131,11 +131,11 @@ impl Packet {
         !self.label.is_null() && tables::is_governed(self.label)
     }
 
-    /// Whether the packet is none of a process's making: a TCP segment without data that opens no connection
-    /// (what answers a connection from outside, or ends one that is older than the policy); and of the
-    /// kernel's own sockets what is neither TCP nor UDP, such as the messages that find a neighbour. What the kernel
-    /// says for connections that wait for their end, it says through raw sockets of its own, which have no label
-    /// (net/ipv4/tcp_ipv4.c, `tcp_v4_send_ack`); a process's have one.
+    /// Whether the packet is not a process's: a TCP segment without data that opens no connection (an answer to a
+    /// connection from outside, or the end of one that is older than the policy); and, on the kernel's own sockets,
+    /// everything but TCP and UDP, such as neighbour discovery. For connections in their last states the kernel sends
+    /// through raw sockets of its own, which have no label (net/ipv4/tcp_ipv4.c, `tcp_v4_send_ack`); a process's raw
+    /// sockets have one.
     #[inline(always)]
     fn is_kernels_own(self, protocol: u32, at: u32) -> bool {
         match protocol {
@@ -154,7 +154,7 @@ impl Packet {
         }
     }
 
-    /// The port that a packet is sent to, whose protocol's header is at `at`.
+    /// The destination port of a packet, whose protocol's header is at `at`.
     #[inline(always)]
     fn port(self, protocol: u32, at: u32) -> u32 {
         match protocol {
@@ -170,7 +170,7 @@ impl Packet {
     fn judge_v4(self) -> i32 {
         let Some(header) = load::<HeaderV4>(self.skb, 0) else { return DROP };
         let at = u32::from(header.version_and_length & 15) * 4;
-        // Of a fragment only the first has ports; the kernel cuts packets after this.
+        // Only the first fragment has ports; the kernel fragments packets after this hook.
         let is_first = (u16::from_be_bytes(header.fragment) & 0x1fff) == 0;
         let protocol = u32::from(header.protocol);
         if self.is_kernels_own(protocol, at) {
@@ -194,14 +194,14 @@ impl Packet {
         }
     }
 
-    /// Where the source route among the options of an IPv4 header ends.
+    /// The last hop of the source route among the options of an IPv4 header.
     #[inline(always)]
     fn last_hop(self, end: u32) -> SourceRoute {
         let mut at = 20;
         let mut left = OPTIONS_MAX;
         while left != 0 {
             left = Maps::opaque(left - 1);
-            // The shortest source route is longer: what is cut off here holds none.
+            // The shortest source route is longer, so a truncated option here cannot be one.
             let Some([kind, length]) = load::<[u8; 2]>(self.skb, at) else { return SourceRoute::None };
             if kind == END_OF_OPTIONS {
                 return SourceRoute::None;
@@ -230,7 +230,7 @@ impl Packet {
     fn judge_v6(self) -> i32 {
         let Some([next]) = load::<[u8; 1]>(self.skb, NEXT_V6) else { return DROP };
         let (mut protocol, mut at, mut fragment_offset) = (u32::from(next), 40, 0);
-        // Addresses are read where they are judged: there is no room for them on the stack meanwhile.
+        // Addresses are read where they are judged: the stack has no room to keep them.
         let mut destination = DESTINATION_V6;
         let mut left = EXTENSION_HEADERS_MAX;
         while left != 0 {
@@ -257,7 +257,7 @@ impl Packet {
         DROP
     }
 
-    /// Judges the address in the header, and the one that a routing header ends with, which lies at `last`.
+    /// Judges the address in the header, and the last address of a routing header, which is at `last`.
     #[inline(always)]
     fn judge_reached_v6(self, last: u32, protocol: u32, at: u32, fragment_offset: u32) -> i32 {
         let is_routed = last != DESTINATION_V6;
@@ -282,8 +282,8 @@ impl Packet {
     }
 }
 
-/// All ones where two numbers of at most 32 bits are equal, else zero: a branch would double the verifier's
-/// work with every round of a loop.
+/// All ones if two numbers of at most 32 bits are equal, otherwise zero: a branch would double the verifier's work with
+/// each iteration of a loop.
 #[inline(always)]
 fn equal(one: u32, other: u32) -> u32 {
     let different = u64::from(one ^ other);
@@ -296,7 +296,7 @@ enum SourceRoute {
     Malformed,
 }
 
-/// Bytes of the packet; `None` where it has fewer.
+/// Bytes of the packet. `None` if it has fewer.
 #[inline(always)]
 fn load<T: Copy>(skb: *mut __sk_buff, at: u32) -> Option<T> {
     let mut place = MaybeUninit::<T>::uninit();

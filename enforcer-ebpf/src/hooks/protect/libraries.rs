@@ -1,8 +1,8 @@
-//! `mmap_file` and `file_mprotect`: a program whose libraries are pinned executes nothing else, and the enforcer
-//! of a locked policy nothing but its own file.
+//! `mmap_file` and `file_mprotect`: a program with pinned libraries cannot map any other file for execution, and the
+//! enforcer under lockdown none but its own.
 //!
-//! The kernel maps the program's own file and its loader through the same hook, after it has committed the
-//! exec (fs/binfmt_elf.c, `load_elf_binary`), so the label is the new one by then.
+//! The kernel maps the program's own file and its loader through the same hook, after it has committed the exec
+//! (fs/binfmt_elf.c, `load_elf_binary`), so the label is the new one by then.
 
 use aya_ebpf::{bindings::task_struct, macros::lsm, programs::LsmContext};
 use bfp_bundle::{event::Kind, identity::Part};
@@ -31,16 +31,16 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
     if !is_enforcer && !guard::keeps_to_libraries(label) {
         return 0;
     }
-    // What is written to while it is executed is whatever was written.
+    // Memory that is writable and executable runs whatever is written to it.
     if protection & WRITE != 0 || is_anonymous(&ctx) {
         return refuse(Kind::Mapping);
     }
     let file: Pointer = ctx.arg(0);
-    // Newer kernels want to see this, older ones hold it for needless; see `is_anonymous`.
+    // Newer kernels require this test, and older ones remove it; see `is_anonymous`.
     if file.is_null() {
         return refuse(Kind::Mapping);
     }
-    // It is linked with all that it executes: what it would load could be anyone's.
+    // The enforcer is statically linked: anything else that it loads could be another user's code.
     if is_enforcer {
         // SAFETY: the first argument, which is not null.
         return if unsafe { enforcers::is_file(file) } { 0 } else { refuse(Kind::Mapping) };
@@ -62,14 +62,14 @@ pub fn file_mprotect(ctx: LsmContext) -> i32 {
     if earlier != 0 || protection & EXECUTE == 0 {
         return earlier;
     }
-    // What a loader maps for execution it maps so at once.
+    // A loader maps code as executable from the start, not by a later change.
     if enforcers::is_current() || guard::keeps_to_libraries(current_label()) { refuse(Kind::Mapping) } else { 0 }
 }
 
 /// Whether memory without a file is mapped.
 ///
-/// The verifier of kernels before 6.14 takes the argument for a file that is always there, and removes a
-/// test of it as needless. So the argument is read as a number, of which the verifier knows nothing.
+/// The verifier of kernels before 6.14 assumes that the file is never null, and removes a test of it as needless. So
+/// the argument is read as a number, about which the verifier knows nothing.
 #[inline(always)]
 fn is_anonymous(ctx: &LsmContext) -> bool {
     argument(ctx, 0).is_none_or(|file| file == 0)

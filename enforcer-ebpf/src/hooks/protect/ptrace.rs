@@ -1,12 +1,11 @@
-//! `ptrace_access_check` and `ptrace_traceme`: tracing, `/proc/pid/mem`, `process_vm_writev`,
-//! `process_vm_readv`, `pidfd_getfd`, `process_madvise` and the like all ask here
-//! (kernel/ptrace.c, `__ptrace_may_access`), whoever they are.
+//! `ptrace_access_check` and `ptrace_traceme`: tracing, `/proc/pid/mem`, `process_vm_writev`, `process_vm_readv`,
+//! `pidfd_getfd`, `process_madvise` and the like all call this hook (kernel/ptrace.c, `__ptrace_may_access`), whatever
+//! the user.
 //!
-//! Two things are kept apart by this. Nobody reaches into a program that holds a grant worth guarding, nor into the
-//! enforcer of a locked policy. And nobody reaches into a task that is restricted by less than themselves: what it
-//! would do for them, they may not do.
+//! It enforces two rules. No task accesses a protected program, or the enforcer under lockdown. And no task accesses a
+//! task with fewer restrictions than its own, which could do for it what it may not do itself.
 //!
-//! A task's access to itself and to its own threads is not asked about.
+//! A task's access to itself and to its own threads is not checked.
 
 use aya_ebpf::{helpers::generated::bpf_get_current_uid_gid, macros::lsm, programs::LsmContext};
 
@@ -22,7 +21,7 @@ use crate::kernel::storage::Missing;
 // include/linux/ptrace.h
 /// More than reading what /proc shows of a task.
 const MODE_ATTACH: u32 = 2;
-/// For what is left out of an answer where it is refused, such as a field of /proc/pid/stat.
+/// Only omits part of a result if denied, such as a field of /proc/pid/stat.
 const MODE_NOAUDIT: u32 = 4;
 
 #[lsm(hook = "ptrace_access_check")]
@@ -49,7 +48,7 @@ pub fn ptrace_access_check(ctx: LsmContext) -> i32 {
 
 #[lsm(hook = "ptrace_traceme")]
 pub fn ptrace_traceme(ctx: LsmContext) -> i32 {
-    // `(struct task_struct *parent)`: the one that asks is the one that would be traced.
+    // `(struct task_struct *parent)`: the current task is the one that would be traced.
     let earlier: i32 = ctx.arg(1);
     if earlier != 0 {
         return earlier;
@@ -58,8 +57,8 @@ pub fn ptrace_traceme(ctx: LsmContext) -> i32 {
     if guard::is_guarded(own) { refuse(Kind::Access) } else { judge_reach(labels::of(ctx.arg(0), Missing::Leave), own) }
 }
 
-/// What /proc shows of a guarded task to its user (its environment, memory map and descriptors), and what perf
-/// samples of it, is shown to root alone, as of programs that are set-uid. There is no telling these apart here.
+/// What /proc shows of a protected task to its user (its environment, memory map and descriptors), and what perf
+/// samples of it, is shown to root alone, as for set-uid programs. This hook cannot distinguish the two.
 #[inline(always)]
 fn judge_reading(other: *const Label, mode: u32) -> i32 {
     // SAFETY: takes nothing. The user is the one that the host sees.
@@ -67,8 +66,8 @@ fn judge_reading(other: *const Label, mode: u32) -> i32 {
     if mode & MODE_NOAUDIT == 0 && user != 0 && guard::is_guarded(other) { refuse(Kind::Access) } else { 0 }
 }
 
-/// Whether one task may reach into another: 0 or -EPERM. Of one whose label is missing nobody knows, so it may not,
-/// and nobody may reach into it.
+/// Whether one task may access another: 0 or -EPERM. A task without a label is unknown, so it may not access any task,
+/// and no task may access it.
 #[inline(always)]
 fn judge_reach(from: *const Label, into: *const Label) -> i32 {
     if from.is_null() || into.is_null() {
@@ -77,7 +76,7 @@ fn judge_reach(from: *const Label, into: *const Label) -> i32 {
     if bit(gains_nothing(from, into)) != 0 { 0 } else { refuse(Kind::Access) }
 }
 
-/// [`Label::is_at_most_as_restricted_as`], as a function of its own, as those of [`crate::decision::verdict`] are: 1 or 0.
+/// [`Label::is_at_most_as_restricted_as`] as a separate function, as in [`crate::decision::verdict`]: 1 or 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn gains_nothing(from: *const Label, into: *const Label) -> i32 {

@@ -1,14 +1,14 @@
-//! `cgroup/sysctl` on the root cgroup: `kernel.ftrace_enabled` is not written while a policy is enforced.
+//! `cgroup/sysctl` on the root cgroup: `kernel.ftrace_enabled` cannot be written while a policy is enforced.
 //!
-//! Before 7.3 the kernel reaches LSM programs by its function tracer: with 0 in there it would ask none
-//! of them (kernel/trace/ftrace.c, `ftrace_enable_sysctl`).
+//! Before 7.3 the kernel calls LSM programs through its function tracer: with the value 0 it would call none of them
+//! (kernel/trace/ftrace.c, `ftrace_enable_sysctl`).
 
 use aya_ebpf::{helpers::generated::bpf_sysctl_get_name, macros::cgroup_sysctl, programs::SysctlContext};
 
 const ALLOW: i32 = 1;
 const REFUSE: i32 = 0;
 
-/// As the helper spells it, with its terminating zero.
+/// The name as the helper writes it, with its terminating zero.
 const FTRACE_ENABLED: [u8; 22] = *b"kernel/ftrace_enabled\0";
 
 #[cgroup_sysctl]

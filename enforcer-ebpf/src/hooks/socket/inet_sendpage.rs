@@ -1,10 +1,10 @@
-//! `inet_sendpage`: before 6.5, splice and sendfile hand pages to an Internet socket by this function, and no hook of
-//! sockets is asked (net/socket.c, `sock_sendpage`). Attached only where the kernel still has that way.
+//! `inet_sendpage`: before 6.5, splice and sendfile pass pages to an Internet socket by this function, and no socket
+//! hook is called (net/socket.c, `sock_sendpage`). Attached only if the kernel still has that path.
 //!
-//! `file_permission` is asked there and could refuse, but it is asked for every read and write of every file, and each
-//! would pay. This program runs where pages enter such a socket and nowhere else. It cannot refuse: it taints the socket,
-//! and the backstop drops what is sent by it from then on. Sockets of other families either send such pages by
-//! `socket_sendmsg` (net/core/sock.c, `sock_no_sendpage`) or send to no network.
+//! `file_permission` is called there and could deny, but it is called for every read and write of every file, and would
+//! slow down each. This program runs only where pages enter such a socket. It cannot deny: it taints the socket, and
+//! the egress filter drops all that the socket sends from then on. Sockets of other families either send such pages by
+//! `socket_sendmsg` (net/core/sock.c, `sock_no_sendpage`) or do not send to a network.
 
 use aya_ebpf::{macros::fentry, programs::FEntryContext};
 

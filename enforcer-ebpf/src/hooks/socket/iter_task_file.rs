@@ -1,5 +1,5 @@
-//! `iter/task_file`: the sockets that are open when a policy is applied belong to the tasks that have them
-//! open, one after the other; the first one that is found counts until another one sends.
+//! `iter/task_file`: labels the sockets that are open when a policy is applied, each with the task that has it open.
+//! The first such task counts until another one sends.
 
 use core::ffi::c_void;
 

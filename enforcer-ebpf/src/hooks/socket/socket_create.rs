@@ -1,5 +1,5 @@
-//! `socket_create`: what carries no destination that could be judged is refused to those whom the policy
-//! names, and left to the rules on `raw` for everyone else.
+//! `socket_create`: a socket without a destination that can be judged is denied to governed processes, and subject to
+//! the rules on `raw` for all others.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 

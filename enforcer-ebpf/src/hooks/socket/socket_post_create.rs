@@ -1,4 +1,4 @@
-//! `socket_post_create`: a new socket belongs to the task that made it.
+//! `socket_post_create`: a new socket gets the label of the task that created it.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 
@@ -26,15 +26,15 @@ pub fn socket_post_create(ctx: LsmContext) -> i32 {
     let label = labels::of(labels::current(), Missing::Leave);
     // SAFETY: a label in the map's memory where it is not null.
     let Some(noted) = (unsafe { label.as_ref() }) else {
-        // While a first policy is being applied, tasks have no label yet. Later, such a task connects and sends
-        // nothing, and makes no other socket than those that this is asked about.
+        // While a first policy is applied, tasks have no label yet. Later, a task without one can neither connect nor
+        // send, and can create only the sockets that this hook checks.
         return 0;
     };
     if owners::note(sk, noted) {
         return 0;
     }
-    // A socket whose packets could not be told from a stranger's; or one that the backstop alone judges, which takes
-    // what has no label for the kernel's own.
+    // The socket's packets could not be distinguished from an unlisted program's; or only the egress filter judges it,
+    // which takes a socket without a label for the kernel's own.
     let is_judged = matches!(kind(ctx.arg(1), ctx.arg(2), ctx.arg(3)), Kind::Judged);
     if !is_judged || tables::is_governed(label) { -ENOMEM } else { 0 }
 }

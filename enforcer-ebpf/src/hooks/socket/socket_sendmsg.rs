@@ -1,7 +1,7 @@
-//! `socket_sendmsg`: unconnected datagrams, TCP Fast Open (which never reaches `socket_connect`), and
-//! every send on a connected socket.
+//! `socket_sendmsg`: unconnected datagrams, TCP Fast Open (which never reaches `socket_connect`), and every send on a
+//! connected socket.
 //!
-//! The name and the peer are both judged: which of the two a protocol uses is its own affair.
+//! The address and the peer are both judged, because it depends on the protocol which of them is used.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 

@@ -1,10 +1,9 @@
-//! `socket_setsockopt`: options that put another destination on the wire than the one that was judged, or data into
-//! headers where no send is asked about, are refused to those whom the policy governs. The backstop judges the packets of
-//! everyone else.
+//! `socket_setsockopt`: options that put another destination on the wire than the judged one, or data into headers that
+//! no send hook sees, are denied to governed processes. The egress filter judges the packets of all others.
 //!
-//! To join or leave a multicast group, or to choose its sources, sends a report to the network: a packet of the kernel's
-//! own, with up to some hundred bytes that the process chose, and of no socket that could be judged. So the option is
-//! judged by where reports go, for everyone.
+//! Joining or leaving a multicast group, or choosing its sources, sends a report to the network: a packet of the
+//! kernel's own, with up to some hundred bytes that the process chose, and without a socket that could be judged. So
+//! the option is judged by the destination of reports, for every process.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 
@@ -22,7 +21,7 @@ const IP_HDRINCL: i32 = 3;
 /// Carries source routes (LSRR, SSRR).
 const IP_OPTIONS: i32 = 4;
 const IP_ADD_MEMBERSHIP: i32 = 35;
-/// `MCAST_MSFILTER`; between this and [`IP_ADD_MEMBERSHIP`], all is about groups and their sources.
+/// `MCAST_MSFILTER`. All options from [`IP_ADD_MEMBERSHIP`] to this one are about groups and their sources.
 const LAST_ABOUT_GROUPS: i32 = 48;
 /// `MCAST_JOIN_GROUP`, of both levels.
 const MCAST_JOIN_GROUP: i32 = 42;
@@ -41,9 +40,9 @@ const IPV6_RTHDRDSTOPTS: i32 = 55;
 const IPV6_RTHDR: i32 = 57;
 const IPV6_DSTOPTS: i32 = 59;
 
-/// 224.0.0.22, where reports of IGMPv3 go (RFC 3376, 4.2.14), and their protocol.
+/// 224.0.0.22, the destination of IGMPv3 reports (RFC 3376, 4.2.14), and their protocol.
 const REPORTS_V4: (u32, u32) = (0xe000_0016, 2);
-/// ff02::16, where those of MLDv2 go (RFC 3810, 5.2.14).
+/// ff02::16, the destination of MLDv2 reports (RFC 3810, 5.2.14), and their protocol.
 const REPORTS_V6: (u64, u64, u32) = (0xff02 << 48, 0x16, 58);
 
 #[lsm(hook = "socket_setsockopt")]
@@ -54,7 +53,7 @@ pub fn socket_setsockopt(ctx: LsmContext) -> i32 {
     }
     // `(struct socket *sock, int level, int optname)`
     let (level, option): (i32, i32) = (ctx.arg(1), ctx.arg(2));
-    // Most options are none of these, and cost no look for the label.
+    // Most options are none of these, and need no look-up of the label.
     let label = || labels::of(labels::current(), Missing::Leave);
     match level {
         IPPROTO_IP if (IP_ADD_MEMBERSHIP..=LAST_ABOUT_GROUPS).contains(&option) => {
@@ -86,7 +85,7 @@ pub fn socket_setsockopt(ctx: LsmContext) -> i32 {
     if is_unjudged && tables::is_governed(label()) { refuse(Kind::Option) } else { 0 }
 }
 
-/// Whether an option of IPv6 has the kernel report what groups a process listens to.
+/// Whether an IPv6 option makes the kernel report the groups of a process.
 #[inline(always)]
 fn is_about_groups(option: i32) -> bool {
     (MCAST_JOIN_GROUP..=LAST_ABOUT_GROUPS).contains(&option)

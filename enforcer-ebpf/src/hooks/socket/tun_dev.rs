@@ -1,5 +1,5 @@
-//! `tun_dev_create` and `tun_dev_open`: what is written to a TUN or TAP device enters the machine as if
-//! from a wire, and leaves it by no socket. The rules on `raw` hold.
+//! `tun_dev_create` and `tun_dev_open`: data that is written to a TUN or TAP device enters the machine as if from a
+//! wire, and leaves it without a socket. The rules on `raw` apply.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 

@@ -1,36 +1,36 @@
-//! Why a host's state cannot be used.
+//! Why a host's rollback state cannot be used.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::admit::input::InputError;
 
-/// Why the state cannot be used.
+/// Why the rollback state cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// A path.
+    /// An operation on a path failed.
     #[error("this host's state at `{path}` cannot be {what}: {error}")]
     Unusable {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// What was wanted.
+        /// The operation that failed.
         what: &'static str,
-        /// Why.
+        /// The underlying error.
         error: io::Error,
     },
-    /// Not ours alone.
+    /// Another user may change the state.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// It says nothing sensible.
+    /// The record cannot be decoded.
     #[error("this host's state at `{0}` is damaged")]
     Damaged(PathBuf),
-    /// A later release knows what it says.
+    /// A newer release wrote the record.
     #[error("this host's state at `{0}` was written by a newer enforcer")]
     Newer(PathBuf),
 }
 
 impl StateError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             StateError::Unusable { error, .. } if error.kind() == io::ErrorKind::StorageFull => {

@@ -1,4 +1,4 @@
-//! What is found on disk: two copies of the record, or what is left beside them.
+//! What is on disk: two copies of the record, or the files that are left beside them.
 
 use std::fmt::Write as _;
 use std::io;
@@ -11,39 +11,39 @@ use super::record::{Copied, Record, decode};
 use crate::admit::input::{self, InputError};
 use crate::admit::trust::AdoptedSet;
 
-/// The record, and its copy. Both say the same but for the moment in which one has been replaced.
+/// The record and its copy. They are equal except while one of them is being replaced.
 pub(super) const RECORD: &str = "state";
 pub(super) const COPY: &str = "state.copy";
 
-/// An adopted trust set, with its version behind it.
+/// The prefix of an adopted trust set; its version follows.
 const TRUST_SET: &str = "trust-set-";
 
 const MAX_RECORD_BYTES: u64 = 16 << 20;
 
-/// How what was found on disk is.
+/// The condition of the state on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// There is nothing: a first day.
+    /// The directory is empty: this host has enforced nothing yet.
     Fresh,
-    /// As it was written.
+    /// Both copies are intact.
     Whole,
-    /// One copy is as it was written, and this one is damaged or gone.
+    /// One copy is intact; this one is damaged or missing.
     OneCopy(PathBuf),
-    /// Neither is; what is left are the trust sets and bundles beside it.
+    /// Both copies are damaged. Only the trust sets and bundles beside them are left.
     Damaged(PathBuf),
-    /// The record is gone, and trust sets or bundles are left.
+    /// The record is missing, but trust sets or bundles are left.
     Gone(PathBuf),
-    /// A later release wrote it. What every release reads of it is known.
+    /// A newer release wrote the record. The part that every release reads is known.
     Newer(PathBuf),
 }
 
 impl Condition {
-    /// Whether the host may have seen more than is known.
+    /// Whether the host may have enforced revisions that are no longer on record.
     pub fn has_forgotten(&self) -> bool {
         matches!(self, Condition::Damaged(_) | Condition::Gone(_))
     }
 
-    /// What is wrong, as a sentence.
+    /// Describes the fault in a sentence.
     pub fn words(&self) -> Option<String> {
         Some(match self {
             Condition::Fresh | Condition::Whole => return None,
@@ -66,7 +66,7 @@ impl Condition {
         })
     }
 
-    /// As one word.
+    /// The condition as one word.
     pub fn word(&self) -> &'static str {
         match self {
             Condition::Fresh => "none",
@@ -82,21 +82,21 @@ impl Condition {
 /// What was found on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// What is remembered. Where the record is damaged or gone, that is the trust sets beside it.
+    /// The record. If it is damaged or missing, only the trust sets beside it.
     pub record: Record,
-    /// How it is.
+    /// The condition of the state.
     pub condition: Condition,
-    /// That of the record.
+    /// The sequence number of the record.
     pub(super) sequence: u64,
 }
 
 impl Found {
-    /// Where nothing can be read: what the host has seen is not known, and whoever comes up goes on.
+    /// Stands in for a state that cannot be read at all, so that a boot can continue.
     pub fn nothing() -> Found {
         Found { record: Record::default(), condition: Condition::Fresh, sequence: 0 }
     }
 
-    /// The record, where the host knows all that it has seen, or nobody knows better.
+    /// The record, if it is complete or nothing more complete exists.
     pub fn whole(&self) -> Result<&Record, StateError> {
         match &self.condition {
             Condition::Damaged(path) => Err(StateError::Damaged(path.clone())),
@@ -106,7 +106,7 @@ impl Found {
     }
 }
 
-/// Reads what there is without a lock, to look at.
+/// Reads the state without a lock, for display only.
 pub fn read(folder: &Path) -> Result<Found, StateError> {
     let (path, copy_path) = (folder.join(RECORD), folder.join(COPY));
     let found = |record, condition, sequence| Found { record, condition, sequence };
@@ -116,7 +116,7 @@ pub fn read(folder: &Path) -> Result<Found, StateError> {
             true => found(copy, Condition::Whole, other),
             false => found(record, Condition::Whole, sequence),
         },
-        // Where it is the number of the layout that is damaged, the rest says as much as the other copy.
+        // If only the layout number is damaged, the rest equals the other copy.
         (Copied::Newer(at, newer), Copied::Whole(sequence, copy)) if at == sequence && newer.is_prefix_of(&copy) => {
             found(copy, one(&path), sequence)
         }
@@ -131,7 +131,7 @@ pub fn read(folder: &Path) -> Result<Found, StateError> {
         },
         (Copied::Newer(sequence, record), _) => found(record, Condition::Newer(path), sequence),
         (_, Copied::Newer(sequence, record)) => found(record, Condition::Newer(copy_path), sequence),
-        // The first release was here again, and has not read the copy.
+        // The first release ran again in between, and does not read the copy.
         (Copied::First(record), Copied::Whole(sequence, copy))
         | (Copied::Whole(sequence, copy), Copied::First(record)) => {
             found(Record::merged(record, copy), Condition::Whole, sequence)
@@ -158,17 +158,17 @@ fn read_copy(path: &Path) -> Result<Copied, StateError> {
             Err(unusable(&path, "read")(error))
         }
         Err(error @ InputError::Writable { .. }) => Err(error.into()),
-        // A sector that cannot be read, or something else in its place.
+        // An unreadable sector, or something other than a file at this path.
         Err(_) => Ok(Copied::Damaged),
     }
 }
 
-/// Whether a copy is there and says nothing sensible.
+/// Whether a copy is present but cannot be decoded.
 pub(super) fn is_damaged(path: &Path) -> bool {
     matches!(read_copy(path), Ok(Copied::Damaged))
 }
 
-/// What is left without a record: the trust sets, in their order. Each is verified before it counts.
+/// The trust sets that are left without a record, in order. Each is verified before it is used.
 fn left(folder: &Path) -> Record {
     let mut trust_sets: Vec<AdoptedSet> = Vec::new();
     for name in names(folder) {
@@ -182,7 +182,7 @@ fn left(folder: &Path) -> Record {
     Record { trust_sets, ..Record::default() }
 }
 
-/// The good bundles that are there, whether a record names them or not, with their paths.
+/// Every good bundle on disk with its path, whether a record names it or not.
 pub fn kept_bundles(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut bundles = Vec::new();
     for name in names(folder) {
@@ -198,7 +198,7 @@ pub fn kept_bundles(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     bundles
 }
 
-/// The bundle with a manifest's digest.
+/// The bundle whose manifest has this digest.
 pub fn kept_bundle(folder: &Path, manifest_digest: &[u8; 32]) -> Result<Vec<u8>, StateError> {
     Ok(input::read_own(&bundle_path(folder, manifest_digest), MAX_BUNDLE_BYTES)?)
 }
@@ -212,7 +212,7 @@ pub(super) fn trust_set_path(folder: &Path, version: u64) -> PathBuf {
     folder.join(format!("{TRUST_SET}{version:04}"))
 }
 
-/// How the names of good bundles begin.
+/// The prefix of the names of good bundles.
 const GOOD: &str = "good-";
 
 pub(super) fn bundle_path(folder: &Path, manifest_digest: &[u8; 32]) -> PathBuf {

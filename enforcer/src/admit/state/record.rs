@@ -1,4 +1,4 @@
-//! The record of what a host has seen, and its bytes.
+//! The record of what a host has enforced, and its encoding.
 
 use bfp_bundle::verify::TrustSet;
 use serde::{Deserialize, Serialize};
@@ -8,47 +8,46 @@ use crate::admit::admission::{Memory, Seen};
 use crate::admit::fields::{self, Field};
 use crate::admit::trust::AdoptedSet;
 
-/// The first bytes of a record, whatever its layout. Behind them: the number of its layout, and the digest of the
-/// rest.
+/// The first bytes of a record in every layout. The layout number and the digest of the rest follow.
 const MAGIC: [u8; 8] = *b"BFPS\r\n\x1a\n";
 
 /// The layout of the first release: the rest is a [`Prefix`].
 const FIRST_LAYOUT: u32 = 1;
 
 /// The layout that is written: a sequence number, the length of a [`Prefix`], the prefix, and fields. A later layout
-/// begins likewise, so that this release can tell what the host has seen.
+/// starts in the same way, so that this release can read which revisions the host has enforced.
 const LAYOUT: u32 = 2;
 
-/// The kinds of fields: the tokens that were used,
+/// The kind of the field for used tokens.
 const USED_TOKENS: u16 = 1;
-/// and the time that was taken back.
+/// The kind of the field for a time that was rolled back.
 const TIME_TAKEN_BACK: u16 = 2;
 
-/// How many tokens are remembered beyond their time.
+/// How many tokens are kept after they expire.
 pub(super) const MAX_EXPIRED_TOKENS: usize = 256;
 
-/// What the host remembers.
+/// What the host records on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// The highest revisions, one of each policy.
+    /// The highest revision of each policy.
     pub seen: Vec<Seen>,
-    /// What was enforced last, and is to be again after a restart.
+    /// What was enforced last, and must be enforced again after a restart.
     pub current: Option<Current>,
     /// The latest time that the host has known, in seconds since 1970-01-01 UTC.
     pub last_time: u64,
-    /// A revision that the signers took back, which a kernel that enforces it still tells.
+    /// A revision that the signers rolled back, but that a kernel which enforces it still reports.
     pub recovered: Option<Recovered>,
-    /// The trust sets that were adopted, as signed documents.
+    /// The trust sets that the host adopted, as signed documents.
     pub trust_sets: Vec<AdoptedSet>,
-    /// The tokens that were used: none is good twice.
+    /// The tokens that were used. No token can be used twice.
     pub used_tokens: Vec<UsedToken>,
-    /// A time that the signers took back, which a kernel that enforces a policy from then still tells.
+    /// A time that the signers rolled back, but that a kernel which enforces a policy since then still reports.
     pub time_taken_back: Option<u64>,
-    /// What a later release wrote here, for it to find again.
+    /// Fields of a later release, kept for it.
     pub unknown: Vec<Field>,
 }
 
-/// What every release reads of a record, and all that the first one knew.
+/// What every release reads of a record: everything that the first release knew.
 #[derive(Serialize, Deserialize)]
 struct Prefix {
     seen: Vec<Seen>,
@@ -67,29 +66,29 @@ pub struct Current {
     pub revision: u64,
     /// SHA-256 of its manifest.
     pub manifest_digest: [u8; 32],
-    /// When it was accepted first: it is no less good when it expires later.
+    /// When it was first accepted. A later expiry does not invalidate it.
     pub accepted_at: u64,
-    /// By whose signatures.
+    /// The trust set whose signatures it had.
     pub trust: TrustSet,
-    /// On a host with which labels.
+    /// The host's tags at that time.
     pub labels: Vec<String>,
 }
 
-/// A revision that was taken back.
+/// A revision that was rolled back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovered {
-    /// Of which policy.
+    /// The name of its policy.
     pub policy: String,
-    /// The highest revision until then.
+    /// The highest revision before that.
     pub from: u64,
 }
 
 /// A token that was used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsedToken {
-    /// SHA-256 of what it says, whoever signed it.
+    /// SHA-256 of its content, without the signatures.
     pub digest: [u8; 32],
-    /// Until when it would be good.
+    /// The end of its validity, in seconds since 1970-01-01 UTC.
     pub expires: u64,
 }
 
@@ -99,8 +98,8 @@ impl Record {
         self.used_tokens.iter().any(|used| used.digest == *digest)
     }
 
-    /// Remembers that a token was used. Those that have expired are no good anyway, and stay for as long as there are
-    /// few: a clock that runs ahead for a day does not make an old one good again.
+    /// Records that a token was used. Expired tokens are invalid anyway, but a limited number of them is kept: a clock
+    /// that runs ahead for a day must not make an old token valid again.
     pub fn use_token(&mut self, used: UsedToken, clock: u64) {
         self.used_tokens.push(used);
         while self.used_tokens.iter().filter(|used| used.expires <= clock).count() > MAX_EXPIRED_TOKENS {
@@ -110,12 +109,12 @@ impl Record {
         }
     }
 
-    /// Whether another record says the same, but for the time.
+    /// Whether two records are equal except for the time.
     pub(super) fn says_as_much_as(&self, other: &Record) -> bool {
         *self == Record { last_time: self.last_time, ..other.clone() }
     }
 
-    /// As bytes; `sequence` rises with each.
+    /// Encodes the record. `sequence` must grow with each record.
     pub(super) fn encode(&self, sequence: u64) -> Option<Vec<u8>> {
         let Record { seen, current, last_time, recovered, trust_sets, used_tokens, time_taken_back, unknown } =
             self.clone();
@@ -137,7 +136,7 @@ impl Record {
         Some([&MAGIC[..], &LAYOUT.to_le_bytes(), &Sha256::digest(&body), &body].concat())
     }
 
-    /// Whether another record says the same as far as every release reads it.
+    /// Whether two records are equal in the part that every release reads.
     pub(super) fn is_prefix_of(&self, other: &Record) -> bool {
         let Record { seen, current, last_time, recovered, trust_sets, .. } = other;
         (&self.seen, &self.current, self.last_time) == (seen, current, *last_time)
@@ -149,8 +148,8 @@ impl Record {
         Record { seen, current, last_time, recovered, trust_sets, ..Record::default() }
     }
 
-    /// What two records say together, of which the first release wrote one while this one kept the other: nothing that
-    /// either has seen is forgotten.
+    /// Merges two records, of which the first release wrote one while this release kept the other. Nothing that either
+    /// contains is lost.
     pub(super) fn merged(one: Record, other: Record) -> Record {
         let (mut later, earlier) = if one.last_time > other.last_time { (one, other) } else { (other, one) };
         let mut memory = Memory { seen: later.seen, current: None };
@@ -174,22 +173,22 @@ fn add_sets(sets: &mut Vec<AdoptedSet>, others: Vec<AdoptedSet>) {
     sets.sort_by_key(|(version, _)| *version);
 }
 
-/// A copy of the record, as it was found.
+/// A copy of the record as found on disk.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Copied {
-    /// There is none.
+    /// The copy does not exist.
     Missing,
-    /// It says nothing sensible.
+    /// The copy cannot be decoded.
     Damaged,
     /// In the first release's layout.
     First(Record),
     /// In the layout of this release, with its sequence number.
     Whole(u64, Record),
-    /// In a later layout, with what every release reads of it, where that is as agreed.
+    /// In a later layout: what every release reads of it, if that part is well-formed.
     Newer(u64, Record),
 }
 
-/// What the bytes of a copy say.
+/// Decodes a copy.
 pub(super) fn decode(bytes: &[u8]) -> Copied {
     decode_whole(bytes).unwrap_or(Copied::Damaged)
 }
@@ -222,7 +221,7 @@ fn decode_body(body: &[u8]) -> Option<(u64, Record)> {
     let (sequence, rest) = body.split_first_chunk()?;
     let (length, rest) = rest.split_first_chunk()?;
     let (prefix, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-    // A later release may have more in it.
+    // A later release may append to the prefix.
     let (prefix, _more) = postcard::take_from_bytes(prefix).ok()?;
     let mut record = Record::of(prefix);
     for field in fields::read(rest)? {

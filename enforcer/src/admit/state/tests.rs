@@ -31,7 +31,7 @@ fn record(digest: u8) -> Record {
     }
 }
 
-/// As the first release wrote it.
+/// The record as the first release wrote it.
 fn by_the_first_release(record: &Record) -> Vec<u8> {
     let Record { seen, current, last_time, recovered, trust_sets, .. } = record;
     let body = postcard::to_allocvec(&(seen, current, last_time, recovered, trust_sets)).unwrap();
@@ -51,7 +51,7 @@ fn files(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Puts something in the place of a file's byte.
+/// Replaces one byte of a file.
 fn change(path: &Path, at: usize, byte: u8) {
     let mut bytes = std::fs::read(path).unwrap();
     *bytes.get_mut(at).unwrap() ^= byte;
@@ -87,7 +87,7 @@ fn no_flipped_bit_and_no_truncation_is_taken_for_what_was_written() {
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         *flipped.get_mut(bit / 8).unwrap() ^= 1 << (bit % 8);
-        // The number of the layout is not in the digest: a later one is not taken for this.
+        // The digest does not cover the layout number: a later layout is not mistaken for this one.
         let is_refused = matches!(decode(&flipped), Copied::Damaged | Copied::Newer(..));
         assert!(is_refused, "bit {bit}");
     }
@@ -102,7 +102,7 @@ fn every_flipped_bit_of_one_copy_is_no_loss() {
     for name in ["state", "state.copy"] {
         let path = folder.path().join(name);
         let length = std::fs::read(&path).unwrap().len();
-        // Every byte, and each time another bit of it.
+        // Every byte, each time at another bit.
         for bit in (0..length * 8).step_by(7) {
             change(&path, bit / 8, 1 << (bit % 8));
             let found = state.read().unwrap();
@@ -222,7 +222,7 @@ fn what_the_first_release_wrote_is_read_and_written_anew() {
 #[test]
 fn what_the_first_release_did_after_a_downgrade_and_what_was_known_before_are_both_known() {
     let (folder, state) = written(1);
-    // It calls this damaged, moves it away when the host comes up, and begins anew.
+    // The first release calls this damaged, renames it at boot, and starts a new record.
     std::fs::rename(folder.path().join("state"), folder.path().join("state.damaged")).unwrap();
     let seen = |policy: &str, revision| Seen { policy: policy.to_owned(), revision, manifest_digest: None };
     let meanwhile = Record { seen: vec![seen("web", 2), seen("mail", 8)], last_time: 50, ..Record::default() };
@@ -236,7 +236,7 @@ fn what_the_first_release_did_after_a_downgrade_and_what_was_known_before_are_bo
     assert!(found.record.has_used(&[8; 32]));
 }
 
-/// A filesystem without room. Where this is not root, a folder that cannot be written.
+/// A full filesystem. Without root, a directory that cannot be written.
 fn without_room(folder: &Path) -> impl Drop {
     struct Mounted(PathBuf, bool);
     impl Drop for Mounted {
@@ -285,7 +285,7 @@ fn without_room_what_the_disk_says_already_is_no_failure_and_anything_else_is() 
     assert!(coming_up.unwritten().is_none());
     coming_up.keep((&[2; 32], &[2; 10]), &record(2)).unwrap();
     assert!(coming_up.unwritten().is_some());
-    // And nothing is half done.
+    // Nothing is left half done.
     assert_eq!((coming_up.read().unwrap(), files(folder.path())), before);
     assert_eq!(coming_up.kept_bundle(&record(1).current.unwrap()).unwrap(), [1; 10]);
     drop((coming_up, full));
@@ -309,7 +309,7 @@ fn a_folder_that_others_may_write_to_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     assert!(matches!(State::open(folder.path()), Err(StateError::Input(_))));
-    // A host that comes up writes nothing there either.
+    // A host that boots writes nothing there either.
     let state = State::come_up(folder.path());
     assert!(matches!(state.unwritten(), Some(StateError::Input(_))));
     state.keep((&[1; 32], &[1; 10]), &record(1)).unwrap();

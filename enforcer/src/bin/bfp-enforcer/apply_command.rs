@@ -1,4 +1,4 @@
-//! `apply`, `boot` and `verify`: a bundle's way into force.
+//! `apply`, `boot` and `verify`: from a bundle file to an enforced policy.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ use clap::Args;
 use crate::session::{HostArguments, LOST_LINKS, Session, lost_links, warn};
 use crate::{Failure, PROGRAMS};
 
-/// Where bundles are put.
+/// The default path of the bundle.
 const BUNDLE: &str = "/etc/bfp/policy.bfpb";
 
 #[derive(Args)]
@@ -71,7 +71,7 @@ pub(crate) fn apply_bundle(arguments_of_apply: &ApplyArguments, folder: &Path) -
     let running = if arguments_of_apply.adopt_running { Running::Adopted } else { Running::Restricted };
     let arguments = &arguments_of_apply.bundle;
     let (state, session) = Session::open(folder, &arguments.host)?;
-    // The revisions of another policy tell nothing about what is locked: any that was ever signed would do.
+    // The revisions of another policy prove nothing about the one under lockdown: any old signed bundle would do.
     if let Some(about) = session.locked().filter(|_| arguments.replace) {
         return Err(Failure::Locked { policy: about.policy.clone(), revision: about.revision });
     }
@@ -90,7 +90,7 @@ struct How {
 }
 
 impl How {
-    /// When a host comes up: nothing is known to be in force.
+    /// At boot, no policy is known to be in force.
     const AT_BOOT: How = How { running: Running::Restricted, again: false };
 }
 
@@ -122,7 +122,7 @@ fn apply_bytes(
     let enforced = remembered.enforced.as_ref().filter(|_| stays);
     let unchanged = enforced.and_then(|about| unchanged(&bundle, about).transpose()).transpose();
     if let Some(Survey { followed, lacks, .. }) = unchanged.map_err(Failure::refused(path))? {
-        // What the disk has lost, it knows again; and time goes on.
+        // This restores what the disk has lost, and updates the time.
         remember(&admitted, &acceptance, (state, remembered)).map_err(ApplyError::from)?;
         return told(&bundle, "is enforced already", &followed, &lacks);
     }
@@ -130,7 +130,7 @@ fn apply_bytes(
     told(&bundle, "is enforced", &followed, &lacks)
 }
 
-/// Says what became of a bundle, and what of it does not hold on this host.
+/// Reports the outcome for a bundle, and the parts of it that do not hold on this host.
 fn told(bundle: &VerifiedBundle<'_>, what: &str, followed: &[Followed], lacks: &[Lack]) -> Result<String, Failure> {
     followed.iter().for_each(tell_followed);
     lacks.iter().for_each(|lack| warn(&lack.to_string(), lack.help()));
@@ -142,7 +142,7 @@ fn told(bundle: &VerifiedBundle<'_>, what: &str, followed: &[Followed], lacks: &
     }
 }
 
-/// Admits what a file holds, and says so where the host has nothing to compare it with.
+/// Admits the bundle in a file, and warns if the host has no revision to compare it with.
 fn admit_file<'a, 'b>(
     path: &Path,
     bundle: &'b VerifiedBundle<'a>,
@@ -165,7 +165,8 @@ fn admit_file<'a, 'b>(
     Ok(admitted)
 }
 
-/// Says that a link was followed, and what to write instead: whoever may change it says who the program is.
+/// Warns that a link was followed, and suggests what to write instead: whoever can change the link decides which
+/// program it names.
 fn tell_followed(followed: &Followed) {
     let Followed { path, links, to, also_written, link: _ } = followed;
     let also = if *also_written { ", another program of the policy, which is held to the rules of both" } else { "" };
@@ -175,7 +176,7 @@ fn tell_followed(followed: &Followed) {
     );
 }
 
-/// What would become of the bundle that lies there, by this host's keys, labels and memory.
+/// What applying the bundle at the default path would do, by this host's keys, tags and rollback state.
 pub(crate) fn prospect(folder: &Path) -> Prospect {
     let (bundle, host) = (BUNDLE.into(), HostArguments::default());
     let verified = verify_bundle(&BundleArguments { bundle, host, expect_revision: None, replace: false }, folder);
@@ -206,8 +207,8 @@ pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Resul
     ))
 }
 
-/// Applies the bundle that lies there; where that is not possible, the last good one, and says so by its exit
-/// code. A host that comes up is protected by what it can have, and somebody is told.
+/// Applies the bundle at the default path, or, if that is not possible, the last good one. The exit code reports which.
+/// A host that boots gets the best protection available, and its operator is told.
 pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, Failure> {
     let (state, session) = Session::come_up(folder, &arguments.host)?;
     let view = (&state, &session);
@@ -218,7 +219,7 @@ pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, F
     };
     let failure = match apply_file(&arguments.bundle, &arguments.host, Expectation::default(), How::AT_BOOT, view) {
         Ok(done) => return in_force(done),
-        // In force, as far as this host can hold it.
+        // The policy is enforced as far as this host supports it.
         Err(failure @ Failure::Incomplete { .. }) => {
             session.tell_losses();
             return Err(failure);
@@ -226,8 +227,8 @@ pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, F
         Err(failure) => failure,
     };
     session.tell_losses();
-    // What is locked is in force, and stays so. The last good bundle was accepted by whom the disk says, and root
-    // writes the disk.
+    // A policy under lockdown stays in force. The last good bundle counts only by what the disk says, and root can
+    // write the disk.
     let current = session.remembered.record.current.as_ref().filter(|_| session.locked().is_none());
     let Some(current) = current else { return Err(failure) };
     match apply_last_good(current, view) {
@@ -244,8 +245,8 @@ pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, F
     }
 }
 
-/// Applies what was enforced last. Its signatures are verified as on the day when it was accepted: what was
-/// good then does not become worse by its expiry, or by keys that changed.
+/// Applies what was enforced last. Its signatures are verified as of the day when it was accepted: neither its expiry
+/// nor a later change of keys invalidates it.
 fn apply_last_good(current: &Current, (state, session): (&State, &Session)) -> Result<String, Failure> {
     let path = state.bundle_path(current);
     let bytes = state.kept_bundle(current)?;

@@ -1,7 +1,7 @@
-//! The commands: arguments enter, sentences and an exit code leave.
+//! The commands: arguments enter, text and an exit code leave.
 //!
-//! 0: done. 1: done, and somebody must look. 2: wrong usage or unreadable input. 3: the bundle is refused. 4: this host
-//! cannot enforce it.
+//! Exit codes: 0, success. 1, success, but the operator must look. 2, wrong usage or unreadable input. 3, the bundle is
+//! rejected. 4, this host cannot enforce it.
 
 mod apply_command;
 mod session;
@@ -29,7 +29,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use session::Session;
 use trust_command::{RecoverArguments, RemoveArguments, TrustArguments};
 
-/// The programs for the kernel.
+/// The BPF object.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(env!("BFP_EBPF_OBJECT"));
 
 /// Verifies a bfp bundle and has the kernel enforce it
@@ -91,7 +91,7 @@ enum Format {
     Json,
 }
 
-/// What ends a command before it is done.
+/// Why a command fails.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -137,7 +137,7 @@ enum Failure {
     NotFrom { policy: String, from: u64, highest: u64 },
     #[error("the token takes back revision {from} of `{policy}`, and was used on this host before")]
     UsedToken { policy: String, from: u64 },
-    /// The answer of `status`, which says what is wrong.
+    /// The output of `status`, which reports a fault.
     #[error("{0}")]
     Unwell(String),
     #[error(transparent)]
@@ -149,7 +149,7 @@ enum Failure {
 }
 
 impl Failure {
-    /// Whether it only says that something is not there.
+    /// Whether it only reports that something is absent.
     fn is_of_absence(&self) -> bool {
         let (Failure::Input(InputError::Unreadable { error, .. })
         | Failure::Trust(TrustError::Unreadable { error, .. })) = self
@@ -159,12 +159,12 @@ impl Failure {
         error.kind() == io::ErrorKind::NotFound
     }
 
-    /// In a line: what it quotes from a file begins none of its own.
+    /// On one line: text that is quoted from a file cannot start a new one.
     fn in_a_line(&self) -> String {
         shown(&self.to_string())
     }
 
-    /// As it is told to a person: two lines where there are two things to say.
+    /// The message for the operator, with its second line if there is one.
     fn told(&self) -> String {
         match self {
             Failure::Partly { .. } | Failure::LastGood { .. } => self.to_string(),
@@ -234,13 +234,13 @@ impl Failure {
         }
     }
 
-    /// A document at `path` that is not believed.
+    /// A document at `path` that fails verification.
     fn refused(path: &Path) -> impl FnOnce(Refusal) -> Failure {
         let path = path.to_owned();
         move |refusal| Failure::Refused { path, refusal }
     }
 
-    /// A bundle at `path` that may not follow.
+    /// A bundle at `path` that admission rejects.
     fn not_admitted(path: &Path) -> impl FnOnce(AdmissionError) -> Failure {
         let path = path.to_owned();
         move |error| Failure::NotAdmitted { path, error }
@@ -271,13 +271,13 @@ fn main() -> ExitCode {
     };
     match done.and_then(|text| io::stdout().write_all(text.as_bytes()).map_err(Failure::Output)) {
         Ok(()) => ExitCode::SUCCESS,
-        // An answer like any other, but for the exit code.
+        // Regular output, except for the exit code.
         Err(Failure::Unwell(text)) => {
             let written = io::stdout().write_all(text.as_bytes());
             ExitCode::from(if written.is_ok() { 1 } else { 2 })
         }
         Err(failure) => {
-            // Where standard error is closed, the exit code still says it.
+            // If standard error is closed, the exit code still reports the failure.
             let _ = writeln!(io::stderr(), "bfp-enforcer: {}\n  help: {}", failure.told(), failure.help());
             if let Some(log) = failure.log() {
                 let _ = writeln!(io::stderr(), "{log}");
@@ -299,7 +299,7 @@ fn show_events(follow: bool, format: Format) -> Result<String, Failure> {
         session::warn(words, "look in its journal: journalctl -u bfp-events");
     }
     match events::read(&mut io::stdout().lock(), line, follow) {
-        // Whoever read them has seen enough.
+        // The reader closed the pipe, which is not an error.
         Err(EventsError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(String::new()),
         read => Ok(read.map(|()| String::new())?),
     }

@@ -1,4 +1,4 @@
-//! A command's view of the host: its state, locked; what it remembers; whom it trusts; what time it is.
+//! A command's view of the host: its rollback state, under an exclusive lock, its trust set, and the time.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use clap::Args;
 
 use crate::Failure;
 
-/// What these programs enforce. A policy that needs more is refused, never weakened.
+/// What these programs can enforce. A policy that needs more is rejected, never weakened.
 const OFFERS: [Need; 4] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries];
 
 /// Whom a command trusts, and as which host it reads.
@@ -37,23 +37,23 @@ pub(crate) struct HostArguments {
     audience: Vec<String>,
 }
 
-/// What a command knows of the host.
+/// What a command knows about the host.
 pub(crate) struct Session {
     pub(crate) remembered: Remembered,
     pub(crate) time: Time,
     pub(crate) clock: u64,
-    /// Why the host may not know all that it has seen.
+    /// Why the rollback state may be incomplete.
     pub(crate) losses: Vec<String>,
 }
 
 impl Session {
-    /// Locks the state, and recalls everything.
+    /// Locks the state, and reads disk and kernel.
     pub(crate) fn open(folder: &Path, host: &HostArguments) -> Result<(State, Session), Failure> {
         let state = State::open(folder)?;
         let found = state.read()?;
         let session = Session::recall(folder, &found, host)?;
         match found.whole() {
-            // What is damaged can be told anew by a kernel that enforces. Where there is none, nobody can.
+            // A damaged record can be restored from a kernel that enforces a policy, and from nowhere else.
             Err(StateError::Damaged(_)) if session.remembered.enforced.is_some() => {}
             whole => drop(whole?),
         }
@@ -68,7 +68,7 @@ impl Session {
         Ok((state, session))
     }
 
-    /// The same for whoever brings the signers' consent to a new beginning: a record that is damaged stops nobody.
+    /// Like `open`, for a command that brings the signers' consent to a reset: a damaged record is not an error.
     pub(crate) fn open_to_recover(folder: &Path, host: &HostArguments) -> Result<(State, Session), Failure> {
         let state = State::open(folder)?;
         let found = state.read()?;
@@ -81,11 +81,11 @@ impl Session {
         Ok((state, session))
     }
 
-    /// The same when the host comes up: whatever is wrong with the state is told, and stops nothing.
+    /// Like `open`, at boot: any fault of the state is reported, but is not an error.
     pub(crate) fn come_up(folder: &Path, host: &HostArguments) -> Result<(State, Session), Failure> {
         let state = State::come_up(folder);
         let unusable = state.unwritten();
-        // What others may write to says nothing.
+        // Files that other users may write to are not read.
         let (found, unreadable) = match (&unusable, state.read()) {
             (Some(StateError::Input(_)), _) => (Found::nothing(), None),
             (_, Ok(found)) => (found, None),
@@ -96,7 +96,7 @@ impl Session {
         Ok((state, session))
     }
 
-    /// Recalls everything, without a lock, to look at it.
+    /// Reads disk and kernel without a lock, for display only.
     pub(crate) fn look(folder: &Path, host: &HostArguments) -> Result<Session, Failure> {
         let found = state::read(folder)?;
         let session = Session::recall(folder, &found, host)?;
@@ -148,12 +148,12 @@ impl Session {
         }
     }
 
-    /// What is enforced, where it is locked.
+    /// The enforced policy, if it is under lockdown.
     pub(crate) fn locked(&self) -> Option<&About> {
         self.remembered.enforced.as_ref().filter(|_| self.remembered.is_locked)
     }
 
-    /// What these programs enforce.
+    /// What these programs can enforce.
     pub(crate) fn offers() -> Vec<Need> {
         OFFERS.to_vec()
     }
@@ -164,9 +164,9 @@ impl Session {
         trust.demanding(arguments.threshold.unwrap_or(0)).map_err(Failure::Demanding)
     }
 
-    /// What documents are compared with.
+    /// The time, tags and capabilities that documents are checked against.
     pub(crate) fn host(&self, arguments: &HostArguments) -> Result<Host, Failure> {
-        // Root writes the file and the command; a locked policy has been told once.
+        // Root can write the file and the arguments. A policy under lockdown keeps the tags of its first application.
         let labels = match self.locked() {
             Some(about) => about.labels.clone(),
             None => host_labels(arguments)?,
@@ -179,23 +179,23 @@ fn host_labels(arguments: &HostArguments) -> Result<Vec<String>, Failure> {
     Ok(labels::read(Path::new(LABELS), &arguments.audience)?)
 }
 
-/// The time that this host's clock tells, in seconds since 1970-01-01 UTC.
+/// The clock's time, in seconds since 1970-01-01 UTC.
 pub(crate) fn clock() -> Result<u64, Failure> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map(|since| since.as_secs()).map_err(|_| Failure::Clock)
 }
 
-/// What to do about links that have lost their pins.
+/// The help for links that have lost their pins.
 pub(crate) const LOST_LINKS: &str =
     "find what holds them, a pin elsewhere or a process (`bpftool -f link` tells), and end that, or restart the host";
 
-/// The links that decide and have lost their pins. Who may not ask the kernel, as the units may not for want of
-/// CAP_SYS_ADMIN, leaves it to `status`.
+/// The deciding links that have lost their pins. Without CAP_SYS_ADMIN, which the systemd units do not have, the kernel
+/// cannot be queried; `status` reports them then.
 pub(crate) fn lost_links() -> Result<Option<String>, PinsError> {
     Ok(health::lost(Pins::find()?.as_ref()).unwrap_or(None))
 }
 
-/// Says what should be looked into. Where standard error is closed, the command goes on all the same.
+/// Prints a warning. If standard error is closed, the command continues.
 pub(crate) fn warn(words: &str, help: &str) {
     let _ = writeln!(io::stderr(), "bfp-enforcer: warning: {}\n  help: {help}", shown(words));
 }

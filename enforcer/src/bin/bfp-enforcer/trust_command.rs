@@ -1,4 +1,4 @@
-//! `trust`, `recover`, `unlock` and `remove`: what takes the signers' consent.
+//! `trust`, `recover`, `unlock` and `remove`: the commands that require the signers' consent.
 
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ pub(crate) struct RemoveArguments {
     host: HostArguments,
 }
 
-/// Lets a trust set take the place of the one in force.
+/// Replaces the current trust set with a signed one.
 pub(crate) fn adopt(arguments: &TrustArguments, folder: &Path) -> Result<String, Failure> {
     let (state, session) = Session::open(folder, &arguments.host)?;
     let in_force = session.trust(&arguments.host)?;
@@ -62,12 +62,13 @@ pub(crate) fn adopt(arguments: &TrustArguments, folder: &Path) -> Result<String,
     ))
 }
 
-/// Takes the highest revision back to what the signers consent to.
+/// Lowers the highest revision to the one that the signers permit.
 pub(crate) fn recover(arguments: &RecoverArguments, folder: &Path) -> Result<String, Failure> {
-    // Of a host whose memory is damaged nobody knows what it has seen: a token for one that has seen nothing is good too.
+    // With a damaged record, the highest revision is unknown: a token for a host that has enforced nothing is accepted
+    // too.
     let (state, session) = Session::open_to_recover(folder, &arguments.host)?;
     let trust = session.trust(&arguments.host)?;
-    // The time that the host has seen may be what went wrong.
+    // The time on record may be the fault, so the clock's is used.
     let host = Host { now: session.clock, ..session.host(&arguments.host)? };
     let verified = read_token(&arguments.token, &trust, &host)?;
     let token = verified.token();
@@ -89,7 +90,7 @@ pub(crate) fn recover(arguments: &RecoverArguments, folder: &Path) -> Result<Str
     record.seen.retain(|seen| seen.policy != token.policy);
     record.seen.push(Seen { policy: token.policy.clone(), revision: to, manifest_digest: None });
     let recovered = Some(Recovered { policy: token.policy.clone(), from });
-    // The kernel tells both for as long as it enforces what was applied before.
+    // The kernel keeps reporting both until the policy in force is replaced.
     let time_taken_back = session.remembered.enforced.as_ref().map(|enforced| enforced.applied_at);
     let time_taken_back = time_taken_back.filter(|applied_at| *applied_at > session.clock);
     state.write(&Record { last_time: session.clock, recovered, time_taken_back, ..record })?;
@@ -100,12 +101,12 @@ fn read_token(path: &Path, trust: &Trust, host: &Host) -> Result<VerifiedToken, 
     verify_token(&input::read(path, MAX_DOCUMENT_BYTES)?, trust, host).map_err(Failure::refused(path))
 }
 
-/// The disk's record, with what the kernel remembers.
+/// The disk's record, combined with the kernel's.
 fn remembered(session: &Session) -> Record {
     Record { seen: session.remembered.memory().seen, ..session.remembered.record.clone() }
 }
 
-/// Enforces nothing any more.
+/// Stops enforcement.
 pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
     let (state, session) = Session::open(folder, &arguments.host)?;
     if let Some(about) = session.locked() {
@@ -119,8 +120,8 @@ pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
     let Some(pins) = Pins::find()? else {
         return removed("nothing is enforced, so nothing was removed".to_owned());
     };
-    // First the kernel, then what is to be enforced after a restart: who is killed between the two has removed
-    // nothing for good.
+    // First the kernel, then the record of what to enforce after a restart. A command that is killed between the two
+    // has removed nothing permanently.
     pins.remove_all()?;
     state.write(&Record { current: None, last_time: session.time.now, ..remembered(&session) })?;
     removed(match &session.remembered.enforced {
@@ -129,7 +130,7 @@ pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
     })
 }
 
-/// Takes the lock off what is enforced, which stays so.
+/// Ends lockdown. The policy stays enforced.
 pub(crate) fn unlock(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
     let (_state, session) = Session::open(folder, &arguments.host)?;
     let (Some(about), Some(pins)) = (session.locked(), Pins::find()?) else {
@@ -142,7 +143,7 @@ pub(crate) fn unlock(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
     Ok(format!("policy `{}` revision {} is unlocked, and stays enforced\n", shown(&about.policy), about.revision))
 }
 
-/// Whether the signers consent to the end of a locked policy.
+/// Checks that the signers permit the end of lockdown.
 fn consent(about: &About, token: Option<&Path>, session: &Session, host: &HostArguments) -> Result<(), Failure> {
     let locked = || Failure::Locked { policy: about.policy.clone(), revision: about.revision };
     let path = token.ok_or_else(locked)?;

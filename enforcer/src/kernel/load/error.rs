@@ -1,4 +1,4 @@
-//! Why the kernel does not take the programs: what it said, and what to do.
+//! Why the kernel rejects the programs: its message, and the next action.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,81 +7,81 @@ use aya::pin::PinError;
 use aya::programs::ProgramError;
 use aya::{BtfError, EbpfError};
 
-/// Why the kernel does not take the programs.
+/// Why the kernel rejects the programs.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The object or its maps.
+    /// The object or its maps cannot be loaded.
     #[error("the kernel refuses the programs' maps: {0}")]
     Maps(EbpfError),
-    /// A trial of what the programs' type information needs.
+    /// The test for a feature of the programs' type information failed.
     #[error("the kernel refuses a trial of the type information that the programs need")]
     Trial,
-    /// The programs' type information.
+    /// The kernel rejects the programs' type information.
     #[error("the kernel refuses the programs' type information: {error}")]
     Types {
-        /// Why.
+        /// The underlying error.
         error: io::Error,
-        /// What the kernel said of it.
+        /// The kernel's log.
         log: String,
     },
-    /// Its own type information.
+    /// The kernel's own type information is malformed.
     #[error("the kernel's type information cannot be used: {0}")]
     Btf(#[from] BtfError),
-    /// The verifier, for the most part.
+    /// A program is rejected, mostly by the verifier.
     #[error("the kernel refuses to load the program `{program}`: {error}")]
     Refused {
-        /// Which program.
+        /// The name of the program.
         program: &'static str,
-        /// Why.
+        /// The underlying error.
         error: io::Error,
-        /// What the verifier said.
+        /// The verifier's log.
         log: String,
     },
-    /// Attaching or running.
+    /// A program cannot be attached or run.
     #[error("the kernel refuses to attach the program `{program}`: {error}")]
     Attach {
-        /// Which program.
+        /// The name of the program.
         program: &'static str,
-        /// Why.
+        /// The underlying error.
         error: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A section that does not get into its map.
+    /// A section cannot be copied into its map.
     #[error("the table `{table}` cannot be filled: {error}")]
     Table {
-        /// Which table.
+        /// The name of the table.
         table: &'static str,
-        /// Why.
+        /// The underlying error.
         error: io::Error,
     },
-    /// A section that is larger than a map can be.
+    /// A section is larger than a map can be.
     #[error("the table `{0}` is larger than a map of the kernel can be")]
     TooLarge(&'static str),
-    /// This program and its embedded programs do not fit together.
+    /// The object lacks a program or a map that this enforcer expects.
     #[error("the embedded programs have no `{0}`")]
     Incomplete(&'static str),
-    /// Labelling what runs.
+    /// The running processes cannot be labelled.
     #[error("the processes that already run cannot be labelled: {0}")]
     Labelling(io::Error),
-    /// Pinning a link that aya does not know.
+    /// A link that aya does not know cannot be pinned.
     #[error("`{path}` cannot be pinned: {error}")]
     PinLink {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         error: io::Error,
     },
-    /// Pinning.
+    /// A map or link cannot be pinned.
     #[error("`{path}` cannot be pinned: {error}")]
     Pin {
-        /// Where.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         error: PinError,
     },
 }
 
 impl LoadError {
-    /// What the person who reads the message can do.
+    /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
             LoadError::Refused { .. } => "check that the kernel is 6.1 or newer; the verifier's last lines follow",
@@ -93,7 +93,7 @@ impl LoadError {
         }
     }
 
-    /// The verifier's last lines, where it said something.
+    /// The last lines of the verifier's log, if there is one.
     pub fn log(&self) -> Option<&str> {
         match self {
             LoadError::Refused { log, .. } | LoadError::Types { log, .. } => Some(log),
