@@ -220,6 +220,13 @@ impl Entry {
         cells.into_iter()
     }
 
+    /// Whether anything that is said of it holds for one kernel alone.
+    #[must_use]
+    pub fn depends_on_the_kernel(&self) -> bool {
+        let mut all = (self.expected.iter().map(|(who, _)| who)).chain(self.locked.iter().map(|(who, _)| who));
+        all.any(|who| who.series.is_some()) || self.shows_on.iter().any(|(who, _)| who.series.is_some())
+    }
+
     /// Who tries it.
     fn attackers(&self) -> Vec<Attacker> {
         let named = |attacker: &Attacker| self.expected.iter().any(|(who, _)| who.attacker == Some(*attacker));

@@ -1,21 +1,20 @@
-//! Commands of the host, and what is said to the person who runs the tests.
+//! Commands of the host, and messages to the person who runs the tests.
 
 use std::io::{self, Write as _};
 use std::process::Command;
 
-/// How much of what a failed command said is passed on: a policy of ten thousand rules can have as many
-/// complaints.
+/// How much of a failed command's output is shown: a policy of ten thousand rules can have as many diagnostics.
 const TOLD: usize = 4000;
 
-/// Runs a command to its end, which must be a success.
+/// Runs a command to its end.
 ///
 /// # Errors
-/// The command, how it ended and what it said.
+/// The command failed: the command, how it ended and what it printed.
 pub fn call(command: &mut Command) -> Result<(), String> {
     output_of(command).map(drop)
 }
 
-/// As [`call`]; what the command wrote on its standard output.
+/// As [`call`]. Returns the command's standard output.
 ///
 /// # Errors
 /// As those of [`call`].
@@ -29,8 +28,8 @@ pub fn output_of(command: &mut Command) -> Result<Vec<u8>, String> {
     Err(format!("{command:?}: {}\n{text}", output.status))
 }
 
-/// Says a line on standard error.
+/// Prints a line on standard error.
 pub fn say(text: &str) {
-    // Where even standard error is gone, the status still tells.
+    // If standard error is closed, the status still reports the outcome.
     let _unheard = writeln!(io::stderr(), "{text}");
 }

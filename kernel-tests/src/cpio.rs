@@ -1,8 +1,8 @@
-//! A cpio archive ("newc"), the form in which a kernel takes its first file system.
+//! A cpio archive ("newc"), the format of a kernel's first file system.
 //!
-//! In: entries in the order in which the kernel shall make them (a folder before its content).
-//! Out: the archive's bytes, closed by the trailer. Always: same entries, same bytes; every name and
-//! every content starts at a multiple of four bytes.
+//! In: entries in the order in which the kernel must create them (a folder before its content). Out: the archive's
+//! bytes, closed by the trailer. Always: same entries, same bytes; every name and every content starts at a multiple of
+//! four bytes.
 
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
@@ -56,7 +56,7 @@ impl Cpio {
     }
 }
 
-/// The format's fields are 32 bits wide. A size beyond them becomes one that no kernel accepts.
+/// The format's fields are 32 bits wide. A larger size becomes one that every kernel rejects.
 fn size(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }

@@ -1,6 +1,6 @@
 //! A whole Debian system in the cache, where `guest.sh` put it, and how a guest boots it.
 //!
-//! Always: the disk in the cache is never written to; its modules are those of the kernel that boots it.
+//! Always: the disk in the cache is never written; its modules are those of the kernel that boots it.
 
 use crate::{Failure, Kernel, kernel::cache};
 use std::{
@@ -8,12 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What the first program says when it has been told to go on: nobody reads its port from then on, until
-/// the command runs.
+/// What the first program prints when it continues: from then on, until the command runs, nothing reads its port.
 pub(crate) const GOES_ON: &[u8] = b"bfp-goes-on\n";
 
-/// Puts the payload and the units over the system, and becomes its systemd. /run is mounted here, which
-/// systemd leaves as it finds it. What belongs to this run alone is not written to the disk, which may be full.
+/// Puts the payload and the units over the system, and becomes its systemd. /run is mounted here, and systemd leaves it
+/// as it is. Files of this run alone are not written to the disk, which may be full.
 pub(crate) const FIRST_PROGRAM: &str = "\
 echo bfp-goes-on
 mount -t ext4 -o noatime,noinit_itable /dev/vdb /disk || exit 1
@@ -28,7 +27,7 @@ umount /proc
 cd /disk && mount --move . / && exec chroot . /lib/systemd/systemd </dev/null >/dev/null 2>&1
 ";
 
-/// Runs the command when everything else has started. `exec` has the start end as the command begins.
+/// Runs the command when everything else has started. `exec` makes the start end as the command begins.
 pub(crate) const COMMAND_UNIT: &str = "[Unit]
 Description=The command of a test
 After=multi-user.target
@@ -39,7 +38,7 @@ TasksMax=infinity
 LimitNOFILE=65536
 ";
 
-/// Runs the command, between two marks that no command can know.
+/// Runs the command, between two marks that no command can guess.
 pub(crate) const SECOND_PROGRAM: &str = ". /.bfp/env
 exec </dev/null >/dev/ttyS1 2>&1
 stty -F /dev/ttyS1 raw -echo
@@ -61,7 +60,7 @@ impl Debian {
     /// The system in the cache.
     ///
     /// # Errors
-    /// When `guest.sh` has not made it.
+    /// `guest.sh` has not created it.
     pub fn find() -> Result<Self, Failure> {
         let made = cache()?.join("debian");
         let Ok(kernel) = fs::read_to_string(made.join("kernel")) else {
@@ -83,7 +82,7 @@ impl Debian {
     }
 }
 
-/// Debian's /bin and the like are links into /usr, which a folder cannot be put over.
+/// Debian's /bin and the like are links into /usr, over which a folder cannot be put.
 pub(crate) fn place(guest: &str) -> String {
     let linked = ["/bin", "/sbin", "/lib", "/lib64"].iter().any(|folder| Path::new(guest).starts_with(folder));
     if linked { format!("/usr{guest}") } else { guest.to_owned() }

@@ -11,7 +11,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Room beside the files, for what the guest writes and for Merkle trees.
+/// Spare room for files that the guest writes and for Merkle trees, in MiB.
 const SPARE_MIB: u64 = 48;
 
 /// The files of a disk that is being made.
@@ -39,7 +39,7 @@ impl Staging {
         Ok(staging)
     }
 
-    /// Nothing, in the new folder `root`: what is put here is put over a system that exists.
+    /// An empty root, in the new folder `root`: its files are put over an existing system.
     pub(crate) fn empty(root: PathBuf) -> Result<Self, Failure> {
         let staging = Self { root };
         staging.folder(Path::new("/"))?;
@@ -58,7 +58,7 @@ impl Staging {
         if !elf {
             return Ok(());
         }
-        // ldd fails on a static program, which then prints no library either.
+        // ldd fails on a static program, and then prints no library either.
         let run = Command::new("ldd").arg(source).env("LC_ALL", "C").stderr(Stdio::null()).output();
         let run = run.map_err(|e| Failure::host("cannot run `ldd`", e))?;
         let listed = String::from_utf8_lossy(&run.stdout);
@@ -99,8 +99,7 @@ impl Staging {
         symlink(target, &link).map_err(Failure::at("make", &link))
     }
 
-    /// The size that the image will have. It takes few values, since the kept states of booted
-    /// machines depend on it.
+    /// The size of the future image. It takes few values, because the kept states of booted machines depend on it.
     pub(crate) fn size_mib(&self) -> u64 {
         (size(&self.root) / (1 << 20) + SPARE_MIB).next_power_of_two().max(64)
     }
@@ -108,7 +107,7 @@ impl Staging {
     /// Makes the disk image.
     pub(crate) fn write_image(&self, image: &Path) -> Result<(), Failure> {
         let size = format!("{}M", self.size_mib());
-        // Debian keeps mke2fs where an ordinary user's PATH does not look.
+        // Debian keeps mke2fs outside an ordinary user's PATH.
         let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
         let options = ["-q", "-F", "-t", "ext4", "-b", "4096", "-O", "verity,^has_journal"];
         let extended = "lazy_itable_init=1,nodiscard,root_owner=0:0";
@@ -122,7 +121,7 @@ impl Staging {
         fs::copy(source, &to).map_err(Failure::at("copy", source)).map(drop)
     }
 
-    /// Makes the parent folder and clears the place: a busybox link there would be written through.
+    /// Creates the parent folder and clears the path: a busybox link there would be written through.
     fn make_room(&self, guest: &str) -> Result<PathBuf, Failure> {
         if let Some(parent) = Path::new(guest).parent() {
             self.folder(parent)?;
@@ -134,7 +133,7 @@ impl Staging {
         Ok(path)
     }
 
-    /// Makes a folder and its parents, with the modes that a guest's user expects under any umask.
+    /// Creates a folder and its parents, with the modes that a guest's user expects under any umask.
     fn folder(&self, guest: &Path) -> Result<(), Failure> {
         if let Some(parent) = guest.parent() {
             self.folder(parent)?;
@@ -160,7 +159,7 @@ fn library_path(line: &str) -> Option<&str> {
     path.starts_with('/').then_some(path)
 }
 
-/// Where the guest's loader finds a library: where it is, unless the host has it in a place of its own.
+/// Where the guest's loader finds a library: at the host's path, unless the host has it in an unusual one.
 fn place_of(library: &str) -> String {
     let standard = ["/lib/", "/lib64/", "/usr/lib/", "/usr/lib64/"].iter().any(|dir| library.starts_with(dir));
     let name = library.rsplit('/').next().unwrap_or(library);
@@ -178,7 +177,7 @@ fn size(dir: &Path) -> u64 {
     entries.flatten().map(size_of).sum()
 }
 
-/// What a tool printed, or a failure that quotes what it complained of.
+/// A tool's output, or a failure that quotes its error message.
 pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
     let name = command.get_program().to_string_lossy().into_owned();
     let run = command.output().map_err(|e| Failure::host(format!("cannot run `{name}` (run `just setup`)"), e))?;

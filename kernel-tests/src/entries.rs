@@ -1,5 +1,5 @@
-//! Catalogues: folders with a file for each entry. What enters: a folder. What leaves: its entries in the order
-//! of their names, never none.
+//! Catalogues: folders with a file for each entry. What enters: a folder. What leaves: its entries in the order of
+//! their names, at least one.
 
 use std::fmt;
 use std::fs;
@@ -7,14 +7,14 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-/// As whom something is tried.
+/// The user that tries something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum User {
-    /// With every capability.
+    /// Root, with every capability.
     #[default]
     Root,
-    /// With none.
+    /// A user without capabilities.
     Somebody,
 }
 

@@ -1,17 +1,17 @@
-//! Why a guest gave no outcome.
+//! Why a guest has no outcome.
 //!
-//! Always: the text stands alone, and where a kernel had started, its console's end comes with it.
+//! Always: the text is complete in itself, and if a kernel had started, the end of its console follows.
 
 use std::{error::Error, fmt, io, path::Path, time::Duration};
 
-/// Why a guest gave no outcome.
+/// Why a guest has no outcome.
 #[derive(Debug)]
 pub enum Failure {
-    /// The guest was never started: something on the host is missing or failed.
+    /// The guest did not start: something on the host is missing or failed.
     Host(String),
     /// The guest was stopped at its time limit.
     TooSlow {
-        /// The limit that it passed.
+        /// The limit.
         limit: Duration,
         /// What the kernel had printed.
         console: String,
@@ -28,7 +28,7 @@ impl Failure {
         Self::Host(format!("{what}: {cause}"))
     }
 
-    /// For `map_err`: what was being done to which path when the host refused.
+    /// For `map_err`: what was being done to which path when the host failed.
     pub(crate) fn at(doing: &str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let what = format!("cannot {doing} `{}`", path.display());
         move |cause| Self::host(what, cause)

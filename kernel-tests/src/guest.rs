@@ -1,8 +1,8 @@
 //! A command, run as root in a guest of its own.
 //!
-//! In: a kernel, what the guest shall hold, a command. Out: the command's exit status and exactly the
-//! bytes that it wrote (standard output and standard error, in the order written). Always: a guest
-//! that ended in any other way than by its command's end is a [`Failure`].
+//! In: a kernel, the guest's files, a command. Out: the command's exit status and exactly the bytes that it wrote
+//! (standard output and standard error, in the order written). Always: a guest that ends otherwise than by its
+//! command's end is a [`Failure`].
 
 use crate::{
     Debian, Failure, Kernel,
@@ -23,14 +23,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many guests run side by side. Each has one processor, and waits for much of its time: for the kernel, which lets
-/// go of what was attached slowly, and to see that nothing arrives.
+/// How many guests run side by side. Each has one processor, and is idle for much of its time: it waits for the kernel,
+/// which releases attached programs slowly, and for packets that must not arrive.
 const AT_ONCE: usize = 3;
 
-/// Whether every one of some jobs in guests passes; as many at a time as a small machine can run, in their order.
+/// Runs jobs in guests, in order, as many at a time as a small machine can run. Returns whether every one passed.
 ///
 /// # Errors
-/// The first job that could not be done.
+/// The first job that could not be run.
 pub fn side_by_side<J: Sync>(jobs: &[J], run: impl Fn(&J) -> Result<bool, String> + Sync) -> Result<bool, String> {
     let next = AtomicUsize::new(0);
     let work = || -> Result<bool, String> {
@@ -51,7 +51,7 @@ pub fn side_by_side<J: Sync>(jobs: &[J], run: impl Fn(&J) -> Result<bool, String
     Ok(all_passed)
 }
 
-/// Waits until it is told to go on, and what time it is; then comes the end that fits the system.
+/// Waits for the signal to continue, which carries the time. The end of the script depends on the system.
 const FIRST_PROGRAM: &str = "#!/bin/sh
 export PATH=/bin
 mount -t devtmpfs dev /dev
@@ -71,7 +71,7 @@ const ONTO_DISK: &str = "\
 mount -t ext4 -o noatime,noinit_itable /dev/vda /disk && cd /disk && mount --move . / && exec chroot . /bin/sh /.bfp/init
 ";
 
-/// Runs the command, between two marks that no command can know.
+/// Runs the command, between two marks that no command can guess.
 const SECOND_PROGRAM: &str = ". /.bfp/env
 at() { mkdir -p $2 && mount -t $1 $1 $2 || exit 1; }
 at proc /proc
@@ -121,11 +121,11 @@ pub struct Guest<'a> {
 /// How a command ended.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// Its exit status, as a shell tells it: 128 and the signal's number when a signal ended it.
+    /// Its exit status, as a shell reports it: 128 plus the signal's number if a signal ended it.
     pub status: u8,
     /// What it wrote to standard output and standard error.
     pub output: Vec<u8>,
-    /// What the kernel printed meanwhile, and while it booted.
+    /// What the kernel printed while it booted and while the command ran.
     pub console: String,
 }
 
@@ -206,30 +206,30 @@ impl<'a> Guest<'a> {
         self
     }
 
-    /// Boots a whole Debian system by systemd, and puts the files and trees over it. The command runs as a
-    /// service, once the system has reached multi-user. A file comes alone: its libraries are the system's.
-    /// The system is booted afresh on each run, and what it writes is gone with it.
+    /// Boots a whole Debian system by systemd, and puts the files and trees over it. The command runs as a service,
+    /// once the system has reached multi-user. A file comes alone: its libraries are the system's. The system is booted
+    /// afresh on each run, and its writes are discarded afterwards.
     pub fn debian(mut self, system: Debian) -> Self {
         self.debian = Some(system);
         self.start = Start::Cold;
         self
     }
 
-    /// Has a Debian system write to this disk, which is made where there is none, and stays: a run with a disk that is
-    /// there is the same machine after a loss of power. Files and trees are put over the system the first time only.
+    /// Makes a Debian system write to this disk, which is created if it is missing, and kept: a run with an existing
+    /// disk is the same machine after a power loss. Files and trees are put over the system the first time only.
     pub fn disk(mut self, disk: impl Into<PathBuf>) -> Self {
         self.disk = Some(disk.into());
         self
     }
 
-    /// Adds a unit to a Debian system, which another one wants.
+    /// Adds a unit to a Debian system, started by the unit `wanted_by`.
     pub fn unit(mut self, name: impl Into<String>, wanted_by: impl Into<String>, text: impl Into<String>) -> Self {
         self.units.push((name.into(), wanted_by.into(), text.into()));
         self
     }
 
-    /// Boots it afresh. Otherwise it starts from a booted machine that is kept, and shares its uptime
-    /// and its state of the random number generator with every other run.
+    /// Boots it afresh. Otherwise it starts from the kept state of a booted machine, and shares its uptime and the
+    /// state of its random number generator with every other run.
     pub fn cold(mut self) -> Self {
         self.start = Start::Cold;
         self
@@ -238,15 +238,15 @@ impl<'a> Guest<'a> {
     /// Runs a shell command line.
     ///
     /// # Errors
-    /// When the guest cannot be made or started, is too slow, or ends before its command.
+    /// The guest cannot be created or started, is too slow, or ends before its command.
     pub fn run(&self, command: &str) -> Result<Outcome, Failure> {
         self.run_into(command, &mut io::sink())
     }
 
-    /// Runs a shell command line, and hands on its output as it comes.
+    /// Runs a shell command line, and passes its output to `live` as it comes.
     ///
     /// # Errors
-    /// As [`Guest::run`], and when `live` cannot be written to.
+    /// As [`Guest::run`], and if `live` cannot be written to.
     pub fn run_into(&self, command: &str, live: &mut dyn Write) -> Result<Outcome, Failure> {
         let deadline = Instant::now() + self.limit;
         let busybox = busybox()?;
@@ -338,12 +338,12 @@ impl<'a> Guest<'a> {
         Ok(staging)
     }
 
-    /// The disk of the system that is booted, and what becomes of what is written to it.
+    /// The disk of the booted system, and whether its writes are kept.
     fn base(&self) -> Result<Option<Base>, Failure> {
         let Some(system) = &self.debian else { return Ok(None) };
         let Some(disk) = &self.disk else { return Ok(Some(Base::Forgets(system.disk().to_owned()))) };
         if !disk.exists() {
-            // With the holes that it has.
+            // As a sparse file.
             output(Command::new("cp").arg("--sparse=always").arg(system.disk()).arg(disk))?;
         }
         Ok(Some(Base::Keeps(disk.clone())))
@@ -371,11 +371,11 @@ impl<'a> Guest<'a> {
     }
 }
 
-/// A guest's serial port, as a command's output between two marks.
+/// A guest's serial port, with a command's output between two marks.
 struct Transcript {
     begin: Vec<u8>,
     end: Vec<u8>,
-    /// What may be the beginning of a mark and is therefore not yet handed on.
+    /// The possible start of a mark, which is therefore not passed on yet.
     held: Vec<u8>,
     began: bool,
     status: Option<u8>,
@@ -388,12 +388,12 @@ impl Transcript {
         Self { begin, end, held: Vec::new(), began: false, status: None }
     }
 
-    /// Whether something was said before the command began.
+    /// Whether these words came before the command began.
     fn has_heard(&self, words: &[u8]) -> bool {
         !self.began && position(&self.held, words).is_some()
     }
 
-    /// Takes what the port gave; what of it the command wrote.
+    /// Takes bytes from the port. Returns those that the command wrote.
     fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.held.extend(bytes);
         if !self.began {
@@ -402,7 +402,7 @@ impl Transcript {
             self.began = true;
         }
         let said = position(&self.held, &self.end).unwrap_or_else(|| {
-            // Up to the last place from which on everything still agrees with the mark.
+            // Up to the last place from which everything still matches the mark.
             let from = self.held.len().saturating_sub(self.end.len());
             let tail = |at: &usize| self.held.get(*at..).is_some_and(|rest| self.end.starts_with(rest));
             (from..self.held.len()).find(tail).unwrap_or(self.held.len())
@@ -413,7 +413,7 @@ impl Transcript {
     }
 }
 
-/// The status in `7\n…`, once its line is whole.
+/// The status in `7\n…`, once its line is complete.
 fn closing_status(rest: &[u8]) -> Option<u8> {
     let line = rest.split(|byte| *byte == b'\n').next()?;
     if line.len() == rest.len() {

@@ -1,7 +1,7 @@
 //! A stock Debian kernel in the cache, where `setup.sh` put it.
 //!
-//! In: the name of a series, such as `6.12`. Out: where its vmlinux and its modules are. Always: the
-//! files exist; the vmlinux was extracted once and is shared by every run.
+//! In: the name of a series, such as `6.12`. Out: the paths of its vmlinux and its modules. Always: the files exist;
+//! the vmlinux was extracted once and is shared by every run.
 
 use crate::{Failure, vmlinux};
 use std::{
@@ -25,7 +25,7 @@ impl Kernel {
     /// The kernel of this series in the cache.
     ///
     /// # Errors
-    /// When `setup.sh` has not fetched it, or its image cannot be extracted.
+    /// `setup.sh` has not fetched it, or its image cannot be extracted.
     pub fn find(series: &str) -> Result<Self, Failure> {
         let dir = cache()?.join("kernels").join(series);
         let Ok(package) = fs::read_to_string(dir.join("package")) else {
@@ -33,7 +33,7 @@ impl Kernel {
         };
         let package = package.lines().filter_map(|line| line.split_once(": ")).map(|(_, value)| value);
         let package = package.collect::<Vec<_>>().join(" ");
-        // Debian moved its modules into /usr, and from 7.0 on the image beside them.
+        // Debian moved its modules to /usr and, from 7.0 on, put the image beside them.
         let modules = only_entry(&dir.join("usr/lib/modules")).or_else(|| only_entry(&dir.join("lib/modules")));
         let modules = modules.ok_or_else(|| Failure::Host(format!("no modules in `{}`", dir.display())))?;
         let image = match modules.join("vmlinuz") {
@@ -75,7 +75,7 @@ impl Kernel {
     }
 }
 
-/// Writes a file that others see either whole or not at all.
+/// Writes a file that other processes see either complete or not at all.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let mut file = tempfile::NamedTempFile::new_in(dir).map_err(Failure::at("write to", dir))?;

@@ -1,11 +1,11 @@
 //! A QEMU process: booted, or started from the kept state of a machine that was booted before.
 //!
-//! In: a kernel, an initrd, a disk and a size. Out: a running machine whose second serial port can be
-//! read and written. Always: it ends with its [`Machine`], and with the process that started it.
+//! In: a kernel, an initrd, a disk and a size. Out: a running machine whose second serial port can be read and written.
+//! Always: it ends with its [`Machine`], and with the process that started it.
 //!
-//! A state is kept when the guest's first program waits for its word to go on: no disk is mounted yet,
-//! so that one state serves every disk of the same size. It is found by a digest of everything that
-//! made it, so that a state never meets a machine it does not fit.
+//! A state is kept when the guest's first program waits for the signal to continue: no disk is mounted yet, so that one
+//! state serves every disk of the same size. It is found by a digest of everything that produced it, so that a state is
+//! never used for a machine that it does not fit.
 
 use crate::{Failure, Kernel};
 use std::{
@@ -94,7 +94,7 @@ impl Machine {
         }
     }
 
-    /// What came within `patience`.
+    /// The bytes that arrive within `patience`.
     pub(crate) fn hear(&self, patience: Duration) -> Heard {
         match self.output.recv_timeout(patience) {
             Ok(bytes) => Heard::Bytes(bytes),
@@ -103,11 +103,11 @@ impl Machine {
         }
     }
 
-    /// Tells the waiting guest to go on, and what time it is. Told again until it is heard to go on,
-    /// since a machine that has just started loses what its serial port receives.
+    /// Tells the waiting guest to continue, with the time. Repeated until the guest continues, because a machine that
+    /// has just started loses what its serial port receives.
     pub(crate) fn tell_to_go(&mut self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        // A machine that is gone is noticed when it is read.
+        // A machine that is gone is noticed at the next read.
         let _gone = writeln!(self.input, "go {now} end").and_then(|()| self.input.flush());
     }
 
@@ -155,8 +155,8 @@ impl Machine {
         Ok(Self { qemu: child, input, output, console })
     }
 
-    /// The failure of a machine that ended by itself: QEMU's complaint, the kernel's, and what the
-    /// guest's own programs had said.
+    /// The failure of a machine that ended by itself: QEMU's error, the kernel's, and the output of the guest's own
+    /// programs.
     pub(crate) fn broken(&self, work: &Path, said: &[u8]) -> Failure {
         let complaint = fs::read_to_string(work.join("qemu.log")).unwrap_or_default();
         Failure::Broken { console: complaint + &self.console() + &String::from_utf8_lossy(said) }
@@ -165,7 +165,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Nothing in a guest is worth keeping: its disk is gone with its run.
+        // Nothing in a guest is kept: its disk is removed with its run.
         let _already_ended = self.qemu.kill();
         let _reaped = self.qemu.wait();
     }
@@ -192,7 +192,7 @@ fn fixed_arguments(parts: &Parts<'_>) -> Vec<String> {
     fixed.concat().iter().chain(base).map(|argument| (*argument).to_owned()).collect()
 }
 
-/// QEMU splits its options at commas, and takes a doubled one as it is.
+/// QEMU splits its options at commas, and takes a doubled comma literally.
 fn comma_doubled(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }
@@ -250,11 +250,11 @@ fn boot_and_keep(parts: &Parts<'_>, dir: &Path, name: &str, deadline: Instant) -
     Ok(())
 }
 
-/// Has QEMU write its state and end; what the monitor answered.
+/// Makes QEMU write its state and exit. Returns the monitor's answer.
 fn talk_to_monitor(monitor: &Path, name: &str) -> std::io::Result<String> {
     let mut talk = UnixStream::connect(monitor)?;
     talk.set_read_timeout(Some(Duration::from_secs(60)))?;
-    // The guest has just written that it waits; it is given the moment to really do so.
+    // The guest has just printed that it waits; this gives it the moment to do so.
     thread::sleep(Duration::from_millis(200));
     write!(talk, "migrate_set_parameter max-bandwidth 16G\nmigrate \"exec:cat >{name}\"\ninfo migrate\nquit\n")?;
     let mut answer = Vec::new();

@@ -1,9 +1,9 @@
-//! The modules that a guest must load, because its kernel does not have them built in.
+//! The modules that a guest must load, because they are not built into its kernel.
 //!
-//! In: names. Out: the bytes of these modules and of those that they need, in the order in which they
-//! are to be loaded. Always: each once, and one that the kernel has built in not at all.
+//! In: names. Out: the bytes of these modules and of their dependencies, in loading order. Always: each once, and none
+//! that is built in.
 //!
-//! `modules.dep`, which would tell all this, is only written where a kernel is installed.
+//! `modules.dep`, which would have this information, is only written when a kernel is installed.
 
 use crate::{Failure, Kernel, vmlinux::decompress};
 use std::{
@@ -18,8 +18,8 @@ pub(crate) struct Module {
     pub(crate) elf: Vec<u8>,
 }
 
-/// Modules that another one asks for by the name of an algorithm, so that its `depends=` does not name them. Only
-/// some kernels have them as modules (crc32c: 6.18).
+/// Modules that another one loads by the name of an algorithm, so that its `depends=` does not name them. Only some
+/// kernels have them as modules (crc32c: 6.18).
 const ALGORITHMS: [(&str, &str); 1] = [("btrfs", "crc32c_cryptoapi")];
 
 /// These modules of `kernel` and what they need, in loading order.
@@ -61,7 +61,7 @@ fn visit(kernel: &Kernel, name: &str, seen: &mut BTreeSet<String>, order: &mut V
     Ok(())
 }
 
-/// The names in a module's `depends=` line, which stands between zero bytes in its `.modinfo`.
+/// The names in a module's `depends=` line, which is between zero bytes in its `.modinfo`.
 fn depends(elf: &[u8]) -> Vec<String> {
     const KEY: &[u8] = b"\0depends=";
     let Some(at) = elf.windows(KEY.len()).position(|window| window == KEY) else {

@@ -1,15 +1,15 @@
-//! Makes every address of the guest local, so that traffic to any destination a table names arrives
-//! at a listener of this suite. What enters: nothing. What leaves: routes and sysctls; the harness
-//! gives the guest no network card, so nothing else is affected.
+//! Makes every address of the guest local, so that traffic to any destination in a table arrives at a listener of this
+//! suite. What enters: nothing. What leaves: routes and sysctls; the harness gives the guest no network card, so
+//! nothing else is affected.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 
-/// Has every address lead to the loopback interface.
+/// Routes every address to the loopback interface.
 ///
 /// # Errors
-/// When this machine has a network card, or its routes cannot be set.
+/// This machine has a network card, or its routes cannot be set.
 pub fn make_every_address_local() -> Result<(), String> {
     // A guest with a way out could send test traffic to the world.
     let interfaces = std::fs::read_dir("/sys/class/net").map_err(|e| format!("/sys/class/net: {e}"))?;
@@ -28,14 +28,14 @@ pub fn make_every_address_local() -> Result<(), String> {
 
     sysctl("net/ipv4/tcp_fastopen", "3")?;
     sysctl("net/ipv4/ping_group_range", "0 2147483647")?;
-    // Local routes allow an IPv4 listener anywhere; IPv6 asks the interfaces instead.
+    // Local routes allow an IPv4 listener anywhere; IPv6 checks the interfaces instead.
     sysctl("net/ipv6/ip_nonlocal_bind", "1")
 }
 
 /// Gives these addresses to the guest: SCTP looks for its own among those of the interfaces.
 ///
 /// # Errors
-/// When they cannot be set.
+/// The addresses cannot be set.
 pub fn own(addresses: impl IntoIterator<Item = (Ipv4Addr, Ipv6Addr)>) -> Result<(), String> {
     for (v4, v6) in addresses {
         ip(&["address", "replace", &format!("{v4}/32"), "dev", "lo"])?;

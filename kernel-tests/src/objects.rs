@@ -1,5 +1,5 @@
-//! What BPF holds in the kernel: programs, maps and links by their numbers, and pins. What leaves is a list
-//! that can be compared with a later one, or how many there are of each.
+//! The BPF objects in the kernel: programs, maps and links by their numbers, and pins. What leaves is a list that can
+//! be compared with a later one, or a count of each kind.
 #![expect(unsafe_code, reason = "bpf(2) takes a raw structure")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 // `enum bpf_cmd`, include/uapi/linux/bpf.h.
 const NEXT_ID: [(&str, i32); 3] = [("program", 11), ("map", 12), ("link", 31)];
 
-/// The kernel frees in the background.
+/// The kernel frees objects in the background.
 const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Longer than a grace period under emulation.
@@ -22,10 +22,10 @@ const REST: Duration = Duration::from_secs(2);
 pub struct Objects(BTreeSet<String>);
 
 impl Objects {
-    /// What is there now.
+    /// The objects that exist now.
     ///
     /// # Errors
-    /// When the kernel does not list them.
+    /// The kernel does not list them.
     pub fn read() -> Result<Objects, String> {
         let mut names = BTreeSet::new();
         for (kind, command) in NEXT_ID {
@@ -39,15 +39,15 @@ impl Objects {
         Ok(Objects(names))
     }
 
-    /// Whether nothing came to be since, but for what is about to go.
+    /// Checks that no object was added since, except those that are about to be freed.
     ///
     /// # Errors
-    /// What is left, by its names.
+    /// The added objects, by name.
     pub fn are_all(&self) -> Result<(), String> {
         self.are_all_of(&[""])
     }
 
-    /// Whether nothing came to be that could decide anything.
+    /// Checks that no object was added that could decide anything.
     ///
     /// # Errors
     /// As [`Objects::are_all`].
@@ -55,7 +55,7 @@ impl Objects {
         self.are_all_of(&["program", "link"])
     }
 
-    /// Of those whose names begin so.
+    /// As [`Objects::are_all`], for names with these prefixes.
     fn are_all_of(&self, kinds: &[&str]) -> Result<(), String> {
         let started = Instant::now();
         loop {
@@ -74,10 +74,10 @@ impl Objects {
 }
 
 impl Objects {
-    /// The programs, maps and links that came to be since, by their kinds and numbers.
+    /// The programs, maps and links that were added since, by their kinds and numbers.
     ///
     /// # Errors
-    /// When the kernel does not list them.
+    /// The kernel does not list them.
     pub fn since(&self) -> Result<Vec<(String, u32)>, String> {
         let now = Objects::read()?;
         let new = now.0.difference(&self.0).filter_map(|name| name.split_once(' '));
@@ -85,16 +85,16 @@ impl Objects {
     }
 }
 
-/// How many there are of each kind, and the pins without the numbers of their generations: what two generations
-/// of one policy have in common.
+/// The number of objects of each kind, and the pins without the numbers of their generations: the part that two
+/// generations of one policy have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory(BTreeMap<String, usize>);
 
 impl Inventory {
-    /// What is there now.
+    /// The inventory now.
     ///
     /// # Errors
-    /// When the kernel does not list them.
+    /// The kernel does not list the objects.
     pub fn read() -> Result<Inventory, String> {
         let mut counts = BTreeMap::new();
         for name in Objects::read()?.0 {
@@ -103,10 +103,10 @@ impl Inventory {
         Ok(Inventory(counts))
     }
 
-    /// What is there once nothing goes any more.
+    /// The inventory once no more objects are freed.
     ///
     /// # Errors
-    /// As [`Inventory::read`], and when it does not come to rest.
+    /// As [`Inventory::read`], and if the number of objects does not settle.
     pub fn at_rest() -> Result<Inventory, String> {
         let started = Instant::now();
         let mut before = Inventory::read()?;
@@ -121,10 +121,10 @@ impl Inventory {
         Err("the objects of BPF do not come to rest".to_owned())
     }
 
-    /// Whether there is exactly as much again, once what is about to go is gone.
+    /// Checks that the inventory is the same again, once pending objects are freed.
     ///
     /// # Errors
-    /// What differs: the kind, how many there should be, and how many there are.
+    /// The difference: the kind, the expected number, and the actual one.
     pub fn is_all(&self) -> Result<(), String> {
         let started = Instant::now();
         loop {
@@ -144,7 +144,7 @@ impl Inventory {
         }
     }
 
-    /// How many there are of a kind.
+    /// The number of objects of a kind.
     #[must_use]
     pub fn count(&self, kind: &str) -> usize {
         self.0.get(kind).copied().unwrap_or_default()

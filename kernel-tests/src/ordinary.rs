@@ -1,5 +1,5 @@
-//! The ordinary things that must keep working: one file of fixtures/ordinary/ for each. What enters: these
-//! files. What leaves: what to run, what it must say, and the tables of docs/ordinary.md.
+//! The ordinary things that must keep working: one file of fixtures/ordinary/ for each. What enters: these files. What
+//! leaves: what to run, the expected output, and the tables of docs/ordinary.md.
 
 use std::path::Path;
 
@@ -14,43 +14,43 @@ pub struct Entry {
     /// The file's name.
     #[serde(skip)]
     pub name: String,
-    /// What it is, in a line.
+    /// A one-line description.
     pub title: String,
     /// How it is tried.
     pub how: String,
-    /// Under which policy.
+    /// The policy it runs under.
     pub under: Under,
-    /// As whom.
+    /// The user that runs it.
     #[serde(default)]
     pub user: User,
-    /// What must be there before it, as shell commands.
+    /// The set-up, as shell commands.
     #[serde(default)]
     pub prepare: String,
     /// The thing itself, as shell commands.
     pub run: String,
-    /// What `run` says, without the white space around it.
+    /// The output of `run`, without surrounding white space.
     pub expect: String,
-    /// What removes the traces, as shell commands.
+    /// The clean-up, as shell commands.
     #[serde(default)]
     pub clean: String,
-    /// What works without the policy and fails under it: so it is seen that the program is confined.
+    /// A command that works without the policy and fails under it, which shows that the program is confined.
     pub refused: Option<String>,
 }
 
-/// Under which policy.
+/// The policy that an entry runs under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Under {
-    /// One that is about other programs and other addresses.
+    /// A policy about other programs and other addresses.
     Unrelated,
-    /// One that confines the program, which stays inside what it was given.
+    /// A policy that confines the program, which stays within its grants.
     Confined,
 }
 
 /// Reads every entry of a folder, in the order of their names.
 ///
 /// # Errors
-/// A sentence with the file's name.
+/// A message with the file's name.
 pub fn read_entries(folder: &Path) -> Result<Vec<Entry>, String> {
     entries::read(folder, parse)
 }
@@ -86,7 +86,7 @@ mod tests {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
     }
 
-    /// The tables of the docs are the entries. `BFP_BLESS=1` writes them.
+    /// Compares the tables of the docs with the entries. `BFP_BLESS=1` writes them.
     #[test]
     fn the_docs_show_the_entries() {
         let entries = read_entries(&root().join("fixtures/ordinary")).unwrap();

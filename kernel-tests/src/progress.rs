@@ -1,6 +1,6 @@
-//! What enters: the output of a guest, in pieces as it comes. What leaves: its whole lines on standard error at once,
-//! each with the kernel that it is from, so that guests may run side by side; and what let one wait longest: which lines,
-//! and which of their first words, since `ok  table …` and `ok  attack …` are many short ones.
+//! What enters: the output of a guest, in pieces as it comes. What leaves: its complete lines on standard error at
+//! once, each with the name of its kernel, so that guests can run side by side; and at the end the slowest lines, and
+//! the total time by first words, since `ok  table …` and `ok  attack …` are many short lines.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use crate::command::say;
 /// How many of the slowest lines are kept.
 const SLOWEST: usize = 12;
 
-/// What all lines of one first word take, to be told.
+/// How long all lines with one first word must take to be reported.
 const LONG: Duration = Duration::from_secs(30);
 
 /// The lines of one guest.
@@ -26,7 +26,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of a guest of this kernel; `tells` chooses the lines that are said.
+    /// The progress of a guest of this kernel; `tells` selects the lines that are printed.
     #[must_use]
     pub fn new(kernel: &str, tells: fn(&str) -> bool) -> Self {
         let now = Instant::now();
@@ -41,7 +41,7 @@ impl Progress {
         }
     }
 
-    /// Says how long it took, and which lines were waited for.
+    /// Prints how long the guest took, and its slowest lines.
     pub fn close(&self) {
         let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
         let mut words: Vec<_> = self.by_word.iter().filter(|(_, time)| **time >= LONG).collect();

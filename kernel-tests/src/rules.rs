@@ -1,18 +1,18 @@
-//! A policy of ten thousand rules about programs and addresses of its own, and what it means.
+//! A policy of ten thousand rules about its own programs and addresses, and its meaning.
 //!
-//! In: nothing. Out: the rules as text, and rows of a verdict table. Always: the meaning is told by going
-//! through the rules one by one, and shares no code with the compiler, which is asked about the same rows.
+//! In: nothing. Out: the rules as text, and rows of a verdict table. Always: the meaning is computed by going through
+//! the rules one by one, and shares no code with the compiler, which is queried about the same rows.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// How many rules there are.
 pub const RULES: usize = 10_000;
-/// Where their programs are.
+/// The folder of their programs.
 pub const FOLDER: &str = "/opt/others";
 /// How many programs they name.
 const PROGRAMS: u16 = 200;
-/// The first program that is confined; those before it hold exclusive grants.
+/// The first confined program; those before it hold exclusive grants.
 const FIRST_CONFINED: u16 = 100;
 /// The port of the exclusive destinations.
 pub const PORT: u16 = 443;
@@ -33,18 +33,18 @@ enum Rule {
     DeniedToAll(IpAddr),
 }
 
-/// A request, by the last of programs of which each starts the next, and whether it is allowed.
+/// A request of the last of several programs, each of which starts the next, and whether it is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The paths of the programs.
     pub programs: Vec<String>,
-    /// To where.
+    /// The destination address.
     pub address: IpAddr,
-    /// To which port.
+    /// The destination port.
     pub port: u16,
-    /// Over TCP; else over UDP.
+    /// Whether it is TCP; otherwise it is UDP.
     pub tcp: bool,
-    /// What the rules say.
+    /// The verdict of the rules.
     pub allowed: bool,
 }
 
@@ -53,12 +53,12 @@ pub fn programs() -> impl Iterator<Item = String> {
     (0..PROGRAMS).map(path)
 }
 
-/// The rules, as a policy has them.
+/// The rules as the text of a policy.
 #[must_use]
 pub fn text() -> String {
     let mut text = String::new();
     for rule in rules() {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = match rule {
             Rule::Exclusive(program, IpAddr::V4(at)) => writeln!(text, "only {:?} -> {at}:{PORT}", path(program)),
             Rule::Exclusive(program, IpAddr::V6(at)) => writeln!(text, "only {:?} -> [{at}]:{PORT}", path(program)),
@@ -72,12 +72,12 @@ pub fn text() -> String {
     text
 }
 
-/// Rows about every kind of rule: by whom it is about, by others, by those whom they started, inside and outside.
+/// Rows about every kind of rule: for the programs that it names, for others, for their children, inside and outside.
 #[must_use]
 pub fn rows() -> Vec<Row> {
     let rules: Vec<Rule> = rules().collect();
     let mut rows = Vec::new();
-    // Steps that no number of programs divides, so that the programs differ from step to step.
+    // A step that no number of programs divides, so that the programs differ from step to step.
     for (index, rule) in (0_u16..).zip(&rules).step_by(61) {
         let (own, address) = match rule {
             Rule::Exclusive(program, at) | Rule::Denied(program, at) => (*program, *at),
@@ -118,7 +118,7 @@ fn push(rows: &mut Vec<Row>, rules: &[Rule], programs: &[Option<u16>], address: 
     }
 }
 
-/// Whether a rule refuses a request of the last of these programs.
+/// Whether a rule denies a request of the last of these programs.
 fn refuses(rule: &Rule, programs: &[Option<u16>], address: IpAddr, port: u16) -> bool {
     let led_by = |program| programs.contains(&Some(program));
     match *rule {

@@ -1,7 +1,7 @@
 //! The ELF kernel inside a bzImage.
 //!
-//! In: the bytes of a `vmlinuz`. Out: the bytes of `vmlinux`. Always: what comes out is an ELF file.
-//! QEMU enters it directly, so that no guest spends its first seconds on decompressing itself.
+//! In: the bytes of a `vmlinuz`. Out: the bytes of `vmlinux`. Always: the result is an ELF file. QEMU enters it
+//! directly, so that no guest spends its first seconds on decompressing itself.
 //!
 //! The header is described in Documentation/arch/x86/boot.rst of the kernel's source.
 
@@ -33,10 +33,10 @@ pub(crate) fn extract(image: &[u8]) -> Result<Vec<u8>, Failure> {
     Ok(vmlinux)
 }
 
-/// What `tool -dc` makes of these bytes.
+/// The output of `tool -dc` for these bytes.
 pub(crate) fn decompress(tool: &str, compressed: &[u8]) -> Result<Vec<u8>, Failure> {
     let failed = |cause: &dyn std::fmt::Display| Failure::host(format!("cannot run `{tool}`"), cause);
-    // A file as its input: a pipe would need a thread that fills it.
+    // A file as its input: a pipe would need a thread to fill it.
     let mut input = tempfile::tempfile().map_err(|e| failed(&e))?;
     input.write_all(compressed).and_then(|()| input.rewind()).map_err(|e| failed(&e))?;
     let run = Command::new(tool).arg("-dc").stdin(input).stderr(Stdio::piped()).output().map_err(|e| failed(&e))?;
@@ -48,7 +48,7 @@ fn payload(image: &[u8]) -> Result<Payload<'_>, &'static str> {
         return Err("it has no boot header");
     }
     let setup_sectors = match image.get(SETUP_SECTORS) {
-        // Zero means four, for boot loaders of long ago.
+        // Zero means four, for very old boot loaders.
         Some(0) | None => 4,
         Some(&sectors) => usize::from(sectors),
     };
@@ -56,7 +56,7 @@ fn payload(image: &[u8]) -> Result<Payload<'_>, &'static str> {
     let length = field(image, PAYLOAD_LENGTH).ok_or("its boot header is cut off")?;
     let start = (setup_sectors + 1) * 512 + offset;
     let payload = start.checked_add(length).and_then(|end| image.get(start..end)).ok_or("its payload is cut off")?;
-    // The kernel's build appends the decompressed size, except to gzip, which holds it already.
+    // The kernel's build appends the decompressed size, except to gzip, which contains it already.
     let sized = payload.get(..payload.len().saturating_sub(4)).unwrap_or_default();
     match payload {
         [0x1f, 0x8b, ..] => Ok(Payload { tool: "gzip", compressed: payload }),

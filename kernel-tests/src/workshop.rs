@@ -1,7 +1,7 @@
-//! The temporary folder in which a guest's disk is made and used.
+//! The temporary folder in which a guest's disk is created and used.
 //!
-//! Out: an empty folder. Always: it is gone after its run; what a killed run left behind is removed by
-//! the next one, which tells it from a running one's by its lock.
+//! Out: an empty folder. Always: it is removed after its run. What a killed run left is removed by the next one, which
+//! distinguishes it from a running one's by its lock.
 
 use crate::Failure;
 use std::{
@@ -18,7 +18,7 @@ const LOCK: &str = "lock";
 /// A folder that is removed when this is dropped.
 pub(crate) struct Workshop {
     dir: TempDir,
-    /// Held as long as the folder is in use.
+    /// Held while the folder is in use.
     _lock: File,
 }
 
@@ -37,20 +37,20 @@ impl Workshop {
     }
 }
 
-/// Removes what runs that were killed have left.
+/// Removes the folders that killed runs left.
 fn sweep() {
     let Ok(entries) = fs::read_dir(env::temp_dir()) else { return };
     for entry in entries.flatten() {
         let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
         if ours && is_abandoned(&entry.path()) {
-            // Another user's, or swept by another run at this moment.
+            // The folder is another user's, or another run is removing it at this moment.
             let _left = fs::remove_dir_all(entry.path());
         }
     }
 }
 
 fn is_abandoned(dir: &Path) -> bool {
-    // A folder is made a moment before it is locked.
+    // A folder is created a moment before it is locked.
     let age = fs::metadata(dir).ok().and_then(|data| data.modified().ok()?.elapsed().ok());
     let is_new = age.is_none_or(|age| age < Duration::from_secs(5));
     !is_new && File::open(dir.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())

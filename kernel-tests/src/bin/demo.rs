@@ -1,9 +1,8 @@
-//! The demo, from the host's side: a policy's whole life. A local DNS server answers for `kms.internal`;
-//! the compiler locks the answers, builds and verifies the bundle; then a kernel enforces it while a signer
-//! and a thief really connect: this machine's own where `bfp-enforcer doctor` says that it can, else a
-//! stock Debian kernel in QEMU.
+//! The demo, from the host's side: a policy's whole life. A local DNS server answers for `kms.internal`; the compiler
+//! locks the answers, builds and verifies the bundle; then a kernel enforces it while a signer and a thief really
+//! connect: this machine's own if `bfp-enforcer doctor` reports that it can, otherwise a stock Debian kernel in QEMU.
 //!
-//! Status: 0 when every row of the table was as expected.
+//! Status: 0 if every row of the table was as expected.
 
 use std::env;
 use std::fs;
@@ -43,9 +42,9 @@ enum Place {
     Qemu,
 }
 
-/// Builds a root of its own around the staged files and shows the demo in it. The network, the mounts and
-/// the BPF filesystem are those of this process alone: when it ends, or is killed, nothing is left
-/// attached. sysfs is mounted anew because it shows the network interfaces of who mounts it.
+/// Builds a root of its own around the staged files and shows the demo in it. The network, the mounts and the BPF
+/// filesystem are those of this process alone: when it ends, or is killed, nothing is left attached. sysfs is mounted
+/// again because it shows the network interfaces of the process that mounts it.
 const DIRECT: &str = r#"set -e
 root=$1
 for folder in lib lib64 usr/lib usr/lib64; do
@@ -96,7 +95,7 @@ fn run(arguments: &Arguments) -> Result<u8, String> {
     }
 }
 
-/// Decides where to enforce, and says why.
+/// Decides where to enforce, and prints why.
 fn place(arguments: &Arguments) -> Result<Place, String> {
     if let Some(place) = arguments.place {
         return Ok(place);
@@ -147,7 +146,7 @@ struct Server(Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to end.
+        // It may have ended by itself already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

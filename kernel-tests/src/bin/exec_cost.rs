@@ -1,7 +1,8 @@
-//! What starting a program costs: the median over some rounds, in the nanoseconds of the machine's own clock. Under QEMU's
-//! `-icount shift=0` a nanosecond is one guest instruction (docs/kernel-programs.md).
+//! The cost of starting a program: the median over several rounds, in nanoseconds of the machine's own clock. Under
+//! QEMU's `-icount shift=0` a nanosecond is one guest instruction (docs/kernel-programs.md).
 //!
-//! `exec_cost NAME COUNT PROGRAM`: starts PROGRAM so many times a round, waits for each, and prints the figure after NAME.
+//! `exec_cost NAME COUNT PROGRAM`: starts PROGRAM COUNT times a round, waits for each, and prints the figure after
+//! NAME.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command says what it found")]
 
 use std::process::{Command, ExitCode, Stdio};

@@ -1,7 +1,7 @@
-//! The kernel tests, from the host's side: compiles and signs every policy of fixtures/accept, takes the
-//! bundles with their verdict tables into a guest for each kernel asked for, and runs the suite there.
+//! The kernel tests, from the host's side: compiles and signs every policy of fixtures/accept, takes the bundles with
+//! their verdict tables into a guest for each requested kernel, and runs the suite there.
 //!
-//! Status: 0 when every kernel passed; 1 otherwise, also when a kernel or a program is missing.
+//! Status: 0 if every kernel passed; 1 otherwise, also if a kernel or a program is missing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,7 +80,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
 /// A command in a guest of one kernel.
 struct Job<'a> {
     series: &'a str,
-    /// What it is called beside the kernel; nothing where that has one job alone.
+    /// Its name beside the kernel's; empty if the kernel has only one job.
     name: &'static str,
     command: String,
     boot: Boot,
@@ -96,10 +96,11 @@ enum Boot {
     Preempted,
 }
 
-/// The parts of the suite, the longest first: each is a job of its own, so that all guests are done at about one time.
+/// The parts of the suite, the longest first: each is a job of its own, so that all guests finish at about the same
+/// time.
 const PARTS: [&str; 4] = ["scenarios", "attacks", "tables", "updates"];
 
-/// The scenarios that mean something under an old kernel alone: what they try, a newer one refuses by itself.
+/// The scenario that is meaningful only under an old kernel: newer ones reject the attempt by themselves.
 const OF_AN_OLD_KERNEL: &str = "lockdown: root gets no security module that consents";
 
 fn jobs(arguments: &Arguments) -> Vec<Job<'_>> {
@@ -130,8 +131,13 @@ fn jobs(arguments: &Arguments) -> Vec<Job<'_>> {
     if arguments.divided {
         let first = arguments.kernels.first().map(String::as_str);
         for job in jobs.iter_mut().filter(|job| job.name == "scenarios" && Some(job.series) == first) {
-            // A name that no scenario has is no check, and a run without a check fails.
+            // A name without a scenario is not a check, and a run without a check fails.
             job.command = format!("suite --only '{OF_AN_OLD_KERNEL}'");
+        }
+        // What is said of an attack under one kernel alone is tried under that one too.
+        for job in jobs.iter_mut().filter(|job| job.name == "attacks") {
+            let share = if Some(job.series) == first { "attacks-first" } else { "attacks-second" };
+            job.command = format!("suite --part {share}");
         }
         jobs.retain(|job| match job.name {
             "updates" => Some(job.series) != first,
@@ -144,7 +150,7 @@ fn jobs(arguments: &Arguments) -> Vec<Job<'_>> {
     jobs
 }
 
-/// What attacks and scenarios need that stock kernels have as modules.
+/// The features that attacks and scenarios need and that stock kernels have as modules.
 const MODULES: [&str; 15] = [
     "tun",
     "macvtap",
@@ -163,11 +169,11 @@ const MODULES: [&str; 15] = [
     "nbd",
 ];
 
-/// What the attacks use besides, and the set-up installs: an attack whose tool is missing fails.
+/// The attacks' other tools, which the set-up installs: an attack whose tool is missing fails.
 const TOOLS: [&str; 3] = ["/usr/sbin/ip", "/usr/sbin/nft", "/bin/bash"];
 
 impl Job<'_> {
-    /// Whether every check passed. Each line is said when it comes; what passed is told by its number.
+    /// Whether every check passed. Each line is printed as it comes; passed checks are counted.
     fn run(&self, arguments: &Arguments, root: &Path) -> Result<bool, String> {
         let name = format!("{} {}", self.series, self.name);
         let name = name.trim_end();
@@ -187,7 +193,7 @@ impl Job<'_> {
     }
 }
 
-/// A guest with all that the suite needs.
+/// A guest with everything that the suite needs.
 fn guest<'k>(arguments: &Arguments, root: &Path, kernel: &'k Kernel) -> Guest<'k> {
     let mut guest = Guest::new(kernel).memory_mib(512).time_limit(Duration::from_secs(3600)).tree(root, "/");
     for name in ["bfpc", "bfp-enforcer", "probe", "probe-dynamic", "attacker", "attacker-dynamic", "suite"] {
@@ -201,12 +207,12 @@ fn guest<'k>(arguments: &Arguments, root: &Path, kernel: &'k Kernel) -> Guest<'k
         guest = guest.module(module);
     }
     guest = guest.file(arguments.programs.join("misleading.so"), "/lib/misleading.so");
-    // Where libraries look for it, beside where programs do.
+    // Where libraries look for it, besides where programs do.
     guest = guest.file("/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
     for tool in TOOLS {
         guest = guest.file(tool, tool);
     }
-    // The set-up installs it; where it is missing, the scenario that needs it fails.
+    // The set-up installs it; if it is missing, the scenario that needs it fails.
     guest = guest.file("/usr/bin/strace", "/bin/strace").file("/usr/bin/fsverity", "/bin/fsverity");
     guest.file("/usr/sbin/mkfs.btrfs", "/bin/mkfs.btrfs")
 }
@@ -216,7 +222,7 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
     let bfpc = arguments.programs.join("bfpc");
     let trust = root.join("trust");
     fs::create_dir_all(&trust).map_err(|error| error.to_string())?;
-    // The secret key stays outside of what the guest gets.
+    // The secret key stays outside the guest.
     let keys = tempfile::tempdir().map_err(|error| error.to_string())?;
     let key = keys.path().join("key");
     call(Command::new(&bfpc).arg("keygen").arg(&key))?;
@@ -237,7 +243,7 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
         fs::create_dir_all(&target).map_err(|error| error.to_string())?;
         fs::copy(folder.join("verdicts.txt"), target.join("verdicts.txt"))
             .map_err(|error| format!("{}: {error}", folder.display()))?;
-        // Where it is, the policy pins contents that the guest does not have.
+        // If it exists, the policy pins contents that the guest does not have.
         let impostors = folder.join("impostors.txt");
         if impostors.exists() {
             fs::copy(&impostors, target.join("impostors.txt"))
@@ -252,15 +258,15 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The policies that pin the probe as the signer: its build, the next one too, and the libraries that it loads.
+/// The policies that pin the probe as the signer: its build, the next one too, and its libraries.
 const PINNED: [&str; 3] = ["policy", "upgrade", "libraries"];
 
-/// What the probe loads, where Debian has it.
+/// The libraries of the probe, at Debian's paths.
 const LIBRARIES: [&str; 3] =
     ["/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6", "/lib/x86_64-linux-gnu/libgcc_s.so.1"];
 
-/// Lays out /pinned for the guest: the probe of this machine is the build that its policies pin, and the next
-/// one is the same with one byte more.
+/// Lays out /pinned for the guest: the probe of this machine is the build that its policies pin, and the next one is
+/// the same with one more byte.
 fn pinned(programs: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
     let sources = tempfile::tempdir().map_err(|error| error.to_string())?;
     let put = |from: &Path, name: &str| {
@@ -273,7 +279,7 @@ fn pinned(programs: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), S
         bytes.push(0);
     }
     put(&programs.join("probe-dynamic"), "signer-dynamic")?;
-    // The guest's are this machine's, which brings every program with its libraries.
+    // The guest's libraries are this machine's, which come with every program.
     for library in LIBRARIES.map(Path::new) {
         put(library, &library.file_name().unwrap_or_default().to_string_lossy())?;
     }
@@ -289,10 +295,10 @@ fn pinned(programs: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), S
     Ok(())
 }
 
-/// How many revisions of the policy that is locked and opened again the guest gets.
+/// How many revisions of the policy that is alternately put under lockdown and released the guest gets.
 const REVISIONS: u32 = 48;
 
-/// Lays out /locked for the guest: revisions of one policy, in turn locked and open.
+/// Lays out /locked for the guest: revisions of one policy, alternately with and without lockdown.
 fn locked(root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
     let target = root.join("locked");
     fs::create_dir_all(&target).map_err(|error| error.to_string())?;
@@ -303,7 +309,7 @@ fn locked(root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Lays out /identity for the guest: a bundle for each policy that says in another way who a program is.
+/// Lays out /identity for the guest: a bundle for each policy that names the program in another way.
 fn identity(root: &Path, bfpc: &Path, key: &Path) -> Result<(), String> {
     let (from, target) = (Path::new("fixtures/identity"), root.join("identity"));
     fs::create_dir_all(&target).map_err(|error| error.to_string())?;
@@ -340,7 +346,7 @@ fn attacks(from: &Path, root: &Path, bfpc: &Path, key: &Path) -> Result<(), Stri
     for (name, revision, is_locked) in [("policy", 1, false), ("locked", 100, true), ("open", 101, false)] {
         build(bfpc, &policy, &target.join(format!("{name}.bfpb")), key, revision, is_locked)?;
     }
-    // For attacks in whose middle another one is applied: in turn with a further program, and as it was.
+    // For attacks during which another policy is applied: alternately with a further program, and unchanged.
     let next = from.join("next.bfp");
     for revision in 2..2 + FURTHER_REVISIONS {
         let policy = if revision % 2 == 0 { &next } else { &policy };
@@ -360,7 +366,7 @@ fn updates(from: &Path, root: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The paths of the programs that a bundle's policy names: each must be there for it to be applied.
+/// The paths of the programs that a bundle's policy names: each must exist for it to be applied.
 fn programs_of(bfpc: &Path, bundle: &Path) -> Result<Vec<String>, String> {
     #[derive(serde::Deserialize)]
     struct Inspected {

@@ -1,7 +1,7 @@
-//! The killer, from the host's side: signs bundles of rising revisions of the demo's policy, takes them and the
-//! injector into a guest for each kernel, and hands on what it says there.
+//! The crash injector, from the host's side: signs bundles of rising revisions of the demo's policy, takes them and the
+//! injector into a guest for each kernel, and passes on its output.
 //!
-//! Status: 0 when every kernel passed; 1 otherwise, also when a kernel or a program is missing.
+//! Status: 0 if every kernel passed; 1 otherwise, also if a kernel or a program is missing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ struct Arguments {
     kernels: Vec<String>,
 }
 
-/// More than there are states in an `apply`, each of which gets a revision of its own.
+/// More than there are states in an `apply`, each of which gets its own revision.
 const REVISIONS: u64 = 500;
 /// As many as the thin series need.
 const FEW_REVISIONS: u64 = 40;
@@ -56,7 +56,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     side_by_side(&arguments.kernels, |series| test(arguments, staging.path(), series))
 }
 
-/// Whether every series under this kernel passed. Each is told when it ends, for it takes long.
+/// Whether every series under this kernel passed. Each is reported when it ends, because it takes long.
 fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<bool, String> {
     let failed = |failure| format!("kernel {series}: {failure}");
     let kernel = Kernel::find(series).map_err(failed)?;
@@ -78,7 +78,7 @@ fn bundles(arguments: &Arguments, root: &Path) -> Result<(), String> {
     for folder in [&trust, &revisions] {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
-    // The secret key stays outside of what the guest gets.
+    // The secret key stays outside the guest.
     let keys = tempfile::tempdir().map_err(|error| error.to_string())?;
     let key = keys.path().join("key");
     call(Command::new(&bfpc).arg("keygen").arg(&key))?;

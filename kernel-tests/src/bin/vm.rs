@@ -1,7 +1,7 @@
-//! Runs a command as root under a stock Debian kernel, and ends with its status.
+//! Runs a command as root under a stock Debian kernel, and exits with its status.
 //!
-//! In: a kernel's name, files, a command line. Out: what the command writes, as it writes it. Status:
-//! the command's; 124 when it was too slow, 125 when the guest gave none.
+//! In: a kernel's name, files, a command line. Out: the command's output as it comes. Status: the command's; 124 if it
+//! was too slow, 125 if the guest returned none.
 
 use bfp_kernel_tests::{Failure, Guest, Kernel};
 use clap::Parser;
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
-            // Where even standard error is gone, the status still tells.
+            // If standard error is closed, the status still reports the outcome.
             let _unheard = writeln!(io::stderr(), "vm: {failure}");
             ExitCode::from(if matches!(failure, Failure::TooSlow { .. }) { 124 } else { 125 })
         }

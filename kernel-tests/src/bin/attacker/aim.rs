@@ -1,8 +1,8 @@
-//! Whom an attack is aimed at.
+//! The target of an attack.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// By which protocol.
+/// The protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     Tcp,
@@ -13,9 +13,9 @@ pub(crate) enum Transport {
 #[derive(Debug, Clone)]
 pub(crate) struct Aim {
     pub(crate) transport: Transport,
-    /// Where the message must not get.
+    /// The address that the message must not reach.
     pub(crate) forbidden: SocketAddr,
-    /// Where the attacker may send.
+    /// The address that the attacker may send to.
     pub(crate) granted: SocketAddr,
 }
 
@@ -45,7 +45,7 @@ impl Aim {
         if self.transport == Transport::Tcp { libc::SOCK_STREAM } else { libc::SOCK_DGRAM }
     }
 
-    /// The forbidden IPv4 address; unspecified where it is another.
+    /// The forbidden IPv4 address; unspecified if it is IPv6.
     pub(crate) fn forbidden_v4(&self) -> Ipv4Addr {
         v4(self.forbidden)
     }

@@ -1,6 +1,6 @@
-//! Root configures the kernel so that packets go elsewhere than the call said: network namespaces, tunnels,
-//! address translation, programs of its own. Everything goes again with the guest, and each attempt
-//! takes back what the next one would trip over.
+//! Root configures the kernel so that packets go elsewhere than the call said: network namespaces, tunnels, address
+//! translation, its own programs. All of this goes with the guest, and each attempt removes what would disturb the
+//! next.
 #![expect(unsafe_code, reason = "setns, and bpf(2) with raw structures")]
 
 use std::ffi::CString;
@@ -28,7 +28,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("core-dump-helper", core_dump_helper),
 ];
 
-/// Runs an attack in a network that a pair of devices joins with the host, which forwards.
+/// Runs an attack in a network that a pair of devices connects to the host, which forwards.
 fn behind(aim: &Aim, attack: fn(&Aim) -> Result<(), Refused>) -> Result<(), Refused> {
     let name = std::process::id();
     shell(&format!(
@@ -59,9 +59,9 @@ fn source_route_behind_veth_pair(aim: &Aim) -> Result<(), Refused> {
     behind(aim, rerouted::source_route_by_control_message)
 }
 
-/// A tunnel to the forbidden address, and what goes into it is for the granted one.
+/// A tunnel to the forbidden address; the packets in it are for the granted one.
 fn tunnel(aim: &Aim, kind: &str) -> Result<(), Refused> {
-    // Nothing else goes into it: neither what IPv6 says by itself nor a question for a neighbour.
+    // Nothing else enters it: neither the traffic of IPv6 itself nor neighbour discovery.
     let (name, far, granted) = (format!("t{}", std::process::id()), aim.forbidden.ip(), aim.granted.ip());
     shell(&format!(
         "ip=/usr/sbin/ip; $ip link add {name} type {kind} local 127.0.0.1 remote {far}
@@ -73,7 +73,7 @@ fn tunnel(aim: &Aim, kind: &str) -> Result<(), Refused> {
     outcome
 }
 
-/// To the granted address, by a device.
+/// Sends to the granted address, by a device.
 fn through(aim: &Aim, device: &str) -> Result<(), Refused> {
     let socket = sys::open(aim)?;
     let device = CString::new(device).map_err(|_| Refused::new("device", libc::EINVAL))?;
@@ -113,7 +113,7 @@ const PROG_ATTACH: i32 = 8;
 const CGROUP_SOCK_ADDR: u32 = 18;
 const INET4_CONNECT: u32 = 10;
 
-/// A program of one's own, which changes the address of a connect after everybody has judged it.
+/// A program of the attacker's own, which changes the address of a connect after it has been judged.
 fn rewritten_by_program(aim: &Aim) -> Result<(), Refused> {
     const CGROUP: &str = "/sys/fs/cgroup/bfp-own";
     let address = u32::from_ne_bytes(aim.forbidden_v4().octets());
@@ -140,9 +140,9 @@ fn rewritten_by_program(aim: &Aim) -> Result<(), Refused> {
     outcome
 }
 
-/// A device beside another one, whose far side is a file: what is written there leaves by the other one.
+/// A device beside another one, whose far side is a file: data that is written there leaves by the other device.
 fn macvtap(aim: &Aim) -> Result<(), Refused> {
-    /// `struct virtio_net_hdr`: nothing is left to the device.
+    /// `struct virtio_net_hdr`: nothing is offloaded to the device.
     const OFFLOADED: [u8; 10] = [0; 10];
     let name = std::process::id();
     shell(&format!(
@@ -153,7 +153,7 @@ fn macvtap(aim: &Aim) -> Result<(), Refused> {
     let index = fs::read_to_string(format!("/sys/class/net/m{name}/ifindex")).map_err(Refused::io("open"))?;
     let protocol = if aim.forbidden.is_ipv4() { libc::ETH_P_IP } else { libc::ETH_P_IPV6 } as u16;
     let mut frame = OFFLOADED.to_vec();
-    // To everybody, from an address that is nobody's.
+    // To the broadcast address, from an unused one.
     frame.extend([0xff; 6]);
     frame.extend([2, 0, 0, 0, 0, 9]);
     frame.extend(protocol.to_be_bytes());
@@ -166,12 +166,12 @@ fn macvtap(aim: &Aim) -> Result<(), Refused> {
     written
 }
 
-/// The kernel starts a program for a process that dies, and that program is nobody's child.
+/// The kernel starts a program for a process that dumps core, and that program is not a child of the process.
 fn core_dump_helper(aim: &Aim) -> Result<(), Refused> {
     const PATTERN: &str = "/proc/sys/kernel/core_pattern";
     let before = fs::read(PATTERN).map_err(Refused::io("read"))?;
     fs::write(PATTERN, format!("|{STRANGER} connect {}", aim.words().join(" "))).map_err(Refused::io("write"))?;
-    // It has started when the process is gone.
+    // It has started by the time the process is gone.
     let died = Command::new("/bin/sh").args(["-c", "kill -ABRT $$"]).status().map_err(Refused::io("execve"));
     fs::write(PATTERN, before).map_err(Refused::io("write"))?;
     died.map(drop)

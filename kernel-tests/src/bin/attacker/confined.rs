@@ -1,5 +1,5 @@
-//! Getting rid of a confinement: by threads and children, in another cgroup or namespace, through shells and
-//! programs with other rights.
+//! Escaping a confinement: by threads and children, in another cgroup or namespace, through shells and programs with
+//! other rights.
 #![expect(unsafe_code, reason = "clone and interface addresses take raw structures")]
 
 use std::io;
@@ -46,7 +46,7 @@ fn in_fork(aim: &Aim) -> Result<(), Refused> {
     named::connect(aim)
 }
 
-/// What the child of a vfork gets, and where it leaves its answer: it shares this memory.
+/// What the child of a vfork gets, and where it writes its result: it shares this memory.
 struct Shared<'a> {
     aim: &'a Aim,
     outcome: Result<(), Refused>,
@@ -81,7 +81,7 @@ fn in_orphan(aim: &Aim) -> Result<(), Refused> {
     named::connect(aim)
 }
 
-/// The suite made it.
+/// Created by the suite.
 const OTHER_CGROUP: &str = "/sys/fs/cgroup/bfp-other";
 
 /// `struct clone_args`, include/uapi/linux/sched.h.
@@ -123,7 +123,7 @@ fn from_another_cgroup(aim: &Aim) -> Result<(), Refused> {
     named::connect(aim)
 }
 
-/// What only the backstop sees, which is attached to the root of the cgroups.
+/// Only the egress filter sees this. It is attached to the root of the cgroups.
 fn source_route_from_another_cgroup(aim: &Aim) -> Result<(), Refused> {
     move_to_another_cgroup()?;
     rerouted::source_route_by_control_message(aim)
@@ -175,8 +175,8 @@ fn connect_to_oneself(aim: &Aim) -> Result<(), Refused> {
     }
 }
 
-/// A new IPv6 address can be used once a worker of the kernel has found that nobody else has it, which it does
-/// for the loopback interface too (net/ipv6/addrconf.c, `addrconf_dad_work`).
+/// A new IPv6 address is usable once a kernel worker has found that it is unique, which it does for the loopback
+/// interface too (net/ipv6/addrconf.c, `addrconf_dad_work`).
 fn once_usable<T>(bind: impl Fn() -> io::Result<T>) -> Result<T, Refused> {
     let until = Instant::now() + Duration::from_secs(5);
     loop {
@@ -202,7 +202,7 @@ fn shell_runs_stranger(aim: &Aim) -> Result<(), Refused> {
     become_program(command)
 }
 
-/// What bash calls a file is a connection of its own.
+/// For bash, a connection of its own is a file.
 fn bash_connects(aim: &Aim) -> Result<(), Refused> {
     let (transport, ip, port) = (&aim.words()[0], aim.forbidden.ip(), aim.forbidden.port());
     let line = format!("echo bfp-secret > /dev/{transport}/{ip}/{port}");
@@ -214,7 +214,7 @@ fn bash_connects(aim: &Aim) -> Result<(), Refused> {
     }
 }
 
-/// Whoever executes it is root from then on.
+/// A set-uid program: a process that executes it becomes root.
 fn set_uid_program(aim: &Aim) -> Result<(), Refused> {
     become_program(attack_by("/var/bfp-workshop/set-uid", aim))
 }

@@ -1,5 +1,5 @@
-//! Addresses that no rule names and that lead to the machine which a rule names: those of everybody in its network.
-//! Another machine is a network namespace here, joined to the attacker's by a pair of devices.
+//! Addresses that no rule names and that lead to a machine which a rule names: broadcast and multicast in its network.
+//! The other machine is a network namespace here, connected to the attacker's by a pair of devices.
 #![expect(unsafe_code, reason = "numbers of threads, users and devices come from raw calls")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
@@ -53,7 +53,7 @@ fn address_of_everyone(aim: &Aim) -> Result<(), Refused> {
     other.join().unwrap_or(Err(Refused::new("thread", 0)))
 }
 
-/// In the network of the forbidden address: another address, as the device gets it, and that of everyone.
+/// In the network of the forbidden address: another address, as the device gets it, and the address of all machines.
 fn beside(aim: &Aim, device: u32) -> (String, SocketAddr) {
     let port = aim.forbidden.port();
     match aim.forbidden.ip() {
@@ -70,7 +70,7 @@ fn beside(aim: &Aim, device: u32) -> (String, SocketAddr) {
     }
 }
 
-/// The machine with the forbidden address: whether the message came, to a socket for whatever address.
+/// The machine with the forbidden address: whether the message arrived, at a socket for any address.
 fn receive(aim: &Aim, joined: &Receiver<()>) -> Result<(), Refused> {
     joined.recv_timeout(PATIENCE).map_err(|_| Refused::new("the other machine", libc::ESRCH))?;
     let (ip, own, bits) = ("/usr/sbin/ip", aim.forbidden.ip(), if aim.forbidden.is_ipv4() { 24 } else { 64 });

@@ -1,4 +1,4 @@
-//! Sockets that carry no destination which could be judged, or connections that the kernel makes itself.
+//! Sockets without a destination that could be judged, or connections that the kernel opens itself.
 #![expect(unsafe_code, reason = "ioctl and addresses of families that no library builds")]
 
 use std::fs::{self, OpenOptions};
@@ -130,7 +130,7 @@ fn mptcp_fastopen(aim: &Aim) -> Result<(), Refused> {
 
 fn sctp_connect(aim: &Aim) -> Result<(), Refused> {
     let socket = sys::socket(aim.family(), libc::SOCK_STREAM, IPPROTO_SCTP)?;
-    // Nobody answers: that the first packet leaves is enough.
+    // There is no answer: it is enough that the first packet leaves.
     match sys::connect(&socket, &Name::of(aim.forbidden)) {
         Err(refused) if refused.to_string().ends_with("EPERM") => Err(refused),
         _ => Ok(()),
@@ -148,7 +148,7 @@ fn sctp_connectx(aim: &Aim) -> Result<(), Refused> {
     }
 }
 
-/// Nothing can be noted of the socket, for there is no memory for it.
+/// There is no memory in which the socket could be noted.
 fn sctp_connectx_without_room(aim: &Aim) -> Result<(), Refused> {
     const ROOM: &str = "/proc/sys/net/core/optmem_max";
     let room = fs::read(ROOM).map_err(Refused::io("read"))?;
@@ -177,17 +177,17 @@ fn smc(_: &Aim) -> Result<(), Refused> {
     sys::socket(AF_SMC, libc::SOCK_STREAM, 0).map(drop)
 }
 
-/// Families that leave no machine, or whose sends are judged.
+/// Families that do not leave the machine, or whose requests are judged.
 const HARMLESS: [i32; 5] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_ALG];
 
-/// Succeeds when one family, of those that nobody knows better, is not refused by a permission.
+/// Succeeds if any family without a technique of its own is not denied by a permission error.
 fn every_other_family(_: &Aim) -> Result<(), Refused> {
     let mut refused = Refused::new("socket", 0);
     for family in (0..64).filter(|family| !HARMLESS.contains(family)) {
         for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET] {
             match sys::socket(family, kind, 0) {
                 Ok(_) => return Ok(()),
-                // Families beyond the kernel's table never get as far as a hook.
+                // Families beyond the kernel's table never reach a hook.
                 Err(error) if error.to_string().ends_with("EAFNOSUPPORT") && !(1..46).contains(&family) => {}
                 Err(error) => refused = if error.to_string().ends_with("EPERM") { error } else { return Ok(()) },
             }
@@ -196,7 +196,7 @@ fn every_other_family(_: &Aim) -> Result<(), Refused> {
     Err(refused)
 }
 
-/// What a listener of the attacker binds to.
+/// The address that an attacker's listener binds to.
 pub(crate) fn anywhere(aim: &Aim, port: u16) -> SocketAddr {
     match aim.transport {
         Transport::Tcp | Transport::Udp if aim.forbidden.is_ipv4() => (Ipv4Addr::UNSPECIFIED, port).into(),

@@ -1,5 +1,5 @@
-//! Multicast groups: to join one, or to choose its sources, has the kernel report group and sources to the network, in
-//! a packet of no socket. All of them are bytes of one's choice to whoever reads the report.
+//! Multicast groups: joining one, or choosing its sources, makes the kernel report group and sources to the network, in
+//! a packet without a socket. To the reader of the report, all of them are bytes that the attacker chose.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -17,7 +17,7 @@ const MCAST_JOIN_SOURCE_GROUP: i32 = 46;
 const MCAST_MSFILTER: i32 = 48;
 const MCAST_INCLUDE: u32 = 1;
 
-/// By every option that has the kernel report: all must go, and all must be refused.
+/// Uses every option that makes the kernel report: all must succeed, and all must be denied.
 fn report(aim: &Aim) -> Result<(), Refused> {
     let (level, group) = match aim.granted.ip() {
         IpAddr::V4(_) => (libc::IPPROTO_IP, SocketAddr::from(([232, 1, 2, 3], 0))),
@@ -27,7 +27,7 @@ fn report(aim: &Aim) -> Result<(), Refused> {
     let one = Sources { interface: INTERFACE as u32, group, mode: MCAST_INCLUDE, number: 1, first: source };
     let joined = Joined { interface: INTERFACE as u32, group };
     let with_source = JoinedForSource { interface: INTERFACE as u32, group, source };
-    // Sources are chosen of a group that was joined; where that is refused, choosing is asked about all the same.
+    // Sources are chosen for a joined group; if joining is denied, the choice is tried all the same.
     let after_joining = |choose: &dyn Fn(&OwnedFd) -> Result<(), Refused>| {
         let socket = sys::open(aim)?;
         let _joined = sys::set(&socket, level, MCAST_JOIN_GROUP, &joined);

@@ -1,5 +1,5 @@
-//! Reaching into the signer, which alone may send to the forbidden address. `BFP_VICTIM` is a process of
-//! it that holds a connection, and `BFP_DESCRIPTOR` the connection's number there.
+//! Accessing the signer, which alone may send to the forbidden address. `BFP_VICTIM` is a process of the signer that
+//! holds a connection, and `BFP_DESCRIPTOR` the connection's number there.
 #![expect(unsafe_code, reason = "tracing and foreign memory")]
 
 use std::io::{Seek, SeekFrom, Write};
@@ -67,7 +67,7 @@ fn seize(_: &Aim) -> Result<(), Refused> {
     }
 }
 
-/// Somewhere in the victim that can be read and written: the beginning of its stack.
+/// An address in the victim that can be read and written: the beginning of its stack.
 fn stack_of(victim: i32) -> Result<u64, Refused> {
     let maps = std::fs::read_to_string(format!("/proc/{victim}/maps")).map_err(Refused::io("open"))?;
     let line = maps.lines().find(|line| line.ends_with("[stack]")).ok_or(Refused::new("maps", libc::ENOENT))?;
@@ -87,7 +87,7 @@ fn write_memory_by_proc(_: &Aim) -> Result<(), Refused> {
 fn foreign(victim: i32, call: &'static str, number: libc::c_long) -> Result<(), Refused> {
     let mut byte = [0u8; 1];
     let own = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
-    // The kernel looks at who asks before it looks where: one who may not see the map needs no place that is there.
+    // The kernel checks the caller before the address: a caller that may not see the map needs no valid address.
     let place = stack_of(victim).unwrap_or(0x1000);
     let there = libc::iovec { iov_base: place as *mut libc::c_void, iov_len: 1 };
     // SAFETY: the kernel checks the foreign address; one's own is alive and as long as is said.
@@ -103,7 +103,7 @@ fn read_memory(_: &Aim) -> Result<(), Refused> {
     foreign(victim()?, "process_vm_readv", libc::SYS_process_vm_readv)
 }
 
-/// A child that asks to be traced and then executes the signer: it must not be the signer.
+/// A child that requests to be traced and then executes the signer: it must not be the signer.
 fn start_traced(aim: &Aim) -> Result<(), Refused> {
     let mut command = Command::new("/usr/bin/signer");
     command.arg("connect").args(aim.words()).stdout(std::process::Stdio::piped());
@@ -160,11 +160,11 @@ impl Stopped {
         }
     }
 
-    /// Has the process make a system call where it stands, and says what came of it.
+    /// Makes the process execute a system call where it is stopped. Returns the result.
     fn call(&self, number: libc::c_long, arguments: [u64; 6]) -> Result<i64, Refused> {
         let mut registers = self.registers;
         registers.rax = number as u64;
-        // No call is to be made again.
+        // No system call must be restarted.
         registers.orig_rax = u64::MAX;
         [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8, registers.r9] = arguments;
         // SAFETY: as above.
@@ -189,9 +189,9 @@ impl Stopped {
     }
 }
 
-/// Has a process of the same user, which no rule is about, connect and send.
+/// Makes a process of the same user, which no rule names, connect and send.
 fn inject(aim: &Aim) -> Result<(), Refused> {
-    /// `syscall`, and what stands in the way of an instruction that is cut off.
+    /// `syscall`, and padding after it.
     const SYSCALL: [u8; 8] = [0x0f, 0x05, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90];
     let victim = Stopped::attach(victim()?)?;
     victim.write(victim.registers.rip, &SYSCALL)?;
@@ -210,7 +210,7 @@ fn inject(aim: &Aim) -> Result<(), Refused> {
     done("its send", victim.call(libc::SYS_sendto, message)?).map(drop)
 }
 
-/// What the suite gives to whoever is attacked.
+/// What the suite gives to the victim of an attack.
 const HELD: &[u8] = b"held-by-it-alone";
 
 fn is_held_in(bytes: &[u8]) -> bool {
@@ -222,7 +222,7 @@ fn read_environment(_: &Aim) -> Result<(), Refused> {
     if is_held_in(&environment) { Ok(()) } else { Err(Refused::new("environ", libc::ENOENT)) }
 }
 
-/// Has the kernel write the victim's memory to a file of its user.
+/// Makes the kernel write the victim's memory to a file of its user.
 fn dump_core(_: &Aim) -> Result<(), Refused> {
     let victim = victim()?;
     // SAFETY: takes numbers; the limits are alive, and a null is not written to.
@@ -246,7 +246,7 @@ fn dump_core(_: &Aim) -> Result<(), Refused> {
     Err(Refused::new("core", libc::ENOENT))
 }
 
-/// Asks for samples of the victim's stack at each of its turns.
+/// Requests samples of the victim's stack each time it runs.
 fn take_samples(_: &Aim) -> Result<(), Refused> {
     /// `struct perf_event_attr`, include/uapi/linux/perf_event.h, as far as it is used.
     #[repr(C)]
@@ -283,7 +283,7 @@ fn take_samples(_: &Aim) -> Result<(), Refused> {
         sample: STACK_AND_REGISTERS,
         registers: 0xff,
         stack: 16384,
-        // Not the kernel's part, which others may not see.
+        // Without the kernel's part, which other users may not see.
         flags: 1 << 5 | 1 << 6,
         ..Attributes::default()
     };
@@ -292,7 +292,7 @@ fn take_samples(_: &Aim) -> Result<(), Refused> {
     sys::check("perf_event_open", opened).map(drop)
 }
 
-/// Before 7.3 the kernel asks no program while this is 0.
+/// Before 7.3 the kernel calls no program while this is 0.
 fn change_ftrace_enabled(_: &Aim) -> Result<(), Refused> {
     let switch = "/proc/sys/kernel/ftrace_enabled";
     std::fs::write(switch, "0").map_err(Refused::io("write"))?;

@@ -1,6 +1,6 @@
-//! Devices and sockets that send without a destination the kernel could be asked about, which a stranger opened and
-//! left open: what is written to a TUN device, and what lies in the ring of an AF_XDP socket. Who may open them is
-//! judged; the write to one that is open is not.
+//! Devices and sockets that send without a destination on which the kernel could call a hook, which an unlisted program
+//! opened and left open: data that is written to a TUN device, and the ring of an AF_XDP socket. Opening them is
+//! judged; a write to an open one is not.
 #![expect(unsafe_code, reason = "memory that is shared with the kernel, and structures of AF_XDP")]
 
 use std::ffi::CStr;
@@ -31,7 +31,7 @@ fn tun(aim: &Aim) -> Result<(), Refused> {
     })
 }
 
-/// A device that is up: what is written to one that is down is refused.
+/// A device that is up: writes to one that is down fail.
 fn make_tun() -> Result<OwnedFd, Refused> {
     let device = OpenOptions::new().read(true).write(true).open("/dev/net/tun").map_err(Refused::io("open"))?;
     // SAFETY: zeros are a valid value of every field; the request is alive, and the kernel ends the name with a zero.
@@ -55,7 +55,7 @@ fn xdp_by_send(aim: &Aim) -> Result<(), Refused> {
     })
 }
 
-/// Before it says whether there is room in the ring, the kernel sends what is in it.
+/// Before poll reports whether the ring has room, the kernel sends what is in it.
 fn xdp_by_poll(aim: &Aim) -> Result<(), Refused> {
     with_made("inherited-xdp-socket-by-poll", aim, make_xdp, |socket| {
         let ring = put_into_ring(socket, aim)?;
@@ -116,7 +116,8 @@ struct Descriptor {
     options: u32,
 }
 
-/// Where stranger and attacker share what is sent. Memory of files elsewhere the kernel does not take.
+/// The file through which the unlisted program and the attacker share the frames. The kernel does not accept memory of
+/// files on other filesystems.
 const FRAMES: &str = "/tmp/bfp-frames";
 const CHUNK: usize = 4096;
 const CHUNKS: usize = 4;
@@ -136,8 +137,8 @@ fn frames() -> Result<File, Refused> {
     options.map_err(Refused::io("open"))
 }
 
-/// A socket at the loopback device, which needs nothing but a send. Before 6.7 nobody maps the rings of one that is
-/// bound already: there the attacker binds it.
+/// A socket on the loopback device, which needs only a send. Before 6.7 the rings of a bound socket cannot be mapped:
+/// there the attacker binds it.
 fn make_xdp() -> Result<OwnedFd, Refused> {
     let socket = make_xdp_unbound()?;
     bind(&socket)?;
@@ -167,7 +168,7 @@ fn make_xdp_unbound() -> Result<OwnedFd, Refused> {
 fn bind(socket: &OwnedFd) -> Result<(), Refused> {
     let device = Device {
         family: AF_XDP as u16,
-        // With it poll(2) is what sends.
+        // With this flag poll(2) sends.
         flags: XDP_COPY | XDP_USE_NEED_WAKEUP,
         interface: INTERFACE as u32,
         queue: 0,
@@ -179,7 +180,7 @@ fn bind(socket: &OwnedFd) -> Result<(), Refused> {
     sys::check("bind", bound.into()).map(drop)
 }
 
-/// The ring of what is to be sent.
+/// The send ring.
 struct Ring {
     place: *mut u8,
     offsets: Offsets,
@@ -218,7 +219,7 @@ impl Ring {
 /// A whole frame, in the first chunk.
 fn put_into_ring(socket: &OwnedFd, aim: &Aim) -> Result<Ring, Refused> {
     let ring = Ring::of(socket)?;
-    // One that is bound stays as it is.
+    // A bound socket stays as it is.
     let _bound = bind(socket);
     let protocol = if aim.forbidden.is_ipv4() { libc::ETH_P_IP } else { libc::ETH_P_IPV6 } as u16;
     // The loopback device's own address, twice.

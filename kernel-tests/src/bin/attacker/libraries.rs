@@ -1,5 +1,5 @@
-//! A library in the signer's way, which attacks inside the signer. It says what became of it, and ends the
-//! signer; where it is not loaded, the signer says that nobody touched it.
+//! A library in the signer's path, which attacks inside the signer. It prints the outcome, and ends the signer; if it
+//! is not loaded, the signer prints that it was not accessed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,12 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("untouched", untouched),
 ];
 
-/// The suite takes it along.
+/// The suite installs it.
 const LIBRARY: &str = "/lib/misleading.so";
 /// A library that the signer is linked to.
 const NEEDED: &str = "libgcc_s.so.1";
 
-/// The signer, as anyone else would start it.
+/// The signer, started as any other program would start it.
 fn signer(aim: &Aim) -> Command {
     let mut command = Command::new(SIGNER);
     command.arg("untouched").args(aim.words()).env("BFP_AIM", aim.words().join(" "));
@@ -40,7 +40,7 @@ fn with(aim: &Aim, variable: &str, value: impl AsRef<Path>) -> Result<(), Refuse
 /// Named by a later revision of the policy.
 const SECOND: &str = "/usr/bin/second";
 
-/// In a program that no policy names yet, the library waits for the one that does.
+/// In a program that no policy names yet, the library waits for a policy that does.
 fn waiting(aim: &Aim) -> Result<(), Refused> {
     let mut command = Command::new(SECOND);
     command.arg("untouched").args(aim.words()).env("BFP_AIM", aim.words().join(" "));
@@ -55,7 +55,7 @@ fn by_path(aim: &Aim) -> Result<(), Refused> {
     with(aim, "LD_LIBRARY_PATH", folder)
 }
 
-/// Where the loader finds the signer's own.
+/// The path at which the loader finds the signer's own library.
 fn place_of_needed() -> Result<PathBuf, Refused> {
     let folders = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib"];
     let places = folders.iter().map(|folder| Path::new(folder).join(NEEDED));
@@ -69,7 +69,7 @@ fn mounted(aim: &Aim) -> Result<(), Refused> {
     become_program(signer(aim))
 }
 
-/// No attack: what the signer does where nobody reached into it.
+/// Not an attack: what the signer does if it is not accessed.
 fn untouched(_: &Aim) -> Result<(), Refused> {
     println!("the signer is untouched");
     std::process::exit(0);

@@ -1,9 +1,9 @@
-//! The attacker's tools: one technique after another to get a message to an address, however the policy
-//! forbids it. The entries of fixtures/attacks/ say who uses them, and what must become of it.
+//! The attacker's tools: one technique after another to get a message to an address that the policy forbids. The
+//! entries of fixtures/attacks/ say which program uses them, and with which expected outcome.
 //!
-//! What enters: the name of a technique, a transport, the forbidden address and one that is granted. What
-//! leaves: one line, `ok` when the kernel took everything, else the call that failed and its errno
-//! (`sendmsg EPERM`). It is no part of the product, and runs in a guest without a network card.
+//! What enters: the name of a technique, a transport, the forbidden address and one that is granted. What leaves: one
+//! line, `ok` if the kernel accepted everything, otherwise the call that failed and its errno (`sendmsg EPERM`). It is
+//! not part of the product, and runs in a guest without a network card.
 //!
 //! ```text
 //! attacker sendmmsg-to-two udp 203.0.113.66:443 192.0.2.20:443
@@ -37,7 +37,7 @@ use std::process::ExitCode;
 use aim::Aim;
 use sys::Refused;
 
-/// A name, and what it does.
+/// A name, and the function that runs it.
 type Technique = (&'static str, fn(&Aim) -> Result<(), Refused>);
 
 fn techniques() -> impl Iterator<Item = &'static Technique> {

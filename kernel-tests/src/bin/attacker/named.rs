@@ -40,7 +40,7 @@ fn sendmsg(aim: &Aim) -> Result<(), Refused> {
     sys::sendmsg(&sys::open(aim)?, &Message::new(Some(&Name::of(aim.forbidden)), &[]), 0)
 }
 
-/// The kernel judges an address anew only where it differs from the one before it.
+/// The kernel judges an address again only if it differs from the one before it.
 fn sendmmsg_to_two(aim: &Aim) -> Result<(), Refused> {
     let (granted, forbidden) = (Name::of(aim.granted), Name::of(aim.forbidden));
     let to = |name| Message::new(Some(name), &[]);
@@ -75,7 +75,7 @@ fn unspec_name(aim: &Aim) -> Result<(), Refused> {
     sys::sendto(&sys::open(aim)?, sys::MESSAGE, 0, &Name::of(aim.forbidden).under(libc::AF_UNSPEC))
 }
 
-/// Reaches no `connect`.
+/// Never reaches `connect`.
 fn fastopen(aim: &Aim) -> Result<(), Refused> {
     sys::sendto(&sys::open(aim)?, sys::MESSAGE, MSG_FASTOPEN, &Name::of(aim.forbidden))
 }

@@ -23,10 +23,10 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("header-options-of-a-connection", header_options),
 ];
 
-/// One thread changes the address from the granted one to the forbidden one and back, another one sends.
+/// One thread changes the address from the granted one to the forbidden one and back, another sends.
 fn changing_name(aim: &Aim) -> Result<(), Refused> {
     const CHANGES: usize = 40;
-    // On one processor both threads must get their turns, with either name.
+    // On one processor both threads must get their turns, with either address.
     const TURN: Duration = Duration::from_micros(100);
     let socket = sys::open(aim)?;
     let names = [Name::of(aim.granted), Name::of(aim.forbidden)];
@@ -61,25 +61,26 @@ fn changing_name(aim: &Aim) -> Result<(), Refused> {
     })
 }
 
-/// The name in a call that sends nothing yet.
+/// The address in a call that sends nothing yet.
 fn corked(aim: &Aim) -> Result<(), Refused> {
     let socket = sys::open(aim)?;
     sys::sendto(&socket, sys::MESSAGE, libc::MSG_MORE, &Name::of(aim.forbidden))?;
     sys::sendto(&socket, sys::MESSAGE, 0, &Name::of(aim.granted))
 }
 
-/// Text of one's choice in the headers of whatever a connection sends, by every option that puts it there; those of
-/// RFC 2292 too.
+/// Chosen text in the headers of whatever a connection sends, by every option that puts it there, including those of
+/// RFC 2292.
 fn header_options(aim: &Aim) -> Result<(), Refused> {
     const IPV6_2292DSTOPTS: i32 = 4;
-    // Sixteen bytes: the next header and the length, which the kernel sets, an option that is passed over, of twelve.
+    // Sixteen bytes: the next header and the length, which the kernel sets, and an option of twelve bytes that is
+    // skipped.
     let options = *b"\0\x01\x1e\x0cforbidden...";
     let as_message = sys::control(libc::IPPROTO_IPV6, IPV6_2292DSTOPTS, &options);
     let all: [(&'static str, i32, &[u8]); 6] = [
         ("IPV6_DSTOPTS", 59, &options),
         ("IPV6_HOPOPTS", 54, &options),
         ("IPV6_RTHDRDSTOPTS", 55, &options),
-        // The next two of them are switches today, which ask for what comes.
+        // The next two are switches today, which request received headers.
         ("IPV6_2292HOPOPTS", 3, &[1, 0, 0, 0]),
         ("IPV6_2292DSTOPTS", IPV6_2292DSTOPTS, &[1, 0, 0, 0]),
         ("IPV6_2292PKTOPTIONS", 6, &as_message),
@@ -91,7 +92,7 @@ fn header_options(aim: &Aim) -> Result<(), Refused> {
     sys::of_all_alike(outcomes)
 }
 
-/// TCP_REPAIR makes a connection of what it is told, and sends nothing for it.
+/// TCP_REPAIR creates a connection from given values, and sends nothing for it.
 fn repaired(aim: &Aim) -> Result<(), Refused> {
     const TCP_REPAIR: i32 = 19;
     const TCP_REPAIR_WINDOW: i32 = 29;
@@ -100,9 +101,9 @@ fn repaired(aim: &Aim) -> Result<(), Refused> {
     sys::set(&socket, libc::IPPROTO_TCP, TCP_REPAIR, &1i32)?;
     sys::bind(&socket, &Name::of(SocketAddr::new(aim.granted.ip(), 0)))?;
     sys::connect(&socket, &Name::of(aim.forbidden))?;
-    // `struct tcp_repair_window`: what the far end, which knows of nothing, would take.
+    // `struct tcp_repair_window`: what the far end, which does not know of the connection, would accept.
     sys::set(&socket, libc::IPPROTO_TCP, TCP_REPAIR_WINDOW, &[0u32, 0xffff, 0xffff, 0xffff, 0])?;
-    // Nothing but the message: what else the kernel would send is answered with a reset.
+    // Only the message: anything else that the kernel would send is answered with a reset.
     sys::set(&socket, libc::IPPROTO_TCP, TCP_REPAIR, &TCP_REPAIR_OFF_NO_WP)?;
     sys::send(&socket)
 }
@@ -114,7 +115,7 @@ fn bound_to_device(aim: &Aim) -> Result<(), Refused> {
     sys::send(&socket)
 }
 
-/// From an address that is not this host's.
+/// Sends from an address that is not this host's.
 fn transparent(aim: &Aim) -> Result<(), Refused> {
     let socket = sys::open(aim)?;
     sys::set(&socket, libc::SOL_IP, libc::IP_TRANSPARENT, &1i32)?;
@@ -122,7 +123,7 @@ fn transparent(aim: &Aim) -> Result<(), Refused> {
     sys::sendto(&socket, sys::MESSAGE, 0, &Name::of(aim.forbidden))
 }
 
-/// IP_PKTINFO and IPV6_PKTINFO name source and interface, beside a name that is the destination.
+/// IP_PKTINFO and IPV6_PKTINFO name source and interface, beside the destination address.
 fn source_by_control_message(aim: &Aim) -> Result<(), Refused> {
     let control = match aim.granted.ip() {
         IpAddr::V4(source) => {
@@ -159,7 +160,7 @@ fn zero_copy(aim: &Aim) -> Result<(), Refused> {
     sys::sendmsg(&socket, &Message::new(Some(&forbidden), &[]), MSG_ZEROCOPY)
 }
 
-/// A flow label keeps a routing header, which goes into every packet that bears the label.
+/// A flow label holds a routing header, which goes into every packet with the label.
 fn flow_label(aim: &Aim) -> Result<(), Refused> {
     const IPV6_FLOWLABEL_MGR: i32 = 32;
     const IPV6_FLOWINFO_SEND: i32 = 33;
@@ -167,7 +168,7 @@ fn flow_label(aim: &Aim) -> Result<(), Refused> {
     let (IpAddr::V6(granted), IpAddr::V6(forbidden)) = (aim.granted.ip(), aim.forbidden.ip()) else {
         return Err(Refused::new("aim", libc::EINVAL));
     };
-    // A label is its process's alone for a while after the process is gone.
+    // A label stays its process's alone for a while after the process is gone.
     let label = 0x1_0000 + std::process::id();
     // Mobility's routing header (RFC 6275): next header, length, type 2, one segment left, four bytes, address.
     let mut header = vec![0, 2, 2, 1, 0, 0, 0, 0];

@@ -1,5 +1,5 @@
-//! Other processes of the attack: programs that it becomes or starts, children, namespaces of its own. What
-//! leaves is what became of the attack there.
+//! Other processes of the attack: programs that it becomes or starts, children, its own namespaces. What leaves is the
+//! outcome of the attack there.
 #![expect(unsafe_code, reason = "fork, unshare and mount are raw system calls here")]
 
 use std::ffi::CString;
@@ -11,14 +11,14 @@ use std::process::{Command, Stdio};
 use crate::aim::Aim;
 use crate::sys::{self, Refused};
 
-/// What the policy names, and alone may reach the forbidden address. The suite installs it there.
+/// The program that the policy names, and that alone may reach the forbidden address. The suite installs it there.
 pub(crate) const SIGNER: &str = "/usr/bin/signer";
-/// Named by no rule.
+/// An unlisted program.
 pub(crate) const STRANGER: &str = "/usr/bin/stranger";
-/// Where every user may put files, on the filesystem that has the signer.
+/// A folder where every user may create files, on the filesystem that has the signer.
 pub(crate) const WORKSHOP: &str = "/var/bfp-workshop";
 
-/// A place for a file of this process alone.
+/// A path for a file of this process alone.
 pub(crate) fn own_place(name: &str) -> PathBuf {
     Path::new(WORKSHOP).join(format!("{name}-{}", std::process::id()))
 }
@@ -36,19 +36,19 @@ pub(crate) fn attack_by(program: impl AsRef<Path>, aim: &Aim) -> Command {
     command
 }
 
-/// Becomes a program; what it says is the answer. Returns where that failed.
+/// Becomes a program, whose output is the answer. Returns only if that failed.
 pub(crate) fn become_program(mut command: Command) -> Result<(), Refused> {
     Err(Refused::io("execve")(command.exec()))
 }
 
-/// Runs a program to its end; what it says is judged.
+/// Runs a program to its end, and judges its output.
 pub(crate) fn run(mut command: Command) -> Result<(), Refused> {
     let ended = command.stdin(Stdio::null()).output().map_err(Refused::io("execve"))?;
     let said = String::from_utf8_lossy(&ended.stdout).trim().to_owned();
     judge(&said)
 }
 
-/// What another copy of the attacker answered.
+/// The answer of another copy of the attacker.
 pub(crate) fn judge(said: &str) -> Result<(), Refused> {
     match said {
         "ok" => Ok(()),
@@ -57,14 +57,14 @@ pub(crate) fn judge(said: &str) -> Result<(), Refused> {
     }
 }
 
-/// Says that it waits, and goes on at the next line of its input.
+/// Prints that it waits, and continues at the next line of its input.
 pub(crate) fn wait_for_the_suite() {
     println!("waits");
-    // Its end ends the wait as well.
+    // The end of the input ends the wait as well.
     let _line = std::io::stdin().read_line(&mut String::new());
 }
 
-/// Runs a line of a shell as it is, for what only a tool can do.
+/// Runs a shell command line, for what only a tool can do.
 pub(crate) fn shell(line: &str) -> Result<(), Refused> {
     let ended = Command::new("/bin/sh").args(["-ec", line]).stdin(Stdio::null()).output();
     let ended = ended.map_err(Refused::io("execve"))?;
@@ -75,16 +75,16 @@ pub(crate) fn shell(line: &str) -> Result<(), Refused> {
     Err(Refused::new("sh", libc::EINVAL))
 }
 
-/// Who has the last word on a fork.
+/// What the parent of a fork does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Parent {
     /// Waits for the child.
     Waits,
-    /// Ends at once: the child becomes an orphan.
+    /// Exits at once: the child becomes an orphan.
     Leaves,
 }
 
-/// From here on only a child of this process goes on, and gives the answer.
+/// From here on only a child of this process continues, and gives the answer.
 pub(crate) fn fork(parent: Parent) -> Result<(), Refused> {
     // SAFETY: this program has one thread.
     let child = sys::check("fork", unsafe { libc::fork() }.into())?;
@@ -92,7 +92,7 @@ pub(crate) fn fork(parent: Parent) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The end of a parent, after a call by which it has become two.
+/// The end of a parent, after a call that has made it two processes.
 pub(crate) fn go_on_in_child(child: i64, parent: Parent) {
     if child != 0 {
         if parent == Parent::Waits {
@@ -103,7 +103,7 @@ pub(crate) fn go_on_in_child(child: i64, parent: Parent) {
     }
 }
 
-/// Namespaces of its own, beside those of `more`, in a user namespace where this process is root.
+/// Enters new namespaces, besides those of `more`, in a user namespace in which this process is root.
 pub(crate) fn enter_user_namespace(more: i32) -> Result<(), Refused> {
     // SAFETY: takes numbers.
     let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
@@ -121,7 +121,7 @@ pub(crate) fn unshare(flags: i32) -> Result<(), Refused> {
     sys::check("unshare", unsafe { libc::unshare(flags) }.into()).map(drop)
 }
 
-/// Mounts of its own: root needs no user namespace for them.
+/// Enters a new mount namespace: root needs no user namespace for it.
 pub(crate) fn enter_mount_namespace() -> Result<(), Refused> {
     // SAFETY: takes nothing.
     if unsafe { libc::geteuid() } == 0 {
@@ -145,7 +145,7 @@ fn mount(source: impl AsRef<Path>, target: impl AsRef<Path>, flags: libc::c_ulon
     sys::check("mount", mounted.into()).map(drop)
 }
 
-/// Takes a mount away, also one that is in use.
+/// Unmounts a path, even one that is in use.
 pub(crate) fn unmount(target: &str) -> Result<(), Refused> {
     let target = path(target)?;
     // SAFETY: ends with a zero.

@@ -1,5 +1,5 @@
-//! Sockets that somebody else connected: inherited, passed, taken, accepted. Somebody else is a copy of
-//! the attacker that no policy names.
+//! Sockets that another program connected: inherited, passed, taken, accepted. The other program is a copy of the
+//! attacker that no policy names.
 #![expect(unsafe_code, reason = "descriptors from elsewhere, and calls that no library makes safe")]
 
 use std::ffi::c_void;
@@ -39,28 +39,28 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("hold-a-connection", hold_a_connection),
 ];
 
-/// The stranger that hands sockets on. The suite installs it there.
+/// The unlisted program that passes sockets on. The suite installs it there.
 const STRANGER: &str = "/usr/bin/stranger";
 
-/// What the second half of an attack finds its socket under.
+/// The variable in which the second half of an attack finds its socket.
 const INHERITED: &str = "BFP_INHERITED";
 
-/// The socket that was handed on, where one was.
+/// The socket that was passed on, if there is one.
 fn handed_on() -> Option<OwnedFd> {
     let number: RawFd = std::env::var(INHERITED).ok()?.parse().ok()?;
     // SAFETY: the first half made the descriptor for this and nothing else uses it.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// The stranger connects, and executes the attacker over itself. In the first half this process is the
-/// attacker: it starts the stranger.
+/// The unlisted program connects, and executes the attacker over itself. In the first half this process is the
+/// attacker: it starts the unlisted program.
 fn with_inherited(name: &str, aim: &Aim, then: fn(&OwnedFd) -> Result<(), Refused>) -> Result<(), Refused> {
     if let Some(socket) = handed_on() {
         return then(&socket);
     }
     let own = std::env::current_exe().map_err(Refused::io("readlink"))?;
     if own != std::path::Path::new(STRANGER) {
-        // A confinement is inherited by what one starts: the suite starts the stranger first.
+        // Children inherit a confinement, so the suite starts the unlisted program first.
         return Err(Refused::new("first half", libc::EINVAL));
     }
     let socket = sys::open(aim)?;
@@ -68,7 +68,7 @@ fn with_inherited(name: &str, aim: &Aim, then: fn(&OwnedFd) -> Result<(), Refuse
     hand_on(&socket, name, aim)
 }
 
-/// The second half: the attacker, with a socket of the stranger's.
+/// The second half: the attacker, with a socket of the unlisted program.
 fn hand_on(socket: &OwnedFd, name: &str, aim: &Aim) -> Result<(), Refused> {
     let attacker = std::env::var("BFP_ATTACKER").map_err(|_| Refused::new("environment", libc::ENOENT))?;
     run_with(socket, &attacker, name, aim)
@@ -108,7 +108,7 @@ fn inherited_splice(aim: &Aim) -> Result<(), Refused> {
     with_inherited("inherited-socket-by-splice", aim, |socket| splice(socket, libc::SPLICE_F_MOVE))
 }
 
-/// The attacker leaves data in the socket, for more to come; the stranger that connected it sends more.
+/// The attacker leaves data in the socket, with more to follow; the unlisted program that connected it sends the rest.
 fn inherited_then_its_owner(aim: &Aim) -> Result<(), Refused> {
     const NAME: &str = "inherited-socket-then-its-owner";
     if let Some(socket) = handed_on() {
@@ -172,7 +172,7 @@ fn inherited_vmsplice(aim: &Aim) -> Result<(), Refused> {
     })
 }
 
-/// A socket that the stranger makes and leaves as it is.
+/// A socket that the unlisted program creates and leaves unconnected.
 pub(crate) fn with_made(
     name: &str,
     aim: &Aim,
@@ -206,10 +206,10 @@ fn inherited_raw_socket(aim: &Aim) -> Result<(), Refused> {
     with_made("inherited-raw-socket", aim, make, send)
 }
 
-/// Where stranger and attacker meet. One attack runs at a time.
+/// Where the two programs meet. One attack runs at a time.
 const MEETING: &str = "/tmp/bfp-meeting";
 
-/// The stranger connects and passes the socket over a Unix socket to the attacker, which it starts.
+/// The unlisted program connects and passes the socket over a Unix socket to the attacker, which it starts.
 fn passed(aim: &Aim) -> Result<(), Refused> {
     if std::env::var_os(INHERITED).is_some() {
         let meeting = UnixStream::connect(MEETING).map_err(Refused::io("connect"))?;
@@ -253,7 +253,7 @@ fn receive_descriptor(meeting: &UnixStream) -> Result<OwnedFd, Refused> {
     }
 }
 
-/// The attacker takes the socket of a stranger that is its parent, with pidfd_getfd.
+/// The attacker takes the socket of its parent, an unlisted program, with pidfd_getfd.
 fn taken(aim: &Aim) -> Result<(), Refused> {
     if let Ok(number) = std::env::var(INHERITED) {
         let parent = std::os::unix::process::parent_id();
@@ -273,7 +273,7 @@ fn taken(aim: &Aim) -> Result<(), Refused> {
     run_with(&socket, &attacker, "taken-socket", aim)
 }
 
-/// The far end of what the attacker accepts: a stranger's socket with the forbidden address.
+/// The far end of the connection that the attacker accepts: an unlisted program's socket with the forbidden address.
 fn connect_from_forbidden(aim: &Aim, port: u16) -> Result<OwnedFd, Refused> {
     while !std::path::Path::new(MEETING).exists() {
         std::thread::sleep(std::time::Duration::from_millis(5));
@@ -285,7 +285,7 @@ fn connect_from_forbidden(aim: &Aim, port: u16) -> Result<OwnedFd, Refused> {
     Ok(socket)
 }
 
-/// The attacker listens, and says so to the far end.
+/// The attacker listens, and reports it to the far end.
 fn accept(aim: &Aim, port: u16) -> Result<OwnedFd, Refused> {
     let listener = TcpListener::bind(anywhere(aim, port)).map_err(Refused::io("bind"))?;
     std::fs::write(MEETING, "ready").map_err(Refused::io("write"))?;
@@ -307,28 +307,28 @@ fn with_far_end(
     outcome.and(far.join().unwrap_or_else(|_| Err(Refused::new("thread", 0))))
 }
 
-/// The attacker listens, somebody at the forbidden address connects, and gets the message as an answer.
+/// The attacker listens, a program at the forbidden address connects, and gets the message as an answer.
 fn accepted(aim: &Aim) -> Result<(), Refused> {
     const PORT: u16 = 4430;
     if std::env::var_os(INHERITED).is_some() {
         return sys::send(&accept(aim, PORT)?);
     }
     with_far_end("accepted-connection", aim, |victim| {
-        // Whether something comes is for the sniffer to say.
+        // The sniffer determines whether something arrives.
         let _silence = TcpStream::from(connect_from_forbidden(&victim, PORT)?).read(&mut [0; 16]);
         Ok(())
     })
 }
 
-/// As [`accepted`], but the message is in the headers of what the kernel says by itself: each byte that comes is
-/// acknowledged by a segment without data.
+/// As [`accepted`], but the message is in the headers of the kernel's own segments: each received byte is acknowledged
+/// by a segment without data.
 fn acknowledgements(name: &str, aim: &Aim, put: fn(&OwnedFd, &Aim) -> Result<(), Refused>) -> Result<(), Refused> {
     const PORT: u16 = 4432;
     if std::env::var_os(INHERITED).is_some() {
         let connection = accept(aim, PORT)?;
         put(&connection, aim)?;
         loop {
-            // At once, which the kernel forgets each time.
+            // Quick acknowledgement, which the kernel resets each time.
             sys::set(&connection, libc::IPPROTO_TCP, libc::TCP_QUICKACK, &1i32)?;
             let mut byte = [0u8];
             // SAFETY: one byte, which is alive.
@@ -362,11 +362,11 @@ fn set_type_of_service(connection: &OwnedFd, aim: &Aim) -> Result<(), Refused> {
     }
 }
 
-/// As [`accepted`], but the connections are handed to a network block device: the kernel sends what is written to
-/// it, and what fails by one connection it sends again by another one, from a thread of its own.
+/// As [`accepted`], but the connections are given to a network block device: the kernel sends what is written to it,
+/// and repeats what fails on one connection on another one, from a thread of its own.
 fn block_device(aim: &Aim) -> Result<(), Refused> {
     const PORT: u16 = 4431;
-    /// The first one falls to the attacker's own sends.
+    /// The first one fails by the attacker's own sends.
     const CONNECTIONS: usize = 4;
     if std::env::var_os(INHERITED).is_some() {
         let listener = TcpListener::bind(anywhere(aim, PORT)).map_err(Refused::io("bind"))?;
@@ -378,7 +378,7 @@ fn block_device(aim: &Aim) -> Result<(), Refused> {
     with_far_end("socket-of-a-block-device", aim, |victim| {
         let connect = |_| connect_from_forbidden(&victim, PORT);
         let _sockets = (0..CONNECTIONS).map(connect).collect::<Result<Vec<_>, _>>()?;
-        // Whether something comes is for the sniffer to say.
+        // The sniffer determines whether something arrives.
         std::thread::sleep(std::time::Duration::from_secs(3));
         Ok(())
     })
@@ -416,7 +416,7 @@ fn write_to_block_device(connections: &[OwnedFd]) -> Result<(), Refused> {
         file.sync_all()
     });
     std::thread::sleep(moment * 5);
-    // Ends what still waits for an answer.
+    // Ends requests that still wait for an answer.
     ask(DISCONNECT, 0)?;
     ask(CLEAR_SOCK, 0)?;
     let _failed = writing.join();
@@ -424,8 +424,8 @@ fn write_to_block_device(connections: &[OwnedFd]) -> Result<(), Refused> {
     Ok(())
 }
 
-/// No attack: connects and waits for the end of its input, so that others can try to take the socket. Its
-/// process id and the descriptor are on the line.
+/// Not an attack: connects and waits for the end of its input, so that other programs can try to take the socket.
+/// Prints its process ID and the descriptor.
 fn hold_a_connection(aim: &Aim) -> Result<(), Refused> {
     let socket = sys::open(aim)?;
     sys::connect(&socket, &Name::of(aim.forbidden))?;

@@ -22,8 +22,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("header-included-on-raw-protocol", header_included_on_raw_protocol),
 ];
 
-/// A loose source route over the forbidden address: it gets into the header, and the granted one into the
-/// route.
+/// A loose source route over the forbidden address, which goes into the header, and the granted one into the route.
 pub(crate) fn source_route(aim: &Aim) -> Vec<u8> {
     let mut option = vec![131, 7, 4];
     option.extend(aim.forbidden_v4().octets());
@@ -49,7 +48,7 @@ pub(crate) fn source_route_by_control_message(aim: &Aim) -> Result<(), Refused> 
     sys::sendmsg(&sys::open(aim)?, &Message::new(Some(&granted), &control), 0)
 }
 
-/// No hook is asked for the second message, since the address repeats.
+/// No hook is called for the second message, because the address repeats.
 fn source_route_in_sendmmsg(aim: &Aim) -> Result<(), Refused> {
     let control = sys::control(libc::IPPROTO_IP, IP_RETOPTS, &source_route(aim));
     let granted = Name::of(aim.granted);
@@ -73,7 +72,7 @@ fn routing_header_by_option(aim: &Aim) -> Result<(), Refused> {
     }
 }
 
-/// The socket is told one destination, and the packet's header says another.
+/// The socket gets one destination, and the packet's header has another.
 fn header_included(aim: &Aim) -> Result<(), Refused> {
     let socket = sys::socket(aim.family(), libc::SOCK_RAW, libc::IPPROTO_RAW)?;
     if aim.family() == libc::AF_INET6 {
@@ -92,8 +91,8 @@ fn header_included_on_raw_protocol(aim: &Aim) -> Result<(), Refused> {
     sys::sendto(&socket, &packet(aim), 0, &Name::of(granted))
 }
 
-/// A whole UDP datagram from loopback to the forbidden address, its header included. Without checksums:
-/// UDP over IPv4 needs none, and what counts is that it is on the wire.
+/// A whole UDP datagram from loopback to the forbidden address, including its header. Without checksums: UDP over IPv4
+/// needs none, and it only has to be on the wire.
 pub(crate) fn packet(aim: &Aim) -> Vec<u8> {
     let mut udp = Vec::new();
     udp.extend(40000u16.to_be_bytes());

@@ -1,5 +1,5 @@
-//! The same by io_uring, where no system call names the address: plain, by a worker (IOSQE_ASYNC), and by
-//! the kernel's own thread (SQPOLL).
+//! The same by io_uring, where no system call names the address: plain, by a worker (IOSQE_ASYNC), and by the kernel's
+//! own thread (SQPOLL).
 #![expect(unsafe_code, reason = "what an entry points to lives until it is completed, which is waited for")]
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -85,7 +85,7 @@ fn send_to(aim: &Aim, way: Way) -> Result<(), Refused> {
     submit("send", way, send.build())
 }
 
-/// The same without a call for the socket either, into the ring's own table.
+/// The same without a call for the socket either, in the ring's own table.
 fn ring_socket(aim: &Aim) -> Result<(), Refused> {
     let name = Name::of(aim.forbidden);
     let entry = opcode::Socket::new(aim.family(), aim.kind(), 0)
@@ -117,7 +117,7 @@ pub(crate) fn send(socket: &OwnedFd) -> Result<(), Refused> {
     submit("send", Way::Plain, opcode::Send::new(fd(socket), sys::MESSAGE.as_ptr(), sys::MESSAGE.len() as u32).build())
 }
 
-/// The same, by the number under which the ring knows the socket.
+/// The same, by the ring's own number for the socket.
 pub(crate) fn send_registered(socket: &OwnedFd) -> Result<(), Refused> {
     let mut ring = IoUring::new(4).map_err(Refused::io("io_uring_setup"))?;
     ring.submitter().register_files(&[socket.as_raw_fd()]).map_err(Refused::io("io_uring_register"))?;

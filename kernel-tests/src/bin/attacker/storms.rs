@@ -1,4 +1,4 @@
-//! So many calls that each meets the others within the kernel: one of a thousand that gets through is enough.
+//! So many calls that they collide within the kernel: one success in a thousand is enough.
 #![expect(unsafe_code, reason = "fork, and tracing")]
 
 use std::os::fd::OwnedFd;
@@ -13,11 +13,11 @@ use crate::sys::{self, Name, Refused};
 pub(crate) const TECHNIQUES: &[Technique] =
     &[("storm-of-sends", of_sends), ("storm-of-forks", of_forks), ("storm-and-trace", and_trace)];
 
-/// How long a storm lasts: what it found on the kernels where it does get through came within the first second.
+/// How long a storm lasts. On the kernels where one succeeds, it did so within the first second.
 const LASTS: Duration = Duration::from_secs(2);
 const THREADS: u32 = 8;
 
-/// One attempt, by a new socket. Nobody waits for what does not get through.
+/// One attempt, by a new socket. A failure is not waited for.
 fn attempt(aim: &Aim) -> Result<(), Refused> {
     match aim.transport {
         Transport::Tcp => named::connect(aim),
@@ -33,13 +33,13 @@ fn refused() -> Refused {
     Refused::new("every call", libc::EPERM)
 }
 
-/// Keeps trying in threads for as long as `then` takes, which gets the number of attempts that got through.
+/// Repeats attempts in threads while `then` runs, which gets the number of successful ones.
 fn amid_attempts<T>(aim: &Aim, then: impl FnOnce(&AtomicU32) -> T) -> T {
     let (ends, through) = (AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                // What got through needs no second proof, and would only keep the sniffer busy.
+                // One success is proof enough; more would only keep the sniffer busy.
                 while !ends.load(Ordering::Relaxed) && through.load(Ordering::Relaxed) == 0 {
                     through.fetch_add(attempt(aim).is_ok().into(), Ordering::Relaxed);
                 }
@@ -61,7 +61,7 @@ fn of_sends(aim: &Aim) -> Result<(), Refused> {
     })
 }
 
-/// Children that are born in the storm: one without a label would be nobody's.
+/// Children that are created in the storm: one without a label would have no restrictions.
 fn of_forks(aim: &Aim) -> Result<(), Refused> {
     let end = Instant::now() + LASTS;
     let noise = || {
@@ -70,7 +70,7 @@ fn of_forks(aim: &Aim) -> Result<(), Refused> {
         }
         false
     };
-    // Where there is no memory for its label, a child is not born, and the storm goes on.
+    // If there is no memory for its label, a child is not created, and the storm continues.
     let noise: Vec<i32> = std::iter::repeat_with(|| in_child(noise).ok())
         .take_while(|_| Instant::now() < end)
         .flatten()
@@ -101,7 +101,7 @@ fn of_forks(aim: &Aim) -> Result<(), Refused> {
     }
 }
 
-/// Does something in a child, whose status says what came of it.
+/// Runs a closure in a child, whose status reports the outcome.
 fn in_child(what: impl FnOnce() -> bool) -> Result<i32, Refused> {
     // SAFETY: this program has one thread here.
     match sys::check("fork", unsafe { libc::fork() }.into())? {
@@ -116,7 +116,7 @@ fn ended_well(child: i32) -> bool {
     unsafe { libc::waitpid(child, &raw mut status, 0) == child && status == 0 }
 }
 
-/// Asks again and again to trace the victim.
+/// Requests to trace the victim, again and again.
 fn and_trace(aim: &Aim) -> Result<(), Refused> {
     let victim: i32 = std::env::var("BFP_VICTIM")
         .ok()

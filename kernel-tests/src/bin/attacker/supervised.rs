@@ -1,5 +1,5 @@
-//! Programs under a supervisor of their system calls, which any user may be of what they start: the supervisor
-//! answers with files and sockets of its own.
+//! Programs under a supervisor of their system calls, which any user can be for its own children: the supervisor
+//! answers with its own files and sockets.
 #![expect(unsafe_code, reason = "seccomp's listener takes raw structures, and a child that shares descriptors")]
 
 use std::fs::File;
@@ -37,10 +37,10 @@ fn supervised_loader(aim: &Aim) -> Result<(), Refused> {
     supervise(signer, libc::SYS_openat, 1, &library.into())
 }
 
-/// A call that no library makes.
+/// A system call that no library makes.
 const ASKING: libc::c_long = libc::SYS_getpgid;
 
-/// The stranger connects, starts the attacker, and puts its socket into it in answer to a call.
+/// The unlisted program connects, starts the attacker, and installs its socket there in answer to a call.
 fn socket_of_supervisor(aim: &Aim) -> Result<(), Refused> {
     if std::env::var_os("BFP_SUPERVISED").is_some() {
         // SAFETY: takes a number; the descriptor that the supervisor answers with is this process's own.
@@ -55,8 +55,8 @@ fn socket_of_supervisor(aim: &Aim) -> Result<(), Refused> {
     supervise(attacker, ASKING, 0, &socket)
 }
 
-/// Executes a program in a child, and answers one of its calls with a descriptor of this process, when it has
-/// made so many before. What the program says is the answer.
+/// Executes a program in a child, and answers one of its calls with a descriptor of this process, after `before` such
+/// calls. The program's output is the answer.
 fn supervise(mut program: Command, call: libc::c_long, before: usize, answer: &OwnedFd) -> Result<(), Refused> {
     let (mut from_child, mut to_parent) = std::io::pipe().map_err(Refused::io("pipe"))?;
     // SAFETY: as a fork of a program with one thread, but that both see the same descriptors until the exec.

@@ -1,5 +1,5 @@
-//! Root against what enforces: pins, links, maps, mounts, processes. What leaves is whether the forbidden
-//! address is reached afterwards.
+//! Root against the enforcement: pins, links, maps, mounts, processes. What leaves is whether the forbidden address is
+//! reached afterwards.
 #![expect(unsafe_code, reason = "bpf(2) takes raw structures")]
 
 use std::fs;
@@ -30,7 +30,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
 
 const PINS: &str = "/sys/fs/bpf/bfp";
 
-/// The kernel detaches in the background what no pin holds any more.
+/// The kernel detaches links without a pin in the background.
 fn once_detached(attack: fn(&Aim) -> Result<(), Refused>, aim: &Aim) -> Result<(), Refused> {
     const LIMIT: Duration = Duration::from_secs(3);
     let started = Instant::now();
@@ -93,7 +93,7 @@ const LINK_DETACH: i32 = 34;
 const TRACING: u32 = 2;
 const CGROUP: u32 = 3;
 
-/// As much of `union bpf_attr` as is needed here; what is not used is zero.
+/// The part of `union bpf_attr` that is needed here; unused words are zero.
 type Attributes = [u64; 16];
 
 pub(crate) fn bpf(command: i32, attributes: &mut Attributes) -> Result<i64, Refused> {
@@ -112,7 +112,7 @@ fn owned(fd: i64) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
 }
 
-/// The maps or the links of the kernel, by their numbers.
+/// All maps or links in the kernel, by their numbers.
 fn every(next: i32, open: i32) -> Result<Vec<OwnedFd>, Refused> {
     let (mut found, mut id) = (Vec::new(), 0);
     loop {
@@ -125,7 +125,7 @@ fn every(next: i32, open: i32) -> Result<Vec<OwnedFd>, Refused> {
         }
         let mut attributes = [0; 16];
         attributes[0] = u64::from(id);
-        // One that went meanwhile is none.
+        // One that is gone by now does not count.
         found.extend(bpf(open, &mut attributes).ok().map(owned));
     }
 }
@@ -154,7 +154,7 @@ fn info(object: &OwnedFd) -> Result<Info, Refused> {
     Ok(info)
 }
 
-/// The policy's maps of a name.
+/// The policy's maps with a name.
 fn maps(name: &[u8]) -> Result<Vec<(OwnedFd, Info)>, Refused> {
     let mut found = Vec::new();
     for map in every(MAP_GET_NEXT_ID, MAP_GET_FD_BY_ID)? {
@@ -166,7 +166,7 @@ fn maps(name: &[u8]) -> Result<Vec<(OwnedFd, Info)>, Refused> {
     if found.is_empty() { Err(Refused::new("bpf", libc::ENOENT)) } else { Ok(found) }
 }
 
-/// The policy's first table, under zeros.
+/// Overwrites the policy's first table with zeros.
 fn write_table(_: &Aim) -> Result<(), Refused> {
     for (map, info) in maps(b"CELLS")? {
         let (key, value) = (0u32, vec![0u8; info.value_size as usize]);
@@ -179,7 +179,7 @@ fn write_table(_: &Aim) -> Result<(), Refused> {
     Ok(())
 }
 
-/// The same by writing to memory.
+/// The same by writing to mapped memory.
 fn map_table(_: &Aim) -> Result<(), Refused> {
     for (map, info) in maps(b"CELLS")? {
         let length = info.value_size as usize * info.max_entries as usize;
@@ -196,7 +196,7 @@ fn map_table(_: &Aim) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Detaches every link of a kind; the last refusal where one is refused.
+/// Detaches every link of a kind. Returns the last error, if any.
 fn detach(kind: u32) -> Result<(), Refused> {
     let mut outcome = Ok(());
     for link in every(LINK_GET_NEXT_ID, LINK_GET_FD_BY_ID)? {
@@ -219,8 +219,8 @@ fn detach_backstop(aim: &Aim) -> Result<(), Refused> {
     rerouted::source_route_by_control_message(aim)
 }
 
-/// Reads the label of a signer that runs, and writes it to this process. The map of a policy that was removed can be
-/// there for a while, with no label in it.
+/// Reads the label of a running signer, and writes it to this process. The map of a removed policy can exist for a
+/// while, without a label in it.
 fn copy_label(aim: &Aim) -> Result<(), Refused> {
     let victim = std::env::var("BFP_VICTIM").ok().and_then(|pid| pid.parse().ok()).unwrap_or(0);
     let labels = match maps(b"LABELS") {

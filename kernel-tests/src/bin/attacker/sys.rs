@@ -1,5 +1,4 @@
-//! System calls as they are, since an attack passes what no library would. Each names itself when the
-//! kernel refuses it.
+//! Raw system calls, since an attack passes arguments that no library would. Each error names its call.
 #![expect(unsafe_code, reason = "raw system calls with unusual arguments")]
 
 use std::fmt;
@@ -8,7 +7,7 @@ use std::mem::{size_of, zeroed};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-/// What a message says.
+/// The content of every message.
 pub(crate) const MESSAGE: &[u8] = b"bfp-secret";
 
 /// A call that failed.
@@ -67,23 +66,23 @@ impl fmt::Display for Refused {
     }
 }
 
-/// -1 is the errno of `call`.
+/// -1 means the errno of `call`.
 pub(crate) fn check(call: &'static str, result: i64) -> Result<i64, Refused> {
     if result < 0 { Err(Refused::last(call)) } else { Ok(result) }
 }
 
-/// What came of each of several attempts, where the same came of all; else the first one that differs, by its name.
+/// The outcome of several attempts, if it is the same for all; otherwise the first one that differs, by its name.
 pub(crate) fn of_all_alike(outcomes: Vec<(&'static str, Result<(), Refused>)>) -> Result<(), Refused> {
     let errno = |outcome: &Result<(), Refused>| outcome.as_ref().err().map(|refused| refused.errno);
     let first = outcomes.first().and_then(|(_, outcome)| errno(outcome));
     match outcomes.iter().find(|(_, outcome)| errno(outcome) != first) {
-        // Named after an errno that no row expects, where it is the one that was not refused.
+        // An errno that no row expects, if this is the attempt that was not denied.
         Some((name, outcome)) => Err(Refused::new(name, errno(outcome).unwrap_or(0))),
         None => outcomes.into_iter().next().map_or(Ok(()), |(_, outcome)| outcome),
     }
 }
 
-/// A socket whose sends and connections give up after two seconds.
+/// A socket whose sends and connections time out after two seconds.
 pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> Result<OwnedFd, Refused> {
     // SAFETY: takes numbers; the descriptor is new, and nothing else owns it.
     let socket = unsafe {
@@ -121,7 +120,7 @@ pub(crate) fn set_bytes(socket: &OwnedFd, level: i32, option: i32, value: &[u8])
     check("setsockopt", result.into()).map(drop)
 }
 
-/// An address as the kernel takes it.
+/// A socket address as the kernel takes it.
 #[derive(Clone, Copy)]
 pub(crate) struct Name {
     pub(crate) storage: libc::sockaddr_storage,
@@ -201,7 +200,7 @@ pub(crate) fn sendto(socket: &OwnedFd, bytes: &[u8], flags: i32, name: &Name) ->
     check("sendto", sent as i64).map(drop)
 }
 
-/// A message with a name and control data, whose pointers live as long as this does.
+/// A message with an address and control data, whose pointers are valid as long as this value.
 pub(crate) struct Message<'a> {
     name: Option<&'a Name>,
     control: &'a [u8],
@@ -239,7 +238,7 @@ pub(crate) fn sendmsg(socket: &OwnedFd, message: &Message<'_>, flags: i32) -> Re
     check("sendmsg", sent as i64).map(drop)
 }
 
-/// Sends all of them, or says why not: `sendmmsg` is content with the first.
+/// Sends all of them, or reports the error: `sendmmsg` succeeds with the first.
 pub(crate) fn sendmmsg(socket: &OwnedFd, messages: &[Message<'_>]) -> Result<(), Refused> {
     let mut headers: Vec<libc::mmsghdr> =
         messages.iter().map(|message| libc::mmsghdr { msg_hdr: message.header(), msg_len: 0 }).collect();

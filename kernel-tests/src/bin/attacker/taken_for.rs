@@ -1,4 +1,4 @@
-//! Being taken for the signer, by its name, its file, its place or its memory, without being it.
+//! Posing as the signer, by its name, its file, its place or its memory.
 #![expect(unsafe_code, reason = "prctl, execveat and memory that is moved under the program's feet")]
 
 use std::fs;
@@ -35,7 +35,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
     ("exe-file", exe_file),
     ("exe-file-by-a-child", exe_file_by_child),
     ("exec-that-fails-late", failed_exec),
-    // As what the kernel hands to an interpreter in the place of a technique.
+    // What the kernel passes to an interpreter in the place of a technique.
     (SIGNER, named::connect),
     ("./connect", named::connect),
 ];
@@ -68,7 +68,7 @@ fn from_memory(aim: &Aim) -> Result<(), Refused> {
     execute(&memory, ["signer".to_owned(), "connect".to_owned()].into_iter().chain(aim.words()))
 }
 
-/// Keeps the signer's file open until there is another one in its place.
+/// Keeps the signer's file open until another one has replaced it.
 fn old_build(aim: &Aim) -> Result<(), Refused> {
     let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(SIGNER);
     let file = file.map_err(Refused::io("open"))?;
@@ -79,7 +79,7 @@ fn old_build(aim: &Aim) -> Result<(), Refused> {
     execute(&file, ["signer".to_owned(), "connect".to_owned()].into_iter().chain(aim.words()))
 }
 
-/// Executes an open file, whatever its name is now. Returns where that failed.
+/// Executes an open file, whatever its name is now. Returns only if that failed.
 fn execute(file: &fs::File, words: impl Iterator<Item = String>) -> Result<(), Refused> {
     let words: Vec<_> = words.map(path).collect::<Result<_, _>>()?;
     let mut pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
@@ -92,7 +92,7 @@ fn execute(file: &fs::File, words: impl Iterator<Item = String>) -> Result<(), R
     Err(Refused::last("execveat"))
 }
 
-/// Puts the signer aside for as long as `then` takes.
+/// Moves the signer away while `then` runs.
 fn without_the_signer(then: impl FnOnce() -> Result<(), Refused>) -> Result<(), Refused> {
     let aside = Path::new("/usr/bin/.signer.aside");
     fs::rename(SIGNER, aside).map_err(Refused::io("rename"))?;
@@ -110,7 +110,7 @@ fn rename_over(aim: &Aim) -> Result<(), Refused> {
     })
 }
 
-/// Removes the signer, and makes files until one has its inode's number.
+/// Removes the signer, and creates files until one has its inode number.
 fn reused_inode(aim: &Aim) -> Result<(), Refused> {
     let aside = own_place("aside");
     fs::copy(SIGNER, &aside).map_err(Refused::io("open"))?;
@@ -154,14 +154,14 @@ fn in_chroot(aim: &Aim) -> Result<(), Refused> {
     let root = own_place("root");
     fs::create_dir_all(root.join("usr/bin")).map_err(Refused::io("mkdir"))?;
     copy_self(&root.join("usr/bin/signer"))?;
-    // Only root may change its root, and in a namespace of its own everybody is root.
+    // Only root may change its root, and every user is root in its own namespace.
     enter_mount_namespace()?;
     chroot(root).map_err(Refused::io("chroot"))?;
     std::env::set_current_dir("/").map_err(Refused::io("chdir"))?;
     become_program(attack_by(SIGNER, aim))
 }
 
-/// The signer itself, where whoever made the namespace can put any library in its way.
+/// The signer itself, in a namespace whose creator can put any library in its path.
 fn in_user_namespace(aim: &Aim) -> Result<(), Refused> {
     enter_user_namespace(libc::CLONE_NEWNS)?;
     become_program(attack_by(SIGNER, aim))
@@ -175,8 +175,8 @@ fn by_loader(aim: &Aim) -> Result<(), Refused> {
     become_program(command)
 }
 
-/// A script whose interpreter is the signer, under the name of a technique: that is what the signer gets to
-/// read as its first argument.
+/// A script whose interpreter is the signer, under the name of a technique: the signer gets this name as its first
+/// argument.
 fn script(aim: &Aim) -> Result<(), Refused> {
     let folder = own_place("scripts");
     fs::create_dir(&folder).map_err(Refused::io("mkdir"))?;
@@ -189,7 +189,7 @@ fn script(aim: &Aim) -> Result<(), Refused> {
     become_program(command)
 }
 
-/// Has the kernel start this program where the signer is executed, and executes the signer.
+/// Makes the kernel start this program when the signer is executed, and executes the signer.
 fn binfmt(aim: &Aim) -> Result<(), Refused> {
     let own = own_place("interpreter");
     copy_self(&own)?;
@@ -215,8 +215,8 @@ fn binfmt(aim: &Aim) -> Result<(), Refused> {
     forgotten.and(outcome)
 }
 
-/// Moves every part of this program that is mapped from its file into memory without a file: only then may
-/// the kernel be told of another file.
+/// Moves every part of this program that is mapped from its file into memory without a file: only then does the kernel
+/// accept another file.
 fn leave_own_file() -> Result<(), Refused> {
     let maps = fs::read_to_string("/proc/self/maps").map_err(Refused::io("open"))?;
     let own = std::env::current_exe().map_err(Refused::io("readlink"))?;
@@ -275,9 +275,9 @@ struct Map {
 
 const PR_SET_MM_MAP: libc::c_ulong = 14;
 
-/// This process's memory as it is, and `file` as what it executes.
+/// This process's memory as it is, with `file` as its executable.
 fn map_with(file: &fs::File) -> Result<Map, Refused> {
-    // proc(5): what the fields of `stat` are, from the state on, which is the third.
+    // proc(5): the fields of `stat`, from the state on, which is the third.
     let stat = fs::read_to_string("/proc/self/stat").map_err(Refused::io("open"))?;
     let fields: Vec<u64> =
         stat.rsplit(')').next().unwrap_or_default().split_whitespace().map(|word| word.parse().unwrap_or(0)).collect();
@@ -300,7 +300,7 @@ fn map_with(file: &fs::File) -> Result<Map, Refused> {
     Ok(Map { places, auxiliary: 0, auxiliary_size: 0, exe_file: file.as_raw_fd() as u32 })
 }
 
-/// As [`exe_file`], in a user namespace, by the call that needs no privilege outside of it.
+/// As [`exe_file`], in a user namespace, by the call that needs no privilege outside it.
 fn exe_file_by_map(aim: &Aim) -> Result<(), Refused> {
     enter_user_namespace(0)?;
     let signer = fs::File::open(SIGNER).map_err(Refused::io("open"))?;
@@ -312,14 +312,14 @@ fn exe_file_by_map(aim: &Aim) -> Result<(), Refused> {
     as_the_signers_file(aim)
 }
 
-/// Has the kernel take the memory that it shares with its parent for the signer's.
+/// Makes the kernel take the memory that it shares with its parent for the signer's.
 extern "C" fn set_shared_map(map: *mut libc::c_void) -> i32 {
     // SAFETY: the parent waits, and keeps the map alive, which is as long as is said.
     unsafe { libc::prctl(libc::PR_SET_MM, PR_SET_MM_MAP, map, size_of::<Map>(), 0) }
 }
 
-/// As [`exe_file_by_map`], but this process itself enters no user namespace: a child that shares its memory does.
-/// Then it waits for a policy that looks at who runs.
+/// As [`exe_file_by_map`], but this process does not enter a user namespace itself: a child that shares its memory
+/// does. Then it waits for a policy that labels running processes.
 fn exe_file_by_child(aim: &Aim) -> Result<(), Refused> {
     const STACK: usize = 1 << 16;
     let signer = fs::File::open(SIGNER).map_err(Refused::io("open"))?;
@@ -353,8 +353,8 @@ fn as_the_signers_file(aim: &Aim) -> Result<(), Refused> {
     }
 }
 
-/// The signer cannot be executed, since its loader is not there, and the kernel notices after it has asked
-/// every module whether it may.
+/// The signer cannot be executed, because its loader is missing, and the kernel notices after it has called every
+/// module.
 fn failed_exec(aim: &Aim) -> Result<(), Refused> {
     let empty = own_place("empty");
     fs::create_dir(&empty).map_err(Refused::io("mkdir"))?;

@@ -1,7 +1,7 @@
-//! What the probers and the one who watches them share: a page of numbers. A prober writes how many rounds it has
-//! made and what was let through; the watcher writes what happens at the moment, and whether it is meant to.
+//! The page of numbers that the probers and their watcher share. A prober writes how many rounds it has completed and
+//! what got through; the watcher writes the current moment, and whether attempts are meant to get through.
 //!
-//! **Invariant:** every number is written by one side alone, and a prober never waits for anybody.
+//! **Invariant:** every number is written by one side alone, and a prober never waits.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 
-/// How many probers there can be.
+/// The most probers.
 pub(crate) const PROBERS: usize = 8;
 
 const WORDS: usize = 16 + PROBERS * SLOT;
@@ -37,28 +37,28 @@ pub(crate) struct Board {
     words: &'static [AtomicU64],
 }
 
-/// What a prober has seen be let through that was to be refused.
+/// Forbidden attempts of a prober that got through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Window {
-    /// How often.
+    /// How many there were.
     pub(crate) times: u64,
-    /// At which moment first,
+    /// The moment of the first.
     pub(crate) moment: u64,
-    /// which attempt it was,
+    /// The attempt that it was.
     pub(crate) attempt: u64,
-    /// and the errno of its answer; 0 where the kernel took it.
+    /// The errno of its answer; 0 if the kernel accepted it.
     pub(crate) answer: u64,
 }
 
 impl Board {
-    /// A new one, all zeros.
+    /// Creates a page of zeros.
     pub(crate) fn make(path: &Path) -> io::Result<Board> {
         let file = File::options().read(true).write(true).create_new(true).open(path)?;
         file.set_len((WORDS * size_of::<u64>()) as u64)?;
         Board::map(&file)
     }
 
-    /// One that the watcher made.
+    /// Opens the page that the watcher created.
     pub(crate) fn open(path: &Path) -> io::Result<Board> {
         Board::map(&File::options().read(true).write(true).open(path)?)
     }
@@ -90,12 +90,12 @@ impl Board {
         }
     }
 
-    /// Says what happens from now on.
+    /// Sets the current moment.
     pub(crate) fn set_moment(&self, moment: u64) {
         self.write(MOMENT, moment);
     }
 
-    /// Whether from now on things are meant to be let through.
+    /// Sets whether attempts are meant to get through from now on.
     pub(crate) fn set_control(&self, is_control: bool) {
         self.write(CONTROL, is_control.into());
     }
@@ -121,7 +121,7 @@ impl Board {
         self.read(slot(prober, ATTEMPTS))
     }
 
-    /// What was let through that was to be refused, if anything was.
+    /// Forbidden attempts that got through, if there were any.
     pub(crate) fn window(&self, prober: usize) -> Option<Window> {
         let times = self.read(slot(prober, THROUGH));
         (times > 0).then(|| Window {
@@ -132,12 +132,12 @@ impl Board {
         })
     }
 
-    /// Which attempts were let through while that was meant to be: a bit for each.
+    /// Which attempts got through while they were meant to: one bit for each.
     pub(crate) fn controlled(&self, prober: usize) -> u64 {
         self.read(slot(prober, CONTROLLED))
     }
 
-    /// A prober's note of one attempt: `answer` is its errno, `None` where it was refused.
+    /// Records one attempt of a prober: `answer` is its errno, `None` if it was denied.
     pub(crate) fn note(&self, prober: usize, attempt: usize, is_control: bool, answer: Option<u64>) {
         let at = |field| slot(prober, field);
         self.write(at(ATTEMPTS), self.read(at(ATTEMPTS)) + 1);
@@ -154,7 +154,7 @@ impl Board {
         self.write(at(THROUGH), self.read(at(THROUGH)) + 1);
     }
 
-    /// A prober has tried everything once.
+    /// Records that a prober has tried everything once.
     pub(crate) fn note_round(&self, prober: usize) {
         self.write(slot(prober, ROUNDS), self.rounds(prober) + 1);
     }

@@ -1,5 +1,5 @@
-//! One system call of a traced program: what it is called, what it touches, and whether the world outside of the
-//! process can differ after it.
+//! One system call of a traced program: its name, its object, and whether anything outside the process can differ after
+//! it.
 
 use std::fmt;
 use std::fs;
@@ -8,14 +8,14 @@ use std::os::unix::fs::FileExt;
 use nix::errno::Errno;
 use nix::libc;
 
-/// A system call, as it is about to be made.
+/// A system call that is about to be made.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) number: i64,
     arguments: [u64; 6],
-    /// What it is about: a path, a command of bpf(2), what a descriptor leads to.
+    /// Its object: a path, a command of bpf(2), what a descriptor refers to.
     object: String,
-    /// Whether the program itself makes it, and not what starts and ends it: the loader, libc, std.
+    /// Whether the program makes it, and not the code that starts and ends it: the loader, libc, std.
     pub(crate) is_own: bool,
     /// Whether the two calls before it were the same on the same descriptor.
     pub(crate) is_repeated: bool,
@@ -27,7 +27,7 @@ impl Call {
         Call { number, arguments, object, is_own: false, is_repeated: false }
     }
 
-    /// Whether it is sigaltstack(2) with a stack, rather than a question.
+    /// Whether it is sigaltstack(2) with a stack, and not a query.
     pub(crate) fn sets_a_stack(&self) -> bool {
         self.arguments[0] != 0
     }
@@ -36,11 +36,11 @@ impl Call {
         (self.number, self.arguments[0]) == (other.number, other.arguments[0])
     }
 
-    /// Whether anything outside of the process can differ after it. What is not known to be private is taken for
-    /// an effect. Private are the process's own memory, its own signals, questions about itself and about files,
-    /// opening a file without making one, and reading and closing one. A descriptor of the kernel's own (BPF, a
-    /// pidfd), of a socket, or of the folder of pins, is no file in this sense: closing one may detach a program
-    /// or give back a lock, and reading one may run a program.
+    /// Whether anything outside the process can differ after it. Unless a call is known to be private, it counts as an
+    /// effect. Private are the process's own memory, its own signals, queries about itself and about files, opening a
+    /// file without creating one, and reading and closing one. A descriptor of a kernel object (BPF, a pidfd), of a
+    /// socket, or of the folder of pins, is not a file in this sense: closing one may detach a program or release a
+    /// lock, and reading one may run a program.
     pub(crate) fn has_effect(&self) -> bool {
         match self.number {
             libc::SYS_brk
@@ -84,7 +84,7 @@ impl Call {
         }
     }
 
-    /// Whether it makes, moves or removes a name, or settles a file on disk: what transactions are made of.
+    /// Whether it creates, moves or removes a name, or syncs a file: the steps of a transaction.
     pub(crate) fn is_turning_point(&self) -> bool {
         [
             libc::SYS_mkdir,
@@ -99,25 +99,25 @@ impl Call {
         .contains(&self.number)
     }
 
-    /// Whether it asks for memory of the process's own.
+    /// Whether it requests memory for the process.
     pub(crate) fn is_for_memory(&self) -> bool {
         [libc::SYS_brk, libc::SYS_mmap, libc::SYS_mremap, libc::SYS_munmap, libc::SYS_mprotect].contains(&self.number)
     }
 
-    /// Whether its failure can be seen by the program at all.
+    /// Whether the program can see its failure at all.
     pub(crate) fn can_fail(&self) -> bool {
         self.number != libc::SYS_exit_group
     }
 
-    /// With what it is made to fail.
+    /// The errors that it is made to fail with.
     pub(crate) fn errors(&self) -> &'static [Errno] {
         match self.number {
             _ if self.is_for_memory() => &[Errno::ENOMEM],
             libc::SYS_bpf => &[Errno::ENOMEM, Errno::ENOSPC, Errno::EPERM],
             libc::SYS_read | libc::SYS_pread64 => &[Errno::ENOMEM, Errno::EIO, Errno::EINTR],
             libc::SYS_write => &[Errno::ENOSPC, Errno::EIO, Errno::EINTR],
-            // No folder has anything to write back when it is closed (fs/open.c, `filp_flush`), and std ends the program
-            // that is told otherwise.
+            // A folder has nothing to write back when it is closed (fs/open.c, `filp_flush`), and std aborts the
+            // program if close reports otherwise.
             libc::SYS_close if self.is_about_a_folder() => &[Errno::EINTR],
             libc::SYS_close => &[Errno::EIO, Errno::EINTR],
             // It takes no memory (drivers/char/random.c, `getrandom`).
@@ -134,7 +134,7 @@ impl Call {
         }
     }
 
-    /// The error, if it can fail with that; another otherwise.
+    /// The error, if the call can fail with it; otherwise another one.
     pub(crate) fn fitting(&self, errno: Errno) -> Errno {
         let errors = self.errors();
         if errors.contains(&errno) { errno } else { errors.first().copied().unwrap_or(errno) }
@@ -159,7 +159,7 @@ impl fmt::Display for Call {
     }
 }
 
-/// The calls that reports name; any other is told by its number.
+/// The calls that reports name. Others are reported by their number.
 const NAMES: [(i64, &str); 41] = [
     (libc::SYS_read, "read"),
     (libc::SYS_write, "write"),
@@ -226,11 +226,11 @@ const BPF: [(u64, &str); 18] = [
     (34, "LINK_DETACH"),
 ];
 
-/// What a call is about, read from the process while it stands still.
+/// The object of a call, read from the process while it is stopped.
 fn object(process: i32, number: i64, arguments: [u64; 6]) -> String {
     match number {
         libc::SYS_bpf => match BPF.iter().find(|(command, _)| *command == arguments[0]) {
-            // A pin's path lies at the beginning of the attributes.
+            // A pin's path is at the beginning of the attributes.
             Some((6 | 7, name)) => format!("{name} {}", path(process, word(process, arguments[1]))),
             Some((_, name)) => (*name).to_owned(),
             None => arguments[0].to_string(),
@@ -258,7 +258,7 @@ fn object(process: i32, number: i64, arguments: [u64; 6]) -> String {
     }
 }
 
-/// What a descriptor leads to: a path, which ends in a slash for a folder, or `anon_inode:bpf-map` and the like.
+/// What a descriptor refers to: a path, which ends in a slash for a folder, or `anon_inode:bpf-map` and the like.
 fn descriptor(process: i32, number: u64) -> String {
     let link = format!("/proc/{process}/fd/{}", number as i32);
     let is_folder = fs::metadata(&link).is_ok_and(|it| it.is_dir());
@@ -280,7 +280,7 @@ fn word(process: i32, at: u64) -> u64 {
 }
 
 fn memory(process: i32, at: u64, bytes: &mut [u8]) -> usize {
-    // The end of a mapping may come before the end of the bytes.
+    // The mapping may end before the bytes do.
     fs::File::open(format!("/proc/{process}/mem")).and_then(|file| file.read_at(bytes, at)).unwrap_or_default()
 }
 

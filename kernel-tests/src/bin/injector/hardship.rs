@@ -1,6 +1,6 @@
-//! What goes wrong without a kill: several who apply at the same time, and a host that is short of something. What
-//! always holds: an `apply` ends with its policy in force or with a sentence, the old policy stays until then, and
-//! the next `apply` leaves exactly what there was.
+//! Faults without a kill: several `apply` commands at the same time, and a host that lacks resources. What always
+//! holds: an `apply` ends with its policy in force or with an error message, the old policy stays until then, and the
+//! next `apply` restores exactly the same state.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -17,8 +17,7 @@ use crate::watched::Watched;
 const AT_ONCE: u64 = 10;
 const VERIFICATION_REFUSED: i32 = 3;
 
-/// Ten at the same time, each with a revision of its own: each has its turn, or is told that a higher one was there
-/// before.
+/// Ten at the same time, each with its own revision: each has its turn, or reports that a higher revision came first.
 pub(crate) fn at_once(watched: &Watched<'_>, report: &mut Report) -> Result<(), String> {
     let mut series = Series::begin("ten applies at once");
     let before = watched.watch.windows().len();
@@ -29,7 +28,7 @@ pub(crate) fn at_once(watched: &Watched<'_>, report: &mut Report) -> Result<(), 
         let command = &mut apply(revision);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
     };
-    // The highest is started last but two, so that some come too late.
+    // The highest is started third from last, so that some come too late.
     let order: Vec<u64> = (first..=last).filter(|r| *r != last).collect();
     let (early, late) = order.split_at(order.len() - 2);
     let order = early.iter().chain([&last]).chain(late);
@@ -68,11 +67,11 @@ pub(crate) fn short(watched: &Watched<'_>, pick: Pick, report: &mut Report) -> R
     fs::create_dir_all(CGROUP).map_err(|error| format!("{CGROUP}: {error}"))?;
 
     let mut ways: Vec<(String, String)> = Vec::new();
-    // All that it has are in use, but for so many.
+    // All descriptors are in use, except for this many.
     for descriptors in [4, 8, 20, 40] {
         ways.push((format!("{descriptors} descriptors"), format!("ulimit -n {descriptors}")));
     }
-    // The program itself takes more than two: with less the kernel ends it while it is executed, before a word of it ran
+    // The program itself takes more than two: with less, the kernel kills it while it is executed, before it runs
     // (fs/binfmt_elf.c, `load_elf_binary`).
     for mib in [4, 6, 10, 16] {
         ways.push((format!("{mib} MiB of addresses"), format!("ulimit -v {}", mib * 1024)));
@@ -107,7 +106,7 @@ pub(crate) fn short(watched: &Watched<'_>, pick: Pick, report: &mut Report) -> R
     Ok(())
 }
 
-/// Runs `apply` in mounts of its own, behind a line of a shell.
+/// Runs `apply` in its own mount namespace, after a shell command.
 fn apply_where(line: &str, revision: u64) -> Result<Output, String> {
     let apply = apply(revision);
     let words: Vec<String> =
@@ -122,7 +121,7 @@ fn ends_well(output: &Output) -> Result<(), String> {
     match (output.status.code(), output.status.signal()) {
         (Some(0), _) => Ok(()),
         (Some(1..=4), _) if verdict::is_a_sentence(&said) => Ok(()),
-        // The kernel takes the memory back by killing; Rust ends a program that gets none, and says so.
+        // The kernel reclaims memory by killing; Rust aborts a program that gets none, and prints so.
         (_, Some(libc::SIGKILL)) => Ok(()),
         (_, Some(libc::SIGABRT)) if said.starts_with("memory allocation of ") => Ok(()),
         (code, signal) => Err(format!("expected a sentence, seen exit {code:?}, signal {signal:?}: {said}")),

@@ -1,6 +1,6 @@
-//! The series that need no kernel that enforces: commands that read and verify, and those that change what the host
-//! remembers on disk, in a folder of their own. What enters: the folder with bfpc and bfp-enforcer. What always
-//! holds: nothing is attached and no pin is made, for where this host could enforce, `apply` is left out.
+//! The series that need no enforcing kernel: commands that read and verify, and those that change the state on disk, in
+//! a folder of their own. What enters: the folder with bfpc and bfp-enforcer. What always holds: nothing is attached
+//! and no pin is created, because `apply` is left out on a host that could enforce.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,18 +20,18 @@ const CANNOT_ENFORCE: i32 = 4;
 
 const POLICY: &str = "policy here\nonly \"/usr/bin/signer\" -> 127.0.0.10:443\n";
 
-/// What the commands are given.
+/// The arguments of the commands.
 struct Desk {
     folder: PathBuf,
     enforcer: PathBuf,
 }
 
-/// A command, how it ends when nobody disturbs it, and what it leaves on disk.
+/// A command, how it ends undisturbed, and what it leaves on disk.
 struct Trial {
     name: String,
     arguments: Vec<String>,
     code: i32,
-    /// How it ends where it was done already, if not the same way: its code, and words of it.
+    /// How it ends if it was done before, if that differs: its exit code, and words of its output.
     done_before: Option<(i32, &'static str)>,
 }
 
@@ -75,7 +75,7 @@ impl Desk {
         };
         let mut trials = vec![
             trial("verify", "policy.bfpb", 0, None),
-            // The first keys are no longer asked then.
+            // The first keys are not read any more then.
             trial("trust", "set.bfpt", 0, Some((2, "this host trusts version 1"))),
             trial("recover --token", "token.bfpk", 0, Some((3, "the highest that this host has seen is 2"))),
         ];
@@ -98,7 +98,7 @@ impl Desk {
         self.folder.join("state")
     }
 
-    /// A host that has seen nothing.
+    /// Resets the host to one that has seen nothing.
     fn forget(&self) -> Result<(), String> {
         match fs::remove_dir_all(self.state_folder()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
@@ -111,7 +111,7 @@ impl Desk {
         state.is_whole(&[]).map(|()| state)
     }
 
-    /// The command, undisturbed: it must end as it would on a host where nothing happened before.
+    /// Runs the command undisturbed: it must end as on a host where nothing happened before.
     fn goes_on(&self, trial: &Trial, undisturbed: &State) -> Result<(), String> {
         let output = self.command(trial).output().map_err(|error| error.to_string())?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -124,8 +124,8 @@ impl Desk {
             return Err(format!("`{PINS}` was made"));
         }
         let state = self.remembered()?;
-        // What was done before is refused or said to be done, and writes nothing: what it was writing when it ended stays
-        // until the next command that writes, beside one whole copy.
+        // A repeated command is rejected or reported as done, and writes nothing: the file that it was writing when it
+        // ended stays until the next command that writes, beside one complete copy.
         if was_done { Ok(()) } else { state.is_tidy(undisturbed) }
     }
 

@@ -1,5 +1,5 @@
-//! The guest as the series need it: the enforcer, bundles of rising revisions, programs under the names that the
-//! policy knows, and somebody who listens where they must not get through to.
+//! The guest for the series: the enforcer, bundles of rising revisions, programs under the names that the policy knows,
+//! and listeners at the forbidden destinations.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -17,11 +17,11 @@ const TRUST: &str = "/trust";
 const REVISIONS: &str = "/revisions";
 const SIGNER: &str = "/usr/bin/signer";
 const THIEF: &str = "/usr/bin/thief";
-/// Where the signer alone may go.
+/// The destination of the signer alone.
 const KMS: [&str; 2] = ["127.0.0.10:443", "[fd00:bf::10]:443"];
-/// Where it may not go.
+/// The destination that is forbidden to it.
 const OUTSIDE: [&str; 2] = ["198.51.100.7:443", "[2001:db8::7]:443"];
-/// Where the enforcer keeps what the host remembers.
+/// The enforcer's rollback state.
 const STATE: &str = "/var/lib/bfp";
 const BOARD: &str = "/dev/shm/bfp-board";
 
@@ -29,7 +29,7 @@ const BOARD: &str = "/dev/shm/bfp-board";
 pub(crate) struct Host {
     connections: Vec<(SocketAddr, Connection)>,
     _listeners: Vec<(TcpListener, UdpSocket)>,
-    /// Every bundle, of revision 1 and of the following ones.
+    /// Every bundle, from revision 1 on.
     bundles: Vec<Vec<u8>>,
 }
 
@@ -55,7 +55,7 @@ impl Host {
             let any: &str = if aim.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
             let udp = UdpSocket::bind(any).and_then(|udp| udp.connect(aim).map(|()| udp)).map_err(wrong(&aim))?;
             for fd in [tcp.as_fd(), udp.as_fd()] {
-                // What this process starts inherits it.
+                // Child processes inherit it.
                 fcntl_setfd(fd, FdFlags::empty()).map_err(|error| format!("fcntl: {error}"))?;
             }
             connections.push((aim, Connection::Tcp(tcp)));
@@ -67,18 +67,18 @@ impl Host {
         Ok(Host { connections, _listeners: listeners, bundles })
     }
 
-    /// The highest revision that there is a bundle of.
+    /// The highest revision with a bundle.
     pub(crate) fn last_revision(&self) -> u64 {
         self.bundles.len() as u64
     }
 
-    /// What the host remembers on disk, all of it whole.
+    /// The state on disk, every file of it complete.
     pub(crate) fn remembered(&self) -> Result<State, String> {
         let state = State::read(STATE.as_ref())?;
         state.is_whole(&self.bundles).map(|()| state)
     }
 
-    /// Starts whoever must be refused, under an enforced policy.
+    /// Starts the probers, under an enforced policy.
     pub(crate) fn watch(&self) -> Result<Watch, String> {
         let (kms, outside) = (addresses(&KMS)?, addresses(&OUTSIDE)?);
         let wanted = |name, program, by, aims: &[SocketAddr]| Wanted {
@@ -120,7 +120,7 @@ fn addresses(texts: &[&str]) -> Result<Vec<SocketAddr>, String> {
     texts.iter().map(|text| text.parse().map_err(|_| format!("no address: {text}"))).collect()
 }
 
-/// `apply` of a revision, all of it also where that one is enforced already.
+/// `apply` of a revision, in full even if that revision is already enforced.
 pub(crate) fn apply(revision: u64) -> Command {
     let mut command = Command::new(ENFORCER);
     command.arg("apply").arg(bundle(revision)).args(["--trust", TRUST, "--again"]);
@@ -137,17 +137,17 @@ pub(crate) fn remove() -> Command {
     command
 }
 
-/// Runs a command, which must be a success; what it wrote.
+/// Runs a command, which must succeed. Returns its output.
 pub(crate) fn succeeds(mut command: Command) -> Result<String, String> {
     let output = bfp_kernel_tests::command::output_of(&mut command)?;
     Ok(String::from_utf8_lossy(&output).into_owned())
 }
 
-/// The revision that `status` says is enforced; `None` for none.
+/// The revision that `status` reports. `None` if nothing is enforced.
 pub(crate) fn enforced() -> Result<Option<u64>, String> {
     let mut command = Command::new(ENFORCER);
     command.args(["status", "--format", "json"]);
-    // It ends with 1 where nothing is enforced, or less than was applied.
+    // It exits with 1 if nothing is enforced, or less than was applied.
     let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     if !matches!(output.status.code(), Some(0 | 1)) {

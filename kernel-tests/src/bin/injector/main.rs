@@ -1,9 +1,9 @@
-//! The killer: runs the enforcer again and again, kills it before and after each of its system calls in turn or
-//! has one of them fail, and watches that whoever must be refused is refused at every moment.
+//! The crash injector: runs the enforcer again and again, kills it before and after each of its system calls in turn or
+//! makes one of them fail, and checks that every forbidden request is denied at every moment.
 //!
-//! What enters: where the enforcer and bundles are (see [`host`]), and how many points are tried. What leaves: a
-//! line for each series, the sums, and exit status 1 when a point went wrong, a window was found, or nothing was
-//! tried. What always holds: at the end nothing is enforced, and no process is left.
+//! What enters: the enforcer and the bundles (see [`host`]), and how many points are tried. What leaves: a line for
+//! each series, the totals, and exit status 1 if a point failed, a window was found, or nothing was tried. What always
+//! holds: at the end nothing is enforced, and no process is left.
 //!
 //! ```text
 //! injector series [thin] [NAME…]      # in a guest: again, next, failing, at-once, short, first, remove;
@@ -46,7 +46,7 @@ const WHOLE: Extent = Extent {
     remove: Pick::EveryState,
 };
 
-/// What fits in one and a half minutes under emulation.
+/// As many points as fit in one and a half minutes under emulation.
 const THIN: Extent = Extent {
     again: Pick::WithTurns(2),
     next: Pick::Few(3),
@@ -97,7 +97,7 @@ fn run_here(arguments: &[String]) -> Result<ExitCode, String> {
     Ok(report.close(0, 0))
 }
 
-/// What a command does, a line for each call.
+/// Prints a line for each system call of a command.
 fn list(arguments: &[String]) -> Result<ExitCode, String> {
     let (program, rest) = arguments.split_first().ok_or("a command is wanted")?;
     let calls = series::calls_of(Command::new(program).args(rest), |_| true)?;
@@ -113,7 +113,7 @@ fn list(arguments: &[String]) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts a program, and ends at once.
+/// Starts a program, and exits at once.
 fn start(arguments: &[String]) -> Result<ExitCode, String> {
     let (program, rest) = arguments.split_first().ok_or("a program is wanted")?;
     Command::new(program).args(rest).spawn().map_err(|error| format!("{program}: {error}"))?;

@@ -1,10 +1,10 @@
-//! At which calls a command is killed, or a call fails. What enters: the calls of a run that was left alone. What
-//! leaves: points, in their order.
+//! The points at which a command is killed, or a call fails. What enters: the calls of an undisturbed run. What leaves:
+//! points, in order.
 //!
-//! Between two calls with an effect ([`Call::has_effect`]), the world outside of the process does not change, and
-//! the process's own memory ends with it. So a kill anywhere between them leaves the same world, and one of all
-//! these places is tried: behind the one call and before the other by turns. Calls that make or move a name are
-//! tried on both sides.
+//! Between two calls with an effect ([`Call::has_effect`]), the world outside the process does not change, and the
+//! process's own memory ends with it. So a kill anywhere between them leaves the same world, and only one of these
+//! places is tried: alternately after the one call and before the other. Calls that create or move a name are tried on
+//! both sides.
 
 use std::collections::BTreeMap;
 
@@ -16,18 +16,18 @@ use crate::trace::{Plan, Side};
 /// How many points are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pick {
-    /// Both sides of every call there is, and each failing in all its ways.
+    /// Both sides of every call, and each call failing in all its ways.
     EverySide,
     /// Every state of the world, and each call failing in one way ([`by_turns`]).
     EveryState,
-    /// So many, evenly from the first to the last, and both sides of the turning points.
+    /// This many, evenly from the first to the last, and both sides of the turning points.
     WithTurns(usize),
-    /// So many, evenly from the first to the last.
+    /// This many, evenly from the first to the last.
     Few(usize),
 }
 
 impl Pick {
-    /// Which calls a kill's number counts.
+    /// Which calls the number of a kill counts.
     pub(crate) fn counts(self) -> fn(&Call) -> bool {
         if self == Pick::EverySide { |_| true } else { Call::has_effect }
     }
@@ -56,11 +56,12 @@ pub(crate) fn kills(calls: &[Call], pick: Pick) -> Vec<Point> {
     let after = |number| Point { number, is_after: true };
     if pick == Pick::EverySide {
         let mut points: Vec<Point> = (0..calls.len()).flat_map(|number| [before(number), after(number)]).collect();
-        // Nothing comes behind the call that ends it.
+        // There is nothing after the call that ends it.
         points.pop();
         return points;
     }
-    // State `n` lies behind call `n - 1` and before call `n`; nothing comes behind the last call, which ends it.
+    // State `n` is after call `n - 1` and before call `n`; there is nothing after the last call, which ends the
+    // program.
     let mut points: Vec<Point> =
         evenly(calls.len(), pick).map(|state| if state % 2 == 1 { after(state - 1) } else { before(state) }).collect();
     let wants_turns = !matches!(pick, Pick::Few(_));
@@ -71,7 +72,7 @@ pub(crate) fn kills(calls: &[Call], pick: Pick) -> Vec<Point> {
     points
 }
 
-/// The calls that fail, by their numbers among those for which [`can_fail`] holds, and how.
+/// The calls that fail, by their numbers among those for which [`can_fail`] holds, with the error.
 pub(crate) fn failures(calls: &[Call], pick: Pick) -> Vec<(usize, Errno)> {
     let all = if pick == Pick::EverySide { in_every_way(calls) } else { by_turns(calls) };
     evenly(all.len(), pick).filter_map(|index| all.get(index).copied()).collect()
@@ -83,8 +84,8 @@ fn in_every_way(calls: &[Call]) -> Vec<(usize, Errno)> {
     calls.iter().enumerate().flat_map(ways).collect()
 }
 
-/// Each call in one of its ways: those that do the same to the same thing take turns, and the last of them fails in
-/// all the ways that had none.
+/// Each call in one of its ways: calls that do the same to the same object take turns, and the last of them fails in
+/// all the remaining ways.
 fn by_turns(calls: &[Call]) -> Vec<(usize, Errno)> {
     let mut alike: BTreeMap<String, Vec<(usize, &Call)>> = BTreeMap::new();
     for (number, call) in calls.iter().enumerate() {
@@ -101,17 +102,17 @@ fn by_turns(calls: &[Call]) -> Vec<(usize, Errno)> {
     points
 }
 
-/// Which calls fail: those of the program itself. Where it repeats one, as it reads a long file, the first two
-/// stand for the others.
+/// Which calls fail: those of the program itself. If it repeats one, as when reading a long file, the first two
+/// represent the others.
 pub(crate) fn can_fail(call: &Call) -> bool {
     call.is_own && !call.is_repeated && call.can_fail()
 }
 
-/// Some of a list's places.
+/// Some indexes of a list.
 pub(crate) fn evenly(count: usize, pick: Pick) -> Box<dyn Iterator<Item = usize>> {
     match pick {
         Pick::WithTurns(wanted) | Pick::Few(wanted) if wanted < count => {
-            // From the middle of each part, so that no part's end is always left out.
+            // From the middle of each part, so that the ends are not always left out.
             Box::new((0..wanted).map(move |part| (2 * part + 1) * count / (2 * wanted)))
         }
         _ => Box::new(0..count),
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
 
     fn calls(numbers: &[i64]) -> Vec<Call> {
-        // Nothing is read of a process that does not exist.
+        // A process that does not exist is not read.
         numbers.iter().map(|number| Call::new(-1, *number, [0; 6])).collect()
     }
 

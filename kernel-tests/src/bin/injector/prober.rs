@@ -1,7 +1,7 @@
-//! A process that the policy refuses, and that tries all the same, as fast as it can: it connects, sends
-//! datagrams, and sends on connections that it inherited. What enters: the board, its slot there, where to, and
-//! the descriptors of connections. What leaves: what the board holds. What always holds: it ends when the board
-//! says so, and an answer other than EPERM is noted as let through.
+//! A process that the policy restricts, and that tries forbidden requests as fast as it can: it connects, sends
+//! datagrams, and sends on connections that it inherited. What enters: the page, its slot there, destinations, and the
+//! descriptors of connections. What leaves: what it writes to the page. What always holds: it ends when the page says
+//! so, and an answer other than EPERM is recorded as let through.
 
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
@@ -13,16 +13,16 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, connect, se
 
 use crate::board::Board;
 
-/// Behind everybody else, so that what is watched takes hardly longer for it.
+/// The lowest priority, so that it hardly slows down the watched program.
 const NICE: i32 = 15;
 
-/// What a prober tries in each round, in this order.
+/// The attempts of each round, in this order.
 enum Attempt {
     /// `connect` of a TCP socket.
     Connect(SocketAddr),
     /// `sendto` of a UDP socket.
     Datagram(SocketAddr),
-    /// `send` on a connection that somebody else opened.
+    /// `send` on a connection that another program opened.
     Inherited(RawFd),
 }
 
@@ -31,7 +31,7 @@ fn attempts(aims: &[SocketAddr], connections: &[RawFd]) -> Vec<Attempt> {
     aimed.chain(connections.iter().map(|fd| Attempt::Inherited(*fd))).collect()
 }
 
-/// What the attempts of a prober are, in words.
+/// An attempt of a prober, in words.
 pub(crate) fn describe(aims: &[SocketAddr], connections: usize, attempt: u64) -> String {
     let attempt = attempt as usize;
     match (aims.get(attempt / 2), attempt % 2) {
@@ -41,7 +41,7 @@ pub(crate) fn describe(aims: &[SocketAddr], connections: usize, attempt: u64) ->
     }
 }
 
-/// Starts one as a program; `by`, where there is one, starts it and ends.
+/// Starts one as a program. `by`, if there is one, starts it and exits.
 pub(crate) fn start(
     program: &str,
     by: Option<&str>,
@@ -64,7 +64,7 @@ pub(crate) fn start(
     command.spawn().map_err(|error| format!("cannot start {command:?}: {error}"))
 }
 
-/// Runs until the board says that it is enough.
+/// Runs until the page says stop.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let [board, slot, aims, connections] = arguments else {
         return Err("a prober wants a board, a slot, aims and connections".to_owned());
@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     rustix::process::nice(NICE).map_err(|error| format!("nice: {error}"))?;
     while !board.is_stopped() {
         for (number, attempt) in attempts.iter().enumerate() {
-            // A control that begins or ends during an attempt makes no window of it.
+            // If a control begins or ends during an attempt, the attempt does not count as a window.
             let before = board.is_control();
             let answer = match attempt.make() {
                 Err(Errno::PERM) => None,

@@ -1,4 +1,4 @@
-//! What the series found: faults as they are found, a line for each series as it ends, and the sums at the end.
+//! The findings of the series: faults as they are found, a line for each series as it ends, and the totals at the end.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -6,17 +6,17 @@ use std::time::Instant;
 /// How many faults of one series are enough; a broken enforcer has as many as there are points.
 const ENOUGH: usize = 10;
 
-/// A series can take an hour: after so many points it says how far it is.
+/// A series can take an hour: its progress is printed after this many points.
 const STRETCH: usize = 100;
 
-/// A series that runs.
+/// A running series.
 pub(crate) struct Series {
     name: String,
-    /// How many points there are, where that is known before.
+    /// The number of points, if known.
     of: Option<usize>,
-    /// How many points were tried,
+    /// The points that were tried.
     points: usize,
-    /// and how many of them the command never came to, for it ended before.
+    /// The points that the command did not reach, because it ended before.
     not_reached: usize,
     faults: usize,
     began: Instant,
@@ -27,12 +27,12 @@ impl Series {
         Series { name: name.into(), of: None, points: 0, not_reached: 0, faults: 0, began: Instant::now() }
     }
 
-    /// A series of so many points.
+    /// A series of this many points.
     pub(crate) fn of(name: impl Into<String>, points: usize) -> Series {
         Series { of: Some(points), ..Series::begin(name) }
     }
 
-    /// One point was tried.
+    /// Records the outcome of one point.
     pub(crate) fn tried(&mut self, outcome: Result<(), String>) {
         self.points += 1;
         if let Err(fault) = outcome {
@@ -49,13 +49,13 @@ impl Series {
         self.not_reached += 1;
     }
 
-    /// Whether there is no use in going on.
+    /// Whether continuing is useless.
     pub(crate) fn is_hopeless(&self) -> bool {
         self.faults >= ENOUGH
     }
 }
 
-/// The sums.
+/// The totals.
 #[derive(Default)]
 pub(crate) struct Report {
     points: usize,

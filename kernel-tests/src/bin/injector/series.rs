@@ -1,6 +1,6 @@
-//! The series under a kernel that enforces: the enforcer is killed, or one of its calls fails, at one point after
-//! the other, while the probers try without a pause. What always holds: each series begins and ends with one
-//! policy enforced, or with none, and says so.
+//! The series under an enforcing kernel: the enforcer is killed, or one of its calls fails, at one point after the
+//! other, while the probers try without a pause. What always holds: each series begins and ends with one policy
+//! enforced, or with none, and says which.
 
 use std::process::Command;
 
@@ -26,7 +26,7 @@ pub(crate) struct Extent {
     pub(crate) remove: Pick,
 }
 
-/// Every series that is wanted, and the sums.
+/// Runs the selected series. Returns the totals.
 pub(crate) fn run(
     host: &Host,
     extent: &Extent,
@@ -70,8 +70,8 @@ pub(crate) fn run(
 }
 
 impl Watched<'_> {
-    /// An `apply` over an enforced policy that nobody disturbs, and that stands still on both sides of every call
-    /// with an effect until each prober has tried everything: every moment of it. What leaves are the calls.
+    /// An undisturbed `apply` over an enforced policy that stops on both sides of every call with an effect until each
+    /// prober has tried everything. Returns the calls.
     fn every_moment(&self, next: fn(u64) -> u64) -> Result<(Vec<Call>, usize), String> {
         let revision = next(self.revision.get());
         let (mut calls, mut stuck) = (Vec::new(), None);
@@ -119,7 +119,7 @@ impl Watched<'_> {
         Ok(())
     }
 
-    /// Kills one `apply`; `None` where it ended before.
+    /// Kills one `apply`. `None` if it ended before.
     fn kill(&self, point: Point, pick: Pick, revision: u64) -> Result<Option<Result<(), String>>, String> {
         self.watch.moment(&format!("in an apply that is killed at point {point:?}"));
         let traced = run_traced(&mut apply(revision), pick.counts(), point.plan())?;
@@ -138,7 +138,7 @@ impl Watched<'_> {
         let remembered = self.all.host.remembered().map_err(|cut| format!("killed {place}: {cut}"));
         let outcome = outcome.and(remembered.map(drop));
         self.watch.moment(&format!("in the apply after a kill {place}"));
-        // Where this fails, nothing is left to go on with.
+        // If this fails, the series cannot continue.
         succeeds(apply(revision)).map_err(|error| format!("the apply after a kill {place}: {error}"))?;
         self.revision.set(revision);
         let outcome = outcome.and_then(|()| self.all.is_all().map_err(|left| format!("killed {place}: {left}")));
@@ -171,7 +171,7 @@ impl Watched<'_> {
             self.watch.moment(&format!("after {place}"));
             self.watch.hold()?;
             let mut outcome = verdict::judge(&traced).map_err(|other| format!("{place}: {other}"));
-            // An apply that says that the new policy is in force, and one that could not say a word, leave the
+            // An apply that reports that the new policy is in force, and one that could not report anything, leave the
             // rest to the next.
             let leaves = verdict::says_it_is_enforced(&traced) || !matches!(traced.end, trace::End::Exit(_));
             late += usize::from(verdict::says_it_is_enforced(&traced));
@@ -196,7 +196,7 @@ impl Watched<'_> {
     }
 }
 
-/// Shows that the probers can see a window: while the policy is removed, each must see each of its attempts let
+/// Shows that the probers can see a window: while the policy is removed, each must see each of its attempts get
 /// through, and none before the first call with an effect.
 fn control(watch: &Watch, nothing: &Inventory, report: &mut Report) -> Result<(), String> {
     let mut series = Series::begin("the probers notice that the policy is removed");
@@ -219,7 +219,7 @@ fn control(watch: &Watch, nothing: &Inventory, report: &mut Report) -> Result<()
     Ok(())
 }
 
-/// The first apply on a host where nothing is enforced, killed; then another, and `remove`.
+/// The first apply on a host where nothing is enforced, killed; then another one, and `remove`.
 fn first(nothing: &Inventory, all: &Whole<'_>, pick: Pick, report: &mut Report) -> Result<(), String> {
     let revision = all.host.last_revision();
     let calls = calls_of(&mut apply(revision), pick.counts())?;
@@ -247,7 +247,7 @@ fn first(nothing: &Inventory, all: &Whole<'_>, pick: Pick, report: &mut Report) 
     Ok(())
 }
 
-/// `remove`, killed; then by turns `remove` again, or an apply.
+/// `remove`, killed; then alternately `remove` again, or an apply.
 fn removed(nothing: &Inventory, all: &Whole<'_>, pick: Pick, report: &mut Report) -> Result<(), String> {
     let revision = all.host.last_revision();
     succeeds(apply(revision))?;
@@ -280,12 +280,12 @@ fn removed(nothing: &Inventory, all: &Whole<'_>, pick: Pick, report: &mut Report
     Ok(())
 }
 
-/// The calls of a command that nobody disturbs, and that must be a success.
+/// The calls of an undisturbed command, which must succeed.
 pub(crate) fn calls_of(command: &mut Command, counts: fn(&Call) -> bool) -> Result<Vec<Call>, String> {
     calls_of_ending(command, counts, trace::End::Exit(0))
 }
 
-/// The calls of a command that nobody disturbs, and that must end so.
+/// The calls of an undisturbed command, which must end in this way.
 pub(crate) fn calls_of_ending(
     command: &mut Command,
     counts: fn(&Call) -> bool,

@@ -1,5 +1,5 @@
-//! What the host remembers on disk, looked at from outside: the files of the state's folder are whole, the old ones
-//! or the new ones, whatever was killed.
+//! The rollback state on disk, seen from outside: its files are complete, the old ones or the new ones, whatever was
+//! killed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,14 +7,14 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// What a record's file begins with; its digest follows (enforcer/src/admit/state.rs).
+/// The start of a record; its digest follows (enforcer/src/admit/state.rs).
 const MAGIC: &[u8] = b"BFPS\r\n\x1a\n\x02\0\0\0";
 /// The record, and its copy.
 const RECORDS: [&str; 2] = ["state", "state.copy"];
-/// An adopted trust set: a signed document, which is not what is tried here.
+/// An adopted trust set: a signed document, which is not tested here.
 const TRUST_SET: &str = "trust-set-";
 
-/// The files of a folder, by their names. A folder that is not there has none.
+/// The files of a folder, by name. A missing folder has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct State(BTreeMap<String, Vec<u8>>);
 
@@ -28,8 +28,8 @@ impl State {
         Ok(State(files))
     }
 
-    /// Whether each file is whole: the record by its digest, a bundle by comparison with those that there are. What
-    /// was being written bears another name.
+    /// Checks that each file is complete: the record by its digest, a bundle by comparison with the known ones. A file
+    /// that was being written has another name.
     pub(crate) fn is_whole(&self, bundles: &[Vec<u8>]) -> Result<(), String> {
         for (name, content) in &self.0 {
             match name.as_str() {
@@ -43,8 +43,8 @@ impl State {
         Ok(())
     }
 
-    /// Whether there are as many files as in a folder that was never disturbed, under the same names but for the
-    /// bundle's, and no file that was being written.
+    /// Checks that there are as many files as in a folder that was never disturbed, under the same names except for the
+    /// bundle's, and no temporary file.
     pub(crate) fn is_tidy(&self, undisturbed: &State) -> Result<(), String> {
         let (seen, wanted) = (self.kinds(), undisturbed.kinds());
         if seen == wanted { Ok(()) } else { Err(format!("the state's files: {wanted:?} expected, {seen:?} seen")) }

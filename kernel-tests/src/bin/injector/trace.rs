@@ -1,6 +1,6 @@
-//! Runs a command under ptrace(2) and stops at each of its system calls. What enters: the command, which calls
-//! count, and what is done at one of them. What leaves: how the command ended, what it said, and which call it
-//! was. What always holds: the command does not outlive this process, and its threads and children are followed.
+//! Runs a command under ptrace(2) and stops at each of its system calls. What enters: the command, which calls count,
+//! and what to do at one of them. What leaves: how the command ended, its output, and which call it was. What always
+//! holds: the command does not outlive this process, and its threads and children are followed.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,24 +20,24 @@ use nix::unistd::Pid;
 
 use crate::call::Call;
 
-/// What is done to the command. Calls are numbered from 0, of those that count.
+/// What to do to the command. Calls are numbered from 0, among those that count.
 pub(crate) enum Plan<'a> {
-    /// Tells each call, before and after it; the command stands still meanwhile.
+    /// Reports each call, before and after it, while the command is stopped.
     Watch(&'a mut dyn FnMut(Side, &Call)),
     /// Kills it when it is about to make a call, which is then not made.
     KillBefore(usize),
-    /// Kills it when a call is made.
+    /// Kills it after a call.
     KillAfter(usize),
-    /// Has a call fail without being made, with this or where it does not fit with another error: from run to run
-    /// the numbers of calls can shift by a few. close(2) is made all the same: whatever it says, the kernel has let go of
-    /// the descriptor (fs/open.c, `close`), and of a lock that hung on it.
+    /// Makes a call fail without being made, with this error or, if the call cannot fail so, with another: from run to
+    /// run the numbers of calls can shift by a few. close(2) is made all the same: whatever it returns, the kernel has
+    /// released the descriptor (fs/open.c, `close`), and its lock.
     Fail(usize, Errno),
 }
 
-/// A command that goes on for longer, while nobody holds it, does not end by itself.
+/// A command that runs longer without being stopped does not end by itself.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// On which side of a call.
+/// The side of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Before,
@@ -55,11 +55,11 @@ impl fmt::Display for Side {
 pub(crate) enum End {
     Exit(i32),
     Signal(Signal),
-    /// It went on and on.
+    /// It did not end.
     TooLate,
 }
 
-/// What became of the command.
+/// The outcome of the command.
 #[derive(Debug)]
 pub(crate) struct Traced {
     pub(crate) end: End,
@@ -68,21 +68,21 @@ pub(crate) struct Traced {
     /// How many system calls it began, and how many of them counted.
     pub(crate) calls: usize,
     pub(crate) counted: usize,
-    /// The call at which something was done; `None` where the command ended before it came to that.
+    /// The call at which the plan was carried out. `None` if the command ended before.
     pub(crate) hit: Option<Call>,
 }
 
 /// A thread of the command.
 #[derive(Default)]
 struct Thread {
-    /// The call that it is in, and its number if it counts.
+    /// The current call, and its number if it counts.
     inside: Option<(Call, Option<usize>)>,
     fails_with: Option<Errno>,
 }
 
-/// Runs a command, of whose calls those count for which `counts` holds.
+/// Runs a command. The calls for which `counts` holds count.
 pub(crate) fn run(command: &mut Command, counts: fn(&Call) -> bool, mut plan: Plan<'_>) -> io::Result<Traced> {
-    // Files take any length, so that nobody has to read while the command stands still.
+    // Files take any length, so that nothing has to read while the command is stopped.
     let (mut stdout, mut stderr) = (unnamed_file()?, unnamed_file()?);
     command.stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     // SAFETY: between fork and exec one system call is made, and nothing is allocated.
@@ -91,7 +91,7 @@ pub(crate) fn run(command: &mut Command, counts: fn(&Call) -> bool, mut plan: Pl
         command.pre_exec(|| ptrace::traceme().map_err(io::Error::from))
     };
     let child = Pid::from_raw(i32::try_from(command.spawn()?.id()).map_err(io::Error::other)?);
-    // It stands still at its exec.
+    // It stops at its exec.
     waitpid(child, None)?;
     let options = Options::PTRACE_O_TRACESYSGOOD
         | Options::PTRACE_O_EXITKILL
@@ -107,7 +107,7 @@ pub(crate) fn run(command: &mut Command, counts: fn(&Call) -> bool, mut plan: Pl
     let (mut calls, mut counted, mut hit, mut end) = (0, 0, None, None);
     go_on(child, None)?;
     while !threads.is_empty() {
-        // Children of this thread alone: another may trace another command.
+        // Children of this thread alone: another thread may trace another command.
         let status = match waitpid(None, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD)) {
             Err(Errno::ECHILD) => break,
             status => status?,
@@ -167,7 +167,7 @@ pub(crate) fn run(command: &mut Command, counts: fn(&Call) -> bool, mut plan: Pl
             }
             WaitStatus::PtraceEvent(pid, _, _) => go_on(pid, None)?,
             WaitStatus::Stopped(pid, signal) => {
-                // A new thread stands still once by SIGSTOP, which nobody sent.
+                // A new thread stops once by SIGSTOP, which no process sent.
                 let is_new = !threads.contains_key(&pid) && signal == Signal::SIGSTOP;
                 threads.entry(pid).or_default();
                 go_on(pid, (!is_new).then_some(signal))?;
@@ -214,29 +214,29 @@ impl Watchdog {
     }
 }
 
-/// Lets a thread go on to its next stop, with a signal or without.
+/// Continues a thread to its next stop, with or without a signal.
 fn go_on(thread: Pid, signal: Option<Signal>) -> io::Result<()> {
     match ptrace::syscall(thread, signal) {
-        // It was killed while it stood still.
+        // It was killed while it was stopped.
         Err(Errno::ESRCH) => Ok(()),
         other => Ok(other?),
     }
 }
 
-/// Tells apart what the program makes and what starts and ends it, and what it repeats.
+/// Distinguishes the program's calls from those that start and end it, and detects repetitions.
 #[derive(Default)]
 struct History {
-    /// How often an alternate stack for signals was set: by std before `main`, and after it.
+    /// How often an alternate signal stack was set: by std before `main`, and after it.
     stacks: usize,
     is_own: bool,
     /// The last call, and how often it was made in a row.
     last: Option<(Call, usize)>,
-    /// Where brk(2) has put the end of the data.
+    /// Where brk(2) has put the end of the data segment.
     data_ends_at: u64,
 }
 
 impl History {
-    /// What a call returns that fails. brk(2) tells no error, but leaves the end where it was.
+    /// The result of a failing call. brk(2) reports no error, but leaves the end where it was.
     fn failure(&self, call: &Call, errno: Errno) -> u64 {
         if call.number == libc::SYS_brk { self.data_ends_at } else { (-i64::from(errno as i32)) as u64 }
     }

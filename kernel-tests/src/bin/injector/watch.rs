@@ -1,5 +1,5 @@
-//! The probers, and what they have seen. What enters: which program tries what. What leaves: a sentence for each
-//! that something was let through to. What always holds: a prober that stands still is an error, not silence.
+//! The probers, and what they have seen. What enters: which program tries what. What leaves: a message for each program
+//! that got through. What always holds: a prober that hangs is an error, not silence.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -16,13 +16,13 @@ use crate::prober;
 const LIMIT: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// A prober that is to be started.
+/// A prober to start.
 pub(crate) struct Wanted<'a> {
-    /// What it is called in reports.
+    /// Its name in reports.
     pub(crate) name: &'static str,
-    /// The program that it is,
+    /// The program that it runs as.
     pub(crate) program: &'a str,
-    /// and the one that starts it, and ends at once.
+    /// The program that starts it, and exits at once.
     pub(crate) by: Option<&'a str>,
     pub(crate) aims: Vec<SocketAddr>,
     pub(crate) connections: Vec<RawFd>,
@@ -35,7 +35,7 @@ struct Prober {
     child: Child,
 }
 
-/// Everybody who tries.
+/// The running probers.
 pub(crate) struct Watch {
     board: Board,
     path: PathBuf,
@@ -61,7 +61,7 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Says what happens from now on.
+    /// Sets the current moment.
     pub(crate) fn moment(&self, text: &str) {
         let mut moments = self.moments.borrow_mut();
         self.board.set_moment(moments.len() as u64);
@@ -73,7 +73,7 @@ impl Watch {
         let started = Instant::now();
         let before: Vec<u64> = (0..self.probers.len()).map(|slot| self.board.rounds(slot)).collect();
         loop {
-            // The round that is under way began before now; the one behind it did not.
+            // The current round began before now; the next one did not.
             let late = before.iter().enumerate().find(|(slot, rounds)| self.board.rounds(*slot) < *rounds + 2);
             let Some((slot, _)) = late else { return Ok(()) };
             if started.elapsed() > LIMIT {
@@ -84,7 +84,7 @@ impl Watch {
         }
     }
 
-    /// What was let through that was to be refused.
+    /// Forbidden attempts that got through.
     pub(crate) fn windows(&self) -> Vec<String> {
         let moments = self.moments.borrow();
         let seen = self.probers.iter().enumerate().filter_map(|(slot, prober)| {
@@ -99,17 +99,17 @@ impl Watch {
         seen.collect()
     }
 
-    /// How often somebody was refused or let through.
+    /// How many attempts were denied or let through.
     pub(crate) fn attempts(&self) -> u64 {
         (0..self.probers.len()).map(|slot| self.board.attempts(slot)).sum()
     }
 
-    /// From now on it is, or is no longer, meant that things are let through.
+    /// Sets whether attempts are meant to get through from now on.
     pub(crate) fn control(&self, is_control: bool) {
         self.board.set_control(is_control);
     }
 
-    /// Whether each prober saw each of its attempts let through while that was meant to be.
+    /// Checks that each prober saw each of its attempts get through while they were meant to.
     pub(crate) fn could_see(&self) -> Result<(), String> {
         for (slot, prober) in self.probers.iter().enumerate() {
             let wanted = 2 * prober.aims.len() + prober.connections;
@@ -127,7 +127,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         self.board.stop();
         for prober in &mut self.probers {
-            // One that another program started is nobody's child here, and ends by itself.
+            // One that another program started is not a child of this process, and ends by itself.
             let _ended = prober.child.wait();
         }
         let _gone = std::fs::remove_file(&self.path);

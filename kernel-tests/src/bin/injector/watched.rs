@@ -1,4 +1,4 @@
-//! What the series under a kernel start from, and come back to: one policy enforced, and the probers at work.
+//! The state in which the series under a kernel start and end: one policy enforced, and the probers running.
 
 use std::cell::Cell;
 
@@ -8,27 +8,27 @@ use crate::host::Host;
 use crate::state::State;
 use crate::watch::Watch;
 
-/// What there is while one policy is enforced, and nobody was disturbed.
+/// The state while one policy is enforced and nothing was disturbed.
 pub(crate) struct Whole<'a> {
-    /// In the kernel.
+    /// The objects in the kernel.
     pub(crate) objects: Inventory,
-    /// On disk.
+    /// The files on disk.
     pub(crate) state: State,
     pub(crate) host: &'a Host,
 }
 
 impl Whole<'_> {
-    /// Whether there is exactly that again.
+    /// Checks that the state is exactly the same again.
     pub(crate) fn is_all(&self) -> Result<(), String> {
         self.objects.is_all()?;
         self.host.remembered()?.is_tidy(&self.state)
     }
 }
 
-/// Under the eyes of the probers.
+/// The state, watched by the probers.
 pub(crate) struct Watched<'a> {
     pub(crate) watch: &'a Watch,
     pub(crate) all: &'a Whole<'a>,
-    /// The revision that is enforced.
+    /// The enforced revision.
     pub(crate) revision: Cell<u64>,
 }

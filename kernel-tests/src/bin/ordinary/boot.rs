@@ -1,5 +1,5 @@
-//! The boot test: Debian boots to multi-user twice, without bfp and with ten thousand rules that are applied
-//! before the network; the same is asked of both, and what the second says more is a fault.
+//! The boot test: Debian boots to multi-user twice, without bfp and with ten thousand rules that are applied before the
+//! network. Both boots are measured, and anything more in the second is a fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ RemainAfterExit=yes
 ExecStart=/usr/bin/bfp-enforcer apply /bfp/rules.bfpb --trust /trust
 ";
 
-/// Has the kernel note every call that ends in EPERM.
+/// Makes the kernel log every call that ends in EPERM.
 const WATCH: &str = "[Unit]
 Description=Notes of refused calls
 DefaultDependencies=no
@@ -36,15 +36,15 @@ ExecStart=/bin/sh -ec 'cd /sys/kernel/tracing; echo 8192 >buffer_size_kb; \
 echo \"ret == -1\" >events/raw_syscalls/sys_exit/filter; echo 1 >events/raw_syscalls/sys_exit/enable'
 ";
 
-/// What both boots must say alike, word for word.
+/// What both boots must report alike, word for word.
 const ALIKE: [&str; 2] = ["state", "package"];
-/// What the second boot may say less of, but not more.
+/// What the second boot may report less of, but not more.
 const NOT_MORE: [&str; 4] = ["failed", "errors", "refusals in the journal", "calls that ended in EPERM"];
-/// Refusals that the enforcer counts; nobody here may meet one.
+/// The enforcer's counters of denials; no process here may meet one.
 const COUNTED: [&str; 7] = ["denied", "exclusive", "confined", "not_granted", "overflow", "fault", "dropped"];
 
-/// A call of the enforcer's that must end in EPERM, by which it knows that the kernel asks its programs: the notes
-/// of refused calls are seen to work, and are not about anybody else.
+/// A call of the enforcer's that must end in EPERM, by which it knows that the kernel calls its programs. It shows that
+/// the log of denied calls works, and it is not another program's.
 const CANARY: &str = "bfp-enforcer ";
 
 type Sections = BTreeMap<String, Vec<String>>;
@@ -111,7 +111,7 @@ fn compare(without: &Sections, with: &Sections) -> Vec<String> {
     complaints
 }
 
-/// Whether the policy was in force, and refused nothing.
+/// Whether the policy was in force, and denied nothing.
 fn enforced(with: &Sections) -> Vec<String> {
     let status = of(with, "enforcer");
     let mut complaints = Vec::new();

@@ -1,7 +1,7 @@
-//! A real machine under a policy, from the host's side: a whole Debian system boots, does ordinary things, or
-//! works for a long time, with ten thousand rules enforced that concern other programs.
+//! A real machine under a policy, from the host's side: a whole Debian system boots, does ordinary things, or works for
+//! a long time, with ten thousand enforced rules about other programs.
 //!
-//! Status: 0 when nothing was broken; 1 otherwise, also when a kernel, the system or a program is missing.
+//! Status: 0 if nothing was broken; 1 otherwise, also if a kernel, the system or a program is missing.
 
 mod boot;
 mod staging;
@@ -21,7 +21,7 @@ use staging::Staging;
 
 /// The kernel of the Debian system.
 const SERIES: &str = "6.12";
-/// Enough for Postgres, a JVM and the tests besides.
+/// Enough for Postgres, a JVM and the tests.
 const MEMORY_MIB: u32 = 1280;
 
 /// Show that bfp does not break a real machine
@@ -95,7 +95,7 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     }
 }
 
-/// Runs a command and shows what it says while it says it; whether it succeeded.
+/// Runs a command and shows its output as it comes. Returns whether it succeeded.
 fn show(guest: &Guest<'_>, command: &str) -> Result<bool, String> {
     let outcome = guest.run_into(command, &mut io::stdout().lock()).map_err(|failure| failure.to_string())?;
     Ok(outcome.status == 0)

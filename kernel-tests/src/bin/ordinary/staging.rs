@@ -1,7 +1,7 @@
-//! What a guest gets: the programs, the key it trusts, and policies built with ten thousand rules.
+//! What a guest gets: the programs, its trusted key, and policies built with ten thousand rules.
 //!
-//! Always: the secret key stays outside, and each row of the soak's verdict table that `bfpc` can be asked about
-//! is what `bfpc` says of the very policy that the guest enforces.
+//! Always: the secret key stays outside, and each row of the soak's verdict table that `bfpc` can be queried about is
+//! `bfpc`'s answer for the very policy that the guest enforces.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -57,7 +57,7 @@ impl Staging {
             let verdict = if row.allowed { "allowed" } else { "denied" };
             let protocol = if row.tcp { "tcp" } else { "udp" };
             let to = format!("{}/{protocol}", std::net::SocketAddr::new(row.address, row.port));
-            // Writing to a string does not fail. The language has no word for who started whom.
+            // Writing to a string cannot fail. The language cannot express which program started which.
             let _ = match row {
                 Row { programs, .. } if programs.len() == 1 => {
                     writeln!(policy, "    {:?} -> {to} {verdict}", programs.concat())
@@ -86,9 +86,9 @@ impl Staging {
         Ok(self)
     }
 
-    /// As an operator installs it: the key that the host trusts, and the policy in its place; beside it the next
-    /// release, /bfp/next.bfpb, the one after it, /bfp/after.bfpb, one that somebody else signed, /bfp/foreign.bfpb, and one that is locked,
-    /// /bfp/locked.bfpb.
+    /// As an operator installs it: the host's trusted key, and the policy in its place; beside it the next release,
+    /// /bfp/next.bfpb, the one after it, /bfp/after.bfpb, one with an untrusted signature, /bfp/foreign.bfpb, and one
+    /// with lockdown, /bfp/locked.bfpb.
     pub(crate) fn installed(self) -> Result<Self, String> {
         let foreign = self.keys.path().join("foreign");
         call(Command::new(self.bfpc()).arg("keygen").arg(&foreign))?;
@@ -112,7 +112,7 @@ impl Staging {
         Ok(self)
     }
 
-    /// With the policy of a week in its place, the next one at /opt/week/next.bfpb, and the programs that it is about.
+    /// With the policy of a week in its place, the next one at /opt/week/next.bfpb, and the programs that it names.
     pub(crate) fn for_a_week(self) -> Result<Self, String> {
         self.write("etc/bfp/trust/key.pem", &fs::read(self.keys.path().join("key.pub")).map_err(|e| e.to_string())?)?;
         let probe = fs::read(self.programs.join("probe")).map_err(|error| error.to_string())?;
@@ -139,7 +139,7 @@ impl Staging {
         Ok(self)
     }
 
-    /// The guest with all this. It may not outlive the staging.
+    /// The guest with all this. It must not outlive the staging.
     pub(crate) fn take_along<'a>(&self, mut guest: Guest<'a>) -> Guest<'a> {
         for name in ["bfp-enforcer", "probe", "attacker", "suite"] {
             guest = guest.file(self.programs.join(name), format!("/usr/bin/{name}"));

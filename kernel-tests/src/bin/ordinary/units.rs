@@ -1,6 +1,6 @@
 //! The units of packaging/systemd, in a whole Debian system: the policy is in force before the network, a bundle that
-//! is put in place is applied, a bad one changes nothing, and a host that comes up with a bad one is protected by
-//! the last good one.
+//! is put in place is applied, a bad one changes nothing, and a host that boots with a bad one is protected by the last
+//! good one.
 
 use std::io;
 
@@ -23,11 +23,12 @@ pub(crate) fn run(guest: &Guest<'_>) -> Result<bool, String> {
     Ok(outcome.status == 0)
 }
 
-/// The guest with those units that are wanted, enabled as they say.
+/// The guest with the selected units, enabled as they say.
 pub(crate) fn with_units<'a>(guest: &Guest<'a>, wanted: impl Fn(&str) -> bool) -> Guest<'a> {
     let mut guest = guest.clone();
     for (name, text) in UNITS.into_iter().filter(|(name, _)| wanted(name)) {
-        // A unit without an [Install] section is started by another one; what it is linked to here starts nothing.
+        // A unit without an [Install] section is started by another one; the target that it is linked to here starts
+        // nothing.
         let wanted_by = text.lines().find_map(|line| line.strip_prefix("WantedBy=")).unwrap_or("never.target");
         guest = guest.unit(name, wanted_by, text);
     }

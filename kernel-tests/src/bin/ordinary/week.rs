@@ -1,8 +1,8 @@
-//! An ordinary week of a host: links are switched, packages come and go, folders are replaced, an overlay is evicted, the
-//! disk is full, and the machine loses its power, while programs try without a pause what the policy forbids.
+//! An ordinary week of a host: links are switched, packages are installed and removed, folders are replaced, an overlay
+//! is evicted, the disk is full, and the machine loses power, while programs try forbidden requests without a pause.
 //!
-//! What always holds: no try is let through while the policy is in force, but by a release that a link leads to and
-//! that no apply has seen yet. Those are counted apart.
+//! What always holds: no attempt gets through while the policy is in force, except by a release that a link leads to
+//! and that has not been applied yet. Those are counted separately.
 
 use std::io::{self, Write};
 use std::process::Command;
@@ -12,7 +12,7 @@ use bfp_kernel_tests::command::{call, say};
 
 use crate::units::with_units;
 
-/// What the probers are: the program that is played, where the policy looks for it.
+/// The probers: the program that each plays, where the policy looks for it.
 pub(crate) const PROGRAMS: [&str; 10] = [
     "/opt/app/r1/bin/app",
     "/opt/app/r2/bin/app",
@@ -44,7 +44,7 @@ deny * -> raw
 default allow
 "#;
 
-/// What lies in /opt/week.
+/// The files in /opt/week.
 pub(crate) const SCRIPTS: [(&str, &str); 5] = [
     ("fill.sh", include_str!("week/fill.sh")),
     ("mounts.sh", include_str!("week/mounts.sh")),
@@ -77,19 +77,19 @@ RemainAfterExit=yes
 ExecStart=/bin/bash /opt/week/since_before.sh
 ";
 
-/// Like any service, it comes after the policy.
+/// Like any service, it starts after the policy.
 const ANEW: &str = "[Unit]
 Description=Probers that are started anew
 [Service]
 ExecStart=/bin/bash /opt/week/anew.sh
 ";
 
-/// The days, between which the machine loses its power.
+/// The days, between which the machine loses power.
 const DAYS: [&str; 4] = ["monday", "tuesday", "wednesday", "thursday"];
 
 pub(crate) fn run(guest: &Guest<'_>) -> Result<bool, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    // A filesystem for the state, as small as one can be. The system in the guest has nothing that makes one.
+    // A filesystem for the state, as small as possible. The system in the guest has no tool to create one.
     let state = folder.path().join("state");
     call(
         Command::new("/usr/sbin/mke2fs")

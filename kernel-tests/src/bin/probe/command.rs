@@ -1,6 +1,6 @@
-//! What enters: the arguments. What leaves: what they ask for, and, once run, the line on stdout
-//! and the exit status. A prefix (`wait-then`, `fork`, …) changes the surroundings and hands the
-//! rest of the arguments on, so prefixes combine.
+//! What enters: the arguments. What leaves: the command that they describe, and, once run, the line on stdout and the
+//! exit status. A prefix (`wait-then`, `fork`, …) changes the surroundings and passes on the rest of the arguments, so
+//! prefixes combine.
 
 use std::io::{BufRead, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,7 +13,7 @@ use crate::errno_name::errno_name;
 use crate::traffic::{self, How, Journey};
 use crate::{raw, surroundings, tally};
 
-/// One thing to do, as the arguments say it.
+/// One command, as parsed from the arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Send { how: How, journey: Journey },
@@ -34,7 +34,7 @@ pub(crate) enum Command {
     InMountNamespace { source: String, target: String, rest: Box<Command> },
 }
 
-/// What is to be mapped for execution.
+/// What to map for execution.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Mapped {
     File(String),
@@ -219,8 +219,8 @@ fn hold(to: SocketAddr) -> ExitCode {
     if last.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Tries without a pause, by turns over TCP and UDP, until a line arrives: the prober that looks
-/// for a moment without protection.
+/// Tries without a pause, alternately over TCP and UDP, until a line arrives: the prober that looks for a moment
+/// without protection.
 fn hammer(to: SocketAddr) -> ExitCode {
     let stop = std::thread::spawn(wait_for_a_line);
     let (mut tries, mut through) = (0_u64, 0_u64);
@@ -261,7 +261,7 @@ pub(crate) fn word_for(outcome: Result<(), Errno>) -> &'static str {
     }
 }
 
-/// A failure before anything was sent must not read like a refusal of the traffic.
+/// A failure before anything was sent must not read like a denial of the traffic.
 fn cannot(what: &str, errno: Errno) -> ExitCode {
     println!("cannot {what}: {}", errno_name(errno));
     ExitCode::from(2)
@@ -273,7 +273,7 @@ fn errno_of(error: &std::io::Error) -> Errno {
 
 pub(crate) fn println_now(line: &str) {
     println!("{line}");
-    // A closed stdout means that nobody reads the answer any more.
+    // A closed stdout means that the answer is not read any more.
     let _ = std::io::stdout().flush();
 }
 

@@ -1,9 +1,8 @@
-//! The program that plays signer, thief and stranger in the guest: the suite copies it to the path
-//! of every program a policy names, so that only the path tells them apart.
+//! The program that plays signer, thief and unlisted program in the guest: the suite copies it to the path of every
+//! program that a policy names, so that only the path distinguishes them.
 //!
-//! What enters: a way to send and a destination. What leaves: one line, `ok` or the name of the
-//! errno, and exit status 0 or 1. What always holds: no message is longer than one byte, and no
-//! attempt lasts longer than two seconds.
+//! What enters: a way to send and a destination. What leaves: one line, `ok` or the name of the errno, and exit status
+//! 0 or 1. What always holds: no message is longer than one byte, and no attempt lasts longer than two seconds.
 //!
 //! ```text
 //! probe HOW ADDRESS PORT [--bind ADDRESS] [--via ADDRESS:PORT]

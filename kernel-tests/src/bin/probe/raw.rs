@@ -1,6 +1,5 @@
-//! The calls for which no safe wrapper exists: fork, unshare, a send whose name has a family that no
-//! library builds, and memory that may be executed. What always holds: this is the only file of the probe with
-//! `unsafe` in it.
+//! The calls without a safe wrapper: fork, unshare, a send to an address with a family that no library builds, and
+//! memory that may be executed. What always holds: this is the only file of the probe with `unsafe` in it.
 #![expect(unsafe_code, reason = "raw system calls that rustix does not wrap safely")]
 
 use std::fs::File;
@@ -10,7 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-/// On which side of a fork the caller finds itself.
+/// The side of a fork.
 pub(crate) enum Fork {
     Child,
     Parent { child: Pid },
@@ -37,8 +36,8 @@ pub(crate) fn unshare_mounts() -> Result<(), Errno> {
     }
 }
 
-/// A datagram whose name carries an IPv4 address under the family AF_UNSPEC, which
-/// net/ipv4/udp.c:udp_sendmsg takes for AF_INET.
+/// A datagram whose destination is an IPv4 address under the family AF_UNSPEC, which net/ipv4/udp.c:udp_sendmsg takes
+/// for AF_INET.
 pub(crate) fn sendto_unspec(socket: &OwnedFd, message: &[u8], address: Ipv4Addr, port: u16) -> Result<(), Errno> {
     let name = libc::sockaddr_in {
         sin_family: libc::AF_UNSPEC as libc::sa_family_t,

@@ -1,6 +1,6 @@
-//! Other processes and other views of the file system: what enters is the program to run or the
-//! view to enter, what leaves is the exit status of the one that did the work. The output of a
-//! child is this program's own, so a chain of them still prints one line.
+//! Other processes and other views of the file system: what enters is the program to run or the view to enter, what
+//! leaves is the exit status of the process that did the work. A child's output is this program's own, so a chain of
+//! them still prints one line.
 
 use std::io;
 use std::os::fd::AsRawFd;

@@ -1,7 +1,7 @@
-//! What enters: a destination, and a pause. What leaves: lines `FIRST LAST COUNT ANSWER`, one for each series of like
-//! answers, with the times of its first and last try in milliseconds since the machine came up. What always holds: a
-//! series is printed when its answer changes, or after a quarter of a second, so that a process that is killed has told
-//! nearly all; the first of another answer is told at once.
+//! What enters: a destination, and a pause. What leaves: lines `FIRST LAST COUNT ANSWER`, one for each series of equal
+//! answers, with the times of its first and last try in milliseconds since boot. What always holds: a series is printed
+//! when its answer changes, or after a quarter of a second, so that a killed process has printed nearly all; the first
+//! of another answer is printed at once.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -28,7 +28,7 @@ impl Series {
     }
 }
 
-/// Tries by turns over TCP and UDP, until it is killed.
+/// Tries alternately over TCP and UDP, until it is killed.
 pub(crate) fn run(pause: Duration, to: SocketAddr) -> ExitCode {
     let mut series: Option<Series> = None;
     let mut before = "";

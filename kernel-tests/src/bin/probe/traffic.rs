@@ -1,6 +1,6 @@
-//! What enters: a way to send and a destination. What leaves: whether the kernel took the byte, or
-//! the errno of the first call that failed. Every socket has a time limit of two seconds, so that
-//! an answer always comes (a connection that hangs is `EINPROGRESS`).
+//! What enters: a way to send and a destination. What leaves: whether the kernel accepted the byte, or the errno of the
+//! first call that failed. Every socket has a time limit of two seconds, so that there is always an answer (a
+//! connection that hangs is `EINPROGRESS`).
 
 use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -23,7 +23,7 @@ const MSG_FASTOPEN: u32 = 0x2000_0000;
 /// The loopback interface is the first of every network namespace; link-local addresses need one.
 const LOOPBACK_INTERFACE: u32 = 1;
 
-/// A way to get a byte out of the process.
+/// A way to send a byte out of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {
     Tcp,
@@ -70,7 +70,7 @@ impl How {
     }
 }
 
-/// Where to, from which local address, and past which first peer.
+/// The destination, the local address, and the first peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Journey {
     pub(crate) to: SocketAddr,
@@ -124,7 +124,7 @@ pub(crate) fn send(how: How, journey: &Journey) -> Result<(), Errno> {
         }
         How::ConnectUnspecThenTcp => {
             let socket = open(to, SocketType::STREAM, journey)?;
-            // Whether dissolving is refused is another question: what counts is what comes next.
+            // Whether dissolving is denied does not matter here: what counts is the next call.
             let _ = connect_unspec(&socket);
             connect(&socket, &to)?;
             send_one_byte(&socket)
@@ -135,7 +135,7 @@ pub(crate) fn send(how: How, journey: &Journey) -> Result<(), Errno> {
             connect(&socket, &with_interface(first))?;
             sent(sendto(&socket, BYTE, SendFlags::NOSIGNAL, &to))
         }
-        // It is not used: that somebody may have it is the question.
+        // It is not used: the question is whether a process may have it.
         How::RawSocket => {
             socket_with(AddressFamily::INET, SocketType::RAW, SocketFlags::CLOEXEC, Some(ipproto::ICMP)).map(drop)
         }
@@ -187,7 +187,7 @@ fn open(to: SocketAddr, kind: SocketType, journey: &Journey) -> Result<OwnedFd, 
 fn open_with(to: SocketAddr, kind: SocketType, protocol: Option<Protocol>) -> Result<OwnedFd, Errno> {
     let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, kind, SocketFlags::CLOEXEC, protocol)?;
-    // connect(2) keeps to the send timeout as well.
+    // connect(2) uses the send timeout as well.
     set_socket_timeout(&socket, Timeout::Send, Some(TIME_LIMIT))?;
     Ok(socket)
 }

@@ -1,8 +1,7 @@
-//! The attack catalogue on the real kernel. What enters: the entries of fixtures/attacks/ and their one
-//! policy. What leaves: a check for each technique, attacker, user and target, before the policy, during,
-//! and after; for some, also while a revision of it is enforced that is locked. Before and after, the attack must
-//! succeed, which proves that it is one; meanwhile it must fail
-//! with the errno of its entry, and no packet may have been on its way to the forbidden address.
+//! The attack catalogue on the real kernel. What enters: the entries of fixtures/attacks/ and their policy. What
+//! leaves: a check for each technique, attacker, user and target, before the policy, during, and after; for some, also
+//! while a revision with lockdown is enforced. Before and after, the attack must succeed, which proves that it is one;
+//! during, it must fail with the errno of its entry, and no packet may be on its way to the forbidden address.
 
 use std::cell::Cell;
 use std::fs;
@@ -26,52 +25,52 @@ use crate::report::Report;
 use crate::sniffer::{Carrying, Sniffer};
 
 const ATTACKER: &str = "/bin/attacker";
-/// The same, linked to its libraries when it starts.
+/// The same, dynamically linked.
 const DYNAMIC_ATTACKER: &str = "/bin/attacker-dynamic";
 /// Confined by the policy.
 const APP: &str = "/usr/bin/app";
-/// Not named by the policy.
+/// An unlisted program.
 const STRANGER: &str = "/usr/bin/stranger";
-/// Alone reaches the KMS.
+/// Holds the exclusive grant to the KMS.
 const SIGNER: &str = "/usr/bin/signer";
-/// Named by every other revision of the policy alone.
+/// Named only by every other revision of the policy.
 const SECOND: &str = "/usr/bin/second";
 const MEETING: &str = "/tmp/bfp-meeting";
 const SECRET: &str = "/etc/bfp-secret";
-/// Where every user may put files, on the filesystem that has the signer.
+/// A folder where every user may create files, on the filesystem that has the signer.
 const WORKSHOP: &str = "/var/bfp-workshop";
-/// Who may ask for samples.
+/// Which users may take samples.
 const PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
-/// Runs as root whoever starts it.
+/// Runs as root for every user.
 const SET_UID: &str = "/var/bfp-workshop/set-uid";
 /// Another cgroup to go to.
 const OTHER_CGROUP: &str = "/sys/fs/cgroup/bfp-other";
 
 const PORT: u16 = 443;
-/// What only the signer may reach.
+/// The destination of the signer alone.
 const KMS: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(198, 51, 100, 10), Ipv6Addr::new(0x2001, 0xdb8, 0x10, 0, 0, 0, 0, 0x10));
-/// What the app may reach.
+/// The destination that the app may reach.
 const GRANTED: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(192, 0, 2, 20), Ipv6Addr::new(0x2001, 0xdb8, 0x20, 0, 0, 0, 0, 0x20));
-/// What nobody named.
+/// A destination that no rule names.
 const OUTSIDE: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(203, 0, 113, 66), Ipv6Addr::new(0x2001, 0xdb8, 0x66, 0, 0, 0, 0, 0x66));
 
-/// How often an attack that nothing forbids is tried until it shows.
+/// How often an attack that nothing forbids is tried until it succeeds.
 const CONTROLS: u32 = 3;
 
-/// How long a packet is waited for that nothing forbids.
+/// How long to wait for a packet that nothing forbids.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(2);
 
-/// Loopback delivers within the send itself, mostly.
+/// Loopback mostly delivers within the send itself.
 const SILENCE: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Before,
     During,
-    /// While a revision of it is enforced that is locked.
+    /// While a revision with lockdown is enforced.
     Locked,
     After,
 }
@@ -87,12 +86,31 @@ struct Attempt<'a> {
     target: Target,
 }
 
-pub(crate) fn run(report: &mut Report) {
-    run_with(report, || Ok(()));
+/// Which entries are tried: all, or those of one of two guests that divide what does not depend on the kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    All,
+    First,
+    Second,
 }
 
-/// Under a kernel that is preempted nowhere when the policy is applied, and anywhere while it is enforced: root may
-/// switch that at any time.
+impl Share {
+    fn has(self, place: usize, entry: &Entry) -> bool {
+        match self {
+            Share::All => true,
+            _ if entry.depends_on_the_kernel() => true,
+            Share::First => place.is_multiple_of(2),
+            Share::Second => !place.is_multiple_of(2),
+        }
+    }
+}
+
+pub(crate) fn run(share: Share, report: &mut Report) {
+    run_with(share, report, || Ok(()));
+}
+
+/// Under a kernel that is not preemptible when the policy is applied, and fully preemptible while it is enforced: root
+/// can switch that at any time.
 pub(crate) fn run_preempted(report: &mut Report) {
     const DEBUGGED: &str = "/sys/kernel/debug";
     if !Path::new(DEBUGGED).join("sched").exists()
@@ -104,13 +122,13 @@ pub(crate) fn run_preempted(report: &mut Report) {
         let file = Path::new(DEBUGGED).join("sched/preempt");
         fs::write(&file, to).map_err(|error| format!("{}: {error}", file.display()))
     };
-    // Kernels since 6.18 have no such mode, and no labels that are missed.
+    // Kernels since 6.18 have no such mode, and find every label.
     let _unknown = switch("voluntary");
-    run_with(report, || switch("full"));
+    run_with(Share::All, report, || switch("full"));
 }
 
 /// `then` comes before the attacks that the policy must stop.
-fn run_with(report: &mut Report, then: impl FnOnce() -> Result<(), String>) {
+fn run_with(share: Share, report: &mut Report, then: impl FnOnce() -> Result<(), String>) {
     let folder = Path::new(ATTACKS);
     if !folder.exists() {
         return;
@@ -123,7 +141,8 @@ fn run_with(report: &mut Report, then: impl FnOnce() -> Result<(), String>) {
         Ok(series) => series,
         Err(complaint) => return report.check("attacks: the kernel's release", Err(complaint)),
     };
-    let all = entries.iter().flat_map(|entry| attempts(entry, &series));
+    let shared = entries.iter().enumerate().filter(|(place, entry)| share.has(*place, entry));
+    let all = shared.flat_map(|(_, entry)| attempts(entry, &series));
     let wanted: Vec<Attempt<'_>> = all.filter(|attempt| report.wants(&attempt.name())).collect();
     if wanted.is_empty() {
         return;
@@ -144,7 +163,7 @@ fn run_with(report: &mut Report, then: impl FnOnce() -> Result<(), String>) {
     }
 }
 
-/// Locks the policy, has those try again who do, and opens it by another revision, which is signed.
+/// Puts the policy under lockdown, repeats the attacks that this affects, and ends lockdown by another signed revision.
 fn under_lock(stage: &Stage, all: &[Attempt<'_>], report: &mut Report) {
     let wanted: Vec<&Attempt<'_>> = all.iter().filter(|attempt| attempt.under_lock(&stage.series).is_some()).collect();
     if wanted.is_empty() {
@@ -188,7 +207,7 @@ impl Attempt<'_> {
         self.entry.under_lock(self.attacker, self.user, series)
     }
 
-    /// Where the message must not get.
+    /// The destination that the message must not reach.
     fn forbidden(&self) -> SocketAddr {
         self.pick(if self.attacker == Attacker::App { OUTSIDE } else { KMS })
     }
@@ -207,9 +226,9 @@ impl Attempt<'_> {
 struct Stage {
     listeners: Listeners,
     sniffer: Sniffer,
-    /// The kernel's.
+    /// The series of the kernel.
     series: String,
-    /// Of the policy that is enforced: even ones name [`SECOND`] too.
+    /// The enforced revision: even ones name [`SECOND`] too.
     revision: Cell<u32>,
     _programs: [Programs; 2],
 }
@@ -217,7 +236,7 @@ struct Stage {
 impl Stage {
     fn prepare(series: String) -> Result<Stage, String> {
         fs::write(SECRET, "bfp-secret").map_err(|error| format!("{SECRET}: {error}"))?;
-        // Otherwise only root may have samples taken of a process.
+        // Otherwise only root may take samples of a process.
         fs::write(PARANOID, "1").map_err(|error| format!("{PARANOID}: {error}"))?;
         make_workshop()?;
         network::own([KMS, GRANTED, OUTSIDE])?;
@@ -230,7 +249,7 @@ impl Stage {
         Ok(Stage { listeners, sniffer, series, revision: Cell::new(1), _programs: [programs, second] })
     }
 
-    /// What the policy stands on, as it was: attacks may unmount it.
+    /// Restores what the policy depends on: attacks may unmount it.
     fn settle(&self) -> Result<(), String> {
         for (kind, place) in [("bpf", "/sys/fs/bpf"), ("cgroup2", "/sys/fs/cgroup")] {
             let mounts = fs::read_to_string("/proc/self/mounts").map_err(|error| error.to_string())?;
@@ -250,7 +269,7 @@ impl Stage {
                 Phase::After => "after",
             };
             let mut tried = self.try_one(attempt, phase);
-            // Without a policy it is to be shown that the attack works: of a packet now and then the sniffer sees nothing.
+            // Without a policy the attack must be shown to work; now and then the sniffer misses a packet.
             for _ in 1..if matches!(phase, Phase::Before | Phase::After) { CONTROLS } else { 1 } {
                 if tried.is_err() {
                     tried = self.try_one(attempt, phase);
@@ -277,7 +296,7 @@ impl Stage {
         self.sniffer.clear();
         let answer = self.answer(attempt, victim.as_ref(), phase)?;
         sleep(SILENCE);
-        // What a stranger begins, it may begin: what the attacker adds is the message.
+        // What an unlisted program begins, it may begin: the attacker adds the message.
         let carrying = match entry {
             Entry { in_the_header: true, .. } => Carrying::Mark,
             Entry { begun_by_a_stranger: true, .. } => Carrying::Data,
@@ -290,7 +309,7 @@ impl Stage {
         let must_be_refused = matches!((phase, &expected), (Phase::During | Phase::Locked, Expectation::Refused(_)));
         let shown = entry.shows(attempt.attacker, attempt.user, &self.series);
         let mut reached = self.sniffer.saw(attempt.forbidden().ip(), carrying);
-        // On a busy machine the kernel hands a packet to its loopback device a moment after the call.
+        // On a busy machine the kernel passes a packet to its loopback device a moment after the call.
         let begun = Instant::now();
         while !reached && !must_be_refused && matches!(shown, Shows::Packet) && begun.elapsed() < ARRIVAL_LIMIT {
             sleep(SILENCE);
@@ -314,7 +333,7 @@ impl Stage {
                     (false, false) => Err(format!("expected `{refusal}`, seen `{answer}`")),
                 }
             }
-            // A limit that is no more one is to be stated no more either.
+            // A limit that no longer exists must no longer be documented.
             _ => shows(&shown, reached, &answer),
         }
     }
@@ -324,7 +343,7 @@ impl Stage {
         enforcer::apply(&revision(self.revision.get()))
     }
 
-    /// What happens in the middle of an attack.
+    /// Runs what happens in the middle of an attack.
     fn happen(&self, meanwhile: Meanwhile, phase: Phase) -> Result<(), String> {
         match (meanwhile, phase) {
             (Meanwhile::Upgrade, _) => replace_signer(ATTACKER),
@@ -371,13 +390,13 @@ fn revision(number: u32) -> PathBuf {
     Path::new(ATTACKS).join(name)
 }
 
-/// Has something happen when an attacker says `waits`, and the attacker go on. Leaves what it says then, or said
-/// instead, where it did not get as far, and what came of what was to happen.
+/// Runs `happen` when an attacker prints `waits`, and lets the attacker continue. Returns what it prints then, or
+/// printed instead, if it did not get that far, and the result of `happen`.
 fn once_it_waits(child: &mut Child, happen: impl FnOnce() -> Result<(), String>) -> (String, Result<(), String>) {
     let (Some(mut to), Some(from)) = (child.stdin.take(), child.stdout.take()) else { return (String::new(), Ok(())) };
     let mut from = BufReader::new(from);
     let mut line = String::new();
-    // What cannot be read is no answer, and told as that.
+    // Unreadable output is not an answer, and is reported as such.
     let _unread = from.read_line(&mut line);
     if line.trim() != "waits" {
         return (line.trim().to_owned(), Ok(()));
@@ -399,11 +418,11 @@ fn shows(shows: &Shows, reached: bool, answer: &str) -> Result<(), String> {
     }
 }
 
-/// Where the kernel does not look in a program's header (`EI_PAD`), by which an attack can tell the signer's
-/// file. The dynamic loader does look there.
+/// The part of a program's header that the kernel ignores (`EI_PAD`), by which an attack can recognise the signer's
+/// file. The dynamic loader does check it.
 const MARK: (u64, &[u8]) = (9, b"signer!");
 
-/// Another build in the signer's place, as a package manager puts it there.
+/// Puts another build in the signer's place, as a package manager does.
 fn replace_signer(build: &str) -> Result<(), String> {
     let new = "/usr/bin/.signer.new";
     let replace = || -> std::io::Result<()> {
@@ -421,7 +440,7 @@ fn mount(kind: &str, place: &str) -> Result<(), String> {
     mounted.map_err(|error| format!("{kind} at {place}: {error}"))
 }
 
-/// Takes away what an attack left in the workshop.
+/// Removes what an attack left in the workshop.
 fn sweep_workshop() -> Result<(), String> {
     let wrong = |error: std::io::Error| format!("{WORKSHOP}: {error}");
     for entry in fs::read_dir(WORKSHOP).map_err(wrong)? {
@@ -436,7 +455,7 @@ fn sweep_workshop() -> Result<(), String> {
     Ok(())
 }
 
-/// A folder for every user's files, and in it a program that runs as root whoever starts it.
+/// A folder for every user's files, with a program in it that runs as root for every user.
 fn make_workshop() -> Result<(), String> {
     let made = || -> std::io::Result<()> {
         // Otherwise only its owner may link to a file.
@@ -450,7 +469,7 @@ fn make_workshop() -> Result<(), String> {
     made().map_err(|error| format!("{WORKSHOP}: {error}"))
 }
 
-/// A process that holds a connection to what the attacker may not reach.
+/// A process that holds a connection to a destination that is forbidden to the attacker.
 struct Victim {
     child: Child,
     pid: String,
@@ -463,7 +482,7 @@ impl Victim {
         let mut command = Command::new(program);
         command.arg("hold-a-connection").args([attempt.target.transport().to_owned(), attempt.forbidden().to_string()]);
         command.arg(attempt.granted().to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        // Where its user may write, and what nobody else is to read.
+        // A folder that its user may write to, and a value that no other process may read.
         command.current_dir(WORKSHOP).env("BFP_HELD", "held-by-it-alone");
         become_user(&mut command, attempt.user);
         let mut child = command.spawn().map_err(|error| format!("cannot run {program}: {error}"))?;

@@ -1,7 +1,6 @@
-//! The demo's table: what signer and thief try, what must come of it, and what did.
+//! The demo's table: what signer and thief try, the expected outcome, and the actual one.
 //!
-//! What enters: the bundle of fixtures/demo. What leaves: a line for each attempt, and whether all were
-//! as expected.
+//! What enters: the bundle of fixtures/demo. What leaves: a line for each attempt, and whether all were as expected.
 
 use std::path::Path;
 

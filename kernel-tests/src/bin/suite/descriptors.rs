@@ -1,4 +1,4 @@
-//! What root could do to BPF objects by their numbers and pins, if nobody kept it from it.
+//! What root could do to BPF objects by their numbers and pins without lockdown.
 //!
 //! In: numbers, as the kernel counts them, and pins. Out: descriptors, or why there are none.
 #![expect(unsafe_code, reason = "bpf(2) takes a raw structure")]
@@ -30,7 +30,7 @@ pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 
 /// Writes zeros to the first element of a map.
 pub(crate) fn overwrite(map: &OwnedFd) -> io::Result<()> {
-    // More than any key or value has.
+    // More bytes than any key or value has.
     let zeros = vec![0u8; 1 << 16];
     let address = zeros.as_ptr().expose_provenance() as u64;
     let halves = [address as u32, (address >> 32) as u32];
@@ -38,15 +38,15 @@ pub(crate) fn overwrite(map: &OwnedFd) -> io::Result<()> {
     bpf(MAP_UPDATE_ELEM, &mut attributes).map(drop)
 }
 
-/// Asks for a program that answers in the place of a kernel function; there are no instructions in it, so that it
-/// is always refused.
+/// Requests a program that replaces the result of a kernel function; it has no instructions, so that it is always
+/// rejected.
 pub(crate) fn load_in_place_of_a_function() -> io::Result<OwnedFd> {
     const TRACING: u32 = 26;
     const MODIFY_RETURN: u32 = 26;
     load(TRACING, MODIFY_RETURN)
 }
 
-/// As [`load_in_place_of_a_function`], a program of a security module.
+/// As [`load_in_place_of_a_function`], for an LSM program.
 pub(crate) fn load_security_module() -> io::Result<OwnedFd> {
     const LSM: u32 = 29;
     const LSM_MAC: u32 = 27;

@@ -1,5 +1,5 @@
-//! Where traffic is sent: an address, a port and a protocol, written `192.0.2.1:443/tcp`,
-//! `[2001:db8::1]:443/udp` or, without a port, `192.0.2.1/icmp`; or `raw`, a raw socket, which is made and not used.
+//! A destination: an address, a port and a protocol, written `192.0.2.1:443/tcp`, `[2001:db8::1]:443/udp` or, without a
+//! port, `192.0.2.1/icmp`; or `raw`, a raw socket, which is created and not used.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -37,8 +37,8 @@ impl Destination {
         Destination { address, port, protocol: Protocol::Udp }
     }
 
-    /// Where the kernel delivers what is sent here: a mapped address to the IPv4 address it
-    /// carries, an unspecified one to loopback.
+    /// Where the kernel delivers what is sent here: a mapped address to the IPv4 address that it carries, an
+    /// unspecified one to loopback.
     pub(crate) fn delivered_to(self) -> Self {
         let address = match self.address.to_canonical() {
             IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -48,7 +48,7 @@ impl Destination {
         Destination { address, ..self }
     }
 
-    /// As bind(2) wants it.
+    /// As bind(2) takes it.
     pub(crate) fn socket_address(self) -> SocketAddr {
         match self.address {
             IpAddr::V6(v6) if v6.is_unicast_link_local() || v6.is_multicast() => {
@@ -58,7 +58,7 @@ impl Destination {
         }
     }
 
-    /// The ways of the probe that reach this destination, and that one verdict covers.
+    /// The probe's ways to reach this destination that one verdict covers.
     pub(crate) fn ways(self) -> &'static [&'static str] {
         match (self.protocol, self.address) {
             (Protocol::Tcp, IpAddr::V4(_)) => &["tcp", "fastopen", "mapped-tcp", "mapped-fastopen"],

@@ -1,12 +1,11 @@
-//! The enforcer as an operator runs it: what enters are its arguments, what leaves is its exit
-//! status and what it said.
+//! The enforcer as an operator runs it: what enters are its arguments, what leaves is its exit status and its output.
 
 use std::path::Path;
 use std::process::Command;
 
 pub(crate) const ENFORCER: &str = "/bin/bfp-enforcer";
 const TRUST: &str = "/trust";
-/// Everything the enforcer pins lives below this directory.
+/// The directory of everything that the enforcer pins.
 pub(crate) const PINS: &str = "/sys/fs/bpf/bfp";
 /// The exit status for a bundle that did not verify.
 pub(crate) const VERIFICATION_REFUSED: i32 = 3;
@@ -33,8 +32,8 @@ impl Ended {
     }
 }
 
-/// What follows `bfp-enforcer` to apply a bundle. Each bundle has a state of its own: those of the fixtures have
-/// nothing to do with each other, and some of them are revision 1 of policies that bear the same name.
+/// The arguments of `bfp-enforcer` to apply a bundle. Each bundle has its own state: the fixtures' bundles are
+/// unrelated, and some of them are revision 1 of policies with the same name.
 pub(crate) fn applying(bundle: &Path) -> [String; 6] {
     let bundle = bundle.to_string_lossy().into_owned();
     let state = format!("/tmp/state/{}", bundle.replace('/', "-"));
@@ -49,12 +48,12 @@ pub(crate) fn apply(bundle: &Path) -> Result<(), String> {
     try_apply(bundle)?.expect_code(0)
 }
 
-/// Applies what is enforced already, all of it.
+/// Applies an enforced bundle again, in full.
 pub(crate) fn apply_again(bundle: &Path) -> Result<(), String> {
     end(Command::new(ENFORCER).args(applying(bundle)).arg("--again"))?.expect_code(0)
 }
 
-/// What follows `bfp-enforcer` to apply a bundle where a locked policy is enforced: whom it trusts is settled.
+/// The arguments of `bfp-enforcer` to apply a bundle under lockdown, where the trust set is fixed.
 pub(crate) fn applying_under_lock(bundle: &Path) -> [String; 4] {
     let [apply, bundle, _, _, state, folder] = applying(bundle);
     [apply, bundle, state, folder]
@@ -76,13 +75,13 @@ pub(crate) fn status() -> Result<Ended, String> {
     run(&["status"])
 }
 
-/// What it says of a bundle that was applied, whose state is elsewhere than a host's.
+/// The status for an applied bundle, whose state is elsewhere than a host's.
 pub(crate) fn status_of(bundle: &Path) -> Result<Ended, String> {
     let [_, _, _, _, state, folder] = applying(bundle);
     run(&["status", &state, &folder])
 }
 
-/// What nobody has read yet of what was refused, a line of JSON each.
+/// The unread events of denials, one line of JSON each.
 pub(crate) fn events() -> Result<Vec<String>, String> {
     let ended = try_events()?;
     ended.expect_code(0)?;
@@ -93,8 +92,8 @@ pub(crate) fn try_events() -> Result<Ended, String> {
     run(&["events", "--format", "json"])
 }
 
-/// A number that `status` tells under a name.
-/// Whatever else it has to say: a scenario may well take a policy's programs away.
+/// A number in the output of `status`, by its name. Other findings are ignored: a scenario may remove a policy's
+/// programs.
 pub(crate) fn counted(name: &str) -> Result<u64, String> {
     let ended = run(&["status", "--format", "json"])?;
     let told = ended.stdout.split_once(&format!("\"{name}\":"));
@@ -102,7 +101,7 @@ pub(crate) fn counted(name: &str) -> Result<u64, String> {
     count.ok_or_else(|| format!("`status` tells no `{name}`: {}", ended.stdout))
 }
 
-/// How many requests the enforcer has counted that an `audit` rule would refuse.
+/// How many requests the enforcer has counted that an audited rule would deny.
 pub(crate) fn audited() -> Result<u64, String> {
     counted("audited")
 }

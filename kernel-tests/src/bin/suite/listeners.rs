@@ -1,6 +1,6 @@
-//! One socket for every destination a check names. What enters: destinations. What leaves: the
-//! destinations at which something arrived. What always holds: each socket is bound to its one
-//! address, so an arrival says where it was really delivered.
+//! One socket for every destination that a check names. What enters: destinations. What leaves: the destinations at
+//! which something arrived. What always holds: each socket is bound to its one address, so an arrival shows the real
+//! destination.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,9 +13,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_
 
 use crate::destination::{Destination, LOOPBACK_INTERFACE, Protocol};
 
-/// Long enough for an emulated CPU; only an arrival that never comes costs it.
+/// Long enough for an emulated CPU; only an arrival that never comes takes this long.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(2);
-/// Loopback delivers within the send itself, so silence needs no longer look than this.
+/// Loopback delivers within the send itself, so a short wait suffices to establish silence.
 const SILENCE: Duration = Duration::from_millis(10);
 const MOMENT: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(1);
@@ -27,12 +27,13 @@ enum Listener {
     Icmp(OwnedFd),
 }
 
-/// What a check expects to see of one attempt.
+/// The expected outcome of one attempt.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Expected {
-    /// The program says `ok` and the traffic arrives here and nowhere else: a raw socket, which is not used, sends none.
+    /// The program prints `ok` and the traffic arrives here and nowhere else. A raw socket is not used, so it sends
+    /// none.
     Reaches(Destination),
-    /// The program says `EPERM` and nothing arrives anywhere.
+    /// The program prints `EPERM` and nothing arrives anywhere.
     Refused,
 }
 
@@ -91,8 +92,8 @@ impl Listeners {
         Err(format!("expected {expected}, seen `{answer}` and {arrived}"))
     }
 
-    /// Takes the next connection that arrives at a destination, and keeps it open; to read from it
-    /// takes a moment at most.
+    /// Takes the next connection that arrives at a destination, and keeps it open; reading from it times out after a
+    /// moment.
     pub(crate) fn take_connection(&self, at: Destination) -> Result<TcpStream, String> {
         let Some(Listener::Tcp(listener)) = self.at.get(&at) else {
             return Err(format!("nobody listens at {at}"));
@@ -147,7 +148,7 @@ fn take_one(listener: &Listener) -> bool {
             loop {
                 match rustix::io::read(socket, &mut packet) {
                     Ok(length) if is_echo_request(packet.get(..length).unwrap_or_default()) => return true,
-                    // An answer to somebody else's request, or an error that was reported here.
+                    // An answer to another request, or an error that was reported here.
                     Ok(_) => {}
                     Err(_) => return false,
                 }
@@ -156,7 +157,7 @@ fn take_one(listener: &Listener) -> bool {
     }
 }
 
-/// Whether this is an echo request, behind a header of IPv4 or, over IPv6, alone.
+/// Whether this is an echo request, after an IPv4 header or, over IPv6, alone.
 fn is_echo_request(packet: &[u8]) -> bool {
     const ECHO_REQUEST_V6: u8 = 128;
     const ECHO_REQUEST_V4: u8 = 8;

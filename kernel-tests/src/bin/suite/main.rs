@@ -1,15 +1,14 @@
-//! The checks that run inside the guest, as root, on a kernel without a network card. The harness
-//! puts there: /bin/bfp-enforcer, /bin/probe, /trust, and for every fixture
-//! /bundles/NAME/policy.bfpb with its verdicts.txt.
+//! The checks that run inside the guest, as root, on a kernel without a network card. The harness installs
+//! /bin/bfp-enforcer, /bin/probe, /trust, and for every fixture /bundles/NAME/policy.bfpb with its verdicts.txt.
 //!
-//! What enters: these files. What leaves: one line a check (`ok  NAME`, `FAIL NAME: …`), then
-//! `N passed, N failed`, and exit status 1 when a check failed or none ran. What always holds: a
-//! refusal is seen twice, as EPERM in the program and as silence at the destination.
+//! What enters: these files. What leaves: one line per check (`ok  NAME`, `FAIL NAME: …`), then `N passed, N failed`,
+//! and exit status 1 if a check failed or none ran. What always holds: a denial is seen twice, as EPERM in the program
+//! and as silence at the destination.
 //!
 //! ```text
 //! suite                  # everything
 //! suite --only PATTERN   # what has PATTERN in its name; `A|B` is what has A or B
-//! suite --part PART      # tables, scenarios, attacks or updates
+//! suite --part PART      # tables, scenarios, attacks (attacks-first, attacks-second: half of them each) or updates
 //! suite --list           # the names
 //! suite --demo           # the table of the demo
 //! suite --updates        # the table of attacks on updates
@@ -39,6 +38,7 @@ mod verdicts;
 use std::path::Path;
 use std::process::ExitCode;
 
+use attacks::Share;
 use bfp_kernel_tests::network;
 use report::Report;
 
@@ -50,7 +50,9 @@ fn main() -> ExitCode {
     let (only, part) = match words.as_slice() {
         [] => (None, None),
         ["--only", pattern] => (Some((*pattern).to_owned()), None),
-        ["--part", part @ ("tables" | "scenarios" | "attacks" | "updates")] => (None, Some(*part)),
+        ["--part", part @ ("tables" | "scenarios" | "attacks" | "attacks-first" | "attacks-second" | "updates")] => {
+            (None, Some(*part))
+        }
         ["--list"] => return list(),
         ["--demo"] => return demonstrate(),
         ["--without-bpf"] => return run_without_bpf(),
@@ -61,7 +63,7 @@ fn main() -> ExitCode {
         ["--soak", seconds] if seconds.parse::<u64>().is_ok() => return soak::run(seconds.parse().unwrap_or_default()),
         _ => {
             eprintln!(
-                "usage: suite [--only PATTERN | --part tables|scenarios|attacks|updates | --list | --demo | --updates | --without-bpf | --preempted | --ordinary [--only PATTERN] | --soak SECONDS]"
+                "usage: suite [--only PATTERN | --part tables|scenarios|attacks|attacks-first|attacks-second|updates | --list | --demo | --updates | --without-bpf | --preempted | --ordinary [--only PATTERN] | --soak SECONDS]"
             );
             return ExitCode::from(2);
         }
@@ -82,8 +84,13 @@ fn main() -> ExitCode {
     if wants("scenarios") {
         scenarios::run(Path::new(BUNDLES), &mut report);
     }
+    for (name, share) in [("attacks-first", Share::First), ("attacks-second", Share::Second)] {
+        if part == Some(name) {
+            attacks::run(share, &mut report);
+        }
+    }
     if wants("attacks") {
-        attacks::run(&mut report);
+        attacks::run(Share::All, &mut report);
     }
     if wants("updates") {
         updates::run(&mut report);

@@ -1,7 +1,7 @@
-//! Ordinary things on a whole Debian system, under a policy that concerns other programs, and confined programs
-//! inside what they were given. What enters: the entries of fixtures/ordinary/ with their two bundles and
-//! stage.sh. What leaves: a check for each entry before its policy, during, and after. What always holds: no
-//! verdict under the unrelated policy is a refusal, whoever asked; a confined program is seen to be confined.
+//! Ordinary things on a whole Debian system, under a policy about other programs, and confined programs within their
+//! grants. What enters: the entries of fixtures/ordinary/ with their two bundles and stage.sh. What leaves: a check for
+//! each entry before its policy, during, and after. What always holds: no verdict under the unrelated policy is a
+//! denial, for any program; a confined program is seen to be confined.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,9 +15,9 @@ use crate::report::Report;
 
 /// Where the harness puts them.
 const FOLDER: &str = "/bfp/ordinary";
-/// How long an entry may take. A machine that is emulated is slow to start a JVM.
+/// How long an entry may take. An emulated machine is slow to start a JVM.
 const LIMIT: &str = "120";
-/// Refusals that the enforcer counts.
+/// The enforcer's counters of denials.
 const REFUSALS: [&str; 7] = ["denied", "exclusive", "confined", "not_granted", "overflow", "fault", "dropped"];
 
 pub(crate) fn run(report: &mut Report) {
@@ -88,7 +88,7 @@ fn try_outside(user: User, refused: &str, enforced: bool) -> Result<(), String> 
     }
 }
 
-/// What shell commands say; their complaints too where they fail.
+/// The output of shell commands; their error output too if they fail.
 fn shell(user: User, commands: &str) -> Result<String, String> {
     if commands.trim().is_empty() {
         return Ok(String::new());
@@ -120,7 +120,7 @@ fn shell(user: User, commands: &str) -> Result<String, String> {
     Err(format!("{status}: {} {}", said.text()?.trim(), complained.text()?.trim()))
 }
 
-/// A file for what a command says.
+/// A file for a command's output.
 struct Scratch {
     file: tempfile::NamedTempFile,
 }
@@ -140,7 +140,7 @@ impl Scratch {
     }
 }
 
-/// Whether the enforcer has counted no refusal.
+/// Checks that the enforcer has counted no denial.
 fn nothing_was_refused() -> Result<(), String> {
     let status = enforcer::status()?.stdout;
     for reason in REFUSALS {
@@ -154,7 +154,7 @@ fn nothing_was_refused() -> Result<(), String> {
     Ok(())
 }
 
-/// The counters in a line, for a complaint.
+/// The counters in one line, for an error message.
 fn counts() -> Result<String, String> {
     let status = enforcer::status()?.stdout;
     let some = status.lines().filter_map(|line| {

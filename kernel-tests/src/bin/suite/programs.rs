@@ -1,5 +1,5 @@
-//! Copies of the probe under the names a policy knows, and what they answer. What always holds:
-//! what was installed here is gone again when the owner is.
+//! Copies of the probe under the names that a policy knows, and their answers. What always holds: what was installed
+//! here is removed when its owner is dropped.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -55,7 +55,7 @@ impl Drop for Programs {
     }
 }
 
-/// A new file at `path`, whatever was there before.
+/// A new file at `path`, which replaces any earlier one.
 pub(crate) fn copy_probe_to(path: &Path) -> Result<(), String> {
     copy_to(PROBE, path)
 }
@@ -92,7 +92,7 @@ pub(crate) fn answer_of(program: &str, arguments: &[&str]) -> Result<String, Str
 /// An unprivileged user, `somebody` where users have names.
 const SOMEBODY: u32 = 1000;
 
-/// Has a command run as a user.
+/// Makes a command run as a user.
 pub(crate) fn become_user(command: &mut Command, user: User) {
     if user == User::Somebody {
         command.uid(SOMEBODY).gid(SOMEBODY);
@@ -126,7 +126,7 @@ impl Running {
         if seen == line { Ok(running) } else { Err(format!("expected `{line}` first, seen `{seen}`")) }
     }
 
-    /// Its number.
+    /// Its process ID.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
     }
@@ -150,7 +150,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The end of its input ends a probe; nothing to do about one that is gone.
+        // The end of its input ends a probe; one that is gone needs nothing.
         self.to.take();
         let _ = self.child.wait();
     }

@@ -1,9 +1,9 @@
-//! What enters: outcomes of checks. What leaves: a line for each at once, so that a guest that
-//! hangs or panics shows how far it came, and the closing line with the exit status.
+//! What enters: outcomes of checks. What leaves: a line for each at once, so that a guest that hangs or panics shows
+//! how far it got, and the closing line with the exit status.
 
 use std::process::ExitCode;
 
-/// Counts, and the patterns that narrow what runs.
+/// Counts, and the patterns that select checks.
 pub(crate) struct Report {
     only: Option<String>,
     passed: usize,
@@ -15,7 +15,7 @@ impl Report {
         Report { only, passed: 0, failed: 0 }
     }
 
-    /// Whether the command line asks for what has this name: one of the patterns, which `|` divides, is in it.
+    /// Whether the command line selects this name: it contains one of the patterns, which `|` separates.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|patterns| patterns.split('|').any(|pattern| name.contains(pattern)))
     }

@@ -1,7 +1,7 @@
-//! Every packet of the guest, whoever sent it. What enters: an address that must not be reached. What
-//! leaves: whether a packet was on its way there. What always holds: what counts is what could carry a
-//! message, in the packet's own header or at the end of its source route: not the kernel's own answers
-//! to whoever connects from there, but for those that bear a mark in their headers.
+//! Every packet of the guest, from every sender. What enters: a forbidden address. What leaves: whether a packet was on
+//! its way there. What always holds: only packets count that could carry a message, by the packet's own header or by
+//! the end of its source route: not the kernel's own answers to a connection from there, unless they have a mark in
+//! their headers.
 
 use std::net::IpAddr;
 use std::num::NonZero;
@@ -29,12 +29,12 @@ impl Sniffer {
         Ok(Sniffer { socket: socket.map_err(|error| format!("cannot open a packet socket: {error}"))? })
     }
 
-    /// Forgets what was seen so far.
+    /// Discards what was seen so far.
     pub(crate) fn clear(&self) {
         self.saw(IpAddr::from([0, 0, 0, 0]), Carrying::Data);
     }
 
-    /// Whether a packet was on its way to `address` since this was asked last.
+    /// Whether a packet was on its way to `address` since the last query.
     pub(crate) fn saw(&self, address: IpAddr, carrying: Carrying) -> bool {
         let mut packet = [0; 512];
         let mut seen = false;
@@ -45,12 +45,12 @@ impl Sniffer {
     }
 }
 
-/// What counts.
+/// Which packets count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Carrying {
     /// Data, and the opening of a connection.
     Anything,
-    /// Data alone: the connection is somebody else's.
+    /// Data alone: another program opened the connection.
     Data,
     /// Neither: a segment without data, whose time to live or type of service is [`MARK`].
     Mark,
@@ -64,7 +64,7 @@ fn carries_to(packet: &[u8], address: IpAddr, carrying: Carrying) -> bool {
             (packet.get(9), header, word(2).map(usize::from), packet.get(16..header))
         }
         (Some(6), IpAddr::V6(_)) => {
-            // A routing header follows at once where there is one.
+            // A routing header, if there is one, follows at once.
             let routed = if packet.get(6) == Some(&43) {
                 40 + packet.get(41).map_or(0, |n| (usize::from(*n) + 1) * 8)
             } else {

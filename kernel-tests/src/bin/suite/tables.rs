@@ -1,10 +1,9 @@
-//! The verdict tables on the real kernel: every row before the policy, during, and after. What
-//! enters: a folder with policy.bfpb and verdicts.txt. What leaves: a check for each row and
-//! phase. What is refused during must get through before and after, which proves that the refusal is the
-//! policy's doing.
+//! The verdict tables on the real kernel: every row before the policy, during, and after. What enters: a folder with
+//! policy.bfpb and verdicts.txt. What leaves: a check for each row and phase. A request that is denied during must get
+//! through before and after, which proves that the policy caused the denial.
 //!
-//! A folder with impostors.txt holds a policy that pins contents which the guest does not have: that table
-//! stands in the other's place, with every pinned program an impostor.
+//! A folder with impostors.txt has a policy that pins contents which the guest does not have: that table replaces the
+//! other one, with a digest mismatch in every pinned program.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,7 +69,7 @@ fn prepare(folder: &Path) -> Result<(Vec<Row>, Listeners, Programs), String> {
 fn try_rows(name: &str, phase: Phase, rows: &[Row], listeners: &Listeners, report: &mut Report) {
     for row in rows {
         let (phase_word, verdict) = match (phase, row.verdict) {
-            // What is allowed during says nothing before and after.
+            // A request that is allowed during shows nothing before and after.
             (Phase::Before | Phase::After, Verdict::Allowed | Verdict::Audited) => continue,
             (Phase::Before, Verdict::Denied) => ("before", Verdict::Allowed),
             (Phase::During, verdict) => ("during", verdict),
@@ -82,7 +81,7 @@ fn try_rows(name: &str, phase: Phase, rows: &[Row], listeners: &Listeners, repor
             Verdict::Denied => "denied",
         };
         let all = row.destination.ways();
-        // Without a policy one way stands for all.
+        // Without a policy one way represents all.
         let ways = if let Phase::During = phase { all } else { all.get(..1).unwrap_or(all) };
         let check = format!("{name}: {phase_word} {} {} {verdict_word}", row.program, row.destination);
         report.check(&check, try_row(row, verdict, ways, listeners));

@@ -1,6 +1,6 @@
-//! Attacks on updates: what the literature on signed updates knows, tried on a host as scripts of
-//! `fixtures/updates` say. What enters: the folder /updates. What leaves: rows, each a command, how it ended and
-//! what it said. A new attack is a new script.
+//! Attacks on updates: the known attacks in the literature on signed updates, tried on a host as scripts of
+//! `fixtures/updates`. What enters: the folder /updates. What leaves: rows, each with a command, how it ended and its
+//! output. A new attack is a new script.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use crate::scenarios::host::SIGNER;
 
 const UPDATES: &str = "/updates";
 const WORKSHOP: &str = "/tmp/updates";
-/// What a host has that has seen a policy, and what its administrator gave it.
+/// The traces of a policy on a host, and its administrator's files.
 const TRACES: [&str; 3] = ["/var/lib/bfp", "/etc/bfp", WORKSHOP];
 
 /// A command that was tried.
 struct Row {
     attack: String,
-    /// `ok`, or what is wrong.
+    /// `ok`, or the fault.
     outcome: String,
     command: String,
     seen: String,
@@ -49,7 +49,7 @@ pub(crate) fn run(report: &mut Report) {
     }
 }
 
-/// The table for people. Whether every row is as expected.
+/// Prints the table. Returns whether every row is as expected.
 pub(crate) fn print_table() -> Result<bool, String> {
     let mut all_held = true;
     for script in scripts()? {
@@ -74,7 +74,7 @@ pub(crate) fn print_table() -> Result<bool, String> {
     Ok(all_held)
 }
 
-/// What they are called.
+/// The names of the checks.
 pub(crate) fn names() -> Result<Vec<String>, String> {
     Ok(scripts()?.iter().map(|script| name(script)).collect())
 }
@@ -105,14 +105,14 @@ fn tried(script: &Path) -> Result<Vec<Row>, String> {
     let line = format!(". {UPDATES}/prelude; . {}", script.display());
     let ended = Command::new("busybox").args(["sh", "-euc", &line]).current_dir(WORKSHOP).output();
     let ended = ended.map_err(|error| format!("busybox: {error}"));
-    // Scripts move the clock: it goes on from where it was, and from what the script took.
+    // Scripts move the clock: it continues from its earlier time plus the script's run time.
     let since = clock.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + began.elapsed();
     let set = Command::new("busybox").args(["date", "-s", &format!("@{}", since.as_secs())]).output();
     set.map_err(|error| format!("busybox: {error}"))?;
     let forgotten = forget();
     let ended = ended?;
     let output = String::from_utf8_lossy(&ended.stdout);
-    // A script that fails may leave a locked policy behind: why it failed is told before what it left.
+    // A failing script may leave a policy under lockdown behind: its failure is reported before what it left.
     if !ended.status.success() {
         let left = forgotten.err().map(|left| format!("\nand it leaves {left}")).unwrap_or_default();
         return Err(format!("{}: {output}{}{left}", ended.status, String::from_utf8_lossy(&ended.stderr)));
@@ -129,8 +129,8 @@ fn row(attack: &str, line: &str) -> Option<Row> {
     Some(Row { attack: attack.to_owned(), outcome: field()?, command: field()?, seen: field()?, said: field()? })
 }
 
-/// Makes it a host that has never seen a policy, whatever the last one left: a locked policy too, which nobody but
-/// the kernel's own end removes. So a script ends with what it locked removed.
+/// Resets the host to one that has never seen a policy. It cannot remove a policy under lockdown, which only a reboot
+/// ends, so a script must end by removing what it put under lockdown.
 fn forget() -> Result<(), String> {
     let _nothing_enforced = Command::new("/bin/bfp-enforcer").arg("remove").output();
     if Path::new(PINS).exists() {
@@ -142,7 +142,7 @@ fn forget() -> Result<(), String> {
     Ok(())
 }
 
-/// The filesystem of pins lets go of files one by one.
+/// The BPF filesystem allows removing files only one by one.
 fn remove_tree(folder: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

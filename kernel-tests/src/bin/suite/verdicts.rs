@@ -1,4 +1,4 @@
-//! What enters: the text of a verdict table. What leaves: its rows, none of them twice.
+//! What enters: the text of a verdict table. What leaves: its rows, without duplicates.
 //!
 //! ```text
 //! # PROGRAM        ADDRESS:PORT/PROTOCOL  VERDICT
@@ -7,14 +7,14 @@
 //! /usr/bin/signer  raw                    denied
 //! ```
 //!
-//! `/usr/bin/runner>/usr/bin/tool` is the tool, started by the runner. `audited` is allowed, and counted as
-//! what an `audit` rule would refuse.
+//! `/usr/bin/runner>/usr/bin/tool` is the tool, started by the runner. `audited` is allowed, and counted as a request
+//! that an audited rule would deny.
 
 use std::collections::BTreeSet;
 
 use crate::destination::Destination;
 
-/// What a row expects.
+/// The expected verdict of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Allowed,
@@ -25,7 +25,7 @@ pub(crate) enum Verdict {
 /// One request and its verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
-    /// The program that asks, behind those that led to it.
+    /// The program that makes the request, after those that led to it.
     pub(crate) program: String,
     pub(crate) destination: Destination,
     pub(crate) verdict: Verdict,

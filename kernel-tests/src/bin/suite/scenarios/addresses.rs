@@ -1,5 +1,5 @@
-//! Addresses that say one thing and mean another: unspecified, bound, of no family, or named after
-//! a connection to somewhere else.
+//! Addresses whose meaning differs from their form: unspecified, bound, of no family, or named after a connection to
+//! another destination.
 
 use super::Scenario;
 use super::host::{Host, KMS_V4, KMS_V6, LOOPBACK_V4, LOOPBACK_V6, OUTSIDE_V4, OUTSIDE_V6, PORT, SIGNER, THIEF, to};
@@ -68,7 +68,7 @@ fn connected_socket(host: &Host) -> Result<(), String> {
     host.refused(THIEF, &format!("connected-then-sendto {KMS_V6} {PORT} --via [{OUTSIDE_V6}]:{PORT}"))?;
     host.refused(SIGNER, &format!("connected-then-sendto {OUTSIDE_V4} {PORT} --via {KMS_V4}:{PORT}"))?;
     host.refused(SIGNER, &format!("connected-then-sendto {OUTSIDE_V6} {PORT} --via [{KMS_V6}]:{PORT}"))?;
-    // What the table of the policy allows stays allowed on such a socket.
+    // A destination that the policy's table allows stays allowed on such a socket.
     let onward = format!("connected-then-sendto {OUTSIDE_V4} {PORT}");
     host.reaches(THIEF, &onward, Destination::udp(OUTSIDE_V4, PORT))
 }

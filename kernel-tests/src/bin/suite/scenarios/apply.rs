@@ -1,4 +1,4 @@
-//! What `apply` does with what is no bundle, and which sockets it opens.
+//! What `apply` does with a file that is not a bundle, and which sockets it opens.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -41,7 +41,7 @@ fn apply_opens_unix_sockets_only(host: &Host) -> Result<(), String> {
 fn no_bundle_is_refused(host: &Host) -> Result<(), String> {
     host.enforced()?;
     let zeros = Path::new("/tmp/zeros");
-    // A gigabyte of holes.
+    // A sparse file of a gigabyte.
     File::create(zeros)
         .and_then(|file| file.set_len(1 << 30))
         .map_err(|error| format!("{}: {error}", zeros.display()))?;

@@ -1,4 +1,4 @@
-//! Bundles that were tampered with, and what the enforcer says and leaves behind.
+//! Bundles that were tampered with, and what the enforcer prints and leaves behind.
 
 use std::fs;
 use std::path::Path;

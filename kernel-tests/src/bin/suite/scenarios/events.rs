@@ -1,4 +1,4 @@
-//! What the enforcer tells of refusals.
+//! The enforcer's reports of denials.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -82,7 +82,7 @@ fn follows(host: &Host) -> Result<(), String> {
         host.refused(THIEF, &to("tcp", KMS_V4))?;
         has(&next()?, &["thief (process ", "refused 127.0.0.10:443/tcp: only other programs may (rule "])?;
         enforcer::apply(Path::new(BUNDLE))?;
-        // It looks for a newer policy twice a second.
+        // It checks for a newer policy twice a second.
         std::thread::sleep(Duration::from_millis(1500));
         host.refused(THIEF, &to("tcp", KMS_V6))?;
         has(&next()?, &["refused [fd00:bf::10]:443/tcp"])
@@ -94,7 +94,7 @@ fn follows(host: &Host) -> Result<(), String> {
 /// The policy that the host enforces.
 const BUNDLE: &str = "/bundles/signer-kms/policy.bfpb";
 
-/// What a program sends again and again, and is refused.
+/// A request that a program repeats, and that is denied.
 fn is_refused(program: &str, words: &[&str]) -> Result<(), String> {
     match answer_of(program, words)?.as_str() {
         "EPERM" => Ok(()),
@@ -102,13 +102,13 @@ fn is_refused(program: &str, words: &[&str]) -> Result<(), String> {
     }
 }
 
-/// How many events before this one were held back, as it says.
+/// How many events were suppressed before this one, according to it.
 fn held(event: &str) -> u64 {
     let told = event.split_once("\"held\":").and_then(|(_, rest)| rest.split([',', '}']).next()?.parse().ok());
     told.unwrap_or_default()
 }
 
-/// How many events these stand for.
+/// How many events these represent.
 fn told<'e>(events: impl IntoIterator<Item = &'e String>) -> u64 {
     events.into_iter().map(|event| 1 + held(event)).sum()
 }
@@ -155,7 +155,7 @@ fn scan(host: &Host) -> Result<(), String> {
     if held > 0 && kept + held == SENT { Ok(()) } else { Err(format!("{kept} kept and {held} held of {SENT}")) }
 }
 
-/// Many processes that go to many places: no limit holds them back, and the ring is full.
+/// Many processes with many destinations: the rate limit does not suppress them, and the ring buffer is full.
 fn lost(host: &Host) -> Result<(), String> {
     host.enforced()?;
     wait_for_a_period();

@@ -1,6 +1,6 @@
-//! The host of the scenarios: signer and thief in their places, listeners at the KMS and elsewhere,
-//! and whether the policy is enforced at the moment. What enters: the bundle. What leaves: the
-//! three statements of which scenarios are made (`reaches`, `refused`, `answers`).
+//! The host of the scenarios: signer and thief in their places, listeners at the KMS and elsewhere, and whether the
+//! policy is enforced at the moment. What enters: the bundle. What leaves: the three statements that scenarios consist
+//! of (`reaches`, `refused`, `answers`).
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,13 +12,13 @@ use crate::listeners::{Expected, Listeners};
 use crate::programs::{Programs, Running, answer_of};
 
 pub(crate) const SIGNER: &str = "/usr/bin/signer";
-/// A program that the policy does not name.
+/// An unlisted program.
 pub(crate) const THIEF: &str = "/usr/bin/thief";
 
 pub(crate) const PORT: u16 = 443;
 pub(crate) const KMS_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 10));
 pub(crate) const KMS_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0xbf, 0, 0, 0, 0, 0, 0x10));
-/// Somewhere on the internet.
+/// An address on the Internet.
 pub(crate) const OUTSIDE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 pub(crate) const OUTSIDE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7));
 pub(crate) const LOOPBACK_V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -65,17 +65,17 @@ impl Host {
         Ok(())
     }
 
-    /// The program, run like this, gets through to the destination.
+    /// The program, run with these arguments, reaches the destination.
     pub(crate) fn reaches(&self, program: &str, arguments: &str, at: Destination) -> Result<(), String> {
         self.try_program(program, arguments, Expected::Reaches(at))
     }
 
-    /// The program, run like this, is refused by the kernel, and nothing arrives anywhere.
+    /// The program, run with these arguments, is denied by the kernel, and nothing arrives anywhere.
     pub(crate) fn refused(&self, program: &str, arguments: &str) -> Result<(), String> {
         self.try_program(program, arguments, Expected::Refused)
     }
 
-    /// A program that waits goes on, and ends up as expected.
+    /// A waiting program continues, and ends as expected.
     pub(crate) fn goes_on(&self, running: &mut Running, expected: Expected) -> Result<(), String> {
         self.listeners.clear();
         self.listeners.judge(&running.go_on()?, expected)
@@ -94,7 +94,7 @@ fn both_protocols(address: IpAddr) -> [Destination; 2] {
     [Destination::tcp(address, PORT), Destination::udp(address, PORT)]
 }
 
-/// Every way to send to both protocols of some addresses, as the probe is told, and where it goes.
+/// Every way to send to both protocols of some addresses, as the probe's arguments, and its destination.
 pub(crate) fn every_way_to(addresses: [IpAddr; 2]) -> impl Iterator<Item = (String, Destination)> {
     addresses
         .into_iter()
@@ -102,7 +102,7 @@ pub(crate) fn every_way_to(addresses: [IpAddr; 2]) -> impl Iterator<Item = (Stri
         .flat_map(|destination| destination.ways().iter().map(move |way| (to(way, destination.address), destination)))
 }
 
-/// `WAY ADDRESS PORT`, as the probe wants it.
+/// `WAY ADDRESS PORT`, as the probe takes it.
 pub(crate) fn to(way: &str, address: IpAddr) -> String {
     format!("{way} {address} {PORT}")
 }

@@ -1,5 +1,5 @@
-//! Who is the signer: the process whose executable is the file at /usr/bin/signer as the host sees
-//! it. Copies, links, mounts and children are not.
+//! Identity: the signer is the process whose executable is the file at /usr/bin/signer as the host sees it. Copies,
+//! links, mounts and children are not.
 
 use std::fs;
 use std::path::Path;
@@ -33,7 +33,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("an exec in a thread of the signer ends the grant, not the confinement", exec_in_thread),
 ];
 
-/// The probe, linked to the C library when it starts.
+/// The probe, dynamically linked to the C library.
 const DYNAMIC_PROBE: &str = "/bin/probe-dynamic";
 const COPY: &str = "/tmp/copy-of-signer";
 const EVIL: &str = "/tmp/evil";
@@ -90,7 +90,7 @@ fn copy_elsewhere_is_refused(host: &Host) -> Result<(), String> {
     // The same content elsewhere, and the same name elsewhere.
     every_way_to([KMS_V4, KMS_V6]).try_for_each(|(way, _)| host.refused(COPY, &way))?;
     host.refused(EVIL_SIGNER, &to("tcp", KMS_V4))?;
-    // Nor does the signer hand its grant to a copy that it starts.
+    // Nor does the signer pass its grant to a copy that it starts.
     host.refused(SIGNER, &format!("spawn {COPY} {}", to("tcp", KMS_V4)))
 }
 
@@ -129,7 +129,7 @@ fn mounted_directory_is_refused(host: &Host) -> Result<(), String> {
     let _evil = Programs::install([EVIL_SIGNER])?;
     let signer = format!("exec {SIGNER} {}", to("tcp", KMS_V4));
     host.refused(THIEF, &format!("in-mount-namespace {EVIL} /usr/bin {signer}"))?;
-    // The host's own file is none the worse for it.
+    // The host's own file is unaffected.
     host.reaches(SIGNER, &to("tcp", KMS_V4), kms())
 }
 
@@ -146,8 +146,7 @@ fn signer_under_loader_is_refused(host: &Host) -> Result<(), String> {
     if !Path::new(loader).exists() {
         return Err(format!("the guest has no {loader}: the harness must take it along"));
     }
-    // The loader maps a dynamic program into itself, and executes a static one as it is: that would be
-    // the signer.
+    // The loader maps a dynamic program into itself, but executes a static one directly: that would be the signer.
     fs::copy(DYNAMIC_PROBE, SIGNER).map_err(|error| format!("{DYNAMIC_PROBE}: {error}"))?;
     host.enforced()?;
     let tried = host

@@ -1,6 +1,6 @@
-//! Hosts that cannot enforce, and programs that a host cannot tell or measure. What always holds: where nothing can be
-//! enforced, `apply` says what is missing and what to do, with exit status 4, and leaves in the kernel what it found
-//! there; where a program is nobody, it says so with exit status 1, and enforces the rest.
+//! Hosts that cannot enforce, and programs that a host cannot identify or measure. What always holds: if nothing can be
+//! enforced, `apply` prints what is missing and what to do, with exit status 4, and leaves the kernel as it found it;
+//! if a program cannot be identified, it prints so with exit status 1, and enforces the rest.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -35,13 +35,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("a pinned program on a filesystem without fs-verity has no grant, and is told", pinned_in_memory),
 ];
 
-/// What a kernel says that does not ask BPF programs: run in a guest that is booted so.
+/// The output under a kernel that does not call BPF programs: run in a guest that is booted so.
 pub(super) const WITHOUT_BPF: &[Scenario] = &[
     ("a kernel without BPF among its security modules is told so", without_bpf_module),
     ("a kernel that claims to ask BPF programs and does not is found out", with_a_false_module_list),
 ];
 
-/// What a kernel says that may not find the label of a process: run in a guest that is booted to be preempted anywhere.
+/// The output under a kernel that may not find the label of a process: run in a guest that is booted to be fully
+/// preemptible.
 pub(super) const PREEMPTED: &[Scenario] = &[
     ("a kernel that may miss labels is refused by name", preempted),
     ("doctor names a kernel that may miss labels", preempted_to_doctor),
@@ -50,7 +51,7 @@ pub(super) const PREEMPTED: &[Scenario] = &[
 const CANNOT_ENFORCE: i32 = 4;
 const PINNED: &str = "/pinned/policy.bfpb";
 
-/// Runs `apply` in mounts of its own that a line of a shell prepares.
+/// Runs `apply` in its own mount namespace, which a shell command prepares.
 fn apply_where(bundle: &Path, line: &str) -> Result<Ended, String> {
     let apply = format!("{} {}", enforcer::ENFORCER, enforcer::applying(bundle).join(" "));
     let mut command = Command::new("busybox");
@@ -58,7 +59,7 @@ fn apply_where(bundle: &Path, line: &str) -> Result<Ended, String> {
     enforcer::end(&mut command)
 }
 
-/// `apply` is refused in these words, with this advice, and nothing is left of it.
+/// `apply` fails with these words and this advice, and leaves nothing.
 fn is_refused(host: &Host, line: &str, words: &str, advice: &str) -> Result<(), String> {
     host.unenforced()?;
     let before = Objects::read()?;
@@ -88,7 +89,7 @@ fn without_bpffs(host: &Host) -> Result<(), String> {
     is_refused(host, "umount /sys/fs/bpf", words, "mount -t bpf bpf /sys/fs/bpf")
 }
 
-/// Anyone may make a folder there, unless the filesystem was mounted for root alone.
+/// Every user may create a folder there, unless the filesystem was mounted for root alone.
 fn with_a_foreign_folder(host: &Host) -> Result<(), String> {
     host.unenforced()?;
     let line = "mkdir /sys/fs/bpf/bfp; chown 1000 /sys/fs/bpf/bfp; chmod 777 /sys/fs/bpf/bfp";
@@ -124,7 +125,7 @@ fn without_module_list(host: &Host) -> Result<(), String> {
     is_refused(host, "umount /sys/kernel/security", words, "mount securityfs at /sys/kernel/security")
 }
 
-/// Nothing takes back the real thing, so its file says it: the mode that is in force stands in brackets.
+/// The real switch cannot be reset, so its file says it: the mode in force is in brackets.
 fn locked_down_to_confidentiality(host: &Host) -> Result<(), String> {
     let line = "cp /sys/kernel/security/lsm /tmp/lsm; mount -t tmpfs none /sys/kernel/security
                 cp /tmp/lsm /sys/kernel/security; echo 'none integrity [confidentiality]' >/sys/kernel/security/lockdown";
@@ -136,7 +137,7 @@ fn with_tracer_off(host: &Host) -> Result<(), String> {
     host.unenforced()?;
     let before = Objects::read()?;
     let set = |value: &str| fs::write(SWITCH, value).map_err(|error| format!("{SWITCH}: {error}"));
-    // From 7.3 on nobody can switch it off while the kernel itself uses it.
+    // From 7.3 on it cannot be switched off while the kernel itself uses it.
     if fs::write(SWITCH, "0").is_err_and(|error| error.raw_os_error() == Some(libc::EOPNOTSUPP)) {
         return Ok(());
     }
@@ -144,7 +145,7 @@ fn with_tracer_off(host: &Host) -> Result<(), String> {
     let ended = enforcer::try_apply(&host.bundle);
     set("1")?;
     let ended = ended?;
-    // From 7.3 on the kernel asks LSM programs without the tracer.
+    // From 7.3 on the kernel calls LSM programs without the tracer.
     if ended.expect_code(0).is_ok() {
         enforcer::remove()?;
         return before.are_all();
@@ -158,7 +159,7 @@ fn without_privileges(host: &Host) -> Result<(), String> {
     let before = Objects::read()?;
     let mut command = Command::new(enforcer::ENFORCER);
     let mut arguments = enforcer::applying(&host.bundle);
-    // Where it may keep a state.
+    // Where it may keep its state.
     if let Some(state) = arguments.last_mut() {
         state.push_str("-of-somebody");
     }
@@ -170,7 +171,7 @@ fn without_privileges(host: &Host) -> Result<(), String> {
     before.are_all()
 }
 
-/// Since 5.11 the kernel counts the memory of maps with that of a cgroup, and looks at no such limit.
+/// Since 5.11 the kernel charges the memory of maps to a cgroup, and does not check this limit.
 fn without_locked_memory(host: &Host) -> Result<(), String> {
     host.unenforced()?;
     let before = Objects::read()?;
@@ -179,9 +180,9 @@ fn without_locked_memory(host: &Host) -> Result<(), String> {
     before.are_all()
 }
 
-/// From far too little memory up to enough: at every step the policy is either enforced or nothing is left.
-/// An enforcer that the kernel kills cannot say a word, nor take its folder of pins away: then nothing is left
-/// that decides, and `remove` takes the rest.
+/// From far too little memory up to enough: at every step the policy is either enforced or nothing is left. An enforcer
+/// that the kernel kills can neither print an error nor remove its folder of pins: then nothing is left that decides,
+/// and `remove` removes the rest.
 fn with_little_memory(host: &Host) -> Result<(), String> {
     const CGROUP: &str = "/sys/fs/cgroup/bfp-small";
     const STEP_KIB: u64 = 1024;
@@ -237,11 +238,11 @@ fn with_signer(
     Ok((ended?, before))
 }
 
-/// Enforced, but for the grants of the signer, which is nobody: that is told by name.
+/// Enforced, but without the grants of the signer, which cannot be identified: that is reported by name.
 fn is_nobody(ended: &Ended, before: &Objects) -> Result<(), String> {
     const LESS: i32 = 1;
     let told = ended.expect_code(LESS);
-    // Also what should not have been applied is taken away again.
+    // Removes even what should not have been applied.
     let removed = enforcer::try_remove().map(drop);
     told?;
     removed?;
@@ -265,7 +266,7 @@ fn device_for_program(host: &Host) -> Result<(), String> {
 
 const OVERLAY: &str = "/tmp/overlay";
 
-/// Has the signer's path lead to a file of an overlay for as long as `then` takes.
+/// Makes the signer's path lead to a file of an overlay while `then` runs.
 fn with_overlay(then: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     let wrong = |error: std::io::Error| format!("{OVERLAY}: {error}");
     for folder in ["lower", "upper", "work", "merged"] {

@@ -1,5 +1,5 @@
-//! A signer whose libraries are pinned too. Each scenario applies the policy fixtures/pinned/libraries.bfp by
-//! itself, to the dynamic build of the probe.
+//! A signer whose libraries are pinned too. Each scenario applies the policy fixtures/pinned/libraries.bfp by itself,
+//! to the dynamic build of the probe.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -26,14 +26,14 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 /// The harness builds it.
 const BUNDLE: &str = "/pinned/libraries.bfpb";
 
-/// Enforced, and less than the policy says.
+/// Enforced, but less than the policy says.
 const LESS: i32 = 1;
 const DYNAMIC: &str = "/bin/probe-dynamic";
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 const LIBC: &str = "/lib/x86_64-linux-gnu/libc.so.6";
 const LIBGCC: &str = "/lib/x86_64-linux-gnu/libgcc_s.so.1";
 
-/// Puts the dynamic signer and its libraries in place, with fs-verity; applies; gives the host back as it was.
+/// Puts the dynamic signer and its libraries in place, with fs-verity; applies the policy; restores the host.
 fn pinned(host: &Host, scenario: fn(&Host) -> Result<(), String>) -> Result<(), String> {
     host.unenforced()?;
     install()?;
@@ -52,11 +52,11 @@ fn install() -> Result<(), String> {
     [LOADER, LIBC, LIBGCC].into_iter().try_for_each(|library| replace(library, b""))
 }
 
-/// The same file anew, with something at its end, by a rename: what runs keeps the old one.
+/// The same file as a new one, with something appended, by a rename: a running process keeps the old one.
 fn replace(library: &str, more: &[u8]) -> Result<(), String> {
     let new = format!("{library}.new");
     let written = || -> std::io::Result<()> {
-        // Not what an earlier scenario may have left there: from the one that the harness brought.
+        // Not what an earlier scenario may have left there, but a copy of the harness's.
         let original = format!("{library}.original");
         if !Path::new(&original).exists() {
             fs::copy(library, &original)?;
@@ -99,7 +99,7 @@ fn nobody_else(_host: &Host) -> Result<(), String> {
     for arguments in [&["map-memory"][..], &["map-written-memory"], &["map-file", "/bin/probe"]] {
         expect(THIEF, arguments, "ok")?;
     }
-    // What the signer starts is another program.
+    // A child of the signer is another program.
     expect(SIGNER, &["spawn", THIEF, "map-memory"], "ok")
 }
 
@@ -107,7 +107,7 @@ fn other_library(host: &Host) -> Result<(), String> {
     replace(LIBGCC, b"\n")?;
     let ended = Command::new(SIGNER).args(["tcp", "127.0.0.10", "443"]).output();
     let ended = ended.map_err(|error| format!("{SIGNER}: {error}"))?;
-    // An upgrade to the pinned content is followed where the kernel measures.
+    // An upgrade to the pinned content is followed if the kernel measures.
     replace(LIBGCC, b"")?;
     if ended.status.success() {
         return Err("the signer ran with another library".to_owned());
@@ -138,7 +138,7 @@ fn says_which_library(host: &Host) -> Result<(), String> {
 fn missing_library(host: &Host) -> Result<(), String> {
     host.unenforced()?;
     install()?;
-    // The enforcer needs it too, and its loader looks there as well.
+    // The enforcer needs it too, and its loader also looks there.
     let elsewhere = "/usr/lib/libgcc_s.so.1";
     let made = fs::create_dir_all("/usr/lib");
     let moved = made.and_then(|()| fs::copy(LIBGCC, elsewhere)).and_then(|_| fs::remove_file(LIBGCC));

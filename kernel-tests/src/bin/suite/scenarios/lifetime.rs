@@ -1,5 +1,5 @@
-//! When things happened: processes and connections that are older than the policy, an enforcer that
-//! is gone, a policy that is applied again.
+//! The order of events: processes and connections that are older than the policy, an enforcer that is gone, a policy
+//! that is applied again.
 
 use std::fs;
 use std::io::Read;
@@ -28,7 +28,7 @@ fn older_signer_is_confined(host: &Host) -> Result<(), String> {
         let arguments = format!("{prefix}wait-then {}", to("tcp", OUTSIDE_V4));
         waits_through_apply(host, SIGNER, &arguments, Expected::Refused)?;
     }
-    // What it starts after the policy came is confined like what it does itself.
+    // What it starts under the policy is confined like the process itself.
     let child = format!("wait-then spawn {THIEF} {}", to("tcp", OUTSIDE_V4));
     waits_through_apply(host, SIGNER, &child, Expected::Refused)
 }
@@ -57,7 +57,7 @@ fn older_connection_is_refused(host: &Host) -> Result<(), String> {
 
 fn older_connections_of_the_signer(host: &Host) -> Result<(), String> {
     sends_through_apply(host, SIGNER, Destination::tcp(OUTSIDE_V4, PORT), "EPERM")?;
-    // Who ran before holds a grant once it starts again.
+    // A program that ran before holds its grants once it is restarted.
     sends_through_apply(host, SIGNER, Destination::tcp(KMS_V4, PORT), "EPERM")
 }
 
@@ -77,7 +77,7 @@ fn sends_through_apply(host: &Host, program: &str, at: Destination, expected: &s
     }
     host.enforced()?;
     let after = running.go_on()?;
-    // An error here is the socket's way to say that nothing came.
+    // An error here is the socket's way to report that nothing arrived.
     let received = connection.read(&mut buffer).unwrap_or(0);
     let wanted = usize::from(expected == "ok");
     if after == expected && received == wanted {
@@ -120,8 +120,8 @@ fn applying_again(host: &Host) -> Result<(), String> {
     host.reaches(SIGNER, &to("tcp", KMS_V4), Destination::tcp(KMS_V4, PORT))
 }
 
-/// What an enforcer that is killed in its first `apply`, or in `remove`, can leave: labels, and nothing that
-/// follows a process to another program.
+/// What an enforcer that is killed in its first `apply`, or in `remove`, can leave: labels, without the hooks that
+/// follow a process to another program.
 fn stale_label(host: &Host) -> Result<(), String> {
     host.unenforced()?;
     let before = Objects::read()?;

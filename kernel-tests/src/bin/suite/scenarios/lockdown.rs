@@ -1,7 +1,7 @@
-//! A policy that is locked: what root tries against it is refused, and what the enforcer does goes on.
+//! Lockdown: what root tries against the policy is denied, and the enforcer keeps working.
 //!
-//! The harness puts /locked/N.bfpb there, revisions of one policy: the odd ones are locked, the even ones are not.
-//! Whoever signs one that is not locked consents to the end of the lock, and so each scenario ends.
+//! The harness puts /locked/N.bfpb there, revisions of one policy: the odd ones with lockdown, the even ones without. A
+//! signed revision without it permits the end of lockdown, and so each scenario ends.
 #![expect(
     unsafe_code,
     reason = "raw system calls: mounts of a thread's own, truncate, another process's descriptors, a terminal"
@@ -53,7 +53,7 @@ static REVISION: AtomicU32 = AtomicU32::new(0);
 
 const CANNOT_ENFORCE: i32 = 4;
 
-/// The bundle of the next revision that is locked, or is not.
+/// The bundle of the next revision with or without lockdown.
 fn next(locked: bool) -> PathBuf {
     let odd = u32::from(locked);
     let mut revision = REVISION.load(Ordering::Relaxed) + 1;
@@ -62,7 +62,7 @@ fn next(locked: bool) -> PathBuf {
     PathBuf::from(format!("/locked/{revision}.bfpb"))
 }
 
-/// Locks the policy, tries something, and has nothing enforced again.
+/// Puts the policy under lockdown, tries something, and ends enforcement.
 fn locked(host: &Host, tried: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     host.unenforced()?;
     enforcer::apply(&next(true))?;
@@ -71,7 +71,7 @@ fn locked(host: &Host, tried: impl FnOnce() -> Result<(), String>) -> Result<(),
     tried.and(opened.map_err(|error| format!("afterwards: {error}")))
 }
 
-/// That the kernel said `EPERM`.
+/// Checks that the kernel returned `EPERM`.
 fn refused<T>(what: &str, tried: io::Result<T>) -> Result<(), String> {
     match tried {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(()),
@@ -140,7 +140,7 @@ fn no_program_in_place_of_a_function(host: &Host) -> Result<(), String> {
     locked(host, || refused("BPF_PROG_LOAD", descriptors::load_in_place_of_a_function()))
 }
 
-/// Of a kernel whose verifier takes an LSM program that answers anything: the newest is asked first.
+/// For a kernel whose verifier accepts an LSM program that returns anything: the newest program is called first.
 fn no_security_module_that_consents(host: &Host) -> Result<(), String> {
     let is_kept_out = attacks::series()? == "6.1";
     host.unenforced()?;
@@ -236,7 +236,7 @@ fn enforcers_file_stays(host: &Host) -> Result<(), String> {
         refused("removing it", fs::remove_file(ENFORCER))?;
         refused("moving it", fs::rename(ENFORCER, "/bin/bfp-moved"))?;
         refused("another file in its place", fs::rename(other, ENFORCER))?;
-        // And everything else is written as before.
+        // And every other file can be written as before.
         did("another file", fs::write(other, "as before"))?;
         says(true)
     });
@@ -249,7 +249,7 @@ fn truncate(path: &str) -> io::Result<()> {
     if unsafe { libc::truncate(path.as_ptr(), 0) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// That the enforcer, run like this, does not get at the pins.
+/// Checks that the enforcer, run in this way, cannot access the pins.
 fn is_nobody(command: &mut Command) -> Result<(), String> {
     let ended = enforcer::end(command)?;
     ended.expect_code(CANNOT_ENFORCE)?;
@@ -267,13 +267,13 @@ fn copy_is_nobody(host: &Host) -> Result<(), String> {
             .and_then(|()| is_nobody(Command::new(copy).arg("remove")))
             .and_then(|()| is_nobody(Command::new(copy).args(enforcer::applying_under_lock(&bundle))));
         did("removing the copy", fs::remove_file(copy)).and(tried)?;
-        // Under another name it is the file that counts.
+        // Under another name the file still counts.
         let link = "/bin/bfp-link";
         did("a link", std::os::unix::fs::symlink(ENFORCER, link))?;
         let same = enforcer::end(Command::new(link).arg("status"));
         did("removing the link", fs::remove_file(link))?;
         let same = same?;
-        // What the state of this test remembers is elsewhere.
+        // The state of this test is elsewhere.
         same.expect_code(1)?;
         if same.stdout.contains("lockdown  yes") { Ok(()) } else { Err(format!("no lock in {}", same.stdout)) }
     })
@@ -332,7 +332,7 @@ impl Reader {
         self.child.id()
     }
 
-    /// Reads up to a line that has something in it.
+    /// Reads up to a line that contains these words.
     fn until(&mut self, wanted: &str) -> Result<(), String> {
         for line in self.lines.by_ref() {
             if did("the reader", line)?.contains(wanted) {
@@ -342,10 +342,10 @@ impl Reader {
         Err(format!("the reader ended before `{wanted}`"))
     }
 
-    /// It ends by itself when nobody wants what it says.
+    /// It ends by itself when its output is closed.
     fn end(mut self) -> Result<(), String> {
         drop(self.lines);
-        // What it would tell of.
+        // An event for it to report.
         let _refused = descriptors::load_in_place_of_a_function();
         let ended = did("the reader", self.child.wait())?;
         if ended.success() { Ok(()) } else { Err(format!("the reader ended by {ended}")) }
@@ -362,10 +362,10 @@ fn reader_goes_on(host: &Host) -> Result<(), String> {
             let killed = rustix::process::kill_process(pid, signal).map_err(io::Error::from);
             refused(&format!("{signal:?}"), killed)
         });
-        // Whether it is there may be asked.
+        // Testing whether it exists is allowed.
         let there = did("signal 0", rustix::process::test_kill_process(pid).map_err(io::Error::from));
         let next = enforcer::apply_under_lock(&next(true)).and_then(|()| {
-            // It looks for a newer policy twice a second.
+            // It checks for a newer policy twice a second.
             thread::sleep(Duration::from_millis(1500));
             host.refused(THIEF, &to("sendto", KMS_V4))?;
             reader.until("refused 127.0.0.10:443/udp")
@@ -374,7 +374,7 @@ fn reader_goes_on(host: &Host) -> Result<(), String> {
     })
 }
 
-/// The kernel sends what a terminal's keys mean, and asks nobody (kernel/signal.c, `check_kill_permission`).
+/// The kernel sends the signals of a terminal's keys without calling a hook (kernel/signal.c, `check_kill_permission`).
 fn ctrl_c_ends_a_reader(host: &Host) -> Result<(), String> {
     const CTRL_C: &[u8] = b"\x03";
     locked(host, || {
@@ -387,7 +387,7 @@ fn ctrl_c_ends_a_reader(host: &Host) -> Result<(), String> {
         // SAFETY: two system calls, which touch no memory.
         unsafe { command.pre_exec(make_it_the_terminal) };
         let mut reader = did(ENFORCER, command.spawn())?;
-        // The reader alone has the terminal: should it end early, reading fails (EIO) and does not wait.
+        // Only the reader has the terminal: if it ends early, reading fails (EIO) instead of waiting.
         drop(command);
         host.refused(THIEF, &to("tcp", KMS_V4))?;
         let mut line = String::new();
@@ -403,12 +403,12 @@ fn ctrl_c_ends_a_reader(host: &Host) -> Result<(), String> {
             }
             thread::sleep(Duration::from_millis(100));
         }
-        // Its terminal goes with the last descriptor, and the kernel hangs up.
+        // Its terminal is closed with the last descriptor, and the kernel hangs up.
         Err("the reader goes on".to_owned())
     })
 }
 
-/// Gives a new process a session of its own, with its standard input for a terminal.
+/// Gives a new process its own session, with its standard input as the terminal.
 fn make_it_the_terminal() -> io::Result<()> {
     nix::unistd::setsid()?;
     // SAFETY: takes numbers.
@@ -432,7 +432,7 @@ fn next_revision(host: &Host) -> Result<(), String> {
     })
 }
 
-/// The kernel kills all that is in a cgroup, and asks nobody (kernel/cgroup/cgroup.c, `__cgroup_kill`).
+/// The kernel kills every process in a cgroup without calling a hook (kernel/cgroup/cgroup.c, `__cgroup_kill`).
 const CGROUP: &str = "/sys/fs/cgroup/bfp-lockdown";
 
 fn killed_apply(host: &Host) -> Result<(), String> {
@@ -440,7 +440,7 @@ fn killed_apply(host: &Host) -> Result<(), String> {
     let tried = locked(host, || {
         let mut killed = 0;
         for pause in [50, 200, 400, 700, 1000, 1300, 1600, 2000, 2500, 3000] {
-            // The same revision again: it is applied anew, and so are all programs.
+            // The same revision again: it is applied again, and so are all programs.
             let bundle = PathBuf::from(format!("/locked/{}.bfpb", REVISION.load(Ordering::Relaxed)));
             let mut shell = Command::new("/bin/sh");
             let arguments = enforcer::applying_under_lock(&bundle).join(" ");

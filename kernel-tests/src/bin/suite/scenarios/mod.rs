@@ -1,10 +1,9 @@
-//! What no table can say: when a process started, where its file came from, what became of the
-//! enforcer. Every scenario but those of [`pinned`], [`libraries`], [`lockdown`], [`names`] and
-//! [`parts`] works on one policy, fixtures/accept/signer-kms (the demo's): only
-//! /usr/bin/signer reaches the KMS, and it reaches nothing else.
+//! What a table cannot express: when a process started, where its file came from, what became of the enforcer. Every
+//! scenario but those of [`pinned`], [`libraries`], [`lockdown`], [`names`] and [`parts`] works on one policy,
+//! fixtures/accept/signer-kms (the demo's): only /usr/bin/signer reaches the KMS, and it reaches nothing else.
 //!
-//! What enters: the folder with the bundles. What leaves: one check for each scenario. A scenario
-//! begins with `host.enforced()` or `host.unenforced()`, so each one also runs alone.
+//! What enters: the folder with the bundles. What leaves: one check for each scenario. A scenario begins with
+//! `host.enforced()` or `host.unenforced()`, so each one also runs alone.
 
 mod addresses;
 mod apply;
@@ -26,7 +25,7 @@ use crate::enforcer;
 use crate::report::Report;
 use host::Host;
 
-/// A sentence that the kernel must make true, and how that is tried.
+/// A sentence that the kernel must make true, and the function that tests it.
 type Scenario = (&'static str, fn(&Host) -> Result<(), String>);
 
 fn all() -> impl Iterator<Item = &'static Scenario> {
@@ -56,7 +55,7 @@ pub(crate) fn run(bundles: &Path, report: &mut Report) {
     run_these(all().filter(|(name, _)| report.wants(name)).collect(), bundles, report);
 }
 
-/// The scenarios of a kernel that does not ask BPF programs.
+/// The scenarios of a kernel that does not call BPF programs.
 pub(crate) fn run_without_bpf(bundles: &Path, report: &mut Report) {
     run_these(lacking::WITHOUT_BPF.iter().collect(), bundles, report);
 }

@@ -1,5 +1,5 @@
-//! Who a program is: whatever lies at a name in the host's tree when it is executed. Releases, replaced folders,
-//! patterns, mounts and overlays. Each scenario applies a policy of fixtures/identity, all of which say the same of
+//! Names: a program is whatever file is at a name in the host's tree when it is executed. Releases, replaced folders,
+//! patterns, mounts and overlays. Each scenario applies a policy of fixtures/identity, all of which say the same about
 //! their program: it alone reaches the KMS, and it reaches nothing else.
 
 use std::collections::BTreeSet;
@@ -44,12 +44,12 @@ fn outside() -> Destination {
     Destination::tcp(OUTSIDE_V4, PORT)
 }
 
-/// A bundle that the harness builds of fixtures/identity.
+/// A bundle that the harness builds from fixtures/identity.
 pub(super) fn bundle(name: &str) -> PathBuf {
     PathBuf::from(format!("/identity/{name}.bfpb"))
 }
 
-/// Enforces a policy for as long as `then` takes.
+/// Enforces a policy while `then` runs.
 fn under(host: &Host, name: &str, then: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     host.unenforced()?;
     enforcer::apply(&bundle(name))?;
@@ -69,7 +69,7 @@ pub(super) fn is_the_program(host: &Host, path: &str) -> Result<(), String> {
     host.refused(path, &to("tcp", OUTSIDE_V4))
 }
 
-/// No rule is about it.
+/// It is an unlisted program.
 pub(super) fn is_a_stranger(host: &Host, path: &str) -> Result<(), String> {
     host.refused(path, &to("tcp", KMS_V4))?;
     host.reaches(path, &to("tcp", OUTSIDE_V4), outside())
@@ -81,7 +81,7 @@ fn is_held(host: &Host, path: &str) -> Result<(), String> {
     host.refused(path, &to("tcp", OUTSIDE_V4))
 }
 
-/// Whether the enforcer said all of these words, wherever it said them.
+/// Checks that the enforcer printed all of these words, on any stream.
 pub(super) fn says(ended: &Ended, words: &[&str]) -> Result<(), String> {
     let said = format!("{}{}", ended.stdout, ended.stderr);
     match words.iter().find(|word| !said.contains(**word)) {
@@ -109,7 +109,7 @@ fn switched_link(host: &Host) -> Result<(), String> {
     let policy = bundle("link");
     let tried = enforcer::try_apply(&policy).and_then(|ended| {
         ended.expect_code(0)?;
-        // The link, and what would do without it.
+        // The link, and a pattern that needs none.
         says(&ended, &[app, first, "/srv/app/*/bin/app"])?;
         is_the_program(host, app)?;
         let before = generations()?;
@@ -125,7 +125,7 @@ fn switched_link(host: &Host) -> Result<(), String> {
         enforcer::apply(&policy)?;
         is_the_program(host, app)?;
         is_the_program(host, second)?;
-        // The old release is no program without rules, also after the next apply and whoever starts it.
+        // The old release is not an unlisted program, even after the next apply and whoever starts it.
         is_held(host, first)?;
         enforcer::apply_again(&policy)?;
         is_held(host, first)?;
@@ -201,7 +201,7 @@ fn tree(host: &Host) -> Result<(), String> {
     })
 }
 
-/// More folders than the kernel programs walk: what cannot be told is refused, and not free.
+/// More folders than the kernel programs walk: requests of a file that cannot be identified are denied.
 fn too_deep(host: &Host) -> Result<(), String> {
     let deep = format!("/opt/tree/{}tool", "d/".repeat(200));
     let _programs = Programs::install(["/opt/tree/tool", deep.as_str()])?;
@@ -228,7 +228,7 @@ fn cloned_mounts(host: &Host) -> Result<(), String> {
     host.refused("busybox", &format!("unshare -m {THIEF} {}", to("tcp", KMS_V4)))
 }
 
-/// As a service has it that says PrivateTmp.
+/// As for a service with PrivateTmp.
 fn private_tmp(host: &Host) -> Result<(), String> {
     const SCRIPT: &str = "/usr/local/with-a-tmp-of-its-own";
     host.enforced()?;
@@ -263,7 +263,7 @@ fn mounted_over_a_target(host: &Host) -> Result<(), String> {
         is_the_program(host, TARGET)?;
         // Each may reach what the other may not.
         mounted(own, TARGET, &|| is_held(host, TARGET))?;
-        // The other way about, the name of the link's target is nowhere but where the file really lies.
+        // Conversely, the name of the link's target is nowhere but at the file's original place.
         mounted(TARGET, ELSEWHERE, &|| is_held(host, ELSEWHERE))?;
         is_the_program(host, TARGET)?;
         is_a_stranger(host, ELSEWHERE)
@@ -299,7 +299,7 @@ fn old_build(host: &Host) -> Result<(), String> {
     is_the_program(host, SIGNER)
 }
 
-/// Layers on two filesystems, so that the numbers of folders are made up anew when they are read again
+/// Layers on two filesystems, so that the inode numbers of folders are assigned again when they are read again
 /// (fs/overlayfs/inode.c, `ovl_map_dev_ino`).
 struct Layers;
 
@@ -316,7 +316,7 @@ impl Layers {
             fs::create_dir_all(folder).map_err(|error| format!("{folder}: {error}"))?;
         }
         copy_probe_to(Path::new(&format!("{lower}/usr/bin/app")))?;
-        // So much that the kernel finds it worth its while to forget some of it.
+        // Enough for the kernel to evict some of it.
         for number in 0..Layers::OTHERS {
             let folder = format!("{lower}/usr/share/{number}");
             let made = fs::create_dir_all(&folder).and_then(|()| fs::write(format!("{folder}/file"), ""));
@@ -340,7 +340,7 @@ impl Drop for Layers {
     }
 }
 
-/// The program is the program after something befell the kernel's caches, and so is what is written above.
+/// The program keeps its identity after the kernel's caches were disturbed, and so does what is written above.
 fn outlives(host: &Host, happen: fn() -> Result<(), String>) -> Result<(), String> {
     host.unenforced()?;
     let _layers = Layers::mount()?;
@@ -358,8 +358,8 @@ fn outlives(host: &Host, happen: fn() -> Result<(), String>) -> Result<(), Strin
     })
 }
 
-/// Has it happen until the kernel has forgotten the program's folder, which shows: the folder's number is made up anew
-/// when it is read again. Without that nothing befell the program.
+/// Repeats `happen` until the kernel has evicted the program's folder, which shows in a new inode number when it is
+/// read again. Without that the program was not affected.
 fn until_evicted(happen: fn() -> Result<(), String>) -> Result<(), String> {
     const TIMES: u32 = 3;
     let folder = Path::new(Layers::APP).parent().unwrap_or(Path::new("/"));
@@ -379,8 +379,8 @@ fn dropped_caches(host: &Host) -> Result<(), String> {
     outlives(host, || fs::write("/proc/sys/vm/drop_caches", "3").map_err(|error| format!("drop_caches: {error}")))
 }
 
-/// Has the kernel look for memory as it does where it lacks some, without a program that must be killed for it: to fill
-/// memory up to a safe edge makes it forget no folder.
+/// Makes the kernel reclaim memory as it does under pressure, without a program that must be killed for it: filling
+/// memory up to a safe edge evicts no folder.
 fn lack_of_memory(host: &Host) -> Result<(), String> {
     const RECLAIM: &str = "/sys/fs/cgroup/memory.reclaim";
     outlives(host, || {
@@ -388,7 +388,7 @@ fn lack_of_memory(host: &Host) -> Result<(), String> {
             let _read = fs::metadata(format!("{}/usr/share/{number}/file", Layers::MERGED));
         }
         match fs::write(RECLAIM, "400M") {
-            // It did not find as much.
+            // It did not find that much.
             Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(()),
             written => written.map_err(|error| format!("{RECLAIM}: {error}")),
         }

@@ -1,5 +1,5 @@
-//! Policies of which a host can hold only a part: a program that is not there, a link that names nobody, processes
-//! that ran before. What always holds: the rest is enforced, and what is missing is told.
+//! Policies that a host can hold only in part: a program that does not exist, a link that names no program, processes
+//! that ran before. What always holds: the rest is enforced, and what is missing is reported.
 
 use std::fs;
 use std::os::unix::fs::{chown, lchown, symlink};
@@ -25,11 +25,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("nobody traces who holds a grant under `default deny`", holder_under_default_deny),
 ];
 
-/// Enforced, and less than the policy says.
+/// Enforced, but less than the policy says.
 const LESS: i32 = 1;
 const GONE: &str = "/opt/gone/bin/gone";
 
-/// What the policy says of the signer holds, and nobody reaches what is the missing program's alone.
+/// The rules about the signer hold, and no program reaches the missing program's exclusive destination.
 fn holds_without_it(host: &Host) -> Result<(), String> {
     is_the_program(host, SIGNER)?;
     host.refused(THIEF, &to("tcp", KMS_V4))?;
@@ -46,7 +46,7 @@ fn missing_program(host: &Host) -> Result<(), String> {
     tried.and(enforcer::remove())
 }
 
-/// As after a restart: the kernel has forgotten everything, and the disk has not.
+/// As after a restart: the kernel's state is gone, and the disk's is not.
 fn missing_at_boot(host: &Host) -> Result<(), String> {
     host.unenforced()?;
     let gone = Programs::install([GONE])?;
@@ -77,7 +77,7 @@ fn installed_later(host: &Host) -> Result<(), String> {
     tried.and(enforcer::remove())
 }
 
-/// Their folder, and in it a link to a program of everyone's.
+/// A user's folder, with a link in it to a public program.
 fn link_of_a_user(host: &Host) -> Result<(), String> {
     const USER: Option<u32> = Some(1000);
     const HOME: &str = "/home/somebody";
@@ -97,7 +97,7 @@ fn link_of_a_user(host: &Host) -> Result<(), String> {
     tried.and(enforcer::remove()).and(fs::remove_dir_all(HOME).map_err(|error| error.to_string()))
 }
 
-/// A signer that waits for a line, and then goes where it is told.
+/// A signer that waits for a line, and then sends to the given address.
 fn waiting_signer(address: std::net::IpAddr) -> Result<Running, String> {
     let arguments = format!("wait-then {}", to("tcp", address));
     Running::start_until(SIGNER, &arguments.split_whitespace().collect::<Vec<_>>(), "ready")
@@ -135,7 +135,7 @@ fn adopted(host: &Host) -> Result<(), String> {
     tried.and(enforcer::remove())
 }
 
-/// A process that is ended when its owner is.
+/// A process that is killed when its owner is dropped.
 struct Holder(Child);
 
 impl Drop for Holder {
@@ -147,7 +147,7 @@ impl Drop for Holder {
 
 fn holder_under_default_deny(host: &Host) -> Result<(), String> {
     const HOLDER: &str = "/usr/bin/holder";
-    /// The attacker, by a name that no rule is about.
+    /// The attacker, by a name that no rule names.
     const ATTACKER: &str = "/bin/attacker";
     host.unenforced()?;
     let _program = Programs::install([HOLDER])?;

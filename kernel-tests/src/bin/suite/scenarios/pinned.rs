@@ -1,6 +1,6 @@
-//! A signer whose content is pinned by its fs-verity digest, which the compiler worked out from the build
-//! on another machine. Each scenario applies a policy of fixtures/pinned by itself, with the signer on the
-//! guest's own ext4 or on a btrfs that it makes, to which a symbolic link leads from the signer's path.
+//! A signer whose content is pinned by its fs-verity digest, which the compiler computed from the build on another
+//! machine. Each scenario applies a policy of fixtures/pinned by itself, with the signer on the guest's own ext4 or on
+//! a btrfs that it creates, to which a symbolic link leads from the signer's path.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -41,9 +41,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
 
 /// The harness builds it: the probe is pinned.
 const BUNDLE: &str = "/pinned/policy.bfpb";
-/// Likewise, and beside the probe the same with one byte more.
+/// Likewise, with the probe and the same with one more byte.
 const UPGRADE: &str = "/pinned/upgrade.bfpb";
-/// The exit status where less is enforced than the policy says.
+/// The exit status if less is enforced than the policy says.
 const LESS: i32 = 1;
 
 /// The folder that the signer's file is in.
@@ -57,7 +57,7 @@ fn kms() -> Destination {
     Destination::tcp(KMS_V4, PORT)
 }
 
-/// Applies the policy with the pinned signer in its place, and gives the host back as it was.
+/// Applies the policy with the pinned signer in its place, and restores the host.
 fn pinned(host: &Host, place: Place, scenario: fn(&Host, Place) -> Result<(), String>) -> Result<(), String> {
     host.unenforced()?;
     install(place, 0, true)?;
@@ -72,7 +72,7 @@ fn on_btrfs(host: &Host, scenario: fn(&Host, Place) -> Result<(), String>) -> Re
     with_btrfs(|| pinned(host, BTRFS, scenario))
 }
 
-/// Makes a btrfs, and has the signer's path lead there for as long as `then` takes.
+/// Creates a btrfs, and makes the signer's path lead there while `then` runs.
 fn with_btrfs(then: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     const SIZE: u64 = 200 << 20;
     let wrong = |error: std::io::Error| format!("{BTRFS}: {error}");
@@ -82,7 +82,7 @@ fn with_btrfs(then: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     call("busybox", &["mount", "-t", "btrfs", "-o", "loop", BTRFS_DISK, BTRFS])?;
     let lead_there = || fs::remove_file(SIGNER).and_then(|()| symlink(format!("{BTRFS}/signer"), SIGNER));
     let tried = lead_there().map_err(wrong).and_then(|()| then());
-    // A link that is copied to is written through.
+    // A copy to a link is written through it.
     fs::remove_file(SIGNER).map_err(wrong)?;
     install(EXT4, 0, false)?;
     call("busybox", &["umount", BTRFS])?;
@@ -99,8 +99,8 @@ fn call(program: &str, arguments: &[&str]) -> Result<(), String> {
     Err(format!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&ended.stderr)))
 }
 
-/// The signer is a new file with the pinned content and so many bytes more, by a rename as a package manager
-/// does it.
+/// Installs the signer as a new file with the pinned content and `more` bytes appended, by a rename as a package
+/// manager does it.
 fn install(place: Place, more: usize, with_verity: bool) -> Result<(), String> {
     let (new, signer) = (format!("{place}/.signer.new"), format!("{place}/signer"));
     copy_probe_to(Path::new(&new))?;
@@ -171,7 +171,7 @@ fn upgrade(host: &Host, place: Place) -> Result<(), String> {
     right_content(host, place)
 }
 
-/// The old build and the new one, whichever is there when the policy is applied; and from one to the other.
+/// The old build and the new one, whichever exists when the policy is applied; and from one to the other.
 fn two_builds(host: &Host, place: Place) -> Result<(), String> {
     host.unenforced()?;
     let tried = [0, 1].into_iter().try_for_each(|more| {
@@ -192,7 +192,7 @@ fn two_builds(host: &Host, place: Place) -> Result<(), String> {
     tried.and(install(place, 0, false))
 }
 
-/// Whether the kernel has the function by which a program learns a digest.
+/// Whether the kernel has the function by which a program reads a digest.
 pub(super) fn measures_at_exec() -> Result<bool, String> {
     let symbols = fs::read_to_string("/proc/kallsyms").map_err(|error| format!("/proc/kallsyms: {error}"))?;
     Ok(symbols.lines().any(|line| line.split_whitespace().nth(2) == Some("bpf_get_fsverity_digest")))

@@ -1,4 +1,4 @@
-//! Listeners at every address of some ports, which count what arrives and keep nothing.
+//! Listeners at every address of some ports, which count arrivals and keep nothing.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -50,7 +50,7 @@ impl Sinks {
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
                 tcp.fetch_add(1, Ordering::Relaxed);
-                // One that stays open must not keep the others waiting.
+                // A connection that stays open must not block the others.
                 thread::spawn(move || drain(connection));
             }
         });

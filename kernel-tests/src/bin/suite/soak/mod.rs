@@ -1,7 +1,6 @@
-//! Mixed traffic for a time, under ten thousand rules. What enters: /bfp/rules.bfpb, /bfp/verdicts.txt, a number
-//! of seconds. What leaves: a summary and the exit status. What always holds: the answer of every attempt is
-//! compared with its row; no listener sees more than what was allowed; what the kernel holds at the end is what
-//! it held after the first minute.
+//! Mixed traffic for a time, under ten thousand rules. What enters: /bfp/rules.bfpb, /bfp/verdicts.txt, a number of
+//! seconds. What leaves: a summary and the exit status. What always holds: the answer of every attempt is compared with
+//! its row; no listener sees more than was allowed; the kernel's objects at the end equal those after the first minute.
 
 mod listeners;
 mod resources;
@@ -32,14 +31,14 @@ const PROBE: &str = "/bin/probe";
 const WORKERS: u64 = 6;
 /// How many connections stay open the whole time.
 const HELD: usize = 8;
-/// How often the policy is applied anew, which replaces the programs and tables under the traffic.
+/// How often the policy is applied again, which replaces the programs and tables under the traffic.
 const ANEW: Duration = Duration::from_secs(30);
-/// What fills caches and pools before anything is compared.
+/// Time to fill caches and pools before anything is compared.
 const WARM_UP: Duration = Duration::from_secs(75);
-/// How many wrong verdicts are told in full.
+/// How many wrong verdicts are reported in full.
 const TOLD: usize = 20;
 
-/// What all threads count together.
+/// The counts of all threads.
 #[derive(Default)]
 struct Tally {
     allowed: AtomicU64,
@@ -92,7 +91,7 @@ fn soak(duration: Duration) -> Result<Vec<String>, String> {
     Ok(complaints)
 }
 
-/// The programs of the rules, each with a name of its own and all with one content.
+/// The programs of the rules, each with its own name and all with the same content.
 fn install_programs() -> Result<(), String> {
     let first = Path::new(rules::STRANGER);
     let put = || -> std::io::Result<()> {
@@ -107,7 +106,7 @@ fn install_programs() -> Result<(), String> {
     put().map_err(|error| format!("cannot install the programs of the rules: {error}"))
 }
 
-/// Attempts by several workers, connections that stay open, and a policy that is applied anew meanwhile.
+/// Attempts by several workers, connections that stay open, and a policy that is applied again meanwhile.
 fn traffic(duration: Duration, rows: &[Row], tally: &Tally) -> Result<(), String> {
     let until = Instant::now() + duration;
     let outcome: Vec<Result<(), String>> = thread::scope(|scope| {
@@ -138,7 +137,7 @@ fn work(worker: u64, until: Instant, rows: &[Row], tally: &Tally) {
         let (address, port) = (row.destination.address.to_string(), row.destination.port.to_string());
         let mut programs = row.programs();
         let first = programs.next().unwrap_or_default();
-        // A thread and a fork have the label of who made them.
+        // A thread and a fork have the label of their creator.
         let within = dice.pick(&["", "thread", "fork"]).copied().filter(|word| !word.is_empty());
         let words: Vec<&str> =
             programs.flat_map(|program| ["spawn", program]).chain(within).chain([*way, &address, &port]).collect();
@@ -170,8 +169,7 @@ fn may_arrive(row: &Row, tally: &Tally) {
     count.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Connections that are open the whole time and send now and then: a policy that is applied anew changes nothing
-/// about them.
+/// Connections that are open the whole time and send now and then: applying the policy again does not affect them.
 fn hold(until: Instant, rows: &[Row], tally: &Tally) -> Result<(), String> {
     let is_plain = |row: &&Row| row.verdict == Verdict::Allowed && row.destination.protocol == Protocol::Tcp;
     let step = rows.len() / HELD;
@@ -202,20 +200,20 @@ fn hold(until: Instant, rows: &[Row], tally: &Tally) -> Result<(), String> {
 fn apply_anew(until: Instant, tally: &Tally) -> Result<(), String> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        // None of it is cut off by the end.
+        // The end does not cut off any of it.
         if left < ANEW {
             thread::sleep(left);
             return Ok(());
         }
         thread::sleep(ANEW);
-        // The counters begin anew with the policy.
+        // The counters start again with the policy.
         count_odd(tally)?;
         enforcer::apply(Path::new(BUNDLE))?;
         tally.applied.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// What is refused here is refused by a verdict, and before a packet leaves.
+/// A denial here is a verdict, before a packet leaves.
 const ODD: [&str; 3] = ["fault", "overflow", "dropped"];
 
 fn count_odd(tally: &Tally) -> Result<(), String> {
@@ -277,7 +275,7 @@ fn tell(complaints: &Mutex<Vec<String>>, complaint: String) {
     }
 }
 
-/// Numbers that look random, the same in every run of a worker: xorshift64.
+/// Pseudo-random numbers, the same in every run of a worker: xorshift64.
 struct Dice(u64);
 
 impl Dice {

@@ -1,4 +1,4 @@
-//! What the kernel holds: programs, maps and links of BPF, the memory of maps, slabs, and what is available.
+//! The kernel's resources: BPF programs, maps and links, the memory of maps, slabs, and available memory.
 
 use std::fmt;
 use std::fs;
@@ -6,12 +6,12 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Slabs that a machine of this size may hold more after as much traffic, in KiB: a leak of 128 bytes an attempt
+/// How much the slabs of a machine of this size may grow after as much traffic, in KiB: a leak of 128 bytes per attempt
 /// shows after some fifty thousand.
 const SLAB_SLACK_KIB: u64 = 6 * 1024;
 const MEMORY_SLACK_KIB: u64 = 24 * 1024;
 
-/// Numbers at one moment.
+/// The resources at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Resources {
     programs: usize,
@@ -24,15 +24,15 @@ pub(super) struct Resources {
 }
 
 impl Resources {
-    /// Measures once everything has come to rest.
+    /// Measures once everything has settled.
     pub(super) fn measure() -> Result<Self, String> {
-        // Objects of BPF are freed after grace periods, sockets after their last timers.
+        // BPF objects are freed after grace periods, sockets after their last timers.
         sleep(Duration::from_secs(65));
         let sync = Command::new("sync").status().map_err(|error| format!("sync: {error}"))?;
         if !sync.success() {
             return Err(format!("sync: {sync}"));
         }
-        // Pages on the processors' own lists are free, and not counted so: compacting gives them back.
+        // Pages on the processors' own lists are free, but not counted as such: compacting returns them.
         for (file, value) in [("drop_caches", "3"), ("compact_memory", "1")] {
             fs::write(format!("/proc/sys/vm/{file}"), value).map_err(|error| format!("{file}: {error}"))?;
         }
@@ -48,7 +48,7 @@ impl Resources {
         })
     }
 
-    /// What there is more of later.
+    /// What has grown since.
     pub(super) fn leaks(&self, later: &Resources) -> Vec<String> {
         let mut leaks = Vec::new();
         for (what, before, after) in [
