@@ -213,7 +213,9 @@ fn statement_in_test(text: &str, line: Span) -> Option<SyntaxError> {
     let claim = rest.strip_suffix("allowed").or_else(|| rest.strip_suffix("denied")).unwrap_or(rest).trim_end();
     let help = if is_plain_rule && claim.len() <= 60 && !claim.contains(['\n', '#']) {
         let answer = if rest.ends_with("denied") { "denied" } else { answer };
-        format!("a line of a test states the expected answer: `{claim} {answer}`; write the rule itself outside of the test")
+        format!(
+            "a line of a test states the expected answer: `{claim} {answer}`; write the rule itself outside of the test"
+        )
     } else {
         "a line of a test reads `signer -> kms allowed` or `… denied`; write statements that begin with a word outside of the test"
             .to_owned()

@@ -230,7 +230,10 @@ async fn resolve_all(
     // A task that ended without a result must not make its name vanish from the lock.
     for name in names {
         answers.entry(name.clone()).or_insert_with(|| {
-            Err(DnsError::NoAnswer { resolver: "the resolver".to_owned(), reason: "the question was dropped".to_owned() })
+            Err(DnsError::NoAnswer {
+                resolver: "the resolver".to_owned(),
+                reason: "the question was dropped".to_owned(),
+            })
         });
     }
     answers

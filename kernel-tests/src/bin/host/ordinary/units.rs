@@ -7,12 +7,12 @@ use std::io;
 use bfp_kernel_tests::Guest;
 
 const UNITS: [(&str, &str); 6] = [
-    ("bfp-enforcer.service", include_str!("../../../../packaging/systemd/bfp-enforcer.service")),
-    ("bfp-enforcer.timer", include_str!("../../../../packaging/systemd/bfp-enforcer.timer")),
-    ("bfp-apply.path", include_str!("../../../../packaging/systemd/bfp-apply.path")),
-    ("bfp-apply.service", include_str!("../../../../packaging/systemd/bfp-apply.service")),
-    ("bfp-events.service", include_str!("../../../../packaging/systemd/bfp-events.service")),
-    ("bfp-links.service", include_str!("../../../../packaging/systemd/bfp-links.service")),
+    ("bfp-enforcer.service", include_str!("../../../../../packaging/systemd/bfp-enforcer.service")),
+    ("bfp-enforcer.timer", include_str!("../../../../../packaging/systemd/bfp-enforcer.timer")),
+    ("bfp-apply.path", include_str!("../../../../../packaging/systemd/bfp-apply.path")),
+    ("bfp-apply.service", include_str!("../../../../../packaging/systemd/bfp-apply.service")),
+    ("bfp-events.service", include_str!("../../../../../packaging/systemd/bfp-events.service")),
+    ("bfp-links.service", include_str!("../../../../../packaging/systemd/bfp-links.service")),
 ];
 
 const SCRIPT: &str = include_str!("units.sh");
