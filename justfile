@@ -110,11 +110,11 @@ guest_programs := justfile_directory() / "target/guest"
 guest-programs: compiler enforcer
     @RUSTFLAGS="-C target-feature=+crt-static" cargo build --release -p bfp-kernel-tests \
         --bin probe --bin attacker --bin suite --bin injector --target x86_64-unknown-linux-gnu
-    @cargo build --release -p bfp-kernel-tests --bin probe --bin attacker --example misleading
+    @cargo build --release -p bfp-kernel-tests -p bfp-misleading --bin probe --bin attacker --lib
     @mkdir -p {{ guest_programs }}
     @cp target/release/probe {{ guest_programs }}/probe-dynamic
     @cp target/release/attacker {{ guest_programs }}/attacker-dynamic
-    @cp target/release/examples/libmisleading.so {{ guest_programs }}/misleading.so
+    @cp target/release/libmisleading.so {{ guest_programs }}/misleading.so
     @cp target/release/bfpc target/enforcer/bfp-enforcer target/x86_64-unknown-linux-gnu/release/probe \
         target/x86_64-unknown-linux-gnu/release/attacker \
         target/x86_64-unknown-linux-gnu/release/suite \
