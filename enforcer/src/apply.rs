@@ -35,8 +35,9 @@ use crate::kernel::content;
 use crate::kernel::lack::Lack;
 use crate::kernel::learn::LearnError;
 use crate::kernel::links::{self, Followed, Survey};
-use crate::kernel::load::{self, Constants, LABELLING_HOOKS, LoadError, Running, Tables};
+use crate::kernel::load::{self, Constants, LoadError, Running, Tables};
 use crate::kernel::lockdown::{self, AtWork, LockdownError};
+use crate::kernel::object::LABELLING_HOOKS;
 use crate::kernel::pins::{Pins, PinsError};
 
 /// Why a bundle is not applied.

@@ -3,6 +3,8 @@
 //! **Invariant:** a generation that has a name in the BPF filesystem is complete, and its tables are frozen before a
 //! program is attached.
 
+pub mod object;
+
 pub mod load;
 
 pub mod content;

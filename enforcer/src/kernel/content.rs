@@ -8,18 +8,17 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use bfp_bundle::identity::{Inode, Part, PinnedContent, PinnedInode};
+use bfp_bundle::identity::{Part, PinnedContent, PinnedInode};
 use bfp_bundle::image::NamedExecutable;
 
 use crate::host::syscall;
 use crate::kernel::lack::{Lack, Pinned};
-use crate::kernel::learn::{self, LearnError};
-use crate::kernel::load::{DIGESTS, INODES, Programs};
+use crate::kernel::learn::{self, INODE_SIZE, LearnError};
+use crate::kernel::load::Programs;
+use crate::kernel::object::{DIGESTS, INODES};
 
 pub(crate) const CONTENT_KEY_SIZE: usize = size_of::<PinnedContent>();
 pub(crate) const INODE_KEY_SIZE: usize = size_of::<PinnedInode>();
-pub(crate) const INODE_SIZE: usize = size_of::<Inode>();
-
 /// A file whose content the policy pins.
 pub struct Content<'a> {
     /// Its path on the host. `None` for a pattern.

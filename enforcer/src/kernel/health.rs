@@ -18,7 +18,7 @@ use crate::host::followed;
 use crate::host::followed::FollowedLink;
 use crate::host::syscall::{self, LinkInfo};
 use crate::kernel::about::About;
-use crate::kernel::load::{
+use crate::kernel::object::{
     ATTACHED_ALWAYS, DECIDING_HOOKS, LABELLING_HOOKS, LABELS, LOCKDOWN_HOOKS, SPLICE_HOOK, SPLICE_HOOK_BEFORE, VERDICTS,
 };
 use crate::kernel::pins::{LINK, LOCK, Pins, PinsError, names};

@@ -9,12 +9,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, MapData, MapError};
+use bfp_bundle::identity::Inode;
 use bfp_bundle::label::Label;
 use bfp_bundle::lockdown::Mounted;
 
 use crate::host::syscall;
-use crate::kernel::content::INODE_SIZE;
-use crate::kernel::load::{LABELS, LEARNING_HOOK, LoadError, Programs};
+use crate::kernel::load::{LoadError, Programs};
+use crate::kernel::object::{LABELS, LEARNING_HOOK};
+
+pub(crate) const INODE_SIZE: usize = size_of::<Inode>();
 
 const LEARNED: &str = "LEARNED";
 const LEARNED_MOUNT: &str = "LEARNED_MOUNT";

@@ -17,9 +17,9 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use bfp_bundle::lockdown::{FOLDER, Object, PROGRAM};
 
 use crate::host::syscall;
-use crate::kernel::content::INODE_SIZE;
-use crate::kernel::learn::{self, LearnError, MOUNTED_SIZE};
-use crate::kernel::load::{BUSY, ENFORCER, ENFORCERS, LOCKDOWN_HOOKS, LoadError, MOUNTED, OBJECTS, PLACES, Programs};
+use crate::kernel::learn::{self, INODE_SIZE, LearnError, MOUNTED_SIZE};
+use crate::kernel::load::{LoadError, Programs};
+use crate::kernel::object::{BUSY, ENFORCER, ENFORCERS, LOCKDOWN_HOOKS, MOUNTED, OBJECTS, PLACES};
 use crate::kernel::pins::{LOCK, Pins, PinsError, failed, names, remove_links};
 
 /// This program's own file.
