@@ -36,7 +36,7 @@ ebpf:
 object := justfile_directory() / "target/bpfel-unknown-none/bpf/programs.o"
 
 # It is linked with all that it executes: a library could be replaced by whoever is root (docs/lockdown.md).
-# Build bfp-enforcer with the kernel programs in it: target/enforcer/bfp-enforcer
+# Build bfp-enforcer, which embeds the kernel programs: target/enforcer/bfp-enforcer
 enforcer: toolchain ebpf
     @BFP_EBPF_OBJECT={{ object }} RUSTFLAGS="-C target-feature=+crt-static" cargo build -p bfp-enforcer \
         --features kernel-programs --profile enforcer --target x86_64-unknown-linux-gnu
@@ -50,12 +50,12 @@ cargo_deny := "0.20.2"
 knot := cache / "knot/root"
 cache := env("BFP_CACHE", env("XDG_CACHE_HOME", env("HOME") / ".cache") / "bfp")
 
-# A policy's whole life: DNS, lock, build, verify, and a signer and a thief that really connect, in a VM
+# A policy's whole life: DNS, lock, build, verify, and a signer and an unlisted program that really connect
 demo: setup guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin demo -- --programs {{ guest_programs }} \
         --knotd {{ cache }}/knot/bin/knotd
 
-# The demo's direct way, for a machine that cannot enforce: in a guest that can, as if it were the host
+# The demo as it runs on a host that can enforce, in a guest, for a machine that cannot
 demo-direct: setup guest-programs
     @cargo build --quiet -p bfp-kernel-tests --bin demo
     @LD_LIBRARY_PATH={{ knot }}/usr/lib/x86_64-linux-gnu:{{ knot }}/lib/x86_64-linux-gnu \
@@ -72,34 +72,34 @@ check: doc deny
     cargo clippy --all-targets -- -D warnings
     cargo test
 
-# The library's own pages, without a warning: target/doc
+# Build the crates' API pages without a warning: target/doc
 doc:
     RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --quiet --no-deps --document-private-items \
         -p bfp-grammar -p bfp-bundle -p bfp-compiler -p bfp-enforcer
 
-# Licenses, sources and versions of every dependency, by deny.toml
+# Check licenses, sources and versions of every dependency, by deny.toml
 deny:
     @test -x {{ cache }}/cargo-deny/bin/cargo-deny \
         || cargo install cargo-deny --version {{ cargo_deny }} --locked --debug --root {{ cache }}/cargo-deny
     {{ cache }}/cargo-deny/bin/cargo-deny -L error --offline check licenses bans sources
 
-# Write what the tests compare with: reports, snapshots, tables and pages that are made from the code. Read the difference
+# Write the files that tests compare with: reports, snapshots, tables, generated pages. Read the difference
 bless:
     BFP_BLESS=1 INSTA_UPDATE=always cargo test --no-fail-fast -p bfp-grammar -p bfp-bundle -p bfp-compiler
     BFP_BLESS=1 cargo test -p bfp-kernel-tests --lib
 
-# `check` and `harness` at once: in one go both share what they are built of
+# `check` and `harness` in one go, so that both share their builds
 [private]
 check-all: setup doc
     cargo fmt --all --check
     cargo clippy --workspace --exclude bfp-enforcer-ebpf --all-targets -- -D warnings
     cargo test --workspace --exclude bfp-enforcer-ebpf
 
-# Fuzz what reads foreign text and bytes, every target in turn: just fuzz 60
+# Fuzz every parser of untrusted input, each target for so many seconds: just fuzz 60
 @fuzz SECONDS="600":
     fuzz/run.sh -max_total_time={{ SECONDS }}
 
-# Every seed and some thousand changes of them, on what bfpc is built of
+# Every seed and thousands of mutations of each target, on the libraries that bfpc is built of
 @fuzz-smoke:
     fuzz/run.sh --smoke -runs=3000
 
@@ -120,34 +120,33 @@ guest-programs: compiler enforcer
         target/x86_64-unknown-linux-gnu/release/suite \
         target/x86_64-unknown-linux-gnu/release/injector {{ guest_programs }}/
 
-# Try every policy of fixtures/accept and every scenario with real sockets: just kernel 6.1 6.12
+# Every policy of fixtures/accept, every scenario and every attack, with real sockets: just kernel 6.1 6.12
 kernel *KERNELS="6.12": (setup KERNELS) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} {{ KERNELS }}
     @cargo run --quiet -p bfp-kernel-tests --bin killer -- --programs {{ guest_programs }} --thin {{ KERNELS }}
 
-# As `kernel`, in less time: what hardly depends on the kernel is tried under one of them
+# As `kernel`, in less time: what hardly depends on the kernel runs under one of them
 [private]
 kernel-divided *KERNELS: (setup KERNELS) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} --divided {{ KERNELS }}
     @cargo run --quiet -p bfp-kernel-tests --bin killer -- --programs {{ guest_programs }} --thin {{ KERNELS }}
 
-# Kill the enforcer at each of its system calls in turn, and have each fail, under a policy that must hold at every
-# moment: some hours for a kernel
+# Kill the enforcer at each of its system calls, and make each call fail: no moment may be unprotected. Hours
 killer *KERNELS="6.12": (setup KERNELS) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin killer -- --programs {{ guest_programs }} {{ KERNELS }}
 
-# The same on this host, for what needs no kernel that enforces: a minute
+# `killer` on this host, for the commands that need no enforcing kernel: a minute
 killer-here: guest-programs
     @{{ guest_programs }}/injector here {{ guest_programs }}
 
-# Every attack on updates: the command, refused or not, and what was said
+# Every attack on updates: the command, whether it was rejected, and its message
 attack KERNEL="6.12": (setup KERNEL) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} --updates {{ KERNEL }}
 
 # The release before this one, until there is a tag
 before := "0bb9e10"
 
-# Go up from the release before this one and back: just releases 6.12
+# Upgrade from the previous release, and go back: just releases 6.12
 releases KERNEL="6.12": (setup KERNEL) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} --updates \
         --updates-folder fixtures/releases --before "$(kernel-tests/before.sh {{ before }})" {{ KERNEL }}
@@ -158,7 +157,7 @@ debian-guest: (setup "6.12")
 
 ordinary := "cargo run --quiet -p bfp-kernel-tests --bin ordinary -- --programs " + guest_programs
 
-# A whole Debian system boots, with ten thousand rules and without, and nothing may differ
+# Boot a whole Debian system with ten thousand rules and without: nothing may differ
 kernel-boot: debian-guest guest-programs
     @{{ ordinary }} boot
 
@@ -167,15 +166,15 @@ kernel-boot: debian-guest guest-programs
 ordinary *ARGS: debian-guest guest-programs
     @{{ ordinary }} list "$@"
 
-# The units of packaging/systemd in that system: before the network, dropped bundles, a bad one when it comes up
+# The systemd units in that system: before the network, new bundles, a bad one at boot
 units: debian-guest guest-programs
     @{{ ordinary }} units
 
-# An ordinary week: links are switched, packages come and go, the disk is full, the power is lost, and probers never stop
+# An ordinary week of that system: links, packages, a full disk, power loss, while probers never stop
 week: debian-guest guest-programs
     @{{ ordinary }} week
 
-# Mixed traffic under ten thousand rules; every verdict is checked, and nothing may leak
+# Mixed traffic under ten thousand rules: every verdict is checked, and nothing may leak
 soak MINUTES="30": debian-guest guest-programs
     @{{ ordinary }} soak {{ MINUTES }}
 
@@ -183,23 +182,21 @@ soak MINUTES="30": debian-guest guest-programs
 bench-compiler *SIZE:
     @cargo bench -p bfp-compiler --bench size -- {{ SIZE }}
 
-# The kernel tests' own lints and tests, and what is held against a tool of the set-up, such as fs-verity digests
+# Lints and tests of the kernel tests themselves, and fs-verity digests against the stock tool
 harness: setup
     cargo clippy -p bfp-kernel-tests --all-targets -- -D warnings
     cargo test -p bfp-kernel-tests
 
-# The format, by another reader in another language: every vector, and the verdict tables of fixtures/accept; and what
-# random policies mean, by a second statement of that
+# The format by a second reader, in Python: vectors, verdict tables; and the oracle over random policies
 reader: setup compiler
     @{{ cache }}/reader/bin/python -B bundles/reader/check.py target/release/bfpc
     @{{ cache }}/reader/bin/python -B bundles/reader/oracle.py target/release/bfpc
 
-# What a policy means, said a second time, against more random policies, and others: just oracle 20000 monday
+# The oracle over more random policies, by a seed: just oracle 20000 monday
 oracle POLICIES="20000" SEED="bfp": setup compiler
     @{{ cache }}/reader/bin/python -B bundles/reader/oracle.py target/release/bfpc {{ POLICIES }} {{ SEED }}
 
-# All tests: those without a kernel, each fuzz target for a short while, the format by another reader, the demo (DNS
-# by knot, end to end), and the kernel tests on two kernels, which divide what hardly depends on them
+# All tests: without a kernel, fuzz targets briefly, the second reader, the demo, and the kernel tests on two kernels
 test:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -207,11 +204,11 @@ test:
     trap 'printf "%s\n" "${taken[@]}"' EXIT
     for recipe in setup check-all fuzz-smoke reader demo killer-here "kernel-divided 6.1 6.12"; do
         SECONDS=0
-        just $recipe || { taken+=("just $recipe: FAILED after $SECONDS s"); exit 1; }
+        {{ just_executable() }} $recipe || { taken+=("just $recipe: failed after $SECONDS s"); exit 1; }
         taken+=("just $recipe: $SECONDS s")
     done
 
-# The kernel tests under every supported kernel, fixtures/allow-lists under two, and a whole Debian system
+# The kernel tests under every supported kernel, the allow-lists under two, and a whole Debian system
 kernel-all: (kernel "6.1" "6.12" "6.18" "7.3") releases kernel-boot ordinary units week
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} \
         --fixtures fixtures/allow-lists --only table 6.1 6.12
