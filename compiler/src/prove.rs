@@ -43,7 +43,7 @@ use bfp_bundle::image::Image;
 use bfp_bundle::record::Step;
 use bfp_bundle::request::{Address, LAST_PORT_KEY, LOOPBACK_V4, Protocol, Request};
 
-use self::ask::{Asking, same};
+use self::ask::{Asking, Searched, same};
 use self::meaning::{Governance, Index, Meaning};
 use self::sweep::{Class, Classes, Key, Rows};
 use self::visits::{Desk, Visit, Visits, jobs};
@@ -422,7 +422,7 @@ impl Edges<'_> {
             let keys = [ports.first, ports.last];
             for key in keys.into_iter().take(if ports.first == ports.last { 1 } else { 2 }) {
                 let request = request(address, key);
-                let (image, found) = self.asking.verdict_and_cell(&stranger, request);
+                let (image, found) = self.asking.verdict_and_cell(&stranger, request, &Searched::default());
                 let leads = found.is_some() && found == ports.cell;
                 if !leads || !(translated || same(model, image)) {
                     return Err(self.asking.witness(&stranger.process, request, model, image).into());

@@ -70,13 +70,25 @@ impl Places<'_> {
     }
 }
 
-/// The tables; records the first cell that a verdict reads.
-struct Noting<'a> {
+/// The last search for an address in each tree, and the cell that it found.
+#[derive(Default)]
+pub(super) struct Searched {
+    v4: Last<(u32, u32)>,
+    v6: Last<(u64, u64, u32)>,
+}
+
+/// The last searched key, and the cell that was found.
+type Last<K> = std::cell::Cell<Option<(K, Option<u32>)>>;
+
+/// The tables, with the last search for an address cached, and the first cell that a verdict reads recorded. A search
+/// depends only on the image, and one place is queried for program after program.
+struct Cached<'a> {
     image: &'a Image,
+    searched: &'a Searched,
     first: std::cell::Cell<Option<u32>>,
 }
 
-impl Tables for Noting<'_> {
+impl Tables for Cached<'_> {
     fn policy(&self) -> Option<&Policy> {
         self.image.policy()
     }
@@ -92,44 +104,6 @@ impl Tables for Noting<'_> {
             self.first.set(Some(index));
         }
         found
-    }
-    fn program_bucket(&self, index: u32) -> Option<&ProgramBucket> {
-        self.image.program_bucket(index)
-    }
-    fn pair_bucket(&self, index: u32) -> Option<&PairBucket> {
-        self.image.pair_bucket(index)
-    }
-}
-
-/// The last search for an address in each tree, and the cell that it found.
-#[derive(Default)]
-pub(super) struct Searched {
-    v4: Last<(u32, u32)>,
-    v6: Last<(u64, u64, u32)>,
-}
-
-/// The last searched key, and the cell that was found.
-type Last<K> = std::cell::Cell<Option<(K, Option<u32>)>>;
-
-/// The tables, with the last search for an address cached. A search depends only on the image, and one place is queried
-/// for program after program.
-struct Remembering<'a> {
-    image: &'a Image,
-    searched: &'a Searched,
-}
-
-impl Tables for Remembering<'_> {
-    fn policy(&self) -> Option<&Policy> {
-        self.image.policy()
-    }
-    fn node32(&self, index: u32) -> Option<&Node32> {
-        self.image.node32(index)
-    }
-    fn node128(&self, index: u32) -> Option<&Node128> {
-        self.image.node128(index)
-    }
-    fn cell(&self, index: u32) -> Option<&Cell> {
-        self.image.cell(index)
     }
     fn program_bucket(&self, index: u32) -> Option<&ProgramBucket> {
         self.image.program_bucket(index)
@@ -212,20 +186,17 @@ impl<'a> Asking<'a> {
 
     /// Queries the tables.
     pub(super) fn verdict(&self, asker: &Asker, asked: Asked) -> Verdict {
-        match asked {
-            Asked::Request(request) => decide(self.image, &asker.label, &request),
-            Asked::Raw => decide_raw(self.image, &asker.label),
-        }
+        self.verdict_and_cell(asker, asked, &Searched::default()).0
     }
 
     /// Queries the tables; returns also the cell that they found first, which is that of the address itself.
-    pub(super) fn verdict_and_cell(&self, asker: &Asker, asked: Asked) -> (Verdict, Option<u32>) {
-        let noting = Noting { image: self.image, first: std::cell::Cell::new(None) };
+    pub(super) fn verdict_and_cell(&self, asker: &Asker, asked: Asked, searched: &Searched) -> (Verdict, Option<u32>) {
+        let cached = Cached { image: self.image, searched, first: std::cell::Cell::new(None) };
         let verdict = match asked {
-            Asked::Request(request) => decide(&noting, &asker.label, &request),
-            Asked::Raw => decide_raw(&noting, &asker.label),
+            Asked::Request(request) => decide(&cached, &asker.label, &request),
+            Asked::Raw => decide_raw(&cached, &asker.label),
         };
-        (verdict, noting.first.get())
+        (verdict, cached.first.get())
     }
 
     /// Queries both. Puts the weighed rules into `scale`.
@@ -238,10 +209,7 @@ impl<'a> Asking<'a> {
         scale: &mut Vec<Weighed<'a>>,
     ) -> Result<Answer, Box<Witness>> {
         let model = self.expected(places, &asker.process, asked, scale);
-        let image = match asked {
-            Asked::Request(request) => decide(&Remembering { image: self.image, searched }, &asker.label, &request),
-            Asked::Raw => self.verdict(asker, asked),
-        };
+        let (image, _) = self.verdict_and_cell(asker, asked, searched);
         if same(model, image) && self.applies(places, &asker.process, asked, image) {
             return Ok(model);
         }
