@@ -33,11 +33,11 @@ fn main() {
     if let [rules, addresses] = sizes.as_slice() {
         return run(*rules, *addresses, shape);
     }
-    for shape in SHAPES {
+    for arguments in SHAPES {
         // Each shape runs as a build does: in a process of its own, in memory that nothing else has used.
         let own = std::env::current_exe().expect("the bench has a path");
-        let ended = Command::new(own).args(shape.split(' ')).status().expect("and starts");
-        assert!(ended.success(), "{shape}");
+        let ended = Command::new(own).args(arguments.split(' ')).status().expect("and starts");
+        assert!(ended.success(), "{arguments}");
     }
 }
 

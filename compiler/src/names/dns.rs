@@ -171,7 +171,7 @@ pub fn resolve_with_progress(
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            let failed = DnsError::NoAnswer { resolver: "the resolver".to_owned(), reason: error.to_string() };
+            let failed = DnsError::unanswered(error.to_string());
             return names.iter().map(|name| (name.clone(), Err(failed.clone()))).collect();
         }
     };
@@ -229,12 +229,7 @@ async fn resolve_all(
     }
     // A task that ended without a result must not make its name vanish from the lock.
     for name in names {
-        answers.entry(name.clone()).or_insert_with(|| {
-            Err(DnsError::NoAnswer {
-                resolver: "the resolver".to_owned(),
-                reason: "the question was dropped".to_owned(),
-            })
-        });
+        answers.entry(name.clone()).or_insert_with(|| Err(DnsError::unanswered("the query was dropped")));
     }
     answers
 }

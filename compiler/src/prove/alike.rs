@@ -5,17 +5,18 @@
 //! everyone. If all of these are as in a cell that was queried before, so are both answers. The pair is still looked up
 //! in every cell, because a mistake would show there.
 //!
-//! An exclusive rule is about everyone but its own programs, whatever its number: to any other program, two cells differ
-//! only in the rule that is blamed. An unlisted program is queried in each cell, and shows that this is the right one.
+//! An enforced exclusive rule is about everyone but its own programs, whatever its number: to any other program, two cells
+//! differ only in the rule that is blamed. An unlisted program is denied in each of them, and shows that the blame is
+//! right. What an audited rule is blamed for shows only where a request is allowed, so its number counts.
 
 use bfp_bundle::decide::Tables as _;
-use bfp_bundle::record::{NO_RULE, Pair};
+use bfp_bundle::record::Pair;
 use smallvec::SmallVec;
 
 use super::ask::Asking;
 use super::meaning::Index;
 use crate::policy::model::Answer;
-use crate::policy::{Effect, Enforcement};
+use crate::policy::{Effect, Enforcement, Rule};
 use crate::prove::hash::NumberMap;
 
 /// For fewer programs than this, keeping answers costs more than querying again. Tests have small policies.
@@ -36,12 +37,10 @@ pub(super) struct Inputs {
 struct Surroundings {
     /// Whether more is queried there.
     is_v4: bool,
-    /// The flags of its record.
-    flags: u32,
-    /// Whether the record blames a rule for a denial, for an audited one, and outside of a confinement.
-    blames: [bool; 3],
-    /// How many exclusive rules cover it, enforced and audited.
-    exclusive: [u32; 2],
+    /// The flags of its record, and the rules that it blames for an audited denial and outside of a confinement.
+    record: [u32; 3],
+    /// How many enforced exclusive rules cover it.
+    exclusive: usize,
     /// The other rules about everyone.
     common: Vec<u32>,
 }
@@ -64,19 +63,13 @@ impl Alike {
         programs: usize,
     ) -> Option<u32> {
         let record = asking.image.cell(cell).filter(|_| programs >= MANY)?;
-        let blames = [record.rule, record.audit_rule, record.outside_rule].map(|rule| rule != NO_RULE);
-        let (mut exclusive, mut common) = ([0, 0], Vec::new());
-        for number in rules.common() {
-            match asking.meaning.rule(*number) {
-                Some(rule) if rule.effect == Effect::Exclusive => {
-                    let [enforced, audited] = &mut exclusive;
-                    *(if rule.enforcement == Enforcement::Enforced { enforced } else { audited }) += 1;
-                }
-                _ => common.push(*number),
-            }
-        }
+        let is_exclusive = |rule: &Rule| rule.effect == Effect::Exclusive && rule.enforcement == Enforcement::Enforced;
+        let mut common = rules.common().to_vec();
+        common.retain(|number| !asking.meaning.rule(*number).is_some_and(is_exclusive));
+        let exclusive = rules.common().len() - common.len();
+        let record = [record.flags, record.audit_rule, record.outside_rule];
         let next = self.surroundings.len() as u32;
-        let surroundings = Surroundings { is_v4, flags: record.flags, blames, exclusive, common };
+        let surroundings = Surroundings { is_v4, record, exclusive, common };
         Some(*self.surroundings.entry(surroundings).or_insert(next))
     }
 

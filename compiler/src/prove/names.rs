@@ -154,7 +154,7 @@ impl Names<'_> {
         for path in &paths {
             compared += self.compare(path)? + self.parts(path)?;
         }
-        for path in paths.iter().take(1) {
+        if let Some(path) = paths.first() {
             compared += self.beside(path, true)?;
         }
         Ok(compared)

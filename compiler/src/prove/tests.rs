@@ -171,6 +171,24 @@ fn a_wrong_rule_is_caught() {
     assert!(caught(&policy, [0], |image, _| other(&mut image.policy.default_rule)) == 1);
 }
 
+/// Where an unlisted program is denied, only the programs of the exclusive rule show which audited rule is blamed.
+#[test]
+fn a_wrong_audited_rule_under_an_exclusive_one_is_caught() {
+    let mut text = "only { \"/a\", \"/b\", \"/c\" } -> 10.0.0.0/8\n".to_owned();
+    for number in 1..=8 {
+        let other = if number % 2 == 0 { "/b" } else { "/c" };
+        text += &format!("audit only {{ \"/a\", \"{other}\" }} -> 10.0.0.{}\n", 2 * number);
+    }
+    let policy = checked(&text);
+    let right = lower(&policy).unwrap();
+    for rule in 1..=8 {
+        let mut wrong = right.clone();
+        let blamed = wrong.cells.iter_mut().filter(|cell| cell.audit_rule == rule);
+        let changed = blamed.map(|cell| cell.audit_rule = if rule > 2 { rule - 2 } else { rule + 2 }).count();
+        assert!(changed > 0 && prove(&policy, wrong).is_err(), "rule {rule} in {changed} cells");
+    }
+}
+
 #[test]
 fn a_wrong_pair_is_caught() {
     for policy in both_defaults() {

@@ -68,7 +68,7 @@ pub(super) async fn first_answer(name: &DnsName, servers: &[Server]) -> Result<T
             None => told,
         });
     }
-    all.ok_or_else(nobody)
+    all.ok_or_else(|| DnsError::unanswered("no resolver is named"))
 }
 
 async fn first_of_round(name: &DnsName, servers: &[Server]) -> Result<Testimony, DnsError> {
@@ -82,7 +82,7 @@ async fn first_of_round(name: &DnsName, servers: &[Server]) -> Result<Testimony,
             }
         }
     }
-    Err(first_failure.unwrap_or_else(nobody))
+    Err(first_failure.unwrap_or_else(|| DnsError::unanswered("no resolver is named")))
 }
 
 /// Queries every server in every round. Without a quorum, each must answer, and a name has no address only if all
@@ -142,7 +142,7 @@ fn everyone(told: Told<'_>) -> Result<Testimony, DnsError> {
             None => testimony,
         });
     }
-    all.ok_or_else(nobody)
+    all.ok_or_else(|| DnsError::unanswered("no resolver is named"))
 }
 
 fn enough(told: Told<'_>, quorum: usize) -> Result<Testimony, DnsError> {
@@ -159,7 +159,7 @@ fn enough(told: Told<'_>, quorum: usize) -> Result<Testimony, DnsError> {
     }
     let counted = told.into_iter().filter_map(|(_, testimony)| testimony.ok());
     let counted = counted.filter(|testimony| elected.contains(&testimony.addresses));
-    counted.reduce(Testimony::and).ok_or_else(nobody)
+    counted.reduce(Testimony::and).ok_or_else(|| DnsError::unanswered("no resolver is named"))
 }
 
 /// Whether this error ends the resolution at every server.
@@ -182,8 +182,4 @@ fn in_words(told: &Told<'_>) -> String {
         Err(error) => error.to_string(),
     });
     answers.collect::<Vec<_>>().join("; ")
-}
-
-fn nobody() -> DnsError {
-    DnsError::NoAnswer { resolver: "the resolver".to_owned(), reason: "no resolver is named".to_owned() }
 }

@@ -173,6 +173,11 @@ pub enum DnsError {
 }
 
 impl DnsError {
+    /// No answer, and no resolver to blame: the query did not get as far as one.
+    pub fn unanswered(reason: impl Into<String>) -> DnsError {
+        DnsError::NoAnswer { resolver: "the resolver".to_owned(), reason: reason.into() }
+    }
+
     /// Whether the resolver answered the question, and the answer is that there is no address.
     ///
     /// Everything else means that nothing is known.

@@ -150,7 +150,8 @@ fn compare(
                 names.push(compared(name, locked, Status::Gone, BTreeSet::new()));
             }
             failed => {
-                let reason = failed.and_then(Result::err).unwrap_or_else(nobody);
+                let reason =
+                    failed.and_then(Result::err).unwrap_or_else(|| DnsError::unanswered("the query was dropped"));
                 errors.push(Box::new(Unresolved { name: name.clone(), reason, place: places.get(name).copied() }));
             }
         }
@@ -164,10 +165,6 @@ fn compare(
         Format::Json => json(&Report { version: JSON_VERSION, drift, names }),
     };
     if drift { Err(Failure::Finding(said)) } else { Ok(said) }
-}
-
-fn nobody() -> DnsError {
-    DnsError::NoAnswer { resolver: "the resolver".to_owned(), reason: "the query was dropped".to_owned() }
 }
 
 fn status(locked: &Locked, live: &LockedName) -> Status {
