@@ -55,6 +55,16 @@ fn handed_on() -> Option<OwnedFd> {
 /// The unlisted program connects, and executes the attacker over itself. In the first half this process is the
 /// attacker: it starts the unlisted program.
 fn with_inherited(name: &str, aim: &Aim, then: fn(&OwnedFd) -> Result<(), Refused>) -> Result<(), Refused> {
+    with_inherited_and_kept(name, aim, then, |_| Ok(()))
+}
+
+/// As [`with_inherited`]; if the attacker gets through, the unlisted program uses the socket once more.
+fn with_inherited_and_kept(
+    name: &str,
+    aim: &Aim,
+    then: fn(&OwnedFd) -> Result<(), Refused>,
+    at_last: fn(&OwnedFd) -> Result<(), Refused>,
+) -> Result<(), Refused> {
     if let Some(socket) = handed_on() {
         return then(&socket);
     }
@@ -65,7 +75,8 @@ fn with_inherited(name: &str, aim: &Aim, then: fn(&OwnedFd) -> Result<(), Refuse
     }
     let socket = sys::open(aim)?;
     sys::connect(&socket, &Name::of(aim.forbidden))?;
-    hand_on(&socket, name, aim)
+    hand_on(&socket, name, aim)?;
+    at_last(&socket)
 }
 
 /// The second half: the attacker, with a socket of the unlisted program.
@@ -110,18 +121,8 @@ fn inherited_splice(aim: &Aim) -> Result<(), Refused> {
 
 /// The attacker leaves data in the socket, with more to follow; the unlisted program that connected it sends the rest.
 fn inherited_then_its_owner(aim: &Aim) -> Result<(), Refused> {
-    const NAME: &str = "inherited-socket-then-its-owner";
-    if let Some(socket) = handed_on() {
-        return splice(&socket, libc::SPLICE_F_MOVE | libc::SPLICE_F_MORE);
-    }
-    let own = std::env::current_exe().map_err(Refused::io("readlink"))?;
-    if own != std::path::Path::new(STRANGER) {
-        return Err(Refused::new("first half", libc::EINVAL));
-    }
-    let socket = sys::open(aim)?;
-    sys::connect(&socket, &Name::of(aim.forbidden))?;
-    hand_on(&socket, NAME, aim)?;
-    sys::send(&socket)
+    let leave = |socket: &OwnedFd| splice(socket, libc::SPLICE_F_MOVE | libc::SPLICE_F_MORE);
+    with_inherited_and_kept("inherited-socket-then-its-owner", aim, leave, sys::send)
 }
 
 /// Moves the message from a pipe into a socket.

@@ -84,13 +84,14 @@ fn main() -> ExitCode {
     if wants("scenarios") {
         scenarios::run(Path::new(BUNDLES), &mut report);
     }
-    for (name, share) in [("attacks-first", Share::First), ("attacks-second", Share::Second)] {
-        if part == Some(name) {
-            attacks::run(share, &mut report);
-        }
-    }
-    if wants("attacks") {
-        attacks::run(Share::All, &mut report);
+    let share = match part {
+        None | Some("attacks") => Some(Share::All),
+        Some("attacks-first") => Some(Share::First),
+        Some("attacks-second") => Some(Share::Second),
+        Some(_) => None,
+    };
+    if let Some(share) = share {
+        attacks::run(share, &mut report);
     }
     if wants("updates") {
         updates::run(&mut report);
