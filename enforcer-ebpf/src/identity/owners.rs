@@ -6,12 +6,14 @@
 //! Kernel threads are not users. They send for a process that gave them a socket (a network block device, a mount), so
 //! their packets are judged as the socket's user's, and the user stays the same.
 
+use core::mem::offset_of;
+
 use aya_ebpf::bindings::task_struct;
 use bfp_bundle::label::Label;
 
 use crate::identity::labels;
 use crate::kernel::storage::{Missing, SocketStorage};
-use crate::kernel::{self, Pointer, member};
+use crate::kernel::{self, Pointer, asm, member};
 
 /// The labels of sockets. Pinned like those of tasks: sockets outlive a policy.
 #[unsafe(link_section = ".maps")]
@@ -26,10 +28,34 @@ const KERNEL_THREAD: u32 = 0x0020_0000;
 pub fn note(sk: Pointer, label: &Label) -> bool {
     // SAFETY: a label in a map's memory where it is not null.
     let Some(owner) = (unsafe { SOCKETS.get(sk, Missing::Create).as_mut() }) else { return false };
-    if owner.flags & Label::TAINTED == 0 {
-        *owner = *label;
+    owner.program = label.program;
+    owner.under = label.under;
+    owner.heir_of = label.heir_of;
+    // A taint that another processor sets meanwhile must not be lost, so the word with the flags comes last, and only if
+    // it is what it was. If another task's label came in between, this one replaces it.
+    let word = flags_word(owner);
+    let by = u64::from(label.depth) << 32 | u64::from(label.flags);
+    // SAFETY: two aligned members of a label in the map's memory.
+    unsafe {
+        let was = word.read_volatile();
+        if was & TAINTED == 0 {
+            let found = asm::replace(word, was, by);
+            if found != was && found & TAINTED == 0 {
+                asm::replace(word, found, by);
+            }
+        }
     }
     true
+}
+
+const TAINTED: u64 = Label::TAINTED as u64;
+
+/// The flags and the depth of a label, which are beside each other, as one number with the flags below.
+#[inline(always)]
+fn flags_word(label: &mut Label) -> *mut u64 {
+    const { assert!(offset_of!(Label, flags) % 8 == 0 && offset_of!(Label, depth) == offset_of!(Label, flags) + 4) };
+    // SAFETY: within the label.
+    unsafe { (&raw mut *label).byte_add(offset_of!(Label, flags)).cast() }
 }
 
 /// Makes the egress filter drop all that a socket sends, whatever task uses it from now on.
@@ -37,7 +63,8 @@ pub fn note(sk: Pointer, label: &Label) -> bool {
 pub fn taint(sk: Pointer) {
     // SAFETY: a label in a map's memory where it is not null.
     if let Some(owner) = unsafe { SOCKETS.get(sk, Missing::Create).as_mut() } {
-        owner.flags |= Label::OVERFLOW | Label::TAINTED;
+        // SAFETY: as in `note`.
+        unsafe { asm::set(flags_word(owner), u64::from(Label::OVERFLOW | Label::TAINTED)) };
     }
 }
 

@@ -42,6 +42,33 @@ pub unsafe fn add(to: *mut u64, number: u64) {
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) to, in(reg) number, options(nostack)) }
 }
 
+/// Atomically sets bits of a number.
+///
+/// # Safety
+/// As of [`add`].
+#[inline(always)]
+pub unsafe fn set(bits_of: *mut u64, bits: u64) {
+    // SAFETY: as above.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) |= {1}", in(reg) bits_of, in(reg) bits, options(nostack)) }
+}
+
+/// Atomically replaces a number if it is as expected. Returns what it was.
+///
+/// # Safety
+/// As of [`add`].
+#[inline(always)]
+pub unsafe fn replace(at: *mut u64, expected: u64, by: u64) -> u64 {
+    let mut found = expected;
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!(
+            "r0 = cmpxchg_64({0} + 0, r0, {1})",
+            in(reg) at, in(reg) by, inout("r0") found, options(nostack),
+        )
+    };
+    found
+}
+
 /// Atomically reads a number and sets it to zero.
 ///
 /// # Safety
