@@ -129,7 +129,7 @@ kernel *KERNELS="6.12": (setup KERNELS) guest-programs
 [private]
 kernel-divided *KERNELS: (setup KERNELS) guest-programs
     @cargo run --quiet -p bfp-kernel-tests --bin kernel -- --programs {{ guest_programs }} --divided {{ KERNELS }}
-    @cargo run --quiet -p bfp-kernel-tests --bin killer -- --programs {{ guest_programs }} --thin {{ KERNELS }}
+    @cargo run --quiet -p bfp-kernel-tests --bin killer -- --programs {{ guest_programs }} --thin --divided {{ KERNELS }}
 
 # Kill the enforcer at each of its system calls, and make each call fail: no moment may be unprotected. Hours
 killer *KERNELS="6.12": (setup KERNELS) guest-programs

@@ -6,6 +6,9 @@ pub mod files;
 /// The name of a file, from the host's root.
 pub mod names;
 
+/// Open files that send without asking.
+pub mod descriptors;
+
 /// Whether a file has a pinned content.
 pub mod content;
 

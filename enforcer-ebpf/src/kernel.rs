@@ -52,6 +52,17 @@ pub fn word(address: u64) -> Option<u64> {
     }
 }
 
+/// As [`word`], of four bytes.
+#[inline(always)]
+pub fn half_word(address: u64) -> Option<u32> {
+    let mut half = MaybeUninit::<u32>::uninit();
+    // SAFETY: as of `word`.
+    unsafe {
+        let read = bpf_probe_read_kernel(half.as_mut_ptr().cast(), size_of::<u32>() as u32, address as Pointer);
+        if read == 0 { Some(half.assume_init()) } else { None }
+    }
+}
+
 /// The address of the member at `offset` of what lies at an address.
 #[inline(always)]
 pub fn place(address: u64, offset: &Global<u32>) -> u64 {

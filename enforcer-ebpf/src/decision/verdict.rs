@@ -92,6 +92,13 @@ pub extern "C" fn judge_raw(label: *const Label) -> i32 {
     i32::from(verdict.is_allowed())
 }
 
+/// Whether a task with this label may use raw sockets. Nothing is counted or reported: it has not asked to.
+#[inline(always)]
+pub fn may_use_raw(label: *const Label) -> bool {
+    // SAFETY: as in `judge_raw`.
+    unsafe { label.as_ref() }.is_some_and(|label| decide_raw(&Maps, label).is_allowed())
+}
+
 /// The kind of event for a verdict. A missing label is reported as such.
 #[inline(always)]
 fn unless_missing(label: *const Label, kind: Kind) -> Kind {

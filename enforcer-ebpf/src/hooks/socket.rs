@@ -1,5 +1,6 @@
 //! Socket calls.
 
+mod file_receive;
 mod inet_sendpage;
 mod iter_task_file;
 mod socket_connect;

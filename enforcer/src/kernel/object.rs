@@ -12,13 +12,14 @@ pub const LABELLING_HOOKS: [&str; 4] =
     ["task_alloc", "bprm_creds_from_file", "bprm_committed_creds", "socket_post_create"];
 
 /// The hooks that decide.
-pub const DECIDING_HOOKS: [&str; 10] = [
+pub const DECIDING_HOOKS: [&str; 11] = [
     "socket_create",
     "socket_connect",
     "socket_sendmsg",
     "socket_setsockopt",
     "tun_dev_create",
     "tun_dev_open",
+    "file_receive",
     "ptrace_access_check",
     "ptrace_traceme",
     "mmap_file",

@@ -7,8 +7,12 @@ use aya_ebpf::{helpers::generated::bpf_send_signal, macros::lsm, programs::LsmCo
 use bfp_bundle::event::Kind;
 
 use crate::decision::events;
+use crate::decision::socket_kind;
+use crate::decision::verdict;
+use crate::identity::descriptors;
 use crate::identity::enforcers;
 use crate::identity::labels;
+use crate::kernel::storage::Missing;
 use crate::kernel::{self, Pointer, argument, member};
 
 const SIGKILL: u32 = 9;
@@ -27,6 +31,16 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
         // Without a label the task would continue as its former program, or as an unlisted one. This hook cannot deny.
         if !labels::note_executed(argument(&ctx, 0).unwrap_or(0), task, file) {
             events::tell_of(core::ptr::null(), Kind::NoLabel);
+            bpf_send_signal(SIGKILL);
+            return 0;
+        }
+        // Nothing is asked when it sends by such a descriptor, so it must not begin to run. Descriptors that are closed
+        // at exec are closed by now.
+        let label = labels::of(task, Missing::Leave);
+        if !verdict::may_use_raw(label)
+            && descriptors::has_one_that_sends_unasked(labels::current_number())
+            && socket_kind::judge_raw(label) != 0
+        {
             bpf_send_signal(SIGKILL);
         }
     }

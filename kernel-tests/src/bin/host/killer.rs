@@ -29,10 +29,16 @@ struct Arguments {
     /// Run these series alone: again, next, failing, at-once, short, first, remove
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// Run each series under one of the kernels alone
+    #[arg(long, conflicts_with = "only")]
+    divided: bool,
     /// Series of the kernels: 6.1, 6.12, 6.18, 7.3
     #[arg(required = true)]
     kernels: Vec<String>,
 }
+
+/// The series, so that every second of them takes about as long as the others do.
+const SERIES: [&str; 7] = ["again", "next", "at-once", "failing", "first", "remove", "short"];
 
 /// More than there are states in an `apply`, each of which gets its own revision.
 const REVISIONS: u64 = 500;
@@ -56,6 +62,18 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     side_by_side(&arguments.kernels, |series| test(arguments, staging.path(), series))
 }
 
+impl Arguments {
+    /// The series to run under a kernel; none means all.
+    fn series_of(&self, kernel: &str) -> Vec<&str> {
+        if !self.divided {
+            return self.only.iter().map(String::as_str).collect();
+        }
+        let shares = self.kernels.len();
+        let share = self.kernels.iter().position(|name| name == kernel).unwrap_or(0);
+        SERIES.into_iter().skip(share).step_by(shares).collect()
+    }
+}
+
 /// Whether every series under this kernel passed. Each is reported when it ends, because it takes long.
 fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<bool, String> {
     let failed = |failure| format!("kernel {series}: {failure}");
@@ -66,7 +84,7 @@ fn test(arguments: &Arguments, root: &Path, series: &str) -> Result<bool, String
         guest = guest.file(arguments.programs.join(name), format!("/bin/{name}"));
     }
     let thin = if arguments.thin { " thin" } else { "" };
-    let command = format!("injector series{thin} {}", arguments.only.join(" "));
+    let command = format!("injector series{thin} {}", arguments.series_of(series).join(" "));
     let outcome = guest.run_into(&command, &mut Progress::new(series, |_| true)).map_err(failed)?;
     Ok(outcome.status == 0)
 }

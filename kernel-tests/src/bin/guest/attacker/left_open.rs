@@ -1,6 +1,6 @@
 //! Devices and sockets that send without a destination on which the kernel could call a hook, which an unlisted program
-//! opened and left open: data that is written to a TUN device, and the ring of an AF_XDP socket. Opening them is
-//! judged; a write to an open one is not.
+//! opened: data that is written to a TUN device, and the ring of an AF_XDP socket. Opening them is judged, and so is
+//! coming by an open one; its use is not.
 #![expect(unsafe_code, reason = "memory that is shared with the kernel, and structures of AF_XDP")]
 
 use std::ffi::CStr;
@@ -12,23 +12,35 @@ use crate::Technique;
 use crate::aim::Aim;
 use crate::families::{AF_XDP, IFF_TUN_NO_PI, INTERFACE, TUNSETIFF};
 use crate::other::shell;
-use crate::passed::with_made;
+use crate::passed::{with_made, with_passed, with_taken};
 use crate::rerouted::packet;
 use crate::sys::{self, Refused};
 
 pub(crate) const TECHNIQUES: &[Technique] = &[
     ("inherited-tun-device", tun),
+    ("passed-tun-device", passed_tun),
+    ("taken-tun-device", taken_tun),
     ("inherited-xdp-socket", xdp_by_send),
     ("inherited-xdp-socket-by-poll", xdp_by_poll),
 ];
 
 fn tun(aim: &Aim) -> Result<(), Refused> {
-    with_made("inherited-tun-device", aim, make_tun, |device| {
-        let packet = packet(aim);
-        // SAFETY: the bytes are alive and as long as is said.
-        let written = unsafe { libc::write(device.as_raw_fd(), packet.as_ptr().cast(), packet.len()) };
-        sys::check("write", written as i64).map(drop)
-    })
+    with_made("inherited-tun-device", aim, make_tun, |device| write_packet(device, aim))
+}
+
+fn passed_tun(aim: &Aim) -> Result<(), Refused> {
+    with_passed("passed-tun-device", aim, make_tun, |device| write_packet(device, aim))
+}
+
+fn taken_tun(aim: &Aim) -> Result<(), Refused> {
+    with_taken("taken-tun-device", aim, make_tun, |device| write_packet(device, aim))
+}
+
+fn write_packet(device: &OwnedFd, aim: &Aim) -> Result<(), Refused> {
+    let packet = packet(aim);
+    // SAFETY: the bytes are alive and as long as is said.
+    let written = unsafe { libc::write(device.as_raw_fd(), packet.as_ptr().cast(), packet.len()) };
+    sys::check("write", written as i64).map(drop)
 }
 
 /// A device that is up: writes to one that is down fail.

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 
 use bfp_kernel_tests::attack::MARK;
@@ -44,6 +45,9 @@ const STRANGER: &str = "/usr/bin/stranger";
 
 /// The variable in which the second half of an attack finds its socket.
 const INHERITED: &str = "BFP_INHERITED";
+
+/// The variable in which it finds the number that its parent has for a descriptor.
+const PARENTS: &str = "BFP_OF_THE_PARENT";
 
 /// The socket that was passed on, if there is one.
 fn handed_on() -> Option<OwnedFd> {
@@ -88,13 +92,16 @@ fn hand_on(socket: &OwnedFd, name: &str, aim: &Aim) -> Result<(), Refused> {
 fn run_with(socket: &OwnedFd, attacker: &str, name: &str, aim: &Aim) -> Result<(), Refused> {
     // SAFETY: takes numbers; the copy is not closed at exec.
     let copy = sys::check("dup", unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_DUPFD, 100) }.into())?;
-    let ended = Command::new(attacker)
-        .arg(name)
-        .args(aim.words())
-        .env(INHERITED, copy.to_string())
-        .stdin(Stdio::null())
-        .output()
-        .map_err(Refused::io("execve"))?;
+    second_half(Command::new(attacker).env(INHERITED, copy.to_string()), name, aim)
+}
+
+/// Runs the attacker for its half.
+fn second_half(command: &mut Command, name: &str, aim: &Aim) -> Result<(), Refused> {
+    let command = command.arg(name).args(aim.words()).stdin(Stdio::null());
+    let ended = command.output().map_err(Refused::io("execve"))?;
+    if ended.status.signal() == Some(libc::SIGKILL) {
+        return Err(Refused::killed("execve"));
+    }
     let said = String::from_utf8_lossy(&ended.stdout).trim().to_owned();
     match said.as_str() {
         "ok" => Ok(()),
@@ -212,26 +219,40 @@ const MEETING: &str = "/tmp/bfp-meeting";
 
 /// The unlisted program connects and passes the socket over a Unix socket to the attacker, which it starts.
 fn passed(aim: &Aim) -> Result<(), Refused> {
+    with_passed("passed-socket", aim, || connected(aim), sys::send)
+}
+
+fn connected(aim: &Aim) -> Result<OwnedFd, Refused> {
+    let socket = sys::open(aim)?;
+    sys::connect(&socket, &Name::of(aim.forbidden)).map(|()| socket)
+}
+
+/// The unlisted program makes a descriptor and passes it over a Unix socket to the attacker, which it starts.
+pub(crate) fn with_passed(
+    name: &str,
+    aim: &Aim,
+    make: impl FnOnce() -> Result<OwnedFd, Refused>,
+    then: impl FnOnce(&OwnedFd) -> Result<(), Refused>,
+) -> Result<(), Refused> {
     if std::env::var_os(INHERITED).is_some() {
         let meeting = UnixStream::connect(MEETING).map_err(Refused::io("connect"))?;
-        return sys::send(&receive_descriptor(&meeting)?);
+        return then(&receive_descriptor(&meeting)?);
     }
     let _old = std::fs::remove_file(MEETING);
     let listener = std::os::unix::net::UnixListener::bind(MEETING).map_err(Refused::io("bind"))?;
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(MEETING, permissions).map_err(Refused::io("chmod"))?;
-    let socket = sys::open(aim)?;
-    sys::connect(&socket, &Name::of(aim.forbidden))?;
+    let made = make()?;
     let handing = std::thread::spawn(move || -> Result<OwnedFd, Refused> {
         let (meeting, _) = listener.accept().map_err(Refused::io("accept"))?;
-        let descriptor = socket.as_raw_fd().to_ne_bytes();
+        let descriptor = made.as_raw_fd().to_ne_bytes();
         let control = sys::control(libc::SOL_SOCKET, libc::SCM_RIGHTS, &descriptor);
         sys::sendmsg(&meeting.into(), &Message::new(None, &control), 0)?;
-        Ok(socket)
+        Ok(made)
     });
     let attacker = std::env::var("BFP_ATTACKER").map_err(|_| Refused::new("environment", libc::ENOENT))?;
     let nothing = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0)?;
-    let outcome = run_with(&nothing, &attacker, "passed-socket", aim);
+    let outcome = run_with(&nothing, &attacker, name, aim);
     outcome.and(handing.join().unwrap_or_else(|_| Err(Refused::new("thread", 0))).map(drop))
 }
 
@@ -256,22 +277,33 @@ fn receive_descriptor(meeting: &UnixStream) -> Result<OwnedFd, Refused> {
 
 /// The attacker takes the socket of its parent, an unlisted program, with pidfd_getfd.
 fn taken(aim: &Aim) -> Result<(), Refused> {
-    if let Ok(number) = std::env::var(INHERITED) {
+    with_taken("taken-socket", aim, || connected(aim), sys::send)
+}
+
+/// The attacker takes a descriptor of its parent, an unlisted program, which does not leave it open at exec.
+pub(crate) fn with_taken(
+    name: &str,
+    aim: &Aim,
+    make: impl FnOnce() -> Result<OwnedFd, Refused>,
+    then: impl FnOnce(&OwnedFd) -> Result<(), Refused>,
+) -> Result<(), Refused> {
+    if let Ok(number) = std::env::var(PARENTS) {
         let parent = std::os::unix::process::parent_id();
         let number: RawFd = number.parse().map_err(|_| Refused::new("environment", libc::EINVAL))?;
         // SAFETY: takes numbers; the descriptors are new.
-        let socket = unsafe {
+        let taken = unsafe {
             let pidfd = sys::check("pidfd_open", libc::syscall(libc::SYS_pidfd_open, parent, 0))?;
             let pidfd = OwnedFd::from_raw_fd(pidfd as RawFd);
             let taken = libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0);
             OwnedFd::from_raw_fd(sys::check("pidfd_getfd", taken)? as RawFd)
         };
-        return sys::send(&socket);
+        return then(&taken);
     }
-    let socket = sys::open(aim)?;
-    sys::connect(&socket, &Name::of(aim.forbidden))?;
+    let made = make()?;
     let attacker = std::env::var("BFP_ATTACKER").map_err(|_| Refused::new("environment", libc::ENOENT))?;
-    run_with(&socket, &attacker, "taken-socket", aim)
+    let mut command = Command::new(attacker);
+    command.env(PARENTS, made.as_raw_fd().to_string());
+    second_half(&mut command, name, aim)
 }
 
 /// The far end of the connection that the attacker accepts: an unlisted program's socket with the forbidden address.

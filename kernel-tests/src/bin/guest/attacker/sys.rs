@@ -17,9 +17,17 @@ pub(crate) struct Refused {
     errno: i32,
 }
 
+/// No errno.
+const KILLED: i32 = -libc::SIGKILL;
+
 impl Refused {
     pub(crate) fn new(call: &'static str, errno: i32) -> Refused {
         Refused { call, errno }
+    }
+
+    /// The kernel killed the program.
+    pub(crate) fn killed(call: &'static str) -> Refused {
+        Refused { call, errno: KILLED }
     }
 
     pub(crate) fn last(call: &'static str) -> Refused {
@@ -40,6 +48,7 @@ impl Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self.errno {
+            KILLED => "SIGKILL",
             libc::EPERM => "EPERM",
             libc::ENOMEM => "ENOMEM",
             libc::EACCES => "EACCES",

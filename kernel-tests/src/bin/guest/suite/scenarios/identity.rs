@@ -30,6 +30,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     ("a child of the signer has no grant", child_has_no_grant),
     ("a child of the signer is confined", child_is_confined),
     ("forks and threads of the signer keep grant and confinement", forks_and_threads_are_the_signer),
+    ("a signer with a large table of descriptors is the signer", signer_with_a_large_table),
     ("an exec in a thread of the signer ends the grant, not the confinement", exec_in_thread),
 ];
 
@@ -215,6 +216,24 @@ fn exec_in_thread(host: &Host) -> Result<(), String> {
         host.refused(SIGNER, &format!("thread exec {THIEF} {}", to("tcp", address)))?;
     }
     host.reaches(THIEF, &format!("thread exec {SIGNER} {}", to("tcp", KMS_V4)), kms())
+}
+
+/// At exec the programs search the table for devices that send without asking.
+fn signer_with_a_large_table(host: &Host) -> Result<(), String> {
+    use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    host.enforced()?;
+    let before = getrlimit(Resource::Nofile);
+    let wrong = |error: rustix::io::Errno| error.to_string();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(30_000), maximum: Some(30_000) }).map_err(wrong)?;
+    let null = fs::File::open("/dev/null").map_err(|error| error.to_string())?;
+    let last = fcntl_dupfd_cloexec(&null, 20_000).map_err(wrong)?;
+    fcntl_setfd(&last, FdFlags::empty()).map_err(wrong)?;
+    let outcome = host.reaches(SIGNER, &to("tcp", KMS_V4), kms());
+    drop(last);
+    setrlimit(Resource::Nofile, before).map_err(wrong)?;
+    outcome
 }
 
 fn remove(path: &str) -> Result<(), String> {
