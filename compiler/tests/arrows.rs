@@ -26,7 +26,7 @@ const TREES: [(&str, &[&str], &[&str]); 4] = [
         &["lib", "bin"],
     ),
     ("compiler/src/bin/bfpc", &["report", "signing", "files", "commands"], &["main"]),
-    ("enforcer/src", &["host", "admit", "kernel", "apply", "report"], &["lib", "bin"]),
+    ("enforcer/src", &["failure", "host", "admit", "kernel", "apply", "report"], &["lib", "bin"]),
     ("enforcer-ebpf/src", &["kernel", "tables", "identity", "decision", "hooks"], &["main"]),
 ];
 

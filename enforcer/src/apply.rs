@@ -19,103 +19,47 @@ use bfp_bundle::manifest::SectionKind;
 use bfp_bundle::names::Match;
 use bfp_bundle::names::build::BuildError;
 use bfp_bundle::record::Record as _;
-use bfp_bundle::verify::{Refusal, Trust, VerifiedBundle};
+use bfp_bundle::verify::{Trust, VerifiedBundle};
 
 use crate::admit::admission::AdmittedBundle;
 use crate::admit::state::{Current, Record, Recovered, State, StateError};
 use crate::apply::memory::Remembered;
-use crate::host::btf::{Btf, BtfError};
+use crate::failure::{Actionable, Failure};
+use crate::host;
+use crate::host::btf::Btf;
 use crate::host::folders::{Folders, ThisHost};
 use crate::host::followed::FollowedLink;
-use crate::host::offsets::{Kernel, OffsetError};
-use crate::host::{self, HostError};
-use crate::kernel::about::{About, AboutError, Circumstances};
-use crate::kernel::canary::{self, Canary, CanaryError};
+use crate::host::offsets::Kernel;
+use crate::kernel::about::{About, Circumstances};
+use crate::kernel::canary::{self, Canary};
 use crate::kernel::content;
 use crate::kernel::lack::Lack;
-use crate::kernel::learn::LearnError;
 use crate::kernel::links::{self, Followed, Survey};
 use crate::kernel::load::{self, Constants, LoadError, Running, Tables};
-use crate::kernel::lockdown::{self, AtWork, LockdownError};
+use crate::kernel::lockdown::{self, AtWork};
 use crate::kernel::object::LABELLING_HOOKS;
 use crate::kernel::pins::{Pins, PinsError};
 
-/// Why a bundle is not applied.
+/// Why a bundle is not applied, or not completely, beside the errors of the layers below.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum ApplyError {
-    /// The bundle's executables cannot be read.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The host does not meet the requirements.
-    #[error(transparent)]
-    Host(#[from] HostError),
-    /// The kernel's type information is malformed.
-    #[error(transparent)]
-    Btf(#[from] BtfError),
-    /// The kernel's structures do not have the expected layout.
-    #[error(transparent)]
-    Offsets(#[from] OffsetError),
-    /// The rollback state cannot be used.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The record of the enforced policy cannot be written.
-    #[error(transparent)]
-    About(#[from] AboutError),
-    /// The programs cannot be loaded or attached.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The kernel does not report the identity of a file.
-    #[error(transparent)]
-    Learn(#[from] LearnError),
-    /// The tables for names behind symbolic links cannot be built.
     #[error("the names that symbolic links of this host lead to cannot be told apart: {0}")]
-    Links(#[from] BuildError),
-    /// Adopting running processes was requested while a policy is enforced.
+    Links(BuildError),
     #[error("processes are adopted on a host's first day alone, and a policy is enforced here")]
     AdoptedLate,
-    /// The kernel does not call the programs.
-    #[error(transparent)]
-    Canary(#[from] CanaryError),
-    /// The pins cannot be used.
-    #[error(transparent)]
-    Pins(#[from] PinsError),
-    /// Lockdown cannot be set up.
-    #[error(transparent)]
-    Lockdown(#[from] LockdownError),
-    /// The policy is enforced, but the running processes were not all labelled.
     #[error("the policy is enforced, but processes that executed a program meanwhile may lack its label: {0}")]
     LateLabelling(LoadError),
-    /// The new policy is enforced, but the previous generation was not fully removed.
     #[error("the policy is enforced, but what was enforced before is not all gone: {0}")]
     Older(PinsError),
 }
 
-impl ApplyError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
+impl Actionable for ApplyError {
+    fn help(&self) -> &'static str {
         match self {
-            ApplyError::Refused(error) => error.help(),
-            ApplyError::Host(error) => error.help(),
-            ApplyError::Btf(error) => error.help(),
-            ApplyError::Offsets(error) => error.help(),
-            ApplyError::State(error) => error.help(),
-            ApplyError::About(error) => error.help(),
-            ApplyError::Load(error) => error.help(),
-            ApplyError::Learn(error) => error.help(),
             ApplyError::Links(_) => "name the files themselves in the policy",
             ApplyError::AdoptedLate => "restart the processes that `status` names",
-            ApplyError::Canary(error) => error.help(),
-            ApplyError::Pins(error) => error.help(),
-            ApplyError::Lockdown(error) => error.help(),
             ApplyError::LateLabelling(_) | ApplyError::Older(_) => "apply it again",
-        }
-    }
-
-    /// The last lines of the verifier's log, if there is one.
-    pub fn log(&self) -> Option<&str> {
-        match self {
-            ApplyError::Load(error) | ApplyError::Learn(LearnError::Load(error)) => error.log(),
-            _ => None,
         }
     }
 }
@@ -158,13 +102,14 @@ pub struct Acceptance<'a> {
 /// - [`ApplyError::Older`] and [`ApplyError::LateLabelling`]: the new policy is enforced, but the previous generation
 ///   was not fully removed, or running processes were not all labelled.
 /// - Every other error: the new policy is not enforced, and the previous generation stays in force.
-///   [`ApplyError::Host`] is among them, if the host does not meet the requirements of [`host::check`].
+///   A [`host::HostError`] is among them, if the host does not meet a requirement.
 pub fn apply(
     object: &[u8],
     admitted: &AdmittedBundle<'_, '_>,
     acceptance: &Acceptance<'_>,
-    (state, remembered): (&State, &Remembered),
-) -> Result<Applied, ApplyError> {
+    state: &State,
+    remembered: &Remembered,
+) -> Result<Applied, Failure> {
     let host = host::check()?;
     let kernel = Kernel::of(&Btf::parse(&host.types)?)?;
     let pins = Pins::make()?;
@@ -173,7 +118,7 @@ pub fn apply(
     let earlier = enforced.map(|about| [about.links.as_slice(), &about.earlier].concat()).unwrap_or_default();
     let programs =
         Prepared { object, kernel: &kernel, types: &host.types, cgroups: &host.cgroups, earlier, has_adopted };
-    let remember = || remember(admitted, acceptance, (state, remembered));
+    let remember = || remember(admitted, acceptance, state, remembered);
     let applied = apply_locked(&programs, admitted, acceptance, remember, &pins);
     // After a success there is nothing to clean up. After a failure its own cause matters more.
     if applied.is_err() {
@@ -200,11 +145,11 @@ fn apply_locked(
     acceptance: &Acceptance<'_>,
     remember: impl FnOnce() -> Result<(), StateError>,
     pins: &Pins,
-) -> Result<Applied, ApplyError> {
+) -> Result<Applied, Failure> {
     let bundle = admitted.bundle();
     let newest = pins.generations()?.last().copied();
     if acceptance.running == Running::Adopted && newest.is_some() {
-        return Err(ApplyError::AdoptedLate);
+        return Err(ApplyError::AdoptedLate.into());
     }
     if bundle.manifest().lockdown {
         lockdown::check_own_file()?;
@@ -227,7 +172,7 @@ fn apply_locked(
     };
     let executables = bundle.executables()?;
     let derived = bundle.derived()?;
-    let surveyed = survey(bundle, &executables, &prepared.earlier)?;
+    let surveyed = survey(bundle, &executables, &prepared.earlier).map_err(ApplyError::Links)?;
     let links = surveyed.links();
     let Survey { followed, earlier, aliases, mut lacks } = surveyed;
     let contents: Vec<_> = content::pinned(&executables).collect();
@@ -308,10 +253,11 @@ fn lack_of(withheld: &Withheld, executables: &[NamedExecutable]) -> Lack {
 pub fn remember(
     admitted: &AdmittedBundle<'_, '_>,
     acceptance: &Acceptance<'_>,
-    (state, remembered): (&State, &Remembered),
+    state: &State,
+    remembered: &Remembered,
 ) -> Result<(), StateError> {
-    let kept = (&admitted.bundle().manifest_digest(), acceptance.bytes);
-    state.keep(kept, &remembering(admitted, acceptance, remembered))
+    let record = remembering(admitted, acceptance, remembered);
+    state.keep(&admitted.bundle().manifest_digest(), acceptance.bytes, &record)
 }
 
 /// What the host records once a bundle is enforced.

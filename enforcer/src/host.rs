@@ -17,6 +17,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::failure::Actionable;
 use crate::host::btf::Btf;
 
 /// The kernel's own type information.
@@ -27,61 +28,40 @@ pub const BPFFS_PATH: &str = "/sys/fs/bpf";
 
 /// Why this host cannot enforce a policy.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum HostError {
-    /// The list of security modules cannot be read.
     #[error("`/sys/kernel/security/lsm` cannot be read: {0}")]
     NoModuleList(io::Error),
-    /// `bpf` is not in the list.
     #[error(
         "the kernel does not ask BPF programs: `bpf` is not among its security modules (`{0}`), which \
          with it would be `lsm={0},bpf`"
     )]
     NoBpfModule(String),
-    /// Kernel lockdown keeps kernel memory from programs.
     #[error("the kernel is locked down to `confidentiality`, and lets no program read what it must ask about")]
     Confidential,
-    /// The kernel has no type information.
     #[error("the kernel's type information `{BTF_PATH}` cannot be read: {0}")]
     NoBtf(io::Error),
-    /// No BPF filesystem is mounted.
     #[error("no BPF filesystem is mounted at `{BPFFS_PATH}`")]
     NoBpffs,
-    /// Cgroup version 2 is not mounted.
     #[error("no cgroup v2 hierarchy is mounted")]
     NoCgroups,
-    /// Only a part of the cgroup hierarchy is visible.
     #[error("`{0}` is not the root of the cgroup hierarchy")]
     NotTheRootCgroup(PathBuf),
-    /// The root cgroup cannot be opened.
     #[error("the root of the cgroup hierarchy `{path}` cannot be opened: {error}")]
-    CgroupUnreadable {
-        /// The path.
-        path: PathBuf,
-        /// The underlying error.
-        error: io::Error,
-    },
-    /// A capability is missing.
+    CgroupUnreadable { path: PathBuf, error: io::Error },
     #[error("this process may not load programs into the kernel")]
     NoCapability,
-    /// The label of a process may not be found.
     #[error(
         "this kernel is preempted anywhere ({0}), and while it is, it may not find the labels of processes: it is older \
          than 6.2"
     )]
     LabelsAreMissed(&'static str),
-    /// `/proc` is not readable.
     #[error("`{path}` cannot be read: {error}")]
-    NoProc {
-        /// The path of the file.
-        path: PathBuf,
-        /// The underlying error.
-        error: io::Error,
-    },
+    NoProc { path: PathBuf, error: io::Error },
 }
 
-impl HostError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
+impl Actionable for HostError {
+    fn help(&self) -> &'static str {
         match self {
             HostError::NoModuleList(_) => {
                 "mount securityfs at /sys/kernel/security; in a container, run it on the host instead"

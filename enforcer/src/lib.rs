@@ -9,6 +9,9 @@
 //! **Invariant:** no function here accepts bytes that [`bfp_bundle::verify`] has not verified. The BPF object comes as
 //! an argument, so that this library builds without it.
 
+/// Why a command fails: a message, the next action, and an exit code.
+pub mod failure;
+
 /// The host: its kernel, the layout of the kernel's structures, directories and symbolic links.
 pub mod host;
 

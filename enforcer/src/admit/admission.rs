@@ -7,6 +7,8 @@
 use bfp_bundle::verify::VerifiedBundle;
 use serde::{Deserialize, Serialize};
 
+use crate::failure::{Actionable, Exit};
+
 /// The highest revision of a policy that this host has enforced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
@@ -64,48 +66,20 @@ pub enum OtherPolicy {
 
 /// Why admission rejects a bundle.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum AdmissionError {
-    /// The revision is lower than one that the host has enforced.
     #[error("revision {offered} of `{policy}` is lower than revision {highest}, which this host has enforced")]
-    Lower {
-        /// The name of the policy.
-        policy: String,
-        /// The revision of the bundle.
-        offered: u64,
-        /// The highest revision that the host has enforced.
-        highest: u64,
-    },
-    /// The host has enforced this revision with other content.
+    Lower { policy: String, offered: u64, highest: u64 },
     #[error("this host has enforced revision {revision} of `{policy}` with other content")]
-    Different {
-        /// The name of the policy.
-        policy: String,
-        /// The revision of both.
-        revision: u64,
-    },
-    /// The revision is lower than the operator requires.
+    Different { policy: String, revision: u64 },
     #[error("this is revision {offered} of `{policy}`, and at least revision {expected} is expected")]
-    Unexpected {
-        /// The name of the policy.
-        policy: String,
-        /// The revision of the bundle.
-        offered: u64,
-        /// The revision that the operator requires.
-        expected: u64,
-    },
-    /// The host enforces a policy of another name.
+    Unexpected { policy: String, offered: u64, expected: u64 },
     #[error("this is the policy `{offered}`, and this host enforces `{current}`")]
-    OtherPolicy {
-        /// The name of the bundle's policy.
-        offered: String,
-        /// The name of the enforced policy.
-        current: String,
-    },
+    OtherPolicy { offered: String, current: String },
 }
 
-impl AdmissionError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
+impl Actionable for AdmissionError {
+    fn help(&self) -> &'static str {
         match self {
             AdmissionError::Unexpected { .. } => "fetch the newer bundle, and look into why this one was shipped",
             AdmissionError::OtherPolicy { .. } => {
@@ -116,6 +90,10 @@ impl AdmissionError {
                  themselves went wrong, `bfp-enforcer recover` takes a token of the signers"
             }
         }
+    }
+
+    fn exit(&self) -> Exit {
+        Exit::Rejected
     }
 }
 

@@ -8,47 +8,36 @@ use std::path::{Path, PathBuf};
 
 use bfp_bundle::verify::Refusal;
 
+use crate::failure::{Actionable, Exit};
 use crate::host::followed;
 
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum InputError {
-    /// The file cannot be opened or read.
     #[error("`{path}` cannot be read: {error}")]
-    Unreadable {
-        /// The path.
-        path: PathBuf,
-        /// The underlying error.
-        error: io::Error,
-    },
-    /// The path leads to a directory, a device or a pipe.
+    Unreadable { path: PathBuf, error: io::Error },
     #[error("`{0}` is not a regular file")]
     NotAFile(PathBuf),
-    /// The file exceeds the size limit.
     #[error("`{path}` is refused: {refusal}")]
-    Oversize {
-        /// The path.
-        path: PathBuf,
-        /// Its size and the limit.
-        refusal: Refusal,
-    },
-    /// Another user could change the content.
+    Oversize { path: PathBuf, refusal: Refusal },
     #[error("`{path}` is not to be trusted: {whom} may write to it")]
-    Writable {
-        /// The path.
-        path: PathBuf,
-        /// Who could change it.
-        whom: &'static str,
-    },
+    Writable { path: PathBuf, whom: &'static str },
 }
 
-impl InputError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
+impl Actionable for InputError {
+    fn help(&self) -> &'static str {
         match self {
             InputError::Unreadable { .. } | InputError::NotAFile(_) => "name a file that this process can read",
             InputError::Oversize { refusal, .. } => refusal.help(),
             InputError::Writable { .. } => "let it belong to root, and to no one else to write: chown root, chmod go-w",
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            InputError::Unreadable { .. } | InputError::NotAFile(_) => Exit::Usage,
+            InputError::Oversize { .. } | InputError::Writable { .. } => Exit::Rejected,
         }
     }
 }

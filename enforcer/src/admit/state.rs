@@ -94,7 +94,7 @@ impl State {
     }
 
     /// Stores a bundle, and writes the record that names it.
-    pub fn keep(&self, (manifest_digest, bundle): (&[u8; 32], &[u8]), record: &Record) -> Result<(), StateError> {
+    pub fn keep(&self, manifest_digest: &[u8; 32], bundle: &[u8], record: &Record) -> Result<(), StateError> {
         let kept = self.folder().and_then(|_| self.keep_bundle(manifest_digest, bundle));
         self.settle(kept.and_then(|()| self.write_all(record)))
     }

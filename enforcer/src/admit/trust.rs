@@ -10,6 +10,7 @@ use bfp_bundle::key::{KeyError, PublicKey};
 use bfp_bundle::verify::{Refusal, Trust, verify_trust_set};
 
 use crate::admit::input::{self, InputError};
+use crate::failure::{Actionable, Exit};
 
 /// The directory of the administrator's keys.
 pub const TRUST: &str = "/etc/bfp/trust";
@@ -21,75 +22,36 @@ const MAX_KEY_BYTES: u64 = 16 << 10;
 
 /// Why the trusted keys cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum TrustError {
-    /// A file or directory cannot be read.
     #[error("the trusted keys at `{path}` cannot be read: {error}")]
-    Unreadable {
-        /// The path.
-        path: PathBuf,
-        /// The underlying error.
-        error: io::Error,
-    },
+    Unreadable { path: PathBuf, error: io::Error },
     /// A file in the directory is not acceptable.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// A file contains no public key.
     #[error("`{path}` holds no public key: {error}")]
-    NoKey {
-        /// The path.
-        path: PathBuf,
-        /// The underlying error.
-        error: KeyError,
-    },
-    /// A file contains more than one key.
+    NoKey { path: PathBuf, error: KeyError },
     #[error("`{path}` holds {blocks} blocks of PEM, and no more than one key is read from a file")]
-    Several {
-        /// The path.
-        path: PathBuf,
-        /// The number of PEM blocks.
-        blocks: usize,
-    },
-    /// The directory contains no key.
+    Several { path: PathBuf, blocks: usize },
     #[error("`{0}` holds no file that ends in `.pem`")]
     Empty(PathBuf),
-    /// The threshold is not a number.
     #[error("`{0}` does not hold a number")]
     NoNumber(PathBuf),
     /// Several keys without a threshold file: if a lost file meant 1, its loss would lower the threshold.
     #[error("`{path}` holds {keys} keys, and no file `threshold` that says how many of them must have signed")]
-    NoThreshold {
-        /// The path.
-        path: PathBuf,
-        /// The number of keys.
-        keys: usize,
-    },
-    /// Two files contain the same key.
+    NoThreshold { path: PathBuf, keys: usize },
     #[error("`{path}` holds the same key as `{other}`")]
-    Twice {
-        /// The path.
-        path: PathBuf,
-        /// The path of the other file.
-        other: PathBuf,
-    },
-    /// The keys do not form a valid trust set.
+    Twice { path: PathBuf, other: PathBuf },
     #[error("the trusted keys at `{path}` cannot be used: {refusal}")]
-    Unusable {
-        /// The path.
-        path: PathBuf,
-        /// The reason.
-        refusal: Refusal,
-    },
-    /// The command names keys, but the host has adopted a trust set.
+    Unusable { path: PathBuf, refusal: Refusal },
     #[error("this host trusts version {0} of a trust set, and no keys that are named besides")]
     Adopted(u64),
-    /// A stored trust set does not follow from the host's first keys.
     #[error("the adopted trust set of this host does not follow from the keys that it began with: {0}")]
     BrokenChain(Refusal),
 }
 
-impl TrustError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
+impl Actionable for TrustError {
+    fn help(&self) -> &'static str {
         match self {
             TrustError::Unreadable { .. } => "put public keys at /etc/bfp/trust, or name one with `--trust`",
             TrustError::Input(error) => error.help(),
@@ -108,6 +70,14 @@ impl TrustError {
             TrustError::BrokenChain(_) => {
                 "put the keys back that this host began with, or see docs/operations.md on starting anew"
             }
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            TrustError::Unusable { .. } | TrustError::BrokenChain(_) => Exit::Rejected,
+            TrustError::Input(error @ InputError::Writable { .. }) => error.exit(),
+            _ => Exit::Usage,
         }
     }
 }

@@ -10,9 +10,10 @@ use bfp_bundle::verify::Trust;
 use crate::admit::admission::Memory;
 use crate::admit::state::Record;
 use crate::admit::trust::{self, TRUST, TrustError};
+use crate::failure::Failure;
 use crate::kernel::about::{About, AboutError};
 use crate::kernel::lockdown;
-use crate::kernel::pins::{Pins, PinsError};
+use crate::kernel::pins::Pins;
 
 /// The rollback state of disk and kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,32 +28,11 @@ pub struct Remembered {
     pub is_unreadable: bool,
 }
 
-/// Why the enforced policy cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum EnforcedError {
-    /// The pins cannot be used.
-    #[error(transparent)]
-    Pins(#[from] PinsError),
-    /// The record of the enforced policy cannot be read.
-    #[error(transparent)]
-    About(#[from] AboutError),
-}
-
-impl EnforcedError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
-        match self {
-            EnforcedError::Pins(error) => error.help(),
-            EnforcedError::About(error) => error.help(),
-        }
-    }
-}
-
 /// Combines a record from disk with the kernel's.
 ///
 /// # Errors
 /// The pins or the kernel's record cannot be read.
-pub fn recall(record: Record) -> Result<Remembered, EnforcedError> {
+pub fn recall(record: Record) -> Result<Remembered, Failure> {
     let nothing = Remembered { record, ..Remembered::default() };
     let Some(pins) = Pins::find()? else { return Ok(nothing) };
     let is_locked = !lockdown::locked(&pins)?.is_empty();

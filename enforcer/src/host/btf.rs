@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use crate::failure::Actionable;
+
 const MAGIC: u16 = 0xeb9f;
 
 /// How deep typedefs, qualifiers and anonymous members may nest.
@@ -34,11 +36,10 @@ mod kind {
 
 /// Why bytes are not valid type information.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum BtfError {
-    /// The magic number is wrong.
     #[error("the kernel's type information does not begin as BTF does")]
     BadMagic,
-    /// A part lies outside the bytes.
     #[error("the kernel's type information is cut short")]
     Truncated,
     /// A kind of type of unknown length, so that the next type cannot be found.
@@ -46,9 +47,8 @@ pub enum BtfError {
     UnknownKind(u32),
 }
 
-impl BtfError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
+impl Actionable for BtfError {
+    fn help(&self) -> &'static str {
         match self {
             BtfError::UnknownKind(_) => "update the enforcer on this host: its kernel is newer",
             _ => "check that the kernel is built with CONFIG_DEBUG_INFO_BTF",

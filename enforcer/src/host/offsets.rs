@@ -3,6 +3,7 @@
 //! Enters: type information. Leaves: a number for every global of `enforcer-ebpf/src/kernel.rs`, checked
 //! to lead to what the programs read there: the verifier checks pointers, but no widths of numbers.
 
+use crate::failure::Actionable;
 use crate::host::btf::{Btf, Shape};
 
 /// A global, `STRUCT__MEMBER`, and what the programs take its member for.
@@ -18,25 +19,16 @@ const EXPECTED: &[Expectation] = bfp_bundle::kernel_members!(expected);
 
 /// Why the programs cannot read this kernel's structures.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum OffsetError {
-    /// No such member.
     #[error("this kernel's type information has no member `{0}`")]
     Missing(String),
-    /// The member is something else.
     #[error("this kernel's member `{member}` is {found}, and the programs would read {expected}")]
-    Different {
-        /// Which.
-        member: String,
-        /// What the programs expect.
-        expected: Shape,
-        /// What the kernel has.
-        found: Shape,
-    },
+    Different { member: String, expected: Shape, found: Shape },
 }
 
-impl OffsetError {
-    /// What the person who reads the message can do.
-    pub fn help(&self) -> &'static str {
+impl Actionable for OffsetError {
+    fn help(&self) -> &'static str {
         "use an enforcer that knows this kernel: structures changed in it"
     }
 }

@@ -10,12 +10,13 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, IterableMap, MapData, MapError};
+use aya::maps::{Array, IterableMap, MapData};
 use bfp_bundle::verify::{Trust, TrustSet, VerifiedBundle};
 use serde::{Deserialize, Serialize};
 
 use crate::admit::admission::Seen;
 use crate::admit::fields;
+use crate::failure::Actionable;
 use crate::host::followed::FollowedLink;
 use crate::host::syscall;
 
@@ -99,26 +100,19 @@ pub struct Circumstances {
 
 /// Why the record cannot be written or read.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum AboutError {
-    /// The record is too long.
     #[error("the policy's name, or this host's labels, are too long for the kernel's record of it")]
     TooLong,
     /// The record has another layout, and does not start with the agreed prefix.
     #[error("what is enforced was applied by a newer enforcer (`{0}` cannot be understood)")]
     Newer(PathBuf),
-    /// The map of the record cannot be used.
     #[error("the record of what is enforced at `{path}` cannot be used: {error}")]
-    Map {
-        /// The path.
-        path: PathBuf,
-        /// The underlying error.
-        error: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Map { path: PathBuf, error: Box<dyn std::error::Error + Send + Sync> },
 }
 
-impl AboutError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
+impl Actionable for AboutError {
+    fn help(&self) -> &'static str {
         match self {
             AboutError::TooLong => "give the policy a shorter name, or the host fewer labels",
             AboutError::Newer(_) => "install the enforcer that applied it, or a later one",
@@ -220,12 +214,11 @@ impl About {
         if !self.links.is_empty() || !self.earlier.is_empty() {
             self.pin_links(&path.with_file_name(FOLLOWED))?;
         }
-        let map_error = |error: MapError| AboutError::Map { path: path.to_owned(), error: error.into() };
-        let mut map = Array::<MapData, [u8; SIZE]>::create(1, READ_ONLY_TO_PROGRAMS).map_err(map_error)?;
-        map.set(0, record, 0).map_err(map_error)?;
+        let mut map = Array::<MapData, [u8; SIZE]>::create(1, READ_ONLY_TO_PROGRAMS).map_err(unusable(path))?;
+        map.set(0, record, 0).map_err(unusable(path))?;
         let data = IterableMap::<u32, [u8; SIZE]>::map(&map);
-        syscall::freeze(data).map_err(|error| AboutError::Map { path: path.to_owned(), error: error.into() })?;
-        data.pin(path).map_err(|error| AboutError::Map { path: path.to_owned(), error: error.into() })
+        syscall::freeze(data).map_err(unusable(path))?;
+        data.pin(path).map_err(unusable(path))
     }
 
     /// Reads the record that is pinned at `path`, of any release.
@@ -240,19 +233,22 @@ impl About {
     }
 
     fn pin_links(&self, path: &Path) -> Result<(), AboutError> {
-        let error = |error: Box<dyn std::error::Error + Send + Sync>| AboutError::Map { path: path.to_owned(), error };
         let bytes = encode_links(&self.links, &self.earlier).filter(|bytes| bytes.len() <= MAX_FOLLOWED);
         let bytes = bytes.ok_or(AboutError::TooLong)?;
-        let map = syscall::frozen_array(&bytes, READ_ONLY_TO_PROGRAMS).map_err(|other| error(other.into()))?;
-        syscall::pin(map.as_fd(), path).map_err(|other| error(other.into()))
+        let map = syscall::frozen_array(&bytes, READ_ONLY_TO_PROGRAMS).map_err(unusable(path))?;
+        syscall::pin(map.as_fd(), path).map_err(unusable(path))
     }
+}
+
+fn unusable<E: Into<Box<dyn std::error::Error + Send + Sync>>>(path: &Path) -> impl FnOnce(E) -> AboutError {
+    let path = path.to_owned();
+    move |error| AboutError::Map { path, error: error.into() }
 }
 
 /// The only value of an array.
 fn read_map(path: &Path) -> Result<Vec<u8>, AboutError> {
-    let error = |error: Box<dyn std::error::Error + Send + Sync>| AboutError::Map { path: path.to_owned(), error };
-    let map = MapData::from_pin(path).map_err(|other: MapError| error(other.into()))?;
-    syscall::first_element(&map, MAX_FOLLOWED).map_err(|other| error(other.into()))
+    let map = MapData::from_pin(path).map_err(unusable(path))?;
+    syscall::first_element(&map, MAX_FOLLOWED).map_err(unusable(path))
 }
 
 /// A length, then one list and the other. A release that knows only one list stops after it.

@@ -8,32 +8,26 @@ use std::io::{self, Read};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use crate::failure::Actionable;
+
 /// The length of an abstract name: the rest of the place of the port and of an IPv4 address, then the sixteen bytes
 /// that are compared (enforcer-ebpf/src/decision/socket.rs, `Name`).
 const NAME_LENGTH: usize = 5 + 16;
 
 /// Why the host is not known to enforce.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum CanaryError {
-    /// The canary was not denied.
     #[error("the programs are attached, but the kernel does not ask them: a forbidden `{0}` was not refused")]
     NotRefused(&'static str),
-    /// The other address was denied too, or the trial itself failed.
     #[error("the trial address that nothing forbids cannot be tried by `{call}`: {error}")]
-    Trial {
-        /// The name of the call.
-        call: &'static str,
-        /// Its error.
-        error: io::Error,
-    },
-    /// No randomness, or no socket.
+    Trial { call: &'static str, error: io::Error },
     #[error("the trial cannot be made: {0}")]
     Setup(io::Error),
 }
 
-impl CanaryError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
+impl Actionable for CanaryError {
+    fn help(&self) -> &'static str {
         match self {
             CanaryError::NotRefused(_) => {
                 "check `lsm=` on the kernel's command line, and that `kernel.ftrace_enabled` is 1"

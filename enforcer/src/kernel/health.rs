@@ -13,7 +13,8 @@ use bfp_bundle::manifest::Need;
 use bfp_bundle::names::build::canonical;
 use bfp_bundle::verify::{Host, Refusal, Trust, verify};
 
-use crate::admit::state::{self, StateError};
+use crate::admit::state;
+use crate::failure::Failure;
 use crate::host::followed;
 use crate::host::followed::FollowedLink;
 use crate::host::syscall::{self, LinkInfo};
@@ -216,19 +217,8 @@ pub struct Kept {
     pub audited: usize,
 }
 
-/// Why the bundle on disk cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PathsError {
-    /// The bundle cannot be read.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// It is not the enforced bundle.
-    #[error("the good bundle on disk is refused: {0}")]
-    Refused(#[from] Refusal),
-}
-
 /// Reads the bundle on disk of the enforced policy.
-pub fn kept(state: &Path, about: &About, offers: &[Need]) -> Result<Kept, PathsError> {
+pub fn kept(state: &Path, about: &About, offers: &[Need]) -> Result<Kept, Failure> {
     let bytes = state::kept_bundle(state, &about.manifest_digest)?;
     // As of the time when it was accepted.
     let host = Host { now: about.applied_at, labels: about.labels.clone(), offers: offers.to_vec() };

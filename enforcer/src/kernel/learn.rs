@@ -13,6 +13,7 @@ use bfp_bundle::identity::Inode;
 use bfp_bundle::label::Label;
 use bfp_bundle::lockdown::Mounted;
 
+use crate::failure::Actionable;
 use crate::host::syscall;
 use crate::kernel::load::{LoadError, Programs};
 use crate::kernel::object::{LABELS, LEARNING_HOOK};
@@ -28,22 +29,14 @@ const FLAGS_AT: usize = std::mem::offset_of!(Label, flags);
 
 /// Why the kernel does not report the identity of a file.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum LearnError {
-    /// The kernel gave no answer.
     #[error("the kernel does not tell the identity of `{0}`")]
     NoAnswer(PathBuf),
-    /// The file cannot be opened or queried.
     #[error("`{path}` cannot be opened: {error}")]
-    Unreadable {
-        /// The path.
-        path: PathBuf,
-        /// The underlying error.
-        error: io::Error,
-    },
-    /// The label of this process cannot be marked.
+    Unreadable { path: PathBuf, error: io::Error },
     #[error("this process cannot mark its own label: {0}")]
     Label(io::Error),
-    /// A map cannot be used.
     #[error("the map of answers cannot be read: {0}")]
     Map(#[from] MapError),
     /// A program cannot be loaded or attached.
@@ -51,9 +44,8 @@ pub enum LearnError {
     Load(#[from] LoadError),
 }
 
-impl LearnError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
+impl Actionable for LearnError {
+    fn help(&self) -> &'static str {
         match self {
             LearnError::NoAnswer(_) => {
                 "check `lsm=` on the kernel's command line, and that `kernel.ftrace_enabled` is 1"
@@ -63,6 +55,13 @@ impl LearnError {
             }
             LearnError::Load(error) => error.help(),
             _ => "check that the kernel is 6.1 or newer and that this process runs as root",
+        }
+    }
+
+    fn log(&self) -> Option<&str> {
+        match self {
+            LearnError::Load(error) => error.log(),
+            _ => None,
         }
     }
 }

@@ -390,7 +390,7 @@ impl Programs {
     pub fn pin_links(&mut self, folder: &Path, prefix: &str) -> Result<(), LoadError> {
         for (hook, link) in std::mem::take(&mut self.links) {
             let path = folder.join(format!("{prefix}{hook}"));
-            link.pin(&path).map_err(|error| LoadError::Pin { path, error })?;
+            link.pin(&path).map_err(|error| LoadError::Pin { path, error: error.into() })?;
         }
         Ok(())
     }
@@ -406,8 +406,7 @@ impl Programs {
         self.pin_links(folder, LINK)?;
         if let Some(link) = self.sysctl.take() {
             let path = folder.join(format!("{LINK}{SYSCTL}"));
-            let pinned = syscall::pin(link.as_fd(), &path);
-            pinned.map_err(|error| LoadError::PinLink { path, error })?;
+            syscall::pin(link.as_fd(), &path).map_err(|error| LoadError::Pin { path, error: error.into() })?;
         }
         for (map, name) in [(VERDICTS, "verdicts"), (EVENTS, "events")] {
             self.pin_map(map, &folder.join(name))?;
@@ -417,7 +416,7 @@ impl Programs {
 
     /// Pins a map.
     pub fn pin_map(&self, map: &'static str, path: &Path) -> Result<(), LoadError> {
-        self.map(map)?.pin(path).map_err(|error| LoadError::Pin { path: path.to_owned(), error })
+        self.map(map)?.pin(path).map_err(|error| LoadError::Pin { path: path.to_owned(), error: error.into() })
     }
 }
 

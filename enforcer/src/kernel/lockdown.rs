@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use bfp_bundle::lockdown::{FOLDER, Object, PROGRAM};
 
+use crate::failure::{Actionable, Failure};
 use crate::host::syscall;
 use crate::kernel::learn::{self, INODE_SIZE, LearnError, MOUNTED_SIZE};
 use crate::kernel::load::{LoadError, Programs};
@@ -33,43 +34,30 @@ const BUSY_PIN: &str = "busy";
 
 /// Why lockdown cannot be set up.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum LockdownError {
     /// The enforcer is dynamically linked: whoever can replace a library could act as the enforcer.
     #[error("a policy with lockdown needs an enforcer that loads no libraries, and this build of it loads some")]
     LoadsLibraries,
-    /// This program's file cannot be read.
     #[error("`{OWN_FILE}` cannot be read: {0}")]
     OwnFile(io::Error),
-    /// The pins are not on the host's BPF filesystem.
     #[error("the first process of this host does not see the BPF filesystem that this one pins to")]
     NotOnHost,
-    /// The identity of a guarded file is unknown.
     #[error("what the lock guards cannot be told: {0}")]
-    Unknown(#[from] LearnError),
-    /// A map of lockdown cannot be used.
+    Unknown(LearnError),
     #[error("what the lock guards cannot be written down: {0}")]
-    Map(#[from] MapError),
-    /// The kernel does not report the number of an object.
+    Map(MapError),
     #[error("the kernel does not tell what the lock guards: {0}")]
     Object(io::Error),
-    /// A program cannot be loaded or attached.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The pins cannot be used.
-    #[error(transparent)]
-    Pins(#[from] PinsError),
 }
 
-impl LockdownError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
+impl Actionable for LockdownError {
+    fn help(&self) -> &'static str {
         match self {
             LockdownError::LoadsLibraries => "build it as `just enforcer` does: linked statically",
             LockdownError::NotOnHost => "run it on the host, and not in a container or with mounts of its own at /sys",
             LockdownError::OwnFile(_) => "mount proc at /proc",
             LockdownError::Unknown(error) => error.help(),
-            LockdownError::Load(error) => error.help(),
-            LockdownError::Pins(error) => error.help(),
             LockdownError::Map(_) | LockdownError::Object(_) => "check that this process runs as root",
         }
     }
@@ -113,10 +101,10 @@ pub(crate) struct AtWork {
 impl AtWork {
     /// Sets the mark in the generations under lockdown. If there are none, no lockdown has marked a process, and
     /// earlier marks are void.
-    pub(crate) fn announce(pins: &Pins) -> Result<AtWork, LockdownError> {
+    pub(crate) fn announce(pins: &Pins) -> Result<AtWork, Failure> {
         let at_work = AtWork { folders: locked(pins)? };
         for folder in &at_work.folders {
-            set_busy(folder, 1)?;
+            set_busy(folder, 1).map_err(LockdownError::Map)?;
         }
         forget_marks(pins)?;
         Ok(at_work)
@@ -180,22 +168,25 @@ fn loads_libraries(program: &[u8]) -> Option<bool> {
 }
 
 /// Freezes empty lockdown maps: a policy without lockdown guards nothing, and nothing can be added later.
-pub(crate) fn leave_open(programs: &Programs) -> Result<(), LockdownError> {
+pub(crate) fn leave_open(programs: &Programs) -> Result<(), LoadError> {
     freeze(programs, &[ENFORCER, OBJECTS, PLACES, MOUNTED])
 }
 
 /// Puts a generation whose links are pinned in `folder` under lockdown.
-pub(crate) fn lock(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<(), LockdownError> {
-    let learned = learn::while_learning(programs, |programs| learn(programs, pins, folder))?;
+pub(crate) fn lock(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<(), Failure> {
+    let learned = learn::while_learning(programs, |programs| learn(programs, pins, folder));
+    let learned = learned.map_err(LockdownError::Unknown)?;
     if !learned.is_on_host {
-        return Err(LockdownError::NotOnHost);
+        return Err(LockdownError::NotOnHost.into());
     }
-    programs.typed_map::<Array<&mut MapData, [u8; INODE_SIZE]>>(ENFORCER)?.set(0, learned.enforcer, 0)?;
-    programs.typed_map::<Array<&mut MapData, [u8; MOUNTED_SIZE]>>(MOUNTED)?.set(0, learned.mounted, 0)?;
+    let mut enforcer: Array<&mut MapData, [u8; INODE_SIZE]> = programs.typed_map(ENFORCER)?;
+    enforcer.set(0, learned.enforcer, 0).map_err(LockdownError::Map)?;
+    let mut mounted: Array<&mut MapData, [u8; MOUNTED_SIZE]> = programs.typed_map(MOUNTED)?;
+    mounted.set(0, learned.mounted, 0).map_err(LockdownError::Map)?;
     let mut places: HashMap<&mut MapData, [u8; INODE_SIZE], u64> = programs.typed_map(PLACES)?;
     for (place, kind) in learned.folders.map(|folder| (folder, FOLDER)).into_iter().chain([(learned.enforcer, PROGRAM)])
     {
-        places.insert(place, kind, 0)?;
+        places.insert(place, kind, 0).map_err(LockdownError::Map)?;
     }
     freeze(programs, &[ENFORCER, PLACES, MOUNTED])?;
     let own = syscall::own_pidfd().map_err(LockdownError::Object)?;
@@ -210,9 +201,9 @@ pub(crate) fn lock(programs: &mut Programs, pins: &Pins, folder: &Path) -> Resul
     let numbers = objects(programs, folder).map_err(LockdownError::Object)?;
     let mut map: HashMap<&mut MapData, u64, u64> = programs.typed_map(OBJECTS)?;
     for number in numbers {
-        map.insert(number, 1, 0)?;
+        map.insert(number, 1, 0).map_err(LockdownError::Map)?;
     }
-    freeze(programs, &[OBJECTS])
+    Ok(freeze(programs, &[OBJECTS])?)
 }
 
 /// The kernel's identities of what is guarded.
@@ -261,11 +252,8 @@ fn objects(programs: &Programs, folder: &Path) -> io::Result<Vec<u64>> {
     Ok(keys)
 }
 
-fn freeze(programs: &Programs, tables: &[&'static str]) -> Result<(), LockdownError> {
-    for table in tables {
-        syscall::freeze(programs.map(table)?).map_err(|error| LoadError::Table { table, error })?;
-    }
-    Ok(())
+fn freeze(programs: &Programs, tables: &[&'static str]) -> Result<(), LoadError> {
+    tables.iter().try_for_each(|table| programs.freeze(table))
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::links::PinnedLink;
 
+use crate::failure::Actionable;
+
 /// The directory of all pins.
 pub const ROOT: &str = "/sys/fs/bpf/bfp";
 
@@ -34,9 +36,8 @@ pub struct PinsError {
     error: io::Error,
 }
 
-impl PinsError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
+impl Actionable for PinsError {
+    fn help(&self) -> &'static str {
         match self.error.kind() {
             _ if self.what == "trusted" => {
                 "mount the BPF filesystem for root alone, `mount -o remount,mode=700 /sys/fs/bpf`, and `chmod go-w` the folder"

@@ -3,8 +3,9 @@
 
 use std::fmt::Write;
 
+use crate::failure::Actionable;
 use crate::host;
-use crate::host::btf::{Btf, BtfError};
+use crate::host::btf::Btf;
 use crate::host::offsets::Kernel;
 use crate::kernel::load;
 use crate::report::json::quote;
@@ -27,6 +28,13 @@ pub struct Problem {
     pub message: String,
     /// The next action.
     pub help: String,
+}
+
+impl Problem {
+    fn of(error: impl Actionable) -> Problem {
+        let log = error.log().map_or_else(String::new, |log| format!("\n{log}"));
+        Problem { message: error.to_string(), help: format!("{}{log}", error.help()) }
+    }
 }
 
 /// What would become of the bundle that `boot` applies. This does not affect whether the host can enforce, which is
@@ -60,30 +68,26 @@ pub fn examine(object: &[u8]) -> Vec<Check> {
 
 fn examine_into(object: &[u8], checks: &mut Vec<Check>) -> Option<()> {
     let host = note(checks, "host: privileges, security modules, type information, BPF filesystem, cgroups", {
-        host::check().map_err(|error| (error.to_string(), error.help().to_owned()))
+        host::check().map_err(Problem::of)
     })?;
     let ftrace = std::fs::read_to_string("/proc/sys/kernel/ftrace_enabled");
     note(
         checks,
         "tracing is switched on",
         match ftrace.as_deref().map(str::trim) {
-            Ok("0") => Err((
-                "`kernel.ftrace_enabled` is 0, so the kernel asks no programs".to_owned(),
-                "sysctl kernel.ftrace_enabled=1".to_owned(),
-            )),
+            Ok("0") => Err(Problem {
+                message: "`kernel.ftrace_enabled` is 0, so the kernel asks no programs".to_owned(),
+                help: "sysctl kernel.ftrace_enabled=1".to_owned(),
+            }),
             // A kernel without the switch cannot have it off.
             _ => Ok(()),
         },
     )?;
     let kernel = note(checks, "the kernel's structures are known", {
-        let found = Btf::parse(&host.types).map_err(|error: BtfError| (error.to_string(), error.help().to_owned()));
-        found.and_then(|btf| Kernel::of(&btf).map_err(|error| (error.to_string(), error.help().to_owned())))
+        Btf::parse(&host.types).map_err(Problem::of).and_then(|btf| Kernel::of(&btf).map_err(Problem::of))
     })?;
     let verified = note(checks, "the kernel loads every program", {
-        load::probe(object, &host.types, &kernel).map_err(|error| {
-            let log = error.log().map_or_else(String::new, |log| format!("\n{log}"));
-            (error.to_string(), format!("{}{log}", error.help()))
-        })
+        load::probe(object, &host.types, &kernel).map_err(Problem::of)
     })?;
     if let Some(check) = checks.last_mut() {
         check.found = verified;
@@ -91,10 +95,10 @@ fn examine_into(object: &[u8], checks: &mut Vec<Check>) -> Option<()> {
     Some(())
 }
 
-fn note<T>(checks: &mut Vec<Check>, name: &'static str, tried: Result<T, (String, String)>) -> Option<T> {
+fn note<T>(checks: &mut Vec<Check>, name: &'static str, tried: Result<T, Problem>) -> Option<T> {
     let (found, problem) = match tried {
         Ok(found) => (Some(found), None),
-        Err((message, help)) => (None, Some(Problem { message, help })),
+        Err(problem) => (None, Some(problem)),
     };
     checks.push(Check { name, problem, found: Vec::new() });
     found

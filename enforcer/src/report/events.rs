@@ -8,7 +8,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use aya::maps::{Map, MapData, MapError, RingBuf};
@@ -18,8 +18,9 @@ use bfp_bundle::label::Label;
 use bfp_bundle::record::NO_RULE;
 use bfp_bundle::verify::refusal::Utc;
 
+use crate::failure::{Actionable, Exit, Failure};
 use crate::host::syscall;
-use crate::kernel::about::{About, AboutError};
+use crate::kernel::about::About;
 use crate::kernel::pins::{Pins, PinsError};
 use crate::report::json::quote;
 use crate::report::shown::shown;
@@ -27,42 +28,38 @@ use crate::report::status::{REASONS, hex};
 
 /// Why there are no events.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum EventsError {
-    /// The pins cannot be used.
-    #[error(transparent)]
-    Pins(#[from] PinsError),
-    /// The record of the enforced policy cannot be read.
-    #[error(transparent)]
-    About(#[from] AboutError),
-    /// Nothing is enforced.
     #[error("nothing is enforced")]
     NothingEnforced,
     /// A record is shorter than any release writes.
     #[error("the events were written by the programs of another release of the enforcer")]
     OtherRelease,
-    /// The ring buffer cannot be used.
     #[error("the events cannot be read: {0}")]
     Ring(#[from] MapError),
     /// Waiting for the ring buffer, or reading the clock, failed.
     #[error("the events cannot be waited for: {0}")]
     Wait(io::Error),
-    /// Standard output is closed.
     #[error("the answer cannot be written: {0}")]
     Output(io::Error),
 }
 
-impl EventsError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
+impl Actionable for EventsError {
+    fn help(&self) -> &'static str {
         match self {
-            EventsError::Pins(error) => error.help(),
-            EventsError::About(error) => error.help(),
             EventsError::NothingEnforced => "apply a policy first",
             EventsError::OtherRelease => {
                 "apply the policy again by this enforcer, or read its events by the one that applied it"
             }
             EventsError::Output(_) => "check where standard output goes",
-            _ => "check that this process runs as root",
+            EventsError::Ring(_) | EventsError::Wait(_) => "check that this process runs as root",
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            EventsError::NothingEnforced => Exit::Finding,
+            _ => Exit::CannotEnforce,
         }
     }
 }
@@ -102,20 +99,20 @@ pub fn read(
     output: &mut impl Write,
     format: impl Fn(&Event, &Enforced, u64) -> String,
     follow: bool,
-) -> Result<(), EventsError> {
+) -> Result<(), Failure> {
     let mut place = match newest()? {
         Some(place) => place,
         None if follow => wait_for_policy()?,
-        None => return Err(EventsError::NothingEnforced),
+        None => return Err(EventsError::NothingEnforced.into()),
     };
     loop {
-        let mut ring = RingBuf::try_from(Map::from_map_data(MapData::from_pin(&place)?)?)?;
+        let mut ring = open(&place)?;
         let about = About::read(&place.with_file_name("about"))?;
         let of = Enforced { policy: about.policy, revision: about.revision, manifest_digest: about.manifest_digest };
         loop {
             let booted = booted_at().map_err(EventsError::Wait)?;
             while let Some(record) = ring.next() {
-                let event = decode(&record).ok_or(EventsError::OtherRelease)?;
+                let event = decode(&record)?;
                 output.write_all(format(&event, &of, booted).as_bytes()).map_err(EventsError::Output)?;
             }
             output.flush().map_err(EventsError::Output)?;
@@ -135,8 +132,12 @@ pub fn read(
     }
 }
 
+fn open(pin: &Path) -> Result<RingBuf<MapData>, EventsError> {
+    Ok(RingBuf::try_from(Map::from_map_data(MapData::from_pin(pin)?)?)?)
+}
+
 /// Waits until a policy is enforced: before the first one, or until a failed start is repaired.
-fn wait_for_policy() -> Result<PathBuf, EventsError> {
+fn wait_for_policy() -> Result<PathBuf, PinsError> {
     loop {
         std::thread::sleep(LOOK);
         if let Some(place) = newest()? {
@@ -158,9 +159,16 @@ fn booted_at() -> io::Result<u64> {
     Ok(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).saturating_sub(since_boot))
 }
 
-/// Decodes a record from the layout of `bfp_bundle::event::Event`. `None` if it is too short. A record of an earlier
-/// release has no `held`; one of a later release has more, which is ignored.
-fn decode(record: &[u8]) -> Option<Event> {
+/// Decodes a record from the layout of `bfp_bundle::event::Event`. A record of an earlier release has no `held`; one of a
+/// later release has more, which is ignored.
+///
+/// # Errors
+/// [`EventsError::OtherRelease`]: the record is too short.
+fn decode(record: &[u8]) -> Result<Event, EventsError> {
+    fields_of(record).ok_or(EventsError::OtherRelease)
+}
+
+fn fields_of(record: &[u8]) -> Option<Event> {
     let mut rest = record;
     let mut long = || Some(u64::from_ne_bytes(take(&mut rest)?));
     let (since_boot, program, high, low) = (long()?, long()?, long()?, long()?);
@@ -367,13 +375,21 @@ mod tests {
         }
         record.extend(event.thread);
         assert_eq!(record.len(), Event::PREFIX);
-        assert_eq!(decode(record.split_last().unwrap().1), None);
-        assert_eq!(decode(&record), Some(Event { held: 0, ..event }), "of the release before");
+        assert!(decode(record.split_last().unwrap().1).is_err());
+        assert_eq!(decode(&record).unwrap(), Event { held: 0, ..event }, "of the release before");
         record.extend(event.held.to_ne_bytes());
         assert_eq!(record.len(), Event::SIZE);
-        assert_eq!(decode(&record), Some(event));
+        assert_eq!(decode(&record).unwrap(), event);
         record.extend([1; 8]);
-        assert_eq!(decode(&record), Some(event), "of a later release");
+        assert_eq!(decode(&record).unwrap(), event, "of a later release");
+    }
+
+    #[test]
+    fn events_of_another_release_exit_with_4_and_nothing_enforced_with_1() {
+        let failure = Failure::from(decode(&[1; Event::PREFIX - 1]).unwrap_err());
+        assert!(matches!(failure.find(), Some(EventsError::OtherRelease)), "{failure}");
+        assert_eq!(failure.exit() as u8, 4);
+        assert_eq!(Failure::from(EventsError::NothingEnforced).exit() as u8, 1);
     }
 
     #[test]

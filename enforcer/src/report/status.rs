@@ -12,12 +12,13 @@ use bfp_bundle::verify::TrustSet;
 use bfp_bundle::verify::refusal::Utc;
 
 use crate::admit::state;
+use crate::failure::{Actionable, Failure};
 use crate::host::followed;
 use crate::host::followed::FollowedLink;
-use crate::kernel::about::{About, AboutError};
+use crate::kernel::about::About;
 use crate::kernel::health::{self, Attached, Kept, NamedPath, Presence};
 use crate::kernel::lockdown;
-use crate::kernel::pins::{Pins, PinsError};
+use crate::kernel::pins::Pins;
 use crate::report::json::quote;
 use crate::report::shown::shown;
 
@@ -39,29 +40,17 @@ pub(crate) const REASONS: [(&str, &str); COUNTERS as usize] = [
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum StatusError {
-    /// The pins.
-    #[error(transparent)]
-    Pins(#[from] PinsError),
-    /// The record.
-    #[error(transparent)]
-    About(#[from] AboutError),
-    /// The counters.
     #[error("the verdicts' counters cannot be read: {0}")]
     Counters(#[from] MapError),
-    /// The links in the kernel.
     #[error("the kernel does not tell its links: {0}")]
-    Links(#[from] io::Error),
+    Links(io::Error),
 }
 
-impl StatusError {
-    /// What the person who reads the message can do.
-    pub fn help(&self) -> &'static str {
-        match self {
-            StatusError::Pins(error) => error.help(),
-            StatusError::About(error) => error.help(),
-            StatusError::Counters(_) | StatusError::Links(_) => "check that this process runs as root",
-        }
+impl Actionable for StatusError {
+    fn help(&self) -> &'static str {
+        "check that this process runs as root"
     }
 }
 
@@ -101,7 +90,7 @@ impl Status {
 }
 
 /// Asks the kernel and the disk. `offers` is what these programs can enforce.
-pub fn read(folder: &Path, offers: &[Need], now: u64) -> Result<Status, StatusError> {
+pub fn read(folder: &Path, offers: &[Need], now: u64) -> Result<Status, Failure> {
     let mut degraded = Vec::new();
     let record = match state::read(folder) {
         Ok(found) => {
@@ -115,12 +104,8 @@ pub fn read(folder: &Path, offers: &[Need], now: u64) -> Result<Status, StatusEr
     };
     let pins = Pins::find()?;
     let generation = pins.as_ref().map(Pins::newest).transpose()?.flatten();
-    let enforced = match generation.map(|generation| enforced(&generation, folder, offers, &mut degraded)).transpose() {
-        // It is enforced, and cannot be told.
-        Err(StatusError::About(error @ AboutError::Newer(_))) => return Err(error.into()),
-        told => told?,
-    };
-    degraded.extend(health::strays(pins.as_ref())?);
+    let enforced = generation.map(|generation| enforced(&generation, folder, offers, &mut degraded)).transpose()?;
+    degraded.extend(health::strays(pins.as_ref()).map_err(StatusError::Links)?);
     Ok(Status { enforced, record, degraded, now })
 }
 
@@ -129,13 +114,9 @@ fn enforced(
     folder: &Path,
     offers: &[Need],
     degraded: &mut Vec<String>,
-) -> Result<Enforced, StatusError> {
+) -> Result<Enforced, Failure> {
     let about = About::read(&generation.join("about"))?;
-    let map = Map::from_map_data(MapData::from_pin(generation.join("verdicts"))?)?;
-    let counters = PerCpuArray::<MapData, u64>::try_from(map)?;
-    let count = counters.len().min(REASONS.len() as u32);
-    let verdicts = (0..count).map(|index| Ok(counters.get(&index, 0)?.iter().sum()));
-    let verdicts = verdicts.collect::<Result<_, MapError>>()?;
+    let verdicts = verdicts(&generation.join("verdicts"))?;
     let attached = health::attached(generation, &about)?;
     degraded.extend(attached.faults.iter().cloned());
     for (link, now) in followed::changed(&about.links) {
@@ -145,7 +126,9 @@ fn enforced(
     let kept = match health::kept(folder, &about, offers) {
         Ok(kept) => Some(kept),
         Err(error) => {
-            degraded.push(format!("the paths that the policy names cannot be told: {error}"));
+            degraded.push(format!(
+                "the paths that the policy names are unknown, because the good bundle on disk cannot be used: {error}"
+            ));
             None
         }
     };
@@ -162,6 +145,13 @@ fn enforced(
         }
     }
     Ok(Enforced { is_locked: lockdown::is_locked(generation)?, about, verdicts, attached, kept })
+}
+
+/// The verdicts by reason.
+fn verdicts(pin: &Path) -> Result<Vec<u64>, StatusError> {
+    let counters = PerCpuArray::<MapData, u64>::try_from(Map::from_map_data(MapData::from_pin(pin)?)?)?;
+    let count = counters.len().min(REASONS.len() as u32);
+    (0..count).map(|index| Ok(counters.get(&index, 0)?.iter().sum())).collect()
 }
 
 /// More paths than this are told by those alone that are not bound.

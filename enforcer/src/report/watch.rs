@@ -8,11 +8,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::failure::{Actionable, Failure};
 use crate::host::followed;
 use crate::host::followed::FollowedLink;
 use crate::host::syscall;
 use crate::kernel::about::{About, AboutError};
-use crate::kernel::pins::{Pins, PinsError};
+use crate::kernel::pins::Pins;
 
 /// The longest time between two checks.
 const LOOK: Duration = Duration::from_secs(10);
@@ -22,32 +23,18 @@ const SETTLE: Duration = Duration::from_millis(200);
 
 /// Why links cannot be watched.
 #[derive(Debug, thiserror::Error)]
-pub enum WatchError {
-    /// The pins cannot be used.
-    #[error(transparent)]
-    Pins(#[from] PinsError),
-    /// The record of the enforced policy cannot be read.
-    #[error(transparent)]
-    About(#[from] AboutError),
-    /// Waiting failed.
-    #[error("the folders of the links cannot be watched: {0}")]
-    Wait(io::Error),
-}
+#[error("the folders of the links cannot be watched: {0}")]
+pub struct WatchError(io::Error);
 
-impl WatchError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
-        match self {
-            WatchError::Pins(error) => error.help(),
-            WatchError::About(error) => error.help(),
-            WatchError::Wait(_) => "check that this process runs as root",
-        }
+impl Actionable for WatchError {
+    fn help(&self) -> &'static str {
+        "check that this process runs as root"
     }
 }
 
 /// Waits until a link leads elsewhere than the record of the policy says, and reports it. If nothing is enforced or no
 /// link was followed, it waits for that to change.
-pub fn watch() -> Result<Vec<String>, WatchError> {
+pub fn watch() -> Result<Vec<String>, Failure> {
     // A difference that an apply has just left in place, the next apply leaves too: start them slowly.
     if !changed(&followed()?).is_empty() {
         std::thread::sleep(LOOK);
@@ -55,18 +42,18 @@ pub fn watch() -> Result<Vec<String>, WatchError> {
     loop {
         let followed = followed()?;
         // The links are watched first and resolved then, so that no change in between is missed.
-        let watch = watch_folders(&followed).map_err(WatchError::Wait)?;
+        let watch = watch_folders(&followed).map_err(WatchError)?;
         let changed = changed(&followed);
         if !changed.is_empty() {
             return Ok(changed);
         }
-        syscall::wait_readable(watch.as_fd(), LOOK).map_err(WatchError::Wait)?;
+        syscall::wait_readable(watch.as_fd(), LOOK).map_err(WatchError)?;
         std::thread::sleep(SETTLE);
     }
 }
 
 /// The links that were followed when the enforced policy was applied. No lock is held while waiting.
-fn followed() -> Result<Vec<FollowedLink>, WatchError> {
+fn followed() -> Result<Vec<FollowedLink>, Failure> {
     let Some(pins) = Pins::find()? else { return Ok(Vec::new()) };
     let Some(folder) = pins.newest()? else { return Ok(Vec::new()) };
     match About::read(&folder.join("about")) {

@@ -4,34 +4,25 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::admit::input::InputError;
+use crate::failure::{Actionable, Exit};
 
 /// Why the rollback state cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum StateError {
-    /// An operation on a path failed.
     #[error("this host's state at `{path}` cannot be {what}: {error}")]
-    Unusable {
-        /// The path.
-        path: PathBuf,
-        /// The operation that failed.
-        what: &'static str,
-        /// The underlying error.
-        error: io::Error,
-    },
+    Unusable { path: PathBuf, what: &'static str, error: io::Error },
     /// Another user may change the state.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// The record cannot be decoded.
     #[error("this host's state at `{0}` is damaged")]
     Damaged(PathBuf),
-    /// A newer release wrote the record.
     #[error("this host's state at `{0}` was written by a newer enforcer")]
     Newer(PathBuf),
 }
 
-impl StateError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
+impl Actionable for StateError {
+    fn help(&self) -> &'static str {
         match self {
             StateError::Unusable { error, .. } if error.kind() == io::ErrorKind::StorageFull => {
                 "make room on its filesystem, or name another folder with `--state`"
@@ -46,6 +37,13 @@ impl StateError {
                  signers consent to a new beginning: a token `--from 0` for `bfp-enforcer recover`"
             }
             StateError::Newer(_) => "install the enforcer that wrote it, or a later one",
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            StateError::Input(_) | StateError::Damaged(_) => Exit::Rejected,
+            StateError::Unusable { .. } | StateError::Newer(_) => Exit::CannotEnforce,
         }
     }
 }

@@ -74,7 +74,7 @@ fn only_the_bundle_that_the_record_names_stays() {
     let folder = tempfile::tempdir().unwrap();
     let state = State::open(folder.path()).unwrap();
     for digest in [1, 2] {
-        state.keep((&[digest; 32], &[digest; 10]), &record(digest)).unwrap();
+        state.keep(&[digest; 32], &[digest; 10], &record(digest)).unwrap();
     }
     let good = format!("good-{}.bfpb", "02".repeat(32));
     assert_eq!(files(folder.path()), [good.as_str(), "state", "state.copy", "trust-set-0001"]);
@@ -189,7 +189,7 @@ fn a_record_of_a_newer_release_is_read_as_agreed_and_never_written_over() {
     assert!(matches!(state.write(&record(2)), Err(StateError::Newer(_))));
     drop(state);
     let coming_up = State::come_up(folder.path());
-    coming_up.keep((&[2; 32], &[2; 10]), &record(2)).unwrap();
+    coming_up.keep(&[2; 32], &[2; 10], &record(2)).unwrap();
     assert!(matches!(coming_up.unwritten(), Some(StateError::Newer(_))));
     let after: Vec<_> = ["state", "state.copy"].map(|name| std::fs::read(folder.path().join(name)).unwrap()).into();
     assert_eq!(before, after);
@@ -269,21 +269,21 @@ fn without_room(folder: &Path) -> impl Drop {
 #[test]
 fn without_room_what_the_disk_says_already_is_no_failure_and_anything_else_is() {
     let (folder, state) = written(1);
-    state.keep((&[1; 32], &[1; 10]), &record(1)).unwrap();
+    state.keep(&[1; 32], &[1; 10], &record(1)).unwrap();
     drop(state);
     let full = without_room(folder.path());
     let state = State::open(folder.path()).unwrap();
     let before = (state.read().unwrap(), files(folder.path()));
     assert_eq!(before.0.condition, Condition::Whole);
-    state.keep((&[1; 32], &[1; 10]), &Record { last_time: 500, ..record(1) }).unwrap();
-    let error = state.keep((&[2; 32], &[2; 10]), &record(2)).unwrap_err();
+    state.keep(&[1; 32], &[1; 10], &Record { last_time: 500, ..record(1) }).unwrap();
+    let error = state.keep(&[2; 32], &[2; 10], &record(2)).unwrap_err();
     assert!(matches!(error, StateError::Unusable { .. }), "{error}");
     assert!(state.write(&Record { seen: vec![], ..record(1) }).is_err());
     drop(state);
     let coming_up = State::come_up(folder.path());
-    coming_up.keep((&[1; 32], &[1; 10]), &Record { last_time: 500, ..record(1) }).unwrap();
+    coming_up.keep(&[1; 32], &[1; 10], &Record { last_time: 500, ..record(1) }).unwrap();
     assert!(coming_up.unwritten().is_none());
-    coming_up.keep((&[2; 32], &[2; 10]), &record(2)).unwrap();
+    coming_up.keep(&[2; 32], &[2; 10], &record(2)).unwrap();
     assert!(coming_up.unwritten().is_some());
     // Nothing is left half done.
     assert_eq!((coming_up.read().unwrap(), files(folder.path())), before);
@@ -312,7 +312,7 @@ fn a_folder_that_others_may_write_to_is_refused() {
     // A host that boots writes nothing there either.
     let state = State::come_up(folder.path());
     assert!(matches!(state.unwritten(), Some(StateError::Input(_))));
-    state.keep((&[1; 32], &[1; 10]), &record(1)).unwrap();
+    state.keep(&[1; 32], &[1; 10], &record(1)).unwrap();
     assert!(state.unwritten().is_some());
     assert_eq!(files(folder.path()), Vec::<String>::new());
 }

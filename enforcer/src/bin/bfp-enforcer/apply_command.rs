@@ -6,9 +6,10 @@ use bfp_bundle::verify::refusal::Utc;
 use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Trust, VerifiedBundle, verify};
 use bfp_enforcer::admit::admission::{AdmittedBundle, Contact, Expectation, OtherPolicy, admit};
 use bfp_enforcer::admit::input;
-use bfp_enforcer::admit::state::{Current, State};
+use bfp_enforcer::admit::state::Current;
 use bfp_enforcer::apply::unchanged::unchanged;
-use bfp_enforcer::apply::{Acceptance, Applied, ApplyError, apply, remember};
+use bfp_enforcer::apply::{Acceptance, Applied, apply, remember};
+use bfp_enforcer::failure::{Actionable, Failure};
 use bfp_enforcer::kernel::lack::Lack;
 use bfp_enforcer::kernel::links::{Followed, Survey};
 use bfp_enforcer::kernel::load::Running;
@@ -17,8 +18,9 @@ use bfp_enforcer::report::shown::shown;
 use bfp_enforcer::report::status;
 use clap::Args;
 
-use crate::session::{HostArguments, LOST_LINKS, Session, lost_links, warn};
-use crate::{Failure, PROGRAMS};
+use crate::PROGRAMS;
+use crate::command_error::{CommandError, is_of_absence};
+use crate::session::{ExclusiveSession, HostArguments, LOST_LINKS, Session, lost_links, warn};
 
 /// The default path of the bundle.
 const BUNDLE: &str = "/etc/bfp/policy.bfpb";
@@ -70,64 +72,57 @@ impl BundleArguments {
 pub(crate) fn apply_bundle(arguments_of_apply: &ApplyArguments, folder: &Path) -> Result<String, Failure> {
     let running = if arguments_of_apply.adopt_running { Running::Adopted } else { Running::Restricted };
     let arguments = &arguments_of_apply.bundle;
-    let (state, session) = Session::open(folder, &arguments.host)?;
+    let machine = Session::open(folder, &arguments.host)?;
     // The revisions of another policy prove nothing about the one under lockdown: any old signed bundle would do.
-    if let Some(about) = session.locked().filter(|_| arguments.replace) {
-        return Err(Failure::Locked { policy: about.policy.clone(), revision: about.revision });
+    if let Some(about) = machine.session.locked().filter(|_| arguments.replace) {
+        return Err(CommandError::UnderLockdown { policy: about.policy.clone(), revision: about.revision }.into());
     }
     if let Some(lost) = lost_links()? {
         warn(&format!("{lost}, beside what is applied now"), LOST_LINKS);
     }
-    let how = How { running, again: arguments_of_apply.again };
-    apply_file(&arguments.bundle, &arguments.host, arguments.expectation(), how, (&state, &session))
+    let attempt =
+        Attempt { machine: &machine, expectation: arguments.expectation(), running, again: arguments_of_apply.again };
+    attempt.apply_file(&arguments.bundle, &arguments.host)
 }
 
-/// How a bundle is applied.
-#[derive(Clone, Copy)]
-struct How {
+/// A bundle is applied to this machine, in this way.
+struct Attempt<'a> {
+    machine: &'a ExclusiveSession,
+    expectation: Expectation,
     running: Running,
     again: bool,
 }
 
-impl How {
+impl<'a> Attempt<'a> {
     /// At boot, no policy is known to be in force.
-    const AT_BOOT: How = How { running: Running::Restricted, again: false };
-}
-
-fn apply_file(
-    path: &Path,
-    host: &HostArguments,
-    expectation: Expectation,
-    how: How,
-    (state, session): (&State, &Session),
-) -> Result<String, Failure> {
-    let trust = session.trust(host)?;
-    let host = session.host(host)?;
-    let bytes = input::read(path, MAX_BUNDLE_BYTES)?;
-    apply_bytes((path, &bytes), (&trust, &host), expectation, how, (state, session))
-}
-
-fn apply_bytes(
-    (path, bytes): (&Path, &[u8]),
-    (trust, host): (&Trust, &Host),
-    expectation: Expectation,
-    how: How,
-    (state, session): (&State, &Session),
-) -> Result<String, Failure> {
-    let bundle = verify(bytes, trust, host).map_err(Failure::refused(path))?;
-    let admitted = admit_file(path, &bundle, expectation, session)?;
-    let acceptance = Acceptance { bytes, trust, labels: &host.labels, now: session.time.now, running: how.running };
-    let remembered = &session.remembered;
-    let stays = !how.again && remembered.is_locked == bundle.manifest().lockdown;
-    let enforced = remembered.enforced.as_ref().filter(|_| stays);
-    let unchanged = enforced.and_then(|about| unchanged(&bundle, about).transpose()).transpose();
-    if let Some(Survey { followed, lacks, .. }) = unchanged.map_err(Failure::refused(path))? {
-        // This restores what the disk has lost, and updates the time.
-        remember(&admitted, &acceptance, (state, remembered)).map_err(ApplyError::from)?;
-        return told(&bundle, "is enforced already", &followed, &lacks);
+    fn at_boot(machine: &'a ExclusiveSession, expectation: Expectation) -> Attempt<'a> {
+        Attempt { machine, expectation, running: Running::Restricted, again: false }
     }
-    let Applied { about: _, followed, lacks } = apply(PROGRAMS, &admitted, &acceptance, (state, remembered))?;
-    told(&bundle, "is enforced", &followed, &lacks)
+
+    fn apply_file(&self, path: &Path, arguments: &HostArguments) -> Result<String, Failure> {
+        let session = &self.machine.session;
+        let (trust, host) = (session.trust(arguments)?, session.host(arguments)?);
+        self.apply_bytes(path, &input::read(path, MAX_BUNDLE_BYTES)?, &trust, &host)
+    }
+
+    fn apply_bytes(&self, path: &Path, bytes: &[u8], trust: &Trust, host: &Host) -> Result<String, Failure> {
+        let ExclusiveSession { state, session } = self.machine;
+        let bundle = verify(bytes, trust, host).map_err(CommandError::rejected(path))?;
+        let admitted = admit_file(path, &bundle, self.expectation, session)?;
+        let acceptance =
+            Acceptance { bytes, trust, labels: &host.labels, now: session.time.now, running: self.running };
+        let remembered = &session.remembered;
+        let stays = !self.again && remembered.is_locked == bundle.manifest().lockdown;
+        let enforced = remembered.enforced.as_ref().filter(|_| stays);
+        let unchanged = enforced.and_then(|about| unchanged(&bundle, about).transpose()).transpose();
+        if let Some(Survey { followed, lacks, .. }) = unchanged.map_err(CommandError::rejected(path))? {
+            // This restores what the disk has lost, and updates the time.
+            remember(&admitted, &acceptance, state, remembered)?;
+            return told(&bundle, "is enforced already", &followed, &lacks);
+        }
+        let Applied { about: _, followed, lacks } = apply(PROGRAMS, &admitted, &acceptance, state, remembered)?;
+        told(&bundle, "is enforced", &followed, &lacks)
+    }
 }
 
 /// Reports the outcome for a bundle, and the parts of it that do not hold on this host.
@@ -138,7 +133,7 @@ fn told(bundle: &VerifiedBundle<'_>, what: &str, followed: &[Followed], lacks: &
     let done = format!("policy `{}` revision {} {what}\n", shown(&manifest.policy), manifest.revision);
     match lacks.iter().filter(|lack| lack.is_of_the_policy()).count() {
         0 => Ok(done),
-        lacks => Err(Failure::Incomplete { done, lacks }),
+        lacks => Err(CommandError::Incomplete { done, lacks }.into()),
     }
 }
 
@@ -150,7 +145,7 @@ fn admit_file<'a, 'b>(
     session: &Session,
 ) -> Result<AdmittedBundle<'a, 'b>, Failure> {
     let memory = session.remembered.memory();
-    let admitted = admit(bundle, &memory, expectation).map_err(Failure::not_admitted(path))?;
+    let admitted = admit(bundle, &memory, expectation).map_err(CommandError::rejected(path))?;
     if admitted.contact() == Contact::First {
         let manifest = bundle.manifest();
         warn(
@@ -183,8 +178,8 @@ pub(crate) fn prospect(folder: &Path) -> Prospect {
     match verified {
         Ok(done) => Prospect::Applied(done.lines().next().unwrap_or_default().to_owned()),
         Err(failure) => {
-            let problem = Problem { message: failure.in_a_line(), help: failure.help().to_owned() };
-            if failure.is_of_absence() { Prospect::NotYet(problem) } else { Prospect::Refused(problem) }
+            let problem = Problem { message: shown(&failure.to_string()), help: failure.help().to_owned() };
+            if is_of_absence(&failure) { Prospect::NotYet(problem) } else { Prospect::Refused(problem) }
         }
     }
 }
@@ -194,7 +189,7 @@ pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Resul
     let (trust, host) = (session.trust(&arguments.host)?, session.host(&arguments.host)?);
     let bytes = input::read(&arguments.bundle, MAX_BUNDLE_BYTES)?;
     let path = &arguments.bundle;
-    let bundle = verify(&bytes, &trust, &host).map_err(Failure::refused(path))?;
+    let bundle = verify(&bytes, &trust, &host).map_err(CommandError::rejected(path))?;
     admit_file(path, &bundle, arguments.expectation(), &session)?;
     let manifest = bundle.manifest();
     let signers: Vec<String> = bundle.signers().iter().map(ToString::to_string).collect();
@@ -210,33 +205,33 @@ pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Resul
 /// Applies the bundle at the default path, or, if that is not possible, the last good one. The exit code reports which.
 /// A host that boots gets the best protection available, and its operator is told.
 pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, Failure> {
-    let (state, session) = Session::come_up(folder, &arguments.host)?;
-    let view = (&state, &session);
+    let machine = Session::come_up(folder, &arguments.host)?;
+    let ExclusiveSession { state, session } = &machine;
     let in_force = |done: String| {
         let mut losses = session.losses.clone();
         losses.extend(state.unwritten().map(|error| format!("{error}, so a restart does not know of it")));
-        if losses.is_empty() { Ok(done) } else { Err(Failure::Partly { done, losses }) }
+        if losses.is_empty() { Ok(done) } else { Err(CommandError::StateLost { done, losses }.into()) }
     };
-    let failure = match apply_file(&arguments.bundle, &arguments.host, Expectation::default(), How::AT_BOOT, view) {
+    let attempt = Attempt::at_boot(&machine, Expectation::default());
+    let failure = match attempt.apply_file(&arguments.bundle, &arguments.host) {
         Ok(done) => return in_force(done),
-        // The policy is enforced as far as this host supports it.
-        Err(failure @ Failure::Incomplete { .. }) => {
-            session.tell_losses();
-            return Err(failure);
-        }
         Err(failure) => failure,
     };
     session.tell_losses();
+    // The policy is enforced as far as this host supports it.
+    if let Some(CommandError::Incomplete { .. }) = failure.find() {
+        return Err(failure);
+    }
     // A policy under lockdown stays in force. The last good bundle counts only by what the disk says, and root can
     // write the disk.
     let current = session.remembered.record.current.as_ref().filter(|_| session.locked().is_none());
     let Some(current) = current else { return Err(failure) };
-    match apply_last_good(current, view) {
+    match apply_last_good(current, &machine) {
         Ok(done) => {
             if let Some(error) = state.unwritten() {
                 warn(&error.to_string(), error.help());
             }
-            Err(Failure::LastGood { failure: Box::new(failure), done })
+            Err(CommandError::LastGood { failure, done }.into())
         }
         Err(other) => {
             warn(&format!("the last good bundle cannot be applied either: {other}"), other.help());
@@ -247,12 +242,12 @@ pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, F
 
 /// Applies what was enforced last. Its signatures are verified as of the day when it was accepted: neither its expiry
 /// nor a later change of keys invalidates it.
-fn apply_last_good(current: &Current, (state, session): (&State, &Session)) -> Result<String, Failure> {
-    let path = state.bundle_path(current);
-    let bytes = state.kept_bundle(current)?;
-    let trust = Trust::of_set(&current.trust).map_err(Failure::refused(&path))?;
+fn apply_last_good(current: &Current, machine: &ExclusiveSession) -> Result<String, Failure> {
+    let path = machine.state.bundle_path(current);
+    let bytes = machine.state.kept_bundle(current)?;
+    let trust = Trust::of_set(&current.trust).map_err(CommandError::rejected(&path))?;
     let host = Host { now: current.accepted_at, labels: current.labels.clone(), offers: Session::offers() };
     let expectation = Expectation { other: OtherPolicy::Replaced, ..Expectation::default() };
-    let done = apply_bytes((&path, &bytes), (&trust, &host), expectation, How::AT_BOOT, (state, session))?;
+    let done = Attempt::at_boot(machine, expectation).apply_bytes(&path, &bytes, &trust, &host)?;
     Ok(format!("{} (accepted at {})", done.trim_end(), Utc(current.accepted_at)))
 }

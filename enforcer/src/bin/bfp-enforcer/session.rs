@@ -11,13 +11,14 @@ use bfp_enforcer::admit::labels::{self, LABELS};
 use bfp_enforcer::admit::state::{self, Condition, Found, State, StateError};
 use bfp_enforcer::apply::memory::{self, Remembered, Time};
 use bfp_enforcer::apply::remains;
+use bfp_enforcer::failure::Failure;
 use bfp_enforcer::kernel::about::About;
 use bfp_enforcer::kernel::health;
 use bfp_enforcer::kernel::pins::{Pins, PinsError};
 use bfp_enforcer::report::shown::shown;
 use clap::Args;
 
-use crate::Failure;
+use crate::command_error::CommandError;
 
 /// What these programs can enforce. A policy that needs more is rejected, never weakened.
 const OFFERS: [Need; 4] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries];
@@ -46,9 +47,15 @@ pub(crate) struct Session {
     pub(crate) losses: Vec<String>,
 }
 
+/// A session that holds the exclusive lock of the rollback state, and may write it.
+pub(crate) struct ExclusiveSession {
+    pub(crate) state: State,
+    pub(crate) session: Session,
+}
+
 impl Session {
     /// Locks the state, and reads disk and kernel.
-    pub(crate) fn open(folder: &Path, host: &HostArguments) -> Result<(State, Session), Failure> {
+    pub(crate) fn open(folder: &Path, host: &HostArguments) -> Result<ExclusiveSession, Failure> {
         let state = State::open(folder)?;
         let found = state.read()?;
         let session = Session::recall(folder, &found, host)?;
@@ -65,11 +72,11 @@ impl Session {
                 "find out what happened to /var/lib/bfp",
             );
         }
-        Ok((state, session))
+        Ok(ExclusiveSession { state, session })
     }
 
     /// Like `open`, for a command that brings the signers' consent to a reset: a damaged record is not an error.
-    pub(crate) fn open_to_recover(folder: &Path, host: &HostArguments) -> Result<(State, Session), Failure> {
+    pub(crate) fn open_to_recover(folder: &Path, host: &HostArguments) -> Result<ExclusiveSession, Failure> {
         let state = State::open(folder)?;
         let found = state.read()?;
         match found.whole() {
@@ -78,11 +85,11 @@ impl Session {
         }
         let session = Session::recall(folder, &found, host)?;
         session.tell_losses();
-        Ok((state, session))
+        Ok(ExclusiveSession { state, session })
     }
 
     /// Like `open`, at boot: any fault of the state is reported, but is not an error.
-    pub(crate) fn come_up(folder: &Path, host: &HostArguments) -> Result<(State, Session), Failure> {
+    pub(crate) fn come_up(folder: &Path, host: &HostArguments) -> Result<ExclusiveSession, Failure> {
         let state = State::come_up(folder);
         let unusable = state.unwritten();
         // Files that other users may write to are not read.
@@ -93,7 +100,7 @@ impl Session {
         };
         let mut session = Session::recall(folder, &found, host)?;
         session.losses.extend(unusable.or(unreadable).map(|error| error.to_string()));
-        Ok((state, session))
+        Ok(ExclusiveSession { state, session })
     }
 
     /// Reads disk and kernel without a lock, for display only.
@@ -161,7 +168,7 @@ impl Session {
     /// Whom the host trusts.
     pub(crate) fn trust(&self, arguments: &HostArguments) -> Result<Trust, Failure> {
         let trust = self.remembered.trust(arguments.trust.as_deref())?;
-        trust.demanding(arguments.threshold.unwrap_or(0)).map_err(Failure::Demanding)
+        Ok(trust.demanding(arguments.threshold.unwrap_or(0)).map_err(CommandError::UnmetThreshold)?)
     }
 
     /// The time, tags and capabilities that documents are checked against.
@@ -180,9 +187,9 @@ fn host_labels(arguments: &HostArguments) -> Result<Vec<String>, Failure> {
 }
 
 /// The clock's time, in seconds since 1970-01-01 UTC.
-pub(crate) fn clock() -> Result<u64, Failure> {
+pub(crate) fn clock() -> Result<u64, CommandError> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map(|since| since.as_secs()).map_err(|_| Failure::Clock)
+    since.map(|since| since.as_secs()).map_err(|_| CommandError::Clock)
 }
 
 /// The help for links that have lost their pins.

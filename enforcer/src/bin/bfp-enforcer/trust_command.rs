@@ -6,14 +6,15 @@ use bfp_bundle::verify::{Act, Host, MAX_DOCUMENT_BYTES, Trust, VerifiedToken, ve
 use bfp_enforcer::admit::admission::Seen;
 use bfp_enforcer::admit::input;
 use bfp_enforcer::admit::state::{Record, Recovered, UsedToken};
+use bfp_enforcer::failure::Failure;
 use bfp_enforcer::kernel::about::About;
 use bfp_enforcer::kernel::lockdown;
 use bfp_enforcer::kernel::pins::{Pins, ROOT};
 use bfp_enforcer::report::shown::shown;
 use clap::Args;
 
-use crate::Failure;
-use crate::session::{HostArguments, Session, lost_links};
+use crate::command_error::CommandError;
+use crate::session::{ExclusiveSession, HostArguments, Session, lost_links};
 
 #[derive(Args)]
 pub(crate) struct TrustArguments {
@@ -43,14 +44,14 @@ pub(crate) struct RemoveArguments {
 
 /// Replaces the current trust set with a signed one.
 pub(crate) fn adopt(arguments: &TrustArguments, folder: &Path) -> Result<String, Failure> {
-    let (state, session) = Session::open(folder, &arguments.host)?;
+    let ExclusiveSession { state, session } = Session::open(folder, &arguments.host)?;
     let in_force = session.trust(&arguments.host)?;
     let bytes = input::read(&arguments.set, MAX_DOCUMENT_BYTES)?;
     let record = &session.remembered.record;
     if record.trust_sets.last().is_some_and(|(_, document)| *document == bytes) {
         return Ok(format!("version {} of the trust set is in force already\n", in_force.version()));
     }
-    let new = verify_trust_set(&bytes, &in_force).map_err(Failure::refused(&arguments.set))?;
+    let new = verify_trust_set(&bytes, &in_force).map_err(CommandError::rejected(&arguments.set))?;
     let mut trust_sets = record.trust_sets.clone();
     trust_sets.push((new.version(), bytes));
     state.write(&Record { trust_sets, last_time: session.time.now, ..remembered(&session) })?;
@@ -66,25 +67,25 @@ pub(crate) fn adopt(arguments: &TrustArguments, folder: &Path) -> Result<String,
 pub(crate) fn recover(arguments: &RecoverArguments, folder: &Path) -> Result<String, Failure> {
     // With a damaged record, the highest revision is unknown: a token for a host that has enforced nothing is accepted
     // too.
-    let (state, session) = Session::open_to_recover(folder, &arguments.host)?;
+    let ExclusiveSession { state, session } = Session::open_to_recover(folder, &arguments.host)?;
     let trust = session.trust(&arguments.host)?;
     // The time on record may be the fault, so the clock's is used.
     let host = Host { now: session.clock, ..session.host(&arguments.host)? };
     let verified = read_token(&arguments.token, &trust, &host)?;
     let token = verified.token();
     let Act::Recover { from, to } = token.act else {
-        return Err(Failure::OtherAct { wanted: "recovery" });
+        return Err(CommandError::WrongTokenKind { wanted: "recovery" }.into());
     };
     let memory = session.remembered.memory();
     let highest = memory.of(&token.policy).map_or(0, |seen| seen.revision);
     let is_known = session.losses.is_empty() || session.remembered.enforced.is_some();
     if highest != from && (is_known || from != 0) {
-        return Err(Failure::NotFrom { policy: token.policy.clone(), from, highest });
+        return Err(CommandError::TokenNotForThisRevision { policy: token.policy.clone(), from, highest }.into());
     }
     let mut record = remembered(&session);
     let used = UsedToken { digest: verified.digest(), expires: token.expires };
     if record.has_used(&used.digest) {
-        return Err(Failure::UsedToken { policy: token.policy.clone(), from });
+        return Err(CommandError::UsedToken { policy: token.policy.clone(), from }.into());
     }
     record.use_token(used, session.clock);
     record.seen.retain(|seen| seen.policy != token.policy);
@@ -98,7 +99,7 @@ pub(crate) fn recover(arguments: &RecoverArguments, folder: &Path) -> Result<Str
 }
 
 fn read_token(path: &Path, trust: &Trust, host: &Host) -> Result<VerifiedToken, Failure> {
-    verify_token(&input::read(path, MAX_DOCUMENT_BYTES)?, trust, host).map_err(Failure::refused(path))
+    Ok(verify_token(&input::read(path, MAX_DOCUMENT_BYTES)?, trust, host).map_err(CommandError::rejected(path))?)
 }
 
 /// The disk's record, combined with the kernel's.
@@ -108,14 +109,14 @@ fn remembered(session: &Session) -> Record {
 
 /// Stops enforcement.
 pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
-    let (state, session) = Session::open(folder, &arguments.host)?;
+    let ExclusiveSession { state, session } = Session::open(folder, &arguments.host)?;
     if let Some(about) = session.locked() {
         consent(about, arguments.token.as_deref(), &session, &arguments.host)?;
     }
     let lost = lost_links()?;
     let removed = |done: String| match lost {
         None => Ok(done + "\n"),
-        Some(lost) => Err(Failure::Remain { done, lost }),
+        Some(lost) => Err(CommandError::LinksRemain { done, lost }.into()),
     };
     let Some(pins) = Pins::find()? else {
         return removed("nothing is enforced, so nothing was removed".to_owned());
@@ -132,7 +133,7 @@ pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
 
 /// Ends lockdown. The policy stays enforced.
 pub(crate) fn unlock(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
-    let (_state, session) = Session::open(folder, &arguments.host)?;
+    let ExclusiveSession { state: _state, session } = Session::open(folder, &arguments.host)?;
     let (Some(about), Some(pins)) = (session.locked(), Pins::find()?) else {
         return Ok("nothing is locked\n".to_owned());
     };
@@ -145,18 +146,19 @@ pub(crate) fn unlock(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
 
 /// Checks that the signers permit the end of lockdown.
 fn consent(about: &About, token: Option<&Path>, session: &Session, host: &HostArguments) -> Result<(), Failure> {
-    let locked = || Failure::Locked { policy: about.policy.clone(), revision: about.revision };
+    let locked = || CommandError::UnderLockdown { policy: about.policy.clone(), revision: about.revision };
     let path = token.ok_or_else(locked)?;
     let verified = read_token(path, &session.trust(host)?, &session.host(host)?)?;
     let token = verified.token();
     match token.act {
         Act::Release { revision } if token.policy == about.policy && revision >= about.revision => Ok(()),
-        Act::Release { revision } => Err(Failure::OtherRelease {
+        Act::Release { revision } => Err(CommandError::TokenForOtherRevision {
             policy: token.policy.clone(),
             revision,
             enforced: about.policy.clone(),
             enforced_revision: about.revision,
-        }),
-        Act::Recover { .. } => Err(Failure::OtherAct { wanted: "release" }),
+        }
+        .into()),
+        Act::Recover { .. } => Err(CommandError::WrongTokenKind { wanted: "release" }.into()),
     }
 }

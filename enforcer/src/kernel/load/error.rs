@@ -3,86 +3,41 @@
 use std::io;
 use std::path::PathBuf;
 
-use aya::pin::PinError;
 use aya::programs::ProgramError;
 use aya::{BtfError, EbpfError};
 
+use crate::failure::Actionable;
+
 /// Why the kernel rejects the programs.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum LoadError {
-    /// The object or its maps cannot be loaded.
     #[error("the kernel refuses the programs' maps: {0}")]
     Maps(EbpfError),
-    /// The test for a feature of the programs' type information failed.
     #[error("the kernel refuses a trial of the type information that the programs need")]
     Trial,
-    /// The kernel rejects the programs' type information.
     #[error("the kernel refuses the programs' type information: {error}")]
-    Types {
-        /// The underlying error.
-        error: io::Error,
-        /// The kernel's log.
-        log: String,
-    },
-    /// The kernel's own type information is malformed.
+    Types { error: io::Error, log: String },
     #[error("the kernel's type information cannot be used: {0}")]
     Btf(#[from] BtfError),
-    /// A program is rejected, mostly by the verifier.
     #[error("the kernel refuses to load the program `{program}`: {error}")]
-    Refused {
-        /// The name of the program.
-        program: &'static str,
-        /// The underlying error.
-        error: io::Error,
-        /// The verifier's log.
-        log: String,
-    },
-    /// A program cannot be attached or run.
+    Refused { program: &'static str, error: io::Error, log: String },
     #[error("the kernel refuses to attach the program `{program}`: {error}")]
-    Attach {
-        /// The name of the program.
-        program: &'static str,
-        /// The underlying error.
-        error: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A section cannot be copied into its map.
+    Attach { program: &'static str, error: Box<dyn std::error::Error + Send + Sync> },
     #[error("the table `{table}` cannot be filled: {error}")]
-    Table {
-        /// The name of the table.
-        table: &'static str,
-        /// The underlying error.
-        error: io::Error,
-    },
-    /// A section is larger than a map can be.
+    Table { table: &'static str, error: io::Error },
     #[error("the table `{0}` is larger than a map of the kernel can be")]
     TooLarge(&'static str),
-    /// The object lacks a program or a map that this enforcer expects.
     #[error("the embedded programs have no `{0}`")]
     Incomplete(&'static str),
-    /// The running processes cannot be labelled.
     #[error("the processes that already run cannot be labelled: {0}")]
     Labelling(io::Error),
-    /// A link that aya does not know cannot be pinned.
     #[error("`{path}` cannot be pinned: {error}")]
-    PinLink {
-        /// The path.
-        path: PathBuf,
-        /// The underlying error.
-        error: io::Error,
-    },
-    /// A map or link cannot be pinned.
-    #[error("`{path}` cannot be pinned: {error}")]
-    Pin {
-        /// The path.
-        path: PathBuf,
-        /// The underlying error.
-        error: PinError,
-    },
+    Pin { path: PathBuf, error: Box<dyn std::error::Error + Send + Sync> },
 }
 
-impl LoadError {
-    /// The next action for the operator.
-    pub fn help(&self) -> &'static str {
+impl Actionable for LoadError {
+    fn help(&self) -> &'static str {
         match self {
             LoadError::Refused { .. } => "check that the kernel is 6.1 or newer; the verifier's last lines follow",
             LoadError::Trial => "check that the kernel is 6.1 or newer and that memory is free, and try again",
@@ -93,8 +48,7 @@ impl LoadError {
         }
     }
 
-    /// The last lines of the verifier's log, if there is one.
-    pub fn log(&self) -> Option<&str> {
+    fn log(&self) -> Option<&str> {
         match self {
             LoadError::Refused { log, .. } | LoadError::Types { log, .. } => Some(log),
             _ => None,
