@@ -189,7 +189,7 @@ pub fn program_flags(flags: u32) -> u32 {
         (Match::GOVERNING, ProgramBucket::GOVERNING),
         (Match::AUDIT_GOVERNING, ProgramBucket::AUDIT_GOVERNING),
     ];
-    both.into_iter().filter(|(noted, _)| flags & noted != 0).fold(0, |all, (_, told)| all | told)
+    both.into_iter().filter(|(noted, _)| flags & noted != 0).fold(0, |all, (_, flag)| all | flag)
 }
 
 impl Image {

@@ -36,15 +36,15 @@ pub struct Host {
     /// The time, in seconds since 1970-01-01 UTC.
     pub now: u64,
     /// The tags of this host.
-    pub labels: Vec<String>,
+    pub tags: Vec<String>,
     /// What its enforcer supports. A policy that needs more is rejected, never weakened.
-    pub offers: Vec<Need>,
+    pub capabilities: Vec<Need>,
 }
 
 impl Host {
     /// Checks that a document is for this host. An empty audience means every host.
     fn check_audience(&self, audience: &[String]) -> Result<(), Refusal> {
-        if audience.is_empty() || audience.iter().any(|label| self.labels.contains(label)) {
+        if audience.is_empty() || audience.iter().any(|tag| self.tags.contains(tag)) {
             Ok(())
         } else {
             Err(Refusal::WrongAudience(audience.to_vec()))

@@ -139,7 +139,7 @@ fn trust() -> Trust {
 }
 
 fn host() -> Host {
-    Host { now: 1_000, labels: vec![], offers: vec![] }
+    Host { now: 1_000, tags: vec![], capabilities: vec![] }
 }
 
 fn manifest(audience: Vec<String>, policy: String) -> Manifest {

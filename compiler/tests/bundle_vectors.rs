@@ -59,7 +59,7 @@ fn vector(folder: &Path, name: &str) -> Vector {
         about: format!("what fixtures/accept/{name} compiles to"),
         document: Document::Bundle,
         trust,
-        host: Host { now: 1_000, labels: vec![], offers: Need::ALL.to_vec() },
+        host: Host { now: 1_000, tags: vec![], capabilities: Need::ALL.to_vec() },
         file: pipeline::sign(&source, &proven, release, &[key]).unwrap(),
     }
 }

@@ -7,7 +7,7 @@ pub mod input;
 
 pub mod trust;
 
-pub mod labels;
+pub mod host_tags;
 
 pub mod admission;
 

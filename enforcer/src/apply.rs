@@ -5,7 +5,7 @@
 //! new generation can still fail: a host that goes down between the two has recorded what it was about to enforce, and
 //! enforces it at the next boot.
 
-pub mod memory;
+pub mod rollback_state;
 
 pub mod remains;
 
@@ -22,8 +22,8 @@ use bfp_bundle::record::Record as _;
 use bfp_bundle::verify::{Trust, VerifiedBundle};
 
 use crate::admit::admission::AdmittedBundle;
-use crate::admit::state::{Current, Record, Recovered, State, StateError};
-use crate::apply::memory::Remembered;
+use crate::admit::state::{LastGood, Record, Recovered, State, StateError};
+use crate::apply::rollback_state::RollbackState;
 use crate::failure::{Actionable, Failure};
 use crate::host;
 use crate::host::btf::Btf;
@@ -36,7 +36,7 @@ use crate::kernel::content;
 use crate::kernel::lack::Lack;
 use crate::kernel::links::{self, Followed, Survey};
 use crate::kernel::load::{self, Constants, LoadError, Running, Tables};
-use crate::kernel::lockdown::{self, AtWork};
+use crate::kernel::lockdown::{self, ReplacementGuard};
 use crate::kernel::object::LABELLING_HOOKS;
 use crate::kernel::pins::{Pins, PinsError};
 
@@ -82,7 +82,7 @@ pub struct Acceptance<'a> {
     /// The trust set whose signatures it has.
     pub trust: &'a Trust,
     /// The host's tags.
-    pub labels: &'a [String],
+    pub tags: &'a [String],
     /// The time of acceptance, in seconds since 1970-01-01 UTC.
     pub now: u64,
     /// How to treat processes that are already running.
@@ -92,7 +92,7 @@ pub struct Acceptance<'a> {
 /// Has the kernel enforce an admitted bundle. `object` is the compiled BPF object, an ELF file.
 ///
 /// # Preconditions
-/// `remembered` was recalled from `state`, and the bundle was admitted against it.
+/// `rollback_state` was recalled from `state`, and the bundle was admitted against it.
 ///
 /// # Returns
 /// The record of the enforced policy, the symbolic links that were followed, and the parts of the policy that do not
@@ -108,18 +108,18 @@ pub fn apply(
     admitted: &AdmittedBundle<'_, '_>,
     acceptance: &Acceptance<'_>,
     state: &State,
-    remembered: &Remembered,
+    rollback_state: &RollbackState,
 ) -> Result<Applied, Failure> {
     let host = host::check()?;
     let kernel = Kernel::of(&Btf::parse(&host.types)?)?;
     let pins = Pins::make()?;
-    let enforced = remembered.enforced.as_ref();
+    let enforced = rollback_state.enforced.as_ref();
     let has_adopted = enforced.is_some_and(|about| about.adopted_running);
     let earlier = enforced.map(|about| [about.links.as_slice(), &about.earlier].concat()).unwrap_or_default();
     let programs =
         Prepared { object, kernel: &kernel, types: &host.types, cgroups: &host.cgroups, earlier, has_adopted };
-    let remember = || remember(admitted, acceptance, state, remembered);
-    let applied = apply_locked(&programs, admitted, acceptance, remember, &pins);
+    let record_enforced = || record_enforced(admitted, acceptance, state, rollback_state);
+    let applied = apply_with_pins(&programs, admitted, acceptance, record_enforced, &pins);
     // After a success there is nothing to clean up. After a failure its own cause matters more.
     if applied.is_err() {
         let _ = pins.tidy().and_then(|()| lockdown::forget_marks(&pins));
@@ -139,11 +139,11 @@ struct Prepared<'a> {
     has_adopted: bool,
 }
 
-fn apply_locked(
+fn apply_with_pins(
     prepared: &Prepared<'_>,
     admitted: &AdmittedBundle<'_, '_>,
     acceptance: &Acceptance<'_>,
-    remember: impl FnOnce() -> Result<(), StateError>,
+    record_enforced: impl FnOnce() -> Result<(), StateError>,
     pins: &Pins,
 ) -> Result<Applied, Failure> {
     let bundle = admitted.bundle();
@@ -156,7 +156,7 @@ fn apply_locked(
     }
     pins.remove_leftovers()?;
     // Lockdown of the older generations does not list the objects that are made from here on.
-    let at_work = AtWork::announce(pins)?;
+    let guard = ReplacementGuard::begin(pins)?;
 
     let canary = Canary::random()?;
     let constants = Constants {
@@ -200,18 +200,18 @@ fn apply_locked(
         adopted_running: acceptance.running == Running::Adopted || prepared.has_adopted,
         attached,
     };
-    let about = About::of(bundle, acceptance.trust, acceptance.labels, circumstances);
+    let about = About::of(bundle, acceptance.trust, acceptance.tags, circumstances);
     about.pin(&folder.join("about"))?;
     programs.pin(&folder)?;
     if bundle.manifest().lockdown {
-        lockdown::lock(&mut programs, pins, &folder)?;
+        lockdown::begin(&mut programs, pins, &folder)?;
     } else {
-        lockdown::leave_open(&programs)?;
+        lockdown::freeze_unused(&programs)?;
     }
-    remember()?;
+    record_enforced()?;
     pins.complete(number)?;
     pins.remove_older(number).map_err(ApplyError::Older)?;
-    drop(at_work);
+    drop(guard);
     let forgotten = lockdown::forget_marks(pins);
     // While both were attached, the older generation labelled last at each exec.
     let withheld = programs.label_running().map_err(ApplyError::LateLabelling)?;
@@ -250,36 +250,40 @@ fn lack_of(withheld: &Withheld, executables: &[NamedExecutable]) -> Lack {
 ///
 /// # Errors
 /// The rollback state cannot be written, or another user may change it.
-pub fn remember(
+pub fn record_enforced(
     admitted: &AdmittedBundle<'_, '_>,
     acceptance: &Acceptance<'_>,
     state: &State,
-    remembered: &Remembered,
+    rollback_state: &RollbackState,
 ) -> Result<(), StateError> {
-    let record = remembering(admitted, acceptance, remembered);
+    let record = enforced_record(admitted, acceptance, rollback_state);
     state.keep(&admitted.bundle().manifest_digest(), acceptance.bytes, &record)
 }
 
 /// What the host records once a bundle is enforced.
-fn remembering(admitted: &AdmittedBundle<'_, '_>, acceptance: &Acceptance<'_>, remembered: &Remembered) -> Record {
-    let record = &remembered.record;
+fn enforced_record(
+    admitted: &AdmittedBundle<'_, '_>,
+    acceptance: &Acceptance<'_>,
+    rollback_state: &RollbackState,
+) -> Record {
+    let record = &rollback_state.record;
     let new = admitted.seen();
-    let mut memory = remembered.memory();
-    memory.see(new.clone());
+    let mut revisions = rollback_state.revisions();
+    revisions.see(new.clone());
     let manifest_digest = admitted.bundle().manifest_digest();
     // A bundle that was accepted before keeps the time and trust of that acceptance.
     let before = record.current.as_ref().filter(|current| current.manifest_digest == manifest_digest);
-    let current = before.cloned().unwrap_or_else(|| Current {
+    let current = before.cloned().unwrap_or_else(|| LastGood {
         policy: new.policy.clone(),
         revision: new.revision,
         manifest_digest,
         accepted_at: acceptance.now,
         trust: acceptance.trust.to_set(),
-        labels: acceptance.labels.to_vec(),
+        tags: acceptance.tags.to_vec(),
     });
     let outlived = |recovered: &Recovered| recovered.policy == new.policy && new.revision >= recovered.from;
     Record {
-        seen: memory.seen,
+        seen: revisions.seen,
         current: Some(current),
         last_time: acceptance.now,
         recovered: record.recovered.clone().filter(|recovered| !outlived(recovered)),

@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kernel_that_asks_no_bpf_programs_is_told_with_the_whole_list_to_write() {
+    fn a_kernel_that_asks_no_bpf_programs_is_reported_with_the_whole_list_to_write() {
         let error = HostError::NoBpfModule("capability,landlock,apparmor".to_owned());
         assert!(error.to_string().ends_with("would be `lsm=capability,landlock,apparmor,bpf`"), "{error}");
     }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn full_preemption_is_told_by_the_build_the_command_line_and_the_kernel_itself() {
+    fn full_preemption_is_reported_by_the_build_the_command_line_and_the_kernel_itself() {
         let dynamic = "Linux version 6.1.0-50-cloud-amd64 (gcc) #1 SMP PREEMPT_DYNAMIC Debian 6.1.176-1";
         let command_line = Some("`preempt=full`");
         let itself = Some("`(full)` in /sys/kernel/debug/sched/preempt");
@@ -234,8 +234,8 @@ mod tests {
             (dynamic, "", Some("none voluntary (full)\n"), itself),
         ];
         for (version, arguments, debugged, expected) in cases {
-            let told = full_preemption(version, arguments, debugged);
-            assert_eq!(told, expected, "{version}, {arguments}, {debugged:?}");
+            let found = full_preemption(version, arguments, debugged);
+            assert_eq!(found, expected, "{version}, {arguments}, {debugged:?}");
         }
     }
 

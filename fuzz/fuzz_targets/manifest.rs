@@ -39,7 +39,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(bundle.manifest(), &manifest);
     assert!(manifest.not_before.is_none_or(|time| time <= host.now));
     assert!(manifest.expires.is_none_or(|time| host.now < time));
-    assert!(manifest.audience.is_empty() || manifest.audience.contains(&host.labels[0]));
+    assert!(manifest.audience.is_empty() || manifest.audience.contains(&host.tags[0]));
     assert!(manifest.needs.iter().all(|need| Need::from_number(*need).is_some()));
     let _ = bundle.debug();
     let image = bundle.image().expect("what is verified can be decoded");

@@ -59,5 +59,5 @@ fn holds(token: &Token, signers: &[u8]) -> bool {
         && token.not_before.unwrap_or(0) <= host.now
         && host.now < token.expires
         && token.audience.len() <= 64
-        && (token.audience.is_empty() || token.audience.contains(&host.labels[0]))
+        && (token.audience.is_empty() || token.audience.contains(&host.tags[0]))
 }

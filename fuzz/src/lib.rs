@@ -43,7 +43,7 @@ pub fn trust() -> Trust {
 
 /// A host with the tag `fuzzed`, at time 1 000, that offers every feature.
 pub fn host() -> Host {
-    Host { now: 1_000, labels: vec!["fuzzed".to_owned()], offers: Need::ALL.to_vec() }
+    Host { now: 1_000, tags: vec!["fuzzed".to_owned()], capabilities: Need::ALL.to_vec() }
 }
 
 /// A bundle that this host accepts.

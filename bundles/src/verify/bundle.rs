@@ -110,7 +110,7 @@ fn check_claims(manifest: &Manifest, host: &Host) -> Result<(), Refusal> {
     host.check_audience(&manifest.audience)?;
     for &number in &manifest.needs {
         let need = Need::from_number(number).ok_or(Refusal::UnknownNeed(number))?;
-        if !host.offers.contains(&need) {
+        if !host.capabilities.contains(&need) {
             return Err(Refusal::UnmetNeed(need));
         }
     }

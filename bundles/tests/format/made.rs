@@ -29,7 +29,7 @@ pub(crate) fn trust(numbers: &[u8], threshold: usize) -> Trust {
 
 /// A host at the time 1000 that offers what the small policy needs.
 pub(crate) fn host() -> Host {
-    Host { now: 1_000, labels: Vec::new(), offers: vec![Need::BpfLsm] }
+    Host { now: 1_000, tags: Vec::new(), capabilities: vec![Need::BpfLsm] }
 }
 
 /// Both an address and a port decided: a cell.

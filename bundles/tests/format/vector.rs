@@ -65,8 +65,8 @@ impl Vector {
             },
             host: Host {
                 now: value("now").parse().unwrap(),
-                labels: value("labels").split_whitespace().map(str::to_owned).collect(),
-                offers: {
+                tags: value("labels").split_whitespace().map(str::to_owned).collect(),
+                capabilities: {
                     let numbers: Vec<u16> = numbers(value("offers"));
                     numbers.into_iter().map(|number| Need::from_number(number).unwrap()).collect()
                 },
@@ -94,8 +94,8 @@ impl Vector {
         line("trust", &joined(self.trust.keys.iter().map(|key| to_hex(key))));
         line("revoked", &joined(self.trust.revoked.iter().map(ToString::to_string)));
         line("now", &self.host.now.to_string());
-        line("labels", &self.host.labels.join(" "));
-        line("offers", &joined(self.host.offers.iter().map(|need| (*need as u16).to_string())));
+        line("labels", &self.host.tags.join(" "));
+        line("offers", &joined(self.host.capabilities.iter().map(|need| (*need as u16).to_string())));
         text += "\n";
         for chunk in Base64::encode_string(&self.file).as_bytes().chunks(76) {
             text += str::from_utf8(chunk).unwrap();

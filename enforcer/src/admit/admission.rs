@@ -11,7 +11,7 @@ use crate::failure::{Actionable, Exit};
 
 /// The highest revision of a policy that this host has enforced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct HighestRevision {
     /// The name of the policy.
     pub policy: String,
     /// The highest revision.
@@ -22,21 +22,21 @@ pub struct Seen {
 
 /// The highest revisions that a host has enforced: its rollback state, as admission needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
+pub struct Revisions {
     /// The highest revision of each policy.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<HighestRevision>,
     /// The name of the policy that is enforced, or that was enforced when the host went down.
     pub current: Option<String>,
 }
 
-impl Memory {
+impl Revisions {
     /// The highest revision of a policy, if the host has enforced any.
-    pub fn of(&self, policy: &str) -> Option<&Seen> {
+    pub fn of(&self, policy: &str) -> Option<&HighestRevision> {
         self.seen.iter().find(|seen| seen.policy == policy)
     }
 
     /// Records a revision, unless a higher one is recorded.
-    pub fn see(&mut self, new: Seen) {
+    pub fn see(&mut self, new: HighestRevision) {
         match self.seen.iter_mut().find(|seen| seen.policy == new.policy) {
             Some(seen) if seen.revision > new.revision => {}
             Some(seen) => *seen = new,
@@ -51,17 +51,17 @@ pub struct Expectation {
     /// The lowest acceptable revision.
     pub revision: Option<u64>,
     /// How to treat an enforced policy of another name.
-    pub other: OtherPolicy,
+    pub on_other_policy: OnOtherPolicy,
 }
 
 /// How to treat an enforced policy of another name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OtherPolicy {
+pub enum OnOtherPolicy {
     /// Keep it, and reject the bundle.
     #[default]
-    Stays,
+    Keep,
     /// Replace it.
-    Replaced,
+    Replace,
 }
 
 /// Why admission rejects a bundle.
@@ -97,21 +97,12 @@ impl Actionable for AdmissionError {
     }
 }
 
-/// Whether the host has enforced the policy before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Contact {
-    /// It has not. Nothing distinguishes an old bundle from the newest.
-    First,
-    /// It has.
-    Known,
-}
-
 /// A verified bundle that may follow what the host has enforced. Only this type can be applied.
 #[derive(Debug)]
 pub struct AdmittedBundle<'a, 'b> {
     // INVARIANT: only `admit` makes this value.
     bundle: &'b VerifiedBundle<'a>,
-    contact: Contact,
+    is_first_contact: bool,
 }
 
 impl<'a, 'b> AdmittedBundle<'a, 'b> {
@@ -119,13 +110,13 @@ impl<'a, 'b> AdmittedBundle<'a, 'b> {
     pub fn bundle(&self) -> &'b VerifiedBundle<'a> {
         self.bundle
     }
-    /// Whether the host has enforced the policy before.
-    pub fn contact(&self) -> Contact {
-        self.contact
+    /// Whether the host has never enforced the policy. Then nothing distinguishes an old bundle from the newest.
+    pub fn is_first_contact(&self) -> bool {
+        self.is_first_contact
     }
     /// What the host records once the bundle is enforced.
-    pub fn seen(&self) -> Seen {
-        Seen {
+    pub fn seen(&self) -> HighestRevision {
+        HighestRevision {
             policy: self.bundle.manifest().policy.clone(),
             revision: self.bundle.manifest().revision,
             manifest_digest: Some(self.bundle.manifest_digest()),
@@ -136,8 +127,8 @@ impl<'a, 'b> AdmittedBundle<'a, 'b> {
 /// Admits a verified bundle if it may follow what this host has enforced.
 ///
 /// # Preconditions
-/// `memory` has the revisions of the disk and of the kernel ([`crate::apply::memory::Remembered::memory`]). A revision
-/// that is missing there is not protected against rollback.
+/// `revisions` has those of the disk and of the kernel ([`crate::apply::rollback_state::RollbackState::revisions`]). A
+/// revision that is missing there is not protected against rollback.
 ///
 /// # Errors
 /// - [`AdmissionError::OtherPolicy`]: the host enforces a policy of another name, and `expectation` does not replace
@@ -147,51 +138,53 @@ impl<'a, 'b> AdmittedBundle<'a, 'b> {
 /// - [`AdmissionError::Different`]: the host has enforced this revision with another manifest.
 pub fn admit<'a, 'b>(
     bundle: &'b VerifiedBundle<'a>,
-    memory: &Memory,
+    revisions: &Revisions,
     expectation: Expectation,
 ) -> Result<AdmittedBundle<'a, 'b>, AdmissionError> {
     let manifest = bundle.manifest();
-    let contact = judge(&manifest.policy, manifest.revision, bundle.manifest_digest(), memory, expectation)?;
-    Ok(AdmittedBundle { bundle, contact })
+    let is_first_contact =
+        judge(&manifest.policy, manifest.revision, bundle.manifest_digest(), revisions, expectation)?;
+    Ok(AdmittedBundle { bundle, is_first_contact })
 }
 
+/// Whether this is the first contact with the policy, if the bundle may follow.
 fn judge(
     policy: &str,
     offered: u64,
     digest: [u8; 32],
-    memory: &Memory,
+    revisions: &Revisions,
     expectation: Expectation,
-) -> Result<Contact, AdmissionError> {
+) -> Result<bool, AdmissionError> {
     let policy = policy.to_owned();
     if let Some(expected) = expectation.revision.filter(|expected| offered < *expected) {
         return Err(AdmissionError::Unexpected { policy, offered, expected });
     }
-    if let Some(current) = memory.current.as_ref().filter(|current| **current != policy)
-        && expectation.other == OtherPolicy::Stays
+    if let Some(current) = revisions.current.as_ref().filter(|current| **current != policy)
+        && expectation.on_other_policy == OnOtherPolicy::Keep
     {
         return Err(AdmissionError::OtherPolicy { offered: policy, current: current.clone() });
     }
-    let Some(seen) = memory.of(&policy) else { return Ok(Contact::First) };
+    let Some(seen) = revisions.of(&policy) else { return Ok(true) };
     if offered < seen.revision {
         return Err(AdmissionError::Lower { policy, offered, highest: seen.revision });
     }
     if offered == seen.revision && seen.manifest_digest.is_some_and(|known| known != digest) {
         return Err(AdmissionError::Different { policy, revision: offered });
     }
-    Ok(Contact::Known)
+    Ok(false)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn memory() -> Memory {
-        let web = Seen { policy: "web".to_owned(), revision: 3, manifest_digest: Some([1; 32]) };
-        Memory { seen: vec![web], current: Some("web".to_owned()) }
+    fn revisions() -> Revisions {
+        let web = HighestRevision { policy: "web".to_owned(), revision: 3, manifest_digest: Some([1; 32]) };
+        Revisions { seen: vec![web], current: Some("web".to_owned()) }
     }
 
-    fn judged(policy: &str, revision: u64, digest: u8, expectation: Expectation) -> Result<Contact, String> {
-        judge(policy, revision, [digest; 32], &memory(), expectation).map_err(|error| error.to_string())
+    fn judged(policy: &str, revision: u64, digest: u8, expectation: Expectation) -> Result<bool, String> {
+        judge(policy, revision, [digest; 32], &revisions(), expectation).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -213,32 +206,32 @@ mod tests {
     #[test]
     fn the_same_release_and_a_higher_one_may_follow() {
         for (revision, digest) in [(3, 1), (4, 2), (u64::MAX, 2)] {
-            assert_eq!(judged("web", revision, digest, Expectation::default()), Ok(Contact::Known));
+            assert_eq!(judged("web", revision, digest, Expectation::default()), Ok(false));
         }
     }
 
     #[test]
     fn another_policy_follows_where_the_operator_says_so() {
         assert!(judged("mail", 1, 1, Expectation::default()).is_err());
-        let replacing = Expectation { other: OtherPolicy::Replaced, ..Expectation::default() };
-        assert_eq!(judged("mail", 1, 1, replacing), Ok(Contact::First));
-        assert_eq!(judge("mail", 1, [1; 32], &Memory::default(), Expectation::default()), Ok(Contact::First));
+        let replacing = Expectation { on_other_policy: OnOtherPolicy::Replace, ..Expectation::default() };
+        assert_eq!(judged("mail", 1, 1, replacing), Ok(true));
+        assert_eq!(judge("mail", 1, [1; 32], &Revisions::default(), Expectation::default()), Ok(true));
     }
 
     #[test]
     fn a_lower_revision_than_is_expected_is_refused_on_first_contact_too() {
         let expecting = |revision| Expectation { revision: Some(revision), ..Expectation::default() };
-        assert!(judge("web", 7, [1; 32], &Memory::default(), expecting(8)).is_err());
-        assert!(judge("web", 8, [1; 32], &Memory::default(), expecting(8)).is_ok());
+        assert!(judge("web", 7, [1; 32], &Revisions::default(), expecting(8)).is_err());
+        assert!(judge("web", 8, [1; 32], &Revisions::default(), expecting(8)).is_ok());
         assert!(judged("web", 2, 1, expecting(1)).is_err());
     }
 
     #[test]
-    fn memory_never_goes_back() {
-        let mut memory = memory();
-        memory.see(Seen { policy: "web".to_owned(), revision: 2, manifest_digest: Some([9; 32]) });
-        assert_eq!(memory.of("web").map(|seen| seen.revision), Some(3));
-        memory.see(Seen { policy: "web".to_owned(), revision: 5, manifest_digest: Some([9; 32]) });
-        assert_eq!(memory.of("web").map(|seen| seen.revision), Some(5));
+    fn revisions_never_go_back() {
+        let mut revisions = revisions();
+        revisions.see(HighestRevision { policy: "web".to_owned(), revision: 2, manifest_digest: Some([9; 32]) });
+        assert_eq!(revisions.of("web").map(|seen| seen.revision), Some(3));
+        revisions.see(HighestRevision { policy: "web".to_owned(), revision: 5, manifest_digest: Some([9; 32]) });
+        assert_eq!(revisions.of("web").map(|seen| seen.revision), Some(5));
     }
 }

@@ -29,7 +29,7 @@ mod tests;
 
 pub use error::StateError;
 pub use found::{Condition, Found, kept_bundle, kept_bundles, read};
-pub use record::{Current, Record, Recovered, UsedToken};
+pub use record::{LastGood, Record, Recovered, UsedToken};
 
 use error::unusable;
 use found::{COPY, RECORD, bundle_path, is_damaged, trust_set_path};
@@ -42,11 +42,11 @@ const DAMAGED: &str = "state.damaged-";
 
 /// What to do when the state cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failing {
+enum OnFailure {
     /// The command fails.
-    Ends,
+    Fail,
     /// The command continues and reports the failure: a host that boots must be protected.
-    IsTold,
+    Report,
 }
 
 /// The directory of the rollback state, under an exclusive lock.
@@ -55,7 +55,7 @@ pub struct State {
     folder: PathBuf,
     /// Holds the lock, and is synced. `None` if the directory cannot be used.
     handle: Option<File>,
-    failing: Failing,
+    on_failure: OnFailure,
     unwritten: RefCell<Option<StateError>>,
 }
 
@@ -64,7 +64,7 @@ impl State {
     /// a time.
     pub fn open(folder: &Path) -> Result<State, StateError> {
         let handle = Some(open_folder(folder)?);
-        Ok(State { folder: folder.to_owned(), handle, failing: Failing::Ends, unwritten: RefCell::default() })
+        Ok(State { folder: folder.to_owned(), handle, on_failure: OnFailure::Fail, unwritten: RefCell::default() })
     }
 
     /// Opens the state at boot. Here a state that cannot be used or written is not an error: [`State::unwritten`]
@@ -74,7 +74,7 @@ impl State {
             Ok(handle) => (Some(handle), None),
             Err(error) => (None, Some(error)),
         };
-        State { folder: folder.to_owned(), handle, failing: Failing::IsTold, unwritten: RefCell::new(error) }
+        State { folder: folder.to_owned(), handle, on_failure: OnFailure::Report, unwritten: RefCell::new(error) }
     }
 
     /// Why the latest state is not on disk, if it is not.
@@ -100,8 +100,8 @@ impl State {
     }
 
     fn settle(&self, written: Result<(), StateError>) -> Result<(), StateError> {
-        match (written, self.failing) {
-            (Err(error), Failing::IsTold) => {
+        match (written, self.on_failure) {
+            (Err(error), OnFailure::Report) => {
                 self.unwritten.borrow_mut().get_or_insert(error);
                 Ok(())
             }
@@ -115,7 +115,7 @@ impl State {
             return Err(StateError::Newer(path));
         }
         match self.write_over(&found, record) {
-            Err(_) if found.condition == Condition::Whole && record.says_as_much_as(&found.record) => return Ok(()),
+            Err(_) if found.condition == Condition::Whole && record.equals_except_time(&found.record) => return Ok(()),
             written => written?,
         }
         self.drop_others(record)
@@ -184,12 +184,12 @@ impl State {
     }
 
     /// The path of the bundle that a record names.
-    pub fn bundle_path(&self, current: &Current) -> PathBuf {
+    pub fn bundle_path(&self, current: &LastGood) -> PathBuf {
         bundle_path(&self.folder, &current.manifest_digest)
     }
 
     /// Reads the bundle that a record names.
-    pub fn kept_bundle(&self, current: &Current) -> Result<Vec<u8>, StateError> {
+    pub fn kept_bundle(&self, current: &LastGood) -> Result<Vec<u8>, StateError> {
         kept_bundle(&self.folder, &current.manifest_digest)
     }
 

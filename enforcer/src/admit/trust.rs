@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_two_files_is_told_by_both_names() {
+    fn a_key_in_two_files_is_reported_by_both_names() {
         let folder = folder_of(&[1]);
         std::fs::copy(folder.path().join("1.pem"), folder.path().join("2.pem")).unwrap();
         let refusal = read(folder.path()).unwrap_err().to_string();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn two_keys_in_a_file_are_told_as_that() {
+    fn two_keys_in_a_file_are_reported_as_that() {
         let folder = folder_of(&[1]);
         let pem = [1, 2].map(|seed| key(seed).public().to_pem().unwrap()).concat();
         std::fs::write(folder.path().join("1.pem"), pem).unwrap();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn more_keys_than_a_trust_set_has_are_told_with_the_limit() {
+    fn more_keys_than_a_trust_set_has_are_reported_with_the_limit() {
         let seeds: Vec<u8> = (1..=33).collect();
         let folder = folder_of(&seeds);
         std::fs::write(folder.path().join(THRESHOLD), "2").unwrap();

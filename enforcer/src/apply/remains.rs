@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use bfp_bundle::verify::{Host, Refusal, Trust, VerifiedBundle, verify, verify_trust_set};
 
-use crate::admit::admission::{Memory, Seen};
-use crate::admit::state::{Current, Record};
+use crate::admit::admission::{HighestRevision, Revisions};
+use crate::admit::state::{LastGood, Record};
 use crate::admit::trust::AdoptedSet;
 
 /// What is left on disk.
@@ -35,7 +35,7 @@ pub fn gather(
 ) -> Remains {
     let mut unusable = Vec::new();
     let trusts = chain(first, &trust_sets, &mut unusable);
-    let mut good: Vec<Current> = Vec::new();
+    let mut good: Vec<LastGood> = Vec::new();
     for (path, bytes) in bundles {
         match trusts.iter().rev().find_map(|trust| accepted(bytes, trust, host)) {
             Some(current) => good.push(current),
@@ -45,15 +45,15 @@ pub fn gather(
         }
     }
     good.sort_by_key(|current| current.revision);
-    let mut memory = Memory::default();
+    let mut revisions = Revisions::default();
     for current in &good {
-        memory.see(Seen {
+        revisions.see(HighestRevision {
             policy: current.policy.clone(),
             revision: current.revision,
             manifest_digest: Some(current.manifest_digest),
         });
     }
-    let record = Record { seen: memory.seen, current: good.pop(), trust_sets, ..Record::default() };
+    let record = Record { seen: revisions.seen, current: good.pop(), trust_sets, ..Record::default() };
     Remains { record, unusable }
 }
 
@@ -75,17 +75,17 @@ fn chain(first: Option<Trust>, sets: &[AdoptedSet], unusable: &mut Vec<String>) 
 }
 
 /// How a bundle was accepted, if `trust` accepts its signatures.
-fn accepted(bytes: &[u8], trust: &Trust, host: &Host) -> Option<Current> {
-    let mut host = Host { now: host.now, labels: host.labels.clone(), offers: host.offers.clone() };
+fn accepted(bytes: &[u8], trust: &Trust, host: &Host) -> Option<LastGood> {
+    let mut host = Host { now: host.now, tags: host.tags.clone(), capabilities: host.capabilities.clone() };
     let bundle = verify_as_then(bytes, trust, &mut host)?;
     let manifest = bundle.manifest();
-    Some(Current {
+    Some(LastGood {
         policy: manifest.policy.clone(),
         revision: manifest.revision,
         manifest_digest: bundle.manifest_digest(),
         accepted_at: host.now,
         trust: trust.to_set(),
-        labels: host.labels,
+        tags: host.tags,
     })
 }
 
@@ -96,7 +96,7 @@ fn verify_as_then<'a>(bytes: &'a [u8], trust: &Trust, host: &mut Host) -> Option
             Ok(bundle) => return Some(bundle),
             Err(Refusal::Expired { expires, .. }) => host.now = expires.saturating_sub(1),
             Err(Refusal::NotYetValid { not_before, .. }) => host.now = not_before,
-            Err(Refusal::WrongAudience(labels)) => host.labels.extend(labels),
+            Err(Refusal::WrongAudience(tags)) => host.tags.extend(tags),
             Err(_) => return None,
         }
     }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     fn host() -> Host {
-        Host { now: 1000, labels: vec![], offers: vec![] }
+        Host { now: 1000, tags: vec![], capabilities: vec![] }
     }
 
     #[test]
@@ -138,15 +138,16 @@ mod tests {
         let sets = vec![set(1, 2, &[key(1).public().id()], &[1, 2])];
         let remains = gather(sets.clone(), &[], Some(first.clone()), &host());
         assert!(remains.unusable.is_empty());
-        let remembered = crate::apply::memory::Remembered { record: remains.record, ..Default::default() };
+        let rollback_state =
+            crate::apply::rollback_state::RollbackState { record: remains.record, ..Default::default() };
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("first.pem"), key(1).public().to_pem().unwrap()).unwrap();
-        let trust = crate::admit::trust::follow(first, &remembered.record.trust_sets).unwrap();
+        let trust = crate::admit::trust::follow(first, &rollback_state.record.trust_sets).unwrap();
         assert_eq!((trust.keys(), trust.revoked()), (&[key(2).public()][..], &[key(1).public().id()][..]));
     }
 
     #[test]
-    fn a_set_that_does_not_follow_is_told_and_stays() {
+    fn a_set_that_does_not_follow_is_reported_and_stays() {
         let first = Trust::first(vec![key(1).public()], 1).unwrap();
         let sets = vec![set(1, 2, &[], &[2]), set(2, 3, &[], &[2, 3])];
         let remains = gather(sets.clone(), &[], Some(first), &host());
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_that_is_damaged_is_told_and_nothing_is_known_from_it() {
+    fn a_bundle_that_is_damaged_is_reported_and_nothing_is_known_from_it() {
         let first = Trust::first(vec![key(1).public()], 1).unwrap();
         let remains = gather(vec![], &[(PathBuf::from("good-1.bfpb"), vec![7; 100])], Some(first), &host());
         assert_eq!((remains.record, remains.unusable.len()), (Record::default(), 1));

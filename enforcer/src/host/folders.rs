@@ -219,7 +219,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_told_by_its_place() {
+    fn what_is_not_there_is_reported_by_its_place() {
         let nowhere = |path| match host().follow(Path::new(path)) {
             Leads::Nowhere(to, links) => (to.to_string_lossy().into_owned(), links.len()),
             _ => (String::new(), 0),

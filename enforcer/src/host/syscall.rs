@@ -153,7 +153,7 @@ struct About {
 }
 
 /// The kernel's information on an object, as far as it fits.
-fn tell(object: BorrowedFd<'_>, info: &mut [u64]) -> io::Result<()> {
+fn object_info(object: BorrowedFd<'_>, info: &mut [u64]) -> io::Result<()> {
     let length = size_of_val(info) as u32;
     let about = About { object: number(object), length, info: info.as_mut_ptr().expose_provenance() as u64 };
     // SAFETY: the attributes are alive, and of the size that is passed; the kernel writes no more than `length`.
@@ -175,7 +175,7 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     /// `BPF_LINK_TYPE_CGROUP`
     const CGROUP: u32 = 3;
     let mut info = [0u64; 4];
-    tell(link, &mut info)?;
+    object_info(link, &mut info)?;
     let [first, second, cgroup, _] = info;
     // Two words in each, as they lie in memory.
     let ([kind, number], [program, _]) = (words(first), words(second));
@@ -206,7 +206,7 @@ pub(crate) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
     info[COUNT_AT] = (MOST_MAPS as u64) << 32;
     info[MAPS_AT] = maps.as_mut_ptr().expose_provenance() as u64;
     // The kernel writes as many map numbers as fit.
-    tell(program, &mut info)?;
+    object_info(program, &mut info)?;
     let [_, count] = words(info[COUNT_AT]);
     let maps = maps.into_iter().take(count as usize).collect();
     Ok(ProgramInfo { name: name_at(&info, NAME_AT), maps })
@@ -216,7 +216,7 @@ pub(crate) fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
 pub(crate) fn map_name(map: u32) -> io::Result<String> {
     const NAME_AT: usize = 3;
     let mut info = [0u64; 5];
-    tell(open_number(MAP_FD_BY_ID, map)?.as_fd(), &mut info)?;
+    object_info(open_number(MAP_FD_BY_ID, map)?.as_fd(), &mut info)?;
     Ok(name_at(&info, NAME_AT))
 }
 

@@ -14,7 +14,7 @@ use aya::maps::{Array, IterableMap, MapData};
 use bfp_bundle::verify::{Trust, TrustSet, VerifiedBundle};
 use serde::{Deserialize, Serialize};
 
-use crate::admit::admission::Seen;
+use crate::admit::admission::HighestRevision;
 use crate::admit::fields;
 use crate::failure::Actionable;
 use crate::host::followed::FollowedLink;
@@ -58,7 +58,7 @@ pub struct About {
     /// The host's trust set when it was applied.
     pub trust: TrustSet,
     /// The host's tags when it was applied.
-    pub labels: Vec<String>,
+    pub tags: Vec<String>,
     /// The symbolic links that were followed, ordered by path.
     pub links: Vec<FollowedLink>,
     /// Where such links led before, in the same order. Files there are still restricted.
@@ -80,7 +80,7 @@ struct Prefix {
     applied_at: u64,
     expires: Option<u64>,
     trust: TrustSet,
-    labels: Vec<String>,
+    tags: Vec<String>,
 }
 
 /// The circumstances under which a bundle was applied.
@@ -102,7 +102,7 @@ pub struct Circumstances {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum AboutError {
-    #[error("the policy's name, or this host's labels, are too long for the kernel's record of it")]
+    #[error("the policy's name, or this host's tags, are too long for the kernel's record of it")]
     TooLong,
     /// The record has another layout, and does not start with the agreed prefix.
     #[error("what is enforced was applied by a newer enforcer (`{0}` cannot be understood)")]
@@ -123,7 +123,7 @@ impl Actionable for AboutError {
 
 impl About {
     /// The record of a bundle, with the circumstances under which it was applied.
-    pub fn of(bundle: &VerifiedBundle<'_>, trust: &Trust, labels: &[String], circumstances: Circumstances) -> About {
+    pub fn of(bundle: &VerifiedBundle<'_>, trust: &Trust, tags: &[String], circumstances: Circumstances) -> About {
         let manifest = bundle.manifest();
         let Circumstances { now, links, earlier, adopted_running, attached } = circumstances;
         About {
@@ -133,7 +133,7 @@ impl About {
             applied_at: now,
             expires: manifest.expires,
             trust: trust.to_set(),
-            labels: labels.to_vec(),
+            tags: tags.to_vec(),
             links,
             earlier,
             adopted_running,
@@ -143,8 +143,12 @@ impl About {
     }
 
     /// The revision that a host records.
-    pub fn seen(&self) -> Seen {
-        Seen { policy: self.policy.clone(), revision: self.revision, manifest_digest: Some(self.manifest_digest) }
+    pub fn seen(&self) -> HighestRevision {
+        HighestRevision {
+            policy: self.policy.clone(),
+            revision: self.revision,
+            manifest_digest: Some(self.manifest_digest),
+        }
     }
 
     /// Whether its validity has ended.
@@ -154,8 +158,8 @@ impl About {
 
     fn encode(&self) -> Result<[u8; SIZE], AboutError> {
         let encoded = |bytes: Result<Vec<u8>, postcard::Error>| bytes.map_err(|_| AboutError::TooLong);
-        let About { policy, revision, manifest_digest, applied_at, expires, trust, labels, .. } = self.clone();
-        let prefix = Prefix { policy, revision, manifest_digest, applied_at, expires, trust, labels };
+        let About { policy, revision, manifest_digest, applied_at, expires, trust, tags, .. } = self.clone();
+        let prefix = Prefix { policy, revision, manifest_digest, applied_at, expires, trust, tags };
         let prefix = encoded(postcard::to_allocvec(&prefix))?;
         let mut bytes = Vec::with_capacity(SIZE);
         bytes.extend(LAYOUT.to_le_bytes());
@@ -179,7 +183,7 @@ impl About {
         let (prefix, rest) = bytes.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
         // A later release may append to the prefix.
         let (prefix, _more) = postcard::take_from_bytes::<Prefix>(prefix).ok()?;
-        let Prefix { policy, revision, manifest_digest, applied_at, expires, trust, labels } = prefix;
+        let Prefix { policy, revision, manifest_digest, applied_at, expires, trust, tags } = prefix;
         let (adopted_running, enforcer_version, attached) = (false, String::new(), Vec::new());
         let (links, earlier) = (Vec::new(), Vec::new());
         let mut about = About {
@@ -189,7 +193,7 @@ impl About {
             applied_at,
             expires,
             trust,
-            labels,
+            tags,
             links,
             earlier,
             adopted_running,
@@ -281,7 +285,7 @@ pub(crate) mod tests {
             applied_at: 7,
             expires: Some(9),
             trust: TrustSet { version: 0, threshold: 1, keys: vec![[1; 32]], revoked: vec![] },
-            labels: vec!["host".to_owned()],
+            tags: vec!["host".to_owned()],
             links: vec![],
             earlier: vec![],
             adopted_running: false,
@@ -292,8 +296,8 @@ pub(crate) mod tests {
 
     /// What the release before fields wrote, byte for byte: its layout, and nothing after it.
     fn by_the_first_release(about: &About) -> Vec<u8> {
-        let About { policy, revision, manifest_digest, applied_at, expires, trust, labels, .. } = about.clone();
-        let prefix = (policy, revision, manifest_digest, applied_at, expires, trust, labels);
+        let About { policy, revision, manifest_digest, applied_at, expires, trust, tags, .. } = about.clone();
+        let prefix = (policy, revision, manifest_digest, applied_at, expires, trust, tags);
         let body = postcard::to_allocvec(&prefix).unwrap();
         let mut bytes = [2u32.to_le_bytes(), (body.len() as u32).to_le_bytes()].concat();
         bytes.extend(body);

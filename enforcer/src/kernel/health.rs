@@ -22,7 +22,7 @@ use crate::kernel::about::About;
 use crate::kernel::object::{
     ATTACHED_ALWAYS, DECIDING_HOOKS, LABELLING_HOOKS, LABELS, LOCKDOWN_HOOKS, SPLICE_HOOK, SPLICE_HOOK_BEFORE, VERDICTS,
 };
-use crate::kernel::pins::{LINK, LOCK, Pins, PinsError, names};
+use crate::kernel::pins::{LINK, LOCKDOWN_LINK, Pins, PinsError, names};
 
 /// The most bytes of a program's name that the kernel keeps (include/linux/bpf.h, `BPF_OBJ_NAME_LEN`, with a zero).
 const KERNEL_NAME: usize = 15;
@@ -60,8 +60,8 @@ fn expected(about: &About, pinned: &BTreeSet<String>) -> Vec<String> {
             [named(LINK, &LABELLING_HOOKS), named(LINK, &DECIDING_HOOKS), named(LINK, &ATTACHED_ALWAYS)].concat();
         expected.extend(named(LINK, &[SPLICE_HOOK_BEFORE]).into_iter().filter(|name| pinned.contains(name)));
     }
-    if pinned.iter().any(|name| name.starts_with(LOCK)) {
-        expected.extend(named(LOCK, &LOCKDOWN_HOOKS));
+    if pinned.iter().any(|name| name.starts_with(LOCKDOWN_LINK)) {
+        expected.extend(named(LOCKDOWN_LINK, &LOCKDOWN_HOOKS));
     }
     expected
 }
@@ -70,7 +70,7 @@ fn fault_of(path: &Path, name: &str, is_pinned: bool) -> Option<String> {
     if !is_pinned {
         return Some(format!("the link `{name}` is gone"));
     }
-    let hook = name.strip_prefix(LINK).or(name.strip_prefix(LOCK)).unwrap_or(name);
+    let hook = name.strip_prefix(LINK).or(name.strip_prefix(LOCKDOWN_LINK)).unwrap_or(name);
     match asked(path) {
         Ok((link, program)) if link.is_attached && hook.starts_with(&program) && !program.is_empty() => None,
         Ok((link, program)) if link.is_attached => Some(format!("the link `{name}` has another program, `{program}`")),
@@ -104,7 +104,7 @@ pub fn lost(pins: Option<&Pins>) -> io::Result<Option<String>> {
     let mut known = BTreeSet::new();
     for folder in pins.map(folders).transpose()?.into_iter().flatten() {
         for name in names(&folder).map_err(io::Error::other)? {
-            if name.starts_with(LINK) || name.starts_with(LOCK) {
+            if name.starts_with(LINK) || name.starts_with(LOCKDOWN_LINK) {
                 // A link that cannot be queried is reported with its generation.
                 known.extend(
                     syscall::open_pin(&folder.join(name))
@@ -218,10 +218,10 @@ pub struct Kept {
 }
 
 /// Reads the bundle on disk of the enforced policy.
-pub fn kept(state: &Path, about: &About, offers: &[Need]) -> Result<Kept, Failure> {
+pub fn kept(state: &Path, about: &About, capabilities: &[Need]) -> Result<Kept, Failure> {
     let bytes = state::kept_bundle(state, &about.manifest_digest)?;
     // As of the time when it was accepted.
-    let host = Host { now: about.applied_at, labels: about.labels.clone(), offers: offers.to_vec() };
+    let host = Host { now: about.applied_at, tags: about.tags.clone(), capabilities: capabilities.to_vec() };
     let trust = Trust::of_set(&about.trust)?;
     let bundle = match verify(&bytes, &trust, &host) {
         // It had already expired, and was applied as the last good one.
@@ -293,7 +293,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn a_path_is_told_by_what_is_there() {
+    fn a_path_is_reported_by_what_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(folder.path()).unwrap();
         let text = |name: &str| root.join(name).to_string_lossy().into_owned();
@@ -327,11 +327,11 @@ mod tests {
     #[test]
     fn a_pin_that_is_gone_or_is_none_is_a_fault() {
         let folder = tempfile::tempdir().unwrap();
-        let told = attached(folder.path(), &about("web", 3)).unwrap();
-        assert_eq!((told.expected, told.found), (1, 0));
-        assert_eq!(told.faults, ["the link `link_egress` is gone"]);
+        let found = attached(folder.path(), &about("web", 3)).unwrap();
+        assert_eq!((found.expected, found.found), (1, 0));
+        assert_eq!(found.faults, ["the link `link_egress` is gone"]);
         std::fs::write(folder.path().join("link_egress"), "").unwrap();
-        let told = attached(folder.path(), &about("web", 3)).unwrap();
-        assert!(told.faults.first().unwrap().contains("does not answer"), "{told:?}");
+        let found = attached(folder.path(), &about("web", 3)).unwrap();
+        assert!(found.faults.first().unwrap().contains("does not answer"), "{found:?}");
     }
 }

@@ -307,17 +307,17 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_another_written_program_is_told_as_that() {
+    fn a_link_to_another_written_program_is_reported_as_that() {
         let survey = surveyed(&["/usr/bin/python3", "/usr/bin/python3.11"]);
         assert!(survey.followed[0].also_written);
     }
 
     #[test]
-    fn what_is_not_there_and_links_of_others_are_told() {
+    fn what_is_not_there_and_links_of_others_are_reported() {
         let survey = surveyed(&["/usr/bin/none", "/home/eve/agent", "/opt/none/*/bin/x", "/usr/bin"]);
-        let told: Vec<String> = survey.lacks.iter().map(ToString::to_string).collect();
+        let found: Vec<String> = survey.lacks.iter().map(ToString::to_string).collect();
         assert_eq!(
-            told,
+            found,
             [
                 "`/usr/bin/none` is not on this host: nobody holds its grants",
                 "`/home/eve/agent` leads through `/home/eve/agent`, a link that others than root can change: it names \

@@ -26,7 +26,7 @@ use crate::kernel::content::Content;
 use crate::kernel::links::Aliases;
 use crate::kernel::object::{
     ALIAS_TABLES, DECIDING_HOOKS, DIGESTS, EGRESS, ENFORCERS, EVENTS, EXECUTED, FINDING, FIRST_PROCESS, INODES,
-    ITERATORS, LABELLING_HOOKS, LABELS, LEARNING_HOOK, LOCKDOWN_HOOKS, SOCKETS, SPLICE_HOOK, STRANGER, SYSCTL, TABLES,
+    ITERATORS, LABELLING_HOOKS, LABELS, LEARNING_HOOK, LOCKDOWN_HOOKS, SOCKETS, SPLICE_HOOK, SYSCTL, TABLES, UNLISTED,
     VERDICTS,
 };
 use crate::kernel::pins::LINK;
@@ -42,7 +42,7 @@ pub struct Programs {
     ebpf: Ebpf,
     hooks: Vec<&'static str>,
     /// [`LOCKDOWN_HOOKS`], or none.
-    lock: &'static [&'static str],
+    lockdown: &'static [&'static str],
     links: Vec<(&'static str, FdLink)>,
     sysctl: Option<OwnedFd>,
 }
@@ -113,10 +113,10 @@ impl Tables<'_, '_> {
 /// The verifier rejects a program, a table does not fit its map, or the object lacks a program or a map.
 pub fn load(object: &[u8], tables: &Tables<'_, '_>, constants: &Constants<'_>) -> Result<Programs, LoadError> {
     let btf = Btf::parse(constants.types, Endianness::default())?;
-    let mut switches = Switches::of(constants.kernel, constants.pins_device);
-    switches.set("ALIASED", tables.aliases.is_some().into());
-    switches.set("ADOPTING", (constants.running == Running::Adopted).into());
-    let mut loader = loader(&btf, &constants.kernel.offsets, constants.canary, &switches)?;
+    let mut globals = Globals::of(constants.kernel, constants.pins_device);
+    globals.set("ALIASED", tables.aliases.is_some().into());
+    globals.set("ADOPTING", (constants.running == Running::Adopted).into());
+    let mut loader = loader(&btf, &constants.kernel.offsets, constants.canary, &globals)?;
     loader.map_pin_path(LABELS, constants.labels);
     loader.map_pin_path(EXECUTED, constants.executed);
     loader.map_pin_path(SOCKETS, constants.sockets);
@@ -128,8 +128,8 @@ pub fn load(object: &[u8], tables: &Tables<'_, '_>, constants: &Constants<'_>) -
     loader.map_max_entries(INODES, entries(INODES, tables.contents.len())?);
     loader.map_max_entries(DIGESTS, entries(DIGESTS, tables.contents.iter().map(|content| content.pins.len()).sum())?);
 
-    let lock = if tables.bundle.manifest().lockdown { LOCKDOWN_HOOKS.as_slice() } else { &[] };
-    let mut programs = Programs::new(loader.load(&directed(object, constants.kernel)?)?, constants.kernel, lock);
+    let lockdown = if tables.bundle.manifest().lockdown { LOCKDOWN_HOOKS.as_slice() } else { &[] };
+    let mut programs = Programs::new(loader.load(&directed(object, constants.kernel)?)?, constants.kernel, lockdown);
     for (table, _, bytes) in tables.all() {
         if !bytes.is_empty() {
             let filled = syscall::fill(programs.map(table)?, &bytes);
@@ -138,7 +138,7 @@ pub fn load(object: &[u8], tables: &Tables<'_, '_>, constants: &Constants<'_>) -
         programs.freeze(table)?;
     }
     // Programs write the map of the first process, and nothing else does.
-    for table in [STRANGER, FIRST_PROCESS] {
+    for table in [UNLISTED, FIRST_PROCESS] {
         programs.freeze(table)?;
     }
     programs.load_all(&btf)?;
@@ -155,19 +155,19 @@ fn directed(object: &[u8], kernel: &Kernel) -> Result<Vec<u8>, LoadError> {
 /// Loads the programs over empty tables and unloads them again, to test whether the kernel accepts them.
 pub fn probe(object: &[u8], types: &[u8], kernel: &Kernel) -> Result<Vec<Verified>, LoadError> {
     let btf = Btf::parse(types, Endianness::default())?;
-    let (canary, switches) = (Canary { high: 0, low: 0 }, Switches::of(kernel, 0));
-    let ebpf = loader(&btf, &kernel.offsets, &canary, &switches)?.load(&directed(object, kernel)?)?;
+    let (canary, globals) = (Canary { high: 0, low: 0 }, Globals::of(kernel, 0));
+    let ebpf = loader(&btf, &kernel.offsets, &canary, &globals)?.load(&directed(object, kernel)?)?;
     let mut programs = Programs::new(ebpf, kernel, &LOCKDOWN_HOOKS);
     programs.load_all(&btf)?;
     programs.verified()
 }
 
 /// The programs' other constants, by the names of their globals.
-struct Switches([(&'static str, u32); 10]);
+struct Globals([(&'static str, u32); 10]);
 
-impl Switches {
-    fn of(kernel: &Kernel, pins_device: u32) -> Switches {
-        Switches([
+impl Globals {
+    fn of(kernel: &Kernel, pins_device: u32) -> Globals {
+        Globals([
             ("PINS_DEVICE", pins_device),
             ("FIRST_MOUNT", kernel.mounts.first),
             ("MOUNT_NODE", kernel.mounts.node),
@@ -182,7 +182,7 @@ impl Switches {
     }
 
     fn set(&mut self, name: &'static str, value: u32) {
-        for (_, place) in self.0.iter_mut().filter(|(switch, _)| *switch == name) {
+        for (_, place) in self.0.iter_mut().filter(|(global, _)| *global == name) {
             *place = value;
         }
     }
@@ -192,12 +192,12 @@ fn loader<'a>(
     btf: &'a Btf,
     offsets: &'a [(&'static str, u32)],
     canary: &'a Canary,
-    switches: &'a Switches,
+    globals: &'a Globals,
 ) -> Result<EbpfLoader<'a>, LoadError> {
     try_types()?;
     let mut loader = EbpfLoader::new();
     loader.btf(Some(btf)).allow_unsupported_maps();
-    for (name, offset) in offsets.iter().chain(&switches.0) {
+    for (name, offset) in offsets.iter().chain(&globals.0) {
         loader.override_global(name, offset, true);
     }
     loader.override_global("CANARY_HIGH", &canary.high, true);
@@ -233,16 +233,21 @@ fn data(map: &Map) -> Option<&MapData> {
 }
 
 impl Programs {
-    fn new(ebpf: Ebpf, kernel: &Kernel, lock: &'static [&'static str]) -> Programs {
+    fn new(ebpf: Ebpf, kernel: &Kernel, lockdown: &'static [&'static str]) -> Programs {
         let mut hooks = Vec::from(DECIDING_HOOKS);
         hooks.extend(kernel.splice_is_no_send.then_some(SPLICE_HOOK));
-        Programs { ebpf, hooks, lock, links: Vec::new(), sysctl: None }
+        Programs { ebpf, hooks, lockdown, links: Vec::new(), sysctl: None }
     }
 
     /// The hooks, in the order in which they are attached.
     fn all_hooks(&self) -> Vec<&'static str> {
         let deciding = self.hooks.iter().copied();
-        [LEARNING_HOOK].into_iter().chain(LABELLING_HOOKS).chain(deciding).chain(self.lock.iter().copied()).collect()
+        [LEARNING_HOOK]
+            .into_iter()
+            .chain(LABELLING_HOOKS)
+            .chain(deciding)
+            .chain(self.lockdown.iter().copied())
+            .collect()
     }
 
     /// Has the verifier check every program.
@@ -353,8 +358,8 @@ impl Programs {
     pub fn label_running(&mut self) -> Result<Vec<Withheld>, LoadError> {
         let mut withheld = Vec::new();
         for (name, _) in ITERATORS {
-            let told = self.walk(name)?;
-            withheld.extend(told.as_chunks::<{ size_of::<Withheld>() }>().0.iter().map(decode_withheld));
+            let records = self.walk(name)?;
+            withheld.extend(records.as_chunks::<{ size_of::<Withheld>() }>().0.iter().map(decode_withheld));
         }
         if withheld.iter().any(|one| one.why == Withheld::UNLABELLED) {
             return Err(LoadError::Labelling(io::ErrorKind::OutOfMemory.into()));
@@ -367,9 +372,9 @@ impl Programs {
         let program = self.typed::<Iter>(name)?;
         let link = program.attach().and_then(|id| program.take_link(id)).map_err(not_attached(name))?;
         let mut walk = link.into_file().map_err(|error: LinkError| LoadError::Labelling(io::Error::other(error)))?;
-        let mut told = Vec::new();
-        walk.read_to_end(&mut told).map_err(LoadError::Labelling)?;
-        Ok(told)
+        let mut written = Vec::new();
+        walk.read_to_end(&mut written).map_err(LoadError::Labelling)?;
+        Ok(written)
     }
 
     /// Inserts keys into a hash map, each with the value 1, in one call.

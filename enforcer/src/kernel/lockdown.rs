@@ -21,7 +21,7 @@ use crate::host::syscall;
 use crate::kernel::learn::{self, INODE_SIZE, LearnError, MOUNTED_SIZE};
 use crate::kernel::load::{LoadError, Programs};
 use crate::kernel::object::{BUSY, ENFORCER, ENFORCERS, LOCKDOWN_HOOKS, MOUNTED, OBJECTS, PLACES};
-use crate::kernel::pins::{LOCK, Pins, PinsError, failed, names, remove_links};
+use crate::kernel::pins::{LOCKDOWN_LINK, Pins, PinsError, failed, names, remove_links};
 
 /// This program's own file.
 const OWN_FILE: &str = "/proc/self/exe";
@@ -64,21 +64,21 @@ impl Actionable for LockdownError {
 }
 
 /// Whether the generation in a directory is under lockdown.
-pub fn is_locked(folder: &Path) -> Result<bool, PinsError> {
-    Ok(names(folder)?.iter().any(|name| name.starts_with(LOCK)))
+pub fn is_active(folder: &Path) -> Result<bool, PinsError> {
+    Ok(names(folder)?.iter().any(|name| name.starts_with(LOCKDOWN_LINK)))
 }
 
 /// Ends the lockdown of the generation in a directory. Its policy stays in force.
-pub fn unlock(folder: &Path) -> Result<(), PinsError> {
-    remove_links(folder, LOCK)
+pub fn end(folder: &Path) -> Result<(), PinsError> {
+    remove_links(folder, LOCKDOWN_LINK)
 }
 
 /// The directories of the generations under lockdown.
-pub fn locked(pins: &Pins) -> Result<Vec<PathBuf>, PinsError> {
+pub fn generations(pins: &Pins) -> Result<Vec<PathBuf>, PinsError> {
     let mut folders = Vec::new();
     for number in pins.generations()? {
         let folder = pins.generation(number);
-        if is_locked(&folder)? {
+        if is_active(&folder)? {
             folders.push(folder);
         }
     }
@@ -94,20 +94,20 @@ pub(crate) fn device_of(pins: &Pins) -> Result<u32, PinsError> {
 /// Marks a replacement in progress: BPF objects exist that lockdown does not list yet. While the mark is set, other
 /// processes get no descriptor of any object by its number. It survives a crash of the enforcer, until the next one is
 /// done.
-pub(crate) struct AtWork {
+pub(crate) struct ReplacementGuard {
     folders: Vec<PathBuf>,
 }
 
-impl AtWork {
+impl ReplacementGuard {
     /// Sets the mark in the generations under lockdown. If there are none, no lockdown has marked a process, and
     /// earlier marks are void.
-    pub(crate) fn announce(pins: &Pins) -> Result<AtWork, Failure> {
-        let at_work = AtWork { folders: locked(pins)? };
-        for folder in &at_work.folders {
+    pub(crate) fn begin(pins: &Pins) -> Result<ReplacementGuard, Failure> {
+        let guard = ReplacementGuard { folders: generations(pins)? };
+        for folder in &guard.folders {
             set_busy(folder, 1).map_err(LockdownError::Map)?;
         }
         forget_marks(pins)?;
-        Ok(at_work)
+        Ok(guard)
     }
 }
 
@@ -115,7 +115,7 @@ impl AtWork {
 /// failed generations are void.
 pub(crate) fn forget_marks(pins: &Pins) -> Result<(), PinsError> {
     let marks = pins.enforcers();
-    if !locked(pins)?.is_empty() {
+    if !generations(pins)?.is_empty() {
         return Ok(());
     }
     match std::fs::remove_file(&marks) {
@@ -124,7 +124,7 @@ pub(crate) fn forget_marks(pins: &Pins) -> Result<(), PinsError> {
     }
 }
 
-impl Drop for AtWork {
+impl Drop for ReplacementGuard {
     fn drop(&mut self) {
         for folder in &self.folders {
             // The generations that were replaced are gone.
@@ -168,12 +168,12 @@ fn loads_libraries(program: &[u8]) -> Option<bool> {
 }
 
 /// Freezes empty lockdown maps: a policy without lockdown guards nothing, and nothing can be added later.
-pub(crate) fn leave_open(programs: &Programs) -> Result<(), LoadError> {
+pub(crate) fn freeze_unused(programs: &Programs) -> Result<(), LoadError> {
     freeze(programs, &[ENFORCER, OBJECTS, PLACES, MOUNTED])
 }
 
 /// Puts a generation whose links are pinned in `folder` under lockdown.
-pub(crate) fn lock(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<(), Failure> {
+pub(crate) fn begin(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<(), Failure> {
     let learned = learn::while_learning(programs, |programs| learn(programs, pins, folder));
     let learned = learned.map_err(LockdownError::Unknown)?;
     if !learned.is_on_host {
@@ -196,7 +196,7 @@ pub(crate) fn lock(programs: &mut Programs, pins: &Pins, folder: &Path) -> Resul
     for hook in LOCKDOWN_HOOKS {
         programs.attach(hook)?;
     }
-    programs.pin_links(folder, LOCK)?;
+    programs.pin_links(folder, LOCKDOWN_LINK)?;
     programs.pin_map(BUSY, &folder.join(BUSY_PIN))?;
     let numbers = objects(programs, folder).map_err(LockdownError::Object)?;
     let mut map: HashMap<&mut MapData, u64, u64> = programs.typed_map(OBJECTS)?;
@@ -244,7 +244,7 @@ fn objects(programs: &Programs, folder: &Path) -> io::Result<Vec<u64>> {
         }
     }
     for name in names(folder).map_err(io::Error::other)? {
-        if name.starts_with(LOCK) || name.starts_with(crate::kernel::pins::LINK) {
+        if name.starts_with(LOCKDOWN_LINK) || name.starts_with(crate::kernel::pins::LINK) {
             let link = syscall::open_pin(&folder.join(name))?;
             keys.push(Object::Link.key(syscall::object_number(link.as_fd())?));
         }
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_not_said_to_load_nothing() {
+    fn a_file_that_is_not_elf_is_not_said_to_load_nothing() {
         assert_eq!(loads_libraries(b"#!/bin/sh\n"), None);
         let whole = program(&[1, 2]);
         assert_eq!(loads_libraries(whole.get(..100).unwrap()), None);
@@ -291,11 +291,11 @@ mod tests {
     fn a_generation_is_locked_as_long_as_a_link_of_the_lock_is_there() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("link_bpf"), "").unwrap();
-        assert!(!is_locked(folder.path()).unwrap());
+        assert!(!is_active(folder.path()).unwrap());
         std::fs::write(folder.path().join("lock_bpf"), "").unwrap();
-        assert!(is_locked(folder.path()).unwrap());
-        unlock(folder.path()).unwrap();
-        assert!(!is_locked(folder.path()).unwrap());
+        assert!(is_active(folder.path()).unwrap());
+        end(folder.path()).unwrap();
+        assert!(!is_active(folder.path()).unwrap());
         assert!(folder.path().join("link_bpf").exists());
     }
 }

@@ -25,7 +25,7 @@ const UNFINISHED: &str = "new-";
 /// The prefix of the names of links.
 pub(crate) const LINK: &str = "link_";
 /// The prefix of the names of lockdown links.
-pub(crate) const LOCK: &str = "lock_";
+pub(crate) const LOCKDOWN_LINK: &str = "lock_";
 
 /// A path, and the error there.
 #[derive(Debug, thiserror::Error)]
@@ -110,17 +110,17 @@ impl Pins {
                 Err(error) => return Err(failed(root, "opened")(error)),
             };
             folder.lock().map_err(failed(root, "locked"))?;
-            let locked = folder.metadata().map_err(failed(root, "read"))?;
+            let opened = folder.metadata().map_err(failed(root, "read"))?;
             // The BPF filesystem can be open to every user: a directory that another user owns enforces nothing.
-            if std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() != locked.uid()) {
+            if std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() != opened.uid()) {
                 return Ok(None);
             }
-            if locked.mode() & 0o022 != 0 {
+            if opened.mode() & 0o022 != 0 {
                 let error = io::Error::other("others may write to it");
                 return Err(failed(root, "trusted")(error));
             }
             match std::fs::metadata(root) {
-                Ok(there) if there.ino() == locked.ino() && there.dev() == locked.dev() => {
+                Ok(there) if there.ino() == opened.ino() && there.dev() == opened.dev() => {
                     return Ok(Some(Pins { root: root.to_owned(), _folder: folder }));
                 }
                 Ok(_) => {}
@@ -282,7 +282,7 @@ pub(crate) fn remove_links(folder: &Path, prefix: &str) -> Result<(), PinsError>
 /// Lockdown links are detached first: as long as they exist, an enforcer must be recognised as one, and the program
 /// that marks it is another of the links.
 fn remove_generation(folder: &Path) -> Result<(), PinsError> {
-    remove_links(folder, LOCK)?;
+    remove_links(folder, LOCKDOWN_LINK)?;
     remove_links(folder, LINK)?;
     for name in names(folder)? {
         let path = folder.join(&name);

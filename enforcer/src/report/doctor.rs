@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_told_with_its_help_in_both_formats() {
+    fn a_problem_is_reported_with_its_help_in_both_formats() {
         let problem = Problem { message: "no \"bpf\"".to_owned(), help: "add it".to_owned() };
         let checks = [
             Check { name: "a", problem: None, found: vec![("p", 3), ("q", 5)] },

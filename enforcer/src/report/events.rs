@@ -299,7 +299,7 @@ pub fn to_text(event: &Event, of: &Enforced, booted: u64) -> String {
 }
 
 /// How many bytes of the manifest's digest are printed to identify the bundle.
-const DIGEST_TOLD: usize = 8;
+const DIGEST_SHOWN: usize = 8;
 
 /// As a line of JSON. `version` grows when a field changes its meaning or is removed.
 pub fn to_json(event: &Event, of: &Enforced, booted: u64) -> String {
@@ -326,7 +326,7 @@ pub fn to_json(event: &Event, of: &Enforced, booted: u64) -> String {
     }
     line.push_str(",\"policy\":");
     quote(&mut line, &of.policy);
-    let digest = of.manifest_digest.first_chunk::<DIGEST_TOLD>().map_or_else(String::new, |first| hex(first));
+    let digest = of.manifest_digest.first_chunk::<DIGEST_SHOWN>().map_or_else(String::new, |first| hex(first));
     let _ = write!(line, ",\"revision\":{},\"manifest\":\"{digest}\"", of.revision);
     line.push_str("}\n");
     line
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_trial_would_refuse_is_not_told_as_refused_by_nothing() {
+    fn an_audited_request_has_no_reason_of_its_own() {
         let audited = Event { kind: Kind::Audited as u16, reason: Reason::Default as u16, held: 0, ..event() };
         let text = to_text(&audited, &about(), 0);
         assert!(text.ends_with("would refuse 10.0.0.1:443/tcp (rule 3 of kms, revision 12)\n"), "{text}");

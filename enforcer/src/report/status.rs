@@ -73,7 +73,7 @@ pub struct Enforced {
     /// The policy.
     pub about: About,
     /// Whether others are kept from taking it apart.
-    pub is_locked: bool,
+    pub is_under_lockdown: bool,
     /// Verdicts by reason; as many as the release that applied it counts.
     pub verdicts: Vec<u64>,
     /// The links in the kernel.
@@ -89,8 +89,8 @@ impl Status {
     }
 }
 
-/// Asks the kernel and the disk. `offers` is what these programs can enforce.
-pub fn read(folder: &Path, offers: &[Need], now: u64) -> Result<Status, Failure> {
+/// Asks the kernel and the disk. `capabilities` is what these programs can enforce.
+pub fn read(folder: &Path, capabilities: &[Need], now: u64) -> Result<Status, Failure> {
     let mut degraded = Vec::new();
     let record = match state::read(folder) {
         Ok(found) => {
@@ -104,7 +104,8 @@ pub fn read(folder: &Path, offers: &[Need], now: u64) -> Result<Status, Failure>
     };
     let pins = Pins::find()?;
     let generation = pins.as_ref().map(Pins::newest).transpose()?.flatten();
-    let enforced = generation.map(|generation| enforced(&generation, folder, offers, &mut degraded)).transpose()?;
+    let enforced =
+        generation.map(|generation| enforced(&generation, folder, capabilities, &mut degraded)).transpose()?;
     degraded.extend(health::strays(pins.as_ref()).map_err(StatusError::Links)?);
     Ok(Status { enforced, record, degraded, now })
 }
@@ -112,7 +113,7 @@ pub fn read(folder: &Path, offers: &[Need], now: u64) -> Result<Status, Failure>
 fn enforced(
     generation: &Path,
     folder: &Path,
-    offers: &[Need],
+    capabilities: &[Need],
     degraded: &mut Vec<String>,
 ) -> Result<Enforced, Failure> {
     let about = About::read(&generation.join("about"))?;
@@ -123,7 +124,7 @@ fn enforced(
         let now = now.map_or("nowhere".to_owned(), |now| format!("to `{}`", now.display()));
         degraded.push(format!("`{}` leads {now} now, and not to `{}`: apply the policy again", link.link, link.target));
     }
-    let kept = match health::kept(folder, &about, offers) {
+    let kept = match health::kept(folder, &about, capabilities) {
         Ok(kept) => Some(kept),
         Err(error) => {
             degraded.push(format!(
@@ -144,7 +145,7 @@ fn enforced(
             degraded.push(format!("`{path}`: {}", presence.words()));
         }
     }
-    Ok(Enforced { is_locked: lockdown::is_locked(generation)?, about, verdicts, attached, kept })
+    Ok(Enforced { is_under_lockdown: lockdown::is_active(generation)?, about, verdicts, attached, kept })
 }
 
 /// The verdicts by reason.
@@ -178,9 +179,9 @@ fn degraded_to_text(text: &mut String, status: &Status) {
 }
 
 fn enforced_to_text(text: &mut String, enforced: &Enforced, status: &Status) {
-    let Enforced { about, is_locked, verdicts, attached, kept } = enforced;
+    let Enforced { about, is_under_lockdown, verdicts, attached, kept } = enforced;
     let now = status.now;
-    let lockdown = if *is_locked { "yes: nobody takes it apart without a release token" } else { "no" };
+    let lockdown = if *is_under_lockdown { "yes: nobody takes it apart without a release token" } else { "no" };
     let expiry = match about.expires {
         None => "never".to_owned(),
         Some(expires) if about.has_expired(now) => format!("{}: it has expired, and stays enforced", Utc(expires)),
@@ -244,7 +245,7 @@ fn trusted(about: &About) -> String {
 /// As one line of JSON. `version` rises when a field changes its meaning or goes.
 pub fn to_json(status: &Status) -> String {
     let mut text = String::from("{\"version\":1,\"enforced\":");
-    let Some(Enforced { about, is_locked, verdicts, attached, kept }) = &status.enforced else {
+    let Some(Enforced { about, is_under_lockdown, verdicts, attached, kept }) = &status.enforced else {
         text.push_str("false,\"message\":\"nothing is enforced\"");
         push_state(&mut text, status);
         text.push_str("}\n");
@@ -255,7 +256,7 @@ pub fn to_json(status: &Status) -> String {
     let expires = about.expires.map_or("null".to_owned(), |time| time.to_string());
     let _ = write!(
         text,
-        ",\"revision\":{},\"manifest_sha256\":\"{}\",\"applied_at\":{},\"expires\":{expires},\"expired\":{},\"lockdown\":{is_locked},\"trust\":{{\"version\":{},\"threshold\":{},\"keys\":{}}},\"enforcer\":",
+        ",\"revision\":{},\"manifest_sha256\":\"{}\",\"applied_at\":{},\"expires\":{expires},\"expired\":{},\"lockdown\":{is_under_lockdown},\"trust\":{{\"version\":{},\"threshold\":{},\"keys\":{}}},\"enforcer\":",
         about.revision,
         hex(&about.manifest_digest),
         about.applied_at,
@@ -373,7 +374,7 @@ mod tests {
         ];
         let enforced = Enforced {
             about,
-            is_locked: expires.is_some(),
+            is_under_lockdown: expires.is_some(),
             verdicts: vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
             attached: Attached { expected: 16, found: 16, faults: vec![] },
             kept: Some(Kept { paths, rules: 3, audited: 0 }),
@@ -422,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_under_trial_are_told_by_their_number() {
+    fn rules_under_trial_are_reported_by_their_number() {
         let mut status = status(None);
         assert!(!to_text(&status).contains("on trial"));
         assert!(to_json(&status).contains(",\"rules\":{\"count\":3,\"audited\":0},\"programs\":["));
@@ -454,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_of_paths_is_told_by_what_is_not_bound() {
+    fn a_long_list_of_paths_is_reported_by_what_is_not_bound() {
         let mut status = status(None);
         let paths = &mut status.enforced.as_mut().unwrap().kept.as_mut().unwrap().paths;
         let bound = paths.first().unwrap().clone();

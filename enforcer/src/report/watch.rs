@@ -104,7 +104,7 @@ mod tests {
         let began = Instant::now();
         syscall::wait_readable(watch.as_fd(), Duration::from_secs(30)).unwrap();
         assert!(began.elapsed() < Duration::from_secs(20));
-        let told = changed(&[link]);
-        assert!(told.first().unwrap().contains("r2/bin` now"), "{told:?}");
+        let found = changed(&[link]);
+        assert!(found.first().unwrap().contains("r2/bin` now"), "{found:?}");
     }
 }

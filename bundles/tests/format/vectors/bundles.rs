@@ -104,7 +104,7 @@ fn bodies() -> Vec<Case> {
 }
 
 fn claims() -> Vec<Case> {
-    let labelled = || Host { labels: vec!["db".to_owned(), "eu".to_owned()], ..host() };
+    let labelled = || Host { tags: vec!["db".to_owned(), "eu".to_owned()], ..host() };
     let for_hosts = |labels: &[&str]| {
         let audience = labels.iter().map(|label| (*label).to_owned()).collect();
         sealed(Manifest { audience, ..manifest() }, &[1])

@@ -15,7 +15,7 @@ fn signed(name: &'static str, about: &'static str, token: &Token, signers: &[u8]
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    let labelled = || Host { labels: vec!["db".to_owned()], ..host() };
+    let labelled = || Host { tags: vec!["db".to_owned()], ..host() };
     let web = Token { audience: vec!["web".to_owned()], ..token() };
     let mut body = postcard::to_allocvec(&token()).unwrap();
     // The act stands first.

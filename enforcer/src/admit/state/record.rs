@@ -4,7 +4,7 @@ use bfp_bundle::verify::TrustSet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::admit::admission::{Memory, Seen};
+use crate::admit::admission::{HighestRevision, Revisions};
 use crate::admit::fields::{self, Field};
 use crate::admit::trust::AdoptedSet;
 
@@ -30,9 +30,9 @@ pub(super) const MAX_EXPIRED_TOKENS: usize = 256;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// The highest revision of each policy.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<HighestRevision>,
     /// What was enforced last, and must be enforced again after a restart.
-    pub current: Option<Current>,
+    pub current: Option<LastGood>,
     /// The latest time that the host has known, in seconds since 1970-01-01 UTC.
     pub last_time: u64,
     /// A revision that the signers rolled back, but that a kernel which enforces it still reports.
@@ -50,8 +50,8 @@ pub struct Record {
 /// What every release reads of a record: everything that the first release knew.
 #[derive(Serialize, Deserialize)]
 struct Prefix {
-    seen: Vec<Seen>,
-    current: Option<Current>,
+    seen: Vec<HighestRevision>,
+    current: Option<LastGood>,
     last_time: u64,
     recovered: Option<Recovered>,
     trust_sets: Vec<AdoptedSet>,
@@ -59,7 +59,7 @@ struct Prefix {
 
 /// What was enforced last, and how it was accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Current {
+pub struct LastGood {
     /// The policy.
     pub policy: String,
     /// Its revision.
@@ -71,7 +71,7 @@ pub struct Current {
     /// The trust set whose signatures it had.
     pub trust: TrustSet,
     /// The host's tags at that time.
-    pub labels: Vec<String>,
+    pub tags: Vec<String>,
 }
 
 /// A revision that was rolled back.
@@ -110,7 +110,7 @@ impl Record {
     }
 
     /// Whether two records are equal except for the time.
-    pub(super) fn says_as_much_as(&self, other: &Record) -> bool {
+    pub(super) fn equals_except_time(&self, other: &Record) -> bool {
         *self == Record { last_time: self.last_time, ..other.clone() }
     }
 
@@ -152,9 +152,9 @@ impl Record {
     /// contains is lost.
     pub(super) fn merged(one: Record, other: Record) -> Record {
         let (mut later, earlier) = if one.last_time > other.last_time { (one, other) } else { (other, one) };
-        let mut memory = Memory { seen: later.seen, current: None };
-        earlier.seen.into_iter().for_each(|seen| memory.see(seen));
-        later.seen = memory.seen;
+        let mut revisions = Revisions { seen: later.seen, current: None };
+        earlier.seen.into_iter().for_each(|seen| revisions.see(seen));
+        later.seen = revisions.seen;
         add_sets(&mut later.trust_sets, earlier.trust_sets);
         later.used_tokens.extend(earlier.used_tokens);
         later.time_taken_back = later.time_taken_back.or(earlier.time_taken_back);

@@ -8,19 +8,19 @@ use tempfile::TempDir;
 use super::found::names;
 use super::record::{Copied, MAX_EXPIRED_TOKENS, decode};
 use super::*;
-use crate::admit::admission::{Memory, Seen};
+use crate::admit::admission::{HighestRevision, Revisions};
 use crate::admit::fields::{self, Field};
 
 fn record(digest: u8) -> Record {
     Record {
-        seen: vec![Seen { policy: "web".to_owned(), revision: 3, manifest_digest: Some([digest; 32]) }],
-        current: Some(Current {
+        seen: vec![HighestRevision { policy: "web".to_owned(), revision: 3, manifest_digest: Some([digest; 32]) }],
+        current: Some(LastGood {
             policy: "web".to_owned(),
             revision: 3,
             manifest_digest: [digest; 32],
             accepted_at: 5,
             trust: TrustSet { version: 0, threshold: 1, keys: vec![[1; 32]], revoked: vec![] },
-            labels: vec!["host".to_owned()],
+            tags: vec!["host".to_owned()],
         }),
         last_time: 7,
         recovered: Some(Recovered { policy: "web".to_owned(), from: 9 }),
@@ -224,14 +224,14 @@ fn what_the_first_release_did_after_a_downgrade_and_what_was_known_before_are_bo
     let (folder, state) = written(1);
     // The first release calls this damaged, renames it at boot, and starts a new record.
     std::fs::rename(folder.path().join("state"), folder.path().join("state.damaged")).unwrap();
-    let seen = |policy: &str, revision| Seen { policy: policy.to_owned(), revision, manifest_digest: None };
+    let seen = |policy: &str, revision| HighestRevision { policy: policy.to_owned(), revision, manifest_digest: None };
     let meanwhile = Record { seen: vec![seen("web", 2), seen("mail", 8)], last_time: 50, ..Record::default() };
     std::fs::write(folder.path().join("state"), by_the_first_release(&meanwhile)).unwrap();
     let found = state.read().unwrap();
     assert_eq!(found.condition, Condition::Whole);
-    let memory = Memory { seen: found.record.seen.clone(), current: None };
-    assert_eq!(memory.of("web").unwrap().revision, 3);
-    assert_eq!(memory.of("mail").unwrap().revision, 8);
+    let revisions = Revisions { seen: found.record.seen.clone(), current: None };
+    assert_eq!(revisions.of("web").unwrap().revision, 3);
+    assert_eq!(revisions.of("mail").unwrap().revision, 8);
     assert_eq!((found.record.last_time, &found.record.trust_sets), (50, &record(1).trust_sets));
     assert!(found.record.has_used(&[8; 32]));
 }

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use bfp_bundle::verify::refusal::Utc;
 use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Trust, VerifiedBundle, verify};
-use bfp_enforcer::admit::admission::{AdmittedBundle, Contact, Expectation, OtherPolicy, admit};
+use bfp_enforcer::admit::admission::{AdmittedBundle, Expectation, OnOtherPolicy, admit};
 use bfp_enforcer::admit::input;
-use bfp_enforcer::admit::state::Current;
+use bfp_enforcer::admit::state::LastGood;
 use bfp_enforcer::apply::unchanged::unchanged;
-use bfp_enforcer::apply::{Acceptance, Applied, apply, remember};
+use bfp_enforcer::apply::{Acceptance, Applied, apply, record_enforced};
 use bfp_enforcer::failure::{Actionable, Failure};
 use bfp_enforcer::kernel::lack::Lack;
 use bfp_enforcer::kernel::links::{Followed, Survey};
@@ -64,8 +64,8 @@ pub(crate) struct BootArguments {
 
 impl BundleArguments {
     fn expectation(&self) -> Expectation {
-        let other = if self.replace { OtherPolicy::Replaced } else { OtherPolicy::Stays };
-        Expectation { revision: self.expect_revision, other }
+        let on_other_policy = if self.replace { OnOtherPolicy::Replace } else { OnOtherPolicy::Keep };
+        Expectation { revision: self.expect_revision, on_other_policy }
     }
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn apply_bundle(arguments_of_apply: &ApplyArguments, folder: &Path) -
     let arguments = &arguments_of_apply.bundle;
     let machine = Session::open(folder, &arguments.host)?;
     // The revisions of another policy prove nothing about the one under lockdown: any old signed bundle would do.
-    if let Some(about) = machine.session.locked().filter(|_| arguments.replace) {
+    if let Some(about) = machine.session.under_lockdown().filter(|_| arguments.replace) {
         return Err(CommandError::UnderLockdown { policy: about.policy.clone(), revision: about.revision }.into());
     }
     if let Some(lost) = lost_links()? {
@@ -109,25 +109,24 @@ impl<'a> Attempt<'a> {
         let ExclusiveSession { state, session } = self.machine;
         let bundle = verify(bytes, trust, host).map_err(CommandError::rejected(path))?;
         let admitted = admit_file(path, &bundle, self.expectation, session)?;
-        let acceptance =
-            Acceptance { bytes, trust, labels: &host.labels, now: session.time.now, running: self.running };
-        let remembered = &session.remembered;
-        let stays = !self.again && remembered.is_locked == bundle.manifest().lockdown;
-        let enforced = remembered.enforced.as_ref().filter(|_| stays);
+        let acceptance = Acceptance { bytes, trust, tags: &host.tags, now: session.time.now, running: self.running };
+        let rollback_state = &session.rollback_state;
+        let stays = !self.again && rollback_state.is_under_lockdown == bundle.manifest().lockdown;
+        let enforced = rollback_state.enforced.as_ref().filter(|_| stays);
         let unchanged = enforced.and_then(|about| unchanged(&bundle, about).transpose()).transpose();
         if let Some(Survey { followed, lacks, .. }) = unchanged.map_err(CommandError::rejected(path))? {
             // This restores what the disk has lost, and updates the time.
-            remember(&admitted, &acceptance, state, remembered)?;
-            return told(&bundle, "is enforced already", &followed, &lacks);
+            record_enforced(&admitted, &acceptance, state, rollback_state)?;
+            return report(&bundle, "is enforced already", &followed, &lacks);
         }
-        let Applied { about: _, followed, lacks } = apply(PROGRAMS, &admitted, &acceptance, state, remembered)?;
-        told(&bundle, "is enforced", &followed, &lacks)
+        let Applied { about: _, followed, lacks } = apply(PROGRAMS, &admitted, &acceptance, state, rollback_state)?;
+        report(&bundle, "is enforced", &followed, &lacks)
     }
 }
 
 /// Reports the outcome for a bundle, and the parts of it that do not hold on this host.
-fn told(bundle: &VerifiedBundle<'_>, what: &str, followed: &[Followed], lacks: &[Lack]) -> Result<String, Failure> {
-    followed.iter().for_each(tell_followed);
+fn report(bundle: &VerifiedBundle<'_>, what: &str, followed: &[Followed], lacks: &[Lack]) -> Result<String, Failure> {
+    followed.iter().for_each(warn_of_link);
     lacks.iter().for_each(|lack| warn(&lack.to_string(), lack.help()));
     let manifest = bundle.manifest();
     let done = format!("policy `{}` revision {} {what}\n", shown(&manifest.policy), manifest.revision);
@@ -144,9 +143,9 @@ fn admit_file<'a, 'b>(
     expectation: Expectation,
     session: &Session,
 ) -> Result<AdmittedBundle<'a, 'b>, Failure> {
-    let memory = session.remembered.memory();
-    let admitted = admit(bundle, &memory, expectation).map_err(CommandError::rejected(path))?;
-    if admitted.contact() == Contact::First {
+    let revisions = session.rollback_state.revisions();
+    let admitted = admit(bundle, &revisions, expectation).map_err(CommandError::rejected(path))?;
+    if admitted.is_first_contact() {
         let manifest = bundle.manifest();
         warn(
             &format!(
@@ -162,7 +161,7 @@ fn admit_file<'a, 'b>(
 
 /// Warns that a link was followed, and suggests what to write instead: whoever can change the link decides which
 /// program it names.
-fn tell_followed(followed: &Followed) {
+fn warn_of_link(followed: &Followed) {
     let Followed { path, links, to, also_written, link: _ } = followed;
     let also = if *also_written { ", another program of the policy, which is held to the rules of both" } else { "" };
     warn(
@@ -203,7 +202,7 @@ pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Resul
 }
 
 /// Applies the bundle at the default path, or, if that is not possible, the last good one. The exit code reports which.
-/// A host that boots gets the best protection available, and its operator is told.
+/// A host that boots gets the best protection available, and its operator is informed.
 pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, Failure> {
     let machine = Session::come_up(folder, &arguments.host)?;
     let ExclusiveSession { state, session } = &machine;
@@ -217,14 +216,14 @@ pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, F
         Ok(done) => return in_force(done),
         Err(failure) => failure,
     };
-    session.tell_losses();
+    session.warn_of_losses();
     // The policy is enforced as far as this host supports it.
     if let Some(CommandError::Incomplete { .. }) = failure.find() {
         return Err(failure);
     }
     // A policy under lockdown stays in force. The last good bundle counts only by what the disk says, and root can
     // write the disk.
-    let current = session.remembered.record.current.as_ref().filter(|_| session.locked().is_none());
+    let current = session.rollback_state.record.current.as_ref().filter(|_| session.under_lockdown().is_none());
     let Some(current) = current else { return Err(failure) };
     match apply_last_good(current, &machine) {
         Ok(done) => {
@@ -242,12 +241,12 @@ pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, F
 
 /// Applies what was enforced last. Its signatures are verified as of the day when it was accepted: neither its expiry
 /// nor a later change of keys invalidates it.
-fn apply_last_good(current: &Current, machine: &ExclusiveSession) -> Result<String, Failure> {
+fn apply_last_good(current: &LastGood, machine: &ExclusiveSession) -> Result<String, Failure> {
     let path = machine.state.bundle_path(current);
     let bytes = machine.state.kept_bundle(current)?;
     let trust = Trust::of_set(&current.trust).map_err(CommandError::rejected(&path))?;
-    let host = Host { now: current.accepted_at, labels: current.labels.clone(), offers: Session::offers() };
-    let expectation = Expectation { other: OtherPolicy::Replaced, ..Expectation::default() };
+    let host = Host { now: current.accepted_at, tags: current.tags.clone(), capabilities: Session::capabilities() };
+    let expectation = Expectation { on_other_policy: OnOtherPolicy::Replace, ..Expectation::default() };
     let done = Attempt::at_boot(machine, expectation).apply_bytes(&path, &bytes, &trust, &host)?;
     Ok(format!("{} (accepted at {})", done.trim_end(), Utc(current.accepted_at)))
 }

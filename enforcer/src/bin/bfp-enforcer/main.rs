@@ -144,7 +144,7 @@ fn show_events(follow: bool, format: Format) -> Result<String, Failure> {
 }
 
 fn show_status(format: Format, folder: &Path) -> Result<String, Failure> {
-    let status = status::read(folder, &Session::offers(), session::clock()?)?;
+    let status = status::read(folder, &Session::capabilities(), session::clock()?)?;
     let text = match format {
         Format::Human => status::to_text(&status),
         Format::Json => status::to_json(&status),

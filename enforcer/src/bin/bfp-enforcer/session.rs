@@ -7,10 +7,10 @@ use std::time::SystemTime;
 use bfp_bundle::manifest::Need;
 use bfp_bundle::verify::refusal::Utc;
 use bfp_bundle::verify::{Host, Trust};
-use bfp_enforcer::admit::labels::{self, LABELS};
+use bfp_enforcer::admit::host_tags::{self, TAGS_FILE};
 use bfp_enforcer::admit::state::{self, Condition, Found, State, StateError};
-use bfp_enforcer::apply::memory::{self, Remembered, Time};
 use bfp_enforcer::apply::remains;
+use bfp_enforcer::apply::rollback_state::{self, RollbackState, Time};
 use bfp_enforcer::failure::Failure;
 use bfp_enforcer::kernel::about::About;
 use bfp_enforcer::kernel::health;
@@ -21,7 +21,7 @@ use clap::Args;
 use crate::command_error::CommandError;
 
 /// What these programs can enforce. A policy that needs more is rejected, never weakened.
-const OFFERS: [Need; 4] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries];
+const CAPABILITIES: [Need; 4] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries];
 
 /// Whom a command trusts, and as which host it reads.
 #[derive(Args, Default)]
@@ -33,14 +33,14 @@ pub(crate) struct HostArguments {
     /// How many trusted keys must have signed, where that is more than the host demands anyway
     #[arg(long, value_name = "N")]
     threshold: Option<usize>,
-    /// A label of this host, beside its name and those in /etc/bfp/labels
+    /// A tag of this host, beside its name and those in /etc/bfp/labels
     #[arg(long, value_name = "LABEL")]
     audience: Vec<String>,
 }
 
 /// What a command knows about the host.
 pub(crate) struct Session {
-    pub(crate) remembered: Remembered,
+    pub(crate) rollback_state: RollbackState,
     pub(crate) time: Time,
     pub(crate) clock: u64,
     /// Why the rollback state may be incomplete.
@@ -61,11 +61,11 @@ impl Session {
         let session = Session::recall(folder, &found, host)?;
         match found.whole() {
             // A damaged record can be restored from a kernel that enforces a policy, and from nowhere else.
-            Err(StateError::Damaged(_)) if session.remembered.enforced.is_some() => {}
+            Err(StateError::Damaged(_)) if session.rollback_state.enforced.is_some() => {}
             whole => drop(whole?),
         }
-        session.tell_losses();
-        if session.remembered.disk_has_forgotten() {
+        session.warn_of_losses();
+        if session.rollback_state.disk_has_forgotten() {
             warn(
                 "this host's state does not have what the kernel enforces: it was lost, or put back to an earlier \
                  day. It is taken from the kernel",
@@ -84,7 +84,7 @@ impl Session {
             whole => drop(whole?),
         }
         let session = Session::recall(folder, &found, host)?;
-        session.tell_losses();
+        session.warn_of_losses();
         Ok(ExclusiveSession { state, session })
     }
 
@@ -108,7 +108,7 @@ impl Session {
         let found = state::read(folder)?;
         let session = Session::recall(folder, &found, host)?;
         match found.whole() {
-            Err(StateError::Damaged(_)) if session.remembered.enforced.is_some() => {}
+            Err(StateError::Damaged(_)) if session.rollback_state.enforced.is_some() => {}
             whole => drop(whole?),
         }
         Ok(session)
@@ -121,7 +121,8 @@ impl Session {
         let what = found.condition.words();
         if found.condition.has_forgotten() {
             let first = remains::first_keys(host.trust.as_deref());
-            let as_of = Host { now: clock, labels: host_labels(host).unwrap_or_default(), offers: Session::offers() };
+            let as_of =
+                Host { now: clock, tags: host_tags(host).unwrap_or_default(), capabilities: Session::capabilities() };
             let gathered = remains::gather(record.trust_sets, &state::kept_bundles(folder), first, &as_of);
             record = gathered.record;
             losses.extend(what);
@@ -132,58 +133,58 @@ impl Session {
                 _ => losses.push(what),
             }
         }
-        let remembered = memory::recall(record)?;
-        if remembered.is_unreadable {
+        let rollback_state = rollback_state::recall(record)?;
+        if rollback_state.is_unreadable {
             warn(
                 "what is enforced was applied by a newer enforcer, and its record cannot be read: what this host \
                  remembers on disk has to do",
                 "install the enforcer that applied it, or a later one",
             );
         }
-        let time = remembered.time(clock);
+        let time = rollback_state.time(clock);
         if let Some(clock) = time.set_back_to {
             let words =
                 format!("this host's clock says {}, and it has been {}: the later is taken", Utc(clock), Utc(time.now));
             warn(&words, "set the clock, and find out who set it back");
         }
-        Ok(Session { remembered, time, clock, losses })
+        Ok(Session { rollback_state, time, clock, losses })
     }
 
-    pub(crate) fn tell_losses(&self) {
+    pub(crate) fn warn_of_losses(&self) {
         for loss in &self.losses {
             warn(loss, "find out what happened to /var/lib/bfp");
         }
     }
 
     /// The enforced policy, if it is under lockdown.
-    pub(crate) fn locked(&self) -> Option<&About> {
-        self.remembered.enforced.as_ref().filter(|_| self.remembered.is_locked)
+    pub(crate) fn under_lockdown(&self) -> Option<&About> {
+        self.rollback_state.enforced.as_ref().filter(|_| self.rollback_state.is_under_lockdown)
     }
 
     /// What these programs can enforce.
-    pub(crate) fn offers() -> Vec<Need> {
-        OFFERS.to_vec()
+    pub(crate) fn capabilities() -> Vec<Need> {
+        CAPABILITIES.to_vec()
     }
 
     /// Whom the host trusts.
     pub(crate) fn trust(&self, arguments: &HostArguments) -> Result<Trust, Failure> {
-        let trust = self.remembered.trust(arguments.trust.as_deref())?;
+        let trust = self.rollback_state.trust(arguments.trust.as_deref())?;
         Ok(trust.demanding(arguments.threshold.unwrap_or(0)).map_err(CommandError::UnmetThreshold)?)
     }
 
     /// The time, tags and capabilities that documents are checked against.
     pub(crate) fn host(&self, arguments: &HostArguments) -> Result<Host, Failure> {
         // Root can write the file and the arguments. A policy under lockdown keeps the tags of its first application.
-        let labels = match self.locked() {
-            Some(about) => about.labels.clone(),
-            None => host_labels(arguments)?,
+        let tags = match self.under_lockdown() {
+            Some(about) => about.tags.clone(),
+            None => host_tags(arguments)?,
         };
-        Ok(Host { now: self.time.now, labels, offers: Session::offers() })
+        Ok(Host { now: self.time.now, tags, capabilities: Session::capabilities() })
     }
 }
 
-fn host_labels(arguments: &HostArguments) -> Result<Vec<String>, Failure> {
-    Ok(labels::read(Path::new(LABELS), &arguments.audience)?)
+fn host_tags(arguments: &HostArguments) -> Result<Vec<String>, Failure> {
+    Ok(host_tags::read(Path::new(TAGS_FILE), &arguments.audience)?)
 }
 
 /// The clock's time, in seconds since 1970-01-01 UTC.

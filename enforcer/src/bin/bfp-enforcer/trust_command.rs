@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bfp_bundle::verify::{Act, Host, MAX_DOCUMENT_BYTES, Trust, VerifiedToken, verify_token, verify_trust_set};
-use bfp_enforcer::admit::admission::Seen;
+use bfp_enforcer::admit::admission::HighestRevision;
 use bfp_enforcer::admit::input;
 use bfp_enforcer::admit::state::{Record, Recovered, UsedToken};
 use bfp_enforcer::failure::Failure;
@@ -47,14 +47,14 @@ pub(crate) fn adopt(arguments: &TrustArguments, folder: &Path) -> Result<String,
     let ExclusiveSession { state, session } = Session::open(folder, &arguments.host)?;
     let in_force = session.trust(&arguments.host)?;
     let bytes = input::read(&arguments.set, MAX_DOCUMENT_BYTES)?;
-    let record = &session.remembered.record;
+    let record = &session.rollback_state.record;
     if record.trust_sets.last().is_some_and(|(_, document)| *document == bytes) {
         return Ok(format!("version {} of the trust set is in force already\n", in_force.version()));
     }
     let new = verify_trust_set(&bytes, &in_force).map_err(CommandError::rejected(&arguments.set))?;
     let mut trust_sets = record.trust_sets.clone();
     trust_sets.push((new.version(), bytes));
-    state.write(&Record { trust_sets, last_time: session.time.now, ..remembered(&session) })?;
+    state.write(&Record { trust_sets, last_time: session.time.now, ..current_record(&session) })?;
     Ok(format!(
         "version {} of the trust set is in force: {} of {} keys must have signed\n",
         new.version(),
@@ -76,23 +76,23 @@ pub(crate) fn recover(arguments: &RecoverArguments, folder: &Path) -> Result<Str
     let Act::Recover { from, to } = token.act else {
         return Err(CommandError::WrongTokenKind { wanted: "recovery" }.into());
     };
-    let memory = session.remembered.memory();
-    let highest = memory.of(&token.policy).map_or(0, |seen| seen.revision);
-    let is_known = session.losses.is_empty() || session.remembered.enforced.is_some();
+    let revisions = session.rollback_state.revisions();
+    let highest = revisions.of(&token.policy).map_or(0, |seen| seen.revision);
+    let is_known = session.losses.is_empty() || session.rollback_state.enforced.is_some();
     if highest != from && (is_known || from != 0) {
         return Err(CommandError::TokenNotForThisRevision { policy: token.policy.clone(), from, highest }.into());
     }
-    let mut record = remembered(&session);
+    let mut record = current_record(&session);
     let used = UsedToken { digest: verified.digest(), expires: token.expires };
     if record.has_used(&used.digest) {
         return Err(CommandError::UsedToken { policy: token.policy.clone(), from }.into());
     }
     record.use_token(used, session.clock);
     record.seen.retain(|seen| seen.policy != token.policy);
-    record.seen.push(Seen { policy: token.policy.clone(), revision: to, manifest_digest: None });
+    record.seen.push(HighestRevision { policy: token.policy.clone(), revision: to, manifest_digest: None });
     let recovered = Some(Recovered { policy: token.policy.clone(), from });
     // The kernel keeps reporting both until the policy in force is replaced.
-    let time_taken_back = session.remembered.enforced.as_ref().map(|enforced| enforced.applied_at);
+    let time_taken_back = session.rollback_state.enforced.as_ref().map(|enforced| enforced.applied_at);
     let time_taken_back = time_taken_back.filter(|applied_at| *applied_at > session.clock);
     state.write(&Record { last_time: session.clock, recovered, time_taken_back, ..record })?;
     Ok(format!("this host accepts revision {to} of `{}` and higher ones again\n", shown(&token.policy)))
@@ -103,14 +103,14 @@ fn read_token(path: &Path, trust: &Trust, host: &Host) -> Result<VerifiedToken, 
 }
 
 /// The disk's record, combined with the kernel's.
-fn remembered(session: &Session) -> Record {
-    Record { seen: session.remembered.memory().seen, ..session.remembered.record.clone() }
+fn current_record(session: &Session) -> Record {
+    Record { seen: session.rollback_state.revisions().seen, ..session.rollback_state.record.clone() }
 }
 
 /// Stops enforcement.
 pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
     let ExclusiveSession { state, session } = Session::open(folder, &arguments.host)?;
-    if let Some(about) = session.locked() {
+    if let Some(about) = session.under_lockdown() {
         consent(about, arguments.token.as_deref(), &session, &arguments.host)?;
     }
     let lost = lost_links()?;
@@ -124,8 +124,8 @@ pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
     // First the kernel, then the record of what to enforce after a restart. A command that is killed between the two
     // has removed nothing permanently.
     pins.remove_all()?;
-    state.write(&Record { current: None, last_time: session.time.now, ..remembered(&session) })?;
-    removed(match &session.remembered.enforced {
+    state.write(&Record { current: None, last_time: session.time.now, ..current_record(&session) })?;
+    removed(match &session.rollback_state.enforced {
         Some(about) => format!("removed policy `{}` revision {} and all labels", shown(&about.policy), about.revision),
         None => format!("removed `{ROOT}`"),
     })
@@ -134,12 +134,12 @@ pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
 /// Ends lockdown. The policy stays enforced.
 pub(crate) fn unlock(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
     let ExclusiveSession { state: _state, session } = Session::open(folder, &arguments.host)?;
-    let (Some(about), Some(pins)) = (session.locked(), Pins::find()?) else {
+    let (Some(about), Some(pins)) = (session.under_lockdown(), Pins::find()?) else {
         return Ok("nothing is locked\n".to_owned());
     };
     consent(about, arguments.token.as_deref(), &session, &arguments.host)?;
-    for generation in lockdown::locked(&pins)? {
-        lockdown::unlock(&generation)?;
+    for generation in lockdown::generations(&pins)? {
+        lockdown::end(&generation)?;
     }
     Ok(format!("policy `{}` revision {} is unlocked, and stays enforced\n", shown(&about.policy), about.revision))
 }

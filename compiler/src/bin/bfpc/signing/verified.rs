@@ -28,7 +28,7 @@ pub(crate) fn verified<'a>(bytes: &'a [u8], arguments: &TrustArguments) -> Resul
 }
 
 fn host(labels: &[String]) -> Host {
-    Host { now: validity::now(), labels: labels.to_vec(), offers: Need::ALL.to_vec() }
+    Host { now: validity::now(), tags: labels.to_vec(), capabilities: Need::ALL.to_vec() }
 }
 
 /// What questions are asked of.
