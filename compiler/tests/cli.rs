@@ -348,7 +348,7 @@ fn trust_is_a_public_key_or_a_directory_of_them() {
     place.write("trust/README", "not a key, and not asked");
     place.ok(&verify);
     place.built(&[]);
-    place.refused(3, "it has 1 valid signature, and this host demands 2", &verify);
+    place.refused(3, "it has 1 valid signature, but this host requires 2", &verify);
     place.write("trust/broken.pem", "not a key");
     place.refused(2, "`trust/broken.pem` is not an Ed25519 public key", &verify);
     place.refused(2, "`key` is not an Ed25519 public key", &["verify", "kms.bfpb", "--trust", "key"]);
@@ -388,12 +388,12 @@ fn bundle_outside_its_time_or_for_others_is_refused() {
     place.refused(3, "not valid before", &verify);
     place.built(&["--expires", "9999-01-01T00:00:00Z", "--audience", "payments", "--audience", "staging"]);
     place.refused(3, "`--audience LABEL`", &verify);
-    place.refused(3, "labelled", &[&verify[..], &["--audience", "production"]].concat());
+    place.refused(3, "tagged", &[&verify[..], &["--audience", "production"]].concat());
     place.ok(&[&verify[..], &["--audience", "staging"]].concat());
     let inspected = place.ok(&["inspect", "kms.bfpb", "--trust", "key.pub", "--audience", "payments"]);
     assert!(inspected.contains("expires     9999-01-01T00:00:00Z"), "{inspected}");
     let explain = ["explain", "kms.bfpb", "signer", "kms.internal:443", "--trust", "key.pub"];
-    place.refused(3, "labelled", &explain);
+    place.refused(3, "tagged", &explain);
     place.ok(&[&explain[..], &["--audience", "staging"]].concat());
 }
 

@@ -339,7 +339,7 @@ fn signers_on_different_machines_make_the_same_file_in_either_order() {
 
     here.trust("trust", &["a", "b", "c"], "2\n");
     here.ok(&["verify", "both.bfpb", "--trust", "trust"]);
-    here.refused(3, "it has 1 valid signature, and this host demands 2", &["verify", "p.bfpb", "--trust", "trust"]);
+    here.refused(3, "it has 1 valid signature, but this host requires 2", &["verify", "p.bfpb", "--trust", "trust"]);
 }
 
 #[test]
@@ -352,11 +352,11 @@ fn threshold_stands_in_the_folder_and_is_never_lowered() {
     place.ok(&verify("p.bfpb", &[]));
     for command in ["verify", "inspect"] {
         let lower = [command, "one.bfpb", "--trust", "trust", "--threshold", "1"];
-        place.refused(3, "this host demands 2", &lower);
+        place.refused(3, "this host requires 2", &lower);
     }
-    place.refused(3, "this host demands 2", &["explain", "one.bfpb", "*", "203.0.113.10:443", "--trust", "trust"]);
-    place.refused(3, "this host demands 3", &verify("p.bfpb", &["--threshold", "3"]));
-    let says = "`trust` cannot be trusted as it is: it demands more signatures than it has keys";
+    place.refused(3, "this host requires 2", &["explain", "one.bfpb", "*", "203.0.113.10:443", "--trust", "trust"]);
+    place.refused(3, "this host requires 3", &verify("p.bfpb", &["--threshold", "3"]));
+    let says = "`trust` cannot be trusted as it is: it requires more signatures than it has keys";
     place.refused(2, says, &verify("p.bfpb", &["--threshold", "4"]));
     for wrong in ["", "0", "two", "-1", "2 of 3", "99999999999999999999999"] {
         place.write("trust/threshold", wrong);
@@ -541,11 +541,11 @@ fn keys_rotate_one_version_at_a_time_and_revocations_stay() {
     place.trust_set("set-2", &revoking, &["a", "b"]);
     // Signed by enough of the old keys, and not by enough of the new ones.
     let verify = ["verify", "set-2", "--trust", "set-1"];
-    place.refused(3, "it has 1 valid signature, and the new trust set demands 2", &verify);
+    place.refused(3, "it has 1 valid signature, but the new trust set requires 2", &verify);
     place.ok(&["sign", "set-2", "--key", "c"]);
     let said = place.ok(&verify);
     assert!(said.starts_with("set-2: verified, trust set, version 2, 2 of 2 keys\nsigned by "), "{said}");
-    place.refused(3, "after version 0, which is in force, comes 1", &["verify", "set-2", "--trust", "trust"]);
+    place.refused(3, "version 0 is in force, and the next one is 1", &["verify", "set-2", "--trust", "trust"]);
 
     // What the leaked key signs is refused from now on, though `b` signed it too.
     place.ok(&["build", "policy.bfp", "-o", "p.bfpb", "--key", "a", "--key", "b"]);
@@ -574,8 +574,8 @@ fn trust_set_that_no_host_can_follow_is_not_made() {
     let set = |more: &[&'static str]| [&["trust-set", "-o", "set"], more].concat();
     let one = ["--key", "c.pub", "--threshold", "1"];
     for (says, words) in [
-        ("it demands more signatures than it has keys", &["--key", "c.pub", "--threshold", "2"][..]),
-        ("it has no key, or demands no signature", &["--key", "c.pub", "--threshold", "0"]),
+        ("it requires more signatures than it has keys", &["--key", "c.pub", "--threshold", "2"][..]),
+        ("it has no key, or requires no signature", &["--key", "c.pub", "--threshold", "0"]),
         ("the keys `c.pub` and `c.pub` are the same", &["--key", "c.pub", "--key", "c.pub", "--threshold", "1"]),
         ("it has a key that it revokes", &["--key", "c.pub", "--threshold", "1", "--revoke", "c.pub"]),
         ("it has a key that it revokes", &["--key", "b.pub", "--threshold", "1", "--previous", "set-1"]),
@@ -610,7 +610,7 @@ fn tokens_say_what_they_consent_to() {
     assert_eq!(said, format!("release: {summary}\nunsigned: no host accepts it before `bfpc sign`\n"));
     place.refused(3, "it has 0 valid signatures", &["verify", "release", "--trust", "a.pub"]);
     place.ok(&["sign", "release", "--key", "a"]);
-    place.refused(3, "labelled", &["verify", "release", "--trust", "a.pub"]);
+    place.refused(3, "tagged", &["verify", "release", "--trust", "a.pub"]);
     let verified = place.ok(&["verify", "release", "--trust", "a.pub", "--audience", "staging"]);
     assert_eq!(verified, format!("release: verified, {summary}\nsigned by {}\n", place.id("a")));
     place.refused(3, "unknown key", &["inspect", "release", "--trust", "b.pub", "--audience", "staging"]);
@@ -652,12 +652,12 @@ fn tokens_say_what_they_consent_to() {
 fn document_of_one_kind_is_not_taken_for_another() {
     let place = Place::new();
     place.trust_set("set", &["--key", "a.pub", "--threshold", "1"], &["a"]);
-    let says = "this is a bfp trust set, and no bundle";
+    let says = "expected a bundle, found a trust set";
     place.refused(3, says, &["explain", "set", "*", "10.0.0.1:1", "--trust", "a.pub"]);
     place.refused(3, says, &["hosts", "set"]);
     place.ok(&["build", "policy.bfp", "-o", "p.bfpb", "--key", "a"]);
     let previous = ["trust-set", "--key", "a.pub", "--threshold", "1", "--previous", "p.bfpb", "-o", "next"];
-    place.refused(3, "this is a bfp bundle, and no trust set", &previous);
+    place.refused(3, "expected a trust set, found a bundle", &previous);
 }
 
 #[test]

@@ -44,20 +44,20 @@ use crate::kernel::pins::{Pins, PinsError};
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum ApplyError {
-    #[error("the names that symbolic links of this host lead to cannot be told apart: {0}")]
+    #[error("no tables can be built for the names behind symbolic links on this host: {0}")]
     Links(BuildError),
-    #[error("processes are adopted on a host's first day alone, and a policy is enforced here")]
+    #[error("running processes can be adopted only before a host's first policy, and one is enforced")]
     AdoptedLate,
-    #[error("the policy is enforced, but processes that executed a program meanwhile may lack its label: {0}")]
+    #[error("the new policy is active, but processes that executed a program meanwhile may lack its label: {0}")]
     LateLabelling(LoadError),
-    #[error("the policy is enforced, but what was enforced before is not all gone: {0}")]
+    #[error("the new policy is active, but the previous generation was not fully removed: {0}")]
     Older(PinsError),
 }
 
 impl Actionable for ApplyError {
     fn help(&self) -> &'static str {
         match self {
-            ApplyError::Links(_) => "name the files themselves in the policy",
+            ApplyError::Links(_) => "name the files themselves in the policy, not links to them",
             ApplyError::AdoptedLate => "restart the processes that `status` names",
             ApplyError::LateLabelling(_) | ApplyError::Older(_) => "apply it again",
         }

@@ -33,11 +33,11 @@ pub enum HostError {
     #[error("`/sys/kernel/security/lsm` cannot be read: {0}")]
     NoModuleList(io::Error),
     #[error(
-        "the kernel does not ask BPF programs: `bpf` is not among its security modules (`{0}`), which \
-         with it would be `lsm={0},bpf`"
+        "the kernel does not call BPF LSM programs: `bpf` is not among its security modules (`{0}`); the setting \
+         would be `lsm={0},bpf`"
     )]
     NoBpfModule(String),
-    #[error("the kernel is locked down to `confidentiality`, and lets no program read what it must ask about")]
+    #[error("the kernel's own lockdown mode is `confidentiality`, in which BPF programs cannot read kernel memory")]
     Confidential,
     #[error("the kernel's type information `{BTF_PATH}` cannot be read: {0}")]
     NoBtf(io::Error),
@@ -49,12 +49,9 @@ pub enum HostError {
     NotTheRootCgroup(PathBuf),
     #[error("the root of the cgroup hierarchy `{path}` cannot be opened: {error}")]
     CgroupUnreadable { path: PathBuf, error: io::Error },
-    #[error("this process may not load programs into the kernel")]
+    #[error("this process lacks the capability to load BPF programs")]
     NoCapability,
-    #[error(
-        "this kernel is preempted anywhere ({0}), and while it is, it may not find the labels of processes: it is older \
-         than 6.2"
-    )]
+    #[error("this kernel is older than 6.2 and fully preemptible ({0}): it can miss the labels of processes")]
     LabelsAreMissed(&'static str),
     #[error("`{path}` cannot be read: {error}")]
     NoProc { path: PathBuf, error: io::Error },
@@ -67,19 +64,22 @@ impl Actionable for HostError {
                 "mount securityfs at /sys/kernel/security; in a container, run it on the host instead"
             }
             HostError::NoBpfModule(_) => {
-                "write all of it as `lsm=` on the kernel's command line, for what is left out is switched off, and boot again"
+                "add the whole setting to the kernel's command line, because modules that it leaves out are switched \
+                 off, and reboot"
             }
             HostError::Confidential => {
-                "boot with `lockdown=integrity` on the kernel's command line, or without that; until then it stays locked"
+                "reboot with `lockdown=integrity` on the kernel's command line, or without `lockdown=`; the mode \
+                 cannot be lowered before"
             }
             HostError::NoBtf(_) => "boot a kernel that is built with CONFIG_DEBUG_INFO_BTF",
             HostError::NoBpffs => "mount it: mount -t bpf bpf /sys/fs/bpf",
             HostError::NoCgroups => "mount it: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
-            HostError::NotTheRootCgroup(_) => "run it on the host, in no cgroup namespace of its own",
+            HostError::NotTheRootCgroup(_) => "run it on the host, outside of any cgroup namespace",
             HostError::CgroupUnreadable { .. } => "run it as root",
             HostError::NoCapability => "run it as root, with CAP_SYS_ADMIN or CAP_BPF and CAP_PERFMON",
             HostError::LabelsAreMissed(_) => {
-                "boot a newer kernel, or this one with `preempt=voluntary` on its command line where it is built for that"
+                "boot a newer kernel, or this one with `preempt=voluntary` on its command line if it is built with \
+                 PREEMPT_DYNAMIC"
             }
             HostError::NoProc { .. } => "mount proc at /proc",
         }

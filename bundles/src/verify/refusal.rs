@@ -122,7 +122,7 @@ impl core::error::Error for Refusal {}
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::BadMagic { wanted, found: Some(found) } => write!(f, "this is a bfp {found}, and no {wanted}"),
+            Refusal::BadMagic { wanted, found: Some(found) } => write!(f, "expected a {wanted}, found a {found}"),
             Refusal::BadMagic { wanted, found: None } => {
                 write!(f, "this is not a bfp {wanted}: it does not begin with the magic bytes of one")
             }
@@ -135,7 +135,7 @@ impl fmt::Display for Refusal {
                 write!(f, "the file has {count} byte{plural} after its end")
             }
             Refusal::Oversize { what, found, limit } => {
-                write!(f, "the {what} is too large: {found}, and at most {limit} is read")
+                write!(f, "the {what} is too large: {found}, and the limit is {limit}")
             }
             Refusal::Reserved => f.write_str("the header has a reserved field that is not zero"),
             Refusal::UnknownKey(id) => write!(f, "it is signed by the unknown key {id}"),
@@ -144,45 +144,51 @@ impl fmt::Display for Refusal {
             Refusal::BadSignature(id) => write!(f, "the signature by the key {id} does not match the content"),
             Refusal::Threshold { found, threshold, whose } => {
                 let whose = match whose {
-                    WhoseThreshold::InForce => "this host demands",
-                    WhoseThreshold::New => "the new trust set demands",
+                    WhoseThreshold::InForce => "this host requires",
+                    WhoseThreshold::New => "the new trust set requires",
                 };
                 let plural = if *found == 1 { "" } else { "s" };
-                write!(f, "it has {found} valid signature{plural}, and {whose} {threshold}")
+                write!(f, "it has {found} valid signature{plural}, but {whose} {threshold}")
             }
-            Refusal::BadBody => f.write_str("what was signed cannot be decoded"),
+            Refusal::BadBody => f.write_str("the signed content cannot be decoded"),
             Refusal::NotYetValid { not_before, now } => {
-                write!(f, "it is not valid before {}, and it is {}", Utc(*not_before), Utc(*now))
+                write!(f, "it is not valid before {}, and the time is {}", Utc(*not_before), Utc(*now))
             }
             Refusal::Expired { expires, now } => {
-                write!(f, "it expired at {}, and it is {}", Utc(*expires), Utc(*now))
+                write!(f, "it expired at {}, and the time is {}", Utc(*expires), Utc(*now))
             }
-            Refusal::WrongAudience(labels) => {
-                write!(f, "it is for hosts labelled {labels:?}, and this host has none of these labels")
+            Refusal::WrongAudience(tags) => {
+                f.write_str("it is for hosts tagged ")?;
+                for (index, tag) in tags.iter().enumerate() {
+                    write!(f, "{}`{}`", if index == 0 { "" } else { " or " }, tag.escape_debug())?;
+                }
+                f.write_str(", and this host is not")
             }
             Refusal::UnknownNeed(number) => {
                 write!(f, "it needs a kernel feature that this program does not know (number {number})")
             }
-            Refusal::UnmetNeed(need) => write!(f, "the policy needs what this host's enforcer does not offer: {need}"),
+            Refusal::UnmetNeed(need) => {
+                write!(f, "the policy needs a feature that this host's enforcer does not support: {need}")
+            }
             Refusal::UnknownSection(number) => write!(f, "it has a section of the unknown kind {number}"),
             Refusal::DuplicateSection(kind) => write!(f, "it has two sections `{kind}`"),
             Refusal::MissingSection(kind) => write!(f, "it has no section `{kind}`"),
             Refusal::SectionSize(kind) => {
-                write!(f, "it announces sizes for the section `{kind}` that do not fit together")
+                write!(f, "the sizes of the section `{kind}` contradict each other")
             }
             Refusal::SectionDigest(kind) => {
-                write!(f, "the section `{kind}` does not have the digest that the manifest announces")
+                write!(f, "the section `{kind}` does not match its digest in the manifest")
             }
             Refusal::Image(error) => error.fmt(f),
             Refusal::BadDebug => f.write_str("the section `debug` cannot be decoded"),
             Refusal::BadTrustSet(reason) => write!(f, "no host can follow this trust set: {reason}"),
             Refusal::TrustVersion { offered, in_force } => write!(
                 f,
-                "the trust set has version {offered}, and after version {in_force}, which is in force, comes {}",
+                "the trust set has version {offered}, but version {in_force} is in force, and the next one is {}",
                 in_force.saturating_add(1)
             ),
             Refusal::ForgottenRevocation(id) => {
-                write!(f, "the trust set does not say that the key {id} is revoked, and a revocation is for ever")
+                write!(f, "the trust set no longer revokes the key {id}, but revocations are permanent")
             }
         }
     }
@@ -196,28 +202,34 @@ impl Refusal {
             Refusal::BadMagic { wanted: Document::TrustSet, .. } => "name the file that `bfpc trust-set` wrote",
             Refusal::BadMagic { wanted: Document::Token, .. } => "name the file that `bfpc token` wrote",
             Refusal::UnknownVersion(_) => {
-                "upgrade the program that reads it, or build the file with the release of `bfpc` that belongs to it"
+                "upgrade the program that reads it, or build the file with the matching release of `bfpc`"
             }
             Refusal::UnknownKey(_) | Refusal::DuplicateKey(_) => {
-                "sign with keys whose public halves this host trusts, once each"
+                "sign it with keys that this host trusts, once with each"
             }
             Refusal::Threshold { .. } => {
                 "have more of the trusted keys sign it: `bfpc sign` adds a signature to a file"
             }
-            Refusal::RevokedKey(_) => "sign it anew, by keys that are in force, and look into who signed this",
+            Refusal::RevokedKey(_) => {
+                "sign it again with keys in force, and find out who signed this with a revoked one"
+            }
             Refusal::NotYetValid { .. } => "check this host's clock, or wait",
-            Refusal::Expired { .. } => "make and sign it again, a bundle under a higher revision",
-            Refusal::WrongAudience(_) => "ship what was made for this host; its labels stand in /etc/bfp/labels",
+            Refusal::Expired { .. } => "make and sign it again; a bundle needs a higher revision",
+            Refusal::WrongAudience(_) => {
+                "use the file that was made for this host; its tags are its name and the lines of /etc/bfp/labels"
+            }
             Refusal::UnknownNeed(_) | Refusal::UnmetNeed(_) | Refusal::UnknownSection(_) => {
                 "update the enforcer on this host, or leave the feature out of the policy"
             }
-            Refusal::BadTrustSet(_) => "make the trust set again: `bfpc trust-set` refuses what no host can follow",
-            Refusal::TrustVersion { offered, in_force } if offered > in_force => {
-                "adopt the versions between them first, one after the other"
+            Refusal::BadTrustSet(_) => {
+                "make the trust set again with `bfpc trust-set`, which rejects one that no host can follow"
             }
-            Refusal::TrustVersion { .. } => "nothing to do: this host already trusts what came after",
+            Refusal::TrustVersion { offered, in_force } if offered > in_force => {
+                "adopt the versions between them first, in order"
+            }
+            Refusal::TrustVersion { .. } => "nothing to do: this host has already adopted this version or a later one",
             Refusal::ForgottenRevocation(_) => "make the trust set again, with `--revoke` for this key too",
-            _ => "the file was damaged or tampered with on its way: fetch it again from where it was made",
+            _ => "the file was damaged or tampered with in transit: fetch it again from its source",
         }
     }
 }

@@ -66,17 +66,17 @@ impl Trust {
 
     pub(super) fn of_owned_set(set: TrustSet) -> Result<Trust, Refusal> {
         let keys: Option<Vec<PublicKey>> = set.keys.iter().map(PublicKey::from_bytes).collect();
-        let keys = keys.ok_or(Refusal::BadTrustSet("one of its keys is no Ed25519 key, or a weak one"))?;
+        let keys = keys.ok_or(Refusal::BadTrustSet("one of its keys is not an Ed25519 key, or is weak"))?;
         Trust::checked(set.version, set.threshold.into(), keys, set.revoked)
     }
 
     fn checked(version: u64, threshold: usize, keys: Vec<PublicKey>, revoked: Vec<KeyId>) -> Result<Trust, Refusal> {
         let bad = |reason| Err(Refusal::BadTrustSet(reason));
         if keys.is_empty() || threshold == 0 {
-            return bad("it has no key, or demands no signature");
+            return bad("it has no key, or requires no signature");
         }
         if threshold > keys.len() {
-            return bad("it demands more signatures than it has keys");
+            return bad("it requires more signatures than it has keys");
         }
         if keys.len() > MAX_KEYS {
             return bad("it has too many keys");

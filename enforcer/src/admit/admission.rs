@@ -72,22 +72,22 @@ pub enum AdmissionError {
     Lower { policy: String, offered: u64, highest: u64 },
     #[error("this host has enforced revision {revision} of `{policy}` with other content")]
     Different { policy: String, revision: u64 },
-    #[error("this is revision {offered} of `{policy}`, and at least revision {expected} is expected")]
+    #[error("this is revision {offered} of `{policy}`, but at least revision {expected} is expected")]
     Unexpected { policy: String, offered: u64, expected: u64 },
-    #[error("this is the policy `{offered}`, and this host enforces `{current}`")]
+    #[error("this is the policy `{offered}`, but this host enforces `{current}`")]
     OtherPolicy { offered: String, current: String },
 }
 
 impl Actionable for AdmissionError {
     fn help(&self) -> &'static str {
         match self {
-            AdmissionError::Unexpected { .. } => "fetch the newer bundle, and look into why this one was shipped",
+            AdmissionError::Unexpected { .. } => "fetch the newer bundle, and find out why this one was shipped",
             AdmissionError::OtherPolicy { .. } => {
-                "ship the bundle that was built for this host, or apply it with `--replace` where this is meant"
+                "use the bundle that was built for this host, or apply this one with `--replace`"
             }
             _ => {
-                "build and sign it under a higher revision, also to go back to earlier content; where the revisions \
-                 themselves went wrong, `bfp-enforcer recover` takes a token of the signers"
+                "build and sign it under a higher revision, even to return to earlier content; if a revision was too \
+                 high, `bfp-enforcer recover` lowers it with a token of the signers"
             }
         }
     }

@@ -21,7 +21,7 @@ pub enum InputError {
     NotAFile(PathBuf),
     #[error("`{path}` is refused: {refusal}")]
     Oversize { path: PathBuf, refusal: Refusal },
-    #[error("`{path}` is not to be trusted: {whom} may write to it")]
+    #[error("`{path}` cannot be trusted: {whom} may write to it")]
     Writable { path: PathBuf, whom: &'static str },
 }
 
@@ -30,7 +30,7 @@ impl Actionable for InputError {
         match self {
             InputError::Unreadable { .. } | InputError::NotAFile(_) => "name a file that this process can read",
             InputError::Oversize { refusal, .. } => refusal.help(),
-            InputError::Writable { .. } => "let it belong to root, and to no one else to write: chown root, chmod go-w",
+            InputError::Writable { .. } => "let only root own and write it: `chown root`, `chmod go-w`",
         }
     }
 
@@ -91,7 +91,7 @@ fn check(path: &Path, owner: u32, mode: u32) -> Result<(), InputError> {
     let own = std::fs::metadata("/proc/self").map(|process| process.uid()).unwrap_or(0);
     let whom = match mode {
         _ if owner != 0 && owner != own => "its owner, who is not root,",
-        mode if mode & 0o002 != 0 => "everybody",
+        mode if mode & 0o002 != 0 => "every user",
         mode if mode & 0o020 != 0 => "its group",
         _ => return Ok(()),
     };
@@ -146,7 +146,7 @@ mod tests {
         std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
         for path in [&key, &link] {
             let refusal = read_own(path, 9).unwrap_err().to_string();
-            assert!(refusal.contains("open` is not to be trusted: everybody"), "{refusal}");
+            assert!(refusal.contains("open` cannot be trusted: every user"), "{refusal}");
         }
         std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o1777)).unwrap();
         assert!(read_own(&key, 9).is_ok());
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(read_own(&at("link"), 9).unwrap(), b"key");
         chmod("middle", 0o777);
         let refusal = read_own(&at("link"), 9).unwrap_err().to_string();
-        assert!(refusal.contains("middle` is not to be trusted: everybody"), "{refusal}");
+        assert!(refusal.contains("middle` cannot be trusted: every user"), "{refusal}");
         chmod("middle", 0o1777);
         assert_eq!(read_own(&at("link"), 9).unwrap(), b"key");
         // The rest needs a second user, and only root can change an owner.
@@ -174,11 +174,11 @@ mod tests {
             return;
         }
         let refusal = read_own(&at("link"), 9).unwrap_err().to_string();
-        assert!(refusal.contains("middle/link` is not to be trusted: its owner"), "{refusal}");
+        assert!(refusal.contains("middle/link` cannot be trusted: its owner"), "{refusal}");
         std::os::unix::fs::lchown(at("middle/link"), Some(0), None).unwrap();
         std::os::unix::fs::chown(at("middle"), Some(1000), None).unwrap();
         let refusal = read_own(&at("link"), 9).unwrap_err().to_string();
-        assert!(refusal.contains("middle` is not to be trusted: its owner"), "{refusal}");
+        assert!(refusal.contains("middle` cannot be trusted: its owner"), "{refusal}");
     }
 
     #[test]

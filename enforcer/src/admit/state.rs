@@ -205,7 +205,7 @@ impl State {
 
     /// The directory. Nothing is written to one that other users may change.
     fn folder(&self) -> Result<&File, StateError> {
-        let unopened = || unusable(&self.folder, "written")(io::Error::other("its folder cannot be used"));
+        let unopened = || unusable(&self.folder, "written")(io::Error::other("its directory cannot be used"));
         self.handle.as_ref().ok_or_else(unopened)
     }
 
@@ -246,7 +246,7 @@ fn refuse_pins(folder: &Path) -> Result<(), StateError> {
     let standing = folder.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(Path::new("."));
     let is_pins = File::open(standing).and_then(|file| syscall::is_on_bpf_filesystem(file.as_fd()));
     if is_pins.map_err(unusable(standing, "read"))? {
-        return Err(unusable(folder, "kept")(io::Error::other("it is on a filesystem of pins")));
+        return Err(unusable(folder, "kept")(io::Error::other("it is on the BPF filesystem")));
     }
     Ok(())
 }

@@ -29,24 +29,24 @@ pub enum TrustError {
     /// A file in the directory is not acceptable.
     #[error(transparent)]
     Input(#[from] InputError),
-    #[error("`{path}` holds no public key: {error}")]
+    #[error("`{path}` has no public key: {error}")]
     NoKey { path: PathBuf, error: KeyError },
-    #[error("`{path}` holds {blocks} blocks of PEM, and no more than one key is read from a file")]
+    #[error("`{path}` has {blocks} PEM blocks, but a file can have only one key")]
     Several { path: PathBuf, blocks: usize },
-    #[error("`{0}` holds no file that ends in `.pem`")]
+    #[error("`{0}` has no file that ends in `.pem`")]
     Empty(PathBuf),
-    #[error("`{0}` does not hold a number")]
+    #[error("`{0}` does not contain a number")]
     NoNumber(PathBuf),
     /// Several keys without a threshold file: if a lost file meant 1, its loss would lower the threshold.
-    #[error("`{path}` holds {keys} keys, and no file `threshold` that says how many of them must have signed")]
+    #[error("`{path}` has {keys} keys, but no file `threshold` that says how many of them must sign")]
     NoThreshold { path: PathBuf, keys: usize },
-    #[error("`{path}` holds the same key as `{other}`")]
+    #[error("`{path}` has the same key as `{other}`")]
     Twice { path: PathBuf, other: PathBuf },
     #[error("the trusted keys at `{path}` cannot be used: {refusal}")]
     Unusable { path: PathBuf, refusal: Refusal },
-    #[error("this host trusts version {0} of a trust set, and no keys that are named besides")]
+    #[error("this host has adopted version {0} of a trust set, and trusts no other keys")]
     Adopted(u64),
-    #[error("the adopted trust set of this host does not follow from the keys that it began with: {0}")]
+    #[error("this host's adopted trust set does not follow from its first keys: {0}")]
     BrokenChain(Refusal),
 }
 
@@ -56,20 +56,18 @@ impl Actionable for TrustError {
             TrustError::Unreadable { .. } => "put public keys at /etc/bfp/trust, or name one with `--trust`",
             TrustError::Input(error) => error.help(),
             TrustError::NoKey { .. } => "put public keys there, as `openssl pkey -pubout` writes them",
-            TrustError::Several { .. } => "keep each key in a file of its own, and nothing else beside it",
+            TrustError::Several { .. } => "keep each key in a file of its own, with nothing else in it",
             TrustError::Empty(_) => "put at least one public key there",
             TrustError::NoThreshold { .. } => {
-                "write the number into a file `threshold` beside the keys, as in the folder that was reviewed"
+                "write the number into a file `threshold` beside the keys, as in the reviewed directory"
             }
             TrustError::Twice { .. } => "keep each key in one file",
-            TrustError::NoNumber(_) => "write how many keys must have signed, such as 2",
+            TrustError::NoNumber(_) => "write how many keys must sign, such as 2",
             TrustError::Unusable { .. } => {
-                "keep 32 keys there at most, and in its file `threshold` a number from 1 to theirs"
+                "keep at most 32 keys there, and in its file `threshold` a number from 1 to the number of keys"
             }
-            TrustError::Adopted(_) => "leave `--trust` out; keys change by `bfp-enforcer trust`",
-            TrustError::BrokenChain(_) => {
-                "put the keys back that this host began with, or see docs/operations.md on starting anew"
-            }
+            TrustError::Adopted(_) => "omit `--trust`; `bfp-enforcer trust` changes the keys",
+            TrustError::BrokenChain(_) => "restore this host's first keys, or see docs/operations.md on starting over",
         }
     }
 
@@ -202,7 +200,7 @@ mod tests {
     fn several_keys_without_a_threshold_are_refused() {
         let folder = folder_of(&[1, 2]);
         let refusal = read(folder.path()).unwrap_err();
-        assert!(refusal.to_string().contains("holds 2 keys, and no file `threshold`"), "{refusal}");
+        assert!(refusal.to_string().contains("has 2 keys, but no file `threshold`"), "{refusal}");
         assert_eq!(read(folder_of(&[1]).path()).unwrap().threshold(), 1);
     }
 
@@ -211,7 +209,7 @@ mod tests {
         let folder = folder_of(&[1]);
         std::fs::copy(folder.path().join("1.pem"), folder.path().join("2.pem")).unwrap();
         let refusal = read(folder.path()).unwrap_err().to_string();
-        assert!(refusal.contains("2.pem` holds the same key") && refusal.contains("1.pem"), "{refusal}");
+        assert!(refusal.contains("2.pem` has the same key") && refusal.contains("1.pem"), "{refusal}");
     }
 
     #[test]
@@ -220,9 +218,7 @@ mod tests {
         let pem = [1, 2].map(|seed| key(seed).public().to_pem().unwrap()).concat();
         std::fs::write(folder.path().join("1.pem"), pem).unwrap();
         let refusal = read(folder.path()).unwrap_err();
-        assert!(
-            refusal.to_string().ends_with("1.pem` holds 2 blocks of PEM, and no more than one key is read from a file")
-        );
+        assert!(refusal.to_string().ends_with("1.pem` has 2 PEM blocks, but a file can have only one key"));
         assert!(refusal.help().contains("a file of its own"));
     }
 
@@ -233,7 +229,7 @@ mod tests {
         std::fs::write(folder.path().join(THRESHOLD), "2").unwrap();
         let refusal = read(folder.path()).unwrap_err();
         assert!(refusal.to_string().ends_with("it has too many keys"), "{refusal}");
-        assert!(refusal.help().contains("keep 32 keys there at most"));
+        assert!(refusal.help().contains("keep at most 32 keys there"));
         std::fs::remove_file(folder.path().join("33.pem")).unwrap();
         assert_eq!(read(folder.path()).unwrap().keys().len(), 32);
     }
@@ -257,7 +253,7 @@ mod tests {
         let folder = folder_of(&[1]);
         let chmod = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
         chmod(folder.path(), 0o777);
-        assert!(read(folder.path()).unwrap_err().to_string().contains("everybody may write to it"));
+        assert!(read(folder.path()).unwrap_err().to_string().contains("every user may write to it"));
         chmod(folder.path(), 0o755);
         chmod(&folder.path().join("1.pem"), 0o664);
         assert!(read(folder.path()).unwrap_err().to_string().contains("its group may write to it"));

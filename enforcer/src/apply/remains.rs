@@ -40,7 +40,7 @@ pub fn gather(
         match trusts.iter().rev().find_map(|trust| accepted(bytes, trust, host)) {
             Some(current) => good.push(current),
             None => {
-                unusable.push(format!("`{}` is signed by nobody whom this host trusts, or damaged", path.display()))
+                unusable.push(format!("`{}` is damaged, or not signed by keys that this host trusts", path.display()))
             }
         }
     }

@@ -38,19 +38,19 @@ mod kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum BtfError {
-    #[error("the kernel's type information does not begin as BTF does")]
+    #[error("the kernel's type information does not have the magic number of BTF")]
     BadMagic,
     #[error("the kernel's type information is cut short")]
     Truncated,
     /// A kind of type of unknown length, so that the next type cannot be found.
-    #[error("the kernel's type information has types of the unknown kind {0}")]
+    #[error("the kernel's type information has the unknown kind {0}")]
     UnknownKind(u32),
 }
 
 impl Actionable for BtfError {
     fn help(&self) -> &'static str {
         match self {
-            BtfError::UnknownKind(_) => "update the enforcer on this host: its kernel is newer",
+            BtfError::UnknownKind(_) => "update the enforcer on this host: the kernel is newer",
             _ => "check that the kernel is built with CONFIG_DEBUG_INFO_BTF",
         }
     }

@@ -23,13 +23,13 @@ const EXPECTED: &[Expectation] = bfp_bundle::kernel_members!(expected);
 pub enum OffsetError {
     #[error("this kernel's type information has no member `{0}`")]
     Missing(String),
-    #[error("this kernel's member `{member}` is {found}, and the programs would read {expected}")]
+    #[error("this kernel's member `{member}` is {found}, but the programs expect {expected}")]
     Different { member: String, expected: Shape, found: Shape },
 }
 
 impl Actionable for OffsetError {
     fn help(&self) -> &'static str {
-        "use an enforcer that knows this kernel: structures changed in it"
+        "update the enforcer on this host: structures of the kernel have changed"
     }
 }
 

@@ -449,7 +449,7 @@ pub(crate) fn first_element(map: &MapData, limit: usize) -> io::Result<Vec<u8>> 
     let info = map.info().map_err(io::Error::other)?;
     let size = info.value_size() as usize;
     if info.key_size() as usize != size_of::<u32>() || size > limit {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no array, or a larger one than is sensible"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not an array, or too large"));
     }
     let key = 0u32;
     // The kernel rounds values up to eight bytes (kernel/bpf/arraymap.c), but copies no more than their size.

@@ -105,16 +105,16 @@ pub enum AboutError {
     #[error("the policy's name, or this host's tags, are too long for the kernel's record of it")]
     TooLong,
     /// The record has another layout, and does not start with the agreed prefix.
-    #[error("what is enforced was applied by a newer enforcer (`{0}` cannot be understood)")]
+    #[error("a newer enforcer applied the policy, and its record `{0}` cannot be read")]
     Newer(PathBuf),
-    #[error("the record of what is enforced at `{path}` cannot be used: {error}")]
+    #[error("the record of the enforced policy at `{path}` cannot be used: {error}")]
     Map { path: PathBuf, error: Box<dyn std::error::Error + Send + Sync> },
 }
 
 impl Actionable for AboutError {
     fn help(&self) -> &'static str {
         match self {
-            AboutError::TooLong => "give the policy a shorter name, or the host fewer labels",
+            AboutError::TooLong => "give the policy a shorter name, or the host fewer tags",
             AboutError::Newer(_) => "install the enforcer that applied it, or a later one",
             AboutError::Map { .. } => "check that this process runs as root",
         }

@@ -18,11 +18,11 @@ const NAME_LENGTH: usize = 5 + 16;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum CanaryError {
-    #[error("the programs are attached, but the kernel does not ask them: a forbidden `{0}` was not refused")]
+    #[error("the programs are attached, but the kernel does not call them: a forbidden `{0}` was not denied")]
     NotRefused(&'static str),
-    #[error("the trial address that nothing forbids cannot be tried by `{call}`: {error}")]
+    #[error("`{call}` to a test address that is not forbidden failed: {error}")]
     Trial { call: &'static str, error: io::Error },
-    #[error("the trial cannot be made: {0}")]
+    #[error("enforcement cannot be tested: {0}")]
     Setup(io::Error),
 }
 
@@ -83,7 +83,9 @@ pub fn try_out(canary: &Canary) -> Result<(), CanaryError> {
         match result {
             Err(error) if error.raw_os_error() == Some(libc::ECONNREFUSED) => {}
             Err(error) => return Err(CanaryError::Trial { call, error }),
-            Ok(()) => return Err(CanaryError::Trial { call, error: io::Error::other("somebody answers there") }),
+            Ok(()) => {
+                return Err(CanaryError::Trial { call, error: io::Error::other("another process answers there") });
+            }
         }
     }
     Ok(())

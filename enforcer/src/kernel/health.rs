@@ -74,8 +74,8 @@ fn fault_of(path: &Path, name: &str, is_pinned: bool) -> Option<String> {
     match asked(path) {
         Ok((link, program)) if link.is_attached && hook.starts_with(&program) && !program.is_empty() => None,
         Ok((link, program)) if link.is_attached => Some(format!("the link `{name}` has another program, `{program}`")),
-        Ok(_) => Some(format!("the link `{name}` is not attached any more")),
-        Err(error) => Some(format!("the link `{name}` does not answer: {error}")),
+        Ok(_) => Some(format!("the link `{name}` is no longer attached")),
+        Err(error) => Some(format!("the link `{name}` cannot be queried: {error}")),
     }
 }
 
@@ -92,7 +92,9 @@ pub fn strays(pins: Option<&Pins>) -> io::Result<Vec<String>> {
     if let Some(pins) = pins {
         let complete = pins.newest().map_err(io::Error::other)?;
         let left = folders(pins)?.into_iter().filter(|folder| Some(folder) != complete.as_ref());
-        strays.extend(left.map(|folder| format!("`{}` is left of an apply that did not end", folder.display())));
+        strays.extend(
+            left.map(|folder| format!("`{}` is left over from an apply that did not complete", folder.display())),
+        );
     }
     strays.extend(lost(pins)?);
     Ok(strays)
@@ -125,7 +127,7 @@ pub fn lost(pins: Option<&Pins>) -> io::Result<Option<String>> {
         std::thread::sleep(SETTLE);
         lost = count()?;
     }
-    Ok((lost > 0).then(|| format!("{lost} links of a policy that has lost its pins still decide")))
+    Ok((lost > 0).then(|| format!("{lost} links of a policy whose pins are gone still decide")))
 }
 
 /// The directories of all generations, complete or not.
@@ -188,8 +190,10 @@ impl Presence {
             Presence::Bound => "bound".to_owned(),
             Presence::NotHere => "not here".to_owned(),
             Presence::Link(target) => format!("link to `{}`", target.display()),
-            Presence::Elsewhere(target) => format!("link to `{}`, which names nobody", target.display()),
-            Presence::OtherContent => "other content than the policy pins: it holds no grants".to_owned(),
+            Presence::Elsewhere(target) => {
+                format!("link to `{}`, which was not followed: it names no program", target.display())
+            }
+            Presence::OtherContent => "content differs from the pinned digests: it holds no grants".to_owned(),
             Presence::Pattern => "pattern".to_owned(),
         }
     }
@@ -332,6 +336,6 @@ mod tests {
         assert_eq!(found.faults, ["the link `link_egress` is gone"]);
         std::fs::write(folder.path().join("link_egress"), "").unwrap();
         let found = attached(folder.path(), &about("web", 3)).unwrap();
-        assert!(found.faults.first().unwrap().contains("does not answer"), "{found:?}");
+        assert!(found.faults.first().unwrap().contains("cannot be queried"), "{found:?}");
     }
 }

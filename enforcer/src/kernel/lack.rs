@@ -71,21 +71,28 @@ impl fmt::Display for Lack {
         match self {
             Lack::Missing { path } => write!(f, "`{path}` is not on this host: nobody holds its grants"),
             Lack::ForeignLink { path, link } => {
-                write!(f, "`{path}` leads through `{link}`, a link that others than root can change: it names nobody")
+                write!(
+                    f,
+                    "`{path}` leads through `{link}`, a link that users other than root can change: it names no program"
+                )
             }
             Lack::Crowded { path } => {
-                write!(f, "more programs of the policy lead to `{path}` by links than can restrict one file")
+                write!(
+                    f,
+                    "too many programs of the policy lead to `{path}` by links: one file cannot have all their \
+                     restrictions"
+                )
             }
             Lack::OtherContent(pinned) => {
-                write!(f, "{pinned} has none of the contents that the policy pins: {}", loss(pinned))
+                write!(f, "{pinned} matches none of its pinned fs-verity digests: {}", loss(pinned))
             }
             Lack::PinnedMissing(pinned) => write!(f, "{pinned} is not on this host: {}", loss(pinned)),
             Lack::Unmeasured(pinned, error) => {
-                write!(f, "the content of {pinned} cannot be measured ({error}): {}", loss(pinned))
+                write!(f, "the fs-verity digest of {pinned} cannot be measured ({error}): {}", loss(pinned))
             }
             Lack::Withheld { process, path, unit } => {
                 let unit = unit.as_ref().map(|unit| format!(" in `{unit}`")).unwrap_or_default();
-                write!(f, "process {process}{unit} runs `{path}` since before the policy: it holds none of its grants")
+                write!(f, "process {process}{unit} started `{path}` before the policy: it holds none of its grants")
             }
         }
     }
@@ -101,20 +108,18 @@ impl Lack {
     /// The next action for the operator.
     pub fn help(&self) -> &'static str {
         match self {
-            Lack::Missing { .. } | Lack::PinnedMissing(_) => {
-                "install it, and it holds what the policy says; or correct its path in the policy"
-            }
+            Lack::Missing { .. } | Lack::PinnedMissing(_) => "install it, or correct its path in the policy",
             Lack::ForeignLink { .. } => {
-                "name the file that is meant, or keep the link in a folder that only root writes to"
+                "name the target of the link, or keep the link in a directory that only root can write to"
             }
-            Lack::Crowded { .. } => "name the file itself in the policy",
+            Lack::Crowded { .. } => "name the file itself in the policy, not links to it",
             Lack::OtherContent(_) => "install the build that the policy pins and enable fs-verity on it",
             Lack::Unmeasured(..) => {
                 "keep it on a filesystem with fs-verity (ext4 made with `-O verity`, btrfs, f2fs), \
                  under a kernel built with CONFIG_FS_VERITY"
             }
             Lack::Withheld { .. } => {
-                "restart it; on a host's first day, `apply --adopt-running` takes it for what it is"
+                "restart it; before a host's first policy, `apply --adopt-running` grants it what its program holds"
             }
         }
     }

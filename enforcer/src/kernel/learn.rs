@@ -31,7 +31,7 @@ const FLAGS_AT: usize = std::mem::offset_of!(Label, flags);
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum LearnError {
-    #[error("the kernel does not tell the identity of `{0}`")]
+    #[error("the kernel does not report the identity of `{0}`")]
     NoAnswer(PathBuf),
     #[error("`{path}` cannot be opened: {error}")]
     Unreadable { path: PathBuf, error: io::Error },

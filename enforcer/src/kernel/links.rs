@@ -320,8 +320,8 @@ mod tests {
             found,
             [
                 "`/usr/bin/none` is not on this host: nobody holds its grants",
-                "`/home/eve/agent` leads through `/home/eve/agent`, a link that others than root can change: it names \
-                 nobody",
+                "`/home/eve/agent` leads through `/home/eve/agent`, a link that users other than root can change: it names \
+                 no program",
                 "`/usr/bin` is not on this host: nobody holds its grants",
             ]
         );

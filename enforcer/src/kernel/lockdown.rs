@@ -37,25 +37,25 @@ const BUSY_PIN: &str = "busy";
 #[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum LockdownError {
     /// The enforcer is dynamically linked: whoever can replace a library could act as the enforcer.
-    #[error("a policy with lockdown needs an enforcer that loads no libraries, and this build of it loads some")]
+    #[error("lockdown needs a statically linked enforcer, and this one loads libraries")]
     LoadsLibraries,
     #[error("`{OWN_FILE}` cannot be read: {0}")]
     OwnFile(io::Error),
-    #[error("the first process of this host does not see the BPF filesystem that this one pins to")]
+    #[error("this process has another BPF filesystem than the host's first process")]
     NotOnHost,
-    #[error("what the lock guards cannot be told: {0}")]
+    #[error("the files that lockdown guards cannot be identified: {0}")]
     Unknown(LearnError),
-    #[error("what the lock guards cannot be written down: {0}")]
+    #[error("the list of objects that lockdown guards cannot be written: {0}")]
     Map(MapError),
-    #[error("the kernel does not tell what the lock guards: {0}")]
+    #[error("the kernel does not identify the objects that lockdown guards: {0}")]
     Object(io::Error),
 }
 
 impl Actionable for LockdownError {
     fn help(&self) -> &'static str {
         match self {
-            LockdownError::LoadsLibraries => "build it as `just enforcer` does: linked statically",
-            LockdownError::NotOnHost => "run it on the host, and not in a container or with mounts of its own at /sys",
+            LockdownError::LoadsLibraries => "use a build of `just enforcer`, which is statically linked",
+            LockdownError::NotOnHost => "run it on the host, not in a container or a mount namespace of its own",
             LockdownError::OwnFile(_) => "mount proc at /proc",
             LockdownError::Unknown(error) => error.help(),
             LockdownError::Map(_) | LockdownError::Object(_) => "check that this process runs as root",

@@ -40,10 +40,11 @@ impl Actionable for PinsError {
     fn help(&self) -> &'static str {
         match self.error.kind() {
             _ if self.what == "trusted" => {
-                "mount the BPF filesystem for root alone, `mount -o remount,mode=700 /sys/fs/bpf`, and `chmod go-w` the folder"
+                "mount the BPF filesystem for root alone, `mount -o remount,mode=700 /sys/fs/bpf`, and `chmod go-w` \
+                 the directory"
             }
             io::ErrorKind::PermissionDenied => {
-                "run it as root; where the policy is locked, run the very file that applied it, not traced, and no copy"
+                "run it as root; under lockdown, run the file that applied the policy, not a copy, and without a tracer"
             }
             _ => "check that this process runs as root and that a BPF filesystem is mounted at /sys/fs/bpf",
         }
@@ -116,7 +117,7 @@ impl Pins {
                 return Ok(None);
             }
             if opened.mode() & 0o022 != 0 {
-                let error = io::Error::other("others may write to it");
+                let error = io::Error::other("other users may write to it");
                 return Err(failed(root, "trusted")(error));
             }
             match std::fs::metadata(root) {
@@ -394,6 +395,6 @@ mod tests {
         let root = folder.path().join("bfp");
         std::fs::create_dir(&root).unwrap();
         std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(Pins::make_in(&root).unwrap_err().to_string().contains("others may write to it"));
+        assert!(Pins::make_in(&root).unwrap_err().to_string().contains("other users may write to it"));
     }
 }

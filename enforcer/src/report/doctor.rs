@@ -76,7 +76,7 @@ fn examine_into(object: &[u8], checks: &mut Vec<Check>) -> Option<()> {
         "tracing is switched on",
         match ftrace.as_deref().map(str::trim) {
             Ok("0") => Err(Problem {
-                message: "`kernel.ftrace_enabled` is 0, so the kernel asks no programs".to_owned(),
+                message: "`kernel.ftrace_enabled` is 0, so the kernel calls no BPF programs".to_owned(),
                 help: "sysctl kernel.ftrace_enabled=1".to_owned(),
             }),
             // A kernel without the switch cannot have it off.

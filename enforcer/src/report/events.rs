@@ -33,14 +33,14 @@ pub enum EventsError {
     #[error("nothing is enforced")]
     NothingEnforced,
     /// A record is shorter than any release writes.
-    #[error("the events were written by the programs of another release of the enforcer")]
+    #[error("another release of the enforcer applied the policy, and its events have another layout")]
     OtherRelease,
     #[error("the events cannot be read: {0}")]
     Ring(#[from] MapError),
     /// Waiting for the ring buffer, or reading the clock, failed.
     #[error("the events cannot be waited for: {0}")]
     Wait(io::Error),
-    #[error("the answer cannot be written: {0}")]
+    #[error("the output cannot be written: {0}")]
     Output(io::Error),
 }
 
@@ -49,7 +49,7 @@ impl Actionable for EventsError {
         match self {
             EventsError::NothingEnforced => "apply a policy first",
             EventsError::OtherRelease => {
-                "apply the policy again by this enforcer, or read its events by the one that applied it"
+                "apply the policy again with this enforcer, or read its events with the one that applied it"
             }
             EventsError::Output(_) => "check where standard output goes",
             EventsError::Ring(_) | EventsError::Wait(_) => "check that this process runs as root",
@@ -211,10 +211,10 @@ fn kind(number: u16) -> (&'static str, &'static str) {
         Some(Kind::Packet) => ("packet", "dropped a packet"),
         Some(Kind::Unjudged) => ("unjudged", "refused a socket or a name that cannot be judged"),
         Some(Kind::Option) => ("option", "refused an option that puts another destination on the wire"),
-        Some(Kind::NoLabel) => ("no_label", "refused what needs a label, and there was none"),
-        Some(Kind::Access) => ("access", "refused access to a process that is guarded, or restricted by less"),
-        Some(Kind::Mapping) => ("mapping", "refused to map what is not pinned for the program"),
-        Some(Kind::Locked) => ("locked", "refused to take apart the policy, which is locked"),
+        Some(Kind::NoLabel) => ("no_label", "refused a request that needs a label, and the task has none"),
+        Some(Kind::Access) => ("access", "refused access to a process that is protected, or less restricted"),
+        Some(Kind::Mapping) => ("mapping", "refused to map a file that is not pinned for the program"),
+        Some(Kind::Locked) => ("locked", "refused to change a policy under lockdown"),
         None => ("unknown", "unknown"),
     }
 }
@@ -233,7 +233,7 @@ fn reason(number: u16) -> (&'static str, &'static str) {
         Reason::Granted => "a rule grants it",
         Reason::Denied => "a rule denies it",
         Reason::Exclusive => "only other programs may",
-        Reason::Confined => "outside of a program's confinement",
+        Reason::Confined => "outside of what a program is confined to",
         Reason::NotGranted => "no rule grants it",
         Reason::Overflow => "too many restricted programs led to it",
         Reason::Fault => "a table could not be read",
@@ -292,7 +292,7 @@ pub fn to_text(event: &Event, of: &Enforced, booted: u64) -> String {
         let _ = write!(line, " (rule {rule} of {policy}, revision {})", of.revision);
     }
     if event.held != 0 {
-        let _ = write!(line, "; {} like it were held back before", event.held);
+        let _ = write!(line, "; {} like it were suppressed before", event.held);
     }
     line.push('\n');
     line
@@ -396,7 +396,7 @@ mod tests {
     fn a_refusal_is_a_line() {
         assert_eq!(
             to_text(&event(), &about(), 0),
-            "1970-01-01T00:00:05Z  cu?rl (process 42, user 1000)  refused 10.0.0.1:443/tcp: only other programs may (rule 3 of kms, revision 12); 4210 like it were held back before\n"
+            "1970-01-01T00:00:05Z  cu?rl (process 42, user 1000)  refused 10.0.0.1:443/tcp: only other programs may (rule 3 of kms, revision 12); 4210 like it were suppressed before\n"
         );
         assert_eq!(
             to_json(&event(), &about(), 0),
@@ -423,7 +423,7 @@ mod tests {
             "1970-01-01T00:00:05Z  dropped a packet [fd00::1]:443/tcp: only other programs may (rule 3 of kms, revision 12)\n"
         );
         let mapping = Event { kind: Kind::Mapping as u16, rule: NO_RULE, held: 0, ..event() };
-        assert!(to_text(&mapping, &about(), 0).ends_with("refused to map what is not pinned for the program\n"));
+        assert!(to_text(&mapping, &about(), 0).ends_with("refused to map a file that is not pinned for the program\n"));
         assert!(!to_json(&mapping, &about(), 0).contains("address"));
     }
 

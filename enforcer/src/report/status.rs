@@ -28,23 +28,23 @@ pub(crate) const REASONS: [(&str, &str); COUNTERS as usize] = [
     ("granted", "allowed by a rule"),
     ("denied", "refused by `deny`"),
     ("exclusive", "refused: only other programs may"),
-    ("confined", "refused: outside of a program's confinement"),
+    ("confined", "refused: outside of what a program is confined to"),
     ("not_granted", "refused: no rule grants it"),
     ("overflow", "refused: started by too many restricted programs"),
     ("fault", "refused: a table could not be read"),
     ("audited", "allowed, and an `audit` rule would refuse it (counted above too)"),
-    ("dropped", "packets to elsewhere than what was judged"),
-    ("lost", "events that nobody read in time"),
-    ("held", "events held back: many alike, or many of a process"),
+    ("dropped", "packets whose destination differs from the judged one"),
+    ("lost", "events that were not read in time"),
+    ("held", "events suppressed: many alike, or many of one process"),
 ];
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum StatusError {
-    #[error("the verdicts' counters cannot be read: {0}")]
+    #[error("the verdict counters cannot be read: {0}")]
     Counters(#[from] MapError),
-    #[error("the kernel does not tell its links: {0}")]
+    #[error("the kernel does not list its BPF links: {0}")]
     Links(io::Error),
 }
 
@@ -181,7 +181,7 @@ fn degraded_to_text(text: &mut String, status: &Status) {
 fn enforced_to_text(text: &mut String, enforced: &Enforced, status: &Status) {
     let Enforced { about, is_under_lockdown, verdicts, attached, kept } = enforced;
     let now = status.now;
-    let lockdown = if *is_under_lockdown { "yes: nobody takes it apart without a release token" } else { "no" };
+    let lockdown = if *is_under_lockdown { "yes: removal requires a signed release token" } else { "no" };
     let expiry = match about.expires {
         None => "never".to_owned(),
         Some(expires) if about.has_expired(now) => format!("{}: it has expired, and stays enforced", Utc(expires)),
@@ -207,10 +207,11 @@ fn enforced_to_text(text: &mut String, enforced: &Enforced, status: &Status) {
     if let Some(Kept { rules, audited, .. }) = kept
         && *audited > 0
     {
-        let _ = writeln!(text, "on trial  {audited} of {rules} rules: what they would refuse is told, and allowed");
+        let _ =
+            writeln!(text, "audited   {audited} of {rules} rules: they report what they would deny, and deny nothing");
     }
     if about.adopted_running {
-        let _ = writeln!(text, "{:<10}processes that ran before it got grants: `--adopt-running`", "adopted");
+        let _ = writeln!(text, "{:<10}processes that ran before it hold grants: `--adopt-running`", "adopted");
     }
     degraded_to_text(text, status);
     for FollowedLink { link, target } in &about.links {
@@ -423,12 +424,14 @@ mod tests {
     }
 
     #[test]
-    fn rules_under_trial_are_reported_by_their_number() {
+    fn audited_rules_are_reported_by_their_number() {
         let mut status = status(None);
-        assert!(!to_text(&status).contains("on trial"));
+        assert!(!to_text(&status).contains("\naudited "));
         assert!(to_json(&status).contains(",\"rules\":{\"count\":3,\"audited\":0},\"programs\":["));
         status.enforced.as_mut().unwrap().kept.as_mut().unwrap().audited = 3;
-        assert!(to_text(&status).contains("\non trial  3 of 3 rules: what they would refuse is told, and allowed\n"));
+        assert!(
+            to_text(&status).contains("\naudited   3 of 3 rules: they report what they would deny, and deny nothing\n")
+        );
         assert!(to_json(&status).contains(",\"rules\":{\"count\":3,\"audited\":3},"));
         status.enforced.as_mut().unwrap().kept = None;
         assert!(to_json(&status).contains(",\"rules\":null,\"programs\":null,"));
@@ -442,7 +445,7 @@ mod tests {
             "  /usr/bin/signer: bound",
             "  /usr/bin/none: not here",
             "  /opt/current/app: link to `/opt/r1/app`",
-            "  /usr/bin/pinned: other content",
+            "  /usr/bin/pinned: content differs",
         ] {
             assert!(text.contains(line), "{text}");
         }

@@ -23,7 +23,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 
 /// Why links cannot be watched.
 #[derive(Debug, thiserror::Error)]
-#[error("the folders of the links cannot be watched: {0}")]
+#[error("the directories of the links cannot be watched: {0}")]
 pub struct WatchError(io::Error);
 
 impl Actionable for WatchError {

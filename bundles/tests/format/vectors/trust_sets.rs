@@ -130,16 +130,16 @@ pub(crate) fn cases() -> Vec<Case> {
         )
         .refused(bad("it has a key that it revokes")),
         next("trust-no-keys", "no keys", &set(7, 0, &[], &[9]), &[1, 2])
-            .refused(bad("it has no key, or demands no signature")),
+            .refused(bad("it has no key, or requires no signature")),
         next("trust-no-threshold", "a threshold of 0", &set(7, 0, &[1, 2], &[9]), &[1, 2])
-            .refused(bad("it has no key, or demands no signature")),
+            .refused(bad("it has no key, or requires no signature")),
         next(
             "trust-high-threshold",
             "a threshold that all keys together do not meet",
             &set(7, 3, &[1, 2], &[9]),
             &[1, 2],
         )
-        .refused(bad("it demands more signatures than it has keys")),
+        .refused(bad("it requires more signatures than it has keys")),
         next(
             "trust-key-twice",
             "a key twice, which would meet a threshold of two alone",
@@ -148,11 +148,11 @@ pub(crate) fn cases() -> Vec<Case> {
         )
         .refused(bad("it has a key twice")),
         next("trust-weak-key", "a key of small order", &weak, &[1, 2])
-            .refused(bad("one of its keys is no Ed25519 key, or a weak one")),
+            .refused(bad("one of its keys is not an Ed25519 key, or is weak")),
         next("trust-no-point", "a key that is no point of the curve", &off_the_curve, &[1, 2])
-            .refused(bad("one of its keys is no Ed25519 key, or a weak one")),
+            .refused(bad("one of its keys is not an Ed25519 key, or is weak")),
         next("trust-key-beyond-the-field", "a key whose number is the prime and three", &beyond_the_field, &[1, 2])
-            .refused(bad("one of its keys is no Ed25519 key, or a weak one")),
+            .refused(bad("one of its keys is not an Ed25519 key, or is weak")),
         next("trust-33-keys", "more keys than there may be", &set(7, 2, &(1..=33).collect::<Vec<u8>>(), &[]), &[1, 2])
             .refused(Refusal::BadBody),
         next("trust-1025-revoked", "more revoked keys than there may be", &many_revoked, &[1, 2])

@@ -25,16 +25,16 @@ impl Actionable for StateError {
     fn help(&self) -> &'static str {
         match self {
             StateError::Unusable { error, .. } if error.kind() == io::ErrorKind::StorageFull => {
-                "make room on its filesystem, or name another folder with `--state`"
+                "free space on its filesystem, or name another directory with `--state`"
             }
             StateError::Unusable { error, .. } if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-                "mount its filesystem for writing, or name another folder with `--state`"
+                "mount its filesystem for writing, or name another directory with `--state`"
             }
-            StateError::Unusable { .. } => "run it as root, or name another folder with `--state`",
+            StateError::Unusable { .. } => "run it as root, or name another directory with `--state`",
             StateError::Input(error) => error.help(),
             StateError::Damaged(_) => {
-                "put it back from a backup, have `bfp-enforcer boot` gather what is left beside it, or have the \
-                 signers consent to a new beginning: a token `--from 0` for `bfp-enforcer recover`"
+                "restore it from a backup, let `bfp-enforcer boot` recover what is left beside it, or start over with \
+                 a token `--from 0` of the signers: `bfp-enforcer recover`"
             }
             StateError::Newer(_) => "install the enforcer that wrote it, or a later one",
         }

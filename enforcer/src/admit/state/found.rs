@@ -48,20 +48,20 @@ impl Condition {
         Some(match self {
             Condition::Fresh | Condition::Whole => return None,
             Condition::OneCopy(path) => format!(
-                "a copy of this host's state, `{}`, is damaged or gone: the other one is taken, and the next change \
-                 writes both",
+                "a copy of this host's state, `{}`, is damaged or missing: the other copy is used, and the next \
+                 change writes both",
                 path.display()
             ),
             Condition::Damaged(path) => format!(
-                "this host's state at `{}` is damaged: what is known are the trust sets and good bundles beside it",
+                "this host's state at `{}` is damaged: only the trust sets and good bundles beside it are known",
                 path.display()
             ),
             Condition::Gone(path) => format!(
-                "this host's state at `{}` is gone: what is known are the trust sets and good bundles beside it",
+                "this host's state at `{}` is missing: only the trust sets and good bundles beside it are known",
                 path.display()
             ),
             Condition::Newer(path) => {
-                format!("{}: it is left as it is", StateError::Newer(path.clone()))
+                format!("{}: it is left unchanged", StateError::Newer(path.clone()))
             }
         })
     }

@@ -31,11 +31,11 @@ pub(crate) struct BundleArguments {
     bundle: PathBuf,
     #[command(flatten)]
     host: HostArguments,
-    /// Refuse a revision below this one: where a host has seen none, nothing else tells an old bundle from the
+    /// Reject a lower revision than this one: a host that has seen no revision cannot tell an old bundle from the
     /// newest
     #[arg(long, value_name = "N")]
     expect_revision: Option<u64>,
-    /// Let a policy of another name than is enforced now take its place
+    /// Replace the enforced policy even if it has another name
     #[arg(long)]
     replace: bool,
 }
@@ -44,11 +44,11 @@ pub(crate) struct BundleArguments {
 pub(crate) struct ApplyArguments {
     #[command(flatten)]
     bundle: BundleArguments,
-    /// On a host's first day, take the processes that run already for the programs that they seem to be, for grants
-    /// too: whoever runs code on this host before its first policy could have put on another name
+    /// Before a host's first policy: give running processes the grants of the programs that they appear to be. Only for
+    /// a host whose processes are trusted: until now, a process could take any program's name
     #[arg(long)]
     adopt_running: bool,
-    /// Apply it also where it is enforced already and nothing would change
+    /// Apply the bundle even if it is enforced already and nothing would change
     #[arg(long)]
     again: bool,
 }
@@ -78,7 +78,7 @@ pub(crate) fn apply_bundle(arguments_of_apply: &ApplyArguments, folder: &Path) -
         return Err(CommandError::UnderLockdown { policy: about.policy.clone(), revision: about.revision }.into());
     }
     if let Some(lost) = lost_links()? {
-        warn(&format!("{lost}, beside what is applied now"), LOST_LINKS);
+        warn(&format!("{lost}, in addition to the policy that is applied now"), LOST_LINKS);
     }
     let attempt =
         Attempt { machine: &machine, expectation: arguments.expectation(), running, again: arguments_of_apply.again };
@@ -149,11 +149,11 @@ fn admit_file<'a, 'b>(
         let manifest = bundle.manifest();
         warn(
             &format!(
-                "first contact: this host has seen no revision of `{}` before, so nothing tells whether revision {} \
+                "first contact: this host has seen no revision of `{}` before, so it cannot tell whether revision {} \
                  is the newest",
                 manifest.policy, manifest.revision
             ),
-            "compare it with what was released, or give `--expect-revision N` on a host's first day",
+            "compare it with the latest release, or give `--expect-revision N` on a host's first day",
         );
     }
     Ok(admitted)
@@ -163,9 +163,10 @@ fn admit_file<'a, 'b>(
 /// program it names.
 fn warn_of_link(followed: &Followed) {
     let Followed { path, links, to, also_written, link: _ } = followed;
-    let also = if *also_written { ", another program of the policy, which is held to the rules of both" } else { "" };
+    let also =
+        if *also_written { ", another program of the policy, which is restricted by the rules of both" } else { "" };
     warn(
-        &format!("`{path}` leads to `{to}` by the link `{}`{also}: both names are the program", links.join("`, `")),
+        &format!("`{path}` leads to `{to}` by the link `{}`{also}: both are names of the program", links.join("`, `")),
         &format!("write `{}` in the policy, which needs no link", followed.pattern()),
     );
 }
@@ -208,7 +209,7 @@ pub(crate) fn boot(arguments: &BootArguments, folder: &Path) -> Result<String, F
     let ExclusiveSession { state, session } = &machine;
     let in_force = |done: String| {
         let mut losses = session.losses.clone();
-        losses.extend(state.unwritten().map(|error| format!("{error}, so a restart does not know of it")));
+        losses.extend(state.unwritten().map(|error| format!("{error}, so a restart will not know this policy")));
         if losses.is_empty() { Ok(done) } else { Err(CommandError::StateLost { done, losses }.into()) }
     };
     let attempt = Attempt::at_boot(&machine, Expectation::default());

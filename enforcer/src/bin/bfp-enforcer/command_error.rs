@@ -19,24 +19,27 @@ pub(crate) enum CommandError {
     Rejected { path: PathBuf, reason: Failure },
     #[error("the trusted keys cannot be used: {0}")]
     UnmetThreshold(Refusal),
-    #[error("policy `{policy}` revision {revision} is locked")]
+    #[error("policy `{policy}` revision {revision} is under lockdown")]
     UnderLockdown { policy: String, revision: u64 },
     #[error(
-        "the token releases `{policy}` up to revision {revision}, and revision {enforced_revision} of `{enforced}` is \
+        "the token releases `{policy}` up to revision {revision}, but revision {enforced_revision} of `{enforced}` is \
          enforced"
     )]
     TokenForOtherRevision { policy: String, revision: u64, enforced: String, enforced_revision: u64 },
     #[error("this is not a {wanted} token")]
     WrongTokenKind { wanted: &'static str },
-    #[error("the token takes back revision {from} of `{policy}`, and the highest that this host has seen is {highest}")]
+    #[error(
+        "the token is for a host that has seen revision {from} of `{policy}`, but the highest that this host has seen \
+         is {highest}"
+    )]
     TokenNotForThisRevision { policy: String, from: u64, highest: u64 },
-    #[error("the token takes back revision {from} of `{policy}`, and was used on this host before")]
+    #[error("the token for revision {from} of `{policy}` was used on this host before")]
     UsedToken { policy: String, from: u64 },
-    #[error("{done}bfp-enforcer: but not all is well: {}", .losses.join("; "))]
+    #[error("{done}bfp-enforcer: but this host's rollback state is incomplete: {}", .losses.join("; "))]
     StateLost { done: String, losses: Vec<String> },
     #[error("{}\nbfp-enforcer: the last good bundle is enforced instead: {done}", shown(&failure.to_string()))]
     LastGood { failure: Failure, done: String },
-    #[error("{}, but not all of it holds on this host: {lacks} warnings above say what", done.trim_end())]
+    #[error("{}, but not completely on this host: {lacks} warnings above say what is missing", done.trim_end())]
     Incomplete { done: String, lacks: usize },
     #[error("{done}, but {lost}")]
     LinksRemain { done: String, lost: String },
@@ -45,7 +48,7 @@ pub(crate) enum CommandError {
     Degraded(String),
     #[error("this host's clock is before 1970")]
     Clock,
-    #[error("the answer cannot be written: {0}")]
+    #[error("the output cannot be written: {0}")]
     Output(io::Error),
 }
 
@@ -55,19 +58,21 @@ impl Actionable for CommandError {
             CommandError::Rejected { reason, .. } => reason.help(),
             CommandError::LastGood { failure, .. } => failure.help(),
             CommandError::UnmetThreshold(refusal) => refusal.help(),
-            CommandError::UnderLockdown { .. } => {
-                "name a release token of the signers with `--token` (docs/lockdown.md)"
+            CommandError::UnderLockdown { .. } => "name a signed release token with `--token` (docs/lockdown.md)",
+            CommandError::TokenForOtherRevision { .. } => {
+                "ask the signers for a token that releases the enforced revision"
             }
-            CommandError::TokenForOtherRevision { .. } => "have the signers release what is enforced on this host",
             CommandError::WrongTokenKind { .. } => {
-                "name the token that was made for this command: `bfpc inspect` shows it"
+                "name a token for this command: `bfpc inspect` shows what a token is for"
             }
-            CommandError::TokenNotForThisRevision { .. } => "have the signers sign a token for what this host has seen",
+            CommandError::TokenNotForThisRevision { .. } => {
+                "ask the signers for a token for the revision that this host has seen"
+            }
             CommandError::UsedToken { .. } => {
-                "a token is good once: have the signers sign one that expires at another time"
+                "a token can be used once: ask the signers for one that expires at another time"
             }
             CommandError::StateLost { .. } => "find out what happened to /var/lib/bfp: docs/operations.md",
-            CommandError::Incomplete { .. } => "mend what is missing; `bfp-enforcer status` shows what is left",
+            CommandError::Incomplete { .. } => "fix what is missing; `bfp-enforcer status` shows what remains",
             CommandError::LinksRemain { .. } => LOST_LINKS,
             CommandError::Degraded(_) => "docs/operations.md says what to do",
             CommandError::Clock => "set the clock: bundles are valid for a time",

@@ -26,11 +26,11 @@ use trust_command::{RecoverArguments, RemoveArguments, TrustArguments};
 /// The BPF object.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(env!("BFP_EBPF_OBJECT"));
 
-/// Verifies a bfp bundle and has the kernel enforce it
+/// Verifies a bfp bundle and makes the kernel enforce it
 #[derive(Parser)]
 #[command(name = "bfp-enforcer", version)]
 struct Arguments {
-    /// Where this host remembers what it has seen; only root may enter
+    /// The directory of this host's rollback state, which only root can access
     #[arg(long, global = true, value_name = "FOLDER", default_value = STATE)]
     state: PathBuf,
     #[command(subcommand)]
@@ -39,43 +39,43 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Verify a bundle and enforce it, in place of what is enforced now
+    /// Verify a bundle and enforce it in place of the current policy
     Apply(ApplyArguments),
-    /// When the host comes up: apply the bundle that lies there, and the last good one where it is refused
+    /// At boot: apply the installed bundle, or the last good one if that is rejected
     Boot(BootArguments),
-    /// Say what is enforced, and whether all of it still is; 1 where nothing is, or less than was applied
+    /// Show what is enforced; exits with 1 if nothing is, or less than was applied
     Status {
-        /// For people or for programs
+        /// The output format
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
-    /// Say what was refused, and what `audit` rules would refuse
+    /// Print denials, and what `audit` rules would deny
     Events {
-        /// Wait for more, until it is stopped
+        /// Keep waiting for new events
         #[arg(long)]
         follow: bool,
-        /// For people or for programs
+        /// The output format
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
-    /// Wait until a symbolic link that was followed when the policy was applied leads elsewhere
+    /// Wait until a symbolic link that the policy was applied through has another target
     Watch,
-    /// Say whether this host can enforce, what to change, and whether /etc/bfp/policy.bfpb would be applied; attaches
+    /// Check whether this host can enforce, what to change, and whether /etc/bfp/policy.bfpb would be applied; attaches
     /// nothing
     Doctor {
-        /// For people or for programs
+        /// The output format
         #[arg(long, value_enum, default_value_t = Format::Human)]
         format: Format,
     },
-    /// Enforce nothing any more; a locked policy needs a token of its signers
+    /// Stop enforcing; under lockdown, this requires a token of the signers
     Remove(RemoveArguments),
-    /// Take the lock off a policy, with a token of its signers; the policy stays enforced
+    /// End lockdown with a token of the signers; the policy stays enforced
     Unlock(RemoveArguments),
-    /// Verify a bundle as `apply` would, and do nothing else
+    /// Verify a bundle as `apply` does, without applying it
     Verify(BundleArguments),
-    /// Let a signed trust set take the place of the keys that this host trusts
+    /// Replace the keys that this host trusts by a signed trust set
     Trust(TrustArguments),
-    /// Take back the highest revision that this host has seen, with a token of the signers
+    /// Lower the highest revision that this host has seen, with a token of the signers
     Recover(RecoverArguments),
 }
 
@@ -131,8 +131,7 @@ fn show_events(follow: bool, format: Format) -> Result<String, Failure> {
     };
     let reader = Reader::begin();
     if !reader.is_alone() {
-        let words =
-            "another reader takes events too, such as bfp-events.service: each event is told once, to one of them";
+        let words = "another reader takes events too, such as bfp-events.service: each event goes to only one reader";
         session::warn(words, "look in its journal: journalctl -u bfp-events");
     }
     let read = events::read(&mut io::stdout().lock(), line, follow).map(|()| String::new());

@@ -23,18 +23,18 @@ use crate::command_error::CommandError;
 /// What these programs can enforce. A policy that needs more is rejected, never weakened.
 const CAPABILITIES: [Need; 4] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries];
 
-/// Whom a command trusts, and as which host it reads.
+/// The keys that a command trusts, and the tags of its host.
 #[derive(Args, Default)]
 pub(crate) struct HostArguments {
-    /// A public key in PEM, or a folder of *.pem with a file `threshold`; only where this host has adopted no
-    /// trust set. Without it: /etc/bfp/trust
+    /// A public key in PEM, or a directory of *.pem with a file `threshold`; only if this host has adopted no trust
+    /// set. The default is /etc/bfp/trust
     #[arg(long, value_name = "PATH")]
     trust: Option<PathBuf>,
-    /// How many trusted keys must have signed, where that is more than the host demands anyway
+    /// How many trusted keys must sign, if that is more than the host's own threshold
     #[arg(long, value_name = "N")]
     threshold: Option<usize>,
-    /// A tag of this host, beside its name and those in /etc/bfp/labels
-    #[arg(long, value_name = "LABEL")]
+    /// A tag of this host, in addition to its name and the lines of /etc/bfp/labels
+    #[arg(long, value_name = "TAG")]
     audience: Vec<String>,
 }
 
@@ -67,8 +67,8 @@ impl Session {
         session.warn_of_losses();
         if session.rollback_state.disk_has_forgotten() {
             warn(
-                "this host's state does not have what the kernel enforces: it was lost, or put back to an earlier \
-                 day. It is taken from the kernel",
+                "this host's state lacks the policy that the kernel enforces: it was lost, or set back to an earlier \
+                 day. The kernel's record is used",
                 "find out what happened to /var/lib/bfp",
             );
         }
@@ -136,15 +136,17 @@ impl Session {
         let rollback_state = rollback_state::recall(record)?;
         if rollback_state.is_unreadable {
             warn(
-                "what is enforced was applied by a newer enforcer, and its record cannot be read: what this host \
-                 remembers on disk has to do",
+                "a newer enforcer applied the policy, and its record cannot be read: only the state on disk is used",
                 "install the enforcer that applied it, or a later one",
             );
         }
         let time = rollback_state.time(clock);
         if let Some(clock) = time.set_back_to {
-            let words =
-                format!("this host's clock says {}, and it has been {}: the later is taken", Utc(clock), Utc(time.now));
+            let words = format!(
+                "this host's clock says {}, but it has been {} before: the later time is used",
+                Utc(clock),
+                Utc(time.now)
+            );
             warn(&words, "set the clock, and find out who set it back");
         }
         Ok(Session { rollback_state, time, clock, losses })
@@ -166,7 +168,7 @@ impl Session {
         CAPABILITIES.to_vec()
     }
 
-    /// Whom the host trusts.
+    /// The host's trust set.
     pub(crate) fn trust(&self, arguments: &HostArguments) -> Result<Trust, Failure> {
         let trust = self.rollback_state.trust(arguments.trust.as_deref())?;
         Ok(trust.demanding(arguments.threshold.unwrap_or(0)).map_err(CommandError::UnmetThreshold)?)
@@ -195,7 +197,7 @@ pub(crate) fn clock() -> Result<u64, CommandError> {
 
 /// The help for links that have lost their pins.
 pub(crate) const LOST_LINKS: &str =
-    "find what holds them, a pin elsewhere or a process (`bpftool -f link` tells), and end that, or restart the host";
+    "find the pin or process that holds them (`bpftool -f link`) and remove it, or restart the host";
 
 /// The deciding links that have lost their pins. Without CAP_SYS_ADMIN, which the systemd units do not have, the kernel
 /// cannot be queried; `status` reports them then.

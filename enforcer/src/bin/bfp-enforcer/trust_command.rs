@@ -35,7 +35,7 @@ pub(crate) struct RecoverArguments {
 
 #[derive(Args)]
 pub(crate) struct RemoveArguments {
-    /// For a locked policy: the token that `bfpc token release` and `bfpc sign` made
+    /// For a policy under lockdown: the token that `bfpc token release` and `bfpc sign` made
     #[arg(long, value_name = "FILE")]
     token: Option<PathBuf>,
     #[command(flatten)]
@@ -56,7 +56,7 @@ pub(crate) fn adopt(arguments: &TrustArguments, folder: &Path) -> Result<String,
     trust_sets.push((new.version(), bytes));
     state.write(&Record { trust_sets, last_time: session.time.now, ..current_record(&session) })?;
     Ok(format!(
-        "version {} of the trust set is in force: {} of {} keys must have signed\n",
+        "version {} of the trust set is in force: {} of {} keys must sign\n",
         new.version(),
         new.threshold(),
         new.keys().len()
@@ -135,13 +135,17 @@ pub(crate) fn remove(arguments: &RemoveArguments, folder: &Path) -> Result<Strin
 pub(crate) fn unlock(arguments: &RemoveArguments, folder: &Path) -> Result<String, Failure> {
     let ExclusiveSession { state: _state, session } = Session::open(folder, &arguments.host)?;
     let (Some(about), Some(pins)) = (session.under_lockdown(), Pins::find()?) else {
-        return Ok("nothing is locked\n".to_owned());
+        return Ok("no policy is under lockdown\n".to_owned());
     };
     consent(about, arguments.token.as_deref(), &session, &arguments.host)?;
     for generation in lockdown::generations(&pins)? {
         lockdown::end(&generation)?;
     }
-    Ok(format!("policy `{}` revision {} is unlocked, and stays enforced\n", shown(&about.policy), about.revision))
+    Ok(format!(
+        "policy `{}` revision {} is no longer under lockdown, and stays enforced\n",
+        shown(&about.policy),
+        about.revision
+    ))
 }
 
 /// Checks that the signers permit the end of lockdown.

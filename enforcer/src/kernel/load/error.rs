@@ -12,11 +12,11 @@ use crate::failure::Actionable;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum LoadError {
-    #[error("the kernel refuses the programs' maps: {0}")]
+    #[error("the kernel rejects the programs' maps: {0}")]
     Maps(EbpfError),
-    #[error("the kernel refuses a trial of the type information that the programs need")]
+    #[error("the kernel rejects a test of the type information that the programs need")]
     Trial,
-    #[error("the kernel refuses the programs' type information: {error}")]
+    #[error("the kernel rejects the programs' type information: {error}")]
     Types { error: io::Error, log: String },
     #[error("the kernel's type information cannot be used: {0}")]
     Btf(#[from] BtfError),
@@ -26,11 +26,11 @@ pub enum LoadError {
     Attach { program: &'static str, error: Box<dyn std::error::Error + Send + Sync> },
     #[error("the table `{table}` cannot be filled: {error}")]
     Table { table: &'static str, error: io::Error },
-    #[error("the table `{0}` is larger than a map of the kernel can be")]
+    #[error("the table `{0}` exceeds the size of a kernel map")]
     TooLarge(&'static str),
     #[error("the embedded programs have no `{0}`")]
     Incomplete(&'static str),
-    #[error("the processes that already run cannot be labelled: {0}")]
+    #[error("running processes cannot be labelled: {0}")]
     Labelling(io::Error),
     #[error("`{path}` cannot be pinned: {error}")]
     Pin { path: PathBuf, error: Box<dyn std::error::Error + Send + Sync> },
@@ -41,8 +41,8 @@ impl Actionable for LoadError {
         match self {
             LoadError::Refused { .. } => "check that the kernel is 6.1 or newer; the verifier's last lines follow",
             LoadError::Trial => "check that the kernel is 6.1 or newer and that memory is free, and try again",
-            LoadError::Types { .. } => "check that the kernel is 6.1 or newer; the last lines of what it said follow",
-            LoadError::Incomplete(_) => "build the enforcer again: its parts are of different versions",
+            LoadError::Types { .. } => "check that the kernel is 6.1 or newer; the last lines of its log follow",
+            LoadError::Incomplete(_) => "build the enforcer again: its parts have different versions",
             LoadError::TooLarge(_) => "split the policy",
             _ => "check that the kernel is 6.1 or newer and that this process runs as root",
         }

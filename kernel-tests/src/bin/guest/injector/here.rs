@@ -76,7 +76,7 @@ impl Desk {
         let mut trials = vec![
             trial("verify", "policy.bfpb", 0, None),
             // The first keys are not read any more then.
-            trial("trust", "set.bfpt", 0, Some((2, "this host trusts version 1"))),
+            trial("trust", "set.bfpt", 0, Some((2, "this host has adopted version 1"))),
             trial("recover --token", "token.bfpk", 0, Some((3, "the highest that this host has seen is 2"))),
         ];
         let doctor = Command::new(&self.enforcer).arg("doctor").output().map_err(|error| error.to_string())?;

@@ -22,7 +22,7 @@ pub(crate) fn judge(traced: &Traced) -> Result<(), String> {
 
 /// Whether the policy was replaced nevertheless, as the message must then say.
 pub(crate) fn says_it_is_enforced(traced: &Traced) -> bool {
-    traced.stderr.contains("the policy is enforced, but")
+    traced.stderr.contains("the new policy is active, but")
 }
 
 /// Whether the message says what is wrong and what to do.

@@ -117,7 +117,12 @@ fn without_cgroups(host: &Host) -> Result<(), String> {
 fn with_a_part_of_the_cgroups(host: &Host) -> Result<(), String> {
     let line = "mkdir -p /sys/fs/cgroup/part /tmp/part; mount --bind /sys/fs/cgroup/part /tmp/part
                 umount /sys/fs/cgroup; mount --bind /tmp/part /sys/fs/cgroup; umount /tmp/part";
-    is_refused(host, line, "`/sys/fs/cgroup` is not the root of the cgroup hierarchy", "no cgroup namespace")
+    is_refused(
+        host,
+        line,
+        "`/sys/fs/cgroup` is not the root of the cgroup hierarchy",
+        "outside of any cgroup namespace",
+    )
 }
 
 fn without_module_list(host: &Host) -> Result<(), String> {
@@ -129,7 +134,7 @@ fn without_module_list(host: &Host) -> Result<(), String> {
 fn locked_down_to_confidentiality(host: &Host) -> Result<(), String> {
     let line = "cp /sys/kernel/security/lsm /tmp/lsm; mount -t tmpfs none /sys/kernel/security
                 cp /tmp/lsm /sys/kernel/security; echo 'none integrity [confidentiality]' >/sys/kernel/security/lockdown";
-    is_refused(host, line, "the kernel is locked down to `confidentiality`", "lockdown=integrity")
+    is_refused(host, line, "the kernel's own lockdown mode is `confidentiality`", "lockdown=integrity")
 }
 
 fn with_tracer_off(host: &Host) -> Result<(), String> {
@@ -167,7 +172,7 @@ fn without_privileges(host: &Host) -> Result<(), String> {
     fs::set_permissions("/tmp/state", fs::Permissions::from_mode(0o1777)).map_err(|error| error.to_string())?;
     command.args(arguments);
     std::os::unix::process::CommandExt::uid(&mut command, 1000);
-    says(&enforcer::end(&mut command)?, "may not load programs into the kernel", "run it as root")?;
+    says(&enforcer::end(&mut command)?, "lacks the capability to load BPF programs", "run it as root")?;
     before.are_all()
 }
 
@@ -332,8 +337,8 @@ fn pinned_in_memory(host: &Host) -> Result<(), String> {
 }
 
 fn without_bpf_module(host: &Host) -> Result<(), String> {
-    let words = "the kernel does not ask BPF programs: `bpf` is not among its security modules";
-    is_refused(host, "", words, "write all of it as `lsm=` on the kernel's command line")
+    let words = "the kernel does not call BPF LSM programs: `bpf` is not among its security modules";
+    is_refused(host, "", words, "add the whole setting to the kernel's command line")
 }
 
 fn with_a_false_module_list(host: &Host) -> Result<(), String> {
@@ -341,7 +346,7 @@ fn with_a_false_module_list(host: &Host) -> Result<(), String> {
     is_refused(host, line, "the kernel does not", "check `lsm=` on the kernel's command line")
 }
 
-const MISSES_LABELS: &str = "this kernel is preempted anywhere (`preempt=full`)";
+const MISSES_LABELS: &str = "this kernel is older than 6.2 and fully preemptible (`preempt=full`)";
 
 fn preempted(host: &Host) -> Result<(), String> {
     is_refused(host, "", MISSES_LABELS, "`preempt=voluntary`")

@@ -129,7 +129,7 @@ fn says_which_library(host: &Host) -> Result<(), String> {
     replace(LIBGCC, b"")?;
     copy_probe_to(Path::new(SIGNER))?;
     let warning = format!(
-        "warning: `{LIBGCC}`, a library of `/usr/bin/signer`, has none of the contents that the policy pins: \
+        "warning: `{LIBGCC}`, a library of `/usr/bin/signer`, matches none of its pinned fs-verity digests: \
          `/usr/bin/signer` cannot load it"
     );
     if ended.stderr.contains(&warning) { Ok(()) } else { Err(format!("no warning, but `{}`", ended.stderr)) }

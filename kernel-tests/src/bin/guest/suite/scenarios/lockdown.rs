@@ -419,7 +419,7 @@ fn next_revision(host: &Host) -> Result<(), String> {
     locked(host, || {
         let removed = enforcer::try_remove()?;
         removed.expect_code(VERIFICATION_REFUSED)?;
-        if !removed.stderr.contains("a release token") {
+        if !removed.stderr.contains("a signed release token") {
             return Err(format!("expected a word about a release token, seen {}", removed.stderr));
         }
         is_enforced(host)?;

@@ -211,7 +211,7 @@ fn says_who_has_other_content(host: &Host) -> Result<(), String> {
     ended.expect_code(1)?;
     let refused = is_refused_and_confined(host);
     refused.and(enforcer::remove()).and(install(EXT4, 0, false))?;
-    let warning = "warning: `/usr/bin/signer` has none of the contents that the policy pins: nobody holds its grants";
+    let warning = "warning: `/usr/bin/signer` matches none of its pinned fs-verity digests: nobody holds its grants";
     if ended.stderr.contains(warning) { Ok(()) } else { Err(format!("no warning, but `{}`", ended.stderr)) }
 }
 

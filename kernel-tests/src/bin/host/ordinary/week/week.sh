@@ -91,7 +91,7 @@ monday() {
     echo "moment: $(($(started bfp-apply.service) - before)) ms from the switch to the begin of the apply that follows," \
         "$((after - before)) ms to its end"
     check "it names the process that was started in between, and ends well" \
-        'said bfp-apply.service "Finished bfp-apply.service" && said bfp-apply.service "runs \`/opt/app/current/bin/app\` since before the policy"' ||
+        'said bfp-apply.service "Finished bfp-apply.service" && said bfp-apply.service "started \`/opt/app/current/bin/app\` before the policy"' ||
         journalctl -b -u bfp-apply.service -o cat --no-pager | sed 's/^/    /'
     event "the new release runs"
     check "a new release that is started then holds the grant" 'granted /opt/app/current/bin/app'
