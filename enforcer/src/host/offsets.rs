@@ -1,12 +1,12 @@
 //! The offsets that the kernel programs read at, by the names of their globals.
 //!
-//! Enters: type information. Leaves: a number for every global of `enforcer-ebpf/src/kernel.rs`, checked
-//! to lead to what the programs read there: the verifier checks pointers, but no widths of numbers.
+//! Enters: type information. Leaves: an offset for every global of `enforcer-ebpf/src/kernel.rs`, at which the kernel
+//! has what the programs read: the verifier checks pointers, but not the widths of numbers.
 
 use crate::failure::Actionable;
 use crate::host::btf::{Btf, Shape};
 
-/// A global, `STRUCT__MEMBER`, and what the programs take its member for.
+/// A global, `STRUCT__MEMBER`, and the shape that the programs expect of the member.
 type Expectation = (&'static str, Shape);
 
 macro_rules! expected {
@@ -33,34 +33,34 @@ impl Actionable for OffsetError {
     }
 }
 
-/// What the programs are to know of the running kernel, told by its structures and never by its version.
+/// What the programs must know of the running kernel, by its structures and never by its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
-    /// Where the members lie that the programs read, by the names of their globals.
+    /// The offsets of the members that the programs read, by the names of their globals.
     pub offsets: Vec<(&'static str, u32)>,
-    /// Splice and sendfile hand pages to a socket by an operation of their own (until 6.5), so that no
-    /// hook of sockets is asked.
+    /// Splice and sendfile pass pages to a socket by an operation of their own (until 6.5), which calls no socket
+    /// hook.
     pub splice_is_no_send: bool,
-    /// The type number of the function by which programs learn the fs-verity digest of a file (since 6.8).
+    /// The type number of the function by which programs get the fs-verity digest of a file (since 6.8).
     pub fsverity_digest: Option<u32>,
-    /// LSM programs may answer what they like (until 6.12), which the kernel takes for consent to a call of bpf(2).
+    /// LSM programs may return any value (until 6.12), which the kernel can take for consent to a call of bpf(2).
     pub lsm_may_consent: bool,
-    /// Where an exec says that it is in secure-exec mode, in bits from the beginning of `struct linux_binprm`.
+    /// The position of the flag for secure-exec mode, in bits from the start of `struct linux_binprm`.
     pub secure_exec: u32,
-    /// How a filesystem knows its mounts.
+    /// How a filesystem lists its mounts.
     pub mounts: Mounts,
 }
 
-/// How a filesystem knows its mounts: by a list through them.
+/// How a filesystem lists its mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mounts {
-    /// Where the filesystem has the first one.
+    /// The offset of the first mount in the filesystem.
     pub first: u32,
-    /// Where a mount is linked with the others,
+    /// The offset of the list node in a mount.
     pub node: u32,
-    /// and the next one, from there.
+    /// The offset of the next mount, from the node.
     pub next: u32,
-    /// Whether the last one leads to the filesystem again (before 6.18), or nowhere.
+    /// Whether the last mount leads back to the filesystem (before 6.18).
     pub are_a_ring: bool,
 }
 
@@ -82,7 +82,7 @@ impl Mounts {
 }
 
 impl Kernel {
-    /// Finds out.
+    /// Reads it from the type information.
     pub fn of(btf: &Btf<'_>) -> Result<Kernel, OffsetError> {
         Ok(Kernel {
             offsets: find(btf)?,

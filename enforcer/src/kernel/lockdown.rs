@@ -36,7 +36,7 @@ const BUSY_PIN: &str = "busy";
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum LockdownError {
-    /// The enforcer is dynamically linked: whoever can replace a library could act as the enforcer.
+    /// The enforcer is dynamically linked: a user who can replace a library could act as the enforcer.
     #[error("lockdown needs a statically linked enforcer, and this one loads libraries")]
     LoadsLibraries,
     #[error("`{OWN_FILE}` cannot be read: {0}")]

@@ -22,7 +22,7 @@ use crate::kernel::pins::Pins;
 use crate::report::json::quote;
 use crate::report::shown::shown;
 
-/// What each counter is called, and what it says, by its index ([`bfp_bundle::counter`]).
+/// The name and the meaning of each counter, by its index ([`bfp_bundle::counter`]).
 pub(crate) const REASONS: [(&str, &str); COUNTERS as usize] = [
     ("default", "allowed: no rule refuses"),
     ("granted", "allowed by a rule"),
@@ -38,7 +38,7 @@ pub(crate) const REASONS: [(&str, &str); COUNTERS as usize] = [
     ("held", "events suppressed: many alike, or many of one process"),
 ];
 
-/// Why there is no answer.
+/// Why the status cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what its variant is")]
 pub enum StatusError {
@@ -59,9 +59,9 @@ impl Actionable for StatusError {
 pub struct Status {
     /// What is enforced; `None` for nothing.
     pub enforced: Option<Enforced>,
-    /// How the record on disk is, as a word of [`state::Condition::word`].
+    /// The condition of the record on disk, as a word of [`state::Condition::word`].
     pub record: &'static str,
-    /// Why what is enforced is less than what was applied, or is not what this host remembers.
+    /// Why less is enforced than was applied, or not what this host has on record.
     pub degraded: Vec<String>,
     /// The time of the question, in seconds since 1970-01-01 UTC.
     pub now: u64,
@@ -72,13 +72,13 @@ pub struct Status {
 pub struct Enforced {
     /// The policy.
     pub about: About,
-    /// Whether others are kept from taking it apart.
+    /// Whether it is under lockdown.
     pub is_under_lockdown: bool,
     /// Verdicts by reason; as many as the release that applied it counts.
     pub verdicts: Vec<u64>,
     /// The links in the kernel.
     pub attached: Attached,
-    /// What the bundle on disk tells of it; `None` where it does not.
+    /// What the bundle on disk says of it; `None` if it cannot be used.
     pub kept: Option<Kept>,
 }
 
@@ -89,7 +89,7 @@ impl Status {
     }
 }
 
-/// Asks the kernel and the disk. `capabilities` is what these programs can enforce.
+/// Queries the kernel and reads the disk. `capabilities` is what these programs can enforce.
 pub fn read(folder: &Path, capabilities: &[Need], now: u64) -> Result<Status, Failure> {
     let mut degraded = Vec::new();
     let record = match state::read(folder) {
@@ -155,10 +155,10 @@ fn verdicts(pin: &Path) -> Result<Vec<u64>, StatusError> {
     (0..count).map(|index| Ok(counters.get(&index, 0)?.iter().sum())).collect()
 }
 
-/// More paths than this are told by those alone that are not bound.
+/// Of more paths than this, only those that are not bound are listed.
 const MANY: usize = 40;
 
-/// As sentences.
+/// As text.
 pub fn to_text(status: &Status) -> String {
     let mut text = String::new();
     match &status.enforced {
@@ -236,14 +236,14 @@ fn enforced_to_text(text: &mut String, enforced: &Enforced, status: &Status) {
     }
 }
 
-/// Whom the host trusted when the policy was applied.
+/// The host's threshold and keys when the policy was applied.
 fn trusted(about: &About) -> String {
     let TrustSet { version, threshold, keys, .. } = &about.trust;
     let origin = if *version == 0 { "the administrator's keys".to_owned() } else { format!("trust set {version}") };
     format!("{threshold} of {} signatures by {origin}", keys.len())
 }
 
-/// As one line of JSON. `version` rises when a field changes its meaning or goes.
+/// As one line of JSON. `version` grows when a field changes its meaning or is removed.
 pub fn to_json(status: &Status) -> String {
     let mut text = String::from("{\"version\":1,\"enforced\":");
     let Some(Enforced { about, is_under_lockdown, verdicts, attached, kept }) = &status.enforced else {
@@ -325,7 +325,7 @@ fn push_list<T>(text: &mut String, name: &str, items: impl Iterator<Item = T>, p
     text.push(']');
 }
 
-/// The members that there are.
+/// An object of the members that have a value.
 fn push_object(text: &mut String, members: &[(&str, Option<&String>)]) {
     let mut separator = '{';
     for (name, value) in members.iter().filter_map(|(name, value)| Some((name, (*value)?))) {

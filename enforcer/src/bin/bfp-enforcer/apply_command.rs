@@ -85,7 +85,7 @@ pub(crate) fn apply_bundle(arguments_of_apply: &ApplyArguments, folder: &Path) -
     attempt.apply_file(&arguments.bundle, &arguments.host)
 }
 
-/// A bundle is applied to this machine, in this way.
+/// How a bundle is applied, and to which host.
 struct Attempt<'a> {
     machine: &'a ExclusiveSession,
     expectation: Expectation,
@@ -159,7 +159,7 @@ fn admit_file<'a, 'b>(
     Ok(admitted)
 }
 
-/// Warns that a link was followed, and suggests what to write instead: whoever can change the link decides which
+/// Warns that a link was followed, and suggests what to write instead: a user who can change the link decides which
 /// program it names.
 fn warn_of_link(followed: &Followed) {
     let Followed { path, links, to, also_written, link: _ } = followed;
