@@ -1,7 +1,7 @@
 //! Why a command fails: a message, the operator's next action, and an exit code.
 //!
-//! Each error states these beside its message ([`Actionable`]). A [`Failure`] carries any of them to the command that
-//! prints it, so that no layer repeats the errors of the layers below.
+//! Each error states these beside its message, by the trait `Actionable`. A `Failure` carries any of them to the command
+//! that prints it, so that no layer repeats the errors of the layers below.
 
 use std::error::Error;
 use std::fmt;
