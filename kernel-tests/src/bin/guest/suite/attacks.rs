@@ -86,7 +86,7 @@ struct Attempt<'a> {
     target: Target,
 }
 
-/// Which entries are tried: all, or those of one of two guests that divide what does not depend on the kernel.
+/// Which cells are tried: all, or a sample, of which two guests with different kernels take a share each.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Share {
     All,
@@ -95,13 +95,25 @@ pub(crate) enum Share {
 }
 
 impl Share {
-    fn has(self, place: usize, entry: &Entry) -> bool {
+    /// Whether a cell of the entry at this place in the catalogue is tried. Each share has one cell of every entry, not
+    /// the same one; an entry with a single cell is in one share, unless its outcome depends on the kernel.
+    fn has(self, place: usize, entry: &Entry, cells: usize, cell: usize) -> bool {
+        let (first, second) = (place % cells, (place + cells / 2) % cells);
         match self {
             Share::All => true,
-            _ if entry.depends_on_the_kernel() => true,
-            Share::First => place.is_multiple_of(2),
-            Share::Second => !place.is_multiple_of(2),
+            _ if entry.depends_on_the_kernel() => cell == first || cell == second,
+            Share::First => cell == first && (cells > 1 || place.is_multiple_of(2)),
+            Share::Second => cell == second && (cells > 1 || !place.is_multiple_of(2)),
         }
+    }
+
+    fn of<'a>(self, entries: &'a [Entry], series: &'a str) -> impl Iterator<Item = Attempt<'a>> {
+        entries.iter().enumerate().flat_map(move |(place, entry)| {
+            let cells: Vec<_> = attempts(entry, series).collect();
+            let number = cells.len();
+            let numbered = cells.into_iter().enumerate();
+            numbered.filter(move |(cell, _)| self.has(place, entry, number, *cell)).map(|(_, attempt)| attempt)
+        })
     }
 }
 
@@ -141,9 +153,8 @@ fn run_with(share: Share, report: &mut Report, then: impl FnOnce() -> Result<(),
         Ok(series) => series,
         Err(complaint) => return report.check("attacks: the kernel's release", Err(complaint)),
     };
-    let shared = entries.iter().enumerate().filter(|(place, entry)| share.has(*place, entry));
-    let all = shared.flat_map(|(_, entry)| attempts(entry, &series));
-    let wanted: Vec<Attempt<'_>> = all.filter(|attempt| report.wants(&attempt.name())).collect();
+    let shared = share.of(&entries, &series);
+    let wanted: Vec<Attempt<'_>> = shared.filter(|attempt| report.wants(&attempt.name())).collect();
     if wanted.is_empty() {
         return;
     }

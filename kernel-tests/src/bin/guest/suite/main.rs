@@ -8,7 +8,8 @@
 //! ```text
 //! suite                  # everything
 //! suite --only PATTERN   # what has PATTERN in its name; `A|B` is what has A or B
-//! suite --part PART      # tables, scenarios, attacks (attacks-first, attacks-second: half of them each) or updates
+//! suite --part PART      # tables (tables-sample: a third of the rows), scenarios, attacks (attacks-first,
+//!                        # attacks-second: a sample, for two kernels) or updates
 //! suite --list           # the names
 //! suite --demo           # the table of the demo
 //! suite --updates        # the table of attacks on updates
@@ -50,9 +51,11 @@ fn main() -> ExitCode {
     let (only, part) = match words.as_slice() {
         [] => (None, None),
         ["--only", pattern] => (Some((*pattern).to_owned()), None),
-        ["--part", part @ ("tables" | "scenarios" | "attacks" | "attacks-first" | "attacks-second" | "updates")] => {
-            (None, Some(*part))
-        }
+        [
+            "--part",
+            part @ ("tables" | "tables-sample" | "scenarios" | "attacks" | "attacks-first" | "attacks-second"
+            | "updates"),
+        ] => (None, Some(*part)),
         ["--list"] => return list(),
         ["--demo"] => return demonstrate(),
         ["--without-bpf"] => return run_without_bpf(),
@@ -63,7 +66,7 @@ fn main() -> ExitCode {
         ["--soak", seconds] if seconds.parse::<u64>().is_ok() => return soak::run(seconds.parse().unwrap_or_default()),
         _ => {
             eprintln!(
-                "usage: suite [--only PATTERN | --part tables|scenarios|attacks|attacks-first|attacks-second|updates | --list | --demo | --updates | --without-bpf | --preempted | --ordinary [--only PATTERN] | --soak SECONDS]"
+                "usage: suite [--only PATTERN | --part tables|tables-sample|scenarios|attacks|attacks-first|attacks-second|updates | --list | --demo | --updates | --without-bpf | --preempted | --ordinary [--only PATTERN] | --soak SECONDS]"
             );
             return ExitCode::from(2);
         }
@@ -75,9 +78,14 @@ fn main() -> ExitCode {
         return report.close();
     }
     let wants = |name| part.is_none_or(|part| part == name);
-    if wants("tables") {
+    let rows = match part {
+        None | Some("tables") => Some(tables::Rows::All),
+        Some("tables-sample") => Some(tables::Rows::Sample),
+        Some(_) => None,
+    };
+    if let Some(rows) = rows {
         match tables::bundles(Path::new(BUNDLES)) {
-            Ok(bundles) => bundles.iter().for_each(|bundle| tables::run(bundle, &mut report)),
+            Ok(bundles) => tables::run_all(&bundles, rows, &mut report),
             Err(complaint) => report.check("bundles can be read", Err(complaint)),
         }
     }
