@@ -2,8 +2,8 @@
 //!
 //! In reading order: the request ([`request`]), the process that makes it ([`label`], [`identity`]), what lockdown
 //! guards ([`lockdown`]), the tables of a policy ([`record`]), the function that decides ([`decide`]), the program that
-//! a file is ([`names`]), and the events that the kernel reports ([`event`]). These are `no_std`, without a dependency,
-//! an allocation or a panic, and the kernel programs use them unchanged.
+//! a file is ([`names`]), what is requested by a socket and an address ([`socket_kind`], [`sockaddr`]), and the events that the kernel reports ([`event`]). These are `no_std`, without a dependency, an
+//! allocation or a panic, and the kernel programs use them unchanged.
 //!
 //! The feature `bundle` adds the file that carries the tables to a host: `image`, `manifest`, `key`, `envelope`,
 //! `verify`; and `unverified`, for display only. The feature `sign` adds what makes such files, which no host needs:
@@ -29,6 +29,10 @@ pub mod record;
 pub mod decide;
 
 pub mod names;
+
+pub mod socket_kind;
+
+pub mod sockaddr;
 
 pub mod event;
 

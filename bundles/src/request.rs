@@ -22,6 +22,9 @@ pub const LOOPBACK_V4: u32 = 0x7f00_0001;
 /// The high half of the low 64 bits in `::ffff:0:0/96` (IPv4-mapped addresses).
 const MAPPED_PREFIX: u64 = 0xffff;
 
+/// The low half of `::ffff:0.0.0.0`.
+const MAPPED_UNSPECIFIED: u64 = MAPPED_PREFIX << 32;
+
 /// The high half of 64:ff9b::/96, the well-known prefix of NAT64 (RFC 6052).
 const NAT64_HIGH: u64 = 0x0064_ff9b_0000_0000;
 
@@ -30,6 +33,12 @@ impl Address {
     #[inline(always)]
     pub const fn v6(bits: u128) -> Address {
         Address::V6 { high: (bits >> 64) as u64, low: bits as u64 }
+    }
+
+    /// Whether the kernel sends to an address of its own choice instead: the bound source, or loopback.
+    #[inline(always)]
+    pub const fn is_unspecified(self) -> bool {
+        matches!(self, Address::V4(0) | Address::V6 { high: 0, low: 0 | MAPPED_UNSPECIFIED })
     }
 
     /// The address that is looked up in the policy. An IPv4-mapped address is the IPv4 address that it carries, and an
@@ -142,6 +151,12 @@ mod tests {
     fn unspecified_addresses_are_loopback() {
         assert_eq!(Address::V4(0).judged(), Address::V4(LOOPBACK_V4));
         assert_eq!(Address::v6(0).judged(), Address::v6(1));
+        for bits in [0, 1, 0xffff_0000_0000, 0xffff_0000_0001, 0xffff_7f00_0001, 1 << 64] {
+            let address = Address::v6(bits);
+            let is_loopback = [Address::V4(LOOPBACK_V4), Address::v6(1)].contains(&address.judged());
+            assert_eq!(address.is_unspecified(), is_loopback && bits & 0xffff_ffff == 0, "{bits:x}");
+        }
+        assert!(Address::V4(0).is_unspecified() && !Address::V4(LOOPBACK_V4).is_unspecified());
     }
 
     #[test]

@@ -1,36 +1,25 @@
 //! From a socket call to its requests and their verdicts.
 //!
-//! The family of the address decides, never that of the socket: an IPv6 socket can send to an AF_INET address. Every
-//! address that the call could send to is judged, and the strictest verdict wins.
+//! Every address that the call could send to is judged, and the strictest verdict wins.
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel};
-use bfp_bundle::event::Kind;
+use bfp_bundle::{
+    event::Kind,
+    request::Address,
+    sockaddr::{Call, Name, Named, named},
+    socket_kind::{self, AF_INET, AF_INET6, kind},
+};
 
 use crate::decision::events;
-use crate::decision::socket_kind::{judge_kind, kind};
+use crate::decision::socket_kind::judge_kind;
 use crate::decision::verdict;
 use crate::identity::labels;
 use crate::identity::owners;
 use crate::kernel::storage::Missing;
 use crate::kernel::{self, Pointer, member};
 use crate::tables;
-
-const AF_UNSPEC: u16 = 0;
-const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-
-/// The low half of ::ffff:0.0.0.0.
-const MAPPED_UNSPECIFIED: u64 = 0xffff_0000_0000;
-
-// Protocols, include/uapi/linux/in.h.
-const ICMP: u16 = 1;
-const TCP: u16 = 6;
-const UDP: u16 = 17;
-const ICMPV6: u16 = 58;
-const UDPLITE: u16 = 136;
 
 const EPERM: i32 = 1;
 const ENOMEM: i32 = 12;
@@ -42,27 +31,6 @@ const EINVAL: i32 = 22;
 static CANARY_HIGH: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static CANARY_LOW: Global<u64> = Global::new(0);
-
-/// The start of a `struct sockaddr_storage`, as long as `sockaddr_in6`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Name {
-    family: u16,
-    port: u16,
-    /// AF_INET: the address. AF_INET6: the flow label.
-    v4: u32,
-    v6: [u32; 4],
-    scope: u32,
-}
-
-/// How the judged call uses an address.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Call {
-    /// An AF_UNSPEC address dissolves the connection.
-    Connect,
-    /// An AF_UNSPEC address is taken for an AF_INET one (net/ipv4/udp.c, `udp_sendmsg`).
-    Send,
-}
 
 /// Judges an address of `length` bytes in kernel memory that a call on `sock` gave; 0 or a negative errno.
 ///
@@ -78,26 +46,15 @@ pub unsafe fn judge_name(call: Call, sk: Pointer, name: Pointer, length: i32) ->
     }
     // SAFETY: written by the helper.
     let name = unsafe { place.assume_init() };
-    if length < 2 {
-        return 0; // Too short for a family: the protocol refuses it.
-    }
-    let port = u16::from_be(name.port);
-    match name.family {
-        AF_UNIX => judge_canary(&name),
-        AF_UNSPEC if call == Call::Connect => 0,
-        AF_UNSPEC if tables::is_governed(labels::of(labels::current(), Missing::Leave)) => {
-            events::refuse(Kind::Unjudged)
-        }
-        AF_INET | AF_UNSPEC if length < 16 => -EINVAL,
+    match named(call, &name, length, || tables::is_governed(labels::of(labels::current(), Missing::Leave))) {
+        Named::Nothing => 0,
+        Named::Unix { high, low } => judge_canary(high, low),
+        Named::TooShort => -EINVAL,
+        Named::Unjudged => events::refuse(Kind::Unjudged),
         // SAFETY: the caller's obligation.
-        AF_INET | AF_UNSPEC => unsafe { judge_named_v4(sk, u32::from_be(name.v4), port) },
-        AF_INET6 if length < 24 => -EINVAL,
-        AF_INET6 => {
-            let [a, b, c, d] = name.v6.map(|word| u64::from(u32::from_be(word)));
-            // SAFETY: the caller's obligation.
-            unsafe { judge_named_v6(sk, a << 32 | b, c << 32 | d, port) }
-        }
-        _ => 0,
+        Named::V4 { address, port } => unsafe { judge_named_v4(sk, address, port) },
+        // SAFETY: the caller's obligation.
+        Named::V6 { high, low, port } => unsafe { judge_named_v6(sk, high, low, port) },
     }
 }
 
@@ -110,7 +67,7 @@ unsafe fn judge_named_v4(sk: Pointer, bits: u32, port: u16) -> i32 {
     // SAFETY: the callers' obligation.
     unsafe {
         let verdict = judge_v4(sk, bits, port);
-        if verdict != 0 || bits != 0 { verdict } else { judge_source(sk, port) }
+        if verdict != 0 || !Address::V4(bits).is_unspecified() { verdict } else { judge_source(sk, port) }
     }
 }
 
@@ -120,8 +77,7 @@ unsafe fn judge_named_v6(sk: Pointer, high: u64, low: u64, port: u16) -> i32 {
     // SAFETY: the callers' obligation.
     unsafe {
         let verdict = judge_v6(sk, high, low, port);
-        let unspecified = high == 0 && (low == 0 || low == MAPPED_UNSPECIFIED);
-        if verdict != 0 || !unspecified { verdict } else { judge_source(sk, port) }
+        if verdict != 0 || !(Address::V6 { high, low }).is_unspecified() { verdict } else { judge_source(sk, port) }
     }
 }
 
@@ -157,7 +113,7 @@ pub unsafe fn judge_use(sk: Pointer) -> i32 {
 #[inline(always)]
 pub unsafe fn note_use(sk: Pointer) -> i32 {
     // SAFETY: the caller's obligation.
-    let family: u16 = unsafe { member(sk, &kernel::sock_common__skc_family) };
+    let family = unsafe { family(sk) };
     if family != AF_INET && family != AF_INET6 {
         return 0;
     }
@@ -176,8 +132,7 @@ pub unsafe fn note_use(sk: Pointer) -> i32 {
     // SAFETY: the caller's obligation.
     let protocol: u16 = unsafe { member(sk, &kernel::sock__sk_protocol) };
     // The egress filter alone judges such a socket, and takes one without a label for the kernel's own.
-    let is_judged = matches!(protocol, TCP | UDP | UDPLITE | ICMP | ICMPV6);
-    if is_judged && !tables::is_governed(label) {
+    if socket_kind::has_judged_requests(protocol.into()) && !tables::is_governed(label) {
         return 0;
     }
     events::tell_of(noted, Kind::NoLabel);
@@ -190,7 +145,7 @@ pub unsafe fn note_use(sk: Pointer) -> i32 {
 unsafe fn judge_peer(sk: Pointer) -> i32 {
     // SAFETY: the caller's obligation; `struct sock` begins with its `struct sock_common`.
     unsafe {
-        let family: u16 = member(sk, &kernel::sock_common__skc_family);
+        let family = family(sk);
         let port = u16::from_be(member(sk, &kernel::sock_common__skc_dport));
         match family {
             AF_INET => {
@@ -202,7 +157,7 @@ unsafe fn judge_peer(sk: Pointer) -> i32 {
                 let [high, low] = address.map(u64::from_be);
                 if high | low == 0 { 0 } else { judge_v6(sk, high, low, port) }
             }
-            _ => judge_kind(owners::user_of(sk), kind(family.into(), 0, 0)),
+            _ => judge_kind(owners::user_of(sk), kind(family, 0, 0)),
         }
     }
 }
@@ -223,13 +178,16 @@ unsafe fn judge_v6(sk: Pointer, high: u64, low: u64, port: u16) -> i32 {
     verdict::errno(verdict::judge_v6(owners::user_of(sk), high, low, port.into(), ipproto.into()))
 }
 
-/// Denies the canary, the Unix address that the enforcer made up.
+/// Denies the canary, the Unix address that the enforcer made up: its family and a zero byte, then the random bytes. The
+/// first of them is not compared, since it shares a word with the zero.
 #[inline(always)]
-fn judge_canary(name: &Name) -> i32 {
-    // The path starts after the family with a zero byte, then the random bytes. `port` holds the zero and the first of
-    // them, which are not compared.
-    let [a, b, c, d] = name.v6;
-    let high = u64::from(a) << 32 | u64::from(b);
-    let low = u64::from(c) << 32 | u64::from(d);
+fn judge_canary(high: u64, low: u64) -> i32 {
     if CANARY_HIGH.load() != 0 && high == CANARY_HIGH.load() && low == CANARY_LOW.load() { -EPERM } else { 0 }
+}
+
+/// The family of a socket.
+#[inline(always)]
+unsafe fn family(sk: Pointer) -> i32 {
+    // SAFETY: the callers' obligation; `struct sock` begins with its `struct sock_common`.
+    unsafe { member::<u16>(sk, &kernel::sock_common__skc_family) }.into()
 }

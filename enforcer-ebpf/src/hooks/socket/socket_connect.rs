@@ -1,8 +1,9 @@
 //! `socket_connect`: every `connect`, over every protocol and by every system call (io_uring too).
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
+use bfp_bundle::sockaddr::Call;
 
-use crate::decision::socket::{Call, judge_name, note_use};
+use crate::decision::socket::{judge_name, note_use};
 use crate::kernel::{self, Pointer, member};
 
 #[lsm(hook = "socket_connect")]

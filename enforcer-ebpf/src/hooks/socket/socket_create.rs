@@ -2,8 +2,9 @@
 //! the rules on `raw` for all others.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
+use bfp_bundle::socket_kind::kind;
 
-use crate::decision::socket_kind::{judge_kind, kind};
+use crate::decision::socket_kind::judge_kind;
 use crate::identity::labels;
 use crate::kernel::storage::Missing;
 

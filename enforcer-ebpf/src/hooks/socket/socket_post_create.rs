@@ -1,8 +1,8 @@
 //! `socket_post_create`: a new socket gets the label of the task that created it.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
+use bfp_bundle::socket_kind::{Kind, kind};
 
-use crate::decision::socket_kind::{Kind, kind};
 use crate::identity::labels;
 use crate::identity::owners;
 use crate::kernel::storage::Missing;

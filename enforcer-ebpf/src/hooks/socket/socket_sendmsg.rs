@@ -4,8 +4,9 @@
 //! The address and the peer are both judged, because it depends on the protocol which of them is used.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
+use bfp_bundle::sockaddr::Call;
 
-use crate::decision::socket::{Call, judge_name, judge_use};
+use crate::decision::socket::{judge_name, judge_use};
 use crate::kernel::{self, Pointer, member};
 
 #[lsm(hook = "socket_sendmsg")]
