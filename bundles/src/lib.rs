@@ -2,7 +2,8 @@
 //!
 //! In reading order: the request ([`request`]), the process that makes it ([`label`], [`identity`]), what lockdown
 //! guards ([`lockdown`]), the tables of a policy ([`record`]), the function that decides ([`decide`]), the program that
-//! a file is ([`names`]), what is requested by a socket and an address ([`socket_kind`], [`sockaddr`]), and the events that the kernel reports ([`event`]). These are `no_std`, without a dependency, an
+//! a file is ([`names`]), what is requested by a socket, an address and a packet ([`socket_kind`], [`sockaddr`],
+//! [`packet`]), and the events that the kernel reports ([`event`]). These are `no_std`, without a dependency, an
 //! allocation or a panic, and the kernel programs use them unchanged.
 //!
 //! The feature `bundle` adds the file that carries the tables to a host: `image`, `manifest`, `key`, `envelope`,
@@ -33,6 +34,8 @@ pub mod names;
 pub mod socket_kind;
 
 pub mod sockaddr;
+
+pub mod packet;
 
 pub mod event;
 
