@@ -18,14 +18,14 @@ fi
 limit=$1
 shift
 targets=("$@")
-[ $# -gt 0 ] || targets=(parse fmt_round_trip compile verify decode manifest trust_set token)
+[ $# -gt 0 ] || targets=(parse fmt_round_trip compile verify decode manifest trust_set token packet)
 
 made=target/made
 unpacked=target/seeds
 rm -rf "$made" "$unpacked"
 mkdir -p "$unpacked"
 tar -xzf seeds.tar.gz -C "$unpacked"
-mkdir -p "$made"/{parse,fmt_round_trip,compile,verify,decode,manifest,trust_set,token}
+mkdir -p "$made"/{parse,fmt_round_trip,compile,verify,decode,manifest,trust_set,token,packet}
 # A policy and its lock are one input.
 for folder in ../fixtures/accept/*/ ../fixtures/allow-lists/*/; do
     {
