@@ -79,6 +79,9 @@ fn expect(packet: &[u8], socket: &Socket) -> Option<()> {
 fn expect_v4(packet: &[u8], socket: &Socket) -> Option<()> {
     let header: &[u8; 20] = packet.first_chunk()?;
     let end = usize::from(header[0] & 15) * 4;
+    if !(20..=packet.len()).contains(&end) {
+        return None;
+    }
     let is_first = header[6] & 0x1f == 0 && header[7] == 0;
     let protocol = header[9];
     if is_exempt(packet, end, protocol, socket) {

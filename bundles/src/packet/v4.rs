@@ -27,6 +27,9 @@ pub(super) fn may_leave<B: Bytes + ?Sized, S: Sender>(packet: &B, sender: &S) ->
     let [version_and_length, _, _, _, _, _, high, low, _, protocol, ..] = header;
     let [.., a, b, c, d] = header;
     let at = u32::from(version_and_length & 15) * 4;
+    if at < HEADER || packet.length() < at {
+        return false;
+    }
     // Only the first fragment has ports; the kernel fragments packets after the egress filter.
     let is_first = u16::from_be_bytes([high, low]) & FRAGMENT_OFFSET == 0;
     let protocol = u32::from(protocol);
@@ -63,7 +66,7 @@ fn last_hop<B: Bytes + ?Sized>(packet: &B, end: u32) -> SourceRoute {
     let mut left = OPTIONS_MAX;
     while left != 0 {
         left = B::opaque(left - 1);
-        // The shortest source route is longer, so a truncated option here cannot be one.
+        // The whole header is there: this is its last byte, and a source route is longer.
         let Some([kind, length]) = packet.load(at) else { return SourceRoute::None };
         if kind == END_OF_OPTIONS {
             return SourceRoute::None;

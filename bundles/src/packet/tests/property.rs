@@ -180,4 +180,23 @@ proptest! {
         prop_assert_eq!(may_leave(&packet[..], &Socket::raw().not_to(routed.0)), !is_routed);
         prop_assert_eq!(may_leave(&packet[..], &Socket { is_raw: true, ..Socket::governed() }), !is_routed);
     }
+
+    #[test]
+    fn truncation_never_allows(
+        (v4, _, _) in any_v4(FORBIDDEN_V4, FORBIDDEN_V4), (v6, _, _) in any_v6(FORBIDDEN_V6, FORBIDDEN_V6),
+        (routed_v4, is_routed_v4, _) in any_v4(0xc000_0201, FORBIDDEN_V4),
+        (routed_v6, is_routed_v6, _) in any_v6(0x2001_0db8 << 96 | 1, FORBIDDEN_V6),
+    ) {
+        for (packet, is_forbidden, forbidden) in [
+            (v4, true, Address::V4(FORBIDDEN_V4)),
+            (v6, true, Address::v6(FORBIDDEN_V6)),
+            (routed_v4, is_routed_v4, Address::V4(FORBIDDEN_V4)),
+            (routed_v6, is_routed_v6, Address::v6(FORBIDDEN_V6)),
+        ] {
+            for length in 0..=packet.len() {
+                let may_leave = may_leave(&packet[..length], &Socket::raw().not_to(forbidden));
+                prop_assert!(!(may_leave && is_forbidden), "{} of {}", length, packet.len());
+            }
+        }
+    }
 }

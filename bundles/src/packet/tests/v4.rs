@@ -95,6 +95,33 @@ fn source_route_that_ends_behind_the_packet_is_dropped() {
 }
 
 #[test]
+fn last_option_may_be_one_byte_at_the_end_of_the_packet() {
+    assert_eq!(asked(&ipv4(ICMP, HERE, &[NOP; 4], &[]), Socket::unlisted()), [(DIRECT.0, 0, 1)]);
+    assert_eq!(asked(&ipv4(ICMP, HERE, &[NOP, NOP, NOP, LOOSE], &[]), Socket::unlisted()), [(DIRECT.0, 0, 1)]);
+}
+
+#[test]
+fn header_that_is_shorter_than_any_is_dropped() {
+    for words in 0..5 {
+        let mut packet = datagram(&[]);
+        packet[0] = 0x40 | words;
+        assert!(asked_in_vain(&packet, Socket::unlisted()).is_empty(), "{words}");
+        assert!(asked_in_vain(&packet, Socket::of_the_kernel()).is_empty(), "{words}");
+    }
+}
+
+#[test]
+fn header_that_is_longer_than_the_packet_is_dropped() {
+    for options in [&[NOP; 40][..], &[222, 8, 0, 0, 0, 0, 0, 0], &route(LOOSE, &[THERE])] {
+        let packet = ipv4(UDP, HERE, options, &[]);
+        for length in 20..packet.len() {
+            assert!(asked_in_vain(&packet[..length], Socket::unlisted()).is_empty(), "{length}");
+        }
+        assert!(may_leave(&packet[..], &Socket::unlisted()));
+    }
+}
+
+#[test]
 fn options_of_a_governed_process_are_dropped() {
     for options in [&[NOP; 4][..], &ROUTER_ALERT, &[END; 4], &route(LOOSE, &[HERE]), &route(STRICT, &[THERE])] {
         assert_eq!(asked_in_vain(&datagram(options), Socket::governed()), [DIRECT], "{options:?}");
