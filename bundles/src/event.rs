@@ -3,50 +3,61 @@
 //! **Invariant:** a record has no padding, so that it discloses no kernel memory.
 
 use crate::label::ProgramId;
+use crate::record::{Record, record};
 
-/// One event.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Event {
-    /// The time since boot in nanoseconds, including suspend.
-    pub since_boot: u64,
-    /// The program that made the request, by its id. 0 if the policy does not name it.
-    pub program: ProgramId,
-    /// The first half of the address, with IPv4 as IPv6 (`::ffff:a.b.c.d`).
-    pub high: u64,
-    /// The second half of the address.
-    pub low: u64,
-    /// The process ID, as the host numbers it. 0 for a packet, which cannot be attributed to a process.
-    pub process: u32,
-    /// The user ID, as the host numbers it.
-    pub user: u32,
-    /// The rule that decided, or [`NO_RULE`](crate::record::NO_RULE).
-    pub rule: u32,
-    /// The flags of the task's label.
-    pub label: u32,
-    /// A [`Kind`] by number.
-    pub kind: u16,
-    /// A [`Reason`](crate::decide::Reason) by number, if the tables decided.
-    pub reason: u16,
-    /// The port.
-    pub port: u16,
-    /// The protocol, as in an IP header.
-    pub protocol: u16,
-    /// The thread's name, padded with zeros.
-    pub thread: [u8; 16],
-    /// How many events like this one were suppressed before it by the rate limit.
-    pub held: u64,
+record! {
+    /// One event.
+    #[derive(Default)]
+    Event: 80 {
+        /// The time since boot in nanoseconds, including suspend.
+        since_boot: u64,
+        /// The program that made the request, by its id. 0 if the policy does not name it.
+        program: ProgramId,
+        /// The first half of the address, with IPv4 as IPv6 (`::ffff:a.b.c.d`).
+        high: u64,
+        /// The second half of the address.
+        low: u64,
+        /// The process ID, as the host numbers it. 0 for a packet, which cannot be attributed to a process.
+        process: u32,
+        /// The user ID, as the host numbers it.
+        user: u32,
+        /// The rule that decided, or [`NO_RULE`](crate::record::NO_RULE).
+        rule: u32,
+        /// The flags of the task's label.
+        label: u32,
+        /// A [`Kind`] by number.
+        kind: u16,
+        /// A [`Reason`](crate::decide::Reason) by number, if the tables decided.
+        reason: u16,
+        /// The port.
+        port: u16,
+        /// The protocol, as in an IP header.
+        protocol: u16,
+        /// The thread's name, padded with zeros.
+        thread: [u8; 16],
+        /// How many events like this one were suppressed before it by the rate limit.
+        held: u64,
+    }
 }
 
 impl Event {
-    /// The size of a record in bytes.
-    pub const SIZE: usize = 80;
-
     /// The size in bytes of what every release writes and reads: the members before `held`. A later release appends.
     pub const PREFIX: usize = 72;
+
+    /// Reads a record that a program of any release wrote. One of an earlier release has no `held`; one of a later
+    /// release has more, which is ignored. `None` if it is too short.
+    pub fn of_any_release(record: &[u8]) -> Option<Event> {
+        match <[u8; Event::PREFIX]>::try_from(record) {
+            Ok(prefix) => {
+                let mut whole = [0; Event::SIZE];
+                *whole.first_chunk_mut()? = prefix;
+                Event::read_from(&whole)
+            }
+            Err(_) => Event::read_from(record),
+        }
+    }
 }
 
-const _: () = assert!(size_of::<Event>() == Event::SIZE);
 const _: () = assert!(core::mem::offset_of!(Event, held) == Event::PREFIX);
 
 /// What was denied.

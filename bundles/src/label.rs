@@ -5,6 +5,7 @@
 
 pub use crate::identity::ProgramId;
 use crate::names::Match;
+use crate::record::record;
 
 /// How many restricted programs that led to a process a label can hold. With a ninth, every request is denied
 /// ([`Label::OVERFLOW`]).
@@ -14,20 +15,21 @@ pub const UNDER_MAX: usize = 8;
 /// which is the safe side.
 pub const HEIRS_MAX: usize = 4;
 
-/// What is known about a task.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Label {
-    /// The program that it executes, by name. 0 if the policy does not name it.
-    pub program: ProgramId,
-    /// A set of the constants below.
-    pub flags: u32,
-    /// How many entries of `under` are valid.
-    pub depth: u32,
-    /// The restricted programs: its own, and those that started it.
-    pub under: [ProgramId; UNDER_MAX],
-    /// The programs `with children` whose grants it inherits. 0 ends the list.
-    pub heir_of: [ProgramId; HEIRS_MAX],
+record! {
+    /// What is known about a task.
+    #[derive(Default)]
+    Label: 112 {
+        /// The program that it executes, by name. 0 if the policy does not name it.
+        program: ProgramId,
+        /// A set of the constants below.
+        flags: u32,
+        /// How many entries of `under` are valid.
+        depth: u32,
+        /// The restricted programs: its own, and those that started it.
+        under: [ProgramId; UNDER_MAX],
+        /// The programs `with children` whose grants it inherits. 0 ends the list.
+        heir_of: [ProgramId; HEIRS_MAX],
+    }
 }
 
 impl Label {
@@ -40,9 +42,6 @@ impl Label {
     /// Of a socket: it took data from a process that may not send by it. Set with [`Label::OVERFLOW`], so that the
     /// egress filter drops all that the socket sends, and no task becomes its user again.
     pub const TAINTED: u32 = 8;
-
-    /// The size in the kernel's task storage, in bytes.
-    pub const SIZE: usize = 112;
 
     /// The label of an unlisted program.
     pub const STRANGER: Label =
@@ -169,8 +168,6 @@ pub enum Proof {
     /// Another program could run under that name: it is traced, or of doubtful origin.
     NameOnly,
 }
-
-const _: () = assert!(size_of::<Label>() == Label::SIZE);
 
 #[cfg(test)]
 mod tests {

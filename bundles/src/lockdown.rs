@@ -4,6 +4,7 @@
 //! `bpf_map_alloc_id`, `bpf_prog_alloc_id`), and a place is an inode as the kernel sees it.
 
 use crate::identity::Inode;
+use crate::record::record;
 
 /// A guarded place, in the map of places.
 pub type Place = Inode;
@@ -13,14 +14,15 @@ pub const FOLDER: u64 = 1;
 /// The enforcer's file: it can be neither written nor moved or removed.
 pub const PROGRAM: u64 = 2;
 
-/// Where the pins are mounted, as kernel addresses. They are valid while the filesystem is mounted there.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mounted {
-    /// The filesystem: a `struct super_block`.
-    pub super_block: u64,
-    /// Its mount: a `struct vfsmount`.
-    pub mount: u64,
+record! {
+    /// Where the pins are mounted, as kernel addresses. They are valid while the filesystem is mounted there.
+    #[derive(Default)]
+    Mounted: 16 {
+        /// The filesystem: a `struct super_block`.
+        super_block: u64,
+        /// Its mount: a `struct vfsmount`.
+        mount: u64,
+    }
 }
 
 /// The kinds of BPF objects that a descriptor can refer to.
@@ -42,8 +44,6 @@ impl Object {
         (self as u64) << 32 | number as u64
     }
 }
-
-const _: () = assert!(size_of::<Mounted>() == 16);
 
 #[cfg(test)]
 mod tests {

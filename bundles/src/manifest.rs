@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded;
 use crate::names::{Match, Name, NameBucket, Names, State, StepBucket, Word};
-use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record};
+use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket};
 
 /// The most tags of an audience.
 pub const MAX_AUDIENCE: usize = 64;

@@ -19,7 +19,7 @@ pub mod sections;
 mod tests;
 
 use crate::label::{ProgramId, UNDER_MAX};
-use crate::record::{BUCKET, Record, bucket_hashes, record};
+use crate::record::{BUCKET, bucket_hashes, record};
 
 /// The longest component, in bytes (`NAME_MAX`, include/uapi/linux/limits.h).
 pub const COMPONENT_MAX: usize = 255;

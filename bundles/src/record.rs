@@ -1,14 +1,15 @@
-//! The records of the tables: byte for byte the values of the kernel's array maps.
+//! The records of the tables, byte for byte the values of the kernel's array maps; and how every record that the kernel
+//! programs share with the enforcer is laid out.
 //!
 //! Every number is little-endian, and every record a multiple of eight bytes, because an array map rounds its values up
-//! to that: so a section of records can be copied into a map as it is.
+//! to that: so a section of records can be copied into a map as it is. A record has no padding.
 //!
 //! A table is never ambiguous: a [`Step`] either leads to another node or ends at a cell.
 
-/// A number, or an array of numbers, at the next position of a record.
+/// A number, an array of numbers, or another record, at the next position of a record.
 pub(crate) trait Words: Sized {
     fn write(&self, out: &mut [u8]) -> usize;
-    fn read(bytes: &mut &[u8]) -> Self;
+    fn read(bytes: &mut &[u8]) -> Option<Self>;
 }
 
 macro_rules! words {
@@ -21,21 +22,17 @@ macro_rules! words {
                 }
                 size_of::<$type>()
             }
-            fn read(bytes: &mut &[u8]) -> Self {
-                match bytes.split_first_chunk() {
-                    Some((word, rest)) => {
-                        *bytes = rest;
-                        <$type>::from_le_bytes(*word)
-                    }
-                    None => 0,
-                }
+            fn read(bytes: &mut &[u8]) -> Option<Self> {
+                let (word, rest) = bytes.split_first_chunk()?;
+                *bytes = rest;
+                Some(<$type>::from_le_bytes(*word))
             }
         }
     )* };
 }
-words!(u32, u64);
+words!(u8, u16, u32, u64);
 
-impl<W: Words + Copy, const N: usize> Words for [W; N] {
+impl<W: Words + Copy + Default, const N: usize> Words for [W; N] {
     fn write(&self, out: &mut [u8]) -> usize {
         let mut at = 0;
         for word in self {
@@ -43,8 +40,12 @@ impl<W: Words + Copy, const N: usize> Words for [W; N] {
         }
         at
     }
-    fn read(bytes: &mut &[u8]) -> Self {
-        core::array::from_fn(|_| W::read(bytes))
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let mut words = [W::default(); N];
+        for word in &mut words {
+            *word = W::read(bytes)?;
+        }
+        Some(words)
     }
 }
 
@@ -54,7 +55,7 @@ pub trait Record: Copy {
     const SIZE: usize;
     /// Writes the record to the first [`Self::SIZE`] bytes of `out`.
     fn write_to(&self, out: &mut [u8]);
-    /// Reads a record from the first [`Self::SIZE`] bytes. `None` if there are fewer.
+    /// Reads a record from the first [`Self::SIZE`] bytes. `None` if there are fewer, or they are no such record.
     fn read_from(bytes: &[u8]) -> Option<Self>;
 }
 
@@ -65,7 +66,31 @@ macro_rules! record {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
 
-        impl Record for $name {
+        impl $name {
+            /// The size in bytes.
+            pub const SIZE: usize = $size;
+
+            /// The record as it is in a map.
+            pub fn to_bytes(&self) -> [u8; $size] {
+                let mut bytes = [0; $size];
+                $crate::record::Record::write_to(self, &mut bytes);
+                bytes
+            }
+        }
+
+        impl $crate::record::Words for $name {
+            fn write(&self, out: &mut [u8]) -> usize {
+                $crate::record::Record::write_to(self, out);
+                $size
+            }
+            fn read(bytes: &mut &[u8]) -> Option<Self> {
+                let (record, rest) = bytes.split_first_chunk::<$size>()?;
+                *bytes = rest;
+                $crate::record::Record::read_from(record)
+            }
+        }
+
+        impl $crate::record::Record for $name {
             const SIZE: usize = $size;
             fn write_to(&self, out: &mut [u8]) {
                 let mut at = 0;
@@ -74,7 +99,7 @@ macro_rules! record {
             }
             fn read_from(bytes: &[u8]) -> Option<Self> {
                 let mut bytes = bytes.get(..$size)?;
-                Some($name { $($field: $crate::record::Words::read(&mut bytes),)* })
+                Some($name { $($field: $crate::record::Words::read(&mut bytes)?,)* })
             }
         }
 
@@ -299,6 +324,10 @@ pub const fn pair_key(cell: u32, program: u32) -> u64 {
 mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
     use super::*;
+    use crate::event::Event;
+    use crate::identity::{Executed, Inode, Part, PinnedContent, PinnedInode, Withheld};
+    use crate::label::Label;
+    use crate::lockdown::Mounted;
     use proptest::prelude::*;
     use std::vec;
 
@@ -330,6 +359,30 @@ mod tests {
                 root_v4: words[0], root_v6: words[1], flags: words[2], program_mask: words[3],
                 pair_mask: words[4], default_rule: words[5], raw_cell: words[6],
                 reserved: words[7],
+            });
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decode_inverts_encode_for_keys_and_reports(
+            long in any::<[u64; 8]>(), word in any::<[u32; 8]>(), half in any::<[u16; 4]>(), digest in any::<[u8; 32]>(),
+            thread in any::<[u8; 16]>(), heir_of in any::<[u64; 4]>(),
+        ) {
+            let inode = Inode { inode: long[0], device: word[0], generation: word[1] };
+            survives(inode);
+            for part in [Part::Program, Part::Mapped] {
+                survives(PinnedContent { program: long[1], part, digest });
+                survives(PinnedInode { inode, program: long[1], part });
+            }
+            survives(Executed { file: inode, dentry: long[1], flags: word[2], reserved: word[3] });
+            survives(Withheld { program: long[1], process: word[2], why: word[3] });
+            survives(Mounted { super_block: long[1], mount: long[2] });
+            survives(Label { program: long[0], flags: word[0], depth: word[1], under: long, heir_of });
+            survives(Event {
+                since_boot: long[0], program: long[1], high: long[2], low: long[3], process: word[0], user: word[1],
+                rule: word[2], label: word[3], kind: half[0], reason: half[1], port: half[2], protocol: half[3],
+                thread, held: long[4],
             });
         }
     }

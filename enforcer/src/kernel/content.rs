@@ -8,17 +8,15 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use bfp_bundle::identity::{Part, PinnedContent, PinnedInode};
+use bfp_bundle::identity::{Inode, Part, PinnedContent, PinnedInode};
 use bfp_bundle::image::NamedExecutable;
 
 use crate::host::syscall;
 use crate::kernel::lack::{Lack, Pinned};
-use crate::kernel::learn::{self, INODE_SIZE, LearnError};
+use crate::kernel::learn::{self, LearnError};
 use crate::kernel::load::Programs;
 use crate::kernel::object::{DIGESTS, INODES};
 
-pub(crate) const CONTENT_KEY_SIZE: usize = size_of::<PinnedContent>();
-pub(crate) const INODE_KEY_SIZE: usize = size_of::<PinnedInode>();
 /// A file whose content the policy pins.
 pub struct Content<'a> {
     /// Its path on the host. `None` for a pattern.
@@ -64,7 +62,8 @@ fn file_of<'a>(executables: &'a [NamedExecutable], executable: &'a NamedExecutab
 
 /// Fills the maps of digests and of measured files, and freezes them. Returns what does not hold.
 pub(crate) fn bind(programs: &mut Programs, contents: &[Content<'_>]) -> Result<Vec<Lack>, LearnError> {
-    let digests = contents.iter().flat_map(|content| content.pins.iter().map(|pin| content_key(content, pin)));
+    let digests =
+        contents.iter().flat_map(|content| content.pins.iter().map(|pin| content_key(content, pin).to_bytes()));
     programs.insert_all(DIGESTS, &digests.collect::<Vec<_>>())?;
     let mut lacks = Vec::new();
     let mut keys = Vec::new();
@@ -74,7 +73,7 @@ pub(crate) fn bind(programs: &mut Programs, contents: &[Content<'_>]) -> Result<
                 match measure(content) {
                     Ok(Measured::Listed(file)) => {
                         let inode = learn::ask(programs, &file, Path::new(content.program_path))?;
-                        keys.push(inode_key(content, &inode));
+                        keys.push(inode_key(content, inode).to_bytes());
                     }
                     Ok(Measured::ByTheKernel) => {}
                     Err(lack) => lacks.extend(lack),
@@ -123,26 +122,14 @@ fn pinned_file(content: &Content<'_>, path: &str) -> Pinned {
     Pinned { path: path.to_owned(), program: content.program_path.to_owned(), part: content.part }
 }
 
-/// The bytes of `bfp_bundle::identity::PinnedContent`, as in memory.
-pub(crate) fn content_key(content: &Content<'_>, digest: &[u8; 32]) -> [u8; CONTENT_KEY_SIZE] {
-    let mut key = [0; CONTENT_KEY_SIZE];
-    let (program, rest) = key.split_at_mut(8);
-    let (part, rest) = rest.split_at_mut(8);
-    program.copy_from_slice(&content.program.to_ne_bytes());
-    part.copy_from_slice(&(content.part as u64).to_ne_bytes());
-    rest.copy_from_slice(digest);
-    key
+/// The key of a digest that a content may have.
+fn content_key(content: &Content<'_>, digest: &[u8; 32]) -> PinnedContent {
+    PinnedContent { program: content.program, part: content.part, digest: *digest }
 }
 
-/// The bytes of `bfp_bundle::identity::PinnedInode`, as in memory.
-pub(crate) fn inode_key(content: &Content<'_>, inode: &[u8; INODE_SIZE]) -> [u8; INODE_KEY_SIZE] {
-    let mut key = [0; INODE_KEY_SIZE];
-    let (first, rest) = key.split_at_mut(INODE_SIZE);
-    let (program, part) = rest.split_at_mut(8);
-    first.copy_from_slice(inode);
-    program.copy_from_slice(&content.program.to_ne_bytes());
-    part.copy_from_slice(&(content.part as u64).to_ne_bytes());
-    key
+/// The key of a file that has one of a content's digests.
+fn inode_key(content: &Content<'_>, inode: Inode) -> PinnedInode {
+    PinnedInode { inode, program: content.program, part: content.part }
 }
 
 #[cfg(test)]
@@ -206,11 +193,12 @@ mod tests {
     fn keys_have_the_kernels_layout() {
         let executables = [executable(vec![[9; 32]], Some(Vec::new()))];
         for content in pinned(&executables) {
-            let key = content_key(&content, &[9; 32]);
+            let key = content_key(&content, &[9; 32]).to_bytes();
             assert_eq!(key.get(..8), Some(&0x0102_0304_0506_0708u64.to_ne_bytes()[..]));
             assert_eq!(key.get(8..16), Some(&(content.part as u64).to_ne_bytes()[..]));
             assert_eq!(key.get(16..), Some(&[9; 32][..]));
-            let key = inode_key(&content, &[7; INODE_SIZE]);
+            let inode = Inode { inode: 0x0707_0707_0707_0707, device: 0x0707_0707, generation: 0x0707_0707 };
+            let key = inode_key(&content, inode).to_bytes();
             assert_eq!(key.get(..16), Some(&[7; 16][..]));
             assert_eq!(key.get(24..), Some(&(content.part as u64).to_ne_bytes()[..]));
         }

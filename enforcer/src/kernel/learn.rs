@@ -12,20 +12,15 @@ use aya::maps::{Array, MapData, MapError};
 use bfp_bundle::identity::Inode;
 use bfp_bundle::label::Label;
 use bfp_bundle::lockdown::Mounted;
+use bfp_bundle::record::Record as _;
 
 use crate::failure::Actionable;
 use crate::host::syscall;
 use crate::kernel::load::{LoadError, Programs};
 use crate::kernel::object::{LABELS, LEARNING_HOOK};
 
-pub(crate) const INODE_SIZE: usize = size_of::<Inode>();
-
 const LEARNED: &str = "LEARNED";
 const LEARNED_MOUNT: &str = "LEARNED_MOUNT";
-pub(crate) const MOUNTED_SIZE: usize = size_of::<Mounted>();
-
-/// The offset of the flags in a label, after the program.
-const FLAGS_AT: usize = std::mem::offset_of!(Label, flags);
 
 /// Why the kernel does not report the identity of a file.
 #[derive(Debug, thiserror::Error)]
@@ -75,11 +70,9 @@ pub(crate) fn while_learning<T>(
     programs.attach(LEARNING_HOOK)?;
     let before: Option<[u8; Label::SIZE]> =
         syscall::task_element(programs.map(LABELS)?, &own).map_err(LearnError::Label)?;
-    let mut marked = before.unwrap_or([0; Label::SIZE]);
-    if let Some(flags) = marked.get_mut(FLAGS_AT..).and_then(|bytes| bytes.first_chunk_mut()) {
-        *flags = (u32::from_ne_bytes(*flags) | Label::LEARNER).to_ne_bytes();
-    }
-    syscall::set_task_element(programs.map(LABELS)?, &own, Some(&marked)).map_err(LearnError::Label)?;
+    let mut marked = before.and_then(|label| Label::read_from(&label)).unwrap_or_default();
+    marked.flags |= Label::LEARNER;
+    syscall::set_task_element(programs.map(LABELS)?, &own, Some(&marked.to_bytes())).map_err(LearnError::Label)?;
     let learned = asked(programs);
     // Whatever the outcome, the mark is removed; a label that did not exist before is removed with it.
     syscall::set_task_element(programs.map(LABELS)?, &own, before.as_ref()).map_err(LearnError::Label)?;
@@ -88,19 +81,17 @@ pub(crate) fn while_learning<T>(
 }
 
 /// Queries the kernel for the identity of an open directory or file, by the hook `inode_getattr`.
-pub(crate) fn ask(programs: &mut Programs, opened: &File, path: &Path) -> Result<[u8; INODE_SIZE], LearnError> {
-    let mut answers: Array<&mut MapData, [u8; INODE_SIZE]> = programs.typed_map(LEARNED)?;
-    answers.set(0, [0; INODE_SIZE], 0)?;
+pub(crate) fn ask(programs: &mut Programs, opened: &File, path: &Path) -> Result<Inode, LearnError> {
+    let mut answers: Array<&mut MapData, [u8; Inode::SIZE]> = programs.typed_map(LEARNED)?;
+    answers.set(0, Inode::default().to_bytes(), 0)?;
     let asked = opened.metadata();
     asked.map_err(|error| LearnError::Unreadable { path: path.to_owned(), error })?;
-    match answers.get(&0, 0)? {
-        answer if answer == [0; INODE_SIZE] => Err(LearnError::NoAnswer(path.to_owned())),
-        answer => Ok(answer),
-    }
+    let answer = Inode::read_from(&answers.get(&0, 0)?).filter(|answer| *answer != Inode::default());
+    answer.ok_or_else(|| LearnError::NoAnswer(path.to_owned()))
 }
 
-/// The mount of the last file that was queried, as the bytes of `bfp_bundle::lockdown::Mounted`.
-pub(crate) fn mount_of_last(programs: &mut Programs) -> Result<[u8; MOUNTED_SIZE], LearnError> {
-    let answers: Array<&mut MapData, [u8; MOUNTED_SIZE]> = programs.typed_map(LEARNED_MOUNT)?;
-    Ok(answers.get(&0, 0)?)
+/// The mount of the last file that was queried, which is the one at `path`.
+pub(crate) fn mount_of_last(programs: &mut Programs, path: &Path) -> Result<Mounted, LearnError> {
+    let answers: Array<&mut MapData, [u8; Mounted::SIZE]> = programs.typed_map(LEARNED_MOUNT)?;
+    Mounted::read_from(&answers.get(&0, 0)?).ok_or_else(|| LearnError::NoAnswer(path.to_owned()))
 }

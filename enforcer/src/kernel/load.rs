@@ -16,6 +16,7 @@ use aya::{Btf, Ebpf, EbpfLoader, Endianness};
 use bfp_bundle::identity::Withheld;
 use bfp_bundle::image::Derived;
 use bfp_bundle::manifest::SectionKind;
+use bfp_bundle::record::Record as _;
 use bfp_bundle::verify::VerifiedBundle;
 
 use crate::host::kfunc;
@@ -359,7 +360,7 @@ impl Programs {
         let mut withheld = Vec::new();
         for (name, _) in ITERATORS {
             let records = self.walk(name)?;
-            withheld.extend(records.as_chunks::<{ size_of::<Withheld>() }>().0.iter().map(decode_withheld));
+            withheld.extend(records.chunks_exact(Withheld::SIZE).filter_map(Withheld::read_from));
         }
         if withheld.iter().any(|one| one.why == Withheld::UNLABELLED) {
             return Err(LoadError::Labelling(io::ErrorKind::OutOfMemory.into()));
@@ -422,16 +423,5 @@ impl Programs {
     /// Pins a map.
     pub fn pin_map(&self, map: &'static str, path: &Path) -> Result<(), LoadError> {
         self.map(map)?.pin(path).map_err(|error| LoadError::Pin { path: path.to_owned(), error: error.into() })
-    }
-}
-
-fn decode_withheld(bytes: &[u8; size_of::<Withheld>()]) -> Withheld {
-    let (program, rest) = bytes.split_at(8);
-    let (process, why) = rest.split_at(4);
-    let word = |bytes: &[u8]| bytes.first_chunk().copied().map_or(0, u32::from_ne_bytes);
-    Withheld {
-        program: program.first_chunk().copied().map_or(0, u64::from_ne_bytes),
-        process: word(process),
-        why: word(why),
     }
 }

@@ -14,11 +14,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
-use bfp_bundle::lockdown::{FOLDER, Object, PROGRAM};
+use bfp_bundle::identity::Inode;
+use bfp_bundle::lockdown::{FOLDER, Mounted, Object, PROGRAM, Place};
 
 use crate::failure::{Actionable, Failure};
 use crate::host::syscall;
-use crate::kernel::learn::{self, INODE_SIZE, LearnError, MOUNTED_SIZE};
+use crate::kernel::learn::{self, LearnError};
 use crate::kernel::load::{LoadError, Programs};
 use crate::kernel::object::{BUSY, ENFORCER, ENFORCERS, LOCKDOWN_HOOKS, MOUNTED, OBJECTS, PLACES};
 use crate::kernel::pins::{LOCKDOWN_LINK, Pins, PinsError, failed, names, remove_links};
@@ -179,18 +180,19 @@ pub(crate) fn begin(programs: &mut Programs, pins: &Pins, folder: &Path) -> Resu
     if !learned.is_on_host {
         return Err(LockdownError::NotOnHost.into());
     }
-    let mut enforcer: Array<&mut MapData, [u8; INODE_SIZE]> = programs.typed_map(ENFORCER)?;
-    enforcer.set(0, learned.enforcer, 0).map_err(LockdownError::Map)?;
-    let mut mounted: Array<&mut MapData, [u8; MOUNTED_SIZE]> = programs.typed_map(MOUNTED)?;
-    mounted.set(0, learned.mounted, 0).map_err(LockdownError::Map)?;
-    let mut places: HashMap<&mut MapData, [u8; INODE_SIZE], u64> = programs.typed_map(PLACES)?;
+    let enforcer = learned.enforcer.to_bytes();
+    let mut enforcers: Array<&mut MapData, [u8; Inode::SIZE]> = programs.typed_map(ENFORCER)?;
+    enforcers.set(0, enforcer, 0).map_err(LockdownError::Map)?;
+    let mut mounted: Array<&mut MapData, [u8; Mounted::SIZE]> = programs.typed_map(MOUNTED)?;
+    mounted.set(0, learned.mounted.to_bytes(), 0).map_err(LockdownError::Map)?;
+    let mut places: HashMap<&mut MapData, [u8; Place::SIZE], u64> = programs.typed_map(PLACES)?;
     for (place, kind) in learned.folders.map(|folder| (folder, FOLDER)).into_iter().chain([(learned.enforcer, PROGRAM)])
     {
-        places.insert(place, kind, 0).map_err(LockdownError::Map)?;
+        places.insert(place.to_bytes(), kind, 0).map_err(LockdownError::Map)?;
     }
     freeze(programs, &[ENFORCER, PLACES, MOUNTED])?;
     let own = syscall::own_pidfd().map_err(LockdownError::Object)?;
-    let marked = syscall::set_task_element(programs.map(ENFORCERS)?, &own, Some(&learned.enforcer));
+    let marked = syscall::set_task_element(programs.map(ENFORCERS)?, &own, Some(&enforcer));
     marked.map_err(LockdownError::Object)?;
 
     for hook in LOCKDOWN_HOOKS {
@@ -208,9 +210,9 @@ pub(crate) fn begin(programs: &mut Programs, pins: &Pins, folder: &Path) -> Resu
 
 /// The kernel's identities of what is guarded.
 struct Learned {
-    enforcer: [u8; INODE_SIZE],
-    folders: [[u8; INODE_SIZE]; 2],
-    mounted: [u8; MOUNTED_SIZE],
+    enforcer: Inode,
+    folders: [Place; 2],
+    mounted: Mounted,
     /// Whether the first process of the host sees the same pins.
     is_on_host: bool,
 }
@@ -222,7 +224,7 @@ fn learn(programs: &mut Programs, pins: &Pins, folder: &Path) -> Result<Learned,
     };
     let mut ask = |path: &Path| {
         let file = File::open(path).map_err(unreadable(path))?;
-        Ok::<_, LearnError>((learn::ask(programs, &file, path)?, learn::mount_of_last(programs)?))
+        Ok::<_, LearnError>((learn::ask(programs, &file, path)?, learn::mount_of_last(programs, path)?))
     };
     let (enforcer, _) = ask(Path::new(OWN_FILE))?;
     let (generation, _) = ask(folder)?;

@@ -159,47 +159,12 @@ fn booted_at() -> io::Result<u64> {
     Ok(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).saturating_sub(since_boot))
 }
 
-/// Decodes a record from the layout of `bfp_bundle::event::Event`. A record of an earlier release has no `held`; one of a
-/// later release has more, which is ignored.
+/// Decodes a record of this release or of an earlier or later one.
 ///
 /// # Errors
 /// [`EventsError::OtherRelease`]: the record is too short.
 fn decode(record: &[u8]) -> Result<Event, EventsError> {
-    fields_of(record).ok_or(EventsError::OtherRelease)
-}
-
-fn fields_of(record: &[u8]) -> Option<Event> {
-    let mut rest = record;
-    let mut long = || Some(u64::from_ne_bytes(take(&mut rest)?));
-    let (since_boot, program, high, low) = (long()?, long()?, long()?, long()?);
-    let mut word = || Some(u32::from_ne_bytes(take(&mut rest)?));
-    let (process, user, rule, label) = (word()?, word()?, word()?, word()?);
-    let mut half = || Some(u16::from_ne_bytes(take(&mut rest)?));
-    let (kind, reason, port, protocol) = (half()?, half()?, half()?, half()?);
-    let thread = take(&mut rest)?;
-    let held = if rest.is_empty() { 0 } else { u64::from_ne_bytes(take(&mut rest)?) };
-    Some(Event {
-        since_boot,
-        program,
-        high,
-        low,
-        process,
-        user,
-        rule,
-        label,
-        kind,
-        reason,
-        port,
-        protocol,
-        thread,
-        held,
-    })
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (first, behind) = rest.split_first_chunk()?;
-    *rest = behind;
-    Some(*first)
+    Event::of_any_release(record).ok_or(EventsError::OtherRelease)
 }
 
 /// The kind of denial, as a word and as a phrase.
