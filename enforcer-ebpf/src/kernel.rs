@@ -8,6 +8,9 @@
 /// Single instructions that the compiler must not see through.
 pub mod asm;
 
+/// The arguments of LSM hooks.
+pub mod arguments;
+
 /// Values that the kernel keeps with tasks and sockets.
 pub mod storage;
 

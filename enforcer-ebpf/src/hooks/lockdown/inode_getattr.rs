@@ -12,6 +12,7 @@ use bfp_bundle::{identity::Inode, label::Label, lockdown::Mounted};
 
 use crate::identity::files;
 use crate::identity::labels;
+use crate::kernel::arguments::arguments;
 use crate::kernel::{self, Pointer, member, place, word};
 
 /// The last answer.
@@ -24,13 +25,12 @@ static LEARNED_MOUNT: Array<Mounted, 1> = Array::new();
 
 #[lsm(hook = "inode_getattr")]
 pub fn inode_getattr(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(1);
-    if earlier != 0 || labels::current_label().flags & Label::LEARNER == 0 {
-        return earlier;
+    arguments!(ctx, path: Pointer);
+    if labels::current_label().flags & Label::LEARNER == 0 {
+        return 0;
     }
-    // SAFETY: the first argument is `const struct path *`; the answer is the map's memory.
+    // SAFETY: a `const struct path *`; the answer is the map's memory.
     unsafe {
-        let path: Pointer = ctx.arg(0);
         let dentry: Pointer = member(path, &kernel::path__dentry);
         let (Some(inode), Some(answer)) = (files::inode(dentry), LEARNED.get_ptr_mut(0)) else { return 0 };
         // The first answer counts: until 6.6 overlayfs queries the file below again.

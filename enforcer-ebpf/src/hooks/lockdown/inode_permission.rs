@@ -17,21 +17,16 @@ use crate::identity::enforcers;
 use crate::identity::files;
 use crate::identity::locked;
 use crate::kernel::Pointer;
+use crate::kernel::arguments::arguments;
 
 /// `MAY_WRITE`, include/linux/fs.h.
 const MAY_WRITE: i32 = 2;
 
 #[lsm(hook = "inode_permission")]
 pub fn inode_permission(ctx: LsmContext) -> i32 {
-    // `(struct inode *inode, int mask)`
-    let earlier: i32 = ctx.arg(2);
-    if earlier != 0 {
-        return earlier;
-    }
-    let mask: i32 = ctx.arg(1);
-    // SAFETY: the first argument.
+    arguments!(ctx, inode: Pointer, mask: i32);
+    // SAFETY: a `struct inode *`.
     unsafe {
-        let inode: Pointer = ctx.arg(0);
         // Called for every step of every path: inodes that are not guarded return at once.
         if mask & MAY_WRITE == 0 && !locked::is_beside_pins(inode) {
             return 0;

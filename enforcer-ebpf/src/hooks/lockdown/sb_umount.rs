@@ -12,6 +12,7 @@ use bfp_bundle::event::Kind;
 use crate::decision::events::refuse;
 use crate::identity::enforcers;
 use crate::identity::locked;
+use crate::kernel::arguments::arguments;
 use crate::kernel::asm::{bit, opaque};
 use crate::kernel::{self, Pointer, argument, place, word};
 
@@ -37,28 +38,19 @@ static MOUNTS_ARE_A_RING: Global<u32> = Global::new(0);
 
 #[lsm(hook = "sb_umount")]
 pub fn sb_umount(ctx: LsmContext) -> i32 {
-    // `(struct vfsmount *mnt, int flags)`
-    let earlier: i32 = ctx.arg(2);
-    if earlier != 0 {
-        return earlier;
-    }
+    arguments!(ctx, _mount: Pointer, flags: i32);
     if enforcers::is_current() {
         return 0;
     }
-    let flags: i32 = ctx.arg(1);
     let target = argument(&ctx, 0).unwrap_or(0).wrapping_sub(u64::from(kernel::mount__mnt.load()));
     if bit(takes_pins(target, flags)) != 0 { refuse(Kind::Locked) } else { 0 }
 }
 
 #[lsm(hook = "sb_remount")]
 pub fn sb_remount(ctx: LsmContext) -> i32 {
-    // `(struct super_block *sb, void *mnt_opts)`
-    let earlier: i32 = ctx.arg(2);
-    if earlier != 0 {
-        return earlier;
-    }
-    // SAFETY: the first argument.
-    let has_pins = unsafe { locked::has_pins(ctx.arg::<Pointer>(0)) };
+    arguments!(ctx, super_block: Pointer, _options: Pointer);
+    // SAFETY: a `struct super_block *`.
+    let has_pins = unsafe { locked::has_pins(super_block) };
     if has_pins && !enforcers::is_current() { refuse(Kind::Locked) } else { 0 }
 }
 

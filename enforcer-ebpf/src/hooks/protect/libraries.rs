@@ -12,6 +12,7 @@ use crate::identity::content;
 use crate::identity::enforcers;
 use crate::identity::guard;
 use crate::identity::labels::{self, current_label};
+use crate::kernel::arguments::arguments;
 use crate::kernel::{Pointer, argument};
 
 /// `PROT_WRITE` and `PROT_EXEC`, include/uapi/asm-generic/mman-common.h.
@@ -20,11 +21,9 @@ const EXECUTE: u64 = 4;
 
 #[lsm(hook = "mmap_file")]
 pub fn mmap_file(ctx: LsmContext) -> i32 {
-    // `(struct file *file, unsigned long reqprot, unsigned long prot, unsigned long flags)`
-    let earlier: i32 = ctx.arg(4);
-    let protection: u64 = ctx.arg(2);
-    if earlier != 0 || protection & EXECUTE == 0 {
-        return earlier;
+    arguments!(ctx, file: Pointer, _requested: u64, protection: u64, _flags: u64);
+    if protection & EXECUTE == 0 {
+        return 0;
     }
     let label = current_label();
     let is_enforcer = enforcers::is_current();
@@ -35,7 +34,6 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
     if protection & WRITE != 0 || is_anonymous(&ctx) {
         return refuse(Kind::Mapping);
     }
-    let file: Pointer = ctx.arg(0);
     // Newer kernels require this test, and older ones remove it; see `is_anonymous`.
     if file.is_null() {
         return refuse(Kind::Mapping);
@@ -56,11 +54,9 @@ pub fn mmap_file(ctx: LsmContext) -> i32 {
 
 #[lsm(hook = "file_mprotect")]
 pub fn file_mprotect(ctx: LsmContext) -> i32 {
-    // `(struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot)`
-    let earlier: i32 = ctx.arg(3);
-    let protection: u64 = ctx.arg(2);
-    if earlier != 0 || protection & EXECUTE == 0 {
-        return earlier;
+    arguments!(ctx, _area: Pointer, _requested: u64, protection: u64);
+    if protection & EXECUTE == 0 {
+        return 0;
     }
     // A loader maps code as executable from the start, not by a later change.
     if enforcers::is_current() || guard::keeps_to_libraries(current_label()) { refuse(Kind::Mapping) } else { 0 }

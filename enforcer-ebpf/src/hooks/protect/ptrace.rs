@@ -7,7 +7,7 @@
 //!
 //! A task's access to itself and to its own threads is not checked.
 
-use aya_ebpf::{helpers::generated::bpf_get_current_uid_gid, macros::lsm, programs::LsmContext};
+use aya_ebpf::{bindings::task_struct, helpers::generated::bpf_get_current_uid_gid, macros::lsm, programs::LsmContext};
 
 use bfp_bundle::{event::Kind, label::Label};
 
@@ -15,6 +15,7 @@ use crate::decision::events::refuse;
 use crate::identity::enforcers;
 use crate::identity::guard;
 use crate::identity::labels;
+use crate::kernel::arguments::arguments;
 use crate::kernel::asm::{bit, opaque, sign_bit};
 use crate::kernel::storage::Missing;
 
@@ -26,13 +27,8 @@ const MODE_NOAUDIT: u32 = 4;
 
 #[lsm(hook = "ptrace_access_check")]
 pub fn ptrace_access_check(ctx: LsmContext) -> i32 {
-    // `(struct task_struct *child, unsigned int mode)`
-    let earlier: i32 = ctx.arg(2);
-    let mode: u32 = ctx.arg(1);
-    if earlier != 0 {
-        return earlier;
-    }
-    let other = labels::of(ctx.arg(0), Missing::Leave);
+    arguments!(ctx, task: *mut task_struct, mode: u32);
+    let other = labels::of(task, Missing::Leave);
     if mode & MODE_ATTACH == 0 {
         return judge_reading(other, mode);
     }
@@ -43,18 +39,15 @@ pub fn ptrace_access_check(ctx: LsmContext) -> i32 {
     if verdict != 0 {
         return verdict;
     }
-    if enforcers::is_enforcer(ctx.arg(0)) { refuse(Kind::Locked) } else { 0 }
+    if enforcers::is_enforcer(task) { refuse(Kind::Locked) } else { 0 }
 }
 
 #[lsm(hook = "ptrace_traceme")]
 pub fn ptrace_traceme(ctx: LsmContext) -> i32 {
-    // `(struct task_struct *parent)`: the current task is the one that would be traced.
-    let earlier: i32 = ctx.arg(1);
-    if earlier != 0 {
-        return earlier;
-    }
+    // The current task is the one that would be traced, by its parent.
+    arguments!(ctx, parent: *mut task_struct);
     let own = labels::of(labels::current(), Missing::Leave);
-    if guard::is_guarded(own) { refuse(Kind::Access) } else { judge_reach(labels::of(ctx.arg(0), Missing::Leave), own) }
+    if guard::is_guarded(own) { refuse(Kind::Access) } else { judge_reach(labels::of(parent, Missing::Leave), own) }
 }
 
 /// What /proc shows of a protected task to its user (its environment, memory map and descriptors), and what perf

@@ -6,15 +6,14 @@ use bfp_bundle::socket_kind::kind;
 
 use crate::decision::socket_kind::judge_kind;
 use crate::identity::labels;
+use crate::kernel::arguments::arguments;
 use crate::kernel::storage::Missing;
 
 #[lsm(hook = "socket_create")]
 pub fn socket_create(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(4);
-    let by_kernel: i32 = ctx.arg(3);
-    if earlier != 0 || by_kernel != 0 {
-        return earlier;
+    arguments!(ctx, family: i32, r#type: i32, protocol: i32, by_kernel: i32);
+    if by_kernel != 0 {
+        return 0;
     }
-    // `(int family, int type, int protocol, int kern)`
-    judge_kind(labels::of(labels::current(), Missing::Leave), kind(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
+    judge_kind(labels::of(labels::current(), Missing::Leave), kind(family, r#type, protocol))
 }

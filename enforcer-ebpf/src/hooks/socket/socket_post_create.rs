@@ -5,6 +5,7 @@ use bfp_bundle::socket_kind::{Kind, kind};
 
 use crate::identity::labels;
 use crate::identity::owners;
+use crate::kernel::arguments::arguments;
 use crate::kernel::storage::Missing;
 use crate::kernel::{self, Pointer, member};
 use crate::tables;
@@ -13,13 +14,12 @@ const ENOMEM: i32 = 12;
 
 #[lsm(hook = "socket_post_create")]
 pub fn socket_post_create(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(5);
-    let by_kernel: i32 = ctx.arg(4);
-    if earlier != 0 || by_kernel != 0 {
-        return earlier;
+    arguments!(ctx, socket: Pointer, family: i32, r#type: i32, protocol: i32, by_kernel: i32);
+    if by_kernel != 0 {
+        return 0;
     }
-    // SAFETY: `(struct socket *sock, int family, int type, int protocol, int kern)`
-    let sk: Pointer = unsafe { member(ctx.arg(0), &kernel::socket__sk) };
+    // SAFETY: a `struct socket *`.
+    let sk: Pointer = unsafe { member(socket, &kernel::socket__sk) };
     if sk.is_null() {
         return 0;
     }
@@ -35,6 +35,6 @@ pub fn socket_post_create(ctx: LsmContext) -> i32 {
     }
     // The socket's packets could not be distinguished from an unlisted program's; or only the egress filter judges it,
     // which takes a socket without a label for the kernel's own.
-    let is_judged = matches!(kind(ctx.arg(1), ctx.arg(2), ctx.arg(3)), Kind::Judged);
+    let is_judged = matches!(kind(family, r#type, protocol), Kind::Judged);
     if !is_judged || tables::is_governed(label) { -ENOMEM } else { 0 }
 }

@@ -7,23 +7,19 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 use bfp_bundle::sockaddr::Call;
 
 use crate::decision::socket::{judge_name, judge_use};
+use crate::kernel::arguments::arguments;
 use crate::kernel::{self, Pointer, member};
 
 #[lsm(hook = "socket_sendmsg")]
 pub fn socket_sendmsg(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(3);
-    if earlier != 0 {
-        return earlier;
-    }
-    // SAFETY: `(struct socket *sock, struct msghdr *msg, int size)`, and a name has been copied to the
-    // kernel (net/socket.c, `__sys_sendto` and `copy_msghdr_from_user`).
+    arguments!(ctx, socket: Pointer, message: Pointer, _size: i32);
+    // SAFETY: a `struct socket *` and a `struct msghdr *`, whose name has been copied to the kernel (net/socket.c,
+    // `__sys_sendto` and `copy_msghdr_from_user`).
     unsafe {
-        let socket: Pointer = ctx.arg(0);
         let sk: Pointer = member(socket, &kernel::socket__sk);
         if sk.is_null() {
             return 0;
         }
-        let message: Pointer = ctx.arg(1);
         let name: Pointer = member(message, &kernel::msghdr__msg_name);
         if !name.is_null() {
             let length: i32 = member(message, &kernel::msghdr__msg_namelen);

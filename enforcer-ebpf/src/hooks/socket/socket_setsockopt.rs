@@ -12,6 +12,8 @@ use bfp_bundle::event::Kind;
 use crate::decision::events::refuse;
 use crate::decision::verdict;
 use crate::identity::labels;
+use crate::kernel::Pointer;
+use crate::kernel::arguments::arguments;
 use crate::kernel::storage::Missing;
 use crate::tables;
 
@@ -47,12 +49,7 @@ const REPORTS_V6: (u64, u64, u32) = (0xff02 << 48, 0x16, 58);
 
 #[lsm(hook = "socket_setsockopt")]
 pub fn socket_setsockopt(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(3);
-    if earlier != 0 {
-        return earlier;
-    }
-    // `(struct socket *sock, int level, int optname)`
-    let (level, option): (i32, i32) = (ctx.arg(1), ctx.arg(2));
+    arguments!(ctx, _socket: Pointer, level: i32, option: i32);
     // Most options are none of these, and need no look-up of the label.
     let label = || labels::of(labels::current(), Missing::Leave);
     match level {

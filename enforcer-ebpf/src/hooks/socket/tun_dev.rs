@@ -5,22 +5,23 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 
 use crate::decision::socket_kind::judge_raw;
 use crate::identity::labels;
+use crate::kernel::Pointer;
+use crate::kernel::arguments::arguments;
 use crate::kernel::storage::Missing;
 
 #[lsm(hook = "tun_dev_create")]
 pub fn tun_dev_create(ctx: LsmContext) -> i32 {
-    after(ctx.arg(0))
+    arguments!(ctx);
+    judge()
 }
 
 #[lsm(hook = "tun_dev_open")]
 pub fn tun_dev_open(ctx: LsmContext) -> i32 {
-    after(ctx.arg(1))
+    arguments!(ctx, _security: Pointer);
+    judge()
 }
 
 #[inline(always)]
-fn after(earlier: i32) -> i32 {
-    if earlier != 0 {
-        return earlier;
-    }
+fn judge() -> i32 {
     judge_raw(labels::of(labels::current(), Missing::Leave))
 }
