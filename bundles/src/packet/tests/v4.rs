@@ -89,6 +89,17 @@ fn option_that_is_too_short_is_dropped() {
 }
 
 #[test]
+fn source_route_that_ends_behind_the_header_is_judged() {
+    // Its last hop is then in the datagram: receivers drop it, and it is no way out.
+    for before in 0..=2 {
+        let mut packet = datagram(&[&[NOP; 2][..before], &[LOOSE, 11 - before as u8][..]].concat());
+        packet[27..31].copy_from_slice(&THERE.to_be_bytes());
+        let addresses: Vec<_> = asked(&packet, Socket::unlisted()).into_iter().map(|(address, ..)| address).collect();
+        assert_eq!(addresses, [DIRECT.0, ROUTED.0], "{before}");
+    }
+}
+
+#[test]
 fn source_route_that_ends_behind_the_packet_is_dropped() {
     let packet = datagram(&[LOOSE, 255, 4, 0]);
     assert_eq!(asked_in_vain(&packet, Socket::unlisted()), [DIRECT]);
