@@ -6,17 +6,15 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 use crate::decision::socket_kind::judge_raw;
 use crate::identity::descriptors;
 use crate::identity::labels;
-use crate::kernel::argument;
+use crate::kernel::arguments::arguments;
 use crate::kernel::storage::Missing;
+use crate::kernel::{Pointer, argument};
 
 #[lsm(hook = "file_receive")]
 pub fn file_receive(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(1);
-    if earlier != 0 {
-        return earlier;
-    }
-    let file = argument(&ctx, 0);
-    if file.and_then(descriptors::sends_unasked) == Some(false) {
+    arguments!(ctx, _file: Pointer);
+    // As a number, to be followed as one.
+    if argument(&ctx, 0).and_then(descriptors::sends_unasked) == Some(false) {
         return 0;
     }
     judge_raw(labels::of(labels::current(), Missing::Leave))
