@@ -25,7 +25,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::{Map, Value};
 
 use self::written::{Text, address_in, looks_like_a_network, read};
-use crate::diagnostics::nearest::did_you_mean;
+use crate::diagnostics::nearest::{self, did_you_mean};
 
 /// A network: its first address, and the length of its prefix.
 pub(crate) type Network = (IpAddr, u8);
@@ -93,8 +93,10 @@ pub enum ListFault {
         key: String,
         /// Its value.
         value: String,
-        /// The values that entries do have.
-        known: Vec<String>,
+        /// The value that was probably meant: see [`mistyped`].
+        meant: Option<String>,
+        /// How many different values entries have.
+        different: usize,
     },
     /// Filters that each keep something, and nothing together.
     #[error("has no entry that matches every filter")]
@@ -134,12 +136,10 @@ impl ListFault {
                 Some(question) => question,
                 None => format!("filter by one of {}", some(known)),
             },
-            ListFault::UnknownValue { known, key, value, .. } => {
-                let values = format!("values of `{key}` here are {}", some(known));
-                match did_you_mean(value, known.iter().map(String::as_str)) {
-                    Some(question) => format!("{question} The {values}"),
-                    None => values,
-                }
+            ListFault::UnknownValue { meant: Some(meant), .. } => format!("did you mean `{meant}`?"),
+            ListFault::UnknownValue { key, different, .. } => {
+                let values = if *different == 1 { "value" } else { "different values" };
+                format!("look the value up in the file, where entries have {different} {values} of `{key}`")
             }
             ListFault::NothingLeft => "remove one of the filters, or write a `ranges(…)` for each".to_owned(),
         }
@@ -224,6 +224,20 @@ fn told(written: &str) -> String {
     }
 }
 
+/// The value of the file that `written` misspells: one edit away, or two for a text of eight letters or more.
+///
+/// No other value is shown. The file may hold passwords beside networks, and a report of CI is read by whoever proposed
+/// the policy. A value that is shown was known but for two letters in eight. Whoever can guess that much can also try
+/// the rest: a filter with the right value compiles, so every policy can test a guess anyway. A text below four letters
+/// misspells nothing, since a single edit could be most of a short value.
+fn mistyped<'k>(written: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    match written.chars().count() {
+        0..4 => None,
+        4..8 => nearest::within(1, written, known),
+        _ => nearest::within(2, written, known),
+    }
+}
+
 fn shortened(written: &str) -> String {
     written.chars().take(60).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
@@ -259,8 +273,9 @@ fn in_document(document: &Value, filters: &[(&str, &str)]) -> Result<Vec<Network
                 return Err(ListFault::UnknownKey { filter, key, known: walk.keys.into_iter().collect() });
             }
             (true, false) => {
-                let known = walk.values.get(filter).map_or_else(Vec::new, |known| known.iter().cloned().collect());
-                return Err(ListFault::UnknownValue { filter, key, value, known });
+                let known = walk.values.get(filter).into_iter().flatten();
+                let meant = mistyped(&value, known.clone().map(String::as_str)).map(str::to_owned);
+                return Err(ListFault::UnknownValue { filter, key, value, meant, different: known.count() });
             }
             (true, true) => {}
         }
@@ -347,7 +362,11 @@ impl<'d> Walk<'_> {
             }
             let has = values.iter().any(|value| value == wanted);
             *seen = (seen.0 || !values.is_empty(), seen.1 || has);
-            known.extend(values.iter().take(64).map(|value| value.clone().into_owned()));
+            for value in values {
+                if !known.contains(value.as_ref()) {
+                    known.insert(value.into_owned());
+                }
+            }
             all &= has;
         }
         all

@@ -28,6 +28,44 @@ fn nothing_of_a_file_is_shown_but_addresses() {
     }
 }
 
+/// The networks that a password opens, as a policy from a pull request could name them.
+const PASSWORDS: &str = r#"{ "accounts": [
+    { "net": "192.0.2.0/24", "password": "correct horse battery", "pin": 4711, "token": [ "hunter2", "tr0ub4dor" ] },
+    { "net": "198.51.100.0/24", "password": "Tr0ub4dor&3", "pin": "0815", "token": "swordfish" } ] }"#;
+
+#[test]
+fn no_value_of_a_file_is_shown() {
+    let secrets = ["correct horse battery", "4711", "hunter2", "tr0ub4dor", "Tr0ub4dor&3", "0815", "swordfish"];
+    for key in ["password", "pin", "token", "list", "member"] {
+        for value in ["x", "", "secret", "correct horse", "47", "471", "hunt", "sword", "Tr0ub4d", "acc"] {
+            let fault = networks(PASSWORDS, &[(key, value)]).unwrap_err();
+            let said = format!("{fault}; {} {fault:?}", fault.help());
+            for secret in secrets.iter().chain(&["accounts"]) {
+                assert!(!said.contains(secret), "{key} = {value}: {said}");
+            }
+        }
+    }
+    assert!(told(PASSWORDS, &[("token", "x")]).ends_with("where entries have 3 different values of `token`"));
+    assert!(told(PASSWORDS, &[("list", "x")]).ends_with("where entries have 1 value of `list`"));
+}
+
+#[test]
+fn only_a_value_that_was_nearly_written_is_offered() {
+    for (key, written, offered) in [
+        ("password", "correct hrse batery", true),
+        ("password", "correct hrse bateri", false),
+        ("token", "swordfis", true),
+        ("token", "swordfi", false),
+        ("token", "hunter", true),
+        ("token", "hunte", false),
+        ("pin", "0816", true),
+        ("pin", "081", false),
+    ] {
+        let said = told(PASSWORDS, &[(key, written)]);
+        assert_eq!(said.contains("did you mean"), offered, "{key} = {written}: {said}");
+    }
+}
+
 #[test]
 fn plain_list_is_a_network_a_line() {
     let text = "# ours\r\n192.0.2.0/24 ; first\n\n2001:db8::/32\n198.51.100.7\n192.0.2.0/24\n";
@@ -52,7 +90,8 @@ fn filters_of_one_list_hold_together() {
     assert_eq!(of(&[("service", "EC2")]), "203.0.113.0/24");
     assert_eq!(of(&[("list", "ipv6_prefixes")]), "2001:db8::/32");
     assert!(of(&[("servcie", "S3")]).contains("no entry with a member `servcie`; did you mean `service`?"));
-    assert!(of(&[("service", "S4")]).contains("values of `service` here are `EC2`, `S3`"));
+    assert!(of(&[("service", "S4")]).ends_with("where entries have 2 different values of `service`"));
+    assert!(of(&[("region", "us-west-1")]).ends_with("did you mean `eu-west-1`?"));
     assert!(of(&[("service", "EC2"), ("region", "eu-west-1")]).contains("matches every filter"));
 }
 
@@ -78,7 +117,7 @@ fn member_keeps_what_stands_anywhere_in_it() {
     assert_eq!(of(&[("member", "agents"), ("member", "prefixes_ipv4")]), "192.0.2.0/24");
     assert_eq!(of(&[("list", "prefixes_ipv4")]), "192.0.2.0/24 198.51.100.0/24");
     assert!(of(&[("member", "agent")]).contains("did you mean `agents`?"));
-    assert!(of(&[("list", "own")]).contains("values of `list` here are `prefixes_ipv4`, `prefixes_ipv6`"));
+    assert!(of(&[("list", "own")]).ends_with("where entries have 2 different values of `list`"));
     assert!(of(&[("member", "api"), ("member", "prefixes_ipv6")]).contains("matches every filter"));
 }
 
@@ -149,7 +188,7 @@ fn booleans_and_numbers_can_be_filtered_by() {
     assert_eq!(told(text, &[("required", "true")]), "192.0.2.0/24");
     assert_eq!(told(text, &[("id", "8")]), "198.51.100.0/24");
     assert_eq!(told(text, &[("ports", "80")]), "198.51.100.0/24");
-    assert!(told(text, &[("required", "yes")]).contains("values of `required` here are `false`, `true`"));
+    assert!(told(text, &[("required", "yes")]).ends_with("2 different values of `required`"));
 }
 
 #[test]
