@@ -1,15 +1,18 @@
 //! The program `bfpc` as it is run: what it answers, how it refuses, and with which exit code.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
+#[expect(dead_code, reason = "each test needs a part of it")]
+mod support;
+
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use base64ct::{Base64, Encoding};
 use bfp_bundle::secret_key::SecretKey;
-use tempfile::TempDir;
+use support::{Ended, Place};
 
 /// What it warns of is accepted, so that nothing but what a test is about is said.
 const POLICY: &str = r#"policy payments
@@ -33,81 +36,24 @@ resolvers = [\"192.0.2.53\"]
 resolved_at = \"2026-07-14T09:30:00Z\"
 ";
 
-/// A directory with a policy, its lock and two keys.
-struct Place(TempDir);
-
-/// How a command ended.
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
 impl Place {
-    fn new() -> Place {
-        let place = Place(TempDir::new().unwrap());
-        place.write("kms.bfp", POLICY);
-        place.write("kms.bfp.lock", LOCK);
-        for key in ["key", "other"] {
-            place.ok(&["keygen", key]);
-        }
+    /// A directory with a policy, its lock and two keys.
+    fn of_signer() -> Place {
+        let place = Place::with(&[("kms.bfp", POLICY), ("kms.bfp.lock", LOCK)]);
+        place.key("key");
+        place.key("other");
         place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.path(name), content).unwrap();
-    }
-
-    fn bfpc(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bfpc"));
-        command.args(words).current_dir(self.0.path()).stdin(Stdio::null());
-        command
-    }
-
-    /// Runs `bfpc`, and holds it to what every command promises.
-    fn run(&self, words: &[&str]) -> Ended {
-        let ended = Ended::of(self.bfpc(words).output().unwrap());
-        let all = format!("bfpc {}\n{}\n{}", words.join(" "), ended.stdout, ended.stderr);
-        assert!(!ended.stderr.contains("panicked"), "{all}");
-        assert!(!all.contains('\u{1b}'), "colour where there is no terminal: {all}");
-        match ended.code {
-            0 | 1 => assert_eq!(ended.stderr, "", "{all}"),
-            2 | 3 => {
-                assert_eq!(ended.stdout, "", "a command that fails answers nothing: {all}");
-                assert!(ended.stderr.contains("help: ") || ended.stderr.contains("try '--help'"), "{all}");
-            }
-            code => unreachable!("exit code {code}: {all}"),
-        }
-        ended
-    }
-
-    fn ok(&self, words: &[&str]) -> String {
-        let ended = self.run(words);
-        assert_eq!(ended.code, 0, "bfpc {}: {}{}", words.join(" "), ended.stdout, ended.stderr);
-        ended.stdout
-    }
-
-    /// Runs a command that must fail with this code, and say this.
-    fn refused(&self, code: i32, says: &str, words: &[&str]) -> Ended {
-        let ended = self.run(words);
-        let all = format!("bfpc {}: {}{}", words.join(" "), ended.stdout, ended.stderr);
-        assert_eq!(ended.code, code, "{all}");
-        assert!(all.contains(says), "`{says}` is not in: {all}");
-        ended
     }
 
     /// `kms.bfpb`, signed by `key`.
     fn built(&self, more: &[&str]) -> Vec<u8> {
-        self.ok(&[&["build", "kms.bfp", "-o", "kms.bfpb", "--key", "key"], more].concat());
-        fs::read(self.path("kms.bfpb")).unwrap()
+        self.bfpc(&[&["build", "kms.bfp", "-o", "kms.bfpb", "--key", "key"], more].concat()).ok();
+        self.read("kms.bfpb")
     }
 
+    /// The files, in order.
     fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.0.path()).unwrap();
+        let entries = fs::read_dir(self.root()).unwrap();
         let mut names: Vec<String> =
             entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
         names.sort();
@@ -115,31 +61,21 @@ impl Place {
     }
 }
 
-impl Ended {
-    fn of(output: Output) -> Ended {
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-}
-
 #[test]
 fn a_policy_is_built_verified_inspected_and_explained() {
-    let place = Place::new();
-    assert_eq!(place.ok(&["check", "kms.bfp"]), "kms.bfp: ok, 1 rule, 1 program\n");
+    let place = Place::of_signer();
+    assert_eq!(place.bfpc(&["check", "kms.bfp"]).ok(), "kms.bfp: ok, 1 rule, 1 program\n");
     let bytes = place.built(&["--revision", "7"]);
-    let built = place.ok(&["build", "kms.bfp", "-o", "kms.bfpb", "--key", "key", "--revision", "7"]);
+    let built = place.bfpc(&["build", "kms.bfp", "-o", "kms.bfpb", "--key", "key", "--revision", "7"]).ok();
     let (proven, built) = built.split_once('\n').unwrap();
     let (asked, held) = proven.strip_prefix("verdicts proven: ").unwrap().split_once(" of ").unwrap();
     assert_eq!(asked, held);
     assert!(built.starts_with("kms.bfpb: policy payments, revision 7, "), "{built}");
-    assert_eq!(fs::read(place.path("kms.bfpb")).unwrap(), bytes, "built again, and different");
+    assert_eq!(place.read("kms.bfpb"), bytes, "built again, and different");
 
-    let verified = place.ok(&["verify", "kms.bfpb", "--trust", "key.pub"]);
+    let verified = place.bfpc(&["verify", "kms.bfpb", "--trust", "key.pub"]).ok();
     assert!(verified.starts_with("kms.bfpb: verified, policy payments, revision 7\nsigned by "), "{verified}");
-    let inspected = place.ok(&["inspect", "kms.bfpb", "--trust", "key.pub"]);
+    let inspected = place.bfpc(&["inspect", "kms.bfpb", "--trust", "key.pub"]).ok();
     for line in [
         "policy      payments",
         "revision    7",
@@ -151,7 +87,8 @@ fn a_policy_is_built_verified_inspected_and_explained() {
 
     // The policy and its bundle give one answer.
     for file in [&["kms.bfp"][..], &["kms.bfpb", "--trust", "key.pub"]] {
-        let explain = |program, destination| place.run(&[&["explain"], file, &[program, destination]].concat());
+        let explain =
+            |program, destination| place.bfpc(&[&["explain"], file, &[program, destination]].concat()).ended();
         let allowed = explain("signer", "kms.internal:443");
         assert_eq!(allowed.code, 0, "{}", allowed.stdout);
         assert!(allowed.stdout.contains("allowed  /usr/bin/signer -> 203.0.113.10:443/tcp"), "{}", allowed.stdout);
@@ -168,43 +105,43 @@ fn a_policy_is_built_verified_inspected_and_explained() {
 
 #[test]
 fn keys_are_made_once_and_the_secret_half_is_for_its_owner_alone() {
-    let place = Place::new();
+    let place = Place::of_signer();
     let mode = |name| fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode("key"), 0o600);
-    let before = fs::read(place.path("key")).unwrap();
-    place.refused(2, "`key` already exists", &["keygen", "key"]);
+    let before = place.read("key");
+    place.bfpc(&["keygen", "key"]).fails(2, "`key` already exists");
     place.write("new.pub", "");
-    place.refused(2, "`new.pub` already exists", &["keygen", "new"]);
+    place.bfpc(&["keygen", "new"]).fails(2, "`new.pub` already exists");
     assert!(!place.path("new").exists());
-    place.refused(2, "`nowhere/key` cannot be written", &["keygen", "nowhere/key"]);
-    assert_eq!(fs::read(place.path("key")).unwrap(), before);
-    assert_ne!(fs::read(place.path("key")).unwrap(), fs::read(place.path("other")).unwrap());
+    place.bfpc(&["keygen", "nowhere/key"]).fails(2, "`nowhere/key` cannot be written");
+    assert_eq!(place.read("key"), before);
+    assert_ne!(place.read("key"), place.read("other"));
 }
 
 #[test]
 fn fmt_writes_the_canonical_form_and_check_only_tells() {
-    let place = Place::new();
+    let place = Place::of_signer();
     let untidy = "only   \"/a\"->10.0.0.1 # why\n";
     place.write("untidy.bfp", untidy);
-    place.refused(1, "untidy.bfp: not in the canonical form", &["fmt", "--check", "kms.bfp", "untidy.bfp"]);
-    assert_eq!(fs::read_to_string(place.path("untidy.bfp")).unwrap(), untidy);
+    place.bfpc(&["fmt", "--check", "kms.bfp", "untidy.bfp"]).fails(1, "untidy.bfp: not in the canonical form");
+    assert_eq!(place.text("untidy.bfp"), untidy);
 
     place.write("broken.bfp", "only\n");
-    place.refused(2, "error in broken.bfp", &["fmt", "untidy.bfp", "broken.bfp"]);
-    assert_eq!(fs::read_to_string(place.path("untidy.bfp")).unwrap(), untidy, "all are written, or none");
+    place.bfpc(&["fmt", "untidy.bfp", "broken.bfp"]).fails(2, "error in broken.bfp");
+    assert_eq!(place.text("untidy.bfp"), untidy, "all are written, or none");
 
     fs::set_permissions(place.path("untidy.bfp"), fs::Permissions::from_mode(0o640)).unwrap();
     symlink("untidy.bfp", place.path("link.bfp")).unwrap();
-    assert_eq!(place.ok(&["fmt", "link.bfp"]), "");
+    assert_eq!(place.bfpc(&["fmt", "link.bfp"]).ok(), "");
     assert!(fs::symlink_metadata(place.path("link.bfp")).unwrap().is_symlink(), "a link stays a link");
     assert_eq!(fs::metadata(place.path("untidy.bfp")).unwrap().permissions().mode() & 0o777, 0o640);
-    assert_eq!(fs::read_to_string(place.path("untidy.bfp")).unwrap(), "only \"/a\" -> 10.0.0.1  # why\n");
-    assert_eq!(place.ok(&["fmt", "--check", "untidy.bfp"]), "");
+    assert_eq!(place.text("untidy.bfp"), "only \"/a\" -> 10.0.0.1  # why\n");
+    assert_eq!(place.bfpc(&["fmt", "--check", "untidy.bfp"]).ok(), "");
 }
 
 #[test]
 fn input_that_is_no_policy_gets_a_sentence() {
-    let place = Place::new();
+    let place = Place::of_signer();
     fs::create_dir(place.path("directory")).unwrap();
     place.write("latin1.bfp", b"# R\xe9sum\xe9\n");
     place.write("empty.bfp", "");
@@ -224,12 +161,12 @@ fn input_that_is_no_policy_gets_a_sentence() {
         ("zeros.bfp", "`zeros.bfp` is not a policy: no line of it is a statement"),
         ("empty.bfp", "the policy has no rule"),
     ] {
-        place.refused(2, says, &["check", file]);
-        place.refused(2, says, &["build", file, "-o", "out.bfpb", "--key", "key"]);
-        place.refused(2, says, &["explain", file, "/a", "10.0.0.1:1"]);
+        place.bfpc(&["check", file]).fails(2, says);
+        place.bfpc(&["build", file, "-o", "out.bfpb", "--key", "key"]).fails(2, says);
+        place.bfpc(&["explain", file, "/a", "10.0.0.1:1"]).fails(2, says);
         if file != "empty.bfp" {
-            place.refused(2, says, &["fmt", file]);
-            place.refused(2, says, &["lock", file, "--resolver", "127.0.0.1:9"]);
+            place.bfpc(&["fmt", file]).fails(2, says);
+            place.bfpc(&["lock", file, "--resolver", "127.0.0.1:9"]).fails(2, says);
         }
     }
     assert!(!place.path("out.bfpb").exists());
@@ -237,190 +174,89 @@ fn input_that_is_no_policy_gets_a_sentence() {
 
 #[test]
 fn lock_beside_a_policy_is_read_with_the_same_care() {
-    let place = Place::new();
+    let place = Place::of_signer();
     fs::remove_file(place.path("kms.bfp.lock")).unwrap();
-    place.refused(2, "`kms.internal` is not in the lock file", &["check", "kms.bfp"]);
+    place.bfpc(&["check", "kms.bfp"]).fails(2, "`kms.internal` is not in the lock file");
     symlink("gone.lock", place.path("kms.bfp.lock")).unwrap();
-    place.refused(2, "`kms.bfp.lock` cannot be read", &["check", "kms.bfp"]);
+    place.bfpc(&["check", "kms.bfp"]).fails(2, "`kms.bfp.lock` cannot be read");
     fs::remove_file(place.path("kms.bfp.lock")).unwrap();
     place.write("kms.bfp.lock", LOCK.replace("203.0.113.10", "203.0.113"));
-    place.refused(2, "1 error in kms.bfp.lock", &["check", "kms.bfp"]);
+    place.bfpc(&["check", "kms.bfp"]).fails(2, "1 error in kms.bfp.lock");
     // A broken lock does not stand in the way of a new one.
     place.write("literal.bfp", "deny \"/a\" -> 10.0.0.1\n");
-    place.write("literal.bfp.lock", format!("<<<<<<< ours\n{LOCK}=======\n{LOCK}>>>>>>> theirs\n"));
-    place.refused(2, "`bfpc lock FILE`", &["check", "literal.bfp"]);
-    let said = place.ok(&["lock", "literal.bfp", "--resolver", "127.0.0.1:9"]);
-    assert!(said.ends_with("literal.bfp.lock: 0 names locked\n"), "{said}");
-    place.ok(&["check", "literal.bfp"]);
-}
-
-#[test]
-fn name_without_an_answer_leaves_the_lock_as_it_was() {
-    let place = Place::new();
-    place.refused(2, "`kms.internal` has no answer", &["lock", "kms.bfp", "--update", "--resolver", "127.0.0.1:9"]);
-    assert_eq!(fs::read_to_string(place.path("kms.bfp.lock")).unwrap(), LOCK);
-    place.refused(2, "is not the address of a resolver", &["lock", "kms.bfp", "--resolver", "dns.example"]);
-}
-
-#[test]
-fn what_cannot_sign_is_named() {
-    let place = Place::new();
-    let build = |key: &str| ["build", "kms.bfp", "-o", "out.bfpb", "--key", key].map(str::to_owned);
-    place.write("text", "not a key");
-    for (key, says) in [
-        ("text", "`text` is not an Ed25519 private key in PEM"),
-        ("key.pub", "`key.pub` is not an Ed25519 private key in PEM"),
-        ("kms.bfp", "`kms.bfp` is not an Ed25519 private key in PEM"),
-        ("missing", "`missing` cannot be read"),
-        ("/dev/zero", "`/dev/zero` is not a regular file"),
-    ] {
-        let words = build(key);
-        let ended = place.refused(2, says, &words.each_ref().map(String::as_str));
-        assert_eq!(ended.stderr.matches("Ed25519 private").count(), says.matches("Ed25519 private").count());
-    }
-    let twice = ["build", "kms.bfp", "-o", "out.bfpb", "--key", "key", "--key", "key"];
-    place.refused(2, "the keys `key` and `key` are the same", &twice);
-    assert!(!place.path("out.bfpb").exists());
-}
-
-#[test]
-fn times_and_revisions_are_checked_before_anything_is_signed() {
-    let place = Place::new();
-    let build = |more: &[&'static str]| [&["build", "kms.bfp", "-o", "out.bfpb", "--key", "key"], more].concat();
-    place.refused(2, "`tomorrow` is not a time", &build(&["--expires", "tomorrow"]));
-    place.refused(2, "`1969-12-31T23:59:59Z` is not a time", &build(&["--not-before", "1969-12-31T23:59:59Z"]));
-    let window = ["--not-before", "2027-01-01T00:00:00Z", "--expires", "2027-01-01T01:00:00+01:00"];
-    place.refused(2, "never valid", &build(&window));
-    place.refused(2, "build::expired", &build(&["--expires", "2020-01-31T00:00:00Z"]));
-    place.refused(
-        2,
-        "the expiry time 2020-01-31T00:00:00Z has passed: it is 2",
-        &build(&["--expires", "2020-01-31T00:00:00Z"]),
-    );
-    place.refused(2, "--revision", &build(&["--revision", "-1"]));
-    place.refused(2, "--revision", &build(&["--revision", "18446744073709551616"]));
-    assert!(!place.path("out.bfpb").exists());
-}
-
-#[test]
-fn output_is_a_whole_file_or_nothing() {
-    let place = Place::new();
-    fs::create_dir(place.path("directory")).unwrap();
-    let names = place.names();
-    for output in ["nowhere/kms.bfpb", "directory", "/dev/full", "/dev/null", "/dev/stdout"] {
-        place.refused(2, "cannot be written", &["build", "kms.bfp", "-o", output, "--key", "key"]);
-    }
-    assert_eq!(place.names(), names, "nothing is left behind");
-    assert!(!fs::metadata("/dev/null").unwrap().is_file(), "a device was replaced by a file");
-    place.built(&[]);
-    assert_eq!(place.names().len(), names.len() + 1);
-}
-
-#[test]
-fn bundle_of_another_key_is_refused() {
-    let place = Place::new();
-    place.built(&[]);
-    for command in ["verify", "inspect"] {
-        place.refused(3, "unknown key", &[command, "kms.bfpb", "--trust", "other.pub"]);
-        place.refused(
-            2,
-            "more signatures than it has keys",
-            &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "2"],
-        );
-        place.refused(2, "'--threshold <M>'", &[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "0"]);
-    }
-    place.refused(2, "--trust", &["verify", "kms.bfpb"]);
-    let explain = ["explain", "kms.bfpb", "signer", "kms.internal:443"];
-    place.refused(3, "unknown key", &[&explain[..], &["--trust", "other.pub"]].concat());
-    place.refused(2, "add `--trust KEY`", &explain);
-}
-
-#[test]
-fn trust_is_a_public_key_or_a_directory_of_them() {
-    let place = Place::new();
-    place.built(&["--key", "other"]);
-    fs::create_dir(place.path("trust")).unwrap();
-    let verify = ["verify", "kms.bfpb", "--threshold", "2", "--trust", "trust"];
-    place.refused(2, "`trust` contains no public key", &verify);
-    for key in ["key", "other"] {
-        fs::copy(place.path(&format!("{key}.pub")), place.path(&format!("trust/{key}.pem"))).unwrap();
-    }
-    place.write("trust/README", "not a key, and not asked");
-    place.ok(&verify);
-    place.built(&[]);
-    place.refused(3, "it has 1 valid signature, but this host requires 2", &verify);
+    place.write("literal.bfp.lock", format!("    place.bfpc(&verify).fails(3, "it has 1 valid signature, but this host requires 2");
     place.write("trust/broken.pem", "not a key");
-    place.refused(2, "`trust/broken.pem` is not an Ed25519 public key", &verify);
-    place.refused(2, "`key` is not an Ed25519 public key", &["verify", "kms.bfpb", "--trust", "key"]);
-    place.refused(2, "`nobody.pub` cannot be read", &["verify", "kms.bfpb", "--trust", "nobody.pub"]);
+    place.bfpc(&verify).fails(2, "`trust/broken.pem` is not an Ed25519 public key");
+    place.bfpc(&["verify", "kms.bfpb", "--trust", "key"]).fails(2, "`key` is not an Ed25519 public key");
+    place.bfpc(&["verify", "kms.bfpb", "--trust", "nobody.pub"]).fails(2, "`nobody.pub` cannot be read");
 }
 
 #[test]
 fn flipped_byte_is_refused() {
-    let place = Place::new();
+    let place = Place::of_signer();
     let bytes = place.built(&[]);
     for at in [0, 8, 12, 16, 20, 24, bytes.len() / 4, bytes.len() / 2, bytes.len() - 1] {
         let mut flipped = bytes.clone();
         flipped[at] ^= 1;
         place.write("flipped.bfpb", flipped);
-        let ended = place.refused(3, "verify::refused", &["verify", "flipped.bfpb", "--trust", "key.pub"]);
+        let ended = place.bfpc(&["verify", "flipped.bfpb", "--trust", "key.pub"]).fails(3, "verify::refused");
         assert!(ended.stderr.contains("help: "), "byte {at}: {}", ended.stderr);
     }
     place.write("cut.bfpb", &bytes[..bytes.len() - 1]);
-    place.refused(3, "cut short", &["verify", "cut.bfpb", "--trust", "key.pub"]);
+    place.bfpc(&["verify", "cut.bfpb", "--trust", "key.pub"]).fails(3, "cut short");
     place.write("long.bfpb", [&bytes[..], b"\n"].concat());
-    place.refused(3, "1 byte after its end", &["verify", "long.bfpb", "--trust", "key.pub"]);
+    place.bfpc(&["verify", "long.bfpb", "--trust", "key.pub"]).fails(3, "1 byte after its end");
     place.write("empty.bfpb", "");
-    place.refused(3, "verify::refused", &["verify", "empty.bfpb", "--trust", "key.pub"]);
-    place.refused(3, "not a bfp bundle", &["verify", "kms.bfp", "--trust", "key.pub"]);
+    place.bfpc(&["verify", "empty.bfpb", "--trust", "key.pub"]).fails(3, "verify::refused");
+    place.bfpc(&["verify", "kms.bfp", "--trust", "key.pub"]).fails(3, "not a bfp bundle");
 }
 
 #[test]
 fn bundle_outside_its_time_or_for_others_is_refused() {
-    let place = Place::new();
+    let place = Place::of_signer();
     let verify = ["verify", "kms.bfpb", "--trust", "key.pub"];
     let vector = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/bundles/expired.txt"));
     let bundle = vector.unwrap().split_once("\n\n").unwrap().1.replace('\n', "");
     place.write("old.bfpb", Base64::decode_vec(&bundle).unwrap());
     place.write("old.pub", SecretKey::from_seed(&[1; 32]).public().to_pem().unwrap());
-    place.refused(3, "expired", &["verify", "old.bfpb", "--trust", "old.pub"]);
+    place.bfpc(&["verify", "old.bfpb", "--trust", "old.pub"]).fails(3, "expired");
     place.built(&["--not-before", "9999-01-01T00:00:00Z"]);
-    place.refused(3, "not valid before", &verify);
+    place.bfpc(&verify).fails(3, "not valid before");
     place.built(&["--expires", "9999-01-01T00:00:00Z", "--audience", "payments", "--audience", "staging"]);
-    place.refused(3, "`--audience LABEL`", &verify);
-    place.refused(3, "tagged", &[&verify[..], &["--audience", "production"]].concat());
-    place.ok(&[&verify[..], &["--audience", "staging"]].concat());
-    let inspected = place.ok(&["inspect", "kms.bfpb", "--trust", "key.pub", "--audience", "payments"]);
+    place.bfpc(&verify).fails(3, "`--audience LABEL`");
+    place.bfpc(&[&verify[..], &["--audience", "production"]].concat()).fails(3, "tagged");
+    place.bfpc(&[&verify[..], &["--audience", "staging"]].concat()).ok();
+    let inspected = place.bfpc(&["inspect", "kms.bfpb", "--trust", "key.pub", "--audience", "payments"]).ok();
     assert!(inspected.contains("expires     9999-01-01T00:00:00Z"), "{inspected}");
     let explain = ["explain", "kms.bfpb", "signer", "kms.internal:443", "--trust", "key.pub"];
-    place.refused(3, "tagged", &explain);
-    place.ok(&[&explain[..], &["--audience", "staging"]].concat());
+    place.bfpc(&explain).fails(3, "tagged");
+    place.bfpc(&[&explain[..], &["--audience", "staging"]].concat()).ok();
 }
 
 #[test]
 fn file_that_is_no_bundle_gets_a_sentence() {
-    let place = Place::new();
+    let place = Place::of_signer();
     File::create(place.path("huge.bfpb")).unwrap().set_len(1 << 30).unwrap();
     for command in ["verify", "inspect"] {
-        place.refused(2, "1073741824 bytes", &[command, "huge.bfpb", "--trust", "key.pub"]);
-        place.refused(2, "`/dev/zero` is not a regular file", &[command, "/dev/zero", "--trust", "key.pub"]);
-        place.refused(2, "`gone` cannot be read", &[command, "gone", "--trust", "key.pub"]);
+        place.bfpc(&[command, "huge.bfpb", "--trust", "key.pub"]).fails(2, "1073741824 bytes");
+        place.bfpc(&[command, "/dev/zero", "--trust", "key.pub"]).fails(2, "`/dev/zero` is not a regular file");
+        place.bfpc(&[command, "gone", "--trust", "key.pub"]).fails(2, "`gone` cannot be read");
     }
 }
 
 #[test]
 fn question_that_cannot_be_answered_is_no_denial() {
-    let place = Place::new();
+    let place = Place::of_signer();
     let explain = |program: &'static str, destination: &'static str| ["explain", "kms.bfp", program, destination];
     for destination in
         ["kms", "kms.internal:https", "10.0.0.1:65536", "10.0.0.1:1/sctp", ":443", "", "10.0.0.1 except *"]
     {
-        place.refused(2, "explain::", &explain("signer", destination));
+        place.bfpc(&explain("signer", destination)).fails(2, "explain::");
     }
-    place.refused(2, "source::control_character", &explain("signer", "raw\ndeny * -> raw"));
-    place.refused(2, "no address for the name `kms.example`", &explain("signer", "kms.example:443"));
-    place.refused(2, "the policy declares no program `sigher`", &explain("sigher", "kms.internal:443"));
-    place.ok(&explain("signer", "kms.internal:443/udp"));
+    place.bfpc(&explain("signer", "raw\ndeny * -> raw")).fails(2, "source::control_character");
+    place.bfpc(&explain("signer", "kms.example:443")).fails(2, "no address for the name `kms.example`");
+    place.bfpc(&explain("sigher", "kms.internal:443")).fails(2, "the policy declares no program `sigher`");
+    place.bfpc(&explain("signer", "kms.internal:443/udp")).ok();
 }
 
 /// Who builds, and where.
@@ -466,7 +302,7 @@ const NOBODY: u32 = 65534;
 
 #[test]
 fn same_source_lock_and_flags_give_the_same_bytes_anywhere() {
-    let (here, there) = (Place::new(), Place::new());
+    let (here, there) = (Place::of_signer(), Place::of_signer());
     for place in [&here, &there] {
         place.write("kms.bfp", format!("{POLICY}include \"deep/er/more.bfp\"\n"));
         fs::create_dir_all(place.path("deep/er")).unwrap();
@@ -480,18 +316,18 @@ fn same_source_lock_and_flags_give_the_same_bytes_anywhere() {
     let (file, output, key) = (Path::new("kms.bfp"), Path::new("kms.bfpb"), Path::new("key"));
     let first = Builder {
         program,
-        directory: here.0.path(),
+        directory: here.root(),
         umask: "077",
         zone: "Pacific/Kiritimati",
         locale: "C",
-        home: here.0.path(),
+        home: here.root(),
         user: "root",
         uid: None,
     };
     let bytes = first.build(file, output, key);
 
     // Only root can become another user, who may not see where the tests' own program stands.
-    let uid = (fs::metadata(there.0.path()).unwrap().uid() == 0).then_some(NOBODY);
+    let uid = (fs::metadata(there.root()).unwrap().uid() == 0).then_some(NOBODY);
     let own_program = there.path("bfpc");
     fs::copy(program, &own_program).unwrap();
     for name in ["", "deep", "deep/er", "key"] {
@@ -516,16 +352,16 @@ fn same_source_lock_and_flags_give_the_same_bytes_anywhere() {
 
 #[test]
 fn every_error_is_told_at_once_and_counted() {
-    let place = Place::new();
+    let place = Place::of_signer();
     place.write("three.bfp", "only signer -> 10.0.0.1\nonly backup -> kms\ndeny * -> 10.0.0.1/8\n");
-    let ended = place.refused(2, "resolve::unknown_name", &["check", "three.bfp"]);
+    let ended = place.bfpc(&["check", "three.bfp"]).fails(2, "resolve::unknown_name");
     assert_eq!(ended.stderr.lines().last(), Some("4 errors in three.bfp"));
     assert_eq!(ended.stderr.matches("help: ").count(), 4, "{}", ended.stderr);
 }
 
 #[test]
 fn reports_are_coloured_on_a_terminal_alone_and_as_wide_as_it_is() {
-    let place = Place::new();
+    let place = Place::of_signer();
     place.write("wrong.bfp", "allow \"/usr/bin/curl\" -> *.example.com:443\n");
     let on_terminal = |variable: &str, value: &str| {
         let bfpc = env!("CARGO_BIN_EXE_bfpc");
@@ -533,14 +369,15 @@ fn reports_are_coloured_on_a_terminal_alone_and_as_wide_as_it_is() {
             .args(["--quiet", "--return", "--command"])
             .arg(format!("stty rows 20 cols 60; '{bfpc}' check wrong.bfp"))
             .arg("/dev/null")
-            .current_dir(place.0.path())
+            .current_dir(place.root())
             .env_remove("NO_COLOR")
             .env("TERM", "xterm")
             .env("LC_ALL", "C.UTF-8")
             .env(variable, value)
             .stdin(Stdio::null())
             .output();
-        let ended = Ended::of(ended.unwrap_or_else(|error| unreachable!("this test needs `script`: {error}")));
+        let ended =
+            Ended::of("script", ended.unwrap_or_else(|error| unreachable!("this test needs `script`: {error}")));
         assert_eq!(ended.code, 2, "{}", ended.stdout);
         ended.stdout
     };
@@ -551,34 +388,36 @@ fn reports_are_coloured_on_a_terminal_alone_and_as_wide_as_it_is() {
     let narrow = on_terminal("NO_COLOR", "1");
     let widest = |text: &str| text.lines().map(|line| line.trim_end().chars().count()).max().unwrap_or(0);
     assert!(widest(&narrow) <= 60, "{narrow}");
-    let piped = Ended::of(place.bfpc(&["check", "wrong.bfp"]).env("FORCE_COLOR", "1").output().unwrap());
+    let piped = place.bfpc(&["check", "wrong.bfp"]).env("FORCE_COLOR", "1").ended();
     assert!((61..=100).contains(&widest(&piped.stderr)), "{}", piped.stderr);
     assert!(!piped.stderr.contains('\u{1b}'), "{}", piped.stderr);
 }
 
 #[test]
 fn reader_that_leaves_early_is_no_error() {
-    let place = Place::new();
+    let place = Place::of_signer();
     place.built(&[]);
     let mut child = place
         .bfpc(&["inspect", "kms.bfpb", "--trust", "key.pub"])
+        .command
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     drop(child.stdout.take());
-    let ended = Ended::of(child.wait_with_output().unwrap());
+    let ended = Ended::of("bfpc inspect", child.wait_with_output().unwrap());
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let ended = place.bfpc(&["check", "kms.bfp"]).stdout(full).output().unwrap();
+    let ended = place.bfpc(&["check", "kms.bfp"]).command.stdout(full).output().unwrap();
     assert_eq!(ended.status.code(), Some(2), "an answer that could not be given is no yes");
 }
 
 #[test]
 fn more_reports_than_anybody_reads_are_counted() {
-    let place = Place::new();
+    let place = Place::of_signer();
     place.write("many.bfp", "deny \"/a\" -> nowhere\n".repeat(150));
-    let ended = place.run(&["check", "many.bfp"]);
+    let ended = place.bfpc(&["check", "many.bfp"]).ended();
     assert_eq!(ended.code, 2);
     assert_eq!(ended.stderr.matches("no host is called").count(), 100);
     assert!(ended.stderr.ends_with("… and 50 more\n\n150 errors in many.bfp\n"), "{}", ended.stderr);
@@ -586,13 +425,13 @@ fn more_reports_than_anybody_reads_are_counted() {
 
 #[test]
 fn words_that_make_no_command_are_usage_errors() {
-    let place = Place::new();
+    let place = Place::of_signer();
     for words in [&[][..], &["chekc"], &["check"], &["test", "a", "b"], &["fmt"], &["build", "--colour"]] {
-        let ended = Ended::of(place.bfpc(words).output().unwrap());
+        let ended = place.bfpc(words).ended();
         assert_eq!(ended.code, 2, "{words:?}");
         assert!(ended.stdout.is_empty() && ended.stderr.contains("Usage: bfpc"), "{words:?}: {}", ended.stderr);
     }
-    let help = place.ok(&["--help"]);
+    let help = place.bfpc(&["--help"]).ok();
     let commands = [
         "check",
         "fmt",
@@ -613,7 +452,7 @@ fn words_that_make_no_command_are_usage_errors() {
     ];
     for command in commands {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
-        assert!(place.ok(&[command, "--help"]).contains(&format!("Usage: bfpc {command}")));
+        assert!(place.bfpc(&[command, "--help"]).ok().contains(&format!("Usage: bfpc {command}")));
     }
     assert!(help.contains("Exit codes: 0 yes or ok"), "{help}");
 }

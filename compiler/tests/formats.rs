@@ -1,50 +1,30 @@
 //! Diagnostics for machines: JSON, SARIF, and workflow commands, each one document on the standard output.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
+#[expect(dead_code, reason = "each test needs a part of it")]
+mod support;
+
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
+use support::Place;
 
 /// Two errors in two files, one of them behind characters of more than one byte.
 const POLICY: &str = "# größe: 100 %\ninclude \"hosts.bfp\"\n\nonly \"/usr/bin/öl\" -> kns\n";
 const HOSTS: &str = "host kms = 10.1.2.3/8\n";
 
-struct Place(TempDir);
-
 impl Place {
-    fn new(files: &[(&str, &str)]) -> Place {
-        let place = Place(TempDir::new().unwrap());
-        for (name, text) in files {
-            let file = place.0.path().join(name);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(file, text).unwrap();
-        }
-        place
-    }
-
-    fn bfpc(&self, words: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_bfpc")).args(words).current_dir(self.0.path()).output().unwrap()
-    }
-
-    /// Runs a command in a format for machines: nothing may be on the standard error.
-    fn document(&self, code: i32, words: &[&str]) -> String {
-        let ended = self.bfpc(words);
-        let stderr = String::from_utf8(ended.stderr).unwrap();
-        assert_eq!((ended.status.code(), stderr.as_str()), (Some(code), ""), "bfpc {}", words.join(" "));
-        String::from_utf8(ended.stdout).unwrap()
-    }
-
+    /// The document that a command prints: nothing may be on the standard error.
     fn json(&self, code: i32, words: &[&str]) -> Value {
-        serde_json::from_str(&self.document(code, &[words, &["--format", "json"]].concat())).unwrap()
+        serde_json::from_str(&self.bfpc(&[words, &["--format", "json"]].concat()).answers(code)).unwrap()
     }
 }
 
 #[test]
 fn json_tells_places_as_people_and_as_programs_count() {
-    let place = Place::new(&[("p/policy.bfp", POLICY), ("p/hosts.bfp", HOSTS)]);
+    let place = Place::with(&[("p/policy.bfp", POLICY), ("p/hosts.bfp", HOSTS)]);
     let told = place.json(2, &["check", "p/policy.bfp"]);
     let expected = json!({
         "version": 1,
@@ -90,19 +70,20 @@ fn json_tells_places_as_people_and_as_programs_count() {
 
 #[test]
 fn policy_without_a_fault_gives_an_empty_document() {
-    let place = Place::new(&[("policy.bfp", "deny * -> metadata\n")]);
+    let place = Place::with(&[("policy.bfp", "deny * -> metadata\n")]);
     for words in [&["check", "policy.bfp"][..], &["fmt", "--check", "policy.bfp"]] {
         let empty = json!({ "version": 1, "diagnostics": [], "errors": 0, "warnings": 0 });
         assert_eq!(place.json(0, words), empty);
-        assert_eq!(place.document(0, &[words, &["--format", "github"]].concat()), "");
-        let sarif: Value = serde_json::from_str(&place.document(0, &[words, &["--format", "sarif"]].concat())).unwrap();
+        assert_eq!(place.bfpc(&[words, &["--format", "github"]].concat()).answers(0), "");
+        let sarif: Value =
+            serde_json::from_str(&place.bfpc(&[words, &["--format", "sarif"]].concat()).answers(0)).unwrap();
         assert_eq!(sarif["runs"][0]["results"], json!([]));
     }
 }
 
 #[test]
 fn faults_of_a_lock_and_of_files_are_told_one_by_one() {
-    let place = Place::new(&[("policy.bfp", "only \"/a\" -> kms.internal\n"), ("policy.bfp.lock", "version = 99\n")]);
+    let place = Place::with(&[("policy.bfp", "only \"/a\" -> kms.internal\n"), ("policy.bfp.lock", "version = 99\n")]);
     let told = place.json(2, &["check", "policy.bfp"]);
     assert_eq!(told["diagnostics"][0]["code"], "lock::unknown_version", "{told}");
     assert_eq!(told["diagnostics"][0]["file"], "policy.bfp.lock");
@@ -118,7 +99,7 @@ fn faults_of_a_lock_and_of_files_are_told_one_by_one() {
 
 #[test]
 fn untidy_policy_is_a_finding_at_its_first_line_that_differs() {
-    let place = Place::new(&[("a.bfp", "deny * -> metadata\ndeny *->raw\n"), ("b.bfp", "deny * -> raw\n\n")]);
+    let place = Place::with(&[("a.bfp", "deny * -> metadata\ndeny *->raw\n"), ("b.bfp", "deny * -> raw\n\n")]);
     let told = place.json(1, &["fmt", "--check", "a.bfp", "b.bfp"]);
     let place_of = |index: usize| {
         let told = &told["diagnostics"][index];
@@ -131,35 +112,35 @@ fn untidy_policy_is_a_finding_at_its_first_line_that_differs() {
 #[test]
 fn warning_is_shown_and_fails_only_where_that_is_asked_for() {
     let policy = "accept check::wide_grant because \"it was\"\ndeny * -> metadata\n";
-    let place = Place::new(&[("policy.bfp", policy)]);
+    let place = Place::with(&[("policy.bfp", policy)]);
     let told = place.json(0, &["check", "policy.bfp"]);
     assert_eq!((&told["errors"], &told["warnings"]), (&json!(0), &json!(1)), "{told}");
     assert_eq!(told["diagnostics"][0]["severity"], "warning");
     assert_eq!(place.json(1, &["check", "policy.bfp", "--deny-warnings"]), told);
-    let github = place.document(1, &["check", "policy.bfp", "--deny-warnings", "--format", "github"]);
+    let github = place.bfpc(&["check", "policy.bfp", "--deny-warnings", "--format", "github"]).answers(1);
     assert!(github.starts_with("::warning file=policy.bfp,line=1,"), "{github}");
 
-    let ended = place.bfpc(&["check", "policy.bfp"]);
-    assert_eq!(ended.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&ended.stderr).ends_with("\n1 warning in policy.bfp\n"));
-    assert_eq!(String::from_utf8_lossy(&ended.stdout), "policy.bfp: ok, 1 rule, 0 programs\n");
-    let ended = place.bfpc(&["check", "policy.bfp", "--deny-warnings"]);
-    assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(1), &b""[..]));
-    assert!(String::from_utf8_lossy(&ended.stderr).ends_with("\n1 warning in policy.bfp\n"));
+    let ended = place.bfpc(&["check", "policy.bfp"]).ended();
+    assert_eq!(ended.code, 0);
+    assert!(ended.stderr.ends_with("\n1 warning in policy.bfp\n"));
+    assert_eq!(ended.stdout, "policy.bfp: ok, 1 rule, 0 programs\n");
+    let ended = place.bfpc(&["check", "policy.bfp", "--deny-warnings"]).ended();
+    assert_eq!((ended.code, ended.stdout.as_str()), (1, ""));
+    assert!(ended.stderr.ends_with("\n1 warning in policy.bfp\n"));
 
-    assert!(place.bfpc(&["keygen", "key"]).status.success());
+    place.key("key");
     let build = ["build", "policy.bfp", "-o", "policy.bfpb", "--key", "key"];
     assert_eq!(place.json(1, &[&build[..], &["--deny-warnings"]].concat())["warnings"], 1);
-    assert!(!place.0.path().join("policy.bfpb").exists(), "what is refused is not written");
+    assert!(!place.path("policy.bfpb").exists(), "what is refused is not written");
     assert_eq!(place.json(0, &build)["warnings"], 1);
-    assert!(place.0.path().join("policy.bfpb").exists());
+    assert!(place.path("policy.bfpb").exists());
 }
 
 #[test]
 fn workflow_commands_stand_on_one_line_each_whatever_a_file_is_called() {
     let name = "a,b:c%::error::x.bfp";
-    let place = Place::new(&[(name, "only \"/a\" => 10.0.0.1\ndeny * -> {\n")]);
-    let commands = place.document(2, &["check", name, "--format", "github"]);
+    let place = Place::with(&[(name, "only \"/a\" => 10.0.0.1\ndeny * -> {\n")]);
+    let commands = place.bfpc(&["check", name, "--format", "github"]).answers(2);
     let lines: Vec<&str> = commands.lines().collect();
     assert_eq!(
         lines,
@@ -205,7 +186,7 @@ fn sarif_is_what_its_schema_says_and_explains_its_rules() {
     let schema = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
     assert!(!schema.is_valid(&json!({ "version": "2.1.0" })), "the schema refuses nothing");
     let conflict = "only \"/a\" -> 10.0.0.1\nonly \"/b\" -> 10.0.0.1\n";
-    let place = Place::new(&[
+    let place = Place::with(&[
         ("p q/policy.bfp", POLICY),
         ("p q/hosts.bfp", HOSTS),
         ("conflict.bfp", conflict),
@@ -214,7 +195,7 @@ fn sarif_is_what_its_schema_says_and_explains_its_rules() {
         ("warned.bfp", "accept check::wide_grant because \"it was\"\ndeny * -> metadata\n"),
     ]);
     let sarif = |code: i32, file: &str| -> Value {
-        let text = place.document(code, &["check", file, "--format", "sarif"]);
+        let text = place.bfpc(&["check", file, "--format", "sarif"]).answers(code);
         let log: Value = serde_json::from_str(&text).unwrap();
         let faults: Vec<String> =
             schema.iter_errors(&log).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
@@ -238,12 +219,12 @@ fn sarif_is_what_its_schema_says_and_explains_its_rules() {
     let run = sarif(2, "conflict.bfp");
     assert_eq!(run["results"][0]["relatedLocations"][0]["physicalLocation"]["region"]["startLine"], 2);
     let uri = |place: &Place| {
-        let absolute = place.0.path().join("conflict.bfp");
+        let absolute = place.path("conflict.bfp");
         let run = sarif(2, absolute.to_str().unwrap());
         run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].as_str().unwrap().to_owned()
     };
     assert_eq!(uri(&place), "conflict.bfp", "below the working directory, as the code host knows it");
-    let elsewhere = Place::new(&[("conflict.bfp", conflict)]);
+    let elsewhere = Place::with(&[("conflict.bfp", conflict)]);
     assert!(uri(&elsewhere).starts_with("file:///"));
 }
 
@@ -253,26 +234,26 @@ fn every_answer_names_files_from_the_working_directory() {
     let policy = "include \"../../common/base.bfp\"\nonly app -> corp\n\
                   test \"t\" {\n    app -> corp denied\n}\n";
     let base = "program app = \"/usr/bin/app\"\nhost corp = 10.0.0.0/8\ndeny app -> 10.0.0.1:443\n";
-    let place = Place::new(&[
+    let place = Place::with(&[
         ("policies/prod/policy.bfp", policy),
         ("policies/prod/sub/wrong.bfp", "include \"../../../common/wrong.bfp\"\n"),
         ("common/base.bfp", base),
         ("common/wrong.bfp", "host corp = 10.0.0.1/8\ndeny * -> corp\n"),
         (".git/HEAD", "the work tree begins here"),
     ]);
-    let absolute = place.0.path().join("policies/prod/sub/wrong.bfp");
+    let absolute = place.path("policies/prod/sub/wrong.bfp");
     for file in ["policies/prod/sub/wrong.bfp", "./policies/x/../prod/sub/wrong.bfp", absolute.to_str().unwrap()] {
-        fs::create_dir_all(place.0.path().join("policies/x")).unwrap();
-        let said = place.document(2, &["check", file, "--format", "github"]);
+        fs::create_dir_all(place.path("policies/x")).unwrap();
+        let said = place.bfpc(&["check", file, "--format", "github"]).answers(2);
         assert!(said.starts_with("::error file=common/wrong.bfp,line=1,"), "{said}");
-        let human = String::from_utf8(place.bfpc(&["check", file]).stderr).unwrap();
+        let human = place.bfpc(&["check", file]).ended().stderr;
         assert!(
             human.contains("[common/wrong.bfp:1:13]") && human.contains("1 error in common/wrong.bfp\n"),
             "{human}"
         );
     }
     let file = "policies/prod/policy.bfp";
-    let said = |words: &[&str]| String::from_utf8(place.bfpc(words).stdout).unwrap();
+    let said = |words: &[&str]| place.bfpc(words).ended().stdout;
     let test = said(&["test", file]);
     assert!(test.contains("  policies/prod/policy.bfp:4  app -> corp denied\n"), "{test}");
     assert!(said(&["test", file, "--junit", "-"]).contains("file=\"policies/prod/policy.bfp\""));
@@ -285,9 +266,9 @@ fn every_answer_names_files_from_the_working_directory() {
 /// Behind a link, `..` is the folder that the link leads to.
 #[test]
 fn path_behind_a_link_is_not_shortened() {
-    let place = Place::new(&[("real/deep/x.bfp", ""), ("real/policy.bfp", "deny * -> nowhere\n")]);
-    std::os::unix::fs::symlink("real/deep", place.0.path().join("link")).unwrap();
-    let said = place.document(2, &["check", "link/../policy.bfp", "--format", "github"]);
+    let place = Place::with(&[("real/deep/x.bfp", ""), ("real/policy.bfp", "deny * -> nowhere\n")]);
+    std::os::unix::fs::symlink("real/deep", place.path("link")).unwrap();
+    let said = place.bfpc(&["check", "link/../policy.bfp", "--format", "github"]).answers(2);
     assert!(said.starts_with("::error file=link/../policy.bfp,"), "{said}");
 }
 
@@ -296,13 +277,13 @@ fn test_that_fails_is_shown_beside_its_line() {
     let rules = "deny \"/usr/bin/app\" -> 10.0.0.1\ndeny * -> 192.0.2.1\n";
     let block =
         |verdict: &str| format!("{rules}test \"it, 100%\" {{\n    \"/usr/bin/app\" -> 10.0.0.1:443 {verdict}\n}}\n");
-    let place = Place::new(&[
+    let place = Place::with(&[
         ("p/wrong.bfp", &block("allowed")),
         ("p/right.bfp", &block("denied")),
         ("p/broken.bfp", "deny * -> nowhere\n"),
     ]);
     let github =
-        |code: i32, words: &[&str]| place.document(code, &[&["test"], words, &["--format", "github"]].concat());
+        |code: i32, words: &[&str]| place.bfpc(&[&["test"], words, &["--format", "github"]].concat()).answers(code);
     let failed = "::error file=p/wrong.bfp,line=4,col=5,endLine=4,title=test%3A%3Afailed::`\"/usr/bin/app\" -> 10.0.0.1:443 \
                   allowed` does not hold in the test `it, 100%25`: /usr/bin/app -> 10.0.0.1:443/tcp is denied, because a rule \
                   denies it%0Ahelp: see p/wrong.bfp:1  deny \"/usr/bin/app\" -> 10.0.0.1\n";
@@ -317,7 +298,7 @@ fn test_that_fails_is_shown_beside_its_line() {
 #[test]
 fn several_policies_are_checked_as_one() {
     let including = "include \"base.bfp\"\nonly app -> corp\n";
-    let place = Place::new(&[
+    let place = Place::with(&[
         ("a.bfp", including),
         ("b.bfp", including),
         ("good.bfp", "deny * -> metadata\n"),
@@ -328,30 +309,31 @@ fn several_policies_are_checked_as_one() {
     let told = place.json(2, &four);
     assert_eq!((&told["errors"], &told["warnings"]), (&json!(1), &json!(1)), "what both include is told once: {told}");
     assert_eq!(told["diagnostics"][0]["file"], "base.bfp");
-    let sarif: Value = serde_json::from_str(&place.document(2, &[&four[..], &["--format", "sarif"]].concat())).unwrap();
+    let sarif: Value =
+        serde_json::from_str(&place.bfpc(&[&four[..], &["--format", "sarif"]].concat()).answers(2)).unwrap();
     assert_eq!(sarif["runs"].as_array().unwrap().len(), 1);
-    let human = place.bfpc(&four);
-    let (stdout, stderr) = (String::from_utf8(human.stdout).unwrap(), String::from_utf8(human.stderr).unwrap());
-    assert_eq!(human.status.code(), Some(2));
+    let human = place.bfpc(&four).ended();
+    assert_eq!(human.code, 2);
+    let (stdout, stderr) = (human.stdout, human.stderr);
     let well = "good.bfp: ok, 1 rule, 0 programs\nwarned.bfp: ok, 1 rule, 0 programs\n2 of 4 policies are ok\n";
     assert_eq!(stdout, well);
     assert_eq!(stderr.matches("resolve::host_bits").count(), 1, "{stderr}");
     // The exit code is the worst of them.
-    place.document(1, &["check", "good.bfp", "warned.bfp", "--deny-warnings", "--format", "github"]);
-    place.document(0, &["check", "good.bfp", "warned.bfp", "--format", "github"]);
-    place.document(2, &["check", "good.bfp", "gone.bfp", "--format", "github"]);
+    place.bfpc(&["check", "good.bfp", "warned.bfp", "--deny-warnings", "--format", "github"]).answers(1);
+    place.bfpc(&["check", "good.bfp", "warned.bfp", "--format", "github"]).answers(0);
+    place.bfpc(&["check", "good.bfp", "gone.bfp", "--format", "github"]).answers(2);
 }
 
 #[test]
 fn file_of_declarations_alone_is_checked_as_one_to_include() {
-    let place = Place::new(&[
+    let place = Place::with(&[
         ("base.bfp", "program app = \"/usr/bin/app\"\nhost kms = kms.internal:443\n"),
         ("wrong.bfp", "host a = 10.0.0.1/8\nhost b = nowhere\n"),
         ("both.bfp", "include \"base.bfp\"\n"),
         ("policy.bfp", "policy p\nprogram app = \"/usr/bin/app\"\n"),
         ("empty.bfp", "# nothing\n"),
     ]);
-    let said = |file: &str| String::from_utf8(place.bfpc(&["check", file]).stdout).unwrap();
+    let said = |file: &str| place.bfpc(&["check", file]).ended().stdout;
     assert_eq!(said("base.bfp"), "base.bfp: ok, a file to include: 2 declarations, and no rule to enforce\n");
     assert_eq!(said("both.bfp"), "both.bfp: ok, a file to include: 2 declarations, and no rule to enforce\n");
     let codes = |told: Value| -> Vec<String> {
@@ -362,6 +344,6 @@ fn file_of_declarations_alone_is_checked_as_one_to_include() {
     assert_eq!(codes(place.json(2, &["check", "policy.bfp"])), ["resolve::empty_policy", "resolve::unused_name"]);
     assert_eq!(codes(place.json(2, &["check", "empty.bfp"])), ["resolve::empty_policy"]);
     // Nobody builds a bundle of it.
-    let built = place.bfpc(&["build", "base.bfp", "-o", "base.bfpb"]);
-    assert_eq!(built.status.code(), Some(2));
+    let built = place.bfpc(&["build", "base.bfp", "-o", "base.bfpb"]).ended();
+    assert_eq!(built.code, 2);
 }

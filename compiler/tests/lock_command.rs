@@ -3,11 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod name_server;
+#[expect(dead_code, reason = "each test needs a part of it")]
+mod support;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::IpAddr;
-use std::process::Command;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use hickory_server::proto::rr::rdata::{A, AAAA};
 use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
-use tempfile::TempDir;
+
+use support::Place;
 
 const POLICY: &str = "program signer = \"/usr/bin/signer\"
 allow signer -> { kms.test:443, cdn.test:443 }
@@ -86,46 +88,36 @@ impl RequestHandler for Zone {
 }
 
 /// A policy, a zone for it, and the server of that zone.
-struct Place {
-    directory: TempDir,
+struct Served {
+    place: Place,
     zone: Zone,
     server: String,
 }
 
-impl Place {
-    fn new() -> Place {
+impl Deref for Served {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl Served {
+    fn new() -> Served {
         let zone = Zone::default();
         zone.set("kms.test", &[&["203.0.113.10", "2001:db8::10"]]);
         zone.set("cdn.test", &[&["198.51.100.1"]]);
         let server = name_server::serve(zone.clone()).to_string();
-        let place = Place { directory: TempDir::new().unwrap(), zone, server };
-        place.write("p.bfp", POLICY);
-        place
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.directory.path().join(name), text).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.directory.path().join(name)).unwrap()
-    }
-
-    fn run(&self, code: i32, words: &[&str]) -> String {
-        let ran = Command::new(env!("CARGO_BIN_EXE_bfpc")).args(words).current_dir(self.directory.path()).output();
-        let ran = ran.unwrap();
-        let said = String::from_utf8(ran.stdout).unwrap() + &String::from_utf8(ran.stderr).unwrap();
-        assert_eq!(ran.status.code(), Some(code), "bfpc {}: {said}", words.join(" "));
-        said
+        Served { place: Place::with(&[("p.bfp", POLICY)]), zone, server }
     }
 
     fn ask(&self, code: i32, words: &[&str]) -> String {
-        self.run(code, &[words, &["--resolver", &self.server]].concat())
+        self.bfpc(&[words, &["--resolver", &self.server]].concat()).says(code)
     }
 
     /// One table of the lock, with everything that does not depend on the hour.
     fn entry(&self, name: &str) -> String {
-        let lock = self.read("p.bfp.lock");
+        let lock = self.text("p.bfp.lock");
         lock.split("[[name]]\n")
             .find(|entry| entry.starts_with(&format!("name = \"{name}\"")))
             .unwrap()
@@ -136,7 +128,7 @@ impl Place {
 
 #[test]
 fn names_that_are_locked_stay_new_ones_are_asked_for_and_unused_ones_leave() {
-    let place = Place::new();
+    let place = Served::new();
     place.write("p.bfp", "allow \"/a\" -> { kms.test:443, old.test }\n");
     place.zone.set("old.test", &[&["192.0.2.1"]]);
     assert_eq!(
@@ -152,18 +144,18 @@ fn names_that_are_locked_stay_new_ones_are_asked_for_and_unused_ones_leave() {
         "cdn.test  198.51.100.1\nold.test  no longer used\np.bfp.lock: 2 names locked, 1 of them as before\n"
     );
     assert_eq!(place.entry("kms.test"), kms);
-    assert!(!place.read("p.bfp.lock").contains("old.test"));
+    assert!(!place.text("p.bfp.lock").contains("old.test"));
 
     // Nothing to ask: whoever would be asked does not matter, and the file keeps its very bytes.
-    let edited = place.read("p.bfp.lock").replace("version = 2\n", "version = 2 # reviewed\n");
+    let edited = place.text("p.bfp.lock").replace("version = 2\n", "version = 2 # reviewed\n");
     place.write("p.bfp.lock", &edited);
-    place.run(0, &["lock", "p.bfp", "--resolver", "127.0.0.1:9"]);
-    assert_eq!(place.read("p.bfp.lock"), edited);
+    place.bfpc(&["lock", "p.bfp", "--resolver", "127.0.0.1:9"]).says(0);
+    assert_eq!(place.text("p.bfp.lock"), edited);
 }
 
 #[test]
 fn update_asks_for_all_or_for_one_and_leaves_the_rest_byte_for_byte() {
-    let place = Place::new();
+    let place = Served::new();
     place.ask(0, &["lock", "p.bfp"]);
     let cdn = place.entry("cdn.test");
     place.zone.set("kms.test", &[&["203.0.113.11"]]);
@@ -180,26 +172,26 @@ fn update_asks_for_all_or_for_one_and_leaves_the_rest_byte_for_byte() {
 
 #[test]
 fn lock_of_an_earlier_version_is_asked_for_anew_unless_part_of_it_was_to_stay() {
-    let place = Place::new();
+    let place = Served::new();
     let old = "version = 1\n";
     place.write("p.bfp.lock", old);
-    assert!(place.run(2, &["check", "p.bfp"]).contains("lock::old_version"));
+    assert!(place.bfpc(&["check", "p.bfp"]).says(2).contains("lock::old_version"));
     assert!(place.ask(2, &["lock", "p.bfp", "--update", "kms.test"]).contains("lock::old_version"));
-    assert_eq!(place.read("p.bfp.lock"), old);
+    assert_eq!(place.text("p.bfp.lock"), old);
     let said = place.ask(0, &["lock", "p.bfp"]);
     assert!(said.starts_with("p.bfp.lock: it could not be used, and every name is resolved again\n"), "{said}");
-    place.run(0, &["check", "p.bfp"]);
+    place.bfpc(&["check", "p.bfp"]).says(0);
 }
 
 #[test]
 fn ipv4_address_within_an_ipv6_one_is_locked_once_and_judged_as_what_it_is() {
-    let place = Place::new();
+    let place = Served::new();
     place.zone.set("kms.test", &[&["10.1.1.1", "::ffff:10.1.1.1"]]);
     place.zone.set("cdn.test", &[&["::ffff:169.254.169.254"]]);
     let said = place.ask(0, &["lock", "p.bfp"]);
     assert_eq!(said, "cdn.test  169.254.169.254\nkms.test  10.1.1.1\np.bfp.lock: 2 names locked\n");
     assert!(place.entry("kms.test").contains("addresses = [\"10.1.1.1\"]"));
-    let said = place.run(0, &["check", "p.bfp"]);
+    let said = place.bfpc(&["check", "p.bfp"]).says(0);
     let special = "resolves `cdn.test` to 169.254.169.254, where clouds give out credentials";
     assert!(said.contains("check::special_address") && said.contains(special), "{said}");
     // Of the same answers nothing has drifted, and a server that drops the mapped one has the same.
@@ -207,16 +199,16 @@ fn ipv4_address_within_an_ipv6_one_is_locked_once_and_judged_as_what_it_is() {
     place.zone.set("kms.test", &[&["10.1.1.1"]]);
     place.ask(0, &["drift", "p.bfp"]);
     // What was locked in another way is refused, and locked anew.
-    let both = place.read("p.bfp.lock").replace("[\"10.1.1.1\"]", "[\"10.1.1.1\", \"::ffff:10.1.1.1\"]");
+    let both = place.text("p.bfp.lock").replace("[\"10.1.1.1\"]", "[\"10.1.1.1\", \"::ffff:10.1.1.1\"]");
     place.write("p.bfp.lock", &both);
-    assert!(place.run(2, &["check", "p.bfp"]).contains("lock::address_not_canonical"));
+    assert!(place.bfpc(&["check", "p.bfp"]).says(2).contains("lock::address_not_canonical"));
     place.ask(0, &["lock", "p.bfp"]);
     assert!(place.entry("kms.test").contains("addresses = [\"10.1.1.1\"]"));
 }
 
 #[test]
 fn of_many_addresses_the_first_are_told_and_all_are_locked() {
-    let place = Place::new();
+    let place = Served::new();
     let many: Vec<String> = (1..=20).map(|last| format!("198.51.100.{last}")).collect();
     place.zone.set("cdn.test", &[&many.iter().map(String::as_str).collect::<Vec<_>>()]);
     let said = place.ask(0, &["lock", "p.bfp"]);
@@ -229,19 +221,19 @@ fn of_many_addresses_the_first_are_told_and_all_are_locked() {
 
 #[test]
 fn rotating_name_is_locked_as_such_and_refused_where_it_would_leave_something_open() {
-    let place = Place::new();
+    let place = Served::new();
     place.zone.set("cdn.test", &[&["198.51.100.1"], &["198.51.100.2", "198.51.100.3"]]);
     let said = place.ask(0, &["lock", "p.bfp"]);
     assert!(said.starts_with("cdn.test  198.51.100.1, 198.51.100.2, 198.51.100.3  rotating\n"), "{said}");
     assert!(place.entry("cdn.test").contains("stability = \"rotating\""));
-    place.run(0, &["check", "p.bfp"]);
-    place.write("p.bfp", &POLICY.replace("allow signer", "only signer"));
-    assert!(place.run(2, &["check", "p.bfp"]).contains("check::rotating_exclusive"));
+    place.bfpc(&["check", "p.bfp"]).says(0);
+    place.write("p.bfp", POLICY.replace("allow signer", "only signer"));
+    assert!(place.bfpc(&["check", "p.bfp"]).says(2).contains("check::rotating_exclusive"));
 }
 
 #[test]
 fn quorum_is_demanded_and_proof_too() {
-    let place = Place::new();
+    let place = Served::new();
     let other = Zone::default();
     other.set("kms.test", &[&["203.0.113.66"]]);
     other.set("cdn.test", &[&["198.51.100.1"]]);
@@ -256,61 +248,61 @@ fn quorum_is_demanded_and_proof_too() {
     assert!(said.contains("resolve::trust_anchor") && said.contains("1 error in anchors"), "{said}");
     place.write("anchors", "test. IN DS 1 15 2 0000000000000000000000000000000000000000000000000000000000000000\n");
     assert!(place.ask(2, &["lock", "p.bfp", "--trust-anchor", "anchors"]).contains("resolve::bogus"));
-    assert!(!place.directory.path().join("p.bfp.lock").exists());
+    assert!(!place.path("p.bfp.lock").exists());
 }
 
 #[test]
 fn proof_that_was_written_by_hand_is_none() {
-    let place = Place::new();
+    let place = Served::new();
     place.ask(0, &["lock", "p.bfp"]);
-    let edited = place.read("p.bfp.lock").replace("\nresolvers", "\ndnssec = \"secure\"\nresolvers");
+    let edited = place.text("p.bfp.lock").replace("\nresolvers", "\ndnssec = \"secure\"\nresolvers");
     place.write("p.bfp.lock", &edited);
     assert!(place.ask(2, &["lock", "p.bfp", "--require-dnssec", "kms.test"]).contains("lock::not_secure"));
-    assert_eq!(place.read("p.bfp.lock"), edited);
+    assert_eq!(place.text("p.bfp.lock"), edited);
 }
 
 #[test]
 fn locked_refuses_a_lock_that_would_change() {
-    let place = Place::new();
+    let place = Served::new();
     let build = ["build", "p.bfp", "-o", "p.bfpb", "--key", "key"];
     let locked = [&build[..], &["--locked"]].concat();
-    place.run(0, &["keygen", "key"]);
+    place.key("key");
     place.ask(0, &["lock", "p.bfp"]);
-    place.run(0, &locked);
-    place.run(0, &["check", "p.bfp", "--locked"]);
+    place.bfpc(&locked).says(0);
+    place.bfpc(&["check", "p.bfp", "--locked"]).says(0);
 
     place.write("p.bfp", "allow \"/a\" -> kms.test:443\n");
-    place.run(0, &build);
+    place.bfpc(&build).says(0);
     for words in [&locked[..], &["check", "p.bfp", "--locked"]] {
-        let said = place.run(2, words);
+        let said = place.bfpc(words).says(2);
         assert!(said.contains("lock::stale") && said.contains("1 error in p.bfp.lock"), "{said}");
     }
-    insta::assert_snapshot!(place.run(2, &locked).replace(&place.server, "SERVER"));
+    insta::assert_snapshot!(place.bfpc(&locked).says(2).replace(&place.server, "SERVER"));
     place.write("p.bfp", "allow \"/a\" -> { kms.test:443, cdn.test, new.test }\n");
-    assert!(place.run(2, &locked).contains("resolve::not_locked"));
+    assert!(place.bfpc(&locked).says(2).contains("resolve::not_locked"));
 }
 
 #[test]
 fn a_lock_may_be_too_old_and_none_is_from_the_future() {
-    let place = Place::new();
-    let check = |code, age: &str| place.run(code, &["check", "p.bfp", "--max-age", age]);
+    let place = Served::new();
+    let check = |code, age: &str| place.bfpc(&["check", "p.bfp", "--max-age", age]).says(code);
     place.ask(0, &["lock", "p.bfp"]);
     check(0, "1d");
 
-    let fresh = place.read("p.bfp.lock");
+    let fresh = place.text("p.bfp.lock");
     let resolved_at = fresh.lines().find(|line| line.starts_with("resolved_at")).unwrap();
-    place.write("p.bfp.lock", &fresh.replacen(resolved_at, "resolved_at = \"2024-07-14T09:30:00Z\"", 1));
-    place.run(0, &["check", "p.bfp"]);
+    place.write("p.bfp.lock", fresh.replacen(resolved_at, "resolved_at = \"2024-07-14T09:30:00Z\"", 1));
+    place.bfpc(&["check", "p.bfp"]).says(0);
     let said = check(2, "30d");
     assert!(said.contains("lock::too_old") && said.contains("1 error in p.bfp.lock"), "{said}");
     assert!(said.contains("`--max-age` allows 30 days") && said.contains("p.bfp --update cdn.test"), "{said}");
-    place.run(2, &["build", "p.bfp", "-o", "p.bfpb", "--max-age", "30d"]);
+    place.bfpc(&["build", "p.bfp", "-o", "p.bfpb", "--max-age", "30d"]).says(2);
     check(0, "100y");
     // What it advises helps.
     place.ask(0, &["lock", "p.bfp", "--update", "cdn.test"]);
     check(0, "30d");
 
-    place.write("p.bfp.lock", &fresh.replacen(resolved_at, "resolved_at = \"2999-07-14T09:30:00Z\"", 1));
+    place.write("p.bfp.lock", fresh.replacen(resolved_at, "resolved_at = \"2999-07-14T09:30:00Z\"", 1));
     let said = check(2, "30d");
     assert!(said.contains("lock::from_the_future") && said.contains("2999-07-14T09:30:00Z"), "{said}");
     let said = check(2, "soon");
@@ -319,7 +311,7 @@ fn a_lock_may_be_too_old_and_none_is_from_the_future() {
 
 #[test]
 fn name_is_asked_for_its_ipv4_addresses_alone_with_a_reason() {
-    let place = Place::new();
+    let place = Served::new();
     *place.zone.lacks_v6.lock().unwrap() = true;
     assert!(place.ask(2, &["lock", "p.bfp"]).contains("resolve::refused"));
     let halved = ["--ipv4-only", "kms.test", "cdn.test"];
@@ -337,16 +329,16 @@ fn name_is_asked_for_its_ipv4_addresses_alone_with_a_reason() {
     place.ask(0, &["lock", "p.bfp", "--update"]);
     assert!(place.entry("kms.test").contains("ipv4_only") && place.entry("kms.test").contains("203.0.113.11"));
     place.ask(0, &["drift", "p.bfp"]);
-    place.run(0, &["check", "p.bfp", "--locked"]);
+    place.bfpc(&["check", "p.bfp", "--locked"]).says(0);
     // What it may have besides would be free.
     place.write("p.bfp", "only \"/usr/bin/signer\" -> { kms.test:443, cdn.test:443 }\n");
-    let said = place.run(2, &["check", "p.bfp"]);
+    let said = place.bfpc(&["check", "p.bfp"]).says(2);
     assert!(said.contains("check::ipv4_only_exclusive") && said.contains("2 errors"), "{said}");
 }
 
 #[test]
 fn drift_compares_the_lock_with_what_dns_says_now() {
-    let place = Place::new();
+    let place = Served::new();
     place.ask(0, &["lock", "p.bfp"]);
     assert_eq!(place.ask(0, &["drift", "p.bfp"]), "p.bfp: 2 names, as locked\n");
     place.zone.set("kms.test", &[&["203.0.113.11", "2001:db8::10"]]);
@@ -364,7 +356,7 @@ fn drift_compares_the_lock_with_what_dns_says_now() {
     place.zone.set("cdn.test", &[&["198.51.100.1"]]);
     insta::assert_snapshot!(place.ask(1, &["drift", "p.bfp", "--format", "json"]));
     // Whoever cannot be asked has not agreed.
-    let said = place.run(2, &["drift", "p.bfp", "--resolver", "127.0.0.1:9"]);
+    let said = place.bfpc(&["drift", "p.bfp", "--resolver", "127.0.0.1:9"]).says(2);
     assert!(said.contains("resolve::no_answer"), "{said}");
     place.write("p.bfp.lock", "version = 2\n");
     assert!(place.ask(2, &["drift", "p.bfp"]).contains("resolve::not_locked"));
@@ -372,7 +364,7 @@ fn drift_compares_the_lock_with_what_dns_says_now() {
 
 #[test]
 fn part_of_a_rotating_name_is_no_drift_and_a_name_that_begins_to_rotate_is() {
-    let place = Place::new();
+    let place = Served::new();
     place.zone.set("cdn.test", &[&["198.51.100.1"], &["198.51.100.2"]]);
     place.ask(0, &["lock", "p.bfp"]);
     place.zone.set("cdn.test", &[&["198.51.100.2"]]);
@@ -388,29 +380,29 @@ fn part_of_a_rotating_name_is_no_drift_and_a_name_that_begins_to_rotate_is() {
 
 #[test]
 fn drift_reads_the_addresses_of_a_bundle_that_it_can_verify() {
-    let place = Place::new();
-    place.run(0, &["keygen", "key"]);
+    let place = Served::new();
+    place.key("key");
     place.ask(0, &["lock", "p.bfp"]);
-    place.run(0, &["build", "p.bfp", "-o", "p.bfpb", "--key", "key"]);
+    place.bfpc(&["build", "p.bfp", "-o", "p.bfpb", "--key", "key"]).says(0);
     assert!(place.ask(2, &["drift", "p.bfpb"]).contains("--trust KEY"));
     let drift = ["drift", "p.bfpb", "--trust", "key.pub"];
     assert_eq!(place.ask(0, &drift), "p.bfpb: 2 names, as locked\n");
     place.zone.set("kms.test", &[&["203.0.113.10", "2001:db8::11"]]);
     assert!(place.ask(1, &drift).contains("2001:db8::11  added"));
-    place.run(0, &["keygen", "other"]);
+    place.key("other");
     place.ask(3, &["drift", "p.bfpb", "--trust", "other.pub"]);
-    assert!(place.run(2, &[&drift[..], &["--resolver", "127.0.0.1:9"]].concat()).contains("resolve::no_answer"));
+    assert!(place.bfpc(&[&drift[..], &["--resolver", "127.0.0.1:9"]].concat()).says(2).contains("resolve::no_answer"));
 }
 
 #[test]
 fn a_resolver_is_given_the_time_that_is_asked_for() {
-    let place = Place::new();
+    let place = Served::new();
     // Messages are wrapped.
     let in_one_line = |said: String| said.replace('│', "").split_whitespace().collect::<Vec<_>>().join(" ");
     let too_late = "nothing complete came within 1000 ms, in 2 tries of 500 ms for a question";
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap().to_string();
-    let said = in_one_line(place.run(2, &["lock", "p.bfp", "--resolver", &silent, "--timeout", "1"]));
+    let said = in_one_line(place.bfpc(&["lock", "p.bfp", "--resolver", &silent, "--timeout", "1"]).says(2));
     assert!(said.contains(too_late) && said.contains("more time with `--timeout`"), "{said}");
 
     // One that needs longer than a try of half a second answers all the same to who waits.
@@ -419,5 +411,5 @@ fn a_resolver_is_given_the_time_that_is_asked_for() {
     assert!(said.contains(too_late), "{said}");
     place.ask(0, &["lock", "p.bfp", "--timeout", "20"]);
 
-    assert!(place.run(2, &["lock", "p.bfp", "--timeout", "0"]).contains("0 is not in 1..=600"));
+    assert!(place.bfpc(&["lock", "p.bfp", "--timeout", "0"]).says(2).contains("0 is not in 1..=600"));
 }

@@ -2,78 +2,44 @@
 //! same answer from a policy and from its bundle.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[expect(dead_code, reason = "each test needs a part of it")]
+mod support;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
-use tempfile::TempDir;
-
-/// A directory with the fixture, a key, and the bundle of the policy.
-struct Place(TempDir);
-
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
+use support::Place;
 
 impl Place {
-    fn new() -> Place {
-        let place = Place(TempDir::new().unwrap());
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/questions");
-        fs::create_dir(place.path("common")).unwrap();
-        for file in ["policy.bfp", "policy.bfp.lock", "changed.bfp", "changed.bfp.lock", "common/corp.bfp"] {
-            fs::copy(fixture.join(file), place.path(file)).unwrap();
-        }
-        place
-    }
-
-    fn with_bundle() -> Place {
+    /// A directory with the fixture.
+    fn of_fixture() -> Place {
         let place = Place::new();
-        place.answer(0, &["keygen", "key"]);
-        place.answer(0, &["build", "policy.bfp", "-o", "policy.bfpb", "--key", "key"]);
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/questions");
+        for file in ["policy.bfp", "policy.bfp.lock", "changed.bfp", "changed.bfp.lock", "common/corp.bfp"] {
+            place.write(file, fs::read(fixture.join(file)).unwrap());
+        }
         place
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+    /// The same with a key, and the bundle of the policy.
+    fn with_bundle() -> Place {
+        let place = Place::of_fixture();
+        place.signed("policy");
+        place
     }
 
-    fn write(&self, name: &str, content: &str) {
-        fs::write(self.path(name), content).unwrap();
-    }
-
-    fn run(&self, program: &str, words: &[&str]) -> Ended {
-        let ran = Command::new(program).args(words).current_dir(self.0.path()).stdin(Stdio::null()).output().unwrap();
-        Ended {
-            code: ran.status.code().unwrap(),
-            stdout: String::from_utf8(ran.stdout).unwrap(),
-            stderr: String::from_utf8(ran.stderr).unwrap(),
-        }
-    }
-
-    /// What `bfpc` answers, with this exit code.
-    fn answer(&self, code: i32, words: &[&str]) -> String {
-        let ended = self.run(env!("CARGO_BIN_EXE_bfpc"), words);
-        assert_eq!(ended.code, code, "bfpc {}: {}{}", words.join(" "), ended.stdout, ended.stderr);
-        // A build warns of what `check` warns of.
-        let may_warn = words.first() == Some(&"build");
-        assert!(may_warn || ended.stderr.is_empty(), "bfpc {}: {}", words.join(" "), ended.stderr);
-        ended.stdout
-    }
-
-    fn refused(&self, code: i32, says: &str, words: &[&str]) {
-        let ended = self.run(env!("CARGO_BIN_EXE_bfpc"), words);
-        assert_eq!(ended.code, code, "bfpc {}: {}{}", words.join(" "), ended.stdout, ended.stderr);
-        assert_eq!(ended.stdout, "", "a command that fails answers nothing");
-        assert!(ended.stderr.contains(says), "`{says}` is not in: {}", ended.stderr);
+    /// Builds `NAME.bfpb` of `NAME.bfp`, signed by `key`.
+    fn signed(&self, name: &str) {
+        self.key("key");
+        let (policy, bundle) = (format!("{name}.bfp"), format!("{name}.bfpb"));
+        self.bfpc(&["build", &policy, "-o", &bundle, "--key", "key"]).ok_with_warnings();
     }
 
     /// Several commands and their answers, as one text.
     fn session(&self, commands: &[&[&str]]) -> String {
         let mut said = String::new();
         for words in commands {
-            let ended = self.run(env!("CARGO_BIN_EXE_bfpc"), words);
+            let ended = self.bfpc(words).ended();
             said.push_str(&format!("$ bfpc {}\n{}{}[{}]\n\n", words.join(" "), ended.stdout, ended.stderr, ended.code));
         }
         said
@@ -82,7 +48,7 @@ impl Place {
 
 #[test]
 fn explain_tells_the_rule_and_what_else_applies() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     insta::assert_snapshot!(place.session(&[
         &["explain", "policy.bfp", "signer", "kms"],
         &["explain", "policy.bfp", "*", "kms.internal:443"],
@@ -97,10 +63,10 @@ fn explain_tells_the_rule_and_what_else_applies() {
 
 #[test]
 fn what_explain_prints_it_can_read_back() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     let (mut read, mut ranges) = (0, 0);
     for program in ["backup", "ci", "/usr/bin/curl"] {
-        let said = place.run(env!("CARGO_BIN_EXE_bfpc"), &["explain", "policy.bfp", program, "*"]).stdout;
+        let said = place.bfpc(&["explain", "policy.bfp", program, "*"]).ended().stdout;
         for line in said.lines() {
             let Some((verdict, (who, to))) =
                 line.split_once("  ").and_then(|(word, rest)| Some((word, rest.split_once(" -> ")?)))
@@ -110,7 +76,7 @@ fn what_explain_prints_it_can_read_back() {
             if !["allowed", "denied"].contains(&verdict) || to.ends_with(" more ranges") {
                 continue;
             }
-            let again = place.run(env!("CARGO_BIN_EXE_bfpc"), &["explain", "policy.bfp", who, to]).stdout;
+            let again = place.bfpc(&["explain", "policy.bfp", who, to]).ended().stdout;
             assert!(again.starts_with(&format!("{verdict}  {who} -> ")), "{line}: {again}");
             read += 1;
             ranges += usize::from(to.contains('-'));
@@ -119,19 +85,19 @@ fn what_explain_prints_it_can_read_back() {
     assert!(read > 20 && ranges > 4, "{read} destinations, {ranges} of them ranges");
     // Also where an address is judged as another one.
     place.write("nat64.bfp", "default deny\nallow \"/usr/bin/web\" -> 10.0.0.1:443\n");
-    let said = place.answer(1, &["explain", "nat64.bfp", "/usr/bin/web", "[64:ff9b::]:5"]);
+    let said = place.bfpc(&["explain", "nat64.bfp", "/usr/bin/web", "[64:ff9b::]:5"]).answers(1);
     assert!(said.starts_with("denied  /usr/bin/web -> [64:ff9b::]:5/tcp\n"), "{said}");
 }
 
 #[test]
 fn protocols_of_a_set_of_ports_are_asked_about_as_they_are_printed() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     place.write(
         "other.bfp",
         "default deny\nallow * -> loopback\nallow \"/x\" -> { 10.0.1.1:443 except { 10.0.1.1:443/tcp, 10.0.1.1:443/udp }, \
          10.0.1.2:{443/tcp, 53/udp, icmp} }\n",
     );
-    let all = place.answer(0, &["explain", "other.bfp", "--all", "--program", "/x"]);
+    let all = place.bfpc(&["explain", "other.bfp", "--all", "--program", "/x"]).ok();
     assert!(all.contains("  10.0.1.1:443/other\n  10.0.1.2:{443/tcp, 53/udp, icmp}\n"), "{all}");
     for (asked, allowed) in [
         ("10.0.1.1:443/other", true),
@@ -145,19 +111,19 @@ fn protocols_of_a_set_of_ports_are_asked_about_as_they_are_printed() {
         ("{ 10.0.1.2:{443/tcp, icmp}, 10.0.1.1:443/other }", true),
         ("10.0.1.2:{443/tcp, 53/udp, icmp} except 10.0.1.2/icmp", true),
     ] {
-        let said = place.answer(i32::from(!allowed), &["explain", "other.bfp", "/x", asked]);
+        let said = place.bfpc(&["explain", "other.bfp", "/x", asked]).answers(i32::from(!allowed));
         assert_eq!(said.contains("denied  "), !allowed, "{asked}: {said}");
     }
-    let said = place.answer(1, &["explain", "other.bfp", "/x", "10.0.1.1:{443/udp, 443/other}"]);
+    let said = place.bfpc(&["explain", "other.bfp", "/x", "10.0.1.1:{443/udp, 443/other}"]).answers(1);
     assert!(said.contains("allowed  /x -> 10.0.1.1:443/other\n") && said.contains("10.0.1.1:443/udp"), "{said}");
     // A policy says it by what is left when the others are taken away.
     place.write("named.bfp", "deny * -> 10.0.1.1:443/other\n");
-    place.refused(2, "`other` is not a protocol that a policy can name", &["check", "named.bfp"]);
+    place.bfpc(&["check", "named.bfp"]).fails(2, "`other` is not a protocol that a policy can name");
 }
 
 #[test]
 fn lists_of_the_policy_can_be_asked_about() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     fs::create_dir(place.path("lists")).unwrap();
     place.write(
         "lists/office.json",
@@ -165,8 +131,8 @@ fn lists_of_the_policy_can_be_asked_about() {
     );
     let rule = "deny \"/opt/a\" -> ranges(\"lists/office.json\", at = \"eu\"):443\n";
     place.write("list.bfp", rule);
-    place.answer(0, &["lock", "list.bfp"]);
-    let ask = |code: i32, asked: &str| place.answer(code, &["explain", "list.bfp", "/opt/a", asked]);
+    place.bfpc(&["lock", "list.bfp"]).ok();
+    let ask = |code: i32, asked: &str| place.bfpc(&["explain", "list.bfp", "/opt/a", asked]).answers(code);
     assert!(
         ask(1, "ranges(\"lists/office.json\", at = \"eu\"):443").starts_with("denied  /opt/a -> 10.1.0.0/16:443/tcp\n")
     );
@@ -176,19 +142,18 @@ fn lists_of_the_policy_can_be_asked_about() {
     );
     let whole = ask(1, "{ ranges(\"lists/office.json\"), 10.9.0.1 } except 10.2.0.0/16");
     assert!(whole.contains("denied  /opt/a -> 10.1.0.0/16:443"), "{whole}");
-    let refused = |says: &str, asked: &str| place.refused(2, says, &["explain", "list.bfp", "/opt/a", asked]);
+    let refused = |says: &str, asked: &str| place.bfpc(&["explain", "list.bfp", "/opt/a", asked]).fails(2, says);
     refused("explain::list", "ranges(\"other.json\")");
     refused("name a list that it does: `ranges(\"lists/office.json\")`", "ranges(\"other.json\")");
     refused("entry with at = \"asia\"", "ranges(\"lists/office.json\", at = \"asia\")");
-    place.answer(0, &["keygen", "key"]);
-    place.answer(0, &["build", "list.bfp", "-o", "list.bfpb", "--key", "key"]);
+    place.signed("list");
     let words = ["explain", "list.bfpb", "/opt/a", "ranges(\"lists/office.json\")", "--trust", "key.pub"];
-    place.refused(2, "a bundle holds no list `lists/office.json`", &words);
+    place.bfpc(&words).fails(2, "a bundle holds no list `lists/office.json`");
 }
 
 #[test]
 fn icmp_is_asked_about_by_itself() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     let rules = "program monitor = \"/usr/bin/monitor\"\nhost corp = { 10.0.0.0/8, [fd00::/8] }\n\
                  allow monitor -> { corp/icmp, 192.0.2.0/24 }\ndeny * -> 10.0.0.9/icmp\ndefault deny\n\n";
     let wrong = "    monitor -> 192.0.2.1/icmp    denied\n";
@@ -198,8 +163,8 @@ fn icmp_is_asked_about_by_itself() {
              monitor -> corp:0-65535    denied\n{more}}}\n"
         )
     };
-    place.write("icmp.bfp", &test(""));
-    place.write("wrong.bfp", &test(wrong).replace("corp/icmp,", "corp,"));
+    place.write("icmp.bfp", test(""));
+    place.write("wrong.bfp", test(wrong).replace("corp/icmp,", "corp,"));
     insta::assert_snapshot!(place.session(&[
         &["explain", "icmp.bfp", "monitor", "corp/icmp"],
         &["explain", "icmp.bfp", "monitor", "10.0.0.1"],
@@ -211,25 +176,24 @@ fn icmp_is_asked_about_by_itself() {
         &["test", "wrong.bfp"],
         &["diff", "icmp.bfp", "wrong.bfp"],
     ]));
-    place.answer(0, &["keygen", "key"]);
-    place.answer(0, &["build", "icmp.bfp", "-o", "icmp.bfpb", "--key", "key"]);
+    place.signed("icmp");
     let trust = ["--trust", "key.pub"];
     for question in ["corp/icmp", "10.0.0.1", "[fd00::1]/icmp"] {
         let ask = |file: &str, more: &[&str]| {
             let words = [&["explain", file, "monitor", question], more].concat();
-            let ended = place.run(env!("CARGO_BIN_EXE_bfpc"), &words);
+            let ended = place.bfpc(&words).ended();
             (ended.code, ended.stdout)
         };
         assert_eq!(ask("icmp.bfp", &[]), ask("icmp.bfpb", &trust), "{question}");
     }
-    assert!(place.answer(0, &["inspect", "icmp.bfpb", "--trust", "key.pub"]).contains("corp/icmp"));
-    place.answer(0, &["graph", "icmp.bfp", "-o", "icmp.svg"]);
-    assert!(fs::read_to_string(place.path("icmp.svg")).unwrap().contains("10.0.0.9/icmp"));
+    assert!(place.bfpc(&["inspect", "icmp.bfpb", "--trust", "key.pub"]).ok().contains("corp/icmp"));
+    place.bfpc(&["graph", "icmp.bfp", "-o", "icmp.svg"]).ok();
+    assert!(place.text("icmp.svg").contains("10.0.0.9/icmp"));
 }
 
 #[test]
 fn explain_all_lists_what_is_reached_and_who_reaches_it() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     insta::assert_snapshot!(place.session(&[
         &["explain", "policy.bfp", "--all", "--program", "backup"],
         &["explain", "policy.bfp", "--all", "--program", "signer"],
@@ -241,7 +205,7 @@ fn explain_all_lists_what_is_reached_and_who_reaches_it() {
 
 #[test]
 fn json_has_a_version_and_every_field() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     insta::assert_snapshot!(place.session(&[
         &["explain", "policy.bfp", "backup", "198.51.100.7:443", "--format", "json"],
         &["explain", "policy.bfp", "--all", "--destination", "kms", "--format", "json"],
@@ -266,7 +230,7 @@ fn bundle_answers_as_its_policy_does() {
         for format in ["human", "json"] {
             let ask = |file: &str, more: &[&str]| {
                 let words = [&["explain", file, "--format", format], question, more].concat();
-                let ended = place.run(env!("CARGO_BIN_EXE_bfpc"), &words);
+                let ended = place.bfpc(&words).ended();
                 assert_eq!(ended.stderr, "");
                 (ended.code, ended.stdout)
             };
@@ -274,30 +238,30 @@ fn bundle_answers_as_its_policy_does() {
         }
     }
     assert_eq!(
-        place.answer(0, &["hosts", "policy.bfp"]),
-        place.answer(0, &["hosts", "policy.bfpb", "--trust", "key.pub"])
+        place.bfpc(&["hosts", "policy.bfp"]).ok(),
+        place.bfpc(&["hosts", "policy.bfpb", "--trust", "key.pub"]).ok()
     );
     assert_eq!(
-        place.answer(0, &["diff", "policy.bfp", "policy.bfpb", "--trust", "key.pub"]),
+        place.bfpc(&["diff", "policy.bfp", "policy.bfpb", "--trust", "key.pub"]).ok(),
         "policy.bfp and policy.bfpb decide alike\n"
     );
-    place.answer(0, &["graph", "policy.bfp", "-o", "a.svg"]);
-    place.answer(0, &["graph", "policy.bfpb", "-o", "b.svg", "--trust", "key.pub"]);
-    assert_eq!(fs::read(place.path("a.svg")).unwrap(), fs::read(place.path("b.svg")).unwrap());
+    place.bfpc(&["graph", "policy.bfp", "-o", "a.svg"]).ok();
+    place.bfpc(&["graph", "policy.bfpb", "-o", "b.svg", "--trust", "key.pub"]).ok();
+    assert_eq!(place.read("a.svg"), place.read("b.svg"));
     for command in [
         &["hosts", "policy.bfpb"][..],
         &["graph", "policy.bfpb", "-o", "c.svg"],
         &["diff", "policy.bfp", "policy.bfpb"],
     ] {
-        place.refused(2, "add `--trust KEY`", command);
+        place.bfpc(command).fails(2, "add `--trust KEY`");
     }
-    place.refused(2, "key::threshold", &["hosts", "policy.bfpb", "--trust", "key.pub", "--threshold", "2"]);
-    place.refused(2, "input::not_a_policy", &["test", "policy.bfpb"]);
+    place.bfpc(&["hosts", "policy.bfpb", "--trust", "key.pub", "--threshold", "2"]).fails(2, "key::threshold");
+    place.bfpc(&["test", "policy.bfpb"]).fails(2, "input::not_a_policy");
 }
 
 #[test]
 fn tests_of_a_policy_pass_or_show_a_counterexample() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     place.write("none.bfp", "deny * -> 10.0.0.1\n");
     place.write(
         "odd.bfp",
@@ -313,13 +277,13 @@ fn tests_of_a_policy_pass_or_show_a_counterexample() {
 
 #[test]
 fn junit_is_xml_with_a_case_for_each_test() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     place.write(
         "odd.bfp",
         "only \"/a\" -> 10.0.0.1:443\n\ntest \"<&\\\"> is nobody's\" {\n    * -> 10.0.0.0/24 allowed\n}\n\ntest \"fine\" {\n    \"/b\" -> raw allowed\n}\n",
     );
-    place.answer(1, &["test", "odd.bfp", "--junit", "out.xml"]);
-    let text = fs::read_to_string(place.path("out.xml")).unwrap();
+    place.bfpc(&["test", "odd.bfp", "--junit", "out.xml"]).answers(1);
+    let text = place.text("out.xml");
     let xml = roxmltree::Document::parse(&text).unwrap();
     let suite = xml.descendants().find(|node| node.has_tag_name("testsuite")).unwrap();
     assert_eq!((suite.attribute("tests"), suite.attribute("failures")), (Some("2"), Some("1")));
@@ -334,7 +298,7 @@ fn junit_is_xml_with_a_case_for_each_test() {
 
 #[test]
 fn diff_tells_who_gains_and_who_loses() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     fs::copy(place.path("policy.bfp"), place.path("same.bfp")).unwrap();
     fs::copy(place.path("policy.bfp.lock"), place.path("same.bfp.lock")).unwrap();
     insta::assert_snapshot!(place.session(&[
@@ -347,10 +311,10 @@ fn diff_tells_who_gains_and_who_loses() {
 
 #[test]
 fn denied_widening_is_a_finding_and_a_narrower_policy_is_not() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     place.write("wide.bfp", "deny * -> 10.0.0.1\n");
     place.write("narrow.bfp", "deny * -> 10.0.0.0/30\n");
-    let diff = |old, new, code| place.answer(code, &["diff", old, new, "--deny-widening"]);
+    let diff = |old, new, code| place.bfpc(&["diff", old, new, "--deny-widening"]).answers(code);
     assert_eq!(
         diff("wide.bfp", "narrow.bfp", 0),
         "everyone else\n  - 10.0.0.0\n  - 10.0.0.2/31\n1 program loses access: nothing widens\n"
@@ -359,16 +323,16 @@ fn denied_widening_is_a_finding_and_a_narrower_policy_is_not() {
         diff("narrow.bfp", "wide.bfp", 1),
         "everyone else\n  + 10.0.0.0\n  + 10.0.0.2/31\n1 program gains access: access widens\n"
     );
-    place.answer(1, &["diff", "wide.bfp", "narrow.bfp"]);
+    place.bfpc(&["diff", "wide.bfp", "narrow.bfp"]).answers(1);
 }
 
 #[test]
 fn long_difference_is_folded_in_markdown() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     let hosts: Vec<String> = (0..20).map(|host| format!("10.0.{host}.1")).collect();
     place.write("none.bfp", "deny * -> 192.0.2.1\n");
-    place.write("many.bfp", &format!("deny * -> {{ 192.0.2.1, {} }}\n", hosts.join(", ")));
-    let said = place.answer(1, &["diff", "none.bfp", "many.bfp", "--format", "markdown"]);
+    place.write("many.bfp", format!("deny * -> {{ 192.0.2.1, {} }}\n", hosts.join(", ")));
+    let said = place.bfpc(&["diff", "none.bfp", "many.bfp", "--format", "markdown"]).answers(1);
     assert!(
         said.starts_with("**Egress policy `many`:** 1 program loses access; nothing widens.\n\n<details>"),
         "{said}"
@@ -378,13 +342,13 @@ fn long_difference_is_folded_in_markdown() {
 
 #[test]
 fn diff_reads_a_git_revision_with_its_lock_and_includes() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     let git = |words: &[&str]| {
         let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"];
-        let ended = place.run("git", &[&identity[..], words].concat());
+        let ended = place.run(&[&["git"], &identity[..], words].concat()).ended();
         assert_eq!(ended.code, 0, "git {}: {}", words.join(" "), ended.stderr);
     };
-    place.refused(2, "diff::revision", &["diff", "HEAD", "policy.bfp"]);
+    place.bfpc(&["diff", "HEAD", "policy.bfp"]).fails(2, "diff::revision");
     git(&["init", "-q"]);
     fs::create_dir(place.path("deep")).unwrap();
     for file in ["policy.bfp", "policy.bfp.lock", "common"] {
@@ -392,90 +356,90 @@ fn diff_reads_a_git_revision_with_its_lock_and_includes() {
     }
     git(&["add", "deep"]);
     git(&["commit", "-qm", "one"]);
-    assert_eq!(place.answer(0, &["diff", "HEAD", "deep/policy.bfp"]), "HEAD and deep/policy.bfp decide alike\n");
+    assert_eq!(place.bfpc(&["diff", "HEAD", "deep/policy.bfp"]).ok(), "HEAD and deep/policy.bfp decide alike\n");
 
     // The included file changes, and the lock.
     place.write("deep/common/corp.bfp", "host corp = 10.0.0.0/8\n");
-    let lock = fs::read_to_string(place.path("deep/policy.bfp.lock")).unwrap();
-    place.write("deep/policy.bfp.lock", &lock.replace("203.0.113.21", "203.0.113.22"));
-    let said = place.answer(1, &["diff", "HEAD", "deep/policy.bfp"]);
+    let lock = place.text("deep/policy.bfp.lock");
+    place.write("deep/policy.bfp.lock", lock.replace("203.0.113.21", "203.0.113.22"));
+    let said = place.bfpc(&["diff", "HEAD", "deep/policy.bfp"]).answers(1);
     for line in ["  + 10.9.0.0/16", "  - [fd00::-fd00:ec2::253]", "  + 203.0.113.22:443/tcp (artifacts.example)"] {
         assert!(said.contains(line), "`{line}` is not in: {said}");
     }
-    place.refused(2, "`HEAD~7` is neither a file nor a git revision", &["diff", "HEAD~7", "deep/policy.bfp"]);
+    place.bfpc(&["diff", "HEAD~7", "deep/policy.bfp"]).fails(2, "`HEAD~7` is neither a file nor a git revision");
     // A clone of one commit says what it lacks.
     git(&["commit", "-qam", "two"]);
     let from = format!("file://{}", place.path("").display());
     git(&["clone", "-q", "--depth", "1", &from, "shallow"]);
-    place.refused(2, "fetch-depth: 0", &["diff", "HEAD~1", "shallow/deep/policy.bfp"]);
-    place.answer(1, &["diff", "HEAD~1", "deep/policy.bfp"]);
-    place.refused(2, "`--upload-pack=x` is neither a file", &["diff", "--", "--upload-pack=x", "deep/policy.bfp"]);
+    place.bfpc(&["diff", "HEAD~1", "shallow/deep/policy.bfp"]).fails(2, "fetch-depth: 0");
+    place.bfpc(&["diff", "HEAD~1", "deep/policy.bfp"]).answers(1);
+    place.bfpc(&["diff", "--", "--upload-pack=x", "deep/policy.bfp"]).fails(2, "`--upload-pack=x` is neither a file");
     fs::rename(place.path("deep"), place.path("other")).unwrap();
     // What the revision does not have is compared with no policy: its rules only take access away.
-    let said = place.answer(1, &["diff", "HEAD", "other/policy.bfp"]);
+    let said = place.bfpc(&["diff", "HEAD", "other/policy.bfp"]).answers(1);
     assert!(said.starts_with("other/policy.bfp is new: it is compared with no policy"), "{said}");
     assert!(said.ends_with("lose access: nothing widens\n"), "{said}");
-    assert_eq!(place.answer(1, &["diff", "--new", "other/policy.bfp"]), said);
-    let markdown = place.answer(1, &["diff", "HEAD", "other/policy.bfp", "--format", "markdown"]);
+    assert_eq!(place.bfpc(&["diff", "--new", "other/policy.bfp"]).answers(1), said);
+    let markdown = place.bfpc(&["diff", "HEAD", "other/policy.bfp", "--format", "markdown"]).answers(1);
     assert!(markdown.starts_with("**Egress policy `payments` (new, compared with no policy):**"), "{markdown}");
-    let json = place.answer(1, &["diff", "--new", "other/policy.bfp", "--format", "json"]);
+    let json = place.bfpc(&["diff", "--new", "other/policy.bfp", "--format", "json"]).answers(1);
     assert!(json.contains("\"new_policy\": true") && json.contains("\"widens\": false"), "{json}");
-    place.refused(2, "--new", &["diff", "--new", "other/policy.bfp", "HEAD"]);
+    place.bfpc(&["diff", "--new", "other/policy.bfp", "HEAD"]).fails(2, "--new");
     // It may have had another name there, under which it allowed less.
     let says = "`HEAD` has no `other/policy.bfp`";
-    place.refused(2, says, &["diff", "HEAD", "other/policy.bfp", "--deny-widening"]);
-    place.answer(0, &["diff", "--new", "other/policy.bfp", "--deny-widening"]);
-    place.refused(2, "cannot be read", &["diff", "HEAD", "other/gone.bfp"]);
-    place.refused(2, "`HAED` is neither a file", &["diff", "HAED", "other/policy.bfp"]);
+    place.bfpc(&["diff", "HEAD", "other/policy.bfp", "--deny-widening"]).fails(2, says);
+    place.bfpc(&["diff", "--new", "other/policy.bfp", "--deny-widening"]).ok();
+    place.bfpc(&["diff", "HEAD", "other/gone.bfp"]).fails(2, "cannot be read");
+    place.bfpc(&["diff", "HAED", "other/policy.bfp"]).fails(2, "`HAED` is neither a file");
 }
 
 #[test]
 fn inspect_without_trust_says_so_first_and_last() {
     let place = Place::with_bundle();
-    let said = place.answer(0, &["inspect", "policy.bfpb"]);
+    let said = place.bfpc(&["inspect", "policy.bfpb"]).ok();
     let lines: Vec<&str> = said.lines().collect();
     assert!(lines.first().unwrap().starts_with("NOT VERIFIED"), "{said}");
     assert!(lines.last().unwrap().starts_with("NOT VERIFIED"), "{said}");
-    let verified = place.answer(0, &["inspect", "policy.bfpb", "--trust", "key.pub"]);
+    let verified = place.bfpc(&["inspect", "policy.bfpb", "--trust", "key.pub"]).ok();
     assert!(!verified.contains("NOT VERIFIED"), "{verified}");
     let inside = lines.get(1..lines.len() - 1).unwrap().join("\n").replace("names key ", "signed by ");
     assert_eq!(format!("{inside}\n"), verified, "what is shown is the same");
     for (more, is_verified) in [(&[][..], false), (&["--trust", "key.pub"], true)] {
-        let said = place.answer(0, &[&["inspect", "policy.bfpb", "--format", "json"], more].concat());
+        let said = place.bfpc(&[&["inspect", "policy.bfpb", "--format", "json"], more].concat()).ok();
         let document: serde_json::Value = serde_json::from_str(&said).unwrap();
         assert_eq!(document.get("version").unwrap(), 1);
         assert_eq!(document.get("verified").unwrap(), is_verified);
     }
 
     // A signature that does not hold is not looked at, and everything else is.
-    let mut bytes = fs::read(place.path("policy.bfpb")).unwrap();
+    let mut bytes = place.read("policy.bfpb");
     let last = bytes.len() - 1;
     *bytes.get_mut(last).unwrap() ^= 1;
-    fs::write(place.path("broken.bfpb"), &bytes).unwrap();
-    place.refused(3, "verify::refused", &["inspect", "broken.bfpb"]);
-    place.refused(3, "not a bfp bundle", &["inspect", "policy.bfp"]);
+    place.write("broken.bfpb", &bytes);
+    place.bfpc(&["inspect", "broken.bfpb"]).fails(3, "verify::refused");
+    place.bfpc(&["inspect", "policy.bfp"]).fails(3, "not a bfp bundle");
 }
 
 #[test]
 fn hosts_are_lines_of_etc_hosts() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     assert_eq!(
-        place.answer(0, &["hosts", "policy.bfp"]),
+        place.bfpc(&["hosts", "policy.bfp"]).ok(),
         "203.0.113.20 artifacts.example\n203.0.113.21 artifacts.example\n203.0.113.10 kms.internal\n2001:db8::10 kms.internal\n"
     );
 }
 
 #[test]
 fn graph_is_svg_that_escapes_what_the_policy_says() {
-    let place = Place::new();
-    assert_eq!(place.answer(0, &["graph", "policy.bfp", "-o", "out.svg"]), "");
-    let svg = fs::read_to_string(place.path("out.svg")).unwrap();
+    let place = Place::of_fixture();
+    assert_eq!(place.bfpc(&["graph", "policy.bfp", "-o", "out.svg"]).ok(), "");
+    let svg = place.text("out.svg");
     roxmltree::Document::parse(&svg).unwrap();
     insta::assert_snapshot!(svg);
 
     place.write("odd.bfp", "policy odd\nonly \"/usr/bin/<script>&\\\"\" -> 10.0.0.1\n");
-    place.answer(0, &["graph", "odd.bfp", "-o", "odd.svg"]);
-    let svg = fs::read_to_string(place.path("odd.svg")).unwrap();
+    place.bfpc(&["graph", "odd.bfp", "-o", "odd.svg"]).ok();
+    let svg = place.text("odd.svg");
     let xml = roxmltree::Document::parse(&svg).unwrap();
     assert!(!xml.descendants().any(|node| node.has_tag_name("script")), "{svg}");
     assert!(xml.descendants().any(|node| node.text() == Some("/usr/bin/<script>&\"")), "{svg}");
@@ -483,10 +447,10 @@ fn graph_is_svg_that_escapes_what_the_policy_says() {
 
 #[test]
 fn completions_and_the_manual_name_every_command() {
-    let place = Place::new();
-    let man = place.answer(0, &["man"]);
+    let place = Place::of_fixture();
+    let man = place.bfpc(&["man"]).ok();
     for shell in ["bash", "zsh", "fish"] {
-        let said = place.answer(0, &["completions", shell]);
+        let said = place.bfpc(&["completions", shell]).ok();
         for command in ["explain", "diff", "graph", "hosts", "inspect", "test"] {
             assert!(said.contains(command), "{shell}: {command}");
             assert!(man.contains(&format!("COMMAND: {}", command.to_uppercase())), "man: {command}");
@@ -496,7 +460,7 @@ fn completions_and_the_manual_name_every_command() {
 
 #[test]
 fn page_about_the_commands_shows_what_they_print() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/commands.md");
     let page = fs::read_to_string(page).unwrap();
     let mut shown = 0;
@@ -504,7 +468,7 @@ fn page_about_the_commands_shows_what_they_print() {
         for example in block.split("\n\n") {
             let (command, expected) = example.split_once('\n').unwrap();
             let words: Vec<&str> = command.trim_start_matches("$ bfpc ").split(' ').collect();
-            let ended = place.run(env!("CARGO_BIN_EXE_bfpc"), &words);
+            let ended = place.bfpc(&words).ended();
             assert_eq!(ended.stdout.trim_end(), expected, "{command}");
             shown += 1;
         }
@@ -514,7 +478,7 @@ fn page_about_the_commands_shows_what_they_print() {
 
 #[test]
 fn rule_that_is_blamed_refuses_the_program() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     place.write(
         "shared.bfp",
         "program a = \"/usr/bin/a\"\nprogram b = \"/usr/bin/b\"\nprogram c = \"/usr/bin/c\"\n\n\
@@ -527,7 +491,7 @@ fn rule_that_is_blamed_refuses_the_program() {
         ("b", "198.51.100.7:443/tcp", "only a -> 198.51.100.7"),
         ("/usr/bin/stranger", "198.51.100.8:443/tcp", "only { a, b, c } -> 198.51.100.0/24"),
     ] {
-        let answer = place.answer(1, &["explain", "shared.bfp", program, to]);
+        let answer = place.bfpc(&["explain", "shared.bfp", program, to]).answers(1);
         let (_, because) = answer.split_once("  because ").unwrap();
         assert!(because.lines().nth(1).unwrap().ends_with(blamed), "{program} -> {to}: {answer}");
     }
@@ -535,7 +499,7 @@ fn rule_that_is_blamed_refuses_the_program() {
 
 #[test]
 fn questions_about_patterns_are_answered_for_the_files_that_they_cover() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     place.write(
         "patterns.bfp",
         "program vault = \"/nix/store/*-vault-*/bin/vault\"\nprogram app = \"/opt/app/*\"\n\n\
@@ -545,7 +509,7 @@ fn questions_about_patterns_are_answered_for_the_files_that_they_cover() {
          app -> 192.0.2.1:443  denied\n    \"/opt/app/one\" -> { 192.0.2.2:443, 192.0.2.3:443 }  allowed\n    \
          \"/bin/curl\" -> 192.0.2.1:443  denied\n}\n",
     );
-    let explain = |code, program: &str, to: &str| place.answer(code, &["explain", "patterns.bfp", program, to]);
+    let explain = |code, program: &str, to: &str| place.bfpc(&["explain", "patterns.bfp", program, to]).answers(code);
     assert_eq!(
         explain(0, "/nix/store/abc-vault-1.2/bin/vault", "192.0.2.1:443"),
         "allowed  /nix/store/abc-vault-1.2/bin/vault -> 192.0.2.1:443/tcp\n  \
@@ -567,37 +531,34 @@ fn questions_about_patterns_are_answered_for_the_files_that_they_cover() {
         assert!(all.contains(line), "{line}: {all}");
     }
     assert_eq!(explain(1, "/opt/app/*", "192.0.2.2:443"), all);
-    assert!(place.answer(0, &["test", "patterns.bfp"]).contains("1 test passed"));
-    let everyone = place.answer(0, &["explain", "patterns.bfp", "--all", "--destination", "192.0.2.3:443"]);
+    assert!(place.bfpc(&["test", "patterns.bfp"]).ok().contains("1 test passed"));
+    let everyone = place.bfpc(&["explain", "patterns.bfp", "--all", "--destination", "192.0.2.3:443"]).ok();
     assert_eq!(everyone.matches("yes ").count(), 1, "{everyone}");
     assert!(everyone.contains("yes   /opt/app/one\n"), "{everyone}");
 }
 
 #[test]
 fn a_question_without_end_is_refused() {
-    let place = Place::new();
+    let place = Place::of_fixture();
     let rules = (0..1_500_u32).map(|at| format!("deny \"/opt/{at}/run\" -> 10.{}.{}.1:443\n", at / 256, at % 256));
-    place.write("many.bfp", &rules.collect::<String>());
+    place.write("many.bfp", rules.collect::<String>());
     for question in [&["explain", "many.bfp", "*", "*"][..], &["explain", "many.bfp", "--all", "--destination", "*"]] {
-        let said = place.run(env!("CARGO_BIN_EXE_bfpc"), question);
+        let said = place.bfpc(question).ended();
         assert_eq!(said.code, 2, "{question:?}: {}", said.stdout);
         assert!(said.stderr.contains("explain::size") && said.stderr.contains("1501 programs"), "{}", said.stderr);
     }
-    place.answer(1, &["explain", "many.bfp", "/opt/7/run", "*"]);
-    place.answer(0, &["explain", "many.bfp", "--all", "--destination", "10.0.7.1:443"]);
+    place.bfpc(&["explain", "many.bfp", "/opt/7/run", "*"]).answers(1);
+    place.bfpc(&["explain", "many.bfp", "--all", "--destination", "10.0.7.1:443"]).ok();
 }
 
 #[test]
 fn rule_without_end_is_cut_for_people_and_whole_for_machines() {
-    let place = TempDir::new().unwrap();
+    let place = Place::new();
     let addresses: Vec<String> = (0..4000).map(|at| format!("10.{}.{}.1:443", at / 250, at % 250)).collect();
     let set = addresses.join(", ");
     let policy = format!("deny \"/a\" -> {{ {set} }}\n\ntest \"t\" {{\n    \"/a\" -> {{ {set} }}    allowed\n}}\n");
-    fs::write(place.path().join("p.bfp"), policy).unwrap();
-    let run = |words: &[&str]| {
-        let ran = Command::new(env!("CARGO_BIN_EXE_bfpc")).args(words).current_dir(place.path()).output();
-        String::from_utf8(ran.unwrap().stdout).unwrap()
-    };
+    place.write("p.bfp", policy);
+    let run = |words: &[&str]| place.bfpc(words).ended().stdout;
     let rule = format!("deny \"/a\" -> {{ {set} }}");
     let cut = format!("p.bfp:1  {}… ({} characters more)\n", rule.get(..500).unwrap(), rule.len() - 500);
     let asked = ["explain", "p.bfp", "/a", "10.0.7.1:443"];

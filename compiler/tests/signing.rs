@@ -2,44 +2,27 @@
 //! `openssl`.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
+#[expect(dead_code, reason = "each test needs a part of it")]
+mod support;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tempfile::TempDir;
+use support::Place;
 
 const POLICY: &str = "policy payments\n\ndeny * -> 203.0.113.10:443\n";
 
-/// A policy, and the keys `a`, `b` and `c`.
-struct Place(TempDir);
-
 impl Place {
-    fn new() -> Place {
-        let place = Place(TempDir::new().unwrap());
-        place.write("policy.bfp", POLICY);
+    /// A policy, and the keys `a`, `b` and `c`, away from any terminal.
+    fn of_signers() -> Place {
+        let place = Place::with(&[("policy.bfp", POLICY)]).without_terminal();
         for key in ["a", "b", "c"] {
-            place.ok(&["keygen", key]);
+            place.key(key);
         }
         place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.path(name)).unwrap()
-    }
-
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.path(name), content).unwrap();
-    }
-
-    fn mode(&self, name: &str, mode: u32) {
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
     }
 
     /// A file with a secret, which is for its owner alone.
@@ -59,59 +42,31 @@ impl Place {
         self.mode(&format!("{folder}/threshold"), 0o644);
     }
 
-    /// Runs `bfpc` away from any terminal.
-    fn bfpc(&self, words: &[&str]) -> Output {
-        let mut command = Command::new("setsid");
-        command.arg("--wait").arg(env!("CARGO_BIN_EXE_bfpc")).args(words);
-        command.current_dir(self.0.path()).stdin(Stdio::null());
-        command.output().unwrap_or_else(|error| unreachable!("this test needs `setsid`: {error}"))
-    }
-
-    fn ok(&self, words: &[&str]) -> String {
-        let ran = self.bfpc(words);
-        let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-        let stderr = String::from_utf8_lossy(&ran.stderr);
-        assert_eq!(ran.status.code(), Some(0), "bfpc {}: {said}{stderr}", words.join(" "));
-        said
-    }
-
-    /// A command that must fail with this code, say this, and answer nothing.
-    fn refused(&self, code: i32, says: &str, words: &[&str]) {
-        let ran = self.bfpc(words);
-        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-        assert_eq!(ran.status.code(), Some(code), "bfpc {}: {said}", words.join(" "));
-        // A long title is broken where the line ends.
-        let title = said.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
-        assert!(title.contains(says), "`{says}` is not in what bfpc {} says: {said}", words.join(" "));
-        assert!(ran.stdout.is_empty(), "bfpc {}", words.join(" "));
-    }
-
     fn json(&self, words: &[&str]) -> Value {
-        serde_json::from_str(&self.ok(&[words, &["--format", "json"]].concat())).unwrap()
+        serde_json::from_str(&self.bfpc(&[words, &["--format", "json"]].concat()).ok()).unwrap()
     }
 
     fn id(&self, key: &str) -> String {
-        let said = self.ok(&["key-id", key]);
+        let said = self.bfpc(&["key-id", key]).ok();
         said.split_once("  ").unwrap().0.to_owned()
     }
 
     fn openssl(&self, words: &[&str]) {
-        let ran = Command::new("openssl").args(words).current_dir(self.0.path()).output();
-        let ran = ran.unwrap_or_else(|error| unreachable!("this test needs `openssl`: {error}"));
-        assert!(ran.status.success(), "openssl {}: {}", words.join(" "), String::from_utf8_lossy(&ran.stderr));
+        let ended = self.run(&[&["openssl"], words].concat()).ended();
+        assert_eq!(ended.code, 0, "{}", ended.all());
     }
 
     /// An unsigned bundle.
     fn built(&self, name: &str) {
-        let said = self.ok(&["build", "policy.bfp", "-o", name]);
+        let said = self.bfpc(&["build", "policy.bfp", "-o", name]).ok();
         assert!(said.ends_with("unsigned: no host accepts it before `bfpc sign`\n"), "{said}");
     }
 
     /// A trust set of these public keys, signed by `signers`.
     fn trust_set(&self, name: &str, more: &[&str], signers: &[&str]) {
-        self.ok(&[&["trust-set", "-o", name], more].concat());
+        self.bfpc(&[&["trust-set", "-o", name], more].concat()).ok();
         for signer in signers {
-            self.ok(&["sign", name, "--key", signer]);
+            self.bfpc(&["sign", name, "--key", signer]).ok();
         }
     }
 
@@ -119,7 +74,7 @@ impl Place {
         let bfpc = env!("CARGO_BIN_EXE_bfpc");
         let child = Command::new("script")
             .args(["--quiet", "--return", "--command", &format!("'{bfpc}' {command}"), "/dev/null"])
-            .current_dir(self.0.path())
+            .current_dir(self.root())
             .env("TERM", "dumb")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -165,7 +120,7 @@ impl Terminal {
 
 #[test]
 fn encrypted_key_of_openssl_signs() {
-    let place = Place::new();
+    let place = Place::of_signers();
     place.secret("pass", "correct horse\nand nothing of the second line\n");
     let made = ["genpkey", "-algorithm", "ed25519", "-aes-256-cbc", "-pass", "file:pass", "-out", "made.pem"];
     place.openssl(&made);
@@ -177,87 +132,89 @@ fn encrypted_key_of_openssl_signs() {
     ] {
         place.openssl(&[&a[..], &[file], how].concat());
         place.mode(file, 0o600);
-        let id = place.ok(&["key-id", file, "--passphrase-file", "pass"]);
+        let id = place.bfpc(&["key-id", file, "--passphrase-file", "pass"]).ok();
         assert_eq!(id, format!("{}  {file}\n", place.id("a")));
     }
     place.openssl(&["pkey", "-in", "made.pem", "-passin", "file:pass", "-pubout", "-out", "made.pub"]);
     place.mode("made.pub", 0o644);
     place.mode("made.pem", 0o600);
     let key = ["--key", "made.pem", "--passphrase-file", "pass"];
-    place.ok(&[&["build", "policy.bfp", "-o", "built.bfpb"], &key[..]].concat());
+    place.bfpc(&[&["build", "policy.bfp", "-o", "built.bfpb"], &key[..]].concat()).ok();
     place.built("signed.bfpb");
-    place.ok(&[&["sign", "signed.bfpb"], &key[..]].concat());
+    place.bfpc(&[&["sign", "signed.bfpb"], &key[..]].concat()).ok();
     assert_eq!(place.read("built.bfpb"), place.read("signed.bfpb"));
-    place.ok(&["verify", "signed.bfpb", "--trust", "made.pub"]);
+    place.bfpc(&["verify", "signed.bfpb", "--trust", "made.pub"]).ok();
 }
 
 #[test]
 fn encrypted_key_of_bfpc_is_read_by_openssl() {
-    let place = Place::new();
+    let place = Place::of_signers();
     place.secret("pass", "correct horse\n");
-    let said = place.ok(&["keygen", "sealed", "--encrypt", "--passphrase-file", "pass"]);
+    let said = place.bfpc(&["keygen", "sealed", "--encrypt", "--passphrase-file", "pass"]).ok();
     assert!(said.contains("sealed: secret key, encrypted"), "{said}");
     assert!(place.read("sealed").starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n"));
     place.openssl(&["pkey", "-in", "sealed", "-passin", "file:pass", "-pubout", "-out", "public"]);
     assert_eq!(place.read("public"), place.read("sealed.pub"));
     // Salted: the same passphrase and key never give the same file.
-    place.ok(&["keygen", "other", "--encrypt", "--passphrase-file", "pass"]);
+    place.bfpc(&["keygen", "other", "--encrypt", "--passphrase-file", "pass"]).ok();
     assert_ne!(place.read("sealed")[40..120], place.read("other")[40..120]);
 }
 
 #[test]
 fn what_does_not_open_a_key_is_told_apart() {
-    let place = Place::new();
+    let place = Place::of_signers();
     place.secret("pass", "correct horse\n");
-    place.ok(&["keygen", "sealed", "--encrypt", "--passphrase-file", "pass"]);
+    place.bfpc(&["keygen", "sealed", "--encrypt", "--passphrase-file", "pass"]).ok();
     place.built("p.bfpb");
     let unsigned = place.read("p.bfpb");
     let sign = |file: &'static str| ["sign", "p.bfpb", "--key", "sealed", "--passphrase-file", file];
     place.secret("wrong", "battery staple\n");
-    place.refused(2, "the passphrase does not open `sealed`", &sign("wrong"));
+    place.bfpc(&sign("wrong")).fails(2, "the passphrase does not open `sealed`");
     for (content, says) in [("", "is empty"), ("\ncorrect horse\n", "is empty"), (&"x".repeat(2000), "more than 1024")]
     {
         place.secret("bad", content);
-        place.refused(2, says, &sign("bad"));
-        place.refused(2, says, &["keygen", "new", "--encrypt", "--passphrase-file", "bad"]);
+        place.bfpc(&sign("bad")).fails(2, says);
+        place.bfpc(&["keygen", "new", "--encrypt", "--passphrase-file", "bad"]).fails(2, says);
         assert!(!place.path("new").exists());
     }
     place.mode("pass", 0o640);
-    place.refused(2, "`pass` holds a secret, and users other than its owner may read or write it", &sign("pass"));
-    place.refused(2, "`nowhere` cannot be read", &sign("nowhere"));
-    place.refused(2, "there is no terminal", &["sign", "p.bfpb", "--key", "sealed"]);
-    place.refused(2, "there is no terminal", &["keygen", "new", "--encrypt"]);
-    place.refused(2, "--encrypt", &["keygen", "new", "--passphrase-file", "pass"]);
+    place.bfpc(&sign("pass")).fails(2, "`pass` holds a secret, and users other than its owner may read or write it");
+    place.bfpc(&sign("nowhere")).fails(2, "`nowhere` cannot be read");
+    place.bfpc(&["sign", "p.bfpb", "--key", "sealed"]).fails(2, "there is no terminal");
+    place.bfpc(&["keygen", "new", "--encrypt"]).fails(2, "there is no terminal");
+    place.bfpc(&["keygen", "new", "--passphrase-file", "pass"]).fails(2, "--encrypt");
     assert_eq!(place.read("p.bfpb"), unsigned);
 }
 
 #[test]
 fn many_wrong_passphrases_are_all_wrong_passphrases() {
     // Now and then a wrong one decrypts to what ends as it should.
-    let place = Place::new();
+    let place = Place::of_signers();
     let right = ["-passout", "pass:right", "-out", "sealed", "-iter", "1"];
     place.openssl(&[&["pkcs8", "-topk8", "-in", "a", "-v2", "aes-256-cbc"], &right[..]].concat());
     place.mode("sealed", 0o600);
     for number in 0..600 {
         place.secret("pass", &format!("wrong {number}"));
-        place.refused(2, "the passphrase does not open `sealed`", &["key-id", "sealed", "--passphrase-file", "pass"]);
+        place
+            .bfpc(&["key-id", "sealed", "--passphrase-file", "pass"])
+            .fails(2, "the passphrase does not open `sealed`");
     }
 }
 
 #[test]
 fn key_that_is_encrypted_in_another_way_is_refused_and_so_is_one_without_measure() {
-    let place = Place::new();
+    let place = Place::of_signers();
     place.secret("pass", "correct horse\n");
     let key_id = |key: &'static str| ["key-id", key, "--passphrase-file", "pass"];
     for (file, how) in [("des3", ["-v2", "des3"]), ("pbes1", ["-v1", "PBE-SHA1-3DES"])] {
         let again = ["pkcs8", "-topk8", "-in", "a", "-passout", "file:pass", "-out", file];
         place.openssl(&[&again[..], &how[..]].concat());
         place.mode(file, 0o600);
-        place.refused(2, &format!("the encryption of `{file}` is not supported"), &key_id(file));
+        place.bfpc(&key_id(file)).fails(2, &format!("the encryption of `{file}` is not supported"));
     }
 
     // Its settings of scrypt, raised: N, r and p as `keygen` writes them.
-    place.ok(&["keygen", "sealed", "--encrypt", "--passphrase-file", "pass"]);
+    place.bfpc(&["keygen", "sealed", "--encrypt", "--passphrase-file", "pass"]).ok();
     place.openssl(&["asn1parse", "-in", "sealed", "-noout", "-out", "der"]);
     let mut der = place.read("der");
     let settings = [2, 2, 0x40, 0, 2, 1, 8, 2, 1, 5];
@@ -267,15 +224,15 @@ fn key_that_is_encrypted_in_another_way_is_refused_and_so_is_one_without_measure
     }
     place.write("der", der);
     place.openssl(&["base64", "-in", "der", "-out", "body"]);
-    let body = String::from_utf8(place.read("body")).unwrap();
+    let body = place.text("body");
     let label = "ENCRYPTED PRIVATE KEY-----\n";
     place.secret("greedy", &format!("-----BEGIN {label}{body}-----END {label}"));
-    place.refused(2, "more memory or time than the limit", &key_id("greedy"));
+    place.bfpc(&key_id("greedy")).fails(2, "more memory or time than the limit");
 }
 
 #[test]
 fn passphrase_is_asked_for_and_not_shown() {
-    let place = Place::new();
+    let place = Place::of_signers();
     let (shown, code) = place
         .on_terminal("keygen sealed --encrypt")
         .shows("passphrase for sealed: ")
@@ -286,7 +243,7 @@ fn passphrase_is_asked_for_and_not_shown() {
     assert_eq!(code, 0, "{shown}");
     assert!(!shown.contains("horse"), "{shown}");
     place.secret("pass", "correct horse");
-    assert_eq!(place.ok(&["key-id", "sealed", "--passphrase-file", "pass"]).len(), 32 + "  sealed\n".len());
+    assert_eq!(place.bfpc(&["key-id", "sealed", "--passphrase-file", "pass"]).ok().len(), 32 + "  sealed\n".len());
 
     place.built("p.bfpb");
     let sign = || place.on_terminal("sign p.bfpb --key sealed").shows("passphrase of sealed: ");
@@ -296,7 +253,7 @@ fn passphrase_is_asked_for_and_not_shown() {
     assert!(code == 2 && shown.contains("the passphrase of `sealed` was not given"), "{shown}");
     let (shown, code) = sign().types("correct horse\n").ends();
     assert_eq!(code, 0, "{shown}");
-    place.ok(&["verify", "p.bfpb", "--trust", "sealed.pub"]);
+    place.bfpc(&["verify", "p.bfpb", "--trust", "sealed.pub"]).ok();
 
     let (shown, code) = place
         .on_terminal("keygen another --encrypt")
@@ -311,80 +268,80 @@ fn passphrase_is_asked_for_and_not_shown() {
 
 #[test]
 fn signers_on_different_machines_make_the_same_file_in_either_order() {
-    let (here, there) = (Place::new(), Place::new());
+    let (here, there) = (Place::of_signers(), Place::of_signers());
     for key in ["a", "b", "a.pub", "b.pub"] {
         fs::copy(here.path(key), there.path(key)).unwrap();
     }
     here.built("p.bfpb");
     fs::copy(here.path("p.bfpb"), there.path("p.bfpb")).unwrap();
-    let said = here.ok(&["sign", "p.bfpb", "--key", "a"]);
+    let said = here.bfpc(&["sign", "p.bfpb", "--key", "a"]).ok();
     let (a, b) = (here.id("a.pub"), here.id("b"));
     assert_eq!(said, format!("p.bfpb: policy payments, revision 1\nsigned now by {a}\nnames the keys {a}\n"));
-    there.ok(&["sign", "p.bfpb", "--key", "b"]);
+    there.bfpc(&["sign", "p.bfpb", "--key", "b"]).ok();
     assert_ne!(here.read("p.bfpb"), there.read("p.bfpb"));
     // Each goes to the other signer.
     let (from_here, from_there) = (here.read("p.bfpb"), there.read("p.bfpb"));
     there.write("first-a.bfpb", from_here);
     here.write("first-b.bfpb", from_there);
-    there.ok(&["sign", "first-a.bfpb", "--key", "b"]);
-    let said = here.ok(&["sign", "first-b.bfpb", "--key", "a", "-o", "both.bfpb"]);
+    there.bfpc(&["sign", "first-a.bfpb", "--key", "b"]).ok();
+    let said = here.bfpc(&["sign", "first-b.bfpb", "--key", "a", "-o", "both.bfpb"]).ok();
     let mut both = [a.as_str(), b.as_str()];
     both.sort_unstable();
     assert!(said.ends_with(&format!("signed now by {a}\nnames the keys {}\n", both.join(", "))), "{said}");
     assert_eq!(here.read("both.bfpb"), there.read("first-a.bfpb"));
     // What is signed while it is built is the same too, and what `-o` was given for stays as it was.
-    here.ok(&["build", "policy.bfp", "-o", "built.bfpb", "--key", "b", "--key", "a"]);
+    here.bfpc(&["build", "policy.bfp", "-o", "built.bfpb", "--key", "b", "--key", "a"]).ok();
     assert_eq!(here.read("built.bfpb"), here.read("both.bfpb"));
     assert_eq!(here.read("first-b.bfpb"), there.read("p.bfpb"));
 
     here.trust("trust", &["a", "b", "c"], "2\n");
-    here.ok(&["verify", "both.bfpb", "--trust", "trust"]);
-    here.refused(3, "it has 1 valid signature, but this host requires 2", &["verify", "p.bfpb", "--trust", "trust"]);
+    here.bfpc(&["verify", "both.bfpb", "--trust", "trust"]).ok();
+    here.bfpc(&["verify", "p.bfpb", "--trust", "trust"]).fails(3, "it has 1 valid signature, but this host requires 2");
 }
 
 #[test]
 fn threshold_stands_in_the_folder_and_is_never_lowered() {
-    let place = Place::new();
+    let place = Place::of_signers();
     place.trust("trust", &["a", "b", "c"], " 2\n");
-    place.ok(&["build", "policy.bfp", "-o", "p.bfpb", "--key", "a", "--key", "b"]);
-    place.ok(&["build", "policy.bfp", "-o", "one.bfpb", "--key", "a"]);
+    place.bfpc(&["build", "policy.bfp", "-o", "p.bfpb", "--key", "a", "--key", "b"]).ok();
+    place.bfpc(&["build", "policy.bfp", "-o", "one.bfpb", "--key", "a"]).ok();
     let verify = |file: &'static str, more: &[&'static str]| [&["verify", file, "--trust", "trust"], more].concat();
-    place.ok(&verify("p.bfpb", &[]));
+    place.bfpc(&verify("p.bfpb", &[])).ok();
     for command in ["verify", "inspect"] {
         let lower = [command, "one.bfpb", "--trust", "trust", "--threshold", "1"];
-        place.refused(3, "this host requires 2", &lower);
+        place.bfpc(&lower).fails(3, "this host requires 2");
     }
-    place.refused(3, "this host requires 2", &["explain", "one.bfpb", "*", "203.0.113.10:443", "--trust", "trust"]);
-    place.refused(3, "this host requires 3", &verify("p.bfpb", &["--threshold", "3"]));
+    place.bfpc(&["explain", "one.bfpb", "*", "203.0.113.10:443", "--trust", "trust"]).fails(3, "this host requires 2");
+    place.bfpc(&verify("p.bfpb", &["--threshold", "3"])).fails(3, "this host requires 3");
     let says = "`trust` cannot be trusted as it is: it requires more signatures than it has keys";
-    place.refused(2, says, &verify("p.bfpb", &["--threshold", "4"]));
+    place.bfpc(&verify("p.bfpb", &["--threshold", "4"])).fails(2, says);
     for wrong in ["", "0", "two", "-1", "2 of 3", "99999999999999999999999"] {
         place.write("trust/threshold", wrong);
-        place.refused(2, "must contain a number of signatures", &verify("p.bfpb", &[]));
+        place.bfpc(&verify("p.bfpb", &[])).fails(2, "must contain a number of signatures");
     }
     fs::remove_file(place.path("trust/threshold")).unwrap();
-    place.refused(2, "contains 3 public keys, but no file `threshold`", &verify("one.bfpb", &[]));
-    place.ok(&verify("p.bfpb", &["--threshold", "2"]));
+    place.bfpc(&verify("one.bfpb", &[])).fails(2, "contains 3 public keys, but no file `threshold`");
+    place.bfpc(&verify("p.bfpb", &["--threshold", "2"])).ok();
     std::os::unix::fs::symlink("nowhere", place.path("trust/threshold")).unwrap();
-    place.refused(2, "`trust/threshold` cannot be read", &verify("one.bfpb", &[]));
+    place.bfpc(&verify("one.bfpb", &[])).fails(2, "`trust/threshold` cannot be read");
     fs::remove_file(place.path("trust/threshold")).unwrap();
     fs::copy(place.path("a.pub"), place.path("trust/again.pem")).unwrap();
-    place.refused(2, "it has a key twice", &verify("one.bfpb", &["--threshold", "2"]));
+    place.bfpc(&verify("one.bfpb", &["--threshold", "2"])).fails(2, "it has a key twice");
 }
 
 #[test]
 fn key_that_others_can_read_and_trust_that_others_can_write_are_refused() {
-    let place = Place::new();
-    place.ok(&["build", "policy.bfp", "-o", "p.bfpb", "--key", "a"]);
+    let place = Place::of_signers();
+    place.bfpc(&["build", "policy.bfp", "-o", "p.bfpb", "--key", "a"]).ok();
     for mode in [0o640, 0o604, 0o620, 0o601, 0o777] {
         place.mode("a", mode);
         let says = format!("`a` holds a secret, and users other than its owner may read or write it (mode {mode:04o})");
-        place.refused(2, &says, &["build", "policy.bfp", "-o", "q.bfpb", "--key", "a"]);
-        place.refused(2, &says, &["sign", "p.bfpb", "--key", "a"]);
-        place.refused(2, &says, &["key-id", "a"]);
+        place.bfpc(&["build", "policy.bfp", "-o", "q.bfpb", "--key", "a"]).fails(2, &says);
+        place.bfpc(&["sign", "p.bfpb", "--key", "a"]).fails(2, &says);
+        place.bfpc(&["key-id", "a"]).fails(2, &says);
     }
     place.mode("a", 0o400);
-    place.ok(&["build", "policy.bfp", "-o", "p.bfpb", "--key", "a"]);
+    place.bfpc(&["build", "policy.bfp", "-o", "p.bfpb", "--key", "a"]).ok();
 
     place.trust("trust", &["a", "b"], "1");
     place.trust_set("set", &["--key", "a.pub", "--threshold", "1"], &["a"]);
@@ -401,49 +358,48 @@ fn key_that_others_can_read_and_trust_that_others_can_write_are_refused() {
             let says = format!(
                 "`{path}` decides whom to trust, and users other than its owner may write to it (mode {mode:04o})"
             );
-            place.refused(2, &says, &["verify", "p.bfpb", "--trust", trust]);
-            place.refused(2, &says, &["inspect", "p.bfpb", "--trust", trust]);
+            place.bfpc(&["verify", "p.bfpb", "--trust", trust]).fails(2, &says);
+            place.bfpc(&["inspect", "p.bfpb", "--trust", trust]).fails(2, &says);
         }
         place.mode(path, sound);
-        place.ok(&["verify", "p.bfpb", "--trust", trust]);
+        place.bfpc(&["verify", "p.bfpb", "--trust", trust]).ok();
     }
 
     // Whatever the umask lets through.
     let keygen = format!("umask 000 && '{}' keygen open", env!("CARGO_BIN_EXE_bfpc"));
-    let ran = Command::new("sh").args(["-c", &keygen]).current_dir(place.0.path()).output().unwrap();
-    assert!(ran.status.success());
+    place.run(&["sh", "-c", &keygen]).ok();
     let mode = |name| fs::metadata(place.path(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("open"), mode("open.pub")), (0o600, 0o644));
 }
 
 #[test]
 fn signature_of_openssl_is_attached_and_ours_holds_for_openssl() {
-    let place = Place::new();
+    let place = Place::of_signers();
     place.built("p.bfpb");
     place.trust_set("set", &["--key", "a.pub", "--threshold", "1"], &[]);
     let token = ["token", "release", "--policy", "payments", "--revision", "3", "--expires", "9999-01-01T00:00:00Z"];
-    place.ok(&[&token[..], &["-o", "token"]].concat());
+    place.bfpc(&[&token[..], &["-o", "token"]].concat()).ok();
     for (file, context) in
         [("p.bfpb", "bfp bundle, format 1\0"), ("set", "bfp trust set, format 1\0"), ("token", "bfp token, format 1\0")]
     {
-        let said = place.ok(&["payload", file, "-o", "payload"]);
+        let said = place.bfpc(&["payload", file, "-o", "payload"]).ok();
         let payload = place.read("payload");
         assert!(payload.starts_with(context.as_bytes()) && payload.len() == context.len() + 32);
         assert!(said.starts_with(&format!("payload: {} bytes to sign, ", payload.len())), "{said}");
-        let piped = place.bfpc(&["payload", file]);
-        assert_eq!((piped.status.code(), piped.stdout), (Some(0), payload));
+        let piped = place.bfpc(&["payload", file]).ended();
+        assert_eq!((piped.code, piped.bytes), (0, payload));
 
         place.openssl(&["pkeyutl", "-sign", "-rawin", "-inkey", "a", "-in", "payload", "-out", "raw"]);
         place.openssl(&["base64", "-in", "raw", "-out", "base64"]);
         for (signature, form) in [("raw", "64 bytes as they are"), ("base64", "in base64")] {
             let out = format!("{file}.{signature}");
-            let said = place.ok(&["sign", file, "--signature", signature, "--public-key", "a.pub", "-o", &out]);
+            let said = place.bfpc(&["sign", file, "--signature", signature, "--public-key", "a.pub", "-o", &out]).ok();
             assert!(said.starts_with(&format!("{signature}: a signature, {form}\n")), "{said}");
-            place.ok(&["verify", &out, "--trust", "a.pub"]);
+            place.bfpc(&["verify", &out, "--trust", "a.pub"]).ok();
         }
         // It is the signature that `bfpc` itself makes, and `openssl` verifies that one.
         let output = format!("{file}.signed");
-        place.ok(&["sign", file, "--key", "a", "-o", &output]);
+        place.bfpc(&["sign", file, "--key", "a", "-o", &output]).ok();
         let signed = place.read(&output);
         assert_eq!(signed, place.read(&format!("{file}.raw")));
         let id: Vec<u8> = place.id("a").as_bytes().chunks(2).map(hex).collect();
@@ -460,69 +416,69 @@ fn hex(pair: &[u8]) -> u8 {
 
 #[test]
 fn signature_that_does_not_hold_is_not_attached() {
-    let place = Place::new();
+    let place = Place::of_signers();
     place.built("p.bfpb");
     let unsigned = place.read("p.bfpb");
-    place.ok(&["payload", "p.bfpb", "-o", "payload"]);
+    place.bfpc(&["payload", "p.bfpb", "-o", "payload"]).ok();
     let sign = |message: &str| {
         place.openssl(&["pkeyutl", "-sign", "-rawin", "-inkey", "a", "-in", message, "-out", "signature"]);
     };
     let attach = |key: &'static str| ["sign", "p.bfpb", "--signature", "signature", "--public-key", key];
     sign("p.bfpb");
-    place.refused(2, "`signature` is not the signature of `p.bfpb` by the key", &attach("a.pub"));
+    place.bfpc(&attach("a.pub")).fails(2, "`signature` is not the signature of `p.bfpb` by the key");
     sign("payload");
-    place.refused(2, "is not the signature of `p.bfpb` by the key", &attach("b.pub"));
-    place.refused(2, "`a` is not an Ed25519 public key", &attach("a"));
+    place.bfpc(&attach("b.pub")).fails(2, "is not the signature of `p.bfpb` by the key");
+    place.bfpc(&attach("a")).fails(2, "`a` is not an Ed25519 public key");
     for (content, found) in [(&[0; 63][..], 63), (&[b'A'; 88], 88), (b"", 0), (b"{\"Signature\": \"\"}", 17)] {
         place.write("signature", content);
-        place.refused(2, &format!("`signature` is not a signature: it has {found} bytes"), &attach("a.pub"));
+        place.bfpc(&attach("a.pub")).fails(2, &format!("`signature` is not a signature: it has {found} bytes"));
     }
     sign("payload");
-    place.refused(2, "--public-key", &["sign", "p.bfpb", "--signature", "signature"]);
-    place.refused(2, "--signature", &["sign", "p.bfpb", "--public-key", "a.pub"]);
-    place.refused(2, "--key", &["sign", "p.bfpb"]);
-    place.refused(2, "cannot be used with", &[&attach("a.pub")[..], &["--key", "a"]].concat());
+    place.bfpc(&["sign", "p.bfpb", "--signature", "signature"]).fails(2, "--public-key");
+    place.bfpc(&["sign", "p.bfpb", "--public-key", "a.pub"]).fails(2, "--signature");
+    place.bfpc(&["sign", "p.bfpb"]).fails(2, "--key");
+    place.bfpc(&[&attach("a.pub")[..], &["--key", "a"]].concat()).fails(2, "cannot be used with");
     assert_eq!(place.read("p.bfpb"), unsigned, "what is refused writes nothing");
-    place.ok(&attach("a.pub"));
-    place.refused(2, "`p.bfpb` already has a signature by the key", &attach("a.pub"));
+    place.bfpc(&attach("a.pub")).ok();
+    place.bfpc(&attach("a.pub")).fails(2, "`p.bfpb` already has a signature by the key");
 }
 
 #[test]
 fn what_is_no_document_or_is_signed_already_gets_no_signature() {
-    let place = Place::new();
-    place.refused(2, "`policy.bfp` is not a bundle, trust set or token", &["sign", "policy.bfp", "--key", "a"]);
-    place.refused(2, "`policy.bfp` is not a bundle, trust set or token", &["payload", "policy.bfp"]);
+    let place = Place::of_signers();
+    place.bfpc(&["sign", "policy.bfp", "--key", "a"]).fails(2, "`policy.bfp` is not a bundle, trust set or token");
+    place.bfpc(&["payload", "policy.bfp"]).fails(2, "`policy.bfp` is not a bundle, trust set or token");
     place.built("p.bfpb");
-    place.refused(2, "the keys `a` and `a` are the same", &["sign", "p.bfpb", "--key", "a", "--key", "a"]);
-    place.ok(&["sign", "p.bfpb", "--key", "a"]);
+    place.bfpc(&["sign", "p.bfpb", "--key", "a", "--key", "a"]).fails(2, "the keys `a` and `a` are the same");
+    place.bfpc(&["sign", "p.bfpb", "--key", "a"]).ok();
     let signed = place.read("p.bfpb");
     let says = format!("`p.bfpb` already has a signature by the key {}", place.id("a"));
-    place.refused(2, &says, &["sign", "p.bfpb", "--key", "b", "--key", "a"]);
+    place.bfpc(&["sign", "p.bfpb", "--key", "b", "--key", "a"]).fails(2, &says);
     assert_eq!(place.read("p.bfpb"), signed);
     for at in [9, signed.len() - 1] {
         let mut damaged = signed.clone();
         damaged[at] ^= 1;
         place.write("damaged.bfpb", damaged);
-        place.refused(3, "verify::refused", &["sign", "damaged.bfpb", "--key", "b"]);
+        place.bfpc(&["sign", "damaged.bfpb", "--key", "b"]).fails(3, "verify::refused");
     }
     place.write("cut.bfpb", &signed[..signed.len() - 1]);
-    place.refused(3, "cut short", &["sign", "cut.bfpb", "--key", "b"]);
-    place.refused(3, "cut short", &["payload", "cut.bfpb"]);
+    place.bfpc(&["sign", "cut.bfpb", "--key", "b"]).fails(3, "cut short");
+    place.bfpc(&["payload", "cut.bfpb"]).fails(3, "cut short");
 
     let keys: Vec<String> = (0..33).map(|number| format!("key-{number}")).collect();
     let mut words = vec!["sign", "p.bfpb", "-o", "many.bfpb"];
     for key in &keys {
-        place.ok(&["keygen", key]);
+        place.bfpc(&["keygen", key]).ok();
         words.extend(["--key", key]);
     }
-    place.refused(3, "number of signatures is too large", &words);
-    place.refused(3, "number of signatures is too large", &words[..words.len() - 2]);
-    place.ok(&words[..words.len() - 4]);
+    place.bfpc(&words).fails(3, "number of signatures is too large");
+    place.bfpc(&words[..words.len() - 2]).fails(3, "number of signatures is too large");
+    place.bfpc(&words[..words.len() - 4]).ok();
 }
 
 #[test]
 fn payload_is_not_written_to_a_terminal() {
-    let place = Place::new();
+    let place = Place::of_signers();
     place.built("p.bfpb");
     let (shown, code) = place.on_terminal("payload p.bfpb").ends();
     assert!(code == 2 && shown.contains("the payload is 53 bytes that a terminal cannot show"), "{shown}");
@@ -532,30 +488,30 @@ fn payload_is_not_written_to_a_terminal() {
 
 #[test]
 fn keys_rotate_one_version_at_a_time_and_revocations_stay() {
-    let place = Place::new();
+    let place = Place::of_signers();
     place.trust("trust", &["a", "b"], "2");
     let two = ["--key", "b.pub", "--key", "c.pub", "--threshold", "2"];
     place.trust_set("set-1", &["--key", "b.pub", "--key", "a.pub", "--threshold", "2"], &["a", "b"]);
-    place.ok(&["verify", "set-1", "--trust", "trust"]);
+    place.bfpc(&["verify", "set-1", "--trust", "trust"]).ok();
     let revoking = [&two[..], &["--previous", "set-1", "--revoke", "a.pub"]].concat();
     place.trust_set("set-2", &revoking, &["a", "b"]);
     // Signed by enough of the old keys, and not by enough of the new ones.
     let verify = ["verify", "set-2", "--trust", "set-1"];
-    place.refused(3, "it has 1 valid signature, but the new trust set requires 2", &verify);
-    place.ok(&["sign", "set-2", "--key", "c"]);
-    let said = place.ok(&verify);
+    place.bfpc(&verify).fails(3, "it has 1 valid signature, but the new trust set requires 2");
+    place.bfpc(&["sign", "set-2", "--key", "c"]).ok();
+    let said = place.bfpc(&verify).ok();
     assert!(said.starts_with("set-2: verified, trust set, version 2, 2 of 2 keys\nsigned by "), "{said}");
-    place.refused(3, "version 0 is in force, and the next one is 1", &["verify", "set-2", "--trust", "trust"]);
+    place.bfpc(&["verify", "set-2", "--trust", "trust"]).fails(3, "version 0 is in force, and the next one is 1");
 
     // What the leaked key signs is refused from now on, though `b` signed it too.
-    place.ok(&["build", "policy.bfp", "-o", "p.bfpb", "--key", "a", "--key", "b"]);
-    place.ok(&["verify", "p.bfpb", "--trust", "set-1"]);
-    place.refused(3, "which is revoked", &["verify", "p.bfpb", "--trust", "set-2"]);
+    place.bfpc(&["build", "policy.bfp", "-o", "p.bfpb", "--key", "a", "--key", "b"]).ok();
+    place.bfpc(&["verify", "p.bfpb", "--trust", "set-1"]).ok();
+    place.bfpc(&["verify", "p.bfpb", "--trust", "set-2"]).fails(3, "which is revoked");
 
     let b = place.id("b.pub");
     let one = ["--key", "c.pub", "--threshold", "1", "--previous", "set-2", "--revoke", &b];
     place.trust_set("set-3", &one, &["b", "c"]);
-    place.ok(&["verify", "set-3", "--trust", "set-2"]);
+    place.bfpc(&["verify", "set-3", "--trust", "set-2"]).ok();
     let shown = place.json(&["inspect", "set-3", "--trust", "set-2"]);
     let mut revoked = [place.id("a.pub"), b];
     revoked.sort_unstable();
@@ -569,7 +525,7 @@ fn keys_rotate_one_version_at_a_time_and_revocations_stay() {
 
 #[test]
 fn trust_set_that_no_host_can_follow_is_not_made() {
-    let place = Place::new();
+    let place = Place::of_signers();
     place.trust_set("set-1", &["--key", "a.pub", "--threshold", "1", "--revoke", "b.pub"], &["a"]);
     let set = |more: &[&'static str]| [&["trust-set", "-o", "set"], more].concat();
     let one = ["--key", "c.pub", "--threshold", "1"];
@@ -583,7 +539,7 @@ fn trust_set_that_no_host_can_follow_is_not_made() {
         ("--key", &["--threshold", "1"]),
         ("--threshold", &["--key", "c.pub"]),
     ] {
-        place.refused(2, says, &set(words));
+        place.bfpc(&set(words)).fails(2, says);
     }
     for (says, words) in [
         ("no host can follow version 0", &["--version", "0"][..]),
@@ -592,93 +548,93 @@ fn trust_set_that_no_host_can_follow_is_not_made() {
         ("`551a2b1b` is neither a key id nor the file of a public key", &["--revoke", "551a2b1b"]),
         ("`policy.bfp` is not an Ed25519 public key", &["--revoke", "policy.bfp"]),
     ] {
-        place.refused(2, says, &set(&[&one[..], words].concat()));
+        place.bfpc(&set(&[&one[..], words].concat())).fails(2, says);
     }
-    place.refused(3, "this is not a bfp trust set", &set(&[&one[..], &["--previous", "policy.bfp"]].concat()));
+    place.bfpc(&set(&[&one[..], &["--previous", "policy.bfp"]].concat())).fails(3, "this is not a bfp trust set");
     place.trust_set("last", &["--key", "a.pub", "--threshold", "1", "--version", "18446744073709551615"], &[]);
-    place.refused(2, "there is no number after it", &set(&[&one[..], &["--previous", "last"]].concat()));
+    place.bfpc(&set(&[&one[..], &["--previous", "last"]].concat())).fails(2, "there is no number after it");
     assert!(!place.path("set").exists());
 }
 
 #[test]
 fn tokens_say_what_they_consent_to() {
-    let place = Place::new();
+    let place = Place::of_signers();
     let release = ["token", "release", "--policy", "payments", "--revision", "3", "-o", "release"];
     let expires = ["--expires", "9999-01-01T00:00:00Z"];
-    let said = place.ok(&[&release[..], &expires, &["--audience", "staging"]].concat());
+    let said = place.bfpc(&[&release[..], &expires, &["--audience", "staging"]].concat()).ok();
     let summary = "token, policy payments may be released up to revision 3, until 9999-01-01T00:00:00Z";
     assert_eq!(said, format!("release: {summary}\nunsigned: no host accepts it before `bfpc sign`\n"));
-    place.refused(3, "it has 0 valid signatures", &["verify", "release", "--trust", "a.pub"]);
-    place.ok(&["sign", "release", "--key", "a"]);
-    place.refused(3, "tagged", &["verify", "release", "--trust", "a.pub"]);
-    let verified = place.ok(&["verify", "release", "--trust", "a.pub", "--audience", "staging"]);
+    place.bfpc(&["verify", "release", "--trust", "a.pub"]).fails(3, "it has 0 valid signatures");
+    place.bfpc(&["sign", "release", "--key", "a"]).ok();
+    place.bfpc(&["verify", "release", "--trust", "a.pub"]).fails(3, "tagged");
+    let verified = place.bfpc(&["verify", "release", "--trust", "a.pub", "--audience", "staging"]).ok();
     assert_eq!(verified, format!("release: verified, {summary}\nsigned by {}\n", place.id("a")));
-    place.refused(3, "unknown key", &["inspect", "release", "--trust", "b.pub", "--audience", "staging"]);
+    place.bfpc(&["inspect", "release", "--trust", "b.pub", "--audience", "staging"]).fails(3, "unknown key");
 
     let recover = ["token", "recover", "--policy", "payments", "-o", "recover"];
-    place.ok(&[&recover[..], &expires, &["--from", "9", "--to", "7", "--not-before", "9998-01-01T00:00:00Z"]].concat());
-    place.ok(&["sign", "recover", "--key", "b"]);
-    place.refused(3, "not valid before 9998", &["verify", "recover", "--trust", "b.pub"]);
+    place
+        .bfpc(&[&recover[..], &expires, &["--from", "9", "--to", "7", "--not-before", "9998-01-01T00:00:00Z"]].concat())
+        .ok();
+    place.bfpc(&["sign", "recover", "--key", "b"]).ok();
+    place.bfpc(&["verify", "recover", "--trust", "b.pub"]).fails(3, "not valid before 9998");
     let shown = place.json(&["inspect", "recover"]);
     assert_eq!((&shown["document"], &shown["verified"]), (&"token".into(), &false.into()));
     assert_eq!(shown["signers"], serde_json::json!([place.id("b")]));
     assert_eq!(shown["token"]["act"], serde_json::json!({ "recover": { "from": 9, "to": 7 } }));
-    let human = place.ok(&["inspect", "recover"]);
+    let human = place.bfpc(&["inspect", "recover"]).ok();
     assert!(human.starts_with("NOT VERIFIED: ") && human.contains("\ntoken       recover, from revision 9 to 7\n"));
     let late = [&recover[..], &["--expires", "2020-01-01T00:00:00Z", "--from", "9", "--to", "9"]].concat();
-    place.refused(2, "build::expired", &late);
+    place.bfpc(&late).fails(2, "build::expired");
 
     // A host that has lost its memory begins anew where the signers say.
-    place.ok(&[&recover[..], &expires, &["--from", "0", "--to", "9"]].concat());
+    place.bfpc(&[&recover[..], &expires, &["--from", "0", "--to", "9"]].concat()).ok();
 
     fs::remove_file(place.path("recover")).unwrap();
     let forward = [&recover[..], &expires, &["--to", "9"]].concat();
-    place.refused(2, "a recovery cannot lead from revision 7 up to 9", &[&forward[..], &["--from", "7"]].concat());
-    place.refused(2, "--expires", &[&recover[..], &["--from", "9", "--to", "7"]].concat());
-    place.refused(
-        2,
-        "`soon` is not a time",
-        &[&recover[..], &["--from", "9", "--to", "7", "--expires", "soon"]].concat(),
-    );
+    place.bfpc(&[&forward[..], &["--from", "7"]].concat()).fails(2, "a recovery cannot lead from revision 7 up to 9");
+    place.bfpc(&[&recover[..], &["--from", "9", "--to", "7"]].concat()).fails(2, "--expires");
+    place
+        .bfpc(&[&recover[..], &["--from", "9", "--to", "7", "--expires", "soon"]].concat())
+        .fails(2, "`soon` is not a time");
     let closed = ["--from", "9", "--to", "7", "--not-before", "9999-01-01T00:00:00Z"];
-    place.refused(2, "never valid", &[&recover[..], &expires, &closed].concat());
+    place.bfpc(&[&recover[..], &expires, &closed].concat()).fails(2, "never valid");
     let labels = ["--audience", "x"].repeat(65);
-    place.refused(2, "65 host tags are more than the 64 that fit", &[&release[..], &expires, &labels].concat());
-    place.refused(2, "65 host tags", &[&["build", "policy.bfp", "-o", "p.bfpb"][..], &labels].concat());
+    place.bfpc(&[&release[..], &expires, &labels].concat()).fails(2, "65 host tags are more than the 64 that fit");
+    place.bfpc(&[&["build", "policy.bfp", "-o", "p.bfpb"][..], &labels].concat()).fails(2, "65 host tags");
     assert!(!place.path("recover").exists() && !place.path("p.bfpb").exists());
 }
 
 #[test]
 fn document_of_one_kind_is_not_taken_for_another() {
-    let place = Place::new();
+    let place = Place::of_signers();
     place.trust_set("set", &["--key", "a.pub", "--threshold", "1"], &["a"]);
     let says = "expected a bundle, found a trust set";
-    place.refused(3, says, &["explain", "set", "*", "10.0.0.1:1", "--trust", "a.pub"]);
-    place.refused(3, says, &["hosts", "set"]);
-    place.ok(&["build", "policy.bfp", "-o", "p.bfpb", "--key", "a"]);
+    place.bfpc(&["explain", "set", "*", "10.0.0.1:1", "--trust", "a.pub"]).fails(3, says);
+    place.bfpc(&["hosts", "set"]).fails(3, says);
+    place.bfpc(&["build", "policy.bfp", "-o", "p.bfpb", "--key", "a"]).ok();
     let previous = ["trust-set", "--key", "a.pub", "--threshold", "1", "--previous", "p.bfpb", "-o", "next"];
-    place.refused(3, "expected a trust set, found a bundle", &previous);
+    place.bfpc(&previous).fails(3, "expected a trust set, found a bundle");
 }
 
 #[test]
 fn what_a_document_says_stays_on_its_line() {
-    let place = Place::new();
+    let place = Place::of_signers();
     let name = "payments_signed now by everyone_[31m";
     let token = ["token", "release", "--policy", name, "--revision", "3", "--expires", "9999-01-01T00:00:00Z"];
-    place.ok(&[&token[..], &["-o", "token"]].concat());
+    place.bfpc(&[&token[..], &["-o", "token"]].concat()).ok();
     // bfpc takes no such name; who writes a token by other means does.
-    let mut bytes = fs::read(place.path("token")).unwrap();
+    let mut bytes = place.read("token");
     let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
     let hostile = "payments\nsigned now by everyone\u{1b}[31m";
     bytes.get_mut(at..at + hostile.len()).unwrap().copy_from_slice(hostile.as_bytes());
-    fs::write(place.path("token"), bytes).unwrap();
-    let signed = place.ok(&["sign", "token", "--key", "a"]);
-    let inspected = place.ok(&["inspect", "token"]);
-    let payload = place.ok(&["payload", "token", "-o", "payload"]);
+    place.write("token", bytes);
+    let signed = place.bfpc(&["sign", "token", "--key", "a"]).ok();
+    let inspected = place.bfpc(&["inspect", "token"]).ok();
+    let payload = place.bfpc(&["payload", "token", "-o", "payload"]).ok();
     for said in [signed, inspected, payload] {
         assert!(said.contains("payments?signed now by everyone") && !said.contains('\u{1b}'), "{said}");
     }
     let long = ["token", "release", "--policy", &"x".repeat(70_000), "--revision", "3", "-o", "long"];
-    place.refused(3, "the body is too large", &[&long[..], &["--expires", "9999-01-01T00:00:00Z"]].concat());
+    place.bfpc(&[&long[..], &["--expires", "9999-01-01T00:00:00Z"]].concat()).fails(3, "the body is too large");
     assert!(!place.path("long").exists());
 }
