@@ -45,7 +45,7 @@ fn real_policies_are_vectors_too() {
 }
 
 fn vector(folder: &Path, name: &str) -> Vector {
-    let loaded = load::load(&folder.join("policy.bfp"), &Disk).unwrap().unwrap();
+    let loaded = load::load(&folder.join("policy.bfp"), &Disk).unwrap();
     let lock_text = fs::read_to_string(folder.join("policy.bfp.lock")).unwrap_or_default();
     let lock = Lock::parse(&lock_text).unwrap_or_default();
     let source = Source { loaded: &loaded, stem: "policy", lock_text: &lock_text, lock: &lock };

@@ -39,7 +39,7 @@ fn image_of_icmp() {
 
 fn source_and_image(fixture: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/accept").join(fixture);
-    let Ok(loaded) = load::load(&folder.join("policy.bfp"), &Disk).unwrap() else { panic!("{fixture} is refused") };
+    let Ok(loaded) = load::load(&folder.join("policy.bfp"), &Disk) else { panic!("{fixture} is refused") };
     let text = loaded.sources.text();
     let lock_text = fs::read_to_string(folder.join("policy.bfp.lock")).unwrap_or_default();
     let lock = if lock_text.is_empty() { Lock::default() } else { Lock::parse(&lock_text).unwrap() };

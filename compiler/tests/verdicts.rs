@@ -38,8 +38,8 @@ fn every_verdict_table_holds_on_the_model_and_on_decide() {
 }
 
 fn check_table(folder: &Path) -> usize {
-    let loaded = load::load(&folder.join("policy.bfp"), &Disk).unwrap();
-    let loaded = loaded.unwrap_or_else(|(errors, _)| panic!("{}: {errors:?}", folder.display()));
+    let loaded = load::load(&folder.join("policy.bfp"), &Disk)
+        .unwrap_or_else(|failure| panic!("{}: {:?}", folder.display(), failure.findings));
     let lock_path = folder.join("policy.bfp.lock");
     let lock_text = if lock_path.exists() { source::read_text(&lock_path).unwrap() } else { String::new() };
     let lock = if lock_text.is_empty() { Lock::default() } else { Lock::parse(&lock_text).unwrap() };

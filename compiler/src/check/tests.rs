@@ -32,7 +32,7 @@ fn checked(text: &str) -> Result<CheckedPolicy, Findings> {
     check(
         resolve(
             &load_text("policy.bfp", "policy.bfp", text, Path::new("."), &Disk)
-                .unwrap_or_else(|(errors, _)| unreachable!("{errors:?}")),
+                .unwrap_or_else(|failure| unreachable!("{failure:?}")),
             "stem",
             &lock,
         )

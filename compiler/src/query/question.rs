@@ -113,7 +113,7 @@ pub fn destinations(written: &str, vocabulary: Vocabulary<'_>) -> Result<Vec<Des
         Vocabulary::Source(source) => (source.loaded.clone(), Cow::Borrowed(source.lock)),
         Vocabulary::Debug(debug) => {
             let loaded = load::load_text("bundle", "bundle", &declared(debug), Path::new(""), &NoFiles)
-                .map_err(|(findings, _)| wrong(all(&findings)))?;
+                .map_err(|failure| wrong(all(&failure.findings)))?;
             (loaded, Cow::Owned(lock(debug)))
         }
     };

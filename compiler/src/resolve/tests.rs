@@ -40,7 +40,7 @@ fn lock() -> Lock {
 
 fn loaded(text: &str) -> Loaded {
     load_text("policy.bfp", "policy.bfp", text, Path::new("."), &Disk)
-        .unwrap_or_else(|(errors, _)| unreachable!("{errors:?}"))
+        .unwrap_or_else(|failure| unreachable!("{failure:?}"))
 }
 
 fn resolved(text: &str) -> ResolvedPolicy {
@@ -441,7 +441,7 @@ fn what_an_included_file_declares_may_stay_unused() {
         }
     }
     let unused = |text: &str| -> Vec<String> {
-        let loaded = load_text("policy.bfp", "policy.bfp", text, Path::new(""), &Common).map_err(drop).unwrap();
+        let loaded = load_text("policy.bfp", "policy.bfp", text, Path::new(""), &Common).unwrap();
         let errors = resolve(&loaded, "policy", &lock()).err().unwrap_or_default();
         errors.iter().map(ToString::to_string).collect()
     };

@@ -175,6 +175,21 @@ pub enum LoadError {
     },
 }
 
+/// Why a policy cannot be loaded.
+#[derive(Debug)]
+pub struct LoadFailure {
+    /// Every error of all files; of a policy that cannot be read itself, that one.
+    pub findings: Findings,
+    /// The texts that the findings are about; empty if there are none.
+    pub sources: SourceMap,
+}
+
+impl From<SourceError> for LoadFailure {
+    fn from(unreadable: SourceError) -> LoadFailure {
+        LoadFailure { findings: vec![Box::new(unreadable)], sources: SourceMap::default() }
+    }
+}
+
 /// What a file is named for.
 #[derive(Clone, Copy)]
 enum Purpose {
@@ -199,12 +214,16 @@ fn unreadable(reason: SourceError, purpose: Purpose, span: Span) -> LoadError {
     LoadError::Unreadable { reason, help, span }
 }
 
-/// Reads a policy and all that it names. Errors come with the texts that they are about.
-pub fn load(path: &Path, read: &dyn Read) -> Result<Result<Loaded, (Findings, SourceMap)>, SourceError> {
+/// Reads a policy and all that it names.
+///
+/// # Errors
+///
+/// Every file that cannot be read, and every error of syntax.
+pub fn load(path: &Path, read: &dyn Read) -> Result<Loaded, LoadFailure> {
     let text = policy_text(path, read)?;
     let name = path.file_name().map_or_else(|| "policy".to_owned(), |name| name.to_string_lossy().into_owned());
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-    Ok(load_text(&name, &read.shown(path), &text, &directory, read))
+    load_text(&name, &read.shown(path), &text, &directory, read)
 }
 
 /// Reads a policy that a command was given. Of what is none, no line may be shown where it can be a secret: where a link
@@ -220,13 +239,17 @@ pub fn policy_text(path: &Path, read: &dyn Read) -> Result<String, SourceError> 
 }
 
 /// Reads a policy that has its text already. `directory` is where it stands.
+///
+/// # Errors
+///
+/// As [`load`].
 pub fn load_text(
     name: &str,
     shown: &str,
     text: &str,
     directory: &Path,
     read: &dyn Read,
-) -> Result<Loaded, (Findings, SourceMap)> {
+) -> Result<Loaded, LoadFailure> {
     let mut loader = Loader {
         directory,
         read,
@@ -243,7 +266,7 @@ pub fn load_text(
     loader
         .errors
         .sort_by_cached_key(|finding| finding.labels().and_then(|labels| labels.map(|label| label.offset()).min()));
-    Err((loader.errors, loader.loaded.sources))
+    Err(LoadFailure { findings: loader.errors, sources: loader.loaded.sources })
 }
 
 struct Loader<'a> {

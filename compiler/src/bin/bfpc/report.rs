@@ -120,12 +120,18 @@ pub(crate) fn in_file(findings: Findings, file: &str, text: &str) -> Complaints 
     in_sources(findings, file, &sources)
 }
 
-/// Findings in the texts that they are about.
+/// Findings in the texts that they are about. Without any text, they are about no file either.
 pub(crate) fn in_sources(findings: Findings, file: &str, sources: &SourceMap) -> Complaints {
     if findings.is_empty() {
         return Complaints::default();
     }
-    Complaints { about: vec![About { findings, file: Some(file.to_owned()), sources: sources.clone() }] }
+    Complaints {
+        about: vec![About {
+            findings,
+            file: (!sources.files().is_empty()).then(|| file.to_owned()),
+            sources: sources.clone(),
+        }],
+    }
 }
 
 /// What is written at the end.

@@ -25,7 +25,7 @@ pub(crate) const PATHS: [&str; 3] = ["/opt/a", "/opt/b", "/opt/c"];
 /// Compiles a policy without rejecting contradictions, which have verdicts too.
 pub(crate) fn compiled(text: &str) -> (CheckedPolicy, Compiled) {
     let loaded = load_text("p.bfp", "p.bfp", text, Path::new("."), &Disk)
-        .unwrap_or_else(|(errors, _)| unreachable!("{errors:?}: {text}"));
+        .unwrap_or_else(|failure| unreachable!("{failure:?}: {text}"));
     let lock = Lock::default();
     let policy = resolve(&loaded, "p", &lock).unwrap_or_else(|errors| unreachable!("{errors:?}: {text}"));
     let checked = CheckedPolicy { policy, warnings: Vec::new() };

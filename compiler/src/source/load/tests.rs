@@ -28,15 +28,15 @@ impl Read for Memory {
 }
 
 fn loaded(files: &[(&str, &str)]) -> Loaded {
-    load(Path::new("repo/policy.bfp"), &Memory::new(files)).unwrap().map_err(|(errors, _)| errors).unwrap()
+    load(Path::new("repo/policy.bfp"), &Memory::new(files)).unwrap()
 }
 
 fn reports(files: &[(&str, &str)]) -> String {
-    let (errors, sources) = load(Path::new("repo/policy.bfp"), &Memory::new(files)).unwrap().unwrap_err();
+    let LoadFailure { findings, sources } = load(Path::new("repo/policy.bfp"), &Memory::new(files)).unwrap_err();
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
     let mut all = String::new();
-    for error in errors {
-        handler.render_report(&mut all, Report::new_boxed(error).with_source_code(sources.clone()).as_ref()).unwrap();
+    for finding in findings {
+        handler.render_report(&mut all, Report::new_boxed(finding).with_source_code(sources.clone()).as_ref()).unwrap();
     }
     all
 }
@@ -63,6 +63,14 @@ fn file_that_is_included_twice_is_read_once() {
         ("repo/b.bfp", "host b = 192.0.2.1\n"),
     ]);
     assert_eq!(loaded.syntax.statements.len(), 1);
+}
+
+#[test]
+fn policy_that_cannot_be_read_is_a_finding_about_no_text() {
+    let LoadFailure { findings, sources } = load(Path::new("gone.bfp"), &Memory::new(&[])).unwrap_err();
+    let codes: Vec<String> = findings.iter().map(|finding| finding.code().unwrap().to_string()).collect();
+    assert_eq!(codes, ["source::unreadable"]);
+    assert!(sources.files().is_empty());
 }
 
 #[test]
@@ -111,9 +119,11 @@ fn named_files_stay_within_the_tree_of_the_policy() {
     std::os::unix::fs::symlink("../common/base.bfp", at("repo/policies/base.bfp")).unwrap();
     let told = |statement: &str| {
         std::fs::write(at("repo/policies/p.bfp"), statement).unwrap();
-        match load(&at("repo/policies/p.bfp"), &source::Disk).unwrap() {
+        match load(&at("repo/policies/p.bfp"), &source::Disk) {
             Ok(_) => "ok".to_owned(),
-            Err((errors, _)) => errors.iter().map(|error| error.code().unwrap().to_string()).collect(),
+            Err(LoadFailure { findings, .. }) => {
+                findings.iter().map(|error| error.code().unwrap().to_string()).collect()
+            }
         }
     };
     for inside in ["../common/base.bfp", "base.bfp"] {
@@ -153,7 +163,7 @@ fn file_that_a_link_leads_to_is_read_once() {
     }
     let read = |policy: &str| {
         std::fs::write(at("p.bfp"), policy).unwrap();
-        load(&at("p.bfp"), &source::Disk).unwrap().map_err(|(errors, _)| errors.first().unwrap().to_string())
+        load(&at("p.bfp"), &source::Disk).map_err(|failure| failure.findings.first().unwrap().to_string())
     };
     let statements = |policy: &str| read(policy).unwrap().syntax.statements.len();
     assert_eq!(statements("include \"a.bfp\"\ninclude \"b.bfp\"\ninclude \"sub/c.bfp\"\n"), 1);

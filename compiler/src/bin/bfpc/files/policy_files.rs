@@ -49,8 +49,8 @@ impl Files {
     /// Reads a policy alone, whatever its lock says.
     pub(crate) fn read_policy(policy: &Path, read: &dyn Read) -> Result<Files, Failure> {
         let file = read.shown(policy);
-        let loaded = load::load(policy, read)?
-            .map_err(|(findings, sources)| Failure::Input(in_sources(findings, &file, &sources)))?;
+        let loaded = load::load(policy, read)
+            .map_err(|failure| Failure::Input(in_sources(failure.findings, &file, &failure.sources)))?;
         let stem = policy.file_stem().map_or_else(|| "policy".to_owned(), |stem| stem.to_string_lossy().into_owned());
         Ok(Files { file, stem, loaded, lock_text: String::new(), lock: Lock::default() })
     }
