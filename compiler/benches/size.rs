@@ -24,7 +24,7 @@ use bfp_compiler::pipeline::{self, Release};
 use bfp_compiler::resolve::Source;
 use bfp_compiler::source::Disk;
 use bfp_compiler::source::load::load_text;
-use bfp_compiler::{check, lower, prove, resolve};
+use bfp_compiler::{annotate, check, lower, prove, resolve};
 
 fn main() {
     // Cargo passes `--bench`.
@@ -67,7 +67,10 @@ fn run(rules: usize, addresses: usize, element: Element) {
     let proven = prove::prove(&checked, image).expect("which means the same");
     clock.note("prove");
     let key = SecretKey::from_seed(&[1; 32]);
-    let Ok(bundle) = pipeline::sign(&source, &proven, Release::default(), &[key]) else { panic!("and is signed") };
+    let debug = annotate::debug(&source, &checked, proven.image());
+    let Ok(bundle) = pipeline::sign(&source, &proven, &debug, Release::default(), &[key]) else {
+        panic!("and is signed")
+    };
     clock.note("sign");
     println!("  {} verdicts proven, a bundle of {} bytes", proven.proof(), bundle.len());
     let total: Duration = clock.stages.iter().map(|(_, took, _)| *took).sum();

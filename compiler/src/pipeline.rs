@@ -1,4 +1,4 @@
-//! All stages on one screen: loaded policy and lock → bundle.
+//! All stages on one screen: loaded policy and lock → compiled policy → bundle.
 //!
 //! Nothing here reads a file, a socket or the clock: the same arguments give the same bytes.
 
@@ -12,10 +12,56 @@ use sha2::{Digest, Sha256};
 use crate::check::CheckedPolicy;
 use crate::diagnostics::findings::{Findings, boxed};
 use crate::policy::ResolvedPolicy;
-use crate::prove::ProvenImage;
-use crate::query::compiled::Compiled;
+use crate::prove::{Proof, ProvenImage};
+use crate::query::queryable::Queryable;
 use crate::resolve::Source;
 use crate::{annotate, check, lower, prove, resolve};
+
+/// A policy with its tables and their debug section: what is queried, and what a bundle is made of.
+#[derive(Debug)]
+pub struct Compiled<'a> {
+    /// What it was compiled from.
+    pub source: Source<'a>,
+    /// The policy, without contradiction.
+    pub checked: CheckedPolicy,
+    /// Its tables, not proven yet.
+    pub image: Image,
+    /// Where the tables come from.
+    pub debug: Debug,
+}
+
+/// Syntax tree → tables.
+///
+/// # Errors
+///
+/// Those of the first stage that has any: [`check()`], or [`lower()`].
+pub fn compile<'a>(source: &Source<'a>) -> Result<Compiled<'a>, Findings> {
+    let checked = check(source)?;
+    let image = lower(&checked)?;
+    let debug = annotate::debug(source, &checked, &image);
+    Ok(Compiled { source: *source, checked, image, debug })
+}
+
+/// A bundle, and the size of its proof.
+#[derive(Debug)]
+pub struct Released {
+    /// The file.
+    pub bundle: Vec<u8>,
+    /// What was compared to prove its tables.
+    pub proof: Proof,
+}
+
+/// Tables → bundle, signed with each of `keys`. Without keys, signatures must be added later.
+///
+/// # Errors
+///
+/// One, which is a defect of the compiler: that of [`prove()`], or of [`sign()`].
+pub fn release(compiled: Compiled<'_>, release: Release, keys: &[SecretKey]) -> Result<Released, Findings> {
+    let Compiled { source, checked, image, debug } = compiled;
+    let proven = prove(&checked, image)?;
+    let bundle = sign(&source, &proven, &debug, release, keys)?;
+    Ok(Released { bundle, proof: proven.proof() })
+}
 
 /// Syntax tree → policy without contradiction.
 ///
@@ -32,16 +78,6 @@ pub fn check(source: &Source<'_>) -> Result<CheckedPolicy, Findings> {
         findings
     })?;
     check::check(resolved)
-}
-
-/// The tables of a host without a policy, as a baseline for comparison: no rules, and `default allow`.
-///
-/// # Errors
-///
-/// Those of [`check()`] and [`lower()`]; the empty policy has none.
-pub fn nothing() -> Result<Compiled, Findings> {
-    let checked = check::check(ResolvedPolicy::default())?;
-    Ok(Compiled { name: String::new(), image: lower(&checked)?, debug: Debug::default() })
 }
 
 /// Policy → tables.
@@ -63,22 +99,7 @@ pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Fi
     prove::prove(policy, image).map_err(|error| boxed(vec![error]))
 }
 
-/// The part of the manifest that does not come from the source.
-#[derive(Clone, Debug, Default)]
-pub struct Release {
-    /// See [`Manifest::revision`].
-    pub revision: u64,
-    /// See [`Manifest::not_before`].
-    pub not_before: Option<u64>,
-    /// See [`Manifest::expires`].
-    pub expires: Option<u64>,
-    /// See [`Manifest::audience`].
-    pub audience: Vec<String>,
-    /// See [`Manifest::lockdown`].
-    pub lockdown: bool,
-}
-
-/// Proven tables → bundle, signed with each of `keys`. Without keys, signatures must be added later.
+/// Proven tables and their debug section → bundle.
 ///
 /// # Errors
 ///
@@ -86,6 +107,7 @@ pub struct Release {
 pub fn sign(
     source: &Source<'_>,
     proven: &ProvenImage<'_>,
+    debug: &Debug,
     release: Release,
     keys: &[SecretKey],
 ) -> Result<Vec<u8>, Findings> {
@@ -103,8 +125,33 @@ pub fn sign(
         needs: lower::needs(policy).into_iter().map(|need| need as u16).collect(),
         sections: Vec::new(),
     };
-    seal::seal_bundle(manifest, proven.image(), &annotate::debug(source, policy, proven.image()), keys)
+    seal::seal_bundle(manifest, proven.image(), debug, keys)
         .map_err(|error| boxed(vec![SealError { reason: error.to_string() }]))
+}
+
+/// The part of the manifest that does not come from the source.
+#[derive(Clone, Debug, Default)]
+pub struct Release {
+    /// See [`Manifest::revision`].
+    pub revision: u64,
+    /// See [`Manifest::not_before`].
+    pub not_before: Option<u64>,
+    /// See [`Manifest::expires`].
+    pub expires: Option<u64>,
+    /// See [`Manifest::audience`].
+    pub audience: Vec<String>,
+    /// See [`Manifest::lockdown`].
+    pub lockdown: bool,
+}
+
+/// The tables of a host without a policy, as a baseline for comparison: no rules, and `default allow`.
+///
+/// # Errors
+///
+/// Those of [`check()`] and [`lower()`]; the empty policy has none.
+pub fn nothing() -> Result<Queryable, Findings> {
+    let checked = check::check(ResolvedPolicy::default())?;
+    Ok(Queryable { name: String::new(), image: lower(&checked)?, debug: Debug::default() })
 }
 
 /// The bundle cannot be encoded.

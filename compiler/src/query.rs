@@ -1,11 +1,11 @@
 //! Questions to a compiled policy: what it allows, why, and what changed.
 //!
-//! [`regions`] divides the requests into finitely many, and [`compiled`] judges one of them. The other modules judge
+//! [`regions`] divides the requests into finitely many, and [`queryable`] judges one of them. The other modules judge
 //! many and put the answers into words. Nothing here changes the compiled policy.
 
 pub mod regions;
 
-pub mod compiled;
+pub mod queryable;
 
 pub mod describe;
 

@@ -51,8 +51,7 @@ fn vector(folder: &Path, name: &str) -> Vector {
     let source = Source { loaded: &loaded, stem: "policy", lock_text: &lock_text, lock: &lock };
     let key = SecretKey::from_seed(&[1; 32]);
     let trust = TrustSet { version: 0, threshold: 1, keys: vec![key.public().to_bytes()], revoked: vec![] };
-    let checked = pipeline::check(&source).unwrap();
-    let proven = pipeline::prove(&checked, pipeline::lower(&checked).unwrap()).unwrap();
+    let compiled = pipeline::compile(&source).unwrap();
     let release = Release { revision: 1, ..Release::default() };
     Vector {
         expect: "accepted".to_owned(),
@@ -60,6 +59,6 @@ fn vector(folder: &Path, name: &str) -> Vector {
         document: Document::Bundle,
         trust,
         host: Host { now: 1_000, tags: vec![], capabilities: Need::ALL.to_vec() },
-        file: pipeline::sign(&source, &proven, release, &[key]).unwrap(),
+        file: pipeline::release(compiled, release, &[key]).unwrap().bundle,
     }
 }

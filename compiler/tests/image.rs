@@ -10,9 +10,8 @@ use bfp_bundle::image::Image;
 use bfp_bundle::names::Match;
 use bfp_bundle::record::{Cell, NO_RULE, Node32, Pair, Policy, ProgramBucket, Step};
 use bfp_bundle::request::LAST_PORT_KEY;
-use bfp_compiler::annotate;
 use bfp_compiler::names::lock::Lock;
-use bfp_compiler::pipeline;
+use bfp_compiler::pipeline::{self, Compiled};
 use bfp_compiler::resolve::Source;
 use bfp_compiler::source::Disk;
 use bfp_compiler::source::load;
@@ -44,11 +43,11 @@ fn source_and_image(fixture: &str) -> String {
     let lock_text = fs::read_to_string(folder.join("policy.bfp.lock")).unwrap_or_default();
     let lock = if lock_text.is_empty() { Lock::default() } else { Lock::parse(&lock_text).unwrap() };
     let source = Source { loaded: &loaded, stem: "policy", lock_text: &lock_text, lock: &lock };
-    let Ok(checked) = pipeline::check(&source) else { panic!("{fixture} is refused") };
-    let Ok(image) = pipeline::lower(&checked) else { panic!("{fixture} has no image") };
-    let rules = annotate::debug(&source, &checked, &image).rules;
+    let Ok(Compiled { checked, image, debug, .. }) = pipeline::compile(&source) else {
+        panic!("{fixture} is refused, or has no image")
+    };
     let mut all = format!("{}\n\n---- rules\n", text.trim_end());
-    for (number, (rule, written)) in rules.iter().zip(&checked.policy().rules).enumerate() {
+    for (number, (rule, written)) in debug.rules.iter().zip(&checked.policy().rules).enumerate() {
         writeln!(all, "{number}  {:?}  line {}: {}", written.effect, rule.place.line, rule.place.text).unwrap();
     }
     dump(&image, &mut all);

@@ -13,7 +13,7 @@ use bfp_bundle::request::{Address, Protocol, Request};
 use bfp_bundle::verify::Refusal;
 use bfp_compiler::lower;
 use bfp_compiler::names::lock::Lock;
-use bfp_compiler::pipeline;
+use bfp_compiler::pipeline::{self, Compiled};
 use bfp_compiler::policy::model::{self, Answer, Asked, Process};
 use bfp_compiler::policy::{Program, ProgramIndex, ResolvedPolicy};
 use bfp_compiler::resolve::Source;
@@ -44,18 +44,8 @@ fn check_table(folder: &Path) -> usize {
     let lock_text = if lock_path.exists() { source::read_text(&lock_path).unwrap() } else { String::new() };
     let lock = if lock_text.is_empty() { Lock::default() } else { Lock::parse(&lock_text).unwrap() };
     let source = Source { loaded: &loaded, stem: "policy", lock_text: &lock_text, lock: &lock };
-    let checked = match pipeline::check(&source) {
-        Ok(checked) => checked,
-        Err(findings) => {
-            panic!("{}: {}", folder.display(), findings.iter().map(ToString::to_string).collect::<String>())
-        }
-    };
-    let image = match pipeline::lower(&checked) {
-        Ok(image) => image,
-        Err(findings) => {
-            panic!("{}: {}", folder.display(), findings.iter().map(ToString::to_string).collect::<String>())
-        }
-    };
+    let Compiled { checked, image, .. } =
+        pipeline::compile(&source).unwrap_or_else(|findings| panic!("{}: {findings:?}", folder.display()));
     let unmet = folder.join("unmet.txt");
     if unmet.exists() {
         let sentence = source::read_text(&unmet).unwrap();

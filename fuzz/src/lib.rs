@@ -53,13 +53,10 @@ pub static BUNDLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     };
     let lock = Lock::default();
     let source = Source { loaded: &loaded, stem: "policy", lock_text: "", lock: &lock };
-    let bundle = pipeline::check(&source).and_then(|checked| {
-        let image = pipeline::lower(&checked)?;
-        let release = Release { revision: 1, audience: vec!["fuzzed".to_owned()], ..Release::default() };
-        let proven = pipeline::prove(&checked, image)?;
-        pipeline::sign(&source, &proven, release, std::slice::from_ref(&KEY))
-    });
-    bundle.unwrap_or_else(|findings| panic!("policy.bfp cannot be compiled: {findings:?}"))
+    let release = Release { revision: 1, audience: vec!["fuzzed".to_owned()], ..Release::default() };
+    let released = pipeline::compile(&source)
+        .and_then(|compiled| pipeline::release(compiled, release, std::slice::from_ref(&KEY)));
+    released.map(|released| released.bundle).unwrap_or_else(|findings| panic!("policy.bfp cannot be compiled: {findings:?}"))
 });
 
 /// The manifest and the sections of [`BUNDLE`].

@@ -22,7 +22,7 @@ use bfp_bundle::names::build::{Automaton, BuildError};
 use crate::policy::Destination;
 use crate::policy::model::Asked;
 use crate::policy::program_text;
-use crate::query::compiled::{Compiled, Who};
+use crate::query::queryable::{Queryable, Who};
 use crate::query::regions::{self, Plane, Region, judge};
 use crate::resolve::coverage::union;
 use crate::resolve::program_path;
@@ -133,7 +133,7 @@ impl Aspect {
 /// # Errors
 ///
 /// Their patterns together overlap in more ways than tables can hold.
-pub fn compare(old: &Compiled, new: &Compiled) -> Result<Difference, BuildError> {
+pub fn compare(old: &Queryable, new: &Queryable) -> Result<Difference, BuildError> {
     if old.image == new.image {
         return Ok(Difference { changes: Vec::new(), identities: Vec::new() });
     }

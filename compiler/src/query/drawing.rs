@@ -13,7 +13,7 @@ use bfp_bundle::debug::{DebugEffect, DebugRule};
 
 use self::elements::elements;
 use crate::policy::program_text;
-use crate::query::compiled::Compiled;
+use crate::query::queryable::Queryable;
 use crate::query::xml::escaped;
 
 const MARGIN: usize = 32;
@@ -102,7 +102,7 @@ impl Column {
 }
 
 /// Draws a policy, as an SVG document.
-pub fn draw(compiled: &Compiled) -> String {
+pub fn draw(compiled: &Queryable) -> String {
     let Graph { programs, destinations, edges } = Graph::of(compiled);
     let widest = |nodes: &[Node]| nodes.iter().map(Node::width).max().unwrap_or(0).max(180);
     let (left, right) = (widest(&programs), widest(&destinations));
@@ -251,7 +251,7 @@ struct Graph {
 }
 
 impl Graph {
-    fn of(compiled: &Compiled) -> Graph {
+    fn of(compiled: &Queryable) -> Graph {
         let debug = &compiled.debug;
         let mut programs: Vec<Node> = debug
             .programs
@@ -354,7 +354,7 @@ fn kind(rule: &DebugRule) -> Kind {
 }
 
 /// The text below the name of a destination: its declaration, or its addresses.
-fn note(compiled: &Compiled, element: &str) -> String {
+fn note(compiled: &Queryable, element: &str) -> String {
     let longest = LONGEST + 6;
     if let Some((_, text)) = compiled.debug.hosts.iter().find(|(name, _)| name == element) {
         return shortened(text, longest);

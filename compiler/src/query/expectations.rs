@@ -10,7 +10,7 @@ use bfp_grammar::syntax::{Expected, Span};
 
 use crate::check::CheckedPolicy;
 use crate::policy::{Destination, Expectation, ProgramIndex, Subjects};
-use crate::query::compiled::{Asker, Compiled, Judgement, Who};
+use crate::query::queryable::{Asker, Judgement, Queryable, Who};
 use crate::query::regions::{Plane, Region};
 
 /// The outcomes of all `test` blocks of a policy.
@@ -72,7 +72,7 @@ pub struct CounterExample {
 }
 
 /// Compares every `test` block with the tables.
-pub fn run(policy: &CheckedPolicy, compiled: &Compiled) -> Report {
+pub fn run(policy: &CheckedPolicy, compiled: &Queryable) -> Report {
     let plane = Plane::of(&[&compiled.image]);
     let mut runner = Runner { policy, compiled, plane, known: HashMap::new(), exercised: BTreeSet::new() };
     let outcomes: Vec<Outcome> = policy
@@ -92,7 +92,7 @@ pub fn run(policy: &CheckedPolicy, compiled: &Compiled) -> Report {
 
 struct Runner<'a> {
     policy: &'a CheckedPolicy,
-    compiled: &'a Compiled,
+    compiled: &'a Queryable,
     plane: Plane,
     /// Requests of one kind are judged once for each program.
     known: HashMap<(Who, (usize, usize)), Judgement>,

@@ -27,17 +27,17 @@ fn told(old: &str, new: &str) -> String {
 }
 
 /// The brute force: judges every kind of request by both policies for every program.
-fn plainly(old: &Compiled, new: &Compiled) -> Difference {
+fn plainly(old: &Queryable, new: &Queryable) -> Difference {
     let plane = Plane::of(&[&old.image, &new.image]);
     let regions = plane.regions();
     let mut kinds: BTreeMap<(usize, usize), &Region> = BTreeMap::new();
     for region in &regions {
         kinds.entry(region.kind).or_insert(region);
     }
-    let allows = |compiled: &Compiled, who: &Who, region: &Region| {
+    let allows = |compiled: &Queryable, who: &Who, region: &Region| {
         judge(&compiled.image, &who.label(&compiled.image), region.sample()).is_allowed()
     };
-    let is_closed = |compiled: &Compiled, who: &Who, region: &Region| {
+    let is_closed = |compiled: &Queryable, who: &Who, region: &Region| {
         let mut label = who.label(&compiled.image);
         label.heir_of = Label::STRANGER.heir_of;
         let of = |label: &Label| judge(&compiled.image, label, region.sample());
@@ -144,7 +144,7 @@ proptest! {
             let change = difference.changes.iter().find(|change| change.who == *who);
             change.is_some_and(|change| is_in(asked, if gain { &change.gains } else { &change.loses }))
         };
-        let of = |compiled: &Compiled, parent: &str, child: Option<&str>, asked| {
+        let of = |compiled: &Queryable, parent: &str, child: Option<&str>, asked| {
             let mut label = compiled.image.label_of(parent);
             let named = compiled.executables().iter().find(|executable| Some(executable.path.as_str()) == child);
             label.execute(named.map(|named| named.alone()).as_ref(), Proof::Proven);

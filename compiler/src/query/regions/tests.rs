@@ -14,7 +14,7 @@ use crate::annotate;
 use crate::check::CheckedPolicy;
 use crate::names::lock::Lock;
 use crate::pipeline;
-use crate::query::compiled::{Compiled, Who};
+use crate::query::queryable::{Queryable, Who};
 use crate::resolve::Source;
 use crate::resolve::resolve;
 use crate::source::Disk;
@@ -23,7 +23,7 @@ use crate::source::load::load_text;
 pub(crate) const PATHS: [&str; 3] = ["/opt/a", "/opt/b", "/opt/c"];
 
 /// Compiles a policy without rejecting contradictions, which have verdicts too.
-pub(crate) fn compiled(text: &str) -> (CheckedPolicy, Compiled) {
+pub(crate) fn compiled(text: &str) -> (CheckedPolicy, Queryable) {
     let loaded = load_text("p.bfp", "p.bfp", text, Path::new("."), &Disk)
         .unwrap_or_else(|failure| unreachable!("{failure:?}: {text}"));
     let lock = Lock::default();
@@ -32,7 +32,7 @@ pub(crate) fn compiled(text: &str) -> (CheckedPolicy, Compiled) {
     let image = pipeline::lower(&checked).unwrap_or_else(|errors| unreachable!("{errors:?}: {text}"));
     let source = Source { loaded: &loaded, stem: "p", lock_text: "", lock: &lock };
     let debug = annotate::debug(&source, &checked, &image);
-    (checked, Compiled { name: "p".to_owned(), image, debug })
+    (checked, Queryable { name: "p".to_owned(), image, debug })
 }
 
 fn destination() -> impl Strategy<Value = String> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bfp_bundle::envelope::Document;
 use bfp_bundle::key::KeyId;
-use bfp_compiler::pipeline::{self, Release};
+use bfp_compiler::pipeline::{self, Release, Released};
 use clap::{Args, value_parser};
 
 use crate::Failure;
@@ -68,24 +68,21 @@ pub(crate) fn build(arguments: &BuildArguments) -> Result<Done, Failure> {
     validity::check(release.not_before, release.expires, &release.audience)?;
     let keys = key_file::secret_keys(&arguments.key, Passphrases::of(arguments.passphrase_file.as_ref()))?;
     let show = |findings| files.show(findings);
-    let checked = pipeline::check(&files.source()).map_err(show)?;
-    let warnings = files.warnings(&checked);
+    let compiled = pipeline::compile(&files.source()).map_err(show)?;
+    let warnings = files.warnings(&compiled.checked);
     if arguments.deny_warnings && !warnings.is_empty() {
         return Err(Failure::Found { words: None, complaints: warnings });
     }
-    let image = pipeline::lower(&checked).map_err(show)?;
-    let proven = pipeline::prove(&checked, image).map_err(show)?;
-    let bundle = pipeline::sign(&files.source(), &proven, release, &keys).map_err(show)?;
+    let policy = compiled.checked.policy().name.clone();
+    let Released { bundle, proof } = pipeline::release(compiled, release, &keys).map_err(show)?;
     let signers: Vec<KeyId> = keys.iter().map(|key| key.public().id()).collect();
     let signed = match signers.as_slice() {
         [] => "\nunsigned: no host accepts it before `bfpc sign`".to_owned(),
         signers => format!(", signed by {}", listed(signers)),
     };
     let words = format!(
-        "verdicts proven: {}\n{}: policy {}, revision {}, {} bytes{signed}\n",
-        proven.proof(),
+        "verdicts proven: {proof}\n{}: policy {policy}, revision {}, {} bytes{signed}\n",
         arguments.output.display(),
-        checked.policy().name,
         arguments.revision,
         bundle.len(),
     );

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use bfp_bundle::decide::Reason;
 use bfp_bundle::record::Policy;
 use bfp_compiler::policy::Destination;
-use bfp_compiler::query::compiled::{Compiled, Judgement, Who};
 use bfp_compiler::query::describe::{Described, Names, describe};
+use bfp_compiler::query::queryable::{Judgement, Queryable, Who};
 use bfp_compiler::query::question::check_size;
 use bfp_compiler::query::regions::Plane;
 use clap::Args;
@@ -82,7 +82,7 @@ pub(crate) fn explain(arguments: &ExplainArguments) -> Answer {
     }
 }
 
-fn answer(compiled: &Compiled, programs: &[Who], asked: &[Destination], format: Format) -> Answer {
+fn answer(compiled: &Queryable, programs: &[Who], asked: &[Destination], format: Format) -> Answer {
     let plane = Plane::of(&[&compiled.image]);
     let regions = plane.within(asked);
     check_size(programs.len(), regions.len())?;
@@ -166,7 +166,7 @@ fn said(answer: &ShownAnswer, because: &str) -> String {
     said
 }
 
-pub(crate) fn because(compiled: &Compiled, reason: Reason) -> &'static str {
+pub(crate) fn because(compiled: &Queryable, reason: Reason) -> &'static str {
     let denies_by_default = compiled.image.policy.flags & Policy::DEFAULT_DENY != 0;
     match reason {
         Reason::Default => "nothing refuses it, and the default is to allow",

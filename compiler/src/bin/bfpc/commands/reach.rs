@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use bfp_bundle::record::NO_RULE;
 use bfp_compiler::policy::Destination;
-use bfp_compiler::query::compiled::{Compiled, Who};
 use bfp_compiler::query::describe::{Described, Names, describe};
+use bfp_compiler::query::queryable::{Queryable, Who};
 use bfp_compiler::query::question::check_size;
 use bfp_compiler::query::regions::{Plane, Region, judge};
 use serde::Serialize;
@@ -34,7 +34,7 @@ struct Reach {
 }
 
 impl Reach {
-    fn of(compiled: &Compiled, who: &Who, regions: &[Region], names: &Names) -> Reach {
+    fn of(compiled: &Queryable, who: &Who, regions: &[Region], names: &Names) -> Reach {
         let label = who.label(&compiled.image);
         let mut known = HashMap::new();
         let (mut allowed, mut denied, mut audited) = (Vec::new(), Vec::new(), Vec::new());
@@ -59,7 +59,7 @@ impl Reach {
 }
 
 /// Everything that these programs can reach.
-pub(crate) fn reached_by(compiled: &Compiled, programs: &[Who], format: Format) -> Answer {
+pub(crate) fn reached_by(compiled: &Queryable, programs: &[Who], format: Format) -> Answer {
     let regions = Plane::of(&[&compiled.image]).regions();
     check_size(programs.len(), regions.len())?;
     let names = Names::of(&compiled.debug);
@@ -94,7 +94,7 @@ pub(crate) fn reached_by(compiled: &Compiled, programs: &[Who], format: Format) 
 }
 
 /// Everyone who can reach these destinations.
-pub(crate) fn reaching(compiled: &Compiled, destinations: &[Destination], format: Format) -> Answer {
+pub(crate) fn reaching(compiled: &Queryable, destinations: &[Destination], format: Format) -> Answer {
     let regions = Plane::of(&[&compiled.image]).within(destinations);
     let names = Names::of(&compiled.debug);
     let everyone = compiled.everyone();

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use bfp_compiler::check::CheckedPolicy;
 use bfp_compiler::diagnostics::findings::Findings;
-use bfp_compiler::query::compiled::Compiled;
 use bfp_compiler::query::describe::{Described, Names, describe};
 use bfp_compiler::query::expectations::{self, Report};
+use bfp_compiler::query::queryable::Queryable;
 use bfp_compiler::query::xml::escaped;
 use bfp_grammar::syntax::{Expected, Span};
 use clap::{Args, ValueEnum};
@@ -205,7 +205,7 @@ fn complaints(
     in_sources(findings, &files.file, &files.loaded.sources)
 }
 
-fn shown(report: &Report, files: &Files, compiled: &Compiled) -> Vec<ShownTest> {
+fn shown(report: &Report, files: &Files, compiled: &Queryable) -> Vec<ShownTest> {
     let names = Names::of(&compiled.debug);
     let failure = |failure: &expectations::Failure| {
         let (file, line) = files.place(failure.span);

@@ -7,11 +7,10 @@ use bfp_bundle::debug::Place;
 use bfp_bundle::decide::Reason;
 use bfp_bundle::envelope::Document;
 use bfp_bundle::verify::{MAX_BUNDLE_BYTES, Refusal};
-use bfp_compiler::annotate;
 use bfp_compiler::check::CheckedPolicy;
-use bfp_compiler::pipeline;
+use bfp_compiler::pipeline::{self, Compiled};
 use bfp_compiler::policy::Destination;
-use bfp_compiler::query::compiled::{Compiled, Judgement, Who};
+use bfp_compiler::query::queryable::{Judgement, Queryable, Who};
 use bfp_compiler::query::question::{self, Vocabulary};
 use bfp_compiler::source;
 use clap::{Args, ValueEnum, value_parser};
@@ -75,7 +74,7 @@ pub(crate) enum Format {
 
 /// What was given, ready to be asked.
 pub(crate) struct Input {
-    pub(crate) compiled: Compiled,
+    pub(crate) compiled: Queryable,
     /// The source, where it is a policy.
     pub(crate) policy: Option<(Files, CheckedPolicy)>,
 }
@@ -98,7 +97,7 @@ impl Input {
     }
 
     /// Reads a policy; a bundle is an error.
-    pub(crate) fn read_policy(path: &Path) -> Result<(Files, CheckedPolicy, Compiled), Failure> {
+    pub(crate) fn read_policy(path: &Path) -> Result<(Files, CheckedPolicy, Queryable), Failure> {
         if Document::of(&source::read_bytes(path, MAX_BUNDLE_BYTES)?).is_some() {
             return Err(InputError::NotAPolicy { file: path.display().to_string() }.into());
         }
@@ -136,10 +135,9 @@ impl Input {
     }
 }
 
-fn compile(files: Files) -> Result<(Files, CheckedPolicy, Compiled), Failure> {
-    let checked = pipeline::check(&files.source()).map_err(|findings| files.show(findings))?;
-    let image = pipeline::lower(&checked).map_err(|findings| files.show(findings))?;
-    let mut debug = annotate::debug(&files.source(), &checked, &image);
+fn compile(files: Files) -> Result<(Files, CheckedPolicy, Queryable), Failure> {
+    let compiled = pipeline::compile(&files.source()).map_err(|findings| files.show(findings))?;
+    let Compiled { checked, image, mut debug, .. } = compiled;
     // A bundle names files from the policy's folder, which it does not know; here there is a file to open.
     let known = files.loaded.sources.files();
     for place in debug.rules.iter_mut().map(|rule| &mut rule.place).chain(&mut debug.default) {
@@ -148,7 +146,7 @@ fn compile(files: Files) -> Result<(Files, CheckedPolicy, Compiled), Failure> {
         }
     }
     let name = checked.policy().name.clone();
-    Ok((files, checked, Compiled { name, image, debug }))
+    Ok((files, checked, Queryable { name, image, debug }))
 }
 
 /// A rule as a machine reads it.
@@ -196,11 +194,11 @@ pub(crate) struct Behind {
 
 impl Behind {
     /// The rule with this number.
-    pub(crate) fn rule(compiled: &Compiled, number: usize) -> Option<ShownRule> {
+    pub(crate) fn rule(compiled: &Queryable, number: usize) -> Option<ShownRule> {
         compiled.rule(number).map(|rule| ShownRule::of(&rule.place))
     }
 
-    pub(crate) fn of(compiled: &Compiled, judgement: &Judgement) -> Behind {
+    pub(crate) fn of(compiled: &Queryable, judgement: &Judgement) -> Behind {
         let of = |number: usize| Behind::rule(compiled, number);
         let rule = match (judgement.rule, judgement.reason) {
             (None, Reason::NotGranted) => compiled.debug.default.as_ref().map(ShownRule::of),

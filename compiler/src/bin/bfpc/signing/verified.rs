@@ -3,7 +3,7 @@
 use bfp_bundle::envelope::Document;
 use bfp_bundle::manifest::Need;
 use bfp_bundle::verify::{self as verification, Host, Trust, VerifiedBundle};
-use bfp_compiler::query::compiled::Compiled;
+use bfp_compiler::query::queryable::Queryable;
 
 use crate::Failure;
 use crate::signing::refusal::refused;
@@ -32,7 +32,7 @@ fn host(labels: &[String]) -> Host {
 }
 
 /// What questions are asked of.
-pub(crate) fn compiled(bundle: &VerifiedBundle<'_>) -> Result<Compiled, Failure> {
+pub(crate) fn compiled(bundle: &VerifiedBundle<'_>) -> Result<Queryable, Failure> {
     let name = bundle.manifest().policy.clone();
-    Ok(Compiled { name, image: bundle.image().map_err(refused)?, debug: bundle.debug().map_err(refused)? })
+    Ok(Queryable { name, image: bundle.image().map_err(refused)?, debug: bundle.debug().map_err(refused)? })
 }

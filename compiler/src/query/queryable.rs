@@ -14,7 +14,7 @@ use crate::resolve::program_path;
 
 /// A policy that can be queried.
 #[derive(Clone, Debug)]
-pub struct Compiled {
+pub struct Queryable {
     /// The name of the policy.
     pub name: String,
     /// Its tables.
@@ -95,7 +95,7 @@ pub struct Judgement {
     pub others: Vec<usize>,
 }
 
-impl Compiled {
+impl Queryable {
     /// The executables that the policy names.
     pub fn executables(&self) -> &[NamedExecutable] {
         &self.image.executables
@@ -187,7 +187,7 @@ impl Compiled {
 
 /// A process that makes requests under a policy.
 pub struct Asker<'a> {
-    compiled: &'a Compiled,
+    compiled: &'a Queryable,
     label: Label,
     /// The rules that confine it, whatever the destination.
     confinements: Vec<usize>,
