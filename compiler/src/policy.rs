@@ -29,7 +29,7 @@ pub struct ResolvedPolicy {
     /// matches another one too.
     pub kinds: Vec<ProgramIndex>,
     /// Unlisted programs: those that only its tests name, numbered after `programs`.
-    pub strangers: Vec<Program>,
+    pub unlisted: Vec<Program>,
     /// The programs that each name declared in the policy stands for.
     pub declared_programs: BTreeMap<String, BTreeSet<ProgramIndex>>,
     /// The rules, in the order of the text; `only P -> only D` is two rules with one span.
@@ -81,7 +81,7 @@ pub struct SpecialAnswer {
 impl ResolvedPolicy {
     /// A program that a rule or a test names; `None` where the number is out of range.
     pub fn program(&self, ProgramIndex(index): ProgramIndex) -> Option<&Program> {
-        self.programs.get(index).or_else(|| self.strangers.get(index.checked_sub(self.programs.len())?))
+        self.programs.get(index).or_else(|| self.unlisted.get(index.checked_sub(self.programs.len())?))
     }
 
     /// Those of `programs` that the text of the policy names: without classes.

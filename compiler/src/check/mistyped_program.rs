@@ -6,11 +6,11 @@ use crate::diagnostics::nearest;
 use crate::policy::ResolvedPolicy;
 
 pub(super) fn concerns(policy: &ResolvedPolicy) -> impl Iterator<Item = Concern> {
-    policy.strangers.iter().filter_map(|stranger| {
+    policy.unlisted.iter().filter_map(|program| {
         let named = policy.programs.iter().filter(|program| !program.is_class());
-        let near = slip_for(&stranger.written, named.map(|program| program.written.as_str()))?;
-        let (written, near) = (stranger.written.clone(), near.to_owned());
-        Some(Concern::MistypedProgram { written, near, span: stranger.span })
+        let near = slip_for(&program.written, named.map(|program| program.written.as_str()))?;
+        let (written, near) = (program.written.clone(), near.to_owned());
+        Some(Concern::MistypedProgram { written, near, span: program.span })
     })
 }
 

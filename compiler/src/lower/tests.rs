@@ -113,7 +113,7 @@ pub(crate) fn policy() -> impl Strategy<Value = CheckedPolicy> {
                     })
                     .collect(),
                 kinds: (0..PATHS.len()).map(ProgramIndex).collect(),
-                strangers: Vec::new(),
+                unlisted: Vec::new(),
                 rules,
                 default: if deny { Default::Deny(Span::default()) } else { Default::Allow },
                 names: std::collections::BTreeMap::new(),

@@ -7,14 +7,15 @@ use bfp_grammar::syntax::{self, Destinations, Host, Span, Spanned};
 use miette::Diagnostic as _;
 
 use super::network_list::{self, ListFault};
-use super::{BUILTIN, EVERYBODY, ResolveError, Resolver, coverage, ranges};
+use super::resolver::Resolver;
+use super::{BUILTIN, EVERYBODY, ResolveError, coverage, ranges};
 use crate::diagnostics::nearest::did_you_mean;
 use crate::names::dns_name::{DnsName, NameError};
 use crate::policy::{Addresses, Destination, PortRange, SpecialAnswer, Unspecified};
 
 impl<'a> Resolver<'a> {
     pub(super) fn destinations(
-        &self,
+        &mut self,
         destinations: &'a Spanned<Destinations>,
         within: &mut Vec<&'a str>,
     ) -> Vec<Destination> {
@@ -47,7 +48,7 @@ impl<'a> Resolver<'a> {
     }
 
     fn named(
-        &self,
+        &mut self,
         name: &'a syntax::Name,
         ports: Option<&Spanned<syntax::Ports>>,
         within: &mut Vec<&'a str>,
@@ -65,7 +66,7 @@ impl<'a> Resolver<'a> {
             let ports = narrowed.map_or_else(PortRange::all, |(ranges, _)| ranges);
             return addresses.into_iter().map(|addresses| Destination { addresses, ports: ports.clone() }).collect();
         }
-        let Some((&declared, declaration)) = self.hosts.get_key_value(written) else {
+        let Some((&declared, declaration)) = self.declarations.hosts.get_key_value(written) else {
             self.unknown_host(written, name.span);
             return Vec::new();
         };
@@ -85,15 +86,23 @@ impl<'a> Resolver<'a> {
         found
     }
 
+    /// Resolves every declared host.
+    pub(super) fn resolve_hosts(&mut self) {
+        let declarations = self.declarations;
+        for (&name, declaration) in &declarations.hosts {
+            self.declared_host(name, declaration, declaration.name.span, &mut Vec::new());
+        }
+    }
+
     fn declared_host(
-        &self,
+        &mut self,
         name: &'a str,
         declaration: &'a syntax::HostDeclaration,
         span: Span,
         within: &mut Vec<&'a str>,
     ) -> Vec<Destination> {
-        self.used.borrow_mut().insert(name.to_owned());
-        if let Some(known) = self.known_hosts.borrow().get(name) {
+        self.used.insert(name);
+        if let Some(known) = self.known_hosts.get(name) {
             return known.clone();
         }
         if !self.enter(name, span, within) {
@@ -101,22 +110,22 @@ impl<'a> Resolver<'a> {
         }
         let found = self.destinations(&declaration.destinations, within);
         within.pop();
-        self.known_hosts.borrow_mut().insert(name, found.clone());
+        self.known_hosts.insert(name, found.clone());
         found
     }
 
-    fn unknown_host(&self, name: &str, span: Span) {
-        if let Some(program) = self.programs.get(name) {
+    fn unknown_host(&mut self, name: &'a str, span: Span) {
+        if let Some(program) = self.declarations.programs.get(name) {
             return self.wrong_kind(name, "program", "host", span, Some(program.name.span));
         }
-        let near = did_you_mean(name, self.hosts.keys().copied().chain(BUILTIN));
+        let near = did_you_mean(name, self.declarations.hosts.keys().copied().chain(BUILTIN));
         let help = near.or_else(|| what_is_called_otherwise(name)).unwrap_or_else(|| {
             format!("declare it: `host {name} = {name}.example.com:443`, or quote it if it is a DNS name")
         });
         self.fail(ResolveError::UnknownName { kind: "host", name: name.to_owned(), help, span });
     }
 
-    fn host(&self, host: &Spanned<Host>) -> Vec<Addresses> {
+    fn host(&mut self, host: &Spanned<Host>) -> Vec<Addresses> {
         match &host.node {
             Host::V4(address, length) => {
                 let (network, range) = ranges::v4(address.to_bits(), *length);
@@ -155,36 +164,37 @@ impl<'a> Resolver<'a> {
                         return Vec::new();
                     }
                 };
-                let Some(locked) = self.lock.names.get(&name).filter(|locked| !locked.addresses.is_empty()) else {
+                let known = self.known.addresses.get(name.as_str()).filter(|addresses| !addresses.is_empty());
+                let Some(addresses) = known.cloned() else {
                     self.fail(ResolveError::NotLocked { name, span: host.span });
                     return Vec::new();
                 };
-                let found = locked.addresses.iter().flat_map(|address| match address {
+                let found = addresses.iter().flat_map(|address| match address {
                     IpAddr::V4(address) => vec![ranges::v4(address.to_bits(), 32).1],
                     IpAddr::V6(address) => ranges::unmapped(ranges::v6(address.to_bits(), 128).1),
                 });
                 let found: Vec<Addresses> = found.collect();
                 self.note_unspecified(&found, Some(format!("the lock's answer for `{name}`")), host.span);
                 // Of several, the first is reported.
-                let special = locked.addresses.iter().find_map(|address| {
+                let special = addresses.iter().find_map(|address| {
                     let (name, kind) = (name.clone(), ranges::special(*address)?);
                     Some(SpecialAnswer { name, address: *address, kind, span: host.span })
                 });
-                self.special.borrow_mut().extend(special);
-                self.names.borrow_mut().insert(name, locked.addresses.iter().copied().collect());
+                self.special.extend(special);
+                self.names.insert(name, addresses);
                 found
             }
         }
     }
 
     /// The networks of a list that pass the filters.
-    fn listed(&self, file: &'a syntax::Quoted, filters: &'a [(syntax::Name, syntax::Quoted)]) -> Vec<Addresses> {
-        let Some(list) = self.loaded.lists.get(&file.span) else { return Vec::new() };
+    fn listed(&mut self, file: &'a syntax::Quoted, filters: &'a [(syntax::Name, syntax::Quoted)]) -> Vec<Addresses> {
+        let Some((list, reviewed)) = self.known.list(file) else { return Vec::new() };
         let wanted: Vec<(&str, &str)> =
             filters.iter().map(|(key, value)| (key.node.as_str(), value.node.as_str())).collect();
         match network_list::networks(&list.text, &wanted) {
             Ok(networks) => {
-                match self.lock.files.get(&list.name) {
+                match reviewed {
                     Some(locked) if *locked == list.sha256() => {}
                     Some(_) => self.fail(ResolveError::ListChanged { name: list.name.clone(), span: file.span }),
                     None => self.fail(ResolveError::ListNotLocked { name: list.name.clone(), span: file.span }),
@@ -213,18 +223,18 @@ impl<'a> Resolver<'a> {
 
     /// Records where the unspecified address is named: requests to it are judged as loopback, so such a destination has
     /// no effect.
-    fn note_unspecified(&self, ranges: &[Addresses], holder: Option<String>, span: Span) {
+    fn note_unspecified(&mut self, ranges: &[Addresses], holder: Option<String>, span: Span) {
         for range in ranges {
             let address = match range {
                 Addresses::V4(0, 0) => "0.0.0.0",
                 Addresses::V6(0, 0) => "[::]",
                 _ => continue,
             };
-            self.unspecified.borrow_mut().push(Unspecified { address, holder: holder.clone(), span });
+            self.unspecified.push(Unspecified { address, holder: holder.clone(), span });
         }
     }
 
-    fn host_bits(&self, written: String, right: String, span: Span) {
+    fn host_bits(&mut self, written: String, right: String, span: Span) {
         self.fail(ResolveError::HostBits { written, help: format!("write `{right}`"), span });
     }
 }

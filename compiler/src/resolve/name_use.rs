@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use bfp_grammar::syntax::{self, Destinations, Host, HostDeclaration, Span, Spanned, Statement};
 
-use super::{ResolveError, not_a_name};
-
+use super::ResolveError;
+use super::destinations::not_a_name;
 use crate::names::dns_name::DnsName;
 use crate::names::lock::{Lock, Stability};
 use crate::policy::Part;
@@ -51,7 +51,7 @@ fn collect_names(destinations: &Spanned<Destinations>, found: &mut dyn FnMut(&st
 }
 
 /// A use of a name.
-pub(super) struct Found {
+pub(super) struct Use {
     pub(super) name: DnsName,
     pub(super) span: Span,
     pub(super) part: Part,
@@ -80,7 +80,7 @@ pub(super) fn names(
     destinations: &Spanned<Destinations>,
     hosts: &BTreeMap<&str, &HostDeclaration>,
     noted: &BTreeSet<&DnsName>,
-) -> Vec<Found> {
+) -> Vec<Use> {
     let mut search = Search { hosts, noted, seen: BTreeSet::new(), found: Vec::new() };
     // Most locks have none, and a set may be long.
     if !noted.is_empty() {
@@ -94,7 +94,7 @@ struct Search<'a> {
     noted: &'a BTreeSet<&'a DnsName>,
     /// The declarations that were searched, with the way of use.
     seen: BTreeSet<(&'a str, Part)>,
-    found: Vec<Found>,
+    found: Vec<Use>,
 }
 
 impl<'a> Search<'a> {
@@ -103,7 +103,7 @@ impl<'a> Search<'a> {
             Destinations::Endpoint { host: Spanned { node: Host::Dns(written), span }, .. } => {
                 // A text that is not a name is reported where it is resolved.
                 if let Some(name) = DnsName::parse(written).ok().filter(|name| self.noted.contains(name)) {
-                    self.found.push(Found { name, span: *span, part });
+                    self.found.push(Use { name, span: *span, part });
                 }
             }
             Destinations::Set(elements) => elements.iter().for_each(|element| self.look(element, part)),

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use bfp_bundle::image::Library;
 use bfp_grammar::syntax::{self, Programs, Span, Spanned};
 
-use super::{BUILTIN, EVERYBODY, ResolveError, Resolver, program_path};
+use super::resolver::Resolver;
+use super::{BUILTIN, EVERYBODY, ResolveError, program_path};
 use crate::diagnostics::nearest::did_you_mean;
 use crate::policy::{Program, ProgramIndex, Subjects};
 
@@ -16,7 +17,7 @@ struct Content {
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn subjects(&self, programs: &'a Spanned<Programs>) -> Subjects {
+    pub(super) fn subjects(&mut self, programs: &'a Spanned<Programs>) -> Subjects {
         if let Programs::Any = programs.node {
             return Subjects::Everyone;
         }
@@ -24,7 +25,7 @@ impl<'a> Resolver<'a> {
     }
 
     pub(super) fn programs(
-        &self,
+        &mut self,
         programs: &'a Spanned<Programs>,
         declared: Option<&'a str>,
         within: &mut Vec<&'a str>,
@@ -39,7 +40,7 @@ impl<'a> Resolver<'a> {
                 elements.iter().flat_map(|element| self.programs(element, declared, within)).collect()
             }
             Programs::Named(name) => {
-                let declaration = declared.and_then(|name| self.programs.get(name));
+                let declaration = declared.and_then(|name| self.declarations.programs.get(name));
                 if let Some(heirs) = declaration.and_then(|declaration| declaration.with_children) {
                     self.fail(ResolveError::HeirsOfName { name: name.clone(), span: programs.span, heirs });
                 }
@@ -59,13 +60,13 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn named_programs(&self, written: &'a str, span: Span, within: &mut Vec<&'a str>) -> BTreeSet<ProgramIndex> {
-        let Some((&name, declaration)) = self.programs.get_key_value(written) else {
+    fn named_programs(&mut self, written: &'a str, span: Span, within: &mut Vec<&'a str>) -> BTreeSet<ProgramIndex> {
+        let Some((&name, declaration)) = self.declarations.programs.get_key_value(written) else {
             self.unknown_program(written, span);
             return BTreeSet::new();
         };
-        self.used.borrow_mut().insert(name.to_owned());
-        if let Some(known) = self.known_programs.borrow().get(name) {
+        self.used.insert(name);
+        if let Some(known) = self.known_programs.get(name) {
             return known.clone();
         }
         if !self.enter(name, span, within) {
@@ -73,14 +74,16 @@ impl<'a> Resolver<'a> {
         }
         let found = self.programs(&declaration.programs, Some(name), within);
         within.pop();
-        self.known_programs.borrow_mut().insert(name, found.clone());
+        self.known_programs.insert(name, found.clone());
         found
     }
 
     fn pins(&self, verity: &[Spanned<syntax::Verity>]) -> Vec<[u8; 32]> {
         let pins = verity.iter().filter_map(|pin| match &pin.node {
             syntax::Verity::Sha256(digest) => Some(*digest),
-            syntax::Verity::File(file) => self.loaded.digests.get(&file.span).copied(),
+            syntax::Verity::File(file) => {
+                self.known.files.and_then(|(loaded, _)| loaded.digests.get(&file.span)).copied()
+            }
         });
         let mut pins: Vec<[u8; 32]> = pins.collect();
         pins.sort_unstable();
@@ -88,7 +91,7 @@ impl<'a> Resolver<'a> {
         pins
     }
 
-    fn libraries(&self, written: Option<&Spanned<Vec<Spanned<syntax::Library>>>>) -> Option<Vec<Library>> {
+    fn libraries(&mut self, written: Option<&Spanned<Vec<Spanned<syntax::Library>>>>) -> Option<Vec<Library>> {
         let mut libraries: Vec<Library> = Vec::new();
         for Spanned { node: syntax::Library { path, verity }, .. } in &written?.node {
             if let Some(error) = program_path::library_fault(path) {
@@ -104,35 +107,31 @@ impl<'a> Resolver<'a> {
         Some(libraries)
     }
 
-    fn program(&self, path: &syntax::Quoted, declared: Option<&str>, content: Content) -> Option<ProgramIndex> {
+    fn program(&mut self, path: &syntax::Quoted, declared: Option<&str>, content: Content) -> Option<ProgramIndex> {
         if let Some(error) = program_path::fault(path) {
             self.fail(error);
             return None;
         }
-        let declaration = declared.and_then(|name| self.programs.get(name));
+        let declaration = declared.and_then(|name| self.declarations.programs.get(name));
         let with_children = declaration.is_some_and(|declaration| declaration.with_children.is_some());
-        let mut paths = self.paths.borrow_mut();
-        let next = ProgramIndex(paths.len());
+        let next = ProgramIndex(self.paths.len());
         let known = program_path::canonical(&path.node);
-        let index = *self.path_numbers.borrow_mut().entry(known.clone()).or_insert(next);
-        match paths.get(index.0) {
+        let index = *self.path_numbers.entry(known.clone()).or_insert(next);
+        match self.paths.get(index.0) {
             // A file is one program: its grants cannot depend on the name that a rule uses for it.
             Some(known)
                 if known.pins != content.pins
                     || known.libraries != content.libraries
                     || known.with_children != with_children =>
             {
-                self.fail(ResolveError::TwoIdentities {
-                    path: path.node.clone(),
-                    first: known.span,
-                    second: path.span,
-                });
+                let first = known.span;
+                self.fail(ResolveError::TwoIdentities { path: path.node.clone(), first, second: path.span });
             }
             Some(_) => {}
             None => {
                 let name = declared.unwrap_or(&path.node).to_owned();
                 let Content { pins, libraries } = content;
-                paths.push(Program {
+                self.paths.push(Program {
                     path: known,
                     written: path.node.clone(),
                     name,
@@ -147,12 +146,12 @@ impl<'a> Resolver<'a> {
         Some(index)
     }
 
-    fn unknown_program(&self, name: &str, span: Span) {
-        let declared = self.hosts.get(name).map(|declaration| declaration.name.span);
+    fn unknown_program(&mut self, name: &'a str, span: Span) {
+        let declared = self.declarations.hosts.get(name).map(|declaration| declaration.name.span);
         if declared.is_some() || BUILTIN.contains(&name) {
             return self.wrong_kind(name, "host", "program", span, declared);
         }
-        let near = did_you_mean(name, self.programs.keys().copied())
+        let near = did_you_mean(name, self.declarations.programs.keys().copied())
             .or_else(|| EVERYBODY.contains(&name).then(|| "write `*` for every program".to_owned()));
         let help = near.unwrap_or_else(|| format!("declare it: `program {name} = \"/usr/bin/{name}\"`"));
         self.fail(ResolveError::UnknownName { kind: "program", name: name.to_owned(), help, span });

@@ -123,7 +123,7 @@ fn a_program_that_only_a_test_names_is_a_stranger() {
         "only \"/a\" -> 10.0.0.1\ntest \"t\" {\n    \"/b\" -> 10.0.0.1 denied\n    \"/a\" -> 10.0.0.1 allowed\n}\n";
     let policy = resolved(tested);
     let paths = |programs: &[crate::policy::Program]| programs.iter().map(|one| one.path.clone()).collect::<Vec<_>>();
-    assert_eq!((paths(&policy.programs), paths(&policy.strangers)), (vec!["/a".to_owned()], vec!["/b".to_owned()]));
+    assert_eq!((paths(&policy.programs), paths(&policy.unlisted)), (vec!["/a".to_owned()], vec!["/b".to_owned()]));
     assert_eq!(policy.tests[0].expectations[0].subjects, Subjects::Programs(vec![ProgramIndex(1)]));
     assert_eq!(policy.program(ProgramIndex(1)).unwrap().path, "/b");
 }

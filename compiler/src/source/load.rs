@@ -35,6 +35,12 @@ impl Loaded {
             |statement: &Spanned<Statement>| matches!(statement.node, Statement::Program(_) | Statement::Host(_));
         !self.syntax.statements.is_empty() && self.syntax.statements.iter().all(declares)
     }
+
+    /// The list that a `ranges(…)` beside the policy names so.
+    pub fn list_named(&self, written: &str) -> Option<&ListFile> {
+        let name = written.strip_prefix("./").unwrap_or(written);
+        self.lists.values().find(|list| list.name == name)
+    }
 }
 
 /// A list of networks, as read.
