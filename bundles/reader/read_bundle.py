@@ -11,6 +11,7 @@ prints what the bundle holds, as JSON, or why it is refused, with exit status 3.
 
 import argparse
 import hashlib
+import ipaddress
 import json
 import struct
 import sys
@@ -816,6 +817,15 @@ def read_executables(reader, has_members=True):
 
 
 def read_debug(reader):
+    def address():
+        text = reader.string()
+        try:
+            # A zone is no part of an address.
+            ipaddress.ip_address(text.replace("%", "?"))
+        except ValueError:
+            raise Undecodable("a text that is not an address") from None
+        return text
+
     def place():
         return {"file": reader.string(), "line": reader.u32(), "text": reader.string()}
 
@@ -832,7 +842,7 @@ def read_debug(reader):
         "rules": reader.list(rule),
         "default": reader.option(place),
         "cells": reader.list(lambda: reader.list(reader.u32)),
-        "names": reader.list(reader.strings),
+        "names": reader.list(lambda: (address(), reader.string())),
         "programs": reader.list(reader.strings),
         "hosts": reader.list(reader.strings),
     }

@@ -6,6 +6,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,12 +19,40 @@ pub struct Debug {
     pub default: Option<Place>,
     /// The rules that cover each cell, ascending, indexed by the number of the cell.
     pub cells: Vec<Vec<u32>>,
-    /// The addresses that came from DNS names, as text, with the name.
-    pub names: Vec<(String, String)>,
-    /// The paths of the programs, with the names that the policy gave them.
-    pub programs: Vec<(String, String)>,
-    /// The names of the declared hosts, with the text of their destinations.
-    pub hosts: Vec<(String, String)>,
+    /// The addresses that came from DNS names.
+    pub names: Vec<DebugName>,
+    /// The programs.
+    pub programs: Vec<DebugProgram>,
+    /// The declared hosts.
+    pub hosts: Vec<DebugHost>,
+}
+
+/// An address that came from a DNS name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DebugName {
+    /// The address.
+    #[serde(with = "address_as_text")]
+    pub address: IpAddr,
+    /// The name.
+    pub name: String,
+}
+
+/// A program as the policy names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DebugProgram {
+    /// Its path.
+    pub path: String,
+    /// The name that the policy gave it; without one, the path as written.
+    pub name: String,
+}
+
+/// A declared host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DebugHost {
+    /// Its name.
+    pub name: String,
+    /// Its destinations, as written.
+    pub destinations: String,
 }
 
 /// A statement and its position.
@@ -63,4 +92,20 @@ pub enum DebugEffect {
     Deny,
     /// `allow P -> D`
     Allow,
+}
+
+/// A bundle holds an address as text. A text that is not an address makes the section undecodable.
+mod address_as_text {
+    use core::net::IpAddr;
+
+    use serde::de::{Deserialize as _, Deserializer, Error as _};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(address: &IpAddr, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(address)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<IpAddr, D::Error> {
+        <&str>::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
 }

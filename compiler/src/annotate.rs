@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use bfp_bundle::debug::{Debug, DebugEffect, DebugRule, Place};
+use bfp_bundle::debug::{Debug, DebugEffect, DebugHost, DebugName, DebugProgram, DebugRule, Place};
 use bfp_bundle::image::Image;
 use bfp_grammar::syntax::{Span, Statement};
 
@@ -38,12 +38,15 @@ pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debu
         },
         destinations: text(rule.destinations_span),
     });
-    let names = policy
-        .names
-        .iter()
-        .flat_map(|(name, addresses)| addresses.iter().map(move |at| (at.to_string(), name.as_str().to_owned())));
+    let names = policy.names.iter().flat_map(|(name, addresses)| {
+        addresses.iter().map(move |address| DebugName { address: *address, name: name.as_str().to_owned() })
+    });
+    let programs =
+        policy.programs.iter().map(|program| DebugProgram { path: program.path.clone(), name: program.name.clone() });
     let hosts = source.loaded.syntax.statements.iter().filter_map(|statement| match &statement.node {
-        Statement::Host(host) => Some((host.name.node.clone(), text(host.destinations.span))),
+        Statement::Host(host) => {
+            Some(DebugHost { name: host.name.node.clone(), destinations: text(host.destinations.span) })
+        }
         _ => None,
     });
     Debug {
@@ -54,7 +57,7 @@ pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debu
         },
         cells: covering(policy, image),
         names: names.collect(),
-        programs: policy.programs.iter().map(|program| (program.path.clone(), program.name.clone())).collect(),
+        programs: programs.collect(),
         hosts: hosts.collect(),
     }
 }

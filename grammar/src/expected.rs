@@ -301,6 +301,7 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
         Rule::include_line => "write `include \"common/corp.bfp\"`",
         Rule::accept_line => "write `accept check::path_grant because \"why it is intended\"`, on the line before",
         Rule::test_head => "write `test \"what it shows\" {`, and `}` on a line of its own after the last line",
+        Rule::destinations_line => "write a destination, such as `203.0.113.10:443` or `kms.internal:443`",
         Rule::expectation_line => "write a line of a test as `signer -> kms allowed` or `… denied`",
         _ => "write a rule as `only P -> D`, `P -> only D`, `allow P -> D` or `deny P -> D`, one on each line",
     }

@@ -24,5 +24,5 @@ mod tree;
 
 pub use error::SyntaxError;
 pub use format::format;
-pub use parse::{parse, parse_question, parse_within};
+pub use parse::{parse, parse_destinations, parse_within};
 pub use same_tree::same_tree;

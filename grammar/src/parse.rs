@@ -14,7 +14,7 @@ use crate::look_alike;
 use crate::matcher::{Matcher, Rule};
 use crate::scan;
 use crate::slip;
-use crate::syntax::{Expectation, Policy, Span, Spanned, Statement, Test};
+use crate::syntax::{Destinations, Expectation, Policy, Span, Spanned, Statement, Test};
 use crate::tree::Reader;
 
 /// Parses the text of one file.
@@ -32,29 +32,6 @@ pub fn parse(text: &str) -> Result<Policy, Vec<SyntaxError>> {
 ///
 /// As [`parse`].
 pub fn parse_within(text: &str, file: Span) -> Result<Policy, Vec<SyntaxError>> {
-    read(text, file, Text::Policy)
-}
-
-/// Parses a question about a policy. It is written as a statement, and may name the protocol `other`, which otherwise
-/// only answers contain.
-///
-/// # Errors
-///
-/// As [`parse`].
-pub fn parse_question(text: &str, question: Span) -> Result<Policy, Vec<SyntaxError>> {
-    read(text, question, Text::Question)
-}
-
-/// The kind of a text.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Text {
-    /// A file of a policy.
-    Policy,
-    /// A question about a policy.
-    Question,
-}
-
-fn read(text: &str, file: Span, kind: Text) -> Result<Policy, Vec<SyntaxError>> {
     let mut errors = Vec::new();
     // Windows editors begin a file with a byte order mark, which is not part of the text.
     let mark = if file.text_in(text).starts_with('\u{FEFF}') { '\u{FEFF}'.len_utf8() } else { 0 };
@@ -62,7 +39,7 @@ fn read(text: &str, file: Span, kind: Text) -> Result<Policy, Vec<SyntaxError>> 
     let mut policy = Policy::default();
     for span in cut {
         let before = errors.len();
-        match statement(text, span, kind, &mut errors) {
+        match statement(text, span, &mut errors) {
             Some(node) => policy.statements.push(Spanned { node, span }),
             None => presume_reported(text, span, before, &mut errors),
         }
@@ -77,6 +54,42 @@ fn read(text: &str, file: Span, kind: Text) -> Result<Policy, Vec<SyntaxError>> 
     }
 }
 
+/// Parses a destination by itself, as a question names it: the right side of a rule. It may name the protocol `other`,
+/// which otherwise only answers contain.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_destinations(text: &str) -> Result<Spanned<Destinations>, Vec<SyntaxError>> {
+    let mut errors = Vec::new();
+    let whole = Span { start: 0, end: text.len() };
+    let cut = scan::statements(text, whole, &mut errors);
+    if let [_, second, ..] = cut.as_slice() {
+        errors.push(expected::instead_of_line_end(text, *second));
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let span = cut.first().copied().unwrap_or(whole);
+    let read = match_rule(Rule::destinations_line, text, span, &mut errors).and_then(|matched| {
+        let mut reader = Reader { text, offset: span.start, kind: Text::Question, errors: &mut errors };
+        reader.destination(matched.into_iter().next()?)
+    });
+    if read.is_none() {
+        presume_reported(text, span, 0, &mut errors);
+    }
+    read.filter(|_| errors.is_empty()).ok_or(errors)
+}
+
+/// The kind of a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Text {
+    /// A file of a policy.
+    Policy,
+    /// A question about a policy.
+    Question,
+}
+
 /// A statement without a tree has reported an error. If it did not, a `deny` could vanish, so this reports one.
 fn presume_reported(text: &str, span: Span, before: usize, errors: &mut Vec<SyntaxError>) {
     if errors.len() == before {
@@ -89,7 +102,7 @@ fn presume_reported(text: &str, span: Span, before: usize, errors: &mut Vec<Synt
     }
 }
 
-fn statement(text: &str, span: Span, kind: Text, errors: &mut Vec<SyntaxError>) -> Option<Statement> {
+fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<Statement> {
     let source = span.text_in(text);
     let word_end = source.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(source.len());
     let word = source.get(..word_end).unwrap_or_default();
@@ -100,7 +113,7 @@ fn statement(text: &str, span: Span, kind: Text, errors: &mut Vec<SyntaxError>) 
         "default" => Rule::default_line,
         "include" => Rule::include_line,
         "accept" => Rule::accept_line,
-        "test" => return test(text, span, kind, errors).map(Statement::Test),
+        "test" => return test(text, span, errors).map(Statement::Test),
         "only" | "deny" | "allow" | "audit" => Rule::rule_line,
         _ => {
             if let Some(error) = other_comment(source, span).or_else(|| unknown_statement(source, span)) {
@@ -111,7 +124,7 @@ fn statement(text: &str, span: Span, kind: Text, errors: &mut Vec<SyntaxError>) 
         }
     };
     let matched = match_rule(rule, text, span, errors)?;
-    let mut reader = Reader { text, offset: span.start, kind, errors };
+    let mut reader = Reader { text, offset: span.start, kind: Text::Policy, errors };
     let line = matched.into_iter().next()?;
     match rule {
         Rule::policy_line => reader.policy_name(line).map(Statement::Name),
@@ -163,11 +176,11 @@ fn unknown_statement(source: &str, span: Span) -> Option<SyntaxError> {
 }
 
 /// Reads a test: its head, then line by line the text between its brackets.
-fn test(text: &str, span: Span, kind: Text, errors: &mut Vec<SyntaxError>) -> Option<Test> {
+fn test(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<Test> {
     let matched = match_rule(Rule::test_head, text, span, errors)?;
     let head = matched.into_iter().next()?;
     let open = span.start + head.as_span().end();
-    let name = Reader { text, offset: span.start, kind, errors }.test_name(head);
+    let name = Reader { text, offset: span.start, kind: Text::Policy, errors }.test_name(head);
     let close = closing_bracket(text, Span { start: open, end: span.end })?;
     if close + 1 < span.end {
         let rest = text.get(close + 1..span.end).unwrap_or_default();
@@ -182,7 +195,7 @@ fn test(text: &str, span: Span, kind: Text, errors: &mut Vec<SyntaxError>) -> Op
         if let Some(error) = statement_in_test(text, line) {
             errors.push(error);
             complete = false;
-        } else if let Some(node) = expectation(text, line, kind, errors) {
+        } else if let Some(node) = expectation(text, line, errors) {
             expectations.push(Spanned { node, span: line });
         } else {
             presume_reported(text, line, before, errors);
@@ -193,9 +206,9 @@ fn test(text: &str, span: Span, kind: Text, errors: &mut Vec<SyntaxError>) -> Op
     complete.then_some(Test { name, expectations })
 }
 
-fn expectation(text: &str, span: Span, kind: Text, errors: &mut Vec<SyntaxError>) -> Option<Expectation> {
+fn expectation(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<Expectation> {
     let matched = match_rule(Rule::expectation_line, text, span, errors)?;
-    let mut reader = Reader { text, offset: span.start, kind, errors };
+    let mut reader = Reader { text, offset: span.start, kind: Text::Policy, errors };
     reader.expectation(matched.into_iter().next()?)
 }
 

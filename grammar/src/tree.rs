@@ -62,6 +62,11 @@ impl Reader<'_> {
         Some(HostDeclaration { name: name?, destinations: destinations? })
     }
 
+    pub(crate) fn destination(&mut self, line: Pair<'_>) -> Option<Spanned<Destinations>> {
+        let destinations = line.into_inner().find(|part| part.as_rule() == Rule::destinations)?;
+        self.destinations(destinations, 0)
+    }
+
     pub(crate) fn default(&mut self, line: Pair<'_>) -> Option<Spanned<Default>> {
         let word = line.into_inner().find(|part| part.as_rule() == Rule::default_effect)?;
         let span = self.span(&word);

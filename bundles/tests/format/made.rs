@@ -1,6 +1,6 @@
 //! What the tests make documents of: keys, a host, a small policy, and a bundle in parts that can be spoilt.
 
-use bfp_bundle::debug::{Debug, DebugEffect, DebugRule, Place};
+use bfp_bundle::debug::{Debug, DebugEffect, DebugHost, DebugName, DebugProgram, DebugRule, Place};
 use bfp_bundle::envelope::Document;
 use bfp_bundle::image::{Image, Library, NamedExecutable};
 use bfp_bundle::label::ProgramId;
@@ -125,9 +125,9 @@ pub(crate) fn debug() -> Debug {
         }],
         default: None,
         cells: vec![vec![], vec![0]],
-        names: vec![("203.0.113.10".to_owned(), "kms.example.com".to_owned())],
-        programs: vec![("/usr/bin/signer".to_owned(), "signer".to_owned())],
-        hosts: vec![("kms".to_owned(), "kms.example.com:443/tcp".to_owned())],
+        names: vec![DebugName { address: [203, 0, 113, 10].into(), name: "kms.example.com".to_owned() }],
+        programs: vec![DebugProgram { path: "/usr/bin/signer".to_owned(), name: "signer".to_owned() }],
+        hosts: vec![DebugHost { name: "kms".to_owned(), destinations: "kms.example.com:443/tcp".to_owned() }],
     }
 }
 

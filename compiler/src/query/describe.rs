@@ -1,13 +1,13 @@
 //! Destinations → words for a report.
 //!
-//! Always: the same requests give the same words, in the order of the address space. Names come from the lock. The
+//! Always: the same requests give the same words, in the order of the address space. AddressNames come from the lock. The
 //! words never cover more than the destinations, except for addresses that are judged as others: the unspecified and
 //! the mapped ones, and 64:ff9b::/96 where it only repeats IPv4.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use bfp_bundle::debug::Debug;
+use bfp_bundle::debug::{Debug, DebugName};
 use bfp_bundle::request::Protocol;
 
 use crate::policy::{Addresses, Destination, PortRange};
@@ -16,25 +16,24 @@ use crate::resolve::coverage::{union, without};
 
 /// The DNS names of addresses.
 #[derive(Clone, Debug, Default)]
-pub struct Names(BTreeMap<IpAddr, Vec<String>>);
+pub struct AddressNames(BTreeMap<IpAddr, Vec<String>>);
 
-impl Names {
+impl AddressNames {
     /// The names in a debug section.
-    pub fn of(debug: &Debug) -> Names {
-        Names::of_all([debug])
+    pub fn of(debug: &Debug) -> AddressNames {
+        AddressNames::of_all([debug])
     }
 
     /// The names in several debug sections.
-    pub fn of_all<'a>(debugs: impl IntoIterator<Item = &'a Debug>) -> Names {
+    pub fn of_all<'a>(debugs: impl IntoIterator<Item = &'a Debug>) -> AddressNames {
         let mut names: BTreeMap<IpAddr, Vec<String>> = BTreeMap::new();
-        for (address, name) in debugs.into_iter().flat_map(|debug| &debug.names) {
-            let Ok(address) = address.parse::<IpAddr>() else { continue };
+        for DebugName { address, name } in debugs.into_iter().flat_map(|debug| &debug.names) {
             let known = names.entry(address.to_canonical()).or_default();
             if !known.contains(name) {
                 known.push(name.clone());
             }
         }
-        Names(names)
+        AddressNames(names)
     }
 
     /// The names of one address.
@@ -99,7 +98,7 @@ impl Described {
 }
 
 /// Describes destinations, merged where they touch.
-pub fn describe(destinations: &[Destination], names: &Names) -> Vec<Described> {
+pub fn describe(destinations: &[Destination], names: &AddressNames) -> Vec<Described> {
     let of = |to: &Destination| Described {
         addresses: range(to.addresses),
         ports: if to.addresses == Addresses::Raw { Vec::new() } else { ports(&to.ports) },
@@ -112,7 +111,7 @@ pub fn describe(destinations: &[Destination], names: &Names) -> Vec<Described> {
 }
 
 /// Describes destinations, one on each line; if nearly everything is covered, by the exceptions.
-pub fn lines(destinations: &[Destination], names: &Names) -> Vec<String> {
+pub fn lines(destinations: &[Destination], names: &AddressNames) -> Vec<String> {
     let tidied = tidy(destinations);
     let all = |addresses| Destination { addresses, ports: PortRange::all() };
     let everything = [Addresses::V4(0, u32::MAX), Addresses::V6(0, u128::MAX), Addresses::Raw].map(all);
@@ -280,7 +279,7 @@ mod tests {
     }
 
     fn said(destinations: &[Destination]) -> Vec<String> {
-        describe(destinations, &Names::default()).iter().map(Described::text).collect()
+        describe(destinations, &AddressNames::default()).iter().map(Described::text).collect()
     }
 
     #[test]
@@ -306,7 +305,7 @@ mod tests {
     fn what_is_nearly_everything_is_told_by_what_is_missing() {
         let v6 = Destination { addresses: Addresses::V6(0, u128::MAX), ports: PortRange::all() };
         let raw = Destination { addresses: Addresses::Raw, ports: PortRange::all() };
-        let said = |destinations: &[Destination]| lines(destinations, &Names::default());
+        let said = |destinations: &[Destination]| lines(destinations, &AddressNames::default());
         let most = [v4(0, 0x0a00_0000), v4(0x0a00_0002, u32::MAX), v6.clone()];
         assert_eq!(said(&[&most[..], std::slice::from_ref(&raw)].concat()), ["everything but 10.0.0.1"]);
         assert_eq!(said(&most), ["everything but 10.0.0.1, raw"]);

@@ -9,7 +9,7 @@ mod elements;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use bfp_bundle::debug::{DebugEffect, DebugRule};
+use bfp_bundle::debug::{DebugEffect, DebugProgram, DebugRule};
 
 use self::elements::elements;
 use crate::policy::program_text;
@@ -256,8 +256,8 @@ impl Graph {
         let mut programs: Vec<Node> = debug
             .programs
             .iter()
-            .take_while(|(path, _)| !program_text::is_class(path))
-            .map(|(path, name)| {
+            .take_while(|program| !program_text::is_class(&program.path))
+            .map(|DebugProgram { path, name }| {
                 let note = if path == name { String::new() } else { shortened(path, LONGEST + 6) };
                 Node { title: shortened(name, LONGEST), note, mark: None }
             })
@@ -356,12 +356,12 @@ fn kind(rule: &DebugRule) -> Kind {
 /// The text below the name of a destination: its declaration, or its addresses.
 fn note(compiled: &Queryable, element: &str) -> String {
     let longest = LONGEST + 6;
-    if let Some((_, text)) = compiled.debug.hosts.iter().find(|(name, _)| name == element) {
-        return shortened(text, longest);
+    if let Some(host) = compiled.debug.hosts.iter().find(|host| host.name == element) {
+        return shortened(&host.destinations, longest);
     }
     let host = element.split(':').next().unwrap_or(element).trim_matches('"');
-    let addresses: Vec<&str> =
-        compiled.debug.names.iter().filter(|(_, name)| name == host).map(|(address, _)| address.as_str()).collect();
+    let names = compiled.debug.names.iter().filter(|known| known.name == host);
+    let addresses: Vec<String> = names.map(|known| known.address.to_string()).collect();
     shortened(&addresses.join(", "), longest)
 }
 

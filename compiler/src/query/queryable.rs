@@ -132,7 +132,8 @@ impl Queryable {
         if program_text::exact(&text) == Some(text.as_str()) && written.starts_with('/') {
             return vec![Who::Program(written.to_owned())];
         }
-        let named = |path: &str| self.debug.programs.iter().any(|(of, name)| of == path && name == written);
+        let named =
+            |path: &str| self.debug.programs.iter().any(|program| program.path == path && program.name == written);
         let is_meant = |path: &str| path == text || named(path);
         let is_of = |executable: &&NamedExecutable| {
             let member = |at: &u32| self.executables().get(*at as usize).is_some_and(|of| is_meant(&of.path));

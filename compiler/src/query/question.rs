@@ -1,27 +1,19 @@
 //! The destination of a question, as typed → the requests that it covers.
 //!
-//! A question is written in the language. The stages that read rules read it as the right side of one more rule. With
-//! the policy's source, it can name the policy's declarations and lists. A bundle knows its DNS names, and its declared
-//! hosts except those that come from a published list. In addition to the language, a question may contain `/other`, as
-//! answers do.
+//! A question is written as the right side of a rule, and resolved as one. With the policy's source, it can name the
+//! policy's declarations and lists. A bundle knows its DNS names, and its declared hosts except those that come from a
+//! published list. In addition to the language, a question may contain `/other`, as answers do.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::Path;
 
-use bfp_bundle::debug::Debug;
+use bfp_bundle::debug::{Debug, DebugHost};
 use bfp_bundle::request::Protocol;
-use bfp_grammar::syntax::{Destinations, PortRange, Ports, Spanned, Statement};
+use bfp_grammar::syntax::{Destinations, HostDeclaration, PortRange, Ports, Span, Spanned};
 use miette::Diagnostic;
 
-use crate::names::dns_name::DnsName;
-use crate::names::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
-use crate::policy::{Destination, Rule};
-use crate::resolve::Source;
-use crate::resolve::{self, ResolveError};
-use crate::source::load::{self, Loaded};
-use crate::source::{Read, SourceError};
+use crate::policy::Destination;
+use crate::resolve::{self, Names, ResolveError, Source};
 
 /// Why a question about a destination has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Diagnostic)]
@@ -109,75 +101,57 @@ pub fn destinations(written: &str, vocabulary: Vocabulary<'_>) -> Result<Vec<Des
     if written.contains(['\n', '\r', '#']) {
         return Err(wrong("it is more than one destination".to_owned()));
     }
-    let (mut loaded, locked) = match vocabulary {
-        Vocabulary::Source(source) => (source.loaded.clone(), Cow::Borrowed(source.lock)),
+    let asked = bfp_grammar::parse_destinations(written).map_err(|errors| wrong(all(&errors)))?;
+    check_lists(&asked, vocabulary)?;
+    let found = match vocabulary {
+        Vocabulary::Source(source) => resolve::destinations(&Names::of_policy(source.loaded, source.lock), &asked),
         Vocabulary::Debug(debug) => {
-            let loaded = load::load_text("bundle", "bundle", &declared(debug), Path::new(""), &NoFiles)
-                .map_err(|failure| wrong(all(&failure.findings)))?;
-            (loaded, Cow::Owned(lock(debug)))
+            let hosts = hosts(debug).map_err(wrong)?;
+            resolve::destinations(&Names::of_hosts(&hosts, addresses(debug)), &asked)
         }
     };
-    let asked = format!("deny * -> {written}");
-    let span = loaded.sources.add("the question".to_owned(), "the question".to_owned(), &asked);
-    let parsed = bfp_grammar::parse_question(loaded.sources.text(), span).map_err(|errors| wrong(all(&errors)))?;
-    if let [Spanned { node: Statement::Rule(rule), .. }] = parsed.statements.as_slice() {
-        add_lists(&mut loaded, &rule.destinations, vocabulary)?;
-    }
-    loaded.syntax.statements.extend(parsed.statements);
-    let (syntax, rule) = read(&loaded, &locked, written)?;
-    match narrowed(&syntax, rule.destinations) {
+    let found = found.map_err(|errors| match errors.first() {
+        Some(ResolveError::NotLocked { name, .. }) => QuestionError::Name { name: name.as_str().to_owned() },
+        _ => wrong(all(&errors)),
+    })?;
+    match narrowed(&asked.node, found) {
         nothing if nothing.is_empty() => Err(wrong("it is about no request".to_owned())),
         destinations => Ok(destinations),
     }
 }
 
-/// Adds the lists that the policy has read, by the names that the policy uses for them.
-fn add_lists(
-    loaded: &mut Loaded,
-    destinations: &Spanned<Destinations>,
-    vocabulary: Vocabulary<'_>,
-) -> Result<(), QuestionError> {
-    match &destinations.node {
-        Destinations::Ranges { file, .. } => {
-            let named = file.node.strip_prefix("./").unwrap_or(&file.node);
-            let list = loaded.lists.values().find(|list| list.name == named).cloned();
-            let Some(list) = list else { return Err(no_list(&file.node, loaded, vocabulary)) };
-            loaded.lists.insert(file.span, list);
-            Ok(())
-        }
-        Destinations::Set(elements) => elements.iter().try_for_each(|element| add_lists(loaded, element, vocabulary)),
+/// Checks that the policy has read every list that a question names.
+fn check_lists(asked: &Spanned<Destinations>, vocabulary: Vocabulary<'_>) -> Result<(), QuestionError> {
+    match &asked.node {
+        Destinations::Ranges { file, .. } => match vocabulary {
+            Vocabulary::Source(source) if source.loaded.list_named(&file.node).is_some() => Ok(()),
+            _ => Err(no_list(&file.node, vocabulary)),
+        },
+        Destinations::Set(elements) => elements.iter().try_for_each(|element| check_lists(element, vocabulary)),
         Destinations::Except { base, removed } => {
-            add_lists(loaded, base, vocabulary)?;
-            add_lists(loaded, removed, vocabulary)
+            check_lists(base, vocabulary)?;
+            check_lists(removed, vocabulary)
         }
         Destinations::Any | Destinations::Named { .. } | Destinations::Endpoint { .. } => Ok(()),
     }
 }
 
-fn no_list(written: &str, loaded: &Loaded, vocabulary: Vocabulary<'_>) -> QuestionError {
-    let known: BTreeSet<&str> = loaded.lists.values().map(|list| list.name.as_str()).collect();
-    let known: Vec<String> = known.into_iter().map(|name| format!("`ranges(\"{name}\")`")).collect();
+fn no_list(written: &str, vocabulary: Vocabulary<'_>) -> QuestionError {
     let (holder, help) = match vocabulary {
         Vocabulary::Debug(_) => {
             ("a bundle holds", "ask the policy that the bundle was built from, or name the addresses".to_owned())
         }
-        Vocabulary::Source(_) if known.is_empty() => ("the policy reads", "name an address or a host".to_owned()),
-        Vocabulary::Source(_) => ("the policy reads", format!("name a list that it does: {}", known.join(", "))),
+        Vocabulary::Source(source) => {
+            let known: BTreeSet<&str> = source.loaded.lists.values().map(|list| list.name.as_str()).collect();
+            let known: Vec<String> = known.into_iter().map(|name| format!("`ranges(\"{name}\")`")).collect();
+            let help = match known.as_slice() {
+                [] => "name an address or a host".to_owned(),
+                known => format!("name a list that it does: {}", known.join(", ")),
+            };
+            ("the policy reads", help)
+        }
     };
     QuestionError::List { list: written.to_owned(), holder, help }
-}
-
-/// The last statement of a policy: its syntax, and its meaning.
-fn read(loaded: &Loaded, lock: &Lock, written: &str) -> Result<(Destinations, Rule), QuestionError> {
-    let wrong = |reason: String| QuestionError::Destination { written: written.to_owned(), reason };
-    let resolved = resolve::resolve(loaded, "question", lock).map_err(|errors| match errors.first() {
-        Some(ResolveError::NotLocked { name, .. }) => QuestionError::Name { name: name.as_str().to_owned() },
-        _ => wrong(all(&errors)),
-    })?;
-    match (loaded.syntax.statements.last().map(|statement| &statement.node), resolved.rules.into_iter().next_back()) {
-        (Some(Statement::Rule(syntax)), Some(rule)) => Ok((syntax.destinations.node.clone(), rule)),
-        _ => Err(wrong("it is more than one destination".to_owned())),
-    }
 }
 
 fn all<E: ToString>(errors: &[E]) -> String {
@@ -205,63 +179,121 @@ fn narrowed(syntax: &Destinations, mut destinations: Vec<Destination>) -> Vec<De
     destinations
 }
 
-/// The declarations that can be read without another file, and a rule that uses them.
-fn declared(debug: &Debug) -> String {
-    let is_listed = |text: &str| text.contains("ranges(");
-    let mut unknown: Vec<&str> =
-        debug.hosts.iter().filter(|(_, text)| is_listed(text)).map(|(name, _)| name.as_str()).collect();
-    let mentions = |text: &str, name: &str| {
-        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').any(|word| word == name)
-    };
-    // A host that is made of an unknown one is unknown too.
+/// The declared hosts of a bundle, without those that a list is part of, directly or through others.
+///
+/// # Errors
+///
+/// One of them cannot be read, in words.
+fn hosts(debug: &Debug) -> Result<Vec<HostDeclaration>, String> {
+    let mut hosts = Vec::new();
+    for DebugHost { name, destinations } in &debug.hosts {
+        let destinations = bfp_grammar::parse_destinations(destinations)
+            .map_err(|errors| format!("the bundle's host `{name}` cannot be read: {}", all(&errors)))?;
+        hosts.push(HostDeclaration { name: Spanned { node: name.clone(), span: Span::default() }, destinations });
+    }
+    let mut unknown: BTreeSet<String> = BTreeSet::new();
     loop {
-        let next = debug.hosts.iter().find(|(name, text)| {
-            !unknown.contains(&name.as_str()) && unknown.iter().any(|unknown| mentions(text, unknown))
+        let before = unknown.len();
+        hosts.retain(|host| {
+            let needs_list = needs_list(&host.destinations.node, &unknown);
+            if needs_list {
+                unknown.insert(host.name.node.clone());
+            }
+            !needs_list
         });
-        match next {
-            Some((name, _)) => unknown.push(name),
-            None => break,
+        if unknown.len() == before {
+            return Ok(hosts);
         }
     }
-    let known: Vec<&(String, String)> =
-        debug.hosts.iter().filter(|(name, _)| !unknown.contains(&name.as_str())).collect();
-    if known.is_empty() {
-        return String::new();
-    }
-    let hosts: String = known.iter().map(|(name, text)| format!("host {name} = {text}\n")).collect();
-    let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
-    format!("{hosts}deny * -> {{ {} }}\n", names.join(", "))
 }
 
-/// The names of a bundle in the form of a lock, as far as a question needs it.
-fn lock(debug: &Debug) -> Lock {
-    let mut names: BTreeMap<DnsName, LockedName> = BTreeMap::new();
-    for (address, name) in &debug.names {
-        let (Ok(name), Ok(address)) = (DnsName::parse(name), address.parse::<IpAddr>()) else { continue };
-        let locked = names.entry(name).or_insert_with(|| LockedName {
-            addresses: [].into(),
-            cname: Vec::new(),
-            ttl_seconds: 0,
-            stability: Stability::Stable,
-            dnssec: Dnssec::Unproven,
-            ipv4_only: None,
-            resolvers: Vec::new(),
-            resolved_at: ResolvedAt::new(time::OffsetDateTime::UNIX_EPOCH),
-        });
-        locked.addresses.insert(address);
+/// Whether a list is needed to know these destinations: for themselves, or for one of the `unknown` hosts.
+fn needs_list(destinations: &Destinations, unknown: &BTreeSet<String>) -> bool {
+    match destinations {
+        Destinations::Ranges { .. } => true,
+        Destinations::Named { name, .. } => unknown.contains(&name.node),
+        Destinations::Set(elements) => elements.iter().any(|element| needs_list(&element.node, unknown)),
+        Destinations::Except { base, removed } => needs_list(&base.node, unknown) || needs_list(&removed.node, unknown),
+        Destinations::Any | Destinations::Endpoint { .. } => false,
     }
-    Lock { names, ..Lock::default() }
 }
 
-/// A question reads no files.
-struct NoFiles;
+/// The DNS names of a bundle with their addresses.
+fn addresses(debug: &Debug) -> BTreeMap<&str, Vec<IpAddr>> {
+    let mut addresses: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::new();
+    for known in &debug.names {
+        addresses.entry(&known.name).or_default().push(known.address);
+    }
+    addresses
+}
 
-impl Read for NoFiles {
-    fn text(&self, path: &Path) -> Result<String, SourceError> {
-        Err(SourceError::Unreadable { path: path.display().to_string(), reason: "a bundle holds no lists".to_owned() })
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+    use bfp_bundle::debug::DebugName;
+
+    use super::*;
+    use crate::query::describe::{AddressNames, Described, describe};
+
+    fn debug(hosts: &[(&str, &str)]) -> Debug {
+        let host = |(name, destinations): &(&str, &str)| DebugHost {
+            name: (*name).to_owned(),
+            destinations: (*destinations).to_owned(),
+        };
+        let address = |address: &str| DebugName { address: address.parse().unwrap(), name: "kms.internal".to_owned() };
+        Debug {
+            hosts: hosts.iter().map(host).collect(),
+            names: ["203.0.113.10", "2001:db8::10"].map(address).into(),
+            ..Debug::default()
+        }
     }
 
-    fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError> {
-        self.text(path).map(|_| [0; 32])
+    /// What a question to a bundle covers, or why it has no answer.
+    fn asked(written: &str, debug: &Debug) -> Result<String, String> {
+        let found = destinations(written, Vocabulary::Debug(debug)).map_err(|error| error.to_string())?;
+        let described = describe(&found, &AddressNames::default());
+        Ok(described.iter().map(Described::text).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn bundle_knows_its_names_and_hosts() {
+        let debug =
+            debug(&[("kms", "kms.internal:443"), ("all", "{ kms, corp } except 10.9.0.0/16"), ("corp", "10.0.0.0/8")]);
+        assert_eq!(asked("kms.internal:80", &debug).unwrap(), "203.0.113.10:80/tcp [2001:db8::10]:80/tcp");
+        assert_eq!(asked("kms", &debug).unwrap(), "203.0.113.10:443 [2001:db8::10]:443");
+        assert_eq!(
+            asked("all except { kms, 10.128.0.0/9 }", &debug).unwrap(),
+            "10.0.0.0-10.8.255.255 10.10.0.0-10.127.255.255"
+        );
+        assert!(asked("kms.example", &debug).unwrap_err().contains("no address for the name `kms.example`"));
+        assert!(asked("10.0.0.1 -> 10.0.0.2", &debug).unwrap_err().contains("is not a destination"));
+    }
+
+    #[test]
+    fn host_that_a_list_is_part_of_is_unknown() {
+        let debug = debug(&[
+            ("direct", "ranges(\"a.txt\"):443"),
+            ("other", "{ 10.0.0.1, middle }"),
+            ("middle", "10.0.0.0/8 except direct"),
+            ("ranges-like", "\"ranges.example\""),
+            ("plain", "10.0.0.2"),
+        ]);
+        // A name is no list, whatever it contains; its address is unknown here.
+        assert!(asked("plain", &debug).unwrap_err().contains("no address for the name `ranges.example`"));
+        let debug =
+            Debug { hosts: debug.hosts.iter().filter(|host| host.name != "ranges-like").cloned().collect(), ..debug };
+        assert_eq!(asked("plain", &debug).unwrap(), "10.0.0.2");
+        for unknown in ["direct", "other", "middle"] {
+            let said = asked(unknown, &debug).unwrap_err();
+            assert!(said.contains(&format!("no host is called `{unknown}`")), "{said}");
+        }
+        assert!(asked("ranges(\"a.txt\")", &debug).unwrap_err().contains("a bundle holds no list `a.txt`"));
+    }
+
+    #[test]
+    fn host_that_cannot_be_read_is_not_skipped() {
+        let said = asked("10.0.0.1", &debug(&[("odd", "10.0.0.0/8 or 10.0.0.1")])).unwrap_err();
+        assert!(said.contains("the bundle's host `odd` cannot be read"), "{said}");
     }
 }

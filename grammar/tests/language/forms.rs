@@ -1,5 +1,7 @@
 //! Every form of every statement, with the tree it gives.
 
+use bfp_grammar::syntax::{Destinations, Spanned, Statement};
+
 use crate::rendered::source_then_outcome;
 
 /// One snapshot a form, named after it.
@@ -78,4 +80,40 @@ fn spans_count_from_the_begin_of_the_file() {
 fn the_example_of_the_readme_parses() {
     let source = include_str!("payments.bfp");
     insta::assert_snapshot!(source_then_outcome(source));
+}
+
+#[test]
+fn destination_by_itself_is_the_right_side_of_a_rule() {
+    for written in [
+        "*",
+        "kms:443",
+        "10.0.0.0/8 except { 10.9.0.0/16, corp }",
+        "ranges(\"a.json\", service = \"S3\"):443",
+        "{ kms.internal:{443/tcp, icmp},\n  [2001:db8::1] }",
+    ] {
+        let alone = bfp_grammar::parse_destinations(written).unwrap();
+        assert_eq!(alone.span.text_in(written), written);
+        let rule = format!("deny * -> {written}");
+        let policy = bfp_grammar::parse(&rule).unwrap();
+        let [Spanned { node: Statement::Rule(rule), .. }] = policy.statements.as_slice() else {
+            unreachable!("{rule}")
+        };
+        assert_eq!(without_places(&alone.node), without_places(&rule.destinations.node));
+    }
+    assert!(bfp_grammar::parse_destinations("10.0.0.1:443/other").is_ok(), "as answers write it");
+}
+
+#[test]
+fn more_or_less_than_a_destination_is_an_error() {
+    for written in
+        ["", " ", "kms kms", "kms -> kms", "only kms", "10.0.0.1\n10.0.0.2", "{ kms", "kms }", "\"kms", "kms:"]
+    {
+        assert!(!bfp_grammar::parse_destinations(written).unwrap_err().is_empty(), "{written}");
+    }
+}
+
+/// A tree as text, with every place left out.
+fn without_places(destinations: &Destinations) -> String {
+    let text = format!("{destinations:?}");
+    text.split("Span { start: ").map(|part| part.split_once('}').map_or(part, |(_, rest)| rest)).collect()
 }

@@ -350,6 +350,11 @@ fn images() -> Vec<Case> {
         ),
         section("debug", "debug information that cannot be decoded", SectionKind::Debug, vec![1])
             .refused(Refusal::BadDebug),
+        section("debug-address", "a name with what is not an address", SectionKind::Debug, {
+            let (nothing, names) = (Vec::<u8>::new(), [("203.0.113", "kms.example.com")].as_slice());
+            postcard::to_allocvec(&(&nothing, None::<u8>, &nothing, names, &nothing, &nothing)).unwrap()
+        })
+        .refused(Refusal::BadDebug),
     ]
 }
 

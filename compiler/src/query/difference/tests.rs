@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::policy::model::Asked;
-use crate::query::describe::{Names, describe, tidy};
+use crate::query::describe::{AddressNames, describe, tidy};
 use crate::query::regions::tests::{PATHS, compiled, is_in, policy, requests};
 
 fn told(old: &str, new: &str) -> String {
@@ -15,7 +15,7 @@ fn told(old: &str, new: &str) -> String {
     let mut said = String::new();
     for change in &difference.changes {
         for (sign, moved) in [('+', &change.gains), ('-', &change.loses)] {
-            for to in describe(moved, &Names::default()) {
+            for to in describe(moved, &AddressNames::default()) {
                 said.push_str(&format!("{} {sign} {}\n", change.who.text(), to.text()));
             }
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bfp_bundle::names::build::BuildError;
 use bfp_compiler::pipeline;
 use bfp_compiler::policy::program_text;
-use bfp_compiler::query::describe::{self, Described, Names, describe};
+use bfp_compiler::query::describe::{self, AddressNames, Described, describe};
 use bfp_compiler::query::difference::{self, Difference};
 use bfp_compiler::source::{self, Disk, Read as _};
 use clap::{Args, ValueEnum};
@@ -147,7 +147,7 @@ pub(crate) fn diff(arguments: &DiffArguments) -> Answer {
         // Where nobody was restricted, nobody had an identity that could widen.
         difference.identities.clear();
     }
-    let names = Names::of_all([&old.debug, &new.compiled.debug]);
+    let names = AddressNames::of_all([&old.debug, &new.compiled.debug]);
     let document = Document { new_policy: is_new, ..document(&difference, &names) };
     let after = Disk.shown(path);
     let before = before.filter(|_| !is_new).map_or_else(|| "no policy".to_owned(), |old| old.display().to_string());
@@ -180,7 +180,7 @@ fn at_revision(written: &Path, policy: &Path) -> Result<Option<Files>, Failure> 
     Files::read_from(policy, &revision, has_lock).map(Some)
 }
 
-fn document(difference: &Difference, names: &Names) -> Document {
+fn document(difference: &Difference, names: &AddressNames) -> Document {
     let changes = difference.changes.iter().map(|change| ShownChange {
         program: change.who.text(),
         gains: describe(&change.gains, names),

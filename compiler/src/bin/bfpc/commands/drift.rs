@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use bfp_bundle::debug::DebugName;
 use bfp_bundle::envelope::Document;
-use bfp_bundle::verify::MAX_BUNDLE_BYTES;
+use bfp_bundle::verify::{MAX_BUNDLE_BYTES, Refusal};
 use bfp_compiler::diagnostics::findings::{Findings, boxed};
 use bfp_compiler::names::dns::DnsError;
 use bfp_compiler::names::dns_name::DnsName;
@@ -25,6 +26,7 @@ use crate::commands::lock::{self, Unresolved};
 use crate::files::input::{Format, InputError, json};
 use crate::files::policy_files::Files;
 use crate::report::counted;
+use crate::signing::refusal::refused;
 use crate::signing::trust::TrustArguments;
 use crate::signing::verified::{compiled, verified};
 use crate::{Answer, Complaints, Failure};
@@ -124,8 +126,8 @@ fn locked_in_bundle(bytes: &[u8], arguments: &DriftArguments) -> Result<BTreeMap
     let trust = TrustArguments { trust: trust.clone(), threshold: 1, audience: arguments.audience.clone() };
     let bundle = verified(bytes, &trust)?;
     let mut locked: BTreeMap<DnsName, Locked> = BTreeMap::new();
-    for (address, name) in &compiled(&bundle)?.debug.names {
-        let (Ok(address), Ok(name)) = (address.parse::<IpAddr>(), DnsName::parse(name)) else { continue };
+    for DebugName { address, name } in &compiled(&bundle)?.debug.names {
+        let name = DnsName::parse(name).map_err(|_| refused(Refusal::BadDebug))?;
         let unknown =
             || Locked { addresses: BTreeSet::new(), stability: None, dnssec: Dnssec::Unproven, is_ipv4_only: false };
         locked.entry(name).or_insert_with(unknown).addresses.insert(address.to_canonical());

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use bfp_bundle::decide::Reason;
 use bfp_bundle::record::Policy;
 use bfp_compiler::policy::Destination;
-use bfp_compiler::query::describe::{Described, Names, describe};
+use bfp_compiler::query::describe::{AddressNames, Described, describe};
 use bfp_compiler::query::queryable::{Judgement, Queryable, Who};
 use bfp_compiler::query::question::check_size;
 use bfp_compiler::query::regions::Plane;
@@ -86,7 +86,7 @@ fn answer(compiled: &Queryable, programs: &[Who], asked: &[Destination], format:
     let plane = Plane::of(&[&compiled.image]);
     let regions = plane.within(asked);
     check_size(programs.len(), regions.len())?;
-    let names = Names::of(&compiled.debug);
+    let names = AddressNames::of(&compiled.debug);
     let mut answers = Vec::new();
     for who in programs {
         let asker = compiled.asker(who);

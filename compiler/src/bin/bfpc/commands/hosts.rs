@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use bfp_bundle::debug::DebugName;
 use clap::Args;
 
 use crate::Answer;
@@ -21,7 +22,6 @@ pub(crate) fn hosts(arguments: &HostsArguments) -> Answer {
     let input = Input::read(&arguments.file, &arguments.input)?;
     let pinned = input.compiled.debug.names.iter();
     // By name, IPv4 before IPv6: a line is found where its name is looked for.
-    let lines: BTreeSet<(&str, IpAddr)> =
-        pinned.filter_map(|(address, name)| Some((name.as_str(), address.parse().ok()?))).collect();
+    let lines: BTreeSet<(&str, IpAddr)> = pinned.map(|DebugName { address, name }| (name.as_str(), *address)).collect();
     Ok(lines.into_iter().map(|(name, address)| format!("{address} {name}\n")).collect())
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use bfp_bundle::record::NO_RULE;
 use bfp_compiler::policy::Destination;
-use bfp_compiler::query::describe::{Described, Names, describe};
+use bfp_compiler::query::describe::{AddressNames, Described, describe};
 use bfp_compiler::query::queryable::{Queryable, Who};
 use bfp_compiler::query::question::check_size;
 use bfp_compiler::query::regions::{Plane, Region, judge};
@@ -34,7 +34,7 @@ struct Reach {
 }
 
 impl Reach {
-    fn of(compiled: &Queryable, who: &Who, regions: &[Region], names: &Names) -> Reach {
+    fn of(compiled: &Queryable, who: &Who, regions: &[Region], names: &AddressNames) -> Reach {
         let label = who.label(&compiled.image);
         let mut known = HashMap::new();
         let (mut allowed, mut denied, mut audited) = (Vec::new(), Vec::new(), Vec::new());
@@ -62,7 +62,7 @@ impl Reach {
 pub(crate) fn reached_by(compiled: &Queryable, programs: &[Who], format: Format) -> Answer {
     let regions = Plane::of(&[&compiled.image]).regions();
     check_size(programs.len(), regions.len())?;
-    let names = Names::of(&compiled.debug);
+    let names = AddressNames::of(&compiled.debug);
     let programs: Vec<Reach> = programs.iter().map(|who| Reach::of(compiled, who, &regions, &names)).collect();
     if format == Format::Json {
         return Ok(json(&Document { version: 1, destinations: None, programs }));
@@ -96,7 +96,7 @@ pub(crate) fn reached_by(compiled: &Queryable, programs: &[Who], format: Format)
 /// Everyone who can reach these destinations.
 pub(crate) fn reaching(compiled: &Queryable, destinations: &[Destination], format: Format) -> Answer {
     let regions = Plane::of(&[&compiled.image]).within(destinations);
-    let names = Names::of(&compiled.debug);
+    let names = AddressNames::of(&compiled.debug);
     let everyone = compiled.everyone();
     check_size(everyone.len(), regions.len())?;
     let programs: Vec<Reach> = everyone.iter().map(|who| Reach::of(compiled, who, &regions, &names)).collect();

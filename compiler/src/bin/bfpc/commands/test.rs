@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bfp_compiler::check::CheckedPolicy;
 use bfp_compiler::diagnostics::findings::Findings;
-use bfp_compiler::query::describe::{Described, Names, describe};
+use bfp_compiler::query::describe::{AddressNames, Described, describe};
 use bfp_compiler::query::expectations::{self, Report};
 use bfp_compiler::query::queryable::Queryable;
 use bfp_compiler::query::xml::escaped;
@@ -206,7 +206,7 @@ fn complaints(
 }
 
 fn shown(report: &Report, files: &Files, compiled: &Queryable) -> Vec<ShownTest> {
-    let names = Names::of(&compiled.debug);
+    let names = AddressNames::of(&compiled.debug);
     let failure = |failure: &expectations::Failure| {
         let (file, line) = files.place(failure.span);
         let counterexample = failure.counterexample.as_ref().and_then(|found| {
