@@ -263,7 +263,7 @@ fn confinement_conflict(policy: &ResolvedPolicy, first: &Rule, second: &Rule) ->
     }
     let program = match &shared {
         None => "`*`".to_owned(),
-        Some(programs) => policy.programs.get(programs.first()?.0)?.told(),
+        Some(programs) => policy.programs.get(programs.first()?.0)?.quoted(),
     };
     let help = match &shared {
         Some(programs) if policy.written(&programs.iter().copied().collect::<Vec<_>>()).next().is_none() => {

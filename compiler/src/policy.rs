@@ -205,7 +205,7 @@ impl Program {
     }
 
     /// Its name as the subject of a sentence.
-    pub fn told(&self) -> String {
+    pub fn quoted(&self) -> String {
         if self.name.contains('`') { self.name.clone() } else { format!("`{}`", self.name) }
     }
 }

@@ -46,7 +46,7 @@ use bfp_bundle::request::{Address, LAST_PORT_KEY, LOOPBACK_V4, Protocol, Request
 use self::ask::{Asking, Searched, same};
 use self::meaning::{Governance, Index, Meaning};
 use self::sweep::{Class, Classes, Key, Rows};
-use self::visits::{Desk, Visit, Visits, jobs};
+use self::visits::{Buffers, Visit, Visits, jobs};
 use crate::check::CheckedPolicy;
 use crate::policy::model::{Answer, Asked, Process};
 use crate::prove::hash::NumberMap;
@@ -190,8 +190,8 @@ pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Pr
     let jobs = jobs(&visits, &asking, &classes, &sets);
     let descendant = asking.descendant();
     verdicts += in_parallel(&jobs, |jobs| {
-        let mut desk = Desk::default();
-        sum(jobs, |job| job.ask(&asking, &classes, &descendant, &mut desk))
+        let mut buffers = Buffers::default();
+        sum(jobs, |job| job.ask(&asking, &classes, &descendant, &mut buffers))
     })?;
     Ok(ProvenImage { policy, image, proof: Proof { verdicts } })
 }

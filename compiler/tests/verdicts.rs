@@ -67,8 +67,8 @@ fn check_table(folder: &Path) -> usize {
             let index = program_at(checked.policy(), path);
             let with_children = index.is_some_and(|index| checked.policy().programs[index.0].with_children);
             process.program = index;
-            process.under.extend(index);
-            process.heir_of.extend(index.filter(|_| with_children));
+            process.restricted_by.extend(index);
+            process.inherited_from.extend(index.filter(|_| with_children));
             label.execute(image.match_of(path), Proof::Proven);
         }
         let expected = match *expected {

@@ -37,7 +37,7 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
             let other_half = policy.rules.get(next).filter(|other| other.span == rule.span);
             let before = number.checked_sub(1).and_then(|before| policy.rules.get(before));
             let is_half = other_half.is_some() || before.is_some_and(|before| before.span == rule.span);
-            let Some(Found { why, other }) = redundant(policy, &index, number, rule) else { continue };
+            let Some(Redundancy { why, other }) = redundant(policy, &index, number, rule) else { continue };
             let (what, help) = match rule.effect {
                 _ if other_half.is_some_and(|half| redundant(policy, &index, next, half).is_some()) => {
                     whole = Some(rule.span);
@@ -59,13 +59,13 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
 }
 
 /// Why an effect changes nothing.
-struct Found {
+struct Redundancy {
     why: &'static str,
     other: Span,
 }
 
 /// A rule that says what this one says, and more.
-fn redundant(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Rule) -> Option<Found> {
+fn redundant(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Rule) -> Option<Redundancy> {
     let says_it = |(other_number, other): (usize, &Rule)| {
         if other.span == rule.span {
             return None;
@@ -79,7 +79,7 @@ fn redundant(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &R
         let covers = contains(&wide.destinations, &narrow.destinations);
         // Of two that say the same, the later one is too much.
         let same = covers && rule.subjects == other.subjects && contains(&narrow.destinations, &wide.destinations);
-        (covers && (!same || other_number < number)).then_some(Found { why, other: other.span })
+        (covers && (!same || other_number < number)).then_some(Redundancy { why, other: other.span })
     };
     if rule.effect == Effect::Confined {
         return index.same_confinements(policy, rule).find_map(says_it);

@@ -187,9 +187,9 @@ fn execute(
 ) -> (Process, Label) {
     let proven = proof == Proof::Proven;
     let mut process = Process { program: proven.then_some(ProgramIndex(program)), ..before };
-    process.under.push(ProgramIndex(program));
+    process.restricted_by.push(ProgramIndex(program));
     if proven && policy.programs[program].with_children {
-        process.heir_of.push(ProgramIndex(program));
+        process.inherited_from.push(ProgramIndex(program));
     }
     label.execute(Some(&image.matches[program]), proof);
     (process, label)

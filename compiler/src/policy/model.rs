@@ -14,15 +14,15 @@ pub struct Process {
     /// Its program, where its digest pins hold.
     pub program: Option<ProgramIndex>,
     /// Its own program and those that led to it, whatever the content of their files.
-    pub under: SmallVec<[ProgramIndex; 4]>,
+    pub restricted_by: SmallVec<[ProgramIndex; 4]>,
     /// The programs `with children` that led to it, and whose digest pins held.
-    pub heir_of: SmallVec<[ProgramIndex; 4]>,
+    pub inherited_from: SmallVec<[ProgramIndex; 4]>,
 }
 
 impl Process {
     /// A process of `program` that no restricted program started.
     pub fn of(program: Option<ProgramIndex>) -> Process {
-        Process { program, under: program.into_iter().collect(), heir_of: SmallVec::new() }
+        Process { program, restricted_by: program.into_iter().collect(), inherited_from: SmallVec::new() }
     }
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn governs(policy: &ResolvedPolicy, rule: &Rule, process: &Process) -
     let Subjects::Programs(programs) = &rule.subjects else { return false };
     let is_about = |program: &ProgramIndex| programs.binary_search(program).is_ok();
     process.program.as_ref().is_some_and(is_about) && !gives_nothing(policy, rule)
-        || restricts(rule) && process.under.iter().any(is_about)
+        || restricts(rule) && process.restricted_by.iter().any(is_about)
 }
 
 /// Whether a rule grants only what the default allows.
@@ -150,7 +150,9 @@ impl Weighed<'_> {
     fn is_under(&self, process: &Process) -> bool {
         match &self.rule.subjects {
             Subjects::Everyone => true,
-            Subjects::Programs(programs) => process.under.iter().any(|program| programs.binary_search(program).is_ok()),
+            Subjects::Programs(programs) => {
+                process.restricted_by.iter().any(|program| programs.binary_search(program).is_ok())
+            }
         }
     }
 
@@ -175,7 +177,7 @@ impl Weighed<'_> {
 
 /// The identities that may satisfy a policy: the process's own, and the inherited ones.
 pub(crate) fn identities(process: &Process) -> impl Iterator<Item = Option<ProgramIndex>> + '_ {
-    std::iter::once(process.program).chain(process.heir_of.iter().copied().map(Some))
+    std::iter::once(process.program).chain(process.inherited_from.iter().copied().map(Some))
 }
 
 /// The combined verdict of the rules. Rules that neither cover nor confine may be left out.

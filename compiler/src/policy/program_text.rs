@@ -35,13 +35,13 @@ pub fn exact(text: &str) -> Option<&str> {
 pub fn words(text: &str) -> String {
     match exact(text) {
         Some(path) => path.to_owned(),
-        None if is_class(text) => told(text),
+        None if is_class(text) => quoted(text),
         None => text.to_owned(),
     }
 }
 
 /// The program as the subject of a sentence.
-pub fn told(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let members: Vec<String> = members(text).map(|member| format!("`{member}`")).collect();
     match (exact(text), members.as_slice()) {
         (Some(path), _) => format!("`{path}`"),
@@ -77,7 +77,7 @@ mod tests {
         let class = of_class(["/opt/*/bin/app", "/opt/app/**"]);
         assert_eq!(words(&class), "what matches both `/opt/*/bin/app` and `/opt/app/**`");
         assert_eq!(words(&of_class(["/b*", "/a*", "/*c"])), "what matches `/*c`, `/a*` and `/b*`");
-        assert_eq!(told("/opt/*"), "`/opt/*`");
+        assert_eq!(quoted("/opt/*"), "`/opt/*`");
     }
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn a_class_with_an_exact_path_is_one_file() {
         let class = of_class(["/opt/app/*", "/opt/app/vault"]);
-        assert_eq!((words(&class).as_str(), told(&class).as_str()), ("/opt/app/vault", "`/opt/app/vault`"));
+        assert_eq!((words(&class).as_str(), quoted(&class).as_str()), ("/opt/app/vault", "`/opt/app/vault`"));
         assert!(is_class(&class) && !is_class("/opt/app/*"));
         assert_eq!(members(&class).collect::<Vec<_>>(), ["/opt/app/*", "/opt/app/vault"]);
     }

@@ -140,10 +140,10 @@ impl<'a> Asking<'a> {
         asker.label.execute(record, proof);
         let proven = proof == Proof::Proven;
         asker.process.program = program.filter(|_| proven).map(ProgramIndex);
-        asker.process.under.extend(program.map(ProgramIndex));
+        asker.process.restricted_by.extend(program.map(ProgramIndex));
         let declared = program.and_then(|program| self.policy.policy().programs.get(program));
         if proven && declared.is_some_and(|program| program.with_children) {
-            asker.process.heir_of.extend(program.map(ProgramIndex));
+            asker.process.inherited_from.extend(program.map(ProgramIndex));
         }
         asker
     }
@@ -217,7 +217,7 @@ impl<'a> Asking<'a> {
     }
 
     pub(super) fn witness(&self, process: &Process, asked: Asked, model: Answer, image: Verdict) -> Box<Witness> {
-        Box::new(Witness { process: self.told(process), asked: told(asked), model, image })
+        Box::new(Witness { process: self.in_words(process), asked: in_words(asked), model, image })
     }
 
     /// Whether each rule that a verdict names is one that leads to it.
@@ -260,12 +260,12 @@ impl<'a> Asking<'a> {
         decided && (!audited || is_audited)
     }
 
-    fn told(&self, process: &Process) -> String {
+    fn in_words(&self, process: &Process) -> String {
         let path = |ProgramIndex(program): &ProgramIndex| {
             let program = self.policy.policy().programs.get(*program);
             format!("`{}`", program.map_or("?", |program| program.path.as_str()))
         };
-        let started: Vec<String> = process.under.iter().map(path).collect();
+        let started: Vec<String> = process.restricted_by.iter().map(path).collect();
         let started = if started.is_empty() { String::new() } else { format!(" under {}", started.join(", ")) };
         match &process.program {
             Some(program) => format!("{}{started}", path(program)),
@@ -280,7 +280,7 @@ pub(super) fn same(model: Answer, image: Verdict) -> bool {
     image.reason != Reason::Fault && model == Answer { allowed, audited: allowed && image.audited != NO_RULE }
 }
 
-fn told(asked: Asked) -> String {
+fn in_words(asked: Asked) -> String {
     let Asked::Request(Request { address, port, protocol }) = asked else { return "a raw socket".to_owned() };
     let address = match address {
         Address::V4(bits) => Ipv4Addr::from_bits(bits).to_string(),

@@ -79,7 +79,7 @@ impl Governance {
 
     fn is(&self, process: &Process, enforcement: Enforcement) -> bool {
         process.program.is_some_and(|ProgramIndex(program)| self.itself.is(program, enforcement))
-            || process.under.iter().any(|ProgramIndex(program)| self.what_it_starts.is(*program, enforcement))
+            || process.restricted_by.iter().any(|ProgramIndex(program)| self.what_it_starts.is(*program, enforcement))
     }
 }
 
@@ -234,7 +234,7 @@ impl<'a> Meaning<'a> {
     ) -> Answer {
         self.put_covering(rules, process, scale);
         let of_all = std::iter::once(&self.confinements_of_all);
-        let own = process.under.iter().filter_map(|program| self.confinements.get(program.0));
+        let own = process.restricted_by.iter().filter_map(|program| self.confinements.get(program.0));
         let left = of_all.chain(own).flatten().filter(|number| !self.covers(rules, **number));
         scale.extend(left.filter_map(|number| self.rule(*number)).map(|rule| Weighed { rule, covers: false }));
         weigh(needs, scale, process)
@@ -261,7 +261,7 @@ impl<'a> Meaning<'a> {
         for index in [rules, &self.everywhere] {
             put(&index.common);
             // A rule that is added twice weighs no more than once.
-            for program in identities(process).flatten().chain(process.under.iter().copied()) {
+            for program in identities(process).flatten().chain(process.restricted_by.iter().copied()) {
                 index.about(program.0).for_each(|number| put(&[number]));
             }
         }

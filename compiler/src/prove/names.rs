@@ -135,7 +135,7 @@ impl Names<'_> {
         }
         let said = |place: Option<usize>| match place {
             None => "no program".to_owned(),
-            Some(place) => self.policy.programs.get(place).map_or_else(|| "an unknown one".to_owned(), Program::told),
+            Some(place) => self.policy.programs.get(place).map_or_else(|| "an unknown one".to_owned(), Program::quoted),
         };
         let meant =
             if meant.is_none() && !matched.is_empty() { "a class that is missing".to_owned() } else { said(meant) };

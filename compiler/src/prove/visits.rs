@@ -155,7 +155,7 @@ fn treated_alone(image: &Image) -> Vec<(u32, usize)> {
 
 /// Buffers that each query overwrites, instead of allocating them anew.
 #[derive(Default)]
-pub(super) struct Desk<'a> {
+pub(super) struct Buffers<'a> {
     place: Index,
     behind: Index,
     searched: Searched,
@@ -172,9 +172,9 @@ impl Job<'_> {
         asking: &Asking<'a>,
         classes: &Classes,
         descendant: &Asker,
-        desk: &mut Desk<'a>,
+        buffers: &mut Buffers<'a>,
     ) -> Result<u64, ProveError> {
-        let Desk { place, behind, searched, scale, answers, alike, anew } = desk;
+        let Buffers { place, behind, searched, scale, answers, alike, anew } = buffers;
         asking.meaning.index(classes.sets.list(self.visit.place.1), place);
         if let Some((_, set)) = self.visit.behind {
             asking.meaning.index(classes.sets.list(set), behind);

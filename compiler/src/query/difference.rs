@@ -161,7 +161,7 @@ pub fn compare(old: &Queryable, new: &Queryable) -> Result<Difference, BuildErro
         (allows(&old.image), allows(&new.image))
     });
     open.count(&kinds, &found);
-    moves.push((Who::Stranger, kinds.moves(&found)));
+    moves.push((Who::Unlisted, kinds.moves(&found)));
 
     for (file, verdicts) in files.0.iter().zip(&verdicts).filter(|(file, _)| file.held.iter().any(Held::hands_down)) {
         let started = file.held.each_ref().map(Held::started);

@@ -30,7 +30,7 @@ pub enum Who {
     /// pins hold.
     Program(String),
     /// An unlisted program.
-    Stranger,
+    Unlisted,
     /// An unlisted program, started by the program at this path.
     StartedBy(String),
 }
@@ -40,7 +40,7 @@ impl Who {
     pub fn label(&self, image: &Image) -> Label {
         match self {
             Who::Program(text) => label_of(image, text),
-            Who::Stranger => Label::STRANGER,
+            Who::Unlisted => Label::STRANGER,
             Who::StartedBy(text) => {
                 let mut label = label_of(image, text);
                 label.execute(None, Proof::Proven);
@@ -53,7 +53,7 @@ impl Who {
     pub fn text(&self) -> String {
         match self {
             Who::Program(text) => program_text::words(text),
-            Who::Stranger => "everyone else".to_owned(),
+            Who::Unlisted => "everyone else".to_owned(),
             Who::StartedBy(text) => match program_text::exact(text) {
                 None if program_text::is_class(text) => format!("what is started by {}", program_text::words(text)),
                 _ => format!("what {} starts", program_text::words(text)),
@@ -109,7 +109,7 @@ impl Queryable {
 
     /// Every process that the policy distinguishes: one for each of [`Self::kinds`], and an unlisted program.
     pub fn everyone(&self) -> Vec<Who> {
-        self.called(self.kinds()).into_iter().chain([Who::Stranger]).collect()
+        self.called(self.kinds()).into_iter().chain([Who::Unlisted]).collect()
     }
 
     /// The same programs by the shortest texts that distinguish them.

@@ -117,7 +117,7 @@ fn class(
             // Without a pin, any content would hold the class's grants.
             let disagreeing = rest.iter().find(|_| pins.is_empty());
             let error = disagreeing.map(|other| ResolveError::PinsDisagree {
-                file: program_text::told(name),
+                file: program_text::quoted(name),
                 first: first.span,
                 second: other.span,
             });

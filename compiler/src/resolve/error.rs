@@ -449,7 +449,7 @@ pub enum ResolveError {
         code(resolve::heirs_of_name),
         help("write `with children` after the path of `{name}`, in its declaration")
     )]
-    HeirsOfName {
+    ChildrenOfName {
         /// The program that is named.
         name: String,
         /// Where.
@@ -457,7 +457,7 @@ pub enum ResolveError {
         span: Span,
         /// The words.
         #[label("cannot be added")]
-        heirs: Span,
+        with_children: Span,
     },
     /// `audit allow`
     #[error("a grant cannot be audited")]

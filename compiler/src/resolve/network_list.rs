@@ -45,7 +45,7 @@ pub enum ListFault {
     /// A line, or a text, that should be a network.
     #[error("contains {what}{}", .line.map_or_else(String::new, |line| format!(" (line {line})")))]
     Network {
-        /// What is there, as far as it is an address: see [`told`].
+        /// What is there, as far as it is an address: see [`described`].
         what: String,
         /// The line of a plain list, from 1.
         line: Option<usize>,
@@ -173,7 +173,7 @@ fn in_lines(text: &str) -> Result<Vec<Network>, ListFault> {
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line_number = index + 1;
-        let fault = |field: &str| ListFault::Network { what: told(field), line: Some(line_number) };
+        let fault = |field: &str| ListFault::Network { what: described(field), line: Some(line_number) };
         let bare = line.split('#').next().unwrap_or_default();
         let (written, comment) = bare.split_once(';').unwrap_or((bare, ""));
         if written.trim().is_empty() {
@@ -216,7 +216,7 @@ fn documents(text: &str) -> Result<Value, ListFault> {
 
 /// What is said of a text that is no network. The file may be none of networks, but of secrets: nothing is shown of it
 /// but an address.
-fn told(written: &str) -> String {
+fn described(written: &str) -> String {
     match address_in(written) {
         Some(address) if address == written.trim() => format!("`{}`, which is not a network", shortened(address)),
         Some(address) => format!("`{}` in a text that is not a network", shortened(address)),
@@ -322,7 +322,7 @@ impl<'d> Walk<'_> {
     ) -> Result<(), ListFault> {
         let networks = match read(written) {
             Text::Networks(networks) => networks,
-            Text::Faulty => return Err(ListFault::Network { what: told(written), line: None }),
+            Text::Faulty => return Err(ListFault::Network { what: described(written), line: None }),
             Text::Other => return Ok(()),
         };
         self.networks += 1;

@@ -41,8 +41,8 @@ impl<'a> Resolver<'a> {
             }
             Programs::Named(name) => {
                 let declaration = declared.and_then(|name| self.declarations.programs.get(name));
-                if let Some(heirs) = declaration.and_then(|declaration| declaration.with_children) {
-                    self.fail(ResolveError::HeirsOfName { name: name.clone(), span: programs.span, heirs });
+                if let Some(with_children) = declaration.and_then(|declaration| declaration.with_children) {
+                    self.fail(ResolveError::ChildrenOfName { name: name.clone(), span: programs.span, with_children });
                 }
                 self.named_programs(name, programs.span, within)
             }

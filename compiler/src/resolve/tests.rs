@@ -366,7 +366,7 @@ fn what_one_file_can_be_is_named_by_the_rules_of_all_that_it_matches() {
     assert_eq!(subjects(1), sorted(vec![1, two, three]));
     assert_eq!(subjects(2), sorted(vec![2, three]));
     assert_eq!(policy.programs[three].name, "/opt/ab/x");
-    assert_eq!(policy.programs[two].told(), "what matches both `/opt/*b/x` and `/opt/a*/x`");
+    assert_eq!(policy.programs[two].quoted(), "what matches both `/opt/*b/x` and `/opt/a*/x`");
     // No file matches the exact path without the others.
     assert!(!policy.kinds.contains(&ProgramIndex(2)) && policy.kinds.contains(&ProgramIndex(two)));
     let asked = |line: usize| policy.tests[0].expectations[line].subjects.clone();

@@ -62,10 +62,10 @@ impl Testimony {
 pub(super) async fn first_answer(name: &DnsName, servers: &[Server]) -> Result<Testimony, DnsError> {
     let mut all: Option<Testimony> = None;
     for _ in 0..ROUNDS {
-        let told = first_of_round(name, servers).await?;
+        let testimony = first_of_round(name, servers).await?;
         all = Some(match all {
-            Some(earlier) => earlier.and(told),
-            None => told,
+            Some(earlier) => earlier.and(testimony),
+            None => testimony,
         });
     }
     all.ok_or_else(|| DnsError::unanswered("no resolver is named"))
@@ -92,13 +92,13 @@ pub(super) async fn agreed_answer(
     servers: &[Server],
     quorum: Option<usize>,
 ) -> Result<Testimony, DnsError> {
-    let mut told = Vec::new();
+    let mut testimonies = Vec::new();
     for server in servers {
-        told.push((server, hear(server, name, quorum).await?));
+        testimonies.push((server, hear(server, name, quorum).await?));
     }
     for _ in 1..ROUNDS {
         let mut again = Vec::new();
-        for (server, testimony) in told {
+        for (server, testimony) in testimonies {
             // A server that failed before is not queried again.
             let testimony = match testimony {
                 Ok(earlier) => hear(server, name, quorum).await?.map(|now| earlier.and(now)),
@@ -106,11 +106,11 @@ pub(super) async fn agreed_answer(
             };
             again.push((server, testimony));
         }
-        told = again;
+        testimonies = again;
     }
     match quorum {
-        None => everyone(told),
-        Some(quorum) => enough(told, quorum),
+        None => everyone(testimonies),
+        Some(quorum) => enough(testimonies, quorum),
     }
 }
 
@@ -123,19 +123,19 @@ async fn hear(server: &Server, name: &DnsName, quorum: Option<usize>) -> Result<
     }
 }
 
-type Told<'a> = Vec<(&'a Server, Result<Testimony, DnsError>)>;
+type Testimonies<'a> = Vec<(&'a Server, Result<Testimony, DnsError>)>;
 
-fn everyone(told: Told<'_>) -> Result<Testimony, DnsError> {
-    let same_kind = told.windows(2).all(|pair| match pair {
+fn everyone(testimonies: Testimonies<'_>) -> Result<Testimony, DnsError> {
+    let same_kind = testimonies.windows(2).all(|pair| match pair {
         [(_, Ok(_)), (_, Ok(_))] => true,
         [(_, Err(one)), (_, Err(other))] => std::mem::discriminant(one) == std::mem::discriminant(other),
         _ => false,
     });
     if !same_kind {
-        return Err(DnsError::Disagree { answers: in_words(&told) });
+        return Err(DnsError::Disagree { answers: in_words(&testimonies) });
     }
     let mut all: Option<Testimony> = None;
-    for (_, testimony) in told {
+    for (_, testimony) in testimonies {
         let testimony = testimony?;
         all = Some(match all {
             Some(earlier) => earlier.and(testimony),
@@ -145,9 +145,9 @@ fn everyone(told: Told<'_>) -> Result<Testimony, DnsError> {
     all.ok_or_else(|| DnsError::unanswered("no resolver is named"))
 }
 
-fn enough(told: Told<'_>, quorum: usize) -> Result<Testimony, DnsError> {
+fn enough(testimonies: Testimonies<'_>, quorum: usize) -> Result<Testimony, DnsError> {
     let mut votes: BTreeMap<&BTreeSet<IpAddr>, usize> = BTreeMap::new();
-    for (_, testimony) in &told {
+    for (_, testimony) in &testimonies {
         if let Ok(testimony) = testimony {
             *votes.entry(&testimony.addresses).or_default() += 1;
         }
@@ -155,9 +155,9 @@ fn enough(told: Told<'_>, quorum: usize) -> Result<Testimony, DnsError> {
     let elected: Vec<BTreeSet<IpAddr>> =
         votes.into_iter().filter(|(_, votes)| *votes >= quorum).map(|(addresses, _)| addresses.clone()).collect();
     if elected.is_empty() {
-        return Err(DnsError::NoQuorum { quorum, answers: in_words(&told) });
+        return Err(DnsError::NoQuorum { quorum, answers: in_words(&testimonies) });
     }
-    let counted = told.into_iter().filter_map(|(_, testimony)| testimony.ok());
+    let counted = testimonies.into_iter().filter_map(|(_, testimony)| testimony.ok());
     let counted = counted.filter(|testimony| elected.contains(&testimony.addresses));
     counted.reduce(Testimony::and).ok_or_else(|| DnsError::unanswered("no resolver is named"))
 }
@@ -171,8 +171,8 @@ fn is_forged(error: &DnsError) -> bool {
     matches!(error, DnsError::Bogus { .. })
 }
 
-fn in_words(told: &Told<'_>) -> String {
-    let answers = told.iter().map(|(server, testimony)| match testimony {
+fn in_words(testimonies: &Testimonies<'_>) -> String {
+    let answers = testimonies.iter().map(|(server, testimony)| match testimony {
         Ok(testimony) => {
             let addresses: Vec<String> = testimony.addresses.iter().map(ToString::to_string).collect();
             format!("{server} says {}", addresses.join(", "))

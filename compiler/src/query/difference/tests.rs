@@ -50,7 +50,7 @@ fn plainly(old: &Queryable, new: &Queryable) -> Difference {
     let named = paths([old, new].iter().flat_map(|one| one.executables()).collect());
     let parents =
         paths([old, new].iter().flat_map(|one| one.executables()).filter(|one| one.flags & inherited != 0).collect());
-    let everyone: Vec<Who> = named.into_iter().map(Who::Program).chain([Who::Stranger]).collect();
+    let everyone: Vec<Who> = named.into_iter().map(Who::Program).chain([Who::Unlisted]).collect();
     let moved = |who: &Who, region: &Region| match who {
         Who::StartedBy(path) => {
             let (parent, is_open) = (Who::Program(path.clone()), |of| !is_closed(of, who, region));
@@ -117,9 +117,9 @@ proptest! {
         let difference = compare(&old, &new).unwrap();
         let nothing = Vec::new();
         let named = |path: &str| [&old, &new].iter().flat_map(|one| one.executables()).any(|known| known.path == path);
-        for who in PATHS.iter().map(|path| Who::Program((*path).to_owned())).chain([Who::Stranger]) {
+        for who in PATHS.iter().map(|path| Who::Program((*path).to_owned())).chain([Who::Unlisted]) {
             let told = match &who {
-                Who::Program(path) if !named(path) => Who::Stranger,
+                Who::Program(path) if !named(path) => Who::Unlisted,
                 who => who.clone(),
             };
             let change = difference.changes.iter().find(|change| change.who == told);
@@ -162,7 +162,7 @@ proptest! {
                     continue;
                 }
                 let child_named = child.filter(|path| named(path));
-                let who = child_named.map_or(Who::Stranger, |path| Who::Program(path.to_owned()));
+                let who = child_named.map_or(Who::Unlisted, |path| Who::Program(path.to_owned()));
                 for asked in requests().into_iter().filter(|asked| !is_judged_twice(*asked)) {
                     let (was, is) = (of(&old, parent, child, asked), of(&new, parent, child, asked));
                     if was != is {

@@ -140,7 +140,7 @@ pub(crate) fn is_in(asked: Asked, destinations: &[Destination]) -> bool {
 pub(crate) fn whos() -> Vec<Who> {
     let paths = PATHS.iter().map(|path| Who::Program((*path).to_owned()));
     let started = PATHS.iter().map(|path| Who::StartedBy((*path).to_owned()));
-    paths.chain([Who::Stranger]).chain(started).collect()
+    paths.chain([Who::Unlisted]).chain(started).collect()
 }
 
 proptest! {
