@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use commands::lock_demands::LockDemands;
 use miette::Diagnostic;
-use report::{Complaints, Ending, Failure, Format, human, in_file, in_sources};
+use report::{Diagnostics, Exit, Failure, Format, human, in_file, in_sources};
 
 /// Compiles bfp policies: which executable may reach which destination.
 #[derive(Parser)]
@@ -145,7 +145,7 @@ fn main() -> ExitCode {
         files::input::Format::Human => Format::Human,
         files::input::Format::Json => Format::Json,
     };
-    let ending = match arguments.command {
+    let exit = match arguments.command {
         Command::Check { policies, demands, deny_warnings, format } => {
             report::end(format, commands::policy::check(&policies, demands, deny_warnings))
         }
@@ -171,24 +171,24 @@ fn main() -> ExitCode {
         Command::Completions { shell } => report::end(human, commands::shell::completions(shell)),
         Command::Man => report::end(human, commands::shell::man()),
     };
-    print(&ending)
+    print(&exit)
 }
 
 /// Ends once all of the answer is written.
-fn print(ending: &Ending) -> ExitCode {
+fn print(exit: &Exit) -> ExitCode {
     // Where the standard error is closed, the exit code says it alone.
-    let _ = io::stderr().write_all(ending.stderr.as_bytes());
-    let code = ExitCode::from(ending.code);
+    let _ = io::stderr().write_all(exit.stderr.as_bytes());
+    let code = ExitCode::from(exit.code);
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(&ending.stdout).and_then(|()| stdout.flush()) {
+    match stdout.write_all(&exit.stdout).and_then(|()| stdout.flush()) {
         Ok(()) => code,
         // Whoever reads has read enough: `bfpc inspect BUNDLE | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
         Err(error) => {
             let failure = files::output::WriteError::of(Path::new("the standard output"), &error);
-            let told = report::end::<String>(Format::Human, Err(failure.into()));
-            let _ = io::stderr().write_all(told.stderr.as_bytes());
-            ExitCode::from(told.code)
+            let exit = report::end::<String>(Format::Human, Err(failure.into()));
+            let _ = io::stderr().write_all(exit.stderr.as_bytes());
+            ExitCode::from(exit.code)
         }
     }
 }

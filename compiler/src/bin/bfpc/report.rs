@@ -11,8 +11,8 @@ mod github;
 pub(crate) mod human;
 mod inert;
 pub(crate) mod json;
+mod rendered;
 mod sarif;
-mod told;
 
 use std::collections::HashSet;
 
@@ -21,7 +21,7 @@ use bfp_compiler::source::source_map::SourceMap;
 use clap::ValueEnum;
 use miette::{Diagnostic, Report};
 
-use self::told::Told;
+use self::rendered::RenderedDiagnostic;
 
 /// How diagnostics are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -47,33 +47,33 @@ pub(crate) enum Failure {
     /// The answer is no, in these words.
     Finding(String),
     /// The answer is no, because of these. Where there are words, people read those instead.
-    Found { words: Option<String>, complaints: Complaints },
+    Findings { words: Option<String>, diagnostics: Diagnostics },
     /// Of several files some are well, as the words say, and some are not: the worst of them is the exit code.
-    Some { words: String, complaints: Complaints, code: u8 },
+    Some { words: String, diagnostics: Diagnostics, code: u8 },
     /// What was given cannot be used.
-    Input(Complaints),
+    Input(Diagnostics),
     /// A bundle is refused.
     Refused(Report),
 }
 
 /// How a command over a policy's source ends well.
 #[derive(Default)]
-pub(crate) struct Done {
+pub(crate) struct Output {
     pub(crate) words: String,
-    pub(crate) warnings: Complaints,
+    pub(crate) warnings: Diagnostics,
     /// What was made, where it is for the standard output: words are then for the standard error.
     pub(crate) bytes: Option<Vec<u8>>,
 }
 
-impl From<String> for Done {
-    fn from(words: String) -> Done {
-        Done { words, ..Done::default() }
+impl From<String> for Output {
+    fn from(words: String) -> Output {
+        Output { words, ..Output::default() }
     }
 }
 
 /// Diagnostics, with the texts that they are about.
 #[derive(Default)]
-pub(crate) struct Complaints {
+pub(crate) struct Diagnostics {
     // INVARIANT: no element is without a finding.
     about: Vec<About>,
 }
@@ -86,46 +86,46 @@ struct About {
     sources: SourceMap,
 }
 
-impl Complaints {
+impl Diagnostics {
     /// Findings that no text is at hand for.
-    pub(crate) fn about_nothing(findings: Findings) -> Complaints {
-        Complaints { about: vec![About { findings, file: None, sources: SourceMap::default() }] }
+    pub(crate) fn about_nothing(findings: Findings) -> Diagnostics {
+        Diagnostics { about: vec![About { findings, file: None, sources: SourceMap::default() }] }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.about.is_empty()
     }
 
-    pub(crate) fn add(&mut self, other: Complaints) {
+    pub(crate) fn add(&mut self, other: Diagnostics) {
         self.about.extend(other.about);
     }
 
     /// As data, in the order of the text. What several policies share is told once.
-    fn told(&self) -> Vec<Told> {
+    fn rendered(&self) -> Vec<RenderedDiagnostic> {
         let mut known = HashSet::new();
-        self.about.iter().flat_map(About::told).filter(|told| known.insert(told.clone())).collect()
+        self.about.iter().flat_map(About::rendered).filter(|one| known.insert(one.clone())).collect()
     }
 }
 
 impl<D: Diagnostic + Send + Sync + 'static> From<D> for Failure {
     fn from(diagnostic: D) -> Failure {
-        Failure::Input(Complaints::about_nothing(vec![Box::new(diagnostic)]))
+        Failure::Input(Diagnostics::about_nothing(vec![Box::new(diagnostic)]))
     }
 }
 
 /// Findings in the one file that they are about.
-pub(crate) fn in_file(findings: Findings, file: &str, text: &str) -> Complaints {
+pub(crate) fn in_file(findings: Findings, file: &str, text: &str) -> Diagnostics {
     let mut sources = SourceMap::default();
     sources.add(file.to_owned(), file.to_owned(), text);
     in_sources(findings, file, &sources)
 }
 
 /// Findings in the texts that they are about. Without any text, they are about no file either.
-pub(crate) fn in_sources(findings: Findings, file: &str, sources: &SourceMap) -> Complaints {
+pub(crate) fn in_sources(findings: Findings, file: &str, sources: &SourceMap) -> Diagnostics {
     if findings.is_empty() {
-        return Complaints::default();
+        return Diagnostics::default();
     }
-    Complaints {
+    Diagnostics {
         about: vec![About {
             findings,
             file: (!sources.files().is_empty()).then(|| file.to_owned()),
@@ -136,22 +136,22 @@ pub(crate) fn in_sources(findings: Findings, file: &str, sources: &SourceMap) ->
 
 /// What is written at the end.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ending {
+pub(crate) struct Exit {
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
     pub(crate) code: u8,
 }
 
 /// Ends a command whose answer is no text.
-pub(crate) fn end_bytes(answer: Result<Vec<u8>, Failure>) -> Ending {
+pub(crate) fn end_bytes(answer: Result<Vec<u8>, Failure>) -> Exit {
     match answer {
-        Ok(stdout) => Ending { stdout, ..Ending::default() },
+        Ok(stdout) => Exit { stdout, ..Exit::default() },
         Err(failure) => end::<String>(Format::Human, Err(failure)),
     }
 }
 
 /// Ends a command.
-pub(crate) fn end<T: Into<Done>>(format: Format, answer: Result<T, Failure>) -> Ending {
+pub(crate) fn end<T: Into<Output>>(format: Format, answer: Result<T, Failure>) -> Exit {
     match format {
         Format::Human => human::end(answer.map(Into::into)),
         Format::Json => document(answer.map(Into::into), json::document),
@@ -160,28 +160,28 @@ pub(crate) fn end<T: Into<Done>>(format: Format, answer: Result<T, Failure>) -> 
     }
 }
 
-fn document(answer: Result<Done, Failure>, write: impl Fn(&[Told]) -> String) -> Ending {
+fn document(answer: Result<Output, Failure>, write: impl Fn(&[RenderedDiagnostic]) -> String) -> Exit {
     let code = exit_code(&answer);
     let stdout = match answer {
         // Two documents would be none.
-        Ok(Done { warnings, bytes: Some(bytes), .. }) => {
-            return Ending { stdout: bytes, stderr: write(&warnings.told()), code };
+        Ok(Output { warnings, bytes: Some(bytes), .. }) => {
+            return Exit { stdout: bytes, stderr: write(&warnings.rendered()), code };
         }
-        Ok(Done { warnings, bytes: None, .. }) => write(&warnings.told()),
+        Ok(Output { warnings, bytes: None, .. }) => write(&warnings.rendered()),
         // An answer in words alone is no diagnostic; who gives one has a format of its own.
         Err(Failure::Finding(words)) => words,
-        Err(Failure::Found { complaints, .. } | Failure::Some { complaints, .. } | Failure::Input(complaints)) => {
-            write(&complaints.told())
-        }
-        Err(Failure::Refused(report)) => write(&Told::of(&*report, None, &SourceMap::default())),
+        Err(
+            Failure::Findings { diagnostics, .. } | Failure::Some { diagnostics, .. } | Failure::Input(diagnostics),
+        ) => write(&diagnostics.rendered()),
+        Err(Failure::Refused(report)) => write(&RenderedDiagnostic::of(&*report, None, &SourceMap::default())),
     };
-    Ending { stdout: stdout.into_bytes(), stderr: String::new(), code }
+    Exit { stdout: stdout.into_bytes(), stderr: String::new(), code }
 }
 
-fn exit_code(answer: &Result<Done, Failure>) -> u8 {
+fn exit_code(answer: &Result<Output, Failure>) -> u8 {
     match answer {
         Ok(_) => 0,
-        Err(Failure::Finding(_) | Failure::Found { .. }) => 1,
+        Err(Failure::Finding(_) | Failure::Findings { .. }) => 1,
         Err(Failure::Some { code, .. }) => *code,
         Err(Failure::Input(_)) => 2,
         Err(Failure::Refused(_)) => 3,

@@ -11,8 +11,8 @@ use crate::Failure;
 use crate::commands::lock_demands::LockDemands;
 use crate::files::output::{self, Kind};
 use crate::files::policy_files::Files;
-use crate::report::Done;
 use crate::report::Format;
+use crate::report::Output;
 use crate::signing::passphrase::Passphrases;
 use crate::signing::signed_document::listed;
 use crate::signing::{key_file, validity};
@@ -55,7 +55,7 @@ pub(crate) struct BuildArguments {
     pub(crate) format: Format,
 }
 
-pub(crate) fn build(arguments: &BuildArguments) -> Result<Done, Failure> {
+pub(crate) fn build(arguments: &BuildArguments) -> Result<Output, Failure> {
     let files = Files::read(&arguments.policy)?;
     arguments.demands.check(&files, &arguments.policy)?;
     let release = Release {
@@ -71,7 +71,7 @@ pub(crate) fn build(arguments: &BuildArguments) -> Result<Done, Failure> {
     let compiled = pipeline::compile(&files.source()).map_err(show)?;
     let warnings = files.warnings(&compiled.checked);
     if arguments.deny_warnings && !warnings.is_empty() {
-        return Err(Failure::Found { words: None, complaints: warnings });
+        return Err(Failure::Findings { words: None, diagnostics: warnings });
     }
     let policy = compiled.checked.policy().name.clone();
     let Released { bundle, proof } = pipeline::release(compiled, release, &keys).map_err(show)?;
@@ -87,5 +87,5 @@ pub(crate) fn build(arguments: &BuildArguments) -> Result<Done, Failure> {
         bundle.len(),
     );
     let bytes = output::write(&arguments.output, bundle, Kind::Document(Document::Bundle))?;
-    Ok(Done { words, warnings, bytes })
+    Ok(Output { words, warnings, bytes })
 }

@@ -19,7 +19,7 @@ use crate::files::git_revision::Revision;
 use crate::files::input::{Input, InputArguments, json};
 use crate::files::policy_files::Files;
 use crate::report::counted;
-use crate::{Answer, Complaints, Failure};
+use crate::{Answer, Diagnostics, Failure};
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
 enum DiffError {
@@ -96,12 +96,12 @@ struct ShownChange {
     loses: Vec<Described>,
     /// The same, for people.
     #[serde(skip)]
-    told: Told,
+    access: ShownAccess,
 }
 
 /// What changes, line by line.
 #[derive(Default, PartialEq, Eq, Hash)]
-struct Told {
+struct ShownAccess {
     gains: Vec<String>,
     loses: Vec<String>,
 }
@@ -140,7 +140,7 @@ pub(crate) fn diff(arguments: &DiffArguments) -> Answer {
     }
     let old = match old {
         Some(old) => old,
-        None => pipeline::nothing().map_err(|findings| Failure::Input(Complaints::about_nothing(findings)))?,
+        None => pipeline::nothing().map_err(|findings| Failure::Input(Diagnostics::about_nothing(findings)))?,
     };
     let mut difference = difference::compare(&old, &new.compiled).map_err(|reason| DiffError::Patterns { reason })?;
     if is_new {
@@ -185,7 +185,10 @@ fn document(difference: &Difference, names: &AddressNames) -> Document {
         program: change.who.text(),
         gains: describe(&change.gains, names),
         loses: describe(&change.loses, names),
-        told: Told { gains: describe::lines(&change.gains, names), loses: describe::lines(&change.loses, names) },
+        access: ShownAccess {
+            gains: describe::lines(&change.gains, names),
+            loses: describe::lines(&change.loses, names),
+        },
     });
     let identities = difference.identities.iter().map(|change| ShownIdentity {
         program: program_text::words(&change.path),
@@ -220,14 +223,14 @@ fn summary(document: &Document) -> String {
 }
 
 /// Those for whom the same changes, together.
-fn together(changes: &[ShownChange]) -> Vec<(Vec<&str>, &Told)> {
-    let mut groups: Vec<(Vec<&str>, &Told)> = Vec::new();
-    let mut known: HashMap<&Told, usize> = HashMap::new();
+fn together(changes: &[ShownChange]) -> Vec<(Vec<&str>, &ShownAccess)> {
+    let mut groups: Vec<(Vec<&str>, &ShownAccess)> = Vec::new();
+    let mut known: HashMap<&ShownAccess, usize> = HashMap::new();
     for change in changes {
-        let at = *known.entry(&change.told).or_insert(groups.len());
+        let at = *known.entry(&change.access).or_insert(groups.len());
         match groups.get_mut(at) {
             Some((programs, _)) => programs.push(&change.program),
-            None => groups.push((vec![&change.program], &change.told)),
+            None => groups.push((vec![&change.program], &change.access)),
         }
     }
     groups
@@ -242,9 +245,9 @@ fn human(document: &Document, old: &str, new: &str) -> String {
         false => String::new(),
     };
     // Writing to a string cannot fail, here and below.
-    for (programs, told) in together(&document.changes) {
+    for (programs, access) in together(&document.changes) {
         let _ = writeln!(said, "{}", programs.join(", "));
-        for (sign, moved) in [('+', &told.gains), ('-', &told.loses)] {
+        for (sign, moved) in [('+', &access.gains), ('-', &access.loses)] {
             for to in moved.iter().take(MOST_LISTED) {
                 let _ = writeln!(said, "  {sign} {to}");
             }
@@ -279,10 +282,10 @@ fn markdown(document: &Document, policy: &str) -> String {
         return format!("**Egress policy {policy}:** no change in what any program may reach.\n");
     }
     let mut rows: Vec<String> = Vec::new();
-    for (programs, told) in together(&document.changes) {
+    for (programs, access) in together(&document.changes) {
         let programs: Vec<String> = programs.iter().map(|program| inert(program)).collect();
         let programs = programs.join(", ");
-        for (word, moved) in [("⚠️ gains", &told.gains), ("loses", &told.loses)] {
+        for (word, moved) in [("⚠️ gains", &access.gains), ("loses", &access.loses)] {
             rows.extend(moved.iter().map(|to| format!("| {word} | {programs} | {} |\n", inert(to))));
         }
     }

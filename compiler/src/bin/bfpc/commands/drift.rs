@@ -29,7 +29,7 @@ use crate::report::counted;
 use crate::signing::refusal::refused;
 use crate::signing::trust::TrustArguments;
 use crate::signing::verified::{compiled, verified};
-use crate::{Answer, Complaints, Failure};
+use crate::{Answer, Diagnostics, Failure};
 
 #[derive(Args)]
 pub(crate) struct DriftArguments {
@@ -96,7 +96,7 @@ pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
     if Document::of(&bytes).is_some() {
         let locked = locked_in_bundle(&bytes, arguments)?;
         // The bundle alone has no text to point into.
-        let show = |findings: Findings| Failure::Input(Complaints::about_nothing(findings));
+        let show = |findings: Findings| Failure::Input(Diagnostics::about_nothing(findings));
         return compare(&locked, &BTreeMap::new(), arguments, show);
     }
     let files = Files::read(&arguments.file)?;

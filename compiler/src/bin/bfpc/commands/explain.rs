@@ -16,7 +16,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::commands::reach;
-use crate::files::input::{Behind, Format, Input, InputArguments, ShownRule, json, shortened};
+use crate::files::input::{DecidingRules, Format, Input, InputArguments, ShownRule, json, shortened};
 use crate::{Answer, Failure};
 
 #[derive(Args)]
@@ -105,7 +105,7 @@ fn answer(compiled: &Queryable, programs: &[Who], asked: &[Destination], format:
             }
         }
         answers.extend(groups.into_iter().map(|(judgement, destinations)| {
-            let Behind { rule, audit, also } = Behind::of(compiled, &judgement);
+            let DecidingRules { rule, audit, also } = DecidingRules::of(compiled, &judgement);
             let shown = ShownAnswer {
                 program: who.text(),
                 matches: matches.clone(),

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::Failure;
 use crate::files::input::{Input, InputArguments};
 use crate::files::output::{self, Kind};
-use crate::report::Done;
+use crate::report::Output;
 
 #[derive(Args)]
 pub(crate) struct GraphArguments {
@@ -21,9 +21,9 @@ pub(crate) struct GraphArguments {
     input: InputArguments,
 }
 
-pub(crate) fn graph(arguments: &GraphArguments) -> Result<Done, Failure> {
+pub(crate) fn graph(arguments: &GraphArguments) -> Result<Output, Failure> {
     let input = Input::read(&arguments.file, &arguments.input)?;
     let picture = drawing::draw(&input.compiled).into_bytes();
     let bytes = output::write(&arguments.output, picture, Kind::Picture)?;
-    Ok(Done { bytes, ..Done::default() })
+    Ok(Output { bytes, ..Output::default() })
 }

@@ -89,7 +89,7 @@ struct ShownPlace {
 }
 
 /// What both ways of reading find.
-struct Found<'a> {
+struct Contents<'a> {
     manifest: &'a Manifest,
     manifest_digest: [u8; 32],
     signers: Vec<String>,
@@ -115,7 +115,7 @@ pub(crate) fn inspect(arguments: &InspectArguments) -> Answer {
             let bundle = verified(&bytes, &TrustArguments { trust, threshold: *threshold, audience })?;
             let sections = SectionKind::ALL.iter().map(|kind| (*kind, bundle.section(*kind).len())).collect();
             let compiled = compiled(&bundle)?;
-            let found = Found {
+            let contents = Contents {
                 manifest: bundle.manifest(),
                 manifest_digest: bundle.manifest_digest(),
                 signers: bundle.signers().iter().map(ToString::to_string).collect(),
@@ -123,11 +123,11 @@ pub(crate) fn inspect(arguments: &InspectArguments) -> Answer {
                 executables: &compiled.image.executables,
                 debug: &compiled.debug,
             };
-            document(&found, true)
+            document(&contents, true)
         }
         None => {
             let bundle = unverified::peek(&bytes).map_err(refused)?;
-            let found = Found {
+            let contents = Contents {
                 manifest: &bundle.manifest,
                 manifest_digest: bundle.manifest_digest,
                 signers: bundle.claimed_signers.iter().map(ToString::to_string).collect(),
@@ -135,7 +135,7 @@ pub(crate) fn inspect(arguments: &InspectArguments) -> Answer {
                 executables: &bundle.image.executables,
                 debug: &bundle.debug,
             };
-            document(&found, false)
+            document(&contents, false)
         }
     };
     Ok(match arguments.format {
@@ -145,12 +145,12 @@ pub(crate) fn inspect(arguments: &InspectArguments) -> Answer {
     })
 }
 
-fn document(found: &Found<'_>, verified: bool) -> ShownBundle {
-    let manifest = found.manifest;
+fn document(contents: &Contents<'_>, verified: bool) -> ShownBundle {
+    let manifest = contents.manifest;
     let need =
         |number: &u16| Need::from_number(*number).map_or_else(|| format!("number {number}"), |it| it.to_string());
     let mut rules: Vec<ShownPlace> = Vec::new();
-    for rule in &found.debug.rules {
+    for rule in &contents.debug.rules {
         let place = &rule.place;
         rules.push(ShownPlace { file: place.file.clone(), line: place.line, text: place.text.clone() });
     }
@@ -170,9 +170,9 @@ fn document(found: &Found<'_>, verified: bool) -> ShownBundle {
         needs: manifest.needs.iter().map(need).collect(),
         source_sha256: hex(&manifest.source_sha256),
         lock_sha256: hex(&manifest.lock_sha256),
-        manifest_sha256: hex(&found.manifest_digest),
-        signers: found.signers.clone(),
-        sections: found
+        manifest_sha256: hex(&contents.manifest_digest),
+        signers: contents.signers.clone(),
+        sections: contents
             .sections
             .iter()
             .map(|(kind, bytes)| ShownSection {
@@ -181,7 +181,7 @@ fn document(found: &Found<'_>, verified: bool) -> ShownBundle {
                 bytes: *bytes,
             })
             .collect(),
-        programs: found
+        programs: contents
             .executables
             .iter()
             .filter(|executable| executable.is_written())

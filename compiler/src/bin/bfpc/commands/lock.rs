@@ -258,7 +258,7 @@ fn earlier(path: &Path, wanted: &Wanted, said: &mut String) -> Result<Option<Loc
     }
 }
 
-type Told = BTreeMap<DnsName, Result<LockedName, DnsError>>;
+type LiveNames = BTreeMap<DnsName, Result<LockedName, DnsError>>;
 
 /// Asks whom the options name, of some names for their IPv4 addresses alone. What is wrong with the options is told even
 /// where there is nothing to ask.
@@ -266,7 +266,7 @@ pub(crate) fn ask(
     names: &BTreeSet<DnsName>,
     ipv4_only: BTreeSet<DnsName>,
     options: &ResolverArguments,
-) -> Result<Told, Failure> {
+) -> Result<LiveNames, Failure> {
     let anchors = options.trust_anchor.as_deref().map(trust_anchors).transpose()?;
     if names.is_empty() && options.resolver.is_empty() {
         return Ok(BTreeMap::new());

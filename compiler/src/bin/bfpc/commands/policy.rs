@@ -14,30 +14,30 @@ use miette::Diagnostic;
 use crate::commands::lock_demands::LockDemands;
 use crate::files::output::{self, Kind};
 use crate::files::policy_files::Files;
-use crate::report::{Done, counted};
-use crate::{Complaints, Failure, in_file};
+use crate::report::{Output, counted};
+use crate::{Diagnostics, Failure, in_file};
 
 /// Checks each policy by itself, whatever is wrong with the others.
-pub(crate) fn check(policies: &[PathBuf], demands: LockDemands, deny_warnings: bool) -> Result<Done, Failure> {
+pub(crate) fn check(policies: &[PathBuf], demands: LockDemands, deny_warnings: bool) -> Result<Output, Failure> {
     if let [only] = policies {
         return check_one(only, demands, deny_warnings);
     }
-    let (mut words, mut complaints) = (String::new(), Complaints::default());
+    let (mut words, mut diagnostics) = (String::new(), Diagnostics::default());
     let (mut well, mut code) = (0, 0);
     for policy in policies {
         match check_one(policy, demands, deny_warnings) {
             Ok(done) => {
                 well += 1;
                 words.push_str(&done.words);
-                complaints.add(done.warnings);
+                diagnostics.add(done.warnings);
             }
-            Err(Failure::Found { complaints: found, .. }) => {
+            Err(Failure::Findings { diagnostics: found, .. }) => {
                 code = code.max(1);
-                complaints.add(found);
+                diagnostics.add(found);
             }
             Err(Failure::Input(found)) => {
                 code = 2;
-                complaints.add(found);
+                diagnostics.add(found);
             }
             Err(other) => return Err(other),
         }
@@ -45,12 +45,12 @@ pub(crate) fn check(policies: &[PathBuf], demands: LockDemands, deny_warnings: b
     // Writing to a string cannot fail.
     let _ = writeln!(words, "{well} of {} policies are ok", policies.len());
     match code {
-        0 => Ok(Done { words, warnings: complaints, bytes: None }),
-        code => Err(Failure::Some { words, complaints, code }),
+        0 => Ok(Output { words, warnings: diagnostics, bytes: None }),
+        code => Err(Failure::Some { words, diagnostics, code }),
     }
 }
 
-fn check_one(policy: &Path, demands: LockDemands, deny_warnings: bool) -> Result<Done, Failure> {
+fn check_one(policy: &Path, demands: LockDemands, deny_warnings: bool) -> Result<Output, Failure> {
     let files = Files::read(policy)?;
     if files.loaded.is_library() {
         let errors = resolve::faults_of_library(&files.loaded);
@@ -65,7 +65,7 @@ fn check_one(policy: &Path, demands: LockDemands, deny_warnings: bool) -> Result
     let checked = pipeline::check(&files.source()).map_err(|findings| files.show(findings))?;
     let warnings = files.warnings(&checked);
     if deny_warnings && !warnings.is_empty() {
-        return Err(Failure::Found { words: None, complaints: warnings });
+        return Err(Failure::Findings { words: None, diagnostics: warnings });
     }
     let policy = checked.policy();
     // `only P -> only D` is one line with two effects.
@@ -77,7 +77,7 @@ fn check_one(policy: &Path, demands: LockDemands, deny_warnings: bool) -> Result
         counted(rules.len(), "rule"),
         counted(policy.programs.iter().filter(|program| !program.is_class()).count(), "program")
     );
-    Ok(Done { words, warnings, bytes: None })
+    Ok(Output { words, warnings, bytes: None })
 }
 
 /// A policy is written in another way than the canonical one.
@@ -91,8 +91,8 @@ struct NotCanonical {
 }
 
 /// Reads all policies before it writes one, so that a broken one changes nothing.
-pub(crate) fn format(policies: &[PathBuf], check: bool) -> Result<Done, Failure> {
-    let mut complaints = Complaints::default();
+pub(crate) fn format(policies: &[PathBuf], check: bool) -> Result<Output, Failure> {
+    let mut diagnostics = Diagnostics::default();
     let mut changed: Vec<(&PathBuf, String, String)> = Vec::new();
     for policy in policies {
         let text = load::policy_text(policy, &Disk)?;
@@ -100,11 +100,11 @@ pub(crate) fn format(policies: &[PathBuf], check: bool) -> Result<Done, Failure>
             // Whoever formats the standard input wants the text, changed or not.
             Ok(formatted) if formatted == text && (check || !output::is_standard(policy)) => {}
             Ok(formatted) => changed.push((policy, text, formatted)),
-            Err(errors) => complaints.add(in_file(boxed(errors), &Disk.shown(policy), &text)),
+            Err(errors) => diagnostics.add(in_file(boxed(errors), &Disk.shown(policy), &text)),
         }
     }
-    if !complaints.is_empty() {
-        return Err(Failure::Input(complaints));
+    if !diagnostics.is_empty() {
+        return Err(Failure::Input(diagnostics));
     }
     let mut words = String::new();
     let mut bytes = None;
@@ -114,16 +114,16 @@ pub(crate) fn format(policies: &[PathBuf], check: bool) -> Result<Done, Failure>
             // Writing to a string cannot fail, here and below.
             let _ = writeln!(words, "{file}: not in the canonical form; `bfpc fmt {file}` rewrites it");
             let place = first_difference(text, formatted);
-            complaints.add(in_file(boxed(vec![NotCanonical { file: file.clone(), place }]), &file, text));
+            diagnostics.add(in_file(boxed(vec![NotCanonical { file: file.clone(), place }]), &file, text));
         } else {
             let standard = output::write(policy, formatted.clone().into_bytes(), Kind::InPlace)?;
             bytes = bytes.or(standard);
         }
     }
     if words.is_empty() {
-        Ok(Done { bytes, ..Done::default() })
+        Ok(Output { bytes, ..Output::default() })
     } else {
-        Err(Failure::Found { words: Some(words), complaints })
+        Err(Failure::Findings { words: Some(words), diagnostics })
     }
 }
 

@@ -17,7 +17,7 @@ use miette::Diagnostic;
 
 use crate::Failure;
 use crate::files::output::{self, Kind};
-use crate::report::Done;
+use crate::report::Output;
 use crate::signing::key_file;
 use crate::signing::passphrase::Passphrases;
 use crate::signing::refusal::refused;
@@ -77,7 +77,7 @@ pub(crate) struct SignArguments {
     output: Option<PathBuf>,
 }
 
-pub(crate) fn sign(arguments: &SignArguments) -> Result<Done, Failure> {
+pub(crate) fn sign(arguments: &SignArguments) -> Result<Output, Failure> {
     let path = &arguments.file;
     let (mut bytes, document) = read(path)?;
     let mut added = Vec::new();
@@ -118,7 +118,7 @@ pub(crate) fn sign(arguments: &SignArguments) -> Result<Done, Failure> {
         listed(&added),
         listed(signed.claimed_signers())
     );
-    Ok(Done { words, bytes, ..Done::default() })
+    Ok(Output { words, bytes, ..Output::default() })
 }
 
 /// A signature cannot be added.

@@ -15,10 +15,10 @@ use miette::Diagnostic;
 use serde::Serialize;
 
 use crate::commands::explain::because;
-use crate::files::input::{Behind, Input, ShownRule, json, shortened};
+use crate::files::input::{DecidingRules, Input, ShownRule, json, shortened};
 use crate::files::output::{self, Kind};
 use crate::files::policy_files::Files;
-use crate::report::{self, Complaints, Done, Failure, counted, in_sources};
+use crate::report::{self, Diagnostics, Failure, Output, counted, in_sources};
 
 #[derive(Args)]
 pub(crate) struct TestArguments {
@@ -124,13 +124,13 @@ struct ShownCounterExample {
     rule: Option<ShownRule>,
 }
 
-pub(crate) fn test(arguments: &TestArguments) -> Result<Done, Failure> {
+pub(crate) fn test(arguments: &TestArguments) -> Result<Output, Failure> {
     let (files, checked, compiled) = Input::read_policy(&arguments.policy)?;
     let report = expectations::run(&checked, &compiled);
     let mut unexercised: Vec<ShownRule> = Vec::new();
     if arguments.coverage {
         let exercised = |rule: &usize| !report.unexercised.contains(rule);
-        let shown = |number: usize| Behind::rule(&compiled, number);
+        let shown = |number: usize| DecidingRules::rule(&compiled, number);
         let reached: Vec<ShownRule> = (0..compiled.debug.rules.len()).filter(exercised).filter_map(shown).collect();
         // A line with two effects is exercised with one of them.
         let missed = report.unexercised.iter().filter_map(|number| shown(*number));
@@ -144,9 +144,9 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<Done, Failure> {
         tests: shown(&report, &files, &compiled),
         unexercised: arguments.coverage.then_some(unexercised),
     };
-    let complaints = match arguments.format {
-        TestFormat::Github => complaints(&report, &document, &files, &checked, arguments.coverage),
-        TestFormat::Human | TestFormat::Json => Complaints::default(),
+    let diagnostics = match arguments.format {
+        TestFormat::Github => diagnostics(&report, &document, &files, &checked, arguments.coverage),
+        TestFormat::Human | TestFormat::Json => Diagnostics::default(),
     };
     let report =
         arguments.junit.as_ref().map(|path| output::write(path, junit(&document).into_bytes(), Kind::TestReport));
@@ -156,21 +156,21 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<Done, Failure> {
         (None, TestFormat::Json) => json(&document),
         (None, TestFormat::Human) => human(&document, &files.file),
         (None, TestFormat::Github) if document.passed => {
-            return Ok(Done { warnings: complaints, ..Done::default() });
+            return Ok(Output { warnings: diagnostics, ..Output::default() });
         }
-        (None, TestFormat::Github) => return Err(Failure::Found { words: None, complaints }),
+        (None, TestFormat::Github) => return Err(Failure::Findings { words: None, diagnostics }),
     };
     if document.passed { Ok(said.into()) } else { Err(Failure::Finding(said)) }
 }
 
 /// The lines that do not hold, and with coverage the rules that no line exercises.
-fn complaints(
+fn diagnostics(
     report: &Report,
     document: &Document,
     files: &Files,
     checked: &CheckedPolicy,
     coverage: bool,
-) -> Complaints {
+) -> Diagnostics {
     let mut findings: Findings = Vec::new();
     for (outcome, shown) in report.outcomes.iter().zip(&document.tests) {
         for (failure, told) in outcome.failures.iter().zip(&shown.failures) {
@@ -210,7 +210,7 @@ fn shown(report: &Report, files: &Files, compiled: &Queryable) -> Vec<ShownTest>
     let failure = |failure: &expectations::Failure| {
         let (file, line) = files.place(failure.span);
         let counterexample = failure.counterexample.as_ref().and_then(|found| {
-            let rule = Behind::of(compiled, &found.judgement).rule;
+            let rule = DecidingRules::of(compiled, &found.judgement).rule;
             let destination = describe(std::slice::from_ref(&found.destination), &names).into_iter().next()?;
             Some(ShownCounterExample {
                 program: found.who.text(),

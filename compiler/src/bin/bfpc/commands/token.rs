@@ -10,7 +10,7 @@ use miette::Diagnostic;
 
 use crate::Failure;
 use crate::files::output::{self, Kind};
-use crate::report::Done;
+use crate::report::Output;
 use crate::signing::refusal::refused;
 use crate::signing::signed_document::{SignedDocument, Unencodable};
 use crate::signing::validity;
@@ -64,7 +64,7 @@ pub(crate) struct ConsentArguments {
     output: PathBuf,
 }
 
-pub(crate) fn token(command: &TokenCommand) -> Result<Done, Failure> {
+pub(crate) fn token(command: &TokenCommand) -> Result<Output, Failure> {
     let (act, consent) = match command {
         TokenCommand::Release { revision, consent } => (Act::Release { revision: *revision }, consent),
         // From 0: a host whose memory is damaged has seen nothing, and is to begin at a revision.
@@ -82,5 +82,5 @@ pub(crate) fn token(command: &TokenCommand) -> Result<Done, Failure> {
     let summary = SignedDocument::peek(&bytes).map_err(refused)?.summary();
     let bytes = output::write(&consent.output, bytes, Kind::Document(Document::Token))?;
     let words = format!("{}: {}\nunsigned: no host accepts it before `bfpc sign`\n", consent.output.display(), summary);
-    Ok(Done { words, bytes, ..Done::default() })
+    Ok(Output { words, bytes, ..Output::default() })
 }

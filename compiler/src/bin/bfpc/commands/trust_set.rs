@@ -14,7 +14,7 @@ use miette::Diagnostic;
 
 use crate::Failure;
 use crate::files::output::{self, Kind};
-use crate::report::Done;
+use crate::report::Output;
 use crate::signing::key_file;
 use crate::signing::refusal::refused;
 use crate::signing::signed_document::{Unencodable, set_summary};
@@ -63,7 +63,7 @@ pub(crate) struct TrustSetArguments {
     output: PathBuf,
 }
 
-pub(crate) fn trust_set(arguments: &TrustSetArguments) -> Result<Done, Failure> {
+pub(crate) fn trust_set(arguments: &TrustSetArguments) -> Result<Output, Failure> {
     if let Some(previous) = &arguments.previous {
         output::refuse_input(&arguments.output, previous)?;
     }
@@ -105,7 +105,7 @@ pub(crate) fn trust_set(arguments: &TrustSetArguments) -> Result<Done, Failure> 
         words += &format!("revoked  {id}\n");
     }
     words += "unsigned: no host accepts it before `bfpc sign`, by the thresholds of the old set and of this one\n";
-    Ok(Done { words, bytes, ..Done::default() })
+    Ok(Output { words, bytes, ..Output::default() })
 }
 
 fn too_many(reason: String) -> Failure {

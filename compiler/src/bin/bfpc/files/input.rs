@@ -183,7 +183,7 @@ pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
 }
 
 /// The rules behind a verdict, each place once.
-pub(crate) struct Behind {
+pub(crate) struct DecidingRules {
     /// The one that decided, or the default where that is a statement.
     pub(crate) rule: Option<ShownRule>,
     /// The audit rule that would refuse what is allowed.
@@ -192,14 +192,14 @@ pub(crate) struct Behind {
     pub(crate) also: Vec<ShownRule>,
 }
 
-impl Behind {
+impl DecidingRules {
     /// The rule with this number.
     pub(crate) fn rule(compiled: &Queryable, number: usize) -> Option<ShownRule> {
         compiled.rule(number).map(|rule| ShownRule::of(&rule.place))
     }
 
-    pub(crate) fn of(compiled: &Queryable, judgement: &Judgement) -> Behind {
-        let of = |number: usize| Behind::rule(compiled, number);
+    pub(crate) fn of(compiled: &Queryable, judgement: &Judgement) -> DecidingRules {
+        let of = |number: usize| DecidingRules::rule(compiled, number);
         let rule = match (judgement.rule, judgement.reason) {
             (None, Reason::NotGranted) => compiled.debug.default.as_ref().map(ShownRule::of),
             (number, _) => number.and_then(of),
@@ -212,6 +212,6 @@ impl Behind {
                 also.push(other);
             }
         }
-        Behind { rule, audit, also }
+        DecidingRules { rule, audit, also }
     }
 }

@@ -11,7 +11,7 @@ use bfp_compiler::source::load::{self, Loaded};
 use bfp_compiler::source::{self, Disk, Read};
 use bfp_grammar::syntax::Span;
 
-use crate::{Complaints, Failure, in_file, in_sources};
+use crate::{Diagnostics, Failure, in_file, in_sources};
 
 /// A policy and its lock, as read.
 pub(crate) struct Files {
@@ -75,7 +75,7 @@ impl Files {
     }
 
     /// What the author should look at once more.
-    pub(crate) fn warnings(&self, checked: &CheckedPolicy) -> Complaints {
+    pub(crate) fn warnings(&self, checked: &CheckedPolicy) -> Diagnostics {
         let warnings = checked.warnings().iter().map(|warning| Box::new(warning.clone()) as _).collect();
         in_sources(warnings, &self.file, &self.loaded.sources)
     }

@@ -5,20 +5,20 @@
 
 use std::fmt::Write as _;
 
-use super::told::{Level, Told};
+use super::rendered::{Level, RenderedDiagnostic};
 
-pub(super) fn document(diagnostics: &[Told]) -> String {
+pub(super) fn document(diagnostics: &[RenderedDiagnostic]) -> String {
     let mut text = String::new();
-    for told in diagnostics {
-        let command = match told.severity {
+    for rendered in diagnostics {
+        let command = match rendered.severity {
             Level::Error => "error",
             Level::Warning => "warning",
         };
         let mut properties = Vec::new();
-        if let Some(file) = &told.file {
+        if let Some(file) = &rendered.file {
             properties.push(format!("file={}", property(file)));
         }
-        if let Some(place) = told.labels.first() {
+        if let Some(place) = rendered.labels.first() {
             properties.push(format!("line={}", place.line));
             // Columns are for a place on one line.
             if place.line == place.end_line {
@@ -26,14 +26,14 @@ pub(super) fn document(diagnostics: &[Told]) -> String {
             }
             properties.push(format!("endLine={}", place.end_line));
         }
-        properties.push(format!("title={}", property(&told.code)));
-        let mut message = told.message.clone();
-        for label in told.labels.iter().skip(1) {
+        properties.push(format!("title={}", property(&rendered.code)));
+        let mut message = rendered.message.clone();
+        for label in rendered.labels.iter().skip(1) {
             let said = label.message.as_deref().unwrap_or("see also");
             // Writing to a string cannot fail, here and below.
             let _ = write!(message, "\n{}:{}: {said}", label.file, label.line);
         }
-        if let Some(help) = &told.help {
+        if let Some(help) = &rendered.help {
             let _ = write!(message, "\nhelp: {help}");
         }
         let _ = writeln!(text, "::{command} {}::{}", properties.join(","), data(&message));

@@ -9,7 +9,7 @@ use miette::{MietteHandlerOpts, Report, Severity};
 
 use super::clipped::Clipped;
 use super::inert::inert;
-use super::{About, Complaints, Done, Ending, Failure, counted, exit_code};
+use super::{About, Diagnostics, Exit, Failure, Output, counted, exit_code};
 
 /// Chooses how reports look: coloured only on a terminal and without `NO_COLOR`; as wide as the terminal.
 pub(crate) fn set_style() {
@@ -25,33 +25,33 @@ fn style() -> MietteHandlerOpts {
     if terminal { style } else { style.width(100) }
 }
 
-pub(super) fn end(answer: Result<Done, Failure>) -> Ending {
+pub(super) fn end(answer: Result<Output, Failure>) -> Exit {
     let code = exit_code(&answer);
     let (stdout, stderr) = match answer {
-        Ok(Done { words, warnings, bytes: Some(bytes) }) => {
-            return Ending { stdout: bytes, stderr: inert(words + &shown(warnings)), code };
+        Ok(Output { words, warnings, bytes: Some(bytes) }) => {
+            return Exit { stdout: bytes, stderr: inert(words + &shown(warnings)), code };
         }
-        Ok(Done { words, warnings, bytes: None }) => (words, shown(warnings)),
-        Err(Failure::Finding(words) | Failure::Found { words: Some(words), .. }) => (words, String::new()),
-        Err(Failure::Found { words: None, complaints } | Failure::Input(complaints)) => {
-            (String::new(), shown(complaints))
+        Ok(Output { words, warnings, bytes: None }) => (words, shown(warnings)),
+        Err(Failure::Finding(words) | Failure::Findings { words: Some(words), .. }) => (words, String::new()),
+        Err(Failure::Findings { words: None, diagnostics } | Failure::Input(diagnostics)) => {
+            (String::new(), shown(diagnostics))
         }
-        Err(Failure::Some { words, complaints, .. }) => (words, shown(complaints)),
+        Err(Failure::Some { words, diagnostics, .. }) => (words, shown(diagnostics)),
         Err(Failure::Refused(report)) => (String::new(), format!("{report:?}\n")),
     };
-    Ending { stdout: inert(stdout).into_bytes(), stderr: inert(stderr), code }
+    Exit { stdout: inert(stdout).into_bytes(), stderr: inert(stderr), code }
 }
 
 /// More of a file than these are counted and not shown: each quotes its place, and the first ones say enough.
 const MOST_SHOWN: usize = 100;
 
 /// All reports, and behind them a line for each policy.
-fn shown(complaints: Complaints) -> String {
+fn shown(diagnostics: Diagnostics) -> String {
     let mut text = String::new();
     let mut closing = String::new();
     // What several policies include is told once.
     let mut known = HashSet::new();
-    for about in complaints.about {
+    for about in diagnostics.about {
         closing.push_str(&tally(&about));
         let sources = Arc::new(about.sources.shown_as(visible));
         let more = about.findings.len().saturating_sub(MOST_SHOWN);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::told::{Level, Told};
+use super::rendered::{Level, RenderedDiagnostic};
 
 /// Changes whenever a member changes its meaning or goes; a new member does not change it.
 const VERSION: u32 = 1;
@@ -10,13 +10,13 @@ const VERSION: u32 = 1;
 #[derive(Serialize)]
 struct Document<'a> {
     version: u32,
-    diagnostics: &'a [Told],
+    diagnostics: &'a [RenderedDiagnostic],
     errors: usize,
     warnings: usize,
 }
 
-pub(super) fn document(diagnostics: &[Told]) -> String {
-    let count = |level| diagnostics.iter().filter(|told| told.severity == level).count();
+pub(super) fn document(diagnostics: &[RenderedDiagnostic]) -> String {
+    let count = |level| diagnostics.iter().filter(|rendered| rendered.severity == level).count();
     let document =
         Document { version: VERSION, diagnostics, errors: count(Level::Error), warnings: count(Level::Warning) };
     written(&document)

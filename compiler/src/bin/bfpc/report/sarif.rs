@@ -5,17 +5,17 @@
 
 use serde_json::{Map, Value, json};
 
-use super::told::{Level, Mark, Told};
+use super::rendered::{Level, Mark, RenderedDiagnostic};
 use bfp_compiler::diagnostics::error_page::Page;
 
 /// The schema's own name, which readers choose their parser by.
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
 
-pub(super) fn document(diagnostics: &[Told]) -> String {
-    let mut codes: Vec<&str> = diagnostics.iter().map(|told| told.code.as_str()).collect();
+pub(super) fn document(diagnostics: &[RenderedDiagnostic]) -> String {
+    let mut codes: Vec<&str> = diagnostics.iter().map(|rendered| rendered.code.as_str()).collect();
     codes.sort_unstable();
     codes.dedup();
-    let results: Vec<Value> = diagnostics.iter().map(|told| result(told, &codes)).collect();
+    let results: Vec<Value> = diagnostics.iter().map(|rendered| result(rendered, &codes)).collect();
     let log = json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -42,24 +42,24 @@ fn rule(code: &str) -> Value {
     })
 }
 
-fn result(told: &Told, codes: &[&str]) -> Value {
-    let level = match told.severity {
+fn result(rendered: &RenderedDiagnostic, codes: &[&str]) -> Value {
+    let level = match rendered.severity {
         Level::Error => "error",
         Level::Warning => "warning",
     };
-    let text = match &told.help {
-        Some(help) => format!("{}\nhelp: {help}", told.message),
-        None => told.message.clone(),
+    let text = match &rendered.help {
+        Some(help) => format!("{}\nhelp: {help}", rendered.message),
+        None => rendered.message.clone(),
     };
     let mut result = Map::new();
-    result.insert("ruleId".to_owned(), json!(told.code));
-    if let Some(index) = codes.iter().position(|code| *code == told.code) {
+    result.insert("ruleId".to_owned(), json!(rendered.code));
+    if let Some(index) = codes.iter().position(|code| *code == rendered.code) {
         result.insert("ruleIndex".to_owned(), json!(index));
     }
     result.insert("level".to_owned(), json!(level));
     result.insert("message".to_owned(), json!({ "text": text }));
-    let mut places = told.labels.iter();
-    let first = match (places.next(), &told.file) {
+    let mut places = rendered.labels.iter();
+    let first = match (places.next(), &rendered.file) {
         (Some(place), _) => Some(location(place)),
         (None, Some(file)) => Some(json!({ "physicalLocation": { "artifactLocation": { "uri": uri(file) } } })),
         (None, None) => None,

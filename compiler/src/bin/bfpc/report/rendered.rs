@@ -12,7 +12,7 @@ use super::About;
 
 /// A diagnostic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub(super) struct Told {
+pub(super) struct RenderedDiagnostic {
     pub(super) code: String,
     pub(super) severity: Level,
     pub(super) message: String,
@@ -46,16 +46,16 @@ pub(super) struct Mark {
 }
 
 impl About {
-    pub(super) fn told(&self) -> Vec<Told> {
+    pub(super) fn rendered(&self) -> Vec<RenderedDiagnostic> {
         let file = self.file.as_deref();
-        self.findings.iter().flat_map(|finding| Told::of(finding.as_ref(), file, &self.sources)).collect()
+        self.findings.iter().flat_map(|finding| RenderedDiagnostic::of(finding.as_ref(), file, &self.sources)).collect()
     }
 }
 
-impl Told {
-    pub(super) fn of(diagnostic: &dyn Diagnostic, file: Option<&str>, sources: &SourceMap) -> Vec<Told> {
+impl RenderedDiagnostic {
+    pub(super) fn of(diagnostic: &dyn Diagnostic, file: Option<&str>, sources: &SourceMap) -> Vec<RenderedDiagnostic> {
         if let Some(related) = diagnostic.related() {
-            return related.flat_map(|part| Told::of(part, file, sources)).collect();
+            return related.flat_map(|part| RenderedDiagnostic::of(part, file, sources)).collect();
         }
         let code = diagnostic.code().map(|code| code.to_string()).unwrap_or_default();
         let labels: Vec<Mark> = diagnostic
@@ -66,7 +66,7 @@ impl Told {
             .collect();
         let file = labels.first().map(|label| label.file.clone()).or_else(|| file.map(str::to_owned));
         let level = |severity| if severity == Some(Severity::Warning) { Level::Warning } else { Level::Error };
-        vec![Told {
+        vec![RenderedDiagnostic {
             docs: code.split_once("::").map(|(stage, reason)| format!("docs/errors/{stage}/{reason}.md")),
             code,
             severity: level(diagnostic.severity()),
