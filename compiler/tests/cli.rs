@@ -184,7 +184,104 @@ fn lock_beside_a_policy_is_read_with_the_same_care() {
     place.bfpc(&["check", "kms.bfp"]).fails(2, "1 error in kms.bfp.lock");
     // A broken lock does not stand in the way of a new one.
     place.write("literal.bfp", "deny \"/a\" -> 10.0.0.1\n");
-    place.write("literal.bfp.lock", format!("    place.bfpc(&verify).fails(3, "it has 1 valid signature, but this host requires 2");
+    place.write("literal.bfp.lock", format!("<<<<<<< ours\n{LOCK}=======\n{LOCK}>>>>>>> theirs\n"));
+    place.bfpc(&["check", "literal.bfp"]).fails(2, "`bfpc lock FILE`");
+    let said = place.bfpc(&["lock", "literal.bfp", "--resolver", "127.0.0.1:9"]).ok();
+    assert!(said.ends_with("literal.bfp.lock: 0 names locked\n"), "{said}");
+    place.bfpc(&["check", "literal.bfp"]).ok();
+}
+
+#[test]
+fn name_without_an_answer_leaves_the_lock_as_it_was() {
+    let place = Place::of_signer();
+    place.bfpc(&["lock", "kms.bfp", "--update", "--resolver", "127.0.0.1:9"]).fails(2, "`kms.internal` has no answer");
+    assert_eq!(place.text("kms.bfp.lock"), LOCK);
+    place.bfpc(&["lock", "kms.bfp", "--resolver", "dns.example"]).fails(2, "is not the address of a resolver");
+}
+
+#[test]
+fn what_cannot_sign_is_named() {
+    let place = Place::of_signer();
+    let build = |key: &str| ["build", "kms.bfp", "-o", "out.bfpb", "--key", key].map(str::to_owned);
+    place.write("text", "not a key");
+    for (key, says) in [
+        ("text", "`text` is not an Ed25519 private key in PEM"),
+        ("key.pub", "`key.pub` is not an Ed25519 private key in PEM"),
+        ("kms.bfp", "`kms.bfp` is not an Ed25519 private key in PEM"),
+        ("missing", "`missing` cannot be read"),
+        ("/dev/zero", "`/dev/zero` is not a regular file"),
+    ] {
+        let words = build(key);
+        let ended = place.bfpc(&words.each_ref().map(String::as_str)).fails(2, says);
+        assert_eq!(ended.stderr.matches("Ed25519 private").count(), says.matches("Ed25519 private").count());
+    }
+    let twice = ["build", "kms.bfp", "-o", "out.bfpb", "--key", "key", "--key", "key"];
+    place.bfpc(&twice).fails(2, "the keys `key` and `key` are the same");
+    assert!(!place.path("out.bfpb").exists());
+}
+
+#[test]
+fn times_and_revisions_are_checked_before_anything_is_signed() {
+    let place = Place::of_signer();
+    let build = |more: &[&'static str]| [&["build", "kms.bfp", "-o", "out.bfpb", "--key", "key"], more].concat();
+    place.bfpc(&build(&["--expires", "tomorrow"])).fails(2, "`tomorrow` is not a time");
+    place.bfpc(&build(&["--not-before", "1969-12-31T23:59:59Z"])).fails(2, "`1969-12-31T23:59:59Z` is not a time");
+    let window = ["--not-before", "2027-01-01T00:00:00Z", "--expires", "2027-01-01T01:00:00+01:00"];
+    place.bfpc(&build(&window)).fails(2, "never valid");
+    place.bfpc(&build(&["--expires", "2020-01-31T00:00:00Z"])).fails(2, "build::expired");
+    place
+        .bfpc(&build(&["--expires", "2020-01-31T00:00:00Z"]))
+        .fails(2, "the expiry time 2020-01-31T00:00:00Z has passed: it is 2");
+    place.bfpc(&build(&["--revision", "-1"])).fails(2, "--revision");
+    place.bfpc(&build(&["--revision", "18446744073709551616"])).fails(2, "--revision");
+    assert!(!place.path("out.bfpb").exists());
+}
+
+#[test]
+fn output_is_a_whole_file_or_nothing() {
+    let place = Place::of_signer();
+    fs::create_dir(place.path("directory")).unwrap();
+    let names = place.names();
+    for output in ["nowhere/kms.bfpb", "directory", "/dev/full", "/dev/null", "/dev/stdout"] {
+        place.bfpc(&["build", "kms.bfp", "-o", output, "--key", "key"]).fails(2, "cannot be written");
+    }
+    assert_eq!(place.names(), names, "nothing is left behind");
+    assert!(!fs::metadata("/dev/null").unwrap().is_file(), "a device was replaced by a file");
+    place.built(&[]);
+    assert_eq!(place.names().len(), names.len() + 1);
+}
+
+#[test]
+fn bundle_of_another_key_is_refused() {
+    let place = Place::of_signer();
+    place.built(&[]);
+    for command in ["verify", "inspect"] {
+        place.bfpc(&[command, "kms.bfpb", "--trust", "other.pub"]).fails(3, "unknown key");
+        place
+            .bfpc(&[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "2"])
+            .fails(2, "more signatures than it has keys");
+        place.bfpc(&[command, "kms.bfpb", "--trust", "key.pub", "--threshold", "0"]).fails(2, "'--threshold <M>'");
+    }
+    place.bfpc(&["verify", "kms.bfpb"]).fails(2, "--trust");
+    let explain = ["explain", "kms.bfpb", "signer", "kms.internal:443"];
+    place.bfpc(&[&explain[..], &["--trust", "other.pub"]].concat()).fails(3, "unknown key");
+    place.bfpc(&explain).fails(2, "add `--trust KEY`");
+}
+
+#[test]
+fn trust_is_a_public_key_or_a_directory_of_them() {
+    let place = Place::of_signer();
+    place.built(&["--key", "other"]);
+    fs::create_dir(place.path("trust")).unwrap();
+    let verify = ["verify", "kms.bfpb", "--threshold", "2", "--trust", "trust"];
+    place.bfpc(&verify).fails(2, "`trust` contains no public key");
+    for key in ["key", "other"] {
+        fs::copy(place.path(&format!("{key}.pub")), place.path(&format!("trust/{key}.pem"))).unwrap();
+    }
+    place.write("trust/README", "not a key, and not asked");
+    place.bfpc(&verify).ok();
+    place.built(&[]);
+    place.bfpc(&verify).fails(3, "it has 1 valid signature, but this host requires 2");
     place.write("trust/broken.pem", "not a key");
     place.bfpc(&verify).fails(2, "`trust/broken.pem` is not an Ed25519 public key");
     place.bfpc(&["verify", "kms.bfpb", "--trust", "key"]).fails(2, "`key` is not an Ed25519 public key");
