@@ -363,7 +363,7 @@ pub fn governance<T: Tables>(tables: &T, label: &Label) -> Governance {
     let mut flags = own.flags;
     let mut audited = own.audited_by(ProgramBucket::AUDIT_GOVERNED);
     let mut index = 0;
-    while let Some(program) = label.under.get(index as usize).filter(|_| index < label.depth) {
+    while let Some(program) = label.restricted_by.get(index as usize).filter(|_| index < label.depth) {
         index = T::opaque(index + 1);
         let Some(held) = tables.whole(*program) else { return Governance::FAULT };
         if held.flags & ProgramBucket::GOVERNING != 0 {
@@ -384,7 +384,7 @@ pub fn governance<T: Tables>(tables: &T, label: &Label) -> Governance {
 ///
 /// # Returns
 /// The first that applies: [`Reason::Overflow`], a denial for every program, a restriction of a program in
-/// `label.under`, and last the grants of the task's program or of one that it inherits from. One identity must satisfy
+/// `label.restricted_by`, and last the grants of the task's program or of one that it inherits from. One identity must satisfy
 /// all rules. A table that cannot be read yields [`Verdict::FAULT`], which denies.
 #[inline(always)]
 pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) -> Verdict {
@@ -413,7 +413,7 @@ pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) 
 
     // Restrictions: of the task's program and of every program that started it.
     let mut index = 0;
-    while let Some(program) = label.under.get(index as usize).filter(|_| index < label.depth) {
+    while let Some(program) = label.restricted_by.get(index as usize).filter(|_| index < label.depth) {
         index = T::opaque(index + 1);
         let Some(held) = tables.pair(number, *program) else { return Verdict::FAULT };
         if held.flags & Pair::DENIED != 0 {
@@ -433,7 +433,7 @@ pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) 
     let Some(own) = tables.pair(number, identity) else { return Verdict::FAULT };
     let mut verdict = grant(policy, cell, own, audited, needs_grant);
     let mut index = 0;
-    while let Some(heritage) = label.heir_of.get(index as usize).filter(|id| **id != 0 && !verdict.is_allowed()) {
+    while let Some(heritage) = label.inherits_from.get(index as usize).filter(|id| **id != 0 && !verdict.is_allowed()) {
         index = T::opaque(index + 1);
         let Some(held) = tables.pair(number, *heritage) else { return Verdict::FAULT };
         let inherited = grant(policy, cell, held, audited, needs_grant);
@@ -469,11 +469,11 @@ fn grant(policy: &Policy, cell: &Cell, own: Pair, audited: u32, needs_grant: boo
 pub fn pair<T: Tables>(tables: &T, cell: u32, id: ProgramId) -> Option<Pair> {
     let policy = tables.policy()?;
     if id == 0 {
-        return Some(Pair::STRANGER);
+        return Some(Pair::UNLISTED);
     }
     let found = find_program(tables, policy, id)?;
     if found.number == 0 {
-        return Some(Pair::STRANGER);
+        return Some(Pair::UNLISTED);
     }
     let elsewhere = Pair { flags: found.flags & ProgramBucket::PAIR, rule: found.rule, audit_rule: found.audit_rule };
 
@@ -704,7 +704,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_refused() {
         let request = Request { address: Address::V4(1), port: 443, protocol: crate::request::Protocol::Tcp };
-        assert_eq!(decide(&None_, &Label::STRANGER, &request), Verdict::FAULT);
+        assert_eq!(decide(&None_, &Label::UNLISTED, &request), Verdict::FAULT);
         assert!(!Verdict::FAULT.is_allowed());
     }
 

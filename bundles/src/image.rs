@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::Tables;
-use crate::label::{Label, ProgramId, Proof, UNDER_MAX};
+use crate::label::{Label, ProgramId, Proof, RESTRICTED_BY_MAX};
 use crate::manifest::SectionKind;
 use crate::names::build::Automaton;
 use crate::names::sections::NameSections;
@@ -106,7 +106,7 @@ impl NamedExecutable {
 
     /// What executing it does to a process, if it is the only written program that its file matches.
     pub fn alone(&self) -> Match {
-        let mut restricted = [0; UNDER_MAX];
+        let mut restricted = [0; RESTRICTED_BY_MAX];
         let is_restricted = self.flags & Match::RESTRICTED != 0;
         if let Some(first) = restricted.first_mut().filter(|_| is_restricted) {
             *first = self.program;
@@ -245,7 +245,7 @@ impl Image {
     /// The label of a process that executes the file at `path` on its host, with proof, and that no named program
     /// started.
     pub fn label_of(&self, path: &str) -> Label {
-        let mut label = Label::STRANGER;
+        let mut label = Label::UNLISTED;
         label.execute(self.match_of(path), Proof::Proven);
         label
     }

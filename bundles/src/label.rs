@@ -9,11 +9,11 @@ use crate::record::record;
 
 /// How many restricted programs that led to a process a label can hold. With a ninth, every request is denied
 /// ([`Label::OVERFLOW`]).
-pub const UNDER_MAX: usize = 8;
+pub const RESTRICTED_BY_MAX: usize = 8;
 
 /// How many programs `with children` that led to a process a label can hold. A fifth is dropped: its grants are lost,
 /// which is the safe side.
-pub const HEIRS_MAX: usize = 4;
+pub const INHERITS_FROM_MAX: usize = 4;
 
 record! {
     /// What is known about a task.
@@ -23,19 +23,19 @@ record! {
         program: ProgramId,
         /// A set of the constants below.
         flags: u32,
-        /// How many entries of `under` are valid.
+        /// How many entries of `restricted_by` are valid.
         depth: u32,
         /// The restricted programs: its own, and those that started it.
-        under: [ProgramId; UNDER_MAX],
+        restricted_by: [ProgramId; RESTRICTED_BY_MAX],
         /// The programs `with children` whose grants it inherits. 0 ends the list.
-        heir_of: [ProgramId; HEIRS_MAX],
+        inherits_from: [ProgramId; INHERITS_FROM_MAX],
     }
 }
 
 impl Label {
     /// `program` counts for grants too. Without this flag only the name is known: restrictions hold, grants do not.
     pub const PROVEN: u32 = 1;
-    /// `under` was full when another restricted program was to be added.
+    /// `restricted_by` was full when another restricted program was to be added.
     pub const OVERFLOW: u32 = 2;
     /// This task is an enforcer that queries the kernel for the identity of files.
     pub const LEARNER: u32 = 4;
@@ -44,12 +44,22 @@ impl Label {
     pub const TAINTED: u32 = 8;
 
     /// The label of an unlisted program.
-    pub const STRANGER: Label =
-        Label { program: 0, flags: 0, depth: 0, under: [0; UNDER_MAX], heir_of: [0; HEIRS_MAX] };
+    pub const UNLISTED: Label = Label {
+        program: 0,
+        flags: 0,
+        depth: 0,
+        restricted_by: [0; RESTRICTED_BY_MAX],
+        inherits_from: [0; INHERITS_FROM_MAX],
+    };
 
     /// The label of a task whose label cannot be read. It holds no grants, and every judged request is denied.
-    pub const UNKNOWN: Label =
-        Label { program: 0, flags: Label::OVERFLOW, depth: 0, under: [0; UNDER_MAX], heir_of: [0; HEIRS_MAX] };
+    pub const UNKNOWN: Label = Label {
+        program: 0,
+        flags: Label::OVERFLOW,
+        depth: 0,
+        restricted_by: [0; RESTRICTED_BY_MAX],
+        inherits_from: [0; INHERITS_FROM_MAX],
+    };
 
     /// Whether every restriction of this task also holds for `other`, so that it gains nothing by what `other` does for
     /// it. If a label lacks restrictions ([`Label::OVERFLOW`]), every program counts as one of them.
@@ -72,9 +82,9 @@ impl Label {
         }
         let mut is_free = u64::from(self.flags & Label::OVERFLOW);
         let mut index = 0;
-        while let Some(program) = self.under.get(index as usize).filter(|_| index < self.depth) {
+        while let Some(program) = self.restricted_by.get(index as usize).filter(|_| index < self.depth) {
             let mut differs = counts(*program);
-            for (place, held) in other.under.iter().enumerate() {
+            for (place, held) in other.restricted_by.iter().enumerate() {
                 let difference = *held ^ *program;
                 let is_past_the_depth = sign_bit(u64::from(other.depth).wrapping_sub(place as u64 + 1));
                 differs &= sign_bit(difference | difference.wrapping_neg()) | is_past_the_depth;
@@ -125,7 +135,7 @@ impl Label {
     /// Adds `program` to those whose grants this task and its children hold.
     #[inline(always)]
     fn inherit(&mut self, program: ProgramId) {
-        for slot in &mut self.heir_of {
+        for slot in &mut self.inherits_from {
             if *slot == program {
                 return;
             }
@@ -141,7 +151,7 @@ impl Label {
     pub fn restrict(&mut self, program: ProgramId) {
         let depth = self.depth;
         let mut at = 0;
-        for (index, slot) in self.under.iter_mut().enumerate() {
+        for (index, slot) in self.restricted_by.iter_mut().enumerate() {
             if index as u32 >= depth {
                 break;
             }
@@ -150,7 +160,7 @@ impl Label {
             }
             at = index as u32 + 1;
         }
-        match self.under.get_mut(at as usize) {
+        match self.restricted_by.get_mut(at as usize) {
             Some(slot) => {
                 *slot = program;
                 self.depth = at + 1;
@@ -174,32 +184,32 @@ mod tests {
     use super::*;
 
     fn executable(program: ProgramId, flags: u32) -> Match {
-        let mut restricted = [0; UNDER_MAX];
+        let mut restricted = [0; RESTRICTED_BY_MAX];
         restricted[0] = program;
         Match { program, flags, count: u32::from(flags & Match::RESTRICTED != 0), restricted }
     }
 
     #[test]
     fn a_confinement_survives_every_exec() {
-        let mut label = Label::STRANGER;
+        let mut label = Label::UNLISTED;
         label.execute(Some(&executable(7, Match::RESTRICTED)), Proof::Proven);
         label.execute(None, Proof::Proven);
-        assert_eq!((label.program, label.depth, label.under[0]), (0, 1, 7));
+        assert_eq!((label.program, label.depth, label.restricted_by[0]), (0, 1, 7));
     }
 
     #[test]
     fn executing_the_same_program_again_takes_no_room() {
-        let mut label = Label::STRANGER;
+        let mut label = Label::UNLISTED;
         for _ in 0..100 {
             label.execute(Some(&executable(7, Match::RESTRICTED | Match::WITH_CHILDREN)), Proof::Proven);
             label.execute(Some(&executable(8, Match::RESTRICTED)), Proof::Proven);
         }
-        assert_eq!((label.depth, label.flags, label.heir_of), (2, Label::PROVEN, [7, 0, 0, 0]));
+        assert_eq!((label.depth, label.flags, label.inherits_from), (2, Label::PROVEN, [7, 0, 0, 0]));
     }
 
     #[test]
     fn a_ninth_restriction_overflows_and_stays_so() {
-        let mut label = Label::STRANGER;
+        let mut label = Label::UNLISTED;
         for program in 1..=8 {
             label.execute(Some(&executable(program, Match::RESTRICTED)), Proof::Proven);
         }
@@ -209,8 +219,8 @@ mod tests {
         assert_eq!(label.flags & Label::OVERFLOW, Label::OVERFLOW);
     }
 
-    fn under(programs: &[ProgramId]) -> Label {
-        let mut label = Label::STRANGER;
+    fn restricted_by(programs: &[ProgramId]) -> Label {
+        let mut label = Label::UNLISTED;
         for program in programs {
             label.restrict(*program);
         }
@@ -227,8 +237,8 @@ mod tests {
         let may_reach = |from: &Label, into: &Label| {
             from.is_at_most_as_restricted_as(into, is_enforced, |number| number, |word| word >> 63)
         };
-        assert!(may_reach(&under(&[7]), &under(&[])));
-        assert!(!may_reach(&under(&[7, 8]), &under(&[7])));
+        assert!(may_reach(&restricted_by(&[7]), &restricted_by(&[])));
+        assert!(!may_reach(&restricted_by(&[7, 8]), &restricted_by(&[7])));
     }
 
     #[test]
@@ -245,44 +255,44 @@ mod tests {
             (&[1, 2, 3, 4, 5, 6, 7, 8], &[1, 2, 3, 4, 5, 6, 7, 9], false),
         ];
         for (own, others, expected) in cases {
-            assert_eq!(may_reach(&under(own), &under(others)), expected, "{own:?} and {others:?}");
+            assert_eq!(may_reach(&restricted_by(own), &restricted_by(others)), expected, "{own:?} and {others:?}");
         }
     }
 
     #[test]
     fn a_full_label_counts_as_restricted_by_every_program() {
-        let full = under(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        assert!(!may_reach(&full, &under(&[1, 2, 3, 4, 5, 6, 7, 8])));
-        assert!(may_reach(&under(&[10]), &full));
+        let full = restricted_by(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert!(!may_reach(&full, &restricted_by(&[1, 2, 3, 4, 5, 6, 7, 8])));
+        assert!(may_reach(&restricted_by(&[10]), &full));
         assert!(may_reach(&full, &full));
-        assert!(!may_reach(&Label::UNKNOWN, &Label::STRANGER));
+        assert!(!may_reach(&Label::UNKNOWN, &Label::UNLISTED));
     }
 
     #[test]
     fn what_lies_past_the_depth_of_a_label_does_not_count() {
-        let (mut own, mut other) = (under(&[7]), under(&[7]));
+        let (mut own, mut other) = (restricted_by(&[7]), restricted_by(&[7]));
         other.depth = 0;
         assert!(!may_reach(&own, &other));
         own.depth = 0;
-        assert!(may_reach(&own, &Label::STRANGER));
+        assert!(may_reach(&own, &Label::UNLISTED));
     }
 
     #[test]
     fn grants_are_inherited_from_proven_programs_with_children_alone() {
-        let mut label = Label::STRANGER;
+        let mut label = Label::UNLISTED;
         label.execute(Some(&executable(7, 0)), Proof::Proven);
         label.execute(Some(&executable(8, Match::WITH_CHILDREN)), Proof::NameOnly);
         label.execute(Some(&executable(9, Match::WITH_CHILDREN)), Proof::Proven);
         label.execute(None, Proof::Proven);
-        assert_eq!(label.heir_of, [9, 0, 0, 0]);
+        assert_eq!(label.inherits_from, [9, 0, 0, 0]);
     }
 
     #[test]
     fn a_fifth_heritage_is_lost() {
-        let mut label = Label::STRANGER;
+        let mut label = Label::UNLISTED;
         for program in 1..=5 {
             label.execute(Some(&executable(program, Match::WITH_CHILDREN)), Proof::Proven);
         }
-        assert_eq!(label.heir_of, [1, 2, 3, 4]);
+        assert_eq!(label.inherits_from, [1, 2, 3, 4]);
     }
 }

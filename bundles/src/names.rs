@@ -18,7 +18,7 @@ pub mod sections;
 #[cfg(all(test, feature = "bundle"))]
 mod tests;
 
-use crate::label::{ProgramId, UNDER_MAX};
+use crate::label::{ProgramId, RESTRICTED_BY_MAX};
 use crate::record::{BUCKET, bucket_hashes, record};
 
 /// The longest component, in bytes (`NAME_MAX`, include/uapi/linux/limits.h).
@@ -125,7 +125,7 @@ record! {
         /// How many entries of `restricted` are valid.
         count: u32,
         /// The programs whose restrictions hold for the process and for all that it starts.
-        restricted: [u64; UNDER_MAX],
+        restricted: [u64; RESTRICTED_BY_MAX],
     }
 }
 
@@ -155,7 +155,7 @@ impl Match {
     }
 
     /// Neither a grant nor a restriction.
-    pub const NOTHING: Match = Match { program: 0, flags: 0, count: 0, restricted: [0; UNDER_MAX] };
+    pub const NOTHING: Match = Match { program: 0, flags: 0, count: 0, restricted: [0; RESTRICTED_BY_MAX] };
 
     /// Adds the restrictions of another, as far as they fit. Returns whether all of them did.
     pub fn confine(&mut self, other: &Match) -> bool {
@@ -425,4 +425,4 @@ fn entry<W: Copy + Default, const N: usize>(entries: &[W; N], index: usize) -> W
     entries.get(index).copied().unwrap_or_default()
 }
 
-const _: () = assert!(Match::SIZE == 16 + 8 * UNDER_MAX);
+const _: () = assert!(Match::SIZE == 16 + 8 * RESTRICTED_BY_MAX);

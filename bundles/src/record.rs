@@ -268,7 +268,7 @@ impl Pair {
     pub const AUDIT_DENIED: u32 = 64;
 
     /// What holds for an unlisted program.
-    pub const STRANGER: Pair = Pair { flags: Pair::INSIDE | Pair::AUDIT_INSIDE, rule: NO_RULE, audit_rule: NO_RULE };
+    pub const UNLISTED: Pair = Pair { flags: Pair::INSIDE | Pair::AUDIT_INSIDE, rule: NO_RULE, audit_rule: NO_RULE };
 }
 
 /// In place of a rule's number: no written rule decided.
@@ -367,7 +367,7 @@ mod tests {
         #[test]
         fn decode_inverts_encode_for_keys_and_reports(
             long in any::<[u64; 8]>(), word in any::<[u32; 8]>(), half in any::<[u16; 4]>(), digest in any::<[u8; 32]>(),
-            thread in any::<[u8; 16]>(), heir_of in any::<[u64; 4]>(),
+            thread in any::<[u8; 16]>(), inherits_from in any::<[u64; 4]>(),
         ) {
             let inode = Inode { inode: long[0], device: word[0], generation: word[1] };
             survives(inode);
@@ -378,7 +378,7 @@ mod tests {
             survives(Executed { file: inode, dentry: long[1], flags: word[2], reserved: word[3] });
             survives(Withheld { program: long[1], process: word[2], why: word[3] });
             survives(Mounted { super_block: long[1], mount: long[2] });
-            survives(Label { program: long[0], flags: word[0], depth: word[1], under: long, heir_of });
+            survives(Label { program: long[0], flags: word[0], depth: word[1], restricted_by: long, inherits_from });
             survives(Event {
                 since_boot: long[0], program: long[1], high: long[2], low: long[3], process: word[0], user: word[1],
                 rule: word[2], label: word[3], kind: half[0], reason: half[1], port: half[2], protocol: half[3],

@@ -14,7 +14,7 @@ mod tree;
 use std::collections::{BTreeMap, HashMap};
 
 use bfp_bundle::image::{Image, NamedExecutable};
-use bfp_bundle::label::{ProgramId, UNDER_MAX};
+use bfp_bundle::label::{ProgramId, RESTRICTED_BY_MAX};
 use bfp_bundle::manifest::Need;
 use bfp_bundle::names::Match;
 use bfp_bundle::names::build::{Automaton, BuildError};
@@ -199,7 +199,7 @@ fn matched(executable: &NamedExecutable, all: &[NamedExecutable]) -> Match {
     if executable.is_written() {
         return record;
     }
-    record.restricted = [0; UNDER_MAX];
+    record.restricted = [0; RESTRICTED_BY_MAX];
     record.count = 0;
     let members = executable.members.iter().filter_map(|member| all.get(*member as usize));
     let restricted = members.filter(|member| member.flags & Match::RESTRICTED != 0);

@@ -348,28 +348,28 @@ struct Sets {
 #[derive(Clone, Copy)]
 struct Facts {
     /// The answer to an unlisted program where exactly these rules cover.
-    stranger: Answer,
+    unlisted: Answer,
     /// The same, but only what these rules deny themselves: this counts behind a gateway.
-    stranger_behind: Answer,
+    unlisted_behind: Answer,
     /// See [`Meaning::profile`].
     profile: u32,
 }
 
 impl Sets {
     fn new(classes: &Classes, meaning: &Meaning<'_>) -> Sets {
-        let (mut index, mut scale, stranger) = (Index::default(), Vec::new(), Process::default());
+        let (mut index, mut scale, unlisted) = (Index::default(), Vec::new(), Process::default());
         let facts = classes.sets.iter().map(|rules| {
             meaning.index(rules, &mut index);
-            let stranger_behind = meaning.answer_covered(&index, &stranger, &mut scale);
-            let stranger = meaning.answer(&index, &stranger, &mut scale);
-            Facts { stranger, stranger_behind, profile: meaning.profile(&index) }
+            let unlisted_behind = meaning.answer_covered(&index, &unlisted, &mut scale);
+            let unlisted = meaning.answer(&index, &unlisted, &mut scale);
+            Facts { unlisted, unlisted_behind, profile: meaning.profile(&index) }
         });
         Sets { facts: facts.collect() }
     }
 
     fn of(&self, set: u32) -> Facts {
         let refused = Answer { allowed: false, audited: false };
-        let none = Facts { stranger: refused, stranger_behind: refused, profile: 0 };
+        let none = Facts { unlisted: refused, unlisted_behind: refused, profile: 0 };
         self.facts.get(set as usize).copied().unwrap_or(none)
     }
 }
@@ -413,19 +413,19 @@ impl Edges<'_> {
     }
 
     fn about(&self, ports: impl IntoIterator<Item = Ports>, address: Address) -> Result<u64, ProveError> {
-        let stranger = self.asking.stranger();
+        let unlisted = self.asking.unlisted();
         // The address behind a NAT64 gateway adds to the answer: there, only the cell is compared.
         let translated = address.judged().behind_nat64().is_some();
         let mut asked = 0;
         for ports in ports {
-            let model = self.sets.of(ports.set).stranger;
+            let model = self.sets.of(ports.set).unlisted;
             let keys = [ports.first, ports.last];
             for key in keys.into_iter().take(if ports.first == ports.last { 1 } else { 2 }) {
                 let request = request(address, key);
-                let (image, found) = self.asking.verdict_and_cell(&stranger, request, &Searched::default());
+                let (image, found) = self.asking.verdict_and_cell(&unlisted, request, &Searched::default());
                 let leads = found.is_some() && found == ports.cell;
                 if !leads || !(translated || same(model, image)) {
-                    return Err(self.asking.witness(&stranger.process, request, model, image).into());
+                    return Err(self.asking.witness(&unlisted.process, request, model, image).into());
                 }
                 asked += 1;
             }
@@ -435,18 +435,18 @@ impl Edges<'_> {
 
     /// Queries both ends of a translated range.
     fn of_nat64(&self, both: &Translated<'_>) -> Result<u64, ProveError> {
-        let stranger = self.asking.stranger();
+        let unlisted = self.asking.unlisted();
         let (v4, v6) = (self.planes.of(both.v4), self.planes.of(both.v6));
         let mut asked = 0;
         let corners = [(both.first, v4.first(), v6.first(), 0), (both.last, v4.last(), v6.last(), LAST_PORT_KEY)];
         for (address, v4, v6, key) in corners {
             let (Some(v4), Some(v6)) = (v4, v6) else { continue };
             let (v4, v6) = (self.sets.of(v4.set), self.sets.of(v6.set));
-            let model = v6.stranger.and(v4.stranger_behind);
+            let model = v6.unlisted.and(v4.unlisted_behind);
             let request = request(Address::v6(address), key);
-            let image = self.asking.verdict(&stranger, request);
+            let image = self.asking.verdict(&unlisted, request);
             if !same(model, image) {
-                return Err(self.asking.witness(&stranger.process, request, model, image).into());
+                return Err(self.asking.witness(&unlisted.process, request, model, image).into());
             }
             asked += 1;
         }

@@ -62,7 +62,7 @@ fn check_table(folder: &Path) -> usize {
             continue;
         };
         let asked = if *destination == "raw" { Asked::Raw } else { Asked::Request(request(destination)) };
-        let (mut process, mut label) = (Process::default(), Label::STRANGER);
+        let (mut process, mut label) = (Process::default(), Label::UNLISTED);
         for path in program.split('>') {
             let index = program_at(checked.policy(), path);
             let with_children = index.is_some_and(|index| checked.policy().programs[index.0].with_children);

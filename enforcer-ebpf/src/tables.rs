@@ -171,10 +171,10 @@ pub fn is_governed(label: *const Label) -> bool {
 /// The label of unlisted programs: zeros. The argument of a global function must be memory that could be written, which
 /// a constant is not; the enforcer freezes this map.
 #[btf_map]
-static STRANGER: Array<Label, 1> = Array::new();
+static UNLISTED: Array<Label, 1> = Array::new();
 
 /// The label of a socket, or that of unlisted programs if it has none, as for the kernel's own sockets.
 #[inline(always)]
-pub fn or_stranger(label: *const Label) -> *const Label {
-    if label.is_null() { STRANGER.get_ptr(0).unwrap_or(core::ptr::null()) } else { label }
+pub fn or_unlisted(label: *const Label) -> *const Label {
+    if label.is_null() { UNLISTED.get_ptr(0).unwrap_or(core::ptr::null()) } else { label }
 }

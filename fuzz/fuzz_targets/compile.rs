@@ -36,12 +36,12 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = annotate::debug(&source, &checked, &image);
     assert!(pipeline::prove(&checked, image.clone()).is_ok(), "the image is not what the policy means");
     let requests = requests(checked.policy());
-    let strangers = std::iter::once((Label::STRANGER, Process::of(None)));
+    let strangers = std::iter::once((Label::UNLISTED, Process::of(None)));
     // Programs and classes that a file can be. A program whose every file matches another one too has no label.
     let found = image.found().take(8).filter_map(|record| {
         let executable = image.executables.iter().find(|executable| executable.program == record.program)?;
         let at = checked.policy().programs.iter().position(|program| program.path == executable.path)?;
-        let mut label = Label::STRANGER;
+        let mut label = Label::UNLISTED;
         label.execute(Some(record), Proof::Proven);
         Some((label, Process::of(Some(ProgramIndex(at)))))
     });

@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(image.section(kind), find(kind), "{kind:?}");
     }
     let labels = image.executables.iter().map(|executable| image.label_of(&executable.path));
-    for label in labels.take(4).chain([Label::STRANGER]) {
+    for label in labels.take(4).chain([Label::UNLISTED]) {
         let _ = decide_raw(&image, &label);
         for last in [0_u128, 1, 0xcb00_710a, 0x0a09_0000, 0xffff_ffff, 0x2001_0db8 << 96 | 0x10, u128::MAX] {
             for (port, protocol) in [(0, Protocol::Tcp), (443, Protocol::Udp), (u16::MAX, Protocol::Icmp)] {

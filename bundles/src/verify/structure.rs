@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::bounded::Walked;
 use crate::decide::{ADDRESS_LEVELS, PORT_LEVELS};
-use crate::label::{ProgramId, UNDER_MAX};
+use crate::label::{ProgramId, RESTRICTED_BY_MAX};
 use crate::manifest::SectionKind;
 use crate::names::{self, Match, Name, NameBucket, Names, State, StepBucket, Word};
 use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record, Step};
@@ -85,7 +85,7 @@ fn check_matches(section: &[u8], executables: usize) -> Result<(), ImageError> {
         return Err(ImageError::Count(SectionKind::Matches));
     }
     for record in records::<Match>(SectionKind::Matches, section) {
-        if record?.count as usize > UNDER_MAX {
+        if record?.count as usize > RESTRICTED_BY_MAX {
             return Err(ImageError::Structure(SectionKind::Matches));
         }
     }

@@ -53,13 +53,13 @@ pub(crate) fn program_id(path: &str) -> ProgramId {
 
 /// `only "/usr/bin/signer" -> 203.0.113.10:443/tcp`
 pub(crate) fn image() -> Image {
-    let strangers = ProgramBucket {
+    let unlisted = ProgramBucket {
         ids: [0; BUCKET],
         flags: [0; BUCKET],
         rules: [NO_RULE; BUCKET],
         audit_rules: [NO_RULE; BUCKET],
     };
-    let mut programs = strangers;
+    let mut programs = unlisted;
     let id = program_id("/usr/bin/signer");
     (programs.ids[0], programs.flags[0]) = (id, Pair::INSIDE | Pair::AUDIT_INSIDE);
     let mut pairs = PairBucket {

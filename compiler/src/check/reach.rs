@@ -13,14 +13,14 @@ const DNS_PORT: u16 = 53;
 pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
     let mut found = Vec::new();
     let enforced = || policy.rules.iter().filter(|rule| rule.enforcement == Enforcement::Enforced);
-    let stranger = |asked| model::judge(policy, &Process::of(None), asked).allowed;
+    let unlisted = |asked| model::judge(policy, &Process::of(None), asked).allowed;
     let exclusive = enforced().find(|rule| rule.effect == Effect::Exclusive && !rule.covers_everything);
-    if let Some(rule) = exclusive.filter(|_| stranger(Asked::Raw)) {
+    if let Some(rule) = exclusive.filter(|_| unlisted(Asked::Raw)) {
         found.push(Concern::RawOpen { rule: rule.span });
     }
     if let Default::Deny(span) = policy.default {
         let loopback = |address| Asked::Request(Request { address, port: 8080, protocol: Protocol::Tcp });
-        if ![Address::V4(LOOPBACK_V4), Address::v6(1)].map(loopback).into_iter().any(stranger) {
+        if ![Address::V4(LOOPBACK_V4), Address::v6(1)].map(loopback).into_iter().any(unlisted) {
             found.push(Concern::NoLoopback { span });
         }
         if !enforced().filter(|rule| rule.effect != Effect::Deny).any(covers_a_resolver) {

@@ -163,11 +163,11 @@ pub(crate) fn requests(policy: &ResolvedPolicy) -> Vec<Request> {
 /// Unlisted programs, each program with its digest pins holding or not, and each program started by each other one, in
 /// either state.
 pub(crate) fn processes(policy: &ResolvedPolicy, image: &Image) -> Vec<(Process, Label)> {
-    let mut found = vec![(Process::default(), Label::STRANGER)];
+    let mut found = vec![(Process::default(), Label::UNLISTED)];
     let programs = policy.programs.len();
     for parent in 0..programs {
         for proof in [Proof::Proven, Proof::NameOnly] {
-            let started = execute(policy, image, (Process::default(), Label::STRANGER), parent, proof);
+            let started = execute(policy, image, (Process::default(), Label::UNLISTED), parent, proof);
             for child in 0..programs {
                 found.push(execute(policy, image, started.clone(), child, Proof::Proven));
             }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bfp_bundle::decide::{Reason, Tables, Unless, Verdict, decide, decide_raw, judge};
 use bfp_bundle::image::Image;
-use bfp_bundle::label::{Label, Proof, UNDER_MAX};
+use bfp_bundle::label::{Label, Proof, RESTRICTED_BY_MAX};
 use bfp_bundle::names::Match;
 use bfp_bundle::record::{Cell, NO_RULE, Node32, Node128, PairBucket, Policy, ProgramBucket};
 use bfp_bundle::request::{Address, Request};
@@ -129,8 +129,8 @@ fn remembered<K: Copy + PartialEq>(last: &Last<K>, key: K, search: impl FnOnce()
 }
 
 impl<'a> Asking<'a> {
-    pub(super) fn stranger(&self) -> Asker {
-        Asker { process: Process::default(), label: Label::STRANGER }
+    pub(super) fn unlisted(&self) -> Asker {
+        Asker { process: Process::default(), label: Label::UNLISTED }
     }
 
     /// The process that `before` becomes by executing a program, or an executable that is not a program.
@@ -154,8 +154,8 @@ impl<'a> Asking<'a> {
         let restricted = |record: &&Match| record.flags & Match::RESTRICTED != 0 && record.count == 1;
         let first = self.image.matches.iter().enumerate().filter(|(_, record)| restricted(record));
         let last = first
-            .take(UNDER_MAX)
-            .fold(self.stranger(), |asker, (program, _)| self.execute(&asker, Some(program), Proof::NameOnly));
+            .take(RESTRICTED_BY_MAX)
+            .fold(self.unlisted(), |asker, (program, _)| self.execute(&asker, Some(program), Proof::NameOnly));
         self.execute(&last, None, Proof::Proven)
     }
 

@@ -72,12 +72,12 @@ pub(super) fn identities_are_right(
             | told(Match::AUDIT_GOVERNING, ProgramBucket::AUDIT_GOVERNING);
         // For a class, the restrictions of each member.
         let members = if program.is_class() { program.members.as_slice() } else { &[ProgramIndex(index)] };
-        let under = members.iter().filter(|member| is_one_of(&restricted, member.0));
-        let mut under: SmallVec<[ProgramId; 4]> =
-            under.filter_map(|member| Some(program_id(&policy.programs.get(member.0)?.path))).collect();
+        let restricting = members.iter().filter(|member| is_one_of(&restricted, member.0));
+        let mut restricted_by: SmallVec<[ProgramId; 4]> =
+            restricting.filter_map(|member| Some(program_id(&policy.programs.get(member.0)?.path))).collect();
         let mut held: SmallVec<[ProgramId; 4]> = record.restricted().collect();
         let none_beyond = record.restricted.iter().skip(record.count as usize).all(|id| *id == 0);
-        under.sort_unstable();
+        restricted_by.sort_unstable();
         held.sort_unstable();
         let places: Vec<u32> = program.members.iter().map(|member| member.0 as u32).collect();
         let id = program_id(&program.path);
@@ -90,7 +90,7 @@ pub(super) fn identities_are_right(
             (executable.members == places, "the programs that its files match"),
             (record.program == id, "its processes become another program"),
             (record.flags == noted, "what is noted of its processes"),
-            (held == under && none_beyond, "whose restrictions hold for its processes"),
+            (held == restricted_by && none_beyond, "whose restrictions hold for its processes"),
             (
                 known.get(&id).map(SmallVec::as_slice) == Some(&[table]),
                 "it does not stand once in the table of programs, or it is guarded otherwise there",

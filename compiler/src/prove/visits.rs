@@ -193,11 +193,11 @@ impl Job<'_> {
             }
             Ok(answer)
         };
-        let stranger = asking.stranger();
+        let unlisted = asking.unlisted();
         answers.clear();
         anew.clear();
-        let of_stranger = ask(&stranger)?;
-        answers.push((None, of_stranger));
+        let of_unlisted = ask(&unlisted)?;
+        answers.push((None, of_unlisted));
         let cell = self.visit.place.0;
         // Behind a gateway and for raw sockets, more than this place counts.
         let is_alone = self.visit.behind.is_none() && self.visit.asked != Asked::Raw;
@@ -208,11 +208,11 @@ impl Job<'_> {
                 answers.push((Some(*program), answer));
                 continue;
             }
-            let proven = asking.execute(&stranger, Some(*program), Identity::Proven);
+            let proven = asking.execute(&unlisted, Some(*program), Identity::Proven);
             let answer = ask(&proven)?;
             answers.push((Some(*program), answer));
             ask(&asking.execute(&proven, None, Identity::Proven))?;
-            ask(&asking.execute(&stranger, Some(*program), Identity::NameOnly))?;
+            ask(&asking.execute(&unlisted, Some(*program), Identity::NameOnly))?;
             anew.push((*program, inputs, answer));
         }
         // A program that is allowed shows what its parents are denied, best if no audited rule applies to it. For raw
@@ -231,7 +231,7 @@ impl Job<'_> {
         if allowed.is_none() && !self.programs.is_empty() {
             // None of the programs named here, but one that a rule grants everything.
             for program in &asking.meaning.all_granted_everywhere {
-                let asker = asking.execute(&stranger, Some(*program), Identity::Proven);
+                let asker = asking.execute(&unlisted, Some(*program), Identity::Proven);
                 let answer = ask(&asker)?;
                 answers.push((Some(*program), answer));
                 if answer.allowed && !answer.audited {
@@ -242,7 +242,7 @@ impl Job<'_> {
         }
         if let Some((allowed, Answer { audited: is_audited, .. })) = allowed {
             for (program, inputs, answer) in anew.drain(..) {
-                let parent = asking.execute(&stranger, Some(program), Identity::NameOnly);
+                let parent = asking.execute(&unlisted, Some(program), Identity::NameOnly);
                 ask(&asking.execute(&parent, allowed, Identity::Proven))?;
                 // Only now has all been asked that could be asked of it elsewhere.
                 if let Some(inputs) = inputs.filter(|_| !is_audited) {
@@ -257,7 +257,7 @@ impl Job<'_> {
             // A program that is denied at the first place shows nothing of the second, unless it inherits from one that
             // is allowed there.
             for heir in self.heirs(asking, place, &mut Vec::new()) {
-                let parent = asking.execute(&stranger, Some(heir), Identity::Proven);
+                let parent = asking.execute(&unlisted, Some(heir), Identity::Proven);
                 for program in &self.programs {
                     ask(&asking.execute(&parent, Some(*program), Identity::Proven))?;
                 }

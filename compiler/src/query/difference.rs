@@ -157,7 +157,7 @@ pub fn compare(old: &Queryable, new: &Queryable) -> Result<Difference, BuildErro
         verdicts.push(found);
     }
     let found = kinds.ask(kinds.raw.clone(), |region| {
-        let allows = |image| judge(image, &Label::STRANGER, region.sample()).is_allowed();
+        let allows = |image| judge(image, &Label::UNLISTED, region.sample()).is_allowed();
         (allows(&old.image), allows(&new.image))
     });
     open.count(&kinds, &found);
@@ -438,7 +438,7 @@ struct Held<'a> {
 
 impl Held<'_> {
     fn label(&self) -> Label {
-        let mut label = Label::STRANGER;
+        let mut label = Label::UNLISTED;
         label.execute(self.record.as_ref(), Proof::Proven);
         label
     }
@@ -447,7 +447,7 @@ impl Held<'_> {
     fn started(&self) -> Label {
         let mut label = self.label();
         label.execute(None, Proof::Proven);
-        label.heir_of = Label::STRANGER.heir_of;
+        label.inherits_from = Label::UNLISTED.inherits_from;
         label
     }
 
@@ -513,8 +513,8 @@ fn is_closed(image: &Image, started: &Label, region: &Region) -> bool {
     let of = |label: &Label| judge(image, label, region.sample());
     let refused = |label: &Label| matches!(of(label).reason, Reason::Denied | Reason::Confined);
     // A process that a restricted program started needs a grant for raw sockets where others need none.
-    let needs_a_grant = of(started).reason == Reason::NotGranted && of(&Label::STRANGER).is_allowed();
-    needs_a_grant || refused(started) && !refused(&Label::STRANGER)
+    let needs_a_grant = of(started).reason == Reason::NotGranted && of(&Label::UNLISTED).is_allowed();
+    needs_a_grant || refused(started) && !refused(&Label::UNLISTED)
 }
 
 fn identities(files: &Files<'_>) -> Vec<IdentityChange> {

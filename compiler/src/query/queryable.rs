@@ -40,7 +40,7 @@ impl Who {
     pub fn label(&self, image: &Image) -> Label {
         match self {
             Who::Program(text) => label_of(image, text),
-            Who::Unlisted => Label::STRANGER,
+            Who::Unlisted => Label::UNLISTED,
             Who::StartedBy(text) => {
                 let mut label = label_of(image, text);
                 label.execute(None, Proof::Proven);
@@ -75,7 +75,7 @@ fn label_of(image: &Image, text: &str) -> Label {
     let found: HashSet<ProgramId> = image.found().map(|record| record.program).collect();
     known.sort_by_key(|executable| (!found.contains(&executable.program), executable.path != text));
     let record = known.first().and_then(|first| image.matches.iter().find(|record| record.program == first.program));
-    let mut label = Label::STRANGER;
+    let mut label = Label::UNLISTED;
     label.execute(record, Proof::Proven);
     label
 }
@@ -171,18 +171,19 @@ impl Queryable {
 
     /// Whether a restriction is about a process: about its program, or about one that led to it.
     fn is_about(&self, rule: &DebugRule, label: &Label) -> bool {
-        let under = label.under.iter().take(label.depth as usize);
+        let restricted_by = label.restricted_by.iter().take(label.depth as usize);
         rule.subjects.is_none()
             || self.subjects(rule).any(|executable| {
-                executable.program == label.program || under.clone().any(|under| *under == executable.program)
+                executable.program == label.program
+                    || restricted_by.clone().any(|program| *program == executable.program)
             })
     }
 
     fn is_granted(&self, rule: &DebugRule, label: &Label) -> bool {
         rule.subjects.is_none()
-            || self
-                .subjects(rule)
-                .any(|executable| executable.program == label.program || label.heir_of.contains(&executable.program))
+            || self.subjects(rule).any(|executable| {
+                executable.program == label.program || label.inherits_from.contains(&executable.program)
+            })
     }
 }
 

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bfp_bundle::image::Library;
-use bfp_bundle::label::UNDER_MAX;
+use bfp_bundle::label::RESTRICTED_BY_MAX;
 
 use super::ResolveError;
 use crate::policy::program_text;
@@ -90,9 +90,9 @@ fn too_many(
     let mut found = members.iter().zip(programs).filter(|(member, _)| restricted.contains(member));
     let count = found.clone().count();
     let (first, last) = (found.next()?.1, found.next_back()?.1);
-    (count > UNDER_MAX).then_some(ResolveError::RestrictionsOfOneFile {
+    (count > RESTRICTED_BY_MAX).then_some(ResolveError::RestrictionsOfOneFile {
         count,
-        limit: UNDER_MAX,
+        limit: RESTRICTED_BY_MAX,
         first: first.span,
         last: last.span,
     })

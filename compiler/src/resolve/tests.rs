@@ -118,7 +118,7 @@ refused! {
 }
 
 #[test]
-fn a_program_that_only_a_test_names_is_a_stranger() {
+fn a_program_that_only_a_test_names_is_unlisted() {
     let tested =
         "only \"/a\" -> 10.0.0.1\ntest \"t\" {\n    \"/b\" -> 10.0.0.1 denied\n    \"/a\" -> 10.0.0.1 allowed\n}\n";
     let policy = resolved(tested);

@@ -14,7 +14,7 @@ use bfp_bundle::{
 use crate::decision::counters::{count, count_dropped};
 use crate::decision::events;
 use crate::kernel::asm::bit;
-use crate::tables::{Maps, or_stranger};
+use crate::tables::{Maps, or_unlisted};
 
 /// The return value of a hook for a verdict: 0 for 1, and -1, which is -EPERM, for everything else.
 ///
@@ -56,7 +56,7 @@ pub extern "C" fn judge_v6(label: *const Label, high: u64, low: u64, port: u32, 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn judge_packet_v4(label: *const Label, address: u32, port: u32, ipproto: u32) -> i32 {
-    let verdict = judge(or_stranger(label), Address::V4(address), port, ipproto);
+    let verdict = judge(or_unlisted(label), Address::V4(address), port, ipproto);
     pass(label, 0, events::mapped(address), events::about(Kind::Packet, port, ipproto), verdict)
 }
 
@@ -64,7 +64,7 @@ pub extern "C" fn judge_packet_v4(label: *const Label, address: u32, port: u32, 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn judge_packet_v6(label: *const Label, high: u64, low: u64, port: u32, ipproto: u32) -> i32 {
-    let verdict = judge(or_stranger(label), Address::V6 { high, low }, port, ipproto);
+    let verdict = judge(or_unlisted(label), Address::V6 { high, low }, port, ipproto);
     pass(label, high, low, events::about(Kind::Packet, port, ipproto), verdict)
 }
 

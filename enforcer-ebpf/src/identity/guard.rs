@@ -15,7 +15,7 @@ pub fn is_guarded(label: *const Label) -> bool {
     // SAFETY: a label in a map's memory where it is not null.
     let Some(label) = (unsafe { label.as_ref() }) else { return false };
     let mut guarded = label.flags & Label::PROVEN != 0 && has(label.program, ProgramBucket::GUARDED);
-    for program in &label.heir_of {
+    for program in &label.inherits_from {
         guarded |= *program != 0 && has(*program, ProgramBucket::GUARDED);
     }
     guarded

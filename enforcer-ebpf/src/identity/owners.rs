@@ -29,8 +29,8 @@ pub fn note(sk: Pointer, label: &Label) -> bool {
     // SAFETY: a label in a map's memory where it is not null.
     let Some(owner) = (unsafe { SOCKETS.get(sk, Missing::Create).as_mut() }) else { return false };
     owner.program = label.program;
-    owner.under = label.under;
-    owner.heir_of = label.heir_of;
+    owner.restricted_by = label.restricted_by;
+    owner.inherits_from = label.inherits_from;
     // A taint that another processor sets meanwhile must not be lost, so the word with the flags comes last, and only if
     // it is what it was. If another task's label came in between, this one replaces it.
     let word = flags_word(owner);

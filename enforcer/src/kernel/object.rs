@@ -87,7 +87,7 @@ pub const VERDICTS: &str = "VERDICTS";
 pub(crate) const EVENTS: &str = "EVENTS";
 
 /// The label of unlisted programs.
-pub(crate) const UNLISTED: &str = "STRANGER";
+pub(crate) const UNLISTED: &str = "UNLISTED";
 
 /// What was seen of each exec; this map outlives the programs.
 pub const EXECUTED: &str = "EXECUTED";

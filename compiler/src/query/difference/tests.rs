@@ -39,11 +39,11 @@ fn plainly(old: &Queryable, new: &Queryable) -> Difference {
     };
     let is_closed = |compiled: &Queryable, who: &Who, region: &Region| {
         let mut label = who.label(&compiled.image);
-        label.heir_of = Label::STRANGER.heir_of;
+        label.inherits_from = Label::UNLISTED.inherits_from;
         let of = |label: &Label| judge(&compiled.image, label, region.sample());
         let refused = |label: &Label| matches!(of(label).reason, Reason::Denied | Reason::Confined);
-        of(&label).reason == Reason::NotGranted && of(&Label::STRANGER).is_allowed()
-            || refused(&label) && !refused(&Label::STRANGER)
+        of(&label).reason == Reason::NotGranted && of(&Label::UNLISTED).is_allowed()
+            || refused(&label) && !refused(&Label::UNLISTED)
     };
     let paths = |all: Vec<&NamedExecutable>| all.iter().map(|one| one.path.clone()).collect::<BTreeSet<_>>();
     let inherited = Match::RESTRICTED | Match::WITH_CHILDREN;

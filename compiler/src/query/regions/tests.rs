@@ -206,7 +206,7 @@ fn unspecified_address_is_asked_about_as_loopback() {
     for addresses in [Addresses::V4(0, 0), Addresses::V6(0, 0)] {
         let regions = plane.within(&[zero(addresses)]);
         assert!(!regions.is_empty());
-        let allowed = |region: &Region| judge(&compiled.image, &Label::STRANGER, region.sample()).is_allowed();
+        let allowed = |region: &Region| judge(&compiled.image, &Label::UNLISTED, region.sample()).is_allowed();
         assert!(!regions.iter().any(allowed), "{regions:?}");
     }
 }

@@ -11,6 +11,7 @@ use bfp_bundle::names::Match;
 
 use crate::identity::enforcers;
 use crate::identity::names;
+use crate::kernel::arguments::arguments;
 use crate::kernel::{Pointer, argument};
 
 /// `BPF_F_BPRM_SECUREEXEC`, include/uapi/linux/bpf.h.
@@ -18,14 +19,9 @@ const SECURE_EXEC: u64 = 1;
 
 #[lsm(hook = "bprm_creds_from_file")]
 pub fn bprm_creds_from_file(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(2);
-    if earlier != 0 {
-        return earlier;
-    }
-    // SAFETY: `(struct linux_binprm *bprm, const struct file *file)`
+    arguments!(ctx, bprm: *mut linux_binprm, file: Pointer);
+    // SAFETY: the verifier knows the type of each.
     unsafe {
-        let bprm: *mut linux_binprm = ctx.arg(0);
-        let file: Pointer = ctx.arg(1);
         let place = argument(&ctx, 1).and_then(names::place_of);
         let found = place.and_then(|(mount, dentry)| names::identify(mount, dentry)).and_then(|found| found.own);
         let is_guarded = found.is_some_and(|found| found.flags & Match::GUARDED != 0);

@@ -6,18 +6,15 @@
 use aya_ebpf::{bindings::task_struct, macros::lsm, programs::LsmContext};
 
 use crate::identity::labels;
+use crate::kernel::arguments::arguments;
 use crate::kernel::storage::Missing;
 
 const ENOMEM: i32 = 12;
 
 #[lsm(hook = "task_alloc")]
 pub fn task_alloc(ctx: LsmContext) -> i32 {
-    let earlier: i32 = ctx.arg(2);
-    if earlier != 0 {
-        return earlier;
-    }
+    arguments!(ctx, child: *mut task_struct, _clone_flags: u64);
     let parent = labels::current();
-    let child: *mut task_struct = ctx.arg(0);
     let mut label = labels::of(parent, Missing::Leave);
     // SAFETY: the first argument is `struct task_struct *`; labels and records are the maps' memory when not null.
     unsafe {
