@@ -23,4 +23,6 @@ pub mod about;
 
 pub mod lockdown;
 
+pub mod enforced_bundle;
+
 pub mod health;

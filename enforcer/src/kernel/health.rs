@@ -11,7 +11,6 @@ use std::time::Duration;
 use bfp_bundle::image::NamedExecutable;
 use bfp_bundle::manifest::Need;
 use bfp_bundle::names::build::canonical;
-use bfp_bundle::verify::{Host, Refusal, Trust, verify};
 
 use crate::admit::state;
 use crate::failure::Failure;
@@ -19,6 +18,7 @@ use crate::host::followed;
 use crate::host::followed::FollowedLink;
 use crate::host::syscall::{self, LinkInfo};
 use crate::kernel::about::About;
+use crate::kernel::enforced_bundle::EnforcedBundle;
 use crate::kernel::object::{
     ATTACHED_ALWAYS, DECIDING_HOOKS, LABELLING_HOOKS, LABELS, LOCKDOWN_HOOKS, SPLICE_HOOK, SPLICE_HOOK_BEFORE, VERDICTS,
 };
@@ -224,16 +224,8 @@ pub struct Kept {
 /// Reads the bundle on disk of the enforced policy.
 pub fn kept(state: &Path, about: &About, capabilities: &[Need]) -> Result<Kept, Failure> {
     let bytes = state::kept_bundle(state, &about.manifest_digest)?;
-    // As of the time when it was accepted.
-    let host = Host { now: about.applied_at, tags: about.tags.clone(), capabilities: capabilities.to_vec() };
-    let trust = Trust::of_set(&about.trust)?;
-    let bundle = match verify(&bytes, &trust, &host) {
-        // It had already expired, and was applied as the last good one.
-        Err(Refusal::Expired { expires, .. }) => {
-            verify(&bytes, &trust, &Host { now: expires.saturating_sub(1), ..host })?
-        }
-        verified => verified?,
-    };
+    let enforced = EnforcedBundle::verify(&bytes, about, capabilities)?;
+    let bundle = enforced.bundle();
     // The debug section is informational: it affects neither verdicts nor health.
     let rules = bundle.debug().map(|debug| debug.rules).unwrap_or_default();
     let audited = rules.iter().filter(|rule| rule.is_audited).count();
