@@ -13,6 +13,8 @@ pub mod folders;
 
 pub mod followed;
 
+pub mod replacement;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 //! Each function is safe for every argument: sizes are compared with the map's own before the kernel gets a pointer.
 #![expect(unsafe_code, reason = "bpf(2), mmap(2), poll(2) and the like take raw pointers; every use is in this file")]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -574,4 +574,46 @@ fn check_sizes(map: &MapData, value: usize) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::new(io::ErrorKind::InvalidInput, "the labels in the kernel have another layout"))
+}
+
+/// The most bytes of a list of attribute names, and of an attribute's value (include/uapi/linux/limits.h).
+const ATTRIBUTE_BYTES: usize = 1 << 16;
+
+/// The names of a file's extended attributes. None if its filesystem has no such attributes.
+pub(crate) fn attributes(file: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
+    let mut list = vec![0u8; ATTRIBUTE_BYTES];
+    // SAFETY: the kernel writes at most as many bytes as the list has.
+    let length = unsafe { libc::flistxattr(file.as_raw_fd(), list.as_mut_ptr().cast(), list.len()) };
+    match usize::try_from(length) {
+        Ok(length) => list.truncate(length),
+        Err(_) => {
+            let error = io::Error::last_os_error();
+            return if error.raw_os_error() == Some(libc::EOPNOTSUPP) { Ok(Vec::new()) } else { Err(error) };
+        }
+    }
+    // Each name ends with a zero.
+    let names = list.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    names.map(|name| Ok(CString::new(name)?)).collect()
+}
+
+/// The value of an extended attribute.
+pub(crate) fn attribute(file: BorrowedFd<'_>, name: &CStr) -> io::Result<Vec<u8>> {
+    let mut value = vec![0u8; ATTRIBUTE_BYTES];
+    let (to, room) = (value.as_mut_ptr().cast(), value.len());
+    // SAFETY: the name ends with a zero, and the kernel writes at most as many bytes as the value has.
+    let length = unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), to, room) };
+    value.truncate(usize::try_from(length).map_err(|_| io::Error::last_os_error())?);
+    Ok(value)
+}
+
+/// Sets an extended attribute, or removes it.
+pub(crate) fn set_attribute(file: BorrowedFd<'_>, name: &CStr, value: Option<&[u8]>) -> io::Result<()> {
+    let fd = file.as_raw_fd();
+    let result = match value {
+        // SAFETY: the name ends with a zero, and the value is as long as the kernel is told.
+        Some(value) => unsafe { libc::fsetxattr(fd, name.as_ptr(), value.as_ptr().cast(), value.len(), 0) },
+        // SAFETY: the name ends with a zero.
+        None => unsafe { libc::fremovexattr(fd, name.as_ptr()) },
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
