@@ -11,3 +11,5 @@ pub mod events;
 pub mod doctor;
 
 pub mod watch;
+
+pub mod hosts;

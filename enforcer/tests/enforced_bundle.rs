@@ -1,4 +1,4 @@
-//! Only the bundle that the kernel's record names counts as the enforced one.
+//! Only the bundle that the kernel's record names counts as the enforced one, and its names become lines of a hosts file.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
 #[path = "../../bundles/tests/format/made.rs"]
@@ -9,6 +9,7 @@ use bfp_bundle::manifest::Manifest;
 use bfp_bundle::verify::{Refusal, verify};
 use bfp_enforcer::kernel::about::{About, Circumstances};
 use bfp_enforcer::kernel::enforced_bundle::{EnforcedBundle, EnforcedBundleError};
+use bfp_enforcer::report::hosts::Names;
 use made::{host, manifest, sealed, trust};
 
 /// The kernel's record of a bundle that was applied with key 1 at the time 1000.
@@ -47,4 +48,14 @@ fn bytes_that_do_not_verify_are_not_the_enforced_bundle() {
     assert!(matches!(refusal(b"", &about), EnforcedBundleError::Refused(_)));
     let foreign = refusal(&sealed(manifest(), &[2]), &about);
     assert!(matches!(foreign, EnforcedBundleError::Refused(Refusal::UnknownKey(_))), "{foreign}");
+}
+
+#[test]
+fn the_names_of_the_enforced_bundle_become_lines() {
+    let bytes = sealed(manifest(), &[1]);
+    let about = record_of(&bytes);
+    let names = Names::of(&EnforcedBundle::verify(&bytes, &about, &host().capabilities).unwrap()).unwrap();
+    let expected = "# BEGIN bfp-enforcer hosts: policy payments-kms revision 7\n203.0.113.10 kms.example.com\n# END \
+                    bfp-enforcer hosts: policy payments-kms revision 7\n";
+    assert_eq!((names.block().as_str(), names.left_out().count()), (expected, 0));
 }

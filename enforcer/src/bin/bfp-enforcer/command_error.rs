@@ -43,7 +43,7 @@ pub(crate) enum CommandError {
     Incomplete { done: String, lacks: usize },
     #[error("{done}, but {lost}")]
     LinksRemain { done: String, lost: String },
-    /// The output of `status`, which reports a fault.
+    /// The output of `status` or `hosts`, which reports a fault.
     #[error("{0}")]
     Degraded(String),
     #[error("this host's clock is before 1970")]

@@ -5,6 +5,7 @@
 
 mod apply_command;
 mod command_error;
+mod hosts_command;
 mod session;
 mod trust_command;
 
@@ -20,6 +21,7 @@ use bfp_enforcer::report::events::{self, EventsError, Reader};
 use bfp_enforcer::report::{status, watch};
 use clap::{Parser, Subcommand, ValueEnum};
 use command_error::{CommandError, message};
+use hosts_command::HostsArguments;
 use session::Session;
 use trust_command::{RecoverArguments, RemoveArguments, TrustArguments};
 
@@ -60,6 +62,8 @@ enum Command {
     },
     /// Wait until a symbolic link that the policy was applied through has another target
     Watch,
+    /// Write the names of the enforced policy, with their addresses, into /etc/hosts
+    Hosts(HostsArguments),
     /// Check whether this host can enforce, what to change, and whether /etc/bfp/policy.bfpb would be applied; attaches
     /// nothing
     Doctor {
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
         Command::Status { format } => show_status(format, &state),
         Command::Watch => watch_links(),
         Command::Events { follow, format } => show_events(follow, format),
+        Command::Hosts(arguments) => hosts_command::hosts(&arguments, &state),
         Command::Doctor { format } => return examine(format, &state),
         Command::Remove(arguments) => trust_command::remove(&arguments, &state),
         Command::Unlock(arguments) => trust_command::unlock(&arguments, &state),
