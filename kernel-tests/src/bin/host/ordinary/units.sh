@@ -11,6 +11,8 @@ wait_until() { for _ in $(seq 60); do if eval "$1"; then return 0; fi; sleep 0.5
 # Whether no apply is running: a unit that does one thing is `activating` while it does it.
 idle() { case $(systemctl show bfp-apply.service -p ActiveState --value) in inactive | failed) ;; *) return 1 ;; esac; }
 since() { systemctl show "$1" -p ActiveEnterTimestampMonotonic --value; }
+# Whether /etc/hosts has the names of a revision, or will soon.
+has_names() { wait_until "grep -q '^# BEGIN bfp-enforcer hosts: policy payments revision $1\$' /etc/hosts"; }
 said() { journalctl -b -u "$1" -o cat --no-pager | grep -qF "$2"; }
 
 refusals() { journalctl -b -u bfp-events.service -o cat --no-pager | grep -cF 192.0.2.1; }
@@ -22,7 +24,7 @@ check "the policy is in force" '[ "$(revision)" = 1 ] && systemctl -q is-active 
 check "it was before the network and the first services" \
     '[ "$(since bfp-enforcer.service)" -gt 0 ] && [ "$(since bfp-enforcer.service)" -le "$(since network-pre.target)" ] \
         && [ "$(since bfp-enforcer.service)" -le "$(since sysinit.target)" ]'
-for unit in bfp-enforcer bfp-apply bfp-events bfp-links; do
+for unit in bfp-enforcer bfp-apply bfp-events bfp-links bfp-hosts; do
     level=$(systemd-analyze security --no-pager $unit.service | sed -n 's/.*exposure level for [^:]*: \([0-9.]*\).*/\1/p')
     check "$unit.service is exposed at $level of 10, at most 3" '[ "${level%%.*}" -le 2 ] || [ "$level" = 3.0 ]'
 done
@@ -30,6 +32,7 @@ check "what is refused is in the journal" 'systemctl -q is-active bfp-events.ser
     tries
     wait_until "said bfp-events.service 192.0.2.1"'
 
+check "the names of the policy are in /etc/hosts" 'has_names 1 && grep -q localhost /etc/hosts'
 check "links that were followed are watched" 'systemctl -q is-active bfp-links.service'
 
 cp /bfp/next.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
@@ -39,6 +42,7 @@ sleep 2
 cp /bfp/after.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
 check "a bundle that is put in place is applied, also while another one is" 'wait_until "[ \$(revision) = 3 ]"'
 wait_until 'idle'
+check "and so are its names" 'has_names 3'
 
 cp /bfp/foreign.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
 check "a bad one fails its unit" 'wait_until "systemctl -q is-failed bfp-apply.service"'
@@ -75,9 +79,10 @@ check "where it has failed it is tried again" 'wait_until "systemctl -q is-activ
 
 cp /bfp/locked.bfpb /etc/bfp/next && mv /etc/bfp/next /etc/bfp/policy.bfpb
 check "a locked policy is applied" 'wait_until "[ \$(revision) = 4 ]"'
+check "and so are its names" 'has_names 4'
 systemctl restart bfp-events.service bfp-links.service
 told=$(refusals)
 check "under a lock what is refused is in the journal" 'wait_until "tries; [ \$(refusals) -gt $told ]"'
 check "and links that were followed are watched" 'systemctl -q is-active bfp-links.service'
-[ $failed = 0 ] || journalctl -b -o cat --no-pager -u bfp-enforcer -u bfp-apply -u bfp-events -u bfp-links | tail -40
+[ $failed = 0 ] || journalctl -b -o cat --no-pager -u bfp-enforcer -u bfp-apply -u bfp-events -u bfp-links -u bfp-hosts | tail -40
 exit $failed

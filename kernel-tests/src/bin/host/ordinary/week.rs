@@ -97,7 +97,7 @@ pub(crate) fn run(guest: &Guest<'_>) -> Result<bool, String> {
             .arg(&state)
             .arg("4M"),
     )?;
-    let guest = with_units(guest, |name| name != "bfp-events.service")
+    let guest = with_units(guest, |name| !["bfp-events.service", "bfp-hosts.service"].contains(&name))
         .unit("week-mounts.service", "local-fs.target", MOUNTS)
         .unit("week-since-before.service", "sysinit.target", SINCE_BEFORE)
         .unit("week-anew.service", "basic.target", ANEW)
