@@ -81,6 +81,12 @@ pub(crate) fn status_of(bundle: &Path) -> Result<Ended, String> {
     run(&["status", &state, &folder])
 }
 
+/// `hosts` with these arguments, for an applied bundle, whose state is elsewhere than a host's.
+pub(crate) fn hosts_of(bundle: &Path, arguments: &[&str]) -> Result<Ended, String> {
+    let [_, _, _, _, state, folder] = applying(bundle);
+    run(&[&["hosts", &state, &folder], arguments].concat())
+}
+
 /// The unread events of denials, one line of JSON each.
 pub(crate) fn events() -> Result<Vec<String>, String> {
     let ended = try_events()?;

@@ -10,6 +10,7 @@ mod apply;
 mod bundle;
 mod events;
 pub(crate) mod host;
+mod hosts;
 mod identity;
 mod lacking;
 mod libraries;
@@ -34,6 +35,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         addresses::SCENARIOS,
         lifetime::SCENARIOS,
         bundle::SCENARIOS,
+        hosts::SCENARIOS,
         apply::SCENARIOS,
         lacking::SCENARIOS,
         pinned::SCENARIOS,
