@@ -22,7 +22,7 @@ mod resolver;
 mod tests;
 
 pub use self::error::ResolveError;
-pub use self::name_use::dns_names;
+pub use self::name_use::{dns_names, lists};
 pub use self::question::{Names, destinations};
 
 use std::collections::BTreeSet;
@@ -62,7 +62,7 @@ pub struct Source<'a> {
 /// Every error of this stage, in the order of the text.
 pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolicy, Vec<ResolveError>> {
     let policy = &loaded.syntax;
-    let (declarations, errors) = Declarations::of(policy);
+    let (declarations, errors) = Declarations::of(policy, &loaded.sources);
     let mut resolver = Resolver::new(&declarations, Known::of(loaded, lock), errors);
     let (rules, name_uses) = resolver.rules(policy, lock);
     // What only a test or an unused declaration names is not the rules'.
@@ -71,9 +71,10 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
     let special = std::mem::take(&mut resolver.special);
     let tests = resolver.tests(policy);
     let accepted = resolver.accepted(policy, &loaded.sources);
+    let names = std::mem::take(&mut resolver.names);
     resolver.refuse_unused(&loaded.sources);
-    resolver.resolve_unused();
-    let Resolver { errors, paths: mut programs, known_programs, names, .. } = resolver;
+    resolver.resolve_unused(&loaded.sources);
+    let Resolver { errors, paths: mut programs, known_programs, .. } = resolver;
     errors.none()?;
 
     let unlisted = programs.split_off(ruled);

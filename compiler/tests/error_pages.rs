@@ -123,7 +123,7 @@ impl Page {
 /// A lock that has an address for each name of a policy.
 fn lock_for(policy: &Path) -> String {
     let Ok(loaded) = load::load(policy, &Disk) else { return "version = 2\n".to_owned() };
-    let names = resolve::dns_names(&loaded.syntax).unwrap_or_default();
+    let names = resolve::dns_names(&loaded).unwrap_or_default();
     let mut text = "version = 2\n".to_owned();
     for (number, name) in names.keys().enumerate() {
         let (name, last) = (name.as_str(), number + 10);

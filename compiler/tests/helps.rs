@@ -186,3 +186,16 @@ fn help_of_an_error_is_followed_and_no_error_is_left() {
         assert_eq!(code, Some(0), "{after}{told}");
     }
 }
+
+#[test]
+fn statement_of_the_policy_is_moved_out_of_an_included_file() {
+    let place = TempDir::new().unwrap();
+    let library = "host vault = 192.0.2.1\n";
+    fs::write(place.path().join("corp.bfp"), format!("default deny\n{library}")).unwrap();
+    let policy = "include \"corp.bfp\"\nallow \"/w\" -> vault\n";
+    let (code, told) = report(&place, policy);
+    assert!(code == Some(2) && told.contains("move it to the policy that includes this file"), "{told}");
+    fs::write(place.path().join("corp.bfp"), library).unwrap();
+    let (code, told) = report(&place, &format!("default deny\n{policy}"));
+    assert_eq!(code, Some(0), "{told}");
+}

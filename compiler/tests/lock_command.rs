@@ -154,6 +154,49 @@ fn names_that_are_locked_stay_new_ones_are_asked_for_and_unused_ones_leave() {
 }
 
 #[test]
+fn what_only_unused_declarations_of_an_included_file_name_is_not_locked() {
+    let place = Served::new();
+    // Nothing answers for these two.
+    place.write(
+        "corp.bfp",
+        "host kms = kms.test:443\nhost both = { kms, gone.test }\nhost list = ranges(\"list.txt\")\n\
+         host used = other except lost.test\nhost other = { 192.0.2.0/24, cdn.test }\n",
+    );
+    place.write("list.txt", "198.51.100.0/24\n");
+    place.write("p.bfp", "include \"corp.bfp\"\nallow \"/a\" -> kms\n");
+    let locked = "kms.test  203.0.113.10, 2001:db8::10\np.bfp.lock: 1 name locked\n";
+    assert_eq!(place.ask(0, &["lock", "p.bfp"]), locked);
+    place.bfpc(&["check", "p.bfp", "--locked"]).ok_with_warnings();
+
+    // It can be asked about, and the answer says what is missing.
+    place.key("key");
+    place.bfpc(&["build", "p.bfp", "-o", "p.bfpb", "--key", "key"]).ok_with_warnings();
+    for (of, trust) in [("p.bfp", &[][..]), ("p.bfpb", &["--trust", "key.pub"])] {
+        let asked = |host: &str| place.bfpc(&[&["explain", of, "/a", host], trust].concat()).ended();
+        assert_eq!(asked("kms").code, 0, "{of}");
+        let both = asked("both");
+        assert_eq!(both.code, 2, "{of}");
+        assert!(both.stderr.contains("the policy has no address for the name `gone.test`"), "{}", both.stderr);
+    }
+
+    // Through other declarations, in a test too.
+    place.zone.set("lost.test", &[&["192.0.2.7"]]);
+    let test = "include \"corp.bfp\"\nallow \"/a\" -> kms\ntest \"t\" {\n    \"/a\" -> { used, list } allowed\n}\n";
+    place.write("p.bfp", test);
+    place.bfpc(&["check", "p.bfp"]).says(2);
+    assert_eq!(
+        place.ask(0, &["lock", "p.bfp"]),
+        "cdn.test  198.51.100.1\nlost.test  192.0.2.7\nlist.txt  new\n\
+         p.bfp.lock: 3 names and 1 list locked, 1 of them as before\n"
+    );
+
+    // A name of the policy's own file is locked before a rule uses it.
+    place.write("p.bfp", "host old = old.test\nallow \"/a\" -> 192.0.2.1\n");
+    place.zone.set("old.test", &[&["192.0.2.1"]]);
+    assert!(place.ask(0, &["lock", "p.bfp"]).starts_with("old.test  192.0.2.1\n"));
+}
+
+#[test]
 fn update_asks_for_all_or_for_one_and_leaves_the_rest_byte_for_byte() {
     let place = Served::new();
     place.ask(0, &["lock", "p.bfp"]);

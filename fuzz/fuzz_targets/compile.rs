@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
         Err(_) => Lock::default(),
     };
     let Ok(loaded) = load::load_text("fuzz.bfp", "fuzz.bfp", policy, Path::new(""), &NoFiles) else { return };
-    let _ = resolve::dns_names(&loaded.syntax);
+    let _ = resolve::dns_names(&loaded);
     let source = Source { loaded: &loaded, stem: "fuzz", lock_text, lock: &lock };
     let Ok(checked) = pipeline::check(&source) else { return };
     let Ok(image) = pipeline::lower(&checked) else { return };

@@ -280,9 +280,7 @@ mod tests {
             ("plain", "10.0.0.2"),
         ]);
         // A name is no list, whatever it contains; its address is unknown here.
-        assert!(asked("plain", &debug).unwrap_err().contains("no address for the name `ranges.example`"));
-        let debug =
-            Debug { hosts: debug.hosts.iter().filter(|host| host.name != "ranges-like").cloned().collect(), ..debug };
+        assert!(asked("ranges-like", &debug).unwrap_err().contains("no address for the name `ranges.example`"));
         assert_eq!(asked("plain", &debug).unwrap(), "10.0.0.2");
         for unknown in ["direct", "other", "middle"] {
             let said = asked(unknown, &debug).unwrap_err();

@@ -8,6 +8,7 @@ use bfp_grammar::syntax::{self, Span, Spanned, Statement};
 use miette::Diagnostic as _;
 
 use super::{BUILTIN, ResolveError};
+use crate::source::source_map::SourceMap;
 
 /// Errors by the first place that each labels.
 #[derive(Default)]
@@ -43,10 +44,14 @@ pub(super) struct Declarations<'a> {
 }
 
 impl<'a> Declarations<'a> {
-    pub(super) fn of(policy: &'a syntax::Policy) -> (Declarations<'a>, Errors) {
+    pub(super) fn of(policy: &'a syntax::Policy, sources: &SourceMap) -> (Declarations<'a>, Errors) {
         let (mut declared, mut errors) = (Declarations::default(), Errors::default());
         for Spanned { node, span } in &policy.statements {
+            let included = |statement| ResolveError::Included { statement, span: *span };
+            let is_included = !sources.is_in_policy(span.start);
             match node {
+                Statement::Name(_) if is_included => errors.add(included("policy")),
+                Statement::Default(_) if is_included => errors.add(included("default")),
                 Statement::Name(written) => match declared.name {
                     Some(first) => errors.add(repeated("policy", first.span, written.span)),
                     None => declared.name = Some(written),

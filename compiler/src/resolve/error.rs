@@ -92,6 +92,19 @@ pub enum ResolveError {
         #[label("and again here")]
         second: Span,
     },
+    /// `default deny` in an included file.
+    #[error("`{statement}` is in an included file, but is about the whole policy")]
+    #[diagnostic(
+        code(resolve::included_statement),
+        help("move it to the policy that includes this file: several policies can then include it")
+    )]
+    Included {
+        /// Which.
+        statement: &'static str,
+        /// Where.
+        #[label("not in the policy's own file")]
+        span: Span,
+    },
     /// A declaration under a built-in name.
     #[error("`{name}` is a built-in host")]
     #[diagnostic(code(resolve::builtin_name), help("choose another name"))]

@@ -6,47 +6,86 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use bfp_grammar::syntax::{self, Destinations, Host, HostDeclaration, Span, Spanned, Statement};
+use bfp_grammar::syntax::{Destinations, Host, HostDeclaration, Span, Spanned, Statement};
 
 use super::ResolveError;
 use super::destinations::not_a_name;
 use crate::names::dns_name::DnsName;
 use crate::names::lock::{Lock, Stability};
 use crate::policy::Part;
+use crate::source::load::{ListFile, Loaded};
 
 /// Every DNS name that a policy uses, with its first place.
 ///
 /// # Errors
 ///
 /// Every text that is written as a DNS name and is not one.
-pub fn dns_names(policy: &syntax::Policy) -> Result<BTreeMap<DnsName, Span>, Vec<ResolveError>> {
+pub fn dns_names(loaded: &Loaded) -> Result<BTreeMap<DnsName, Span>, Vec<ResolveError>> {
     let (mut names, mut errors) = (BTreeMap::new(), Vec::new());
-    let mut found = |name: &str, span| match DnsName::parse(name) {
-        Ok(name) => drop(names.entry(name).or_insert(span)),
-        Err(reason) => errors.push(not_a_name(reason, span)),
-    };
-    for statement in &policy.statements {
-        match &statement.node {
-            Statement::Host(declaration) => collect_names(&declaration.destinations, &mut found),
-            Statement::Rule(rule) => collect_names(&rule.destinations, &mut found),
-            Statement::Test(test) => {
-                test.expectations.iter().for_each(|line| collect_names(&line.node.destinations, &mut found));
-            }
-            _ => {}
+    for (name, span) in Needed::of(loaded).names {
+        match DnsName::parse(name) {
+            Ok(name) => drop(names.entry(name).or_insert(span)),
+            Err(reason) => errors.push(not_a_name(reason, span)),
         }
     }
     if errors.is_empty() { Ok(names) } else { Err(errors) }
 }
 
-fn collect_names(destinations: &Spanned<Destinations>, found: &mut dyn FnMut(&str, Span)) {
-    match &destinations.node {
-        Destinations::Endpoint { host: Spanned { node: Host::Dns(name), span }, .. } => found(name, *span),
-        Destinations::Set(elements) => elements.iter().for_each(|element| collect_names(element, found)),
-        Destinations::Except { base, removed } => {
-            collect_names(base, found);
-            collect_names(removed, found);
+/// The lists that a policy uses, in the order of the text.
+pub fn lists(loaded: &Loaded) -> impl Iterator<Item = &ListFile> {
+    Needed::of(loaded).lists.into_iter().filter_map(|span| loaded.lists.get(&span))
+}
+
+/// What the lock file must have: what rules, tests and the declarations of the policy's own file name, directly or
+/// through other declarations. What else included files declare is for other policies.
+#[derive(Default)]
+struct Needed<'a> {
+    /// DNS names, as written, in the order of the text.
+    names: Vec<(&'a str, Span)>,
+    /// The places that name lists, in the order of the text.
+    lists: Vec<Span>,
+}
+
+impl<'a> Needed<'a> {
+    fn of(loaded: &'a Loaded) -> Needed<'a> {
+        let mut needed = Needed::default();
+        let mut included: BTreeMap<&str, &HostDeclaration> = BTreeMap::new();
+        let mut waiting: Vec<&Spanned<Destinations>> = Vec::new();
+        for Spanned { node, span } in &loaded.syntax.statements {
+            match node {
+                Statement::Host(declaration) if loaded.sources.is_in_policy(span.start) => {
+                    waiting.push(&declaration.destinations);
+                }
+                Statement::Host(declaration) => {
+                    included.entry(&declaration.name.node).or_insert(declaration);
+                }
+                Statement::Rule(rule) => waiting.push(&rule.destinations),
+                Statement::Test(test) => {
+                    waiting.extend(test.expectations.iter().map(|line| &line.node.destinations));
+                }
+                _ => {}
+            }
         }
-        _ => {}
+        // Not by recursion: a chain of declarations can be long.
+        while let Some(destinations) = waiting.pop() {
+            match &destinations.node {
+                Destinations::Endpoint { host: Spanned { node: Host::Dns(name), span }, .. } => {
+                    needed.names.push((name, *span));
+                }
+                Destinations::Ranges { file, .. } => needed.lists.push(file.span),
+                Destinations::Set(elements) => waiting.extend(elements),
+                Destinations::Except { base, removed } => waiting.extend([&**base, &**removed]),
+                // Once: it is then no longer there.
+                Destinations::Named { name, .. } => {
+                    let declaration = included.remove(name.node.as_str());
+                    waiting.extend(declaration.map(|declaration| &declaration.destinations));
+                }
+                Destinations::Any | Destinations::Endpoint { .. } => {}
+            }
+        }
+        needed.names.sort_by_key(|(_, span)| *span);
+        needed.lists.sort();
+        needed
     }
 }
 

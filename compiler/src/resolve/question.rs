@@ -24,7 +24,7 @@ pub struct Names<'a> {
 impl<'a> Names<'a> {
     /// The names of a policy that resolves without an error.
     pub fn of_policy(loaded: &'a Loaded, lock: &'a Lock) -> Names<'a> {
-        let (declarations, _) = Declarations::of(&loaded.syntax);
+        let (declarations, _) = Declarations::of(&loaded.syntax, &loaded.sources);
         Names { declarations, known: Known::of(loaded, lock) }
     }
 
@@ -41,8 +41,7 @@ impl<'a> Names<'a> {
 /// Every error in it, in the order of the text. A list that the policy does not read covers nothing: look it up before.
 pub fn destinations(names: &Names<'_>, written: &Spanned<Destinations>) -> Result<Vec<Destination>, Vec<ResolveError>> {
     let mut resolver = Resolver::new(&names.declarations, names.known.clone(), Errors::default());
-    resolver.resolve_hosts();
-    // From here on a place is one in another text.
+    // A place in the question is not one in the policy.
     resolver.known.lists_by_name = true;
     let found = resolver.destinations(written, &mut Vec::new());
     resolver.errors.none()?;

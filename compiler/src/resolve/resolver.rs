@@ -63,6 +63,8 @@ pub(super) struct Resolver<'a> {
     pub(super) known_programs: BTreeMap<&'a str, BTreeSet<ProgramIndex>>,
     pub(super) known_hosts: BTreeMap<&'a str, Vec<Destination>>,
     cyclic: BTreeSet<&'a str>,
+    /// Whether what is resolved now is needed, so that the lock file must have it.
+    pub(super) is_needed: bool,
     pub(super) everything: Vec<Destination>,
 }
 
@@ -81,6 +83,7 @@ impl<'a> Resolver<'a> {
             known_programs: BTreeMap::new(),
             known_hosts: BTreeMap::new(),
             cyclic: BTreeSet::new(),
+            is_needed: true,
             everything: coverage::union(&everywhere(ranges::everything(), &PortRange::all())),
         }
     }
@@ -196,22 +199,29 @@ impl<'a> Resolver<'a> {
     /// Reports what the file of the policy declares and nothing uses. Included files declare names for several policies,
     /// and each policy uses only some.
     pub(super) fn refuse_unused(&mut self, sources: &SourceMap) {
-        let root = sources.files().first().map_or(0..usize::MAX, |file| file.span.start..file.span.end);
         for (name, span) in self.declarations.unused(&self.used) {
-            if root.contains(&span.start) {
+            if sources.is_in_policy(span.start) {
                 self.fail(ResolveError::Unused { name: name.to_owned(), span });
             }
         }
     }
 
-    /// Resolves unused declarations too, so that one run reports every error.
-    pub(super) fn resolve_unused(&mut self) {
+    /// Resolves unused declarations too, so that one run reports every error. Those of included files need no entry in
+    /// the lock file.
+    pub(super) fn resolve_unused(&mut self, sources: &SourceMap) {
         let declarations = self.declarations;
         for (&name, declaration) in &declarations.programs {
             self.programs(&declaration.programs, Some(name), &mut Vec::new());
         }
-        for declaration in declarations.hosts.values() {
-            self.destinations(&declaration.destinations, &mut Vec::new());
+        // What the policy's own file needs must be known first: a declaration is resolved once.
+        for is_needed in [true, false] {
+            self.is_needed = is_needed;
+            for (&name, declaration) in &declarations.hosts {
+                let span = declaration.name.span;
+                if sources.is_in_policy(span.start) == is_needed {
+                    self.declared_host(name, declaration, span, &mut Vec::new());
+                }
+            }
         }
     }
 

@@ -258,10 +258,12 @@ fn builtin_hosts_are_the_documented_networks() {
 #[test]
 fn dns_names_are_collected_everywhere_and_once() {
     let text = "host a = { kms.internal:443, 10.0.0.0/8 except b.example }\ndeny * -> { KMS.internal, \"c\" }";
-    let names = dns_names(&bfp_grammar::parse(text).unwrap()).unwrap();
+    let names = dns_names(&loaded(text)).unwrap();
     let texts: BTreeSet<_> = names.keys().map(DnsName::as_str).collect();
     assert_eq!(texts, BTreeSet::from(["b.example", "c", "kms.internal"]));
-    let wrong = dns_names(&bfp_grammar::parse("deny * -> { \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example\", \"-a-.example\" }").unwrap());
+    let wrong = dns_names(&loaded(
+        "deny * -> { \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example\", \"-a-.example\" }",
+    ));
     assert_eq!(wrong.unwrap_err().len(), 2);
 }
 

@@ -74,6 +74,11 @@ impl SourceMap {
         &self.files
     }
 
+    /// Whether a place is in the policy's own file, and not in one that it includes.
+    pub fn is_in_policy(&self, at: usize) -> bool {
+        self.files.get(1).is_none_or(|included| at < included.span.start)
+    }
+
     /// The file that contains a place.
     pub fn file_at(&self, at: usize) -> Option<&SourceFile> {
         let behind = self.files.partition_point(|file| file.span.start <= at);

@@ -153,11 +153,10 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
         .cloned()
         .collect();
     let kept = before.names.iter().filter(|(name, _)| names.contains_key(name) && !asked.contains(name));
-    let lists = files.loaded.lists.values();
     let mut lock = Lock {
         names: kept.map(|(name, locked)| (name.clone(), locked.clone())).collect(),
         // What is read costs nothing to lock again, and what changed shows in the lock's review.
-        files: lists.map(|list| (list.name.clone(), list.sha256())).collect(),
+        files: resolve::lists(&files.loaded).map(|list| (list.name.clone(), list.sha256())).collect(),
     };
     let kept = lock.names.len();
 
@@ -214,7 +213,7 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
 
 /// The names that the policy uses, each with a place.
 pub(crate) fn names_of(files: &Files) -> Result<BTreeMap<DnsName, Span>, Failure> {
-    resolve::dns_names(&files.loaded.syntax).map_err(|errors| files.show(boxed(errors)))
+    resolve::dns_names(&files.loaded).map_err(|errors| files.show(boxed(errors)))
 }
 
 /// Names that were given as options; each must be one of the policy's.

@@ -1,11 +1,13 @@
 //! What `check` and `build` can demand of a lock beside that it is enough: `--locked` and `--max-age`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use bfp_compiler::diagnostics::findings::boxed;
 use bfp_compiler::names::dns_name::DnsName;
 use bfp_compiler::names::lock::{Lock, LockedName, ResolvedAt};
+use bfp_compiler::resolve;
 use bfp_compiler::source::{self, Disk, Read as _};
 use clap::Args;
 use miette::{Diagnostic, SourceSpan};
@@ -84,8 +86,8 @@ fn stale(files: &Files) -> Result<Vec<Unmet>, Failure> {
     let unused = files.lock.names.keys().filter(|name| !names.contains_key(name));
     let stale_name = |name: &DnsName| Unmet::Stale { name: name.to_string(), place: places.get(name).copied() };
     let mut stale: Vec<Unmet> = unused.map(stale_name).collect();
-    let listed = |path: &String| files.loaded.lists.values().any(|list| list.name == *path);
-    let unlisted = files.lock.files.keys().filter(|path| !listed(path));
+    let lists: BTreeSet<&str> = resolve::lists(&files.loaded).map(|list| list.name.as_str()).collect();
+    let unlisted = files.lock.files.keys().filter(|path| !lists.contains(path.as_str()));
     stale.extend(unlisted.map(|path| Unmet::Stale { name: path.clone(), place: None }));
     Ok(stale)
 }
