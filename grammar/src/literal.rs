@@ -189,6 +189,10 @@ pub(crate) fn bracketed_v6(text: &str, span: Span) -> Result<Host, SyntaxError> 
     };
     if let Some((first, last)) = inside.split_once('-') {
         return match (first.parse::<Ipv6Addr>(), last.parse::<Ipv6Addr>()) {
+            (Ok(first), Ok(last)) if first.to_ipv4_mapped().is_some() != last.to_ipv4_mapped().is_some() => refuse(
+                "write the addresses that carry IPv4, `::ffff:…`, as a range of IPv4 addresses: they are judged as such"
+                    .to_owned(),
+            ),
             (Ok(first), Ok(last)) if first <= last => Ok(Host::V6Range(first, last)),
             (Ok(_), Ok(_)) => refuse(backwards(&format!("[{last}-{first}]"))),
             _ => refuse("a range has an IPv6 address before and behind its hyphen: `[fd00::1-fd00::20]`".to_owned()),

@@ -1,5 +1,7 @@
 //! Slips from other languages, mail and web pages: unexpected text → what to write instead.
 
+use std::net::Ipv4Addr;
+
 use crate::expected::Place;
 use crate::keyword;
 use crate::matcher::Rule;
@@ -21,6 +23,8 @@ pub(crate) fn help(place: Place<'_>, found: Span) -> Option<String> {
              `only P -> D`"
                 .to_owned(),
         ),
+        "-" if ends_with_address(before) => Some(RANGE.to_owned()),
+        "[" if before.strip_suffix('-').is_some_and(ends_with_address) => Some(RANGE.to_owned()),
         "!" => Some(
             "there is no `!`: `only P -> D` refuses D to all programs but P, and `except` subtracts destinations"
                 .to_owned(),
@@ -37,6 +41,16 @@ pub(crate) fn help(place: Place<'_>, found: Span) -> Option<String> {
 
 pub(crate) const ONE_LINE: &str =
     "write a rule in one line, with `->` and its destination: only within `{ }` it goes on in the next";
+
+const RANGE: &str = "write a range as two addresses of one family, without spaces, and of IPv6 in one pair of brackets: \
+                     `10.0.0.1-10.0.0.20`, `[fd00::1-fd00::20]`";
+
+/// Whether an address ends the text.
+fn ends_with_address(text: &str) -> bool {
+    let splits = |c: char| c.is_whitespace() || matches!(c, ',' | '{' | '=' | '>');
+    let word = text.trim_end().rsplit(splits).next().unwrap_or_default();
+    word.ends_with(']') || word.parse::<Ipv4Addr>().is_ok()
+}
 
 /// `10.0.0.1:80,443`
 fn ports(before: &str, after: &str) -> Option<String> {

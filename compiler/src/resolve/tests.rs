@@ -332,6 +332,45 @@ proptest! {
     }
 }
 
+/// The fewest networks that have exactly these addresses: each with its length.
+fn networks(mut first: u128, last: u128, bits: u32) -> Vec<(u128, u32)> {
+    let mut networks = Vec::new();
+    while first <= last {
+        let free = first.trailing_zeros().min((last - first + 1).ilog2());
+        networks.push((first, bits - free));
+        first += 1 << free;
+    }
+    networks
+}
+
+/// Both ends of a range: anywhere, or near each other.
+fn ends() -> impl Strategy<Value = (u32, u32)> {
+    let near = (any::<u32>(), 0_u32..70).prop_map(|(first, more)| (first, first.saturating_add(more)));
+    prop_oneof![any::<(u32, u32)>(), near].prop_map(|(a, b)| (a.min(b), a.max(b)))
+}
+
+proptest! {
+    #[test]
+    fn range_of_addresses_is_the_networks_that_it_consists_of((first, last) in ends()) {
+        let v4 = |bits: u128| std::net::Ipv4Addr::from_bits(bits as u32);
+        let of: Vec<String> = networks(first.into(), last.into(), 32)
+            .into_iter()
+            .map(|(network, length)| format!("{}/{length}", v4(network)))
+            .collect();
+        let range = format!("{}-{}", v4(first.into()), v4(last.into()));
+        prop_assert_eq!(destinations(&range), destinations(&format!("{{ {} }}", of.join(", "))));
+
+        let v6 = |bits: u128| std::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | bits);
+        let (first, last) = (u128::from(first) << 40, u128::from(last) << 40);
+        let of: Vec<String> = networks(first, last, 128)
+            .into_iter()
+            .map(|(network, length)| format!("[{}/{length}]:443", v6(network)))
+            .collect();
+        let range = format!("[{}-{}]:443", v6(first), v6(last));
+        prop_assert_eq!(destinations(&range), destinations(&format!("{{ {} }}", of.join(", "))));
+    }
+}
+
 /// The program with this text.
 fn program<'a>(policy: &'a ResolvedPolicy, text: &str) -> &'a crate::policy::Program {
     policy.programs.iter().find(|program| program.path == text).unwrap()

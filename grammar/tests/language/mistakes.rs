@@ -42,8 +42,21 @@ fn mistakes() -> Vec<Mistake> {
         mistake("no_break_space", &["unexpected"; 2], "deny\u{a0}* -> metadata\ndeny a\u{2003}-> b"),
         mistake(
             "range_of_addresses",
-            &["bad_address", "bad_address", "bad_address", "octet_too_large", "bad_address", "bad_address"],
-            "allow a -> 10.0.0.9-10.0.0.1\nallow a -> 10.0.0.1-20:443\nallow a -> 10.0.0.0/24-10.0.1.0/24\nallow a -> 10.0.0.1-10.0.0.300\nallow a -> [fd00::9-fd00::1]\nallow a -> [fd00::1-10.0.0.1]",
+            &[
+                "bad_address",
+                "bad_address",
+                "bad_address",
+                "octet_too_large",
+                "bad_address",
+                "bad_address",
+                "bad_address",
+            ],
+            "allow a -> 10.0.0.9-10.0.0.1\nallow a -> 10.0.0.1-20:443\nallow a -> 10.0.0.0/24-10.0.1.0/24\nallow a -> 10.0.0.1-10.0.0.300\nallow a -> [fd00::9-fd00::1]\nallow a -> [fd00::1-10.0.0.1]\nallow a -> [::1-::ffff:10.0.0.1]",
+        ),
+        mistake(
+            "range_of_addresses_in_pieces",
+            &["unexpected"; 5],
+            "allow a -> 10.0.0.1-[fd00::1]\nallow a -> [fd00::1]-[fd00::20]\nallow a -> [fd00::1]-10.0.0.1:443\nallow a -> 10.0.0.1 - 10.0.0.20\nhost h = 10.0.0.1 -10.0.0.20",
         ),
         mistake(
             "ports_without_braces",
