@@ -161,8 +161,8 @@ pub struct Accepted {
     pub code_span: Span,
     /// Why the diagnostic is intended.
     pub reason: String,
-    /// The statement that it applies to.
-    pub about: Span,
+    /// The statement that it applies to; `None` is the whole policy.
+    pub about: Option<Span>,
 }
 
 /// A program that a policy names, or a class of several.

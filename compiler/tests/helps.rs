@@ -64,6 +64,16 @@ const DONE: &[(&str, &str, &str)] = &[
         "remove it: it would hide a finding that comes later",
         "deny * -> 10.0.0.1\n",
     ),
+    (
+        "deny * -> 10.0.0.1\naccept check::wide_grant everywhere because \"so\"\n",
+        "remove it: it would hide a finding that comes later",
+        "deny * -> 10.0.0.1\n",
+    ),
+    (
+        "only \"/s\" -> 10.0.0.1:443\ndeny * -> raw\n",
+        "check::path_grant",
+        "accept check::path_grant everywhere because \"so\"\nonly \"/s\" -> 10.0.0.1:443\ndeny * -> raw\n",
+    ),
 ];
 
 /// The same of helps that grant something, and say so by the very rule to write.
@@ -127,6 +137,11 @@ const MENDED: &[(&str, &str, &str)] = &[
         "test \"t\" {\n}\nprogram w = \"/w\"\nhost h = 10.0.0.1\ndeny w -> h\n",
         "write a line such as",
         "test \"t\" {\n    w -> h denied\n}\nprogram w = \"/w\"\nhost h = 10.0.0.1\ndeny w -> h\n",
+    ),
+    (
+        "accept check::writable_grant everywhere because \"so\"\nonly \"/home/*/b\" -> 10.0.0.1\n",
+        "write this `accept` on the line before each statement",
+        "accept check::writable_grant because \"so\"\nonly \"/home/*/b\" -> 10.0.0.1\n",
     ),
     ("only * -> 10.0.0.1\n", "name the programs that may reach it", "only \"/w\" -> 10.0.0.1\n"),
     (

@@ -57,6 +57,7 @@ impl Walk<'_> {
             }
             Statement::Accept(accept) => {
                 self.inside(accept.code.span);
+                accept.everywhere.into_iter().for_each(|span| self.inside(span));
                 self.inside(accept.reason.span);
             }
         }

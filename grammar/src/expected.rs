@@ -141,6 +141,7 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::name => "a name",
         Rule::code => "the code of a finding, such as `check::path_grant`",
         Rule::because_kw => "`because`",
+        Rule::everywhere_kw => "`everywhere`",
         Rule::programs | Rule::program_set | Rule::path | Rule::program_word => "a program",
         Rule::destinations
         | Rule::element
@@ -299,7 +300,10 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
         Rule::host_line => "write `host kms = kms.internal:443`, or a `{ set }` of destinations",
         Rule::default_line => "write `default allow` or `default deny`",
         Rule::include_line => "write `include \"common/corp.bfp\"`",
-        Rule::accept_line => "write `accept check::path_grant because \"why it is intended\"`, on the line before",
+        Rule::accept_line => {
+            "write `accept check::path_grant because \"why it is intended\"` on the line before, or `accept \
+             check::path_grant everywhere because \"…\"` for the whole policy"
+        }
         Rule::test_head => "write `test \"what it shows\" {`, and `}` on a line of its own after the last line",
         Rule::destinations_line => "write a destination, such as `203.0.113.10:443` or `kms.internal:443`",
         Rule::expectation_line => "write a line of a test as `signer -> kms allowed` or `… denied`",

@@ -62,7 +62,8 @@ impl Speller<'_> {
             Statement::Include(file) => vec![text(format!("include {}", quote(&file.node)))],
             Statement::Test(test) => self.test(test, statement.span),
             Statement::Accept(accept) => {
-                vec![text(format!("accept {} because {}", accept.code.node, quote(&accept.reason.node)))]
+                let everywhere = if accept.everywhere.is_some() { " everywhere" } else { "" };
+                vec![text(format!("accept {}{everywhere} because {}", accept.code.node, quote(&accept.reason.node)))]
             }
         }
     }

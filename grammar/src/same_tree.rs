@@ -186,8 +186,9 @@ impl ForgetPlaces for Rule {
 
 impl ForgetPlaces for Accept {
     fn forget_places(&mut self) {
-        let Self { code, reason } = self;
+        let Self { code, everywhere, reason } = self;
         code.forget_places();
+        everywhere.forget_places();
         reason.forget_places();
     }
 }

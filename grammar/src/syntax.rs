@@ -249,11 +249,14 @@ pub enum Default {
     Deny,
 }
 
-/// `accept CODE because "REASON"`: a diagnostic with this code about the next statement is intended.
+/// `accept CODE [everywhere] because "REASON"`: a diagnostic with this code about the next statement, or anywhere in the
+/// policy, is intended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accept {
     /// The code of the diagnostic, `check::path_grant`.
     pub code: Spanned<String>,
+    /// The place of `everywhere`, if written.
+    pub everywhere: Option<Span>,
     /// Why it is intended, for those who review the policy.
     pub reason: Quoted,
 }

@@ -84,13 +84,14 @@ impl Reader<'_> {
     }
 
     pub(crate) fn accept(&mut self, line: Pair<'_>) -> Option<Accept> {
-        let (mut code, mut reason) = (None, None);
+        let (mut code, mut everywhere, mut reason) = (None, None, None);
         for part in line.into_inner() {
             match part.as_rule() {
                 Rule::code => {
                     let (node, span) = (part.as_str().to_owned(), self.span(&part));
                     code = Some(Spanned { node, span });
                 }
+                Rule::everywhere_kw => everywhere = Some(self.span(&part)),
                 Rule::quoted => reason = self.quoted(part),
                 _ => {}
             }
@@ -99,7 +100,7 @@ impl Reader<'_> {
         if reason.node.trim().is_empty() {
             return self.refuse(SyntaxError::NoReason { span: reason.span });
         }
-        Some(Accept { code, reason })
+        Some(Accept { code, everywhere, reason })
     }
 
     pub(crate) fn test_name(&mut self, head: Pair<'_>) -> Option<Quoted> {

@@ -1,5 +1,7 @@
 //! Which concerns remain: those of a policy, without those that it accepts.
 
+use std::collections::BTreeSet;
+
 use bfp_grammar::syntax::{Policy, Span, Statement};
 use miette::Diagnostic;
 
@@ -19,20 +21,33 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
     found.extend(special_address::concerns(policy));
     found.extend(mistyped_program::concerns(policy));
     let mut used = vec![false; policy.accepted.len()];
+    // Errors that an `accept` for the whole policy does not take back, by their codes.
+    let mut errors: BTreeSet<String> = BTreeSet::new();
     found.retain(|concern| {
         let code = concern.code().map(|code| code.to_string()).unwrap_or_default();
-        let takes_back = |accepted: &Accepted| {
-            accepted.code == code && (accepted.about.start..accepted.about.end).contains(&concern.start())
+        let takes_back = |accepted: &Accepted| match accepted.about {
+            _ if accepted.code != code => false,
+            Some(about) => (about.start..about.end).contains(&concern.start()),
+            // What would widen access must be confirmed where it stands: the next one has not been reviewed.
+            None => !concern.is_error(),
         };
         let mut kept = true;
         for (_, used) in policy.accepted.iter().zip(&mut used).filter(|(accepted, _)| takes_back(accepted)) {
             *used = true;
             kept = false;
         }
+        if kept && concern.is_error() {
+            errors.insert(code);
+        }
         kept
     });
     for (accepted, _) in policy.accepted.iter().zip(used).filter(|(_, used)| !used) {
-        found.push(unused(&accepted.code, accepted.code_span));
+        let (code, span) = (accepted.code.clone(), accepted.code_span);
+        found.push(if accepted.about.is_none() && errors.contains(&code) {
+            Concern::NotEverywhere { code, span }
+        } else {
+            unused(&code, accepted.about.is_none(), span)
+        });
     }
     found.sort_by_key(Concern::start);
     found
@@ -41,7 +56,7 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
 /// The `accept`s of what cannot be accepted: they are wrong whatever else a policy says.
 pub(crate) fn not_acceptable(policy: &Policy) -> Vec<Concern> {
     let accepts = policy.statements.iter().filter_map(|statement| match &statement.node {
-        Statement::Accept(accept) => Some(unused(&accept.code.node, accept.code.span)),
+        Statement::Accept(accept) => Some(unused(&accept.code.node, accept.everywhere.is_some(), accept.code.span)),
         _ => None,
     });
     accepts.filter(|concern| matches!(concern, Concern::NotAcceptable { .. })).collect()
@@ -73,10 +88,11 @@ const ACCEPTABLE: [&str; 21] = [
 ];
 
 /// What is wrong with an `accept` that takes nothing back.
-fn unused(code: &str, span: Span) -> Concern {
+fn unused(code: &str, everywhere: bool, span: Span) -> Concern {
     let code = code.to_owned();
     if ACCEPTABLE.contains(&code.as_str()) {
-        return Concern::NothingToAccept { code, span };
+        let by = if everywhere { "nothing in the policy causes it" } else { "the next statement does not cause it" };
+        return Concern::NothingToAccept { code, by, span };
     }
     if Page::of(&code).is_some() {
         return Concern::NotAcceptable { code, span };

@@ -372,8 +372,21 @@ pub enum Concern {
         #[label("suppresses nothing")]
         span: Span,
     },
+    /// `accept check::writable_grant everywhere because "…"`
+    #[error("`{code}` is an error here, which cannot be accepted everywhere")]
+    #[diagnostic(
+        code(check::not_acceptable),
+        help("remove `everywhere`, and write this `accept` on the line before each statement that it is about")
+    )]
+    NotEverywhere {
+        /// The code.
+        code: String,
+        /// Where.
+        #[label("suppresses nothing")]
+        span: Span,
+    },
     /// An `accept` for nothing.
-    #[error("`{code}` is accepted, but the next statement does not cause it")]
+    #[error("`{code}` is accepted, but {by}")]
     #[diagnostic(
         code(check::nothing_to_accept),
         severity(Warning),
@@ -382,6 +395,8 @@ pub enum Concern {
     NothingToAccept {
         /// The code.
         code: String,
+        /// What does not cause it, as a clause.
+        by: &'static str,
         /// Where.
         #[label("suppresses nothing")]
         span: Span,

@@ -174,24 +174,33 @@ impl<'a> Resolver<'a> {
         Test { name: test.name.node.clone(), span, expectations: test.expectations.iter().map(expectation).collect() }
     }
 
-    /// Each `accept` with the statement that follows it in its file.
+    /// Each `accept` with the statement that follows it in its file, or with none where it is about the whole policy.
     pub(super) fn accepted(&mut self, policy: &syntax::Policy, sources: &SourceMap) -> Vec<Accepted> {
         let mut accepted = Vec::new();
         let file = |span: Span| sources.file_at(span.start);
         for (index, Spanned { node, span }) in policy.statements.iter().enumerate() {
             let Statement::Accept(accept) = node else { continue };
-            let mut behind = policy.statements.iter().skip(index + 1);
-            let next = behind.find(|next| !matches!(next.node, Statement::Accept(_)));
             self.refuse_control_characters("a reason", &accept.reason);
-            match next.filter(|next| file(next.span) == file(*span)) {
-                Some(next) => accepted.push(Accepted {
-                    code: accept.code.node.clone(),
-                    code_span: accept.code.span,
-                    reason: accept.reason.node.clone(),
-                    about: next.span,
-                }),
-                None => self.fail(ResolveError::NothingAccepted { span: *span }),
-            }
+            let about = if let Some(everywhere) = accept.everywhere {
+                if !sources.is_in_policy(span.start) {
+                    self.fail(ResolveError::Included { statement: "accept … everywhere", span: everywhere });
+                }
+                None
+            } else {
+                let mut behind = policy.statements.iter().skip(index + 1);
+                let next = behind.find(|next| !matches!(next.node, Statement::Accept(_)));
+                let Some(next) = next.filter(|next| file(next.span) == file(*span)) else {
+                    self.fail(ResolveError::NothingAccepted { span: *span });
+                    continue;
+                };
+                Some(next.span)
+            };
+            accepted.push(Accepted {
+                code: accept.code.node.clone(),
+                code_span: accept.code.span,
+                reason: accept.reason.node.clone(),
+                about,
+            });
         }
         accepted
     }

@@ -23,6 +23,7 @@ fn pinned(template: &str) -> String {
 
 forms! {
     acceptance: "accept check::path_grant because \"the build pins it\"",
+    acceptance_everywhere: "accept check::path_grant everywhere because \"the image is read-only\"",
     policy_name: "policy payments-kms",
     program_by_path: "program signer = \"/usr/bin/signer\"",
     program_pinned_by_digest: &pinned("program signer = \"/usr/bin/signer\" verity sha256:HEX"),

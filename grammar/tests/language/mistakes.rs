@@ -63,6 +63,11 @@ fn mistakes() -> Vec<Mistake> {
             &["unexpected"; 2],
             "allow a -> 10.0.0.1:80,443\nallow a -> b:8000-8010, 9090 , 9091",
         ),
+        mistake(
+            "acceptance_with_another_scope",
+            &["unexpected"; 3],
+            "accept check::x evrywhere because \"x\"\naccept check::x in policy because \"x\"\naccept everywhere check::x because \"x\"",
+        ),
         mistake("acceptance_in_the_rule", &["unexpected"], "only a -> b accept check::path_grant because \"x\""),
         mistake("rule_over_two_lines", &["unexpected"; 4], "deny { a, b }\n  -> c\ndeny a \\\n  -> c"),
         mistake("everybody_but_some", &["unexpected"; 3], "deny * except a -> b\ndeny !a -> b\na -> only !b"),

@@ -141,7 +141,8 @@ fn statement() -> BoxedStrategy<String> {
     prop_oneof![
         1 => name().prop_map(|name| format!("policy {name}")),
         1 => quoted().prop_map(|file| format!("include {file}")),
-        1 => quoted().prop_map(|reason| format!("accept  check::path_grant   because {reason}")),
+        1 => (prop_oneof![Just(""), Just("everywhere  ")], quoted())
+            .prop_map(|(everywhere, reason)| format!("accept  check::path_grant   {everywhere}because {reason}")),
         1 => prop_oneof![Just("default allow".to_owned()), Just("default   deny".to_owned())],
         3 => (name(), program(), prop_oneof![Just(""), Just(" with children")])
             .prop_map(|(name, program, children)| format!("program {name} = {program}{children}")),
@@ -242,6 +243,7 @@ const WORDS: &[&str] = &[
     "ranges",
     "accept",
     "because",
+    "everywhere",
     "check::shadowed",
     "allowed",
     "denied",

@@ -56,7 +56,13 @@ pub(crate) fn tree(source: &str, policy: &Policy) -> String {
                 lines.push(format!("default {word}{}", show.at(default.span)));
             }
             Statement::Accept(accept) => {
-                lines.push(format!("accept {} because {}", show.text(&accept.code), show.text(&accept.reason)));
+                let everywhere =
+                    accept.everywhere.map_or(String::new(), |span| format!(" everywhere{}", show.at(span)));
+                lines.push(format!(
+                    "accept {}{everywhere} because {}",
+                    show.text(&accept.code),
+                    show.text(&accept.reason)
+                ));
             }
             Statement::Include(file) => lines.push(format!("include {}", show.text(file))),
             Statement::Test(test) => {
