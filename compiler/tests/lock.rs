@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bfp_compiler::names::dns_name::DnsName;
-use bfp_compiler::names::lock::{Dnssec, Lock, LockedName, ResolvedAt, Stability};
+use bfp_compiler::names::lock::{Dnssec, Lock, LockedName, ResolvedAt, Seen, Stability};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -20,6 +20,8 @@ fn name(written: &str) -> DnsName {
 fn lock() -> Lock {
     let addresses = |written: &[&str]| written.iter().map(|address| address.parse().unwrap()).collect();
     let resolved_at = ResolvedAt::new(datetime!(2026-07-14 09:30 UTC));
+    let earlier = ResolvedAt::new(datetime!(2026-05-01 12:00 UTC));
+    let later = ResolvedAt::new(datetime!(2026-07-10 12:00 UTC));
     Lock {
         names: BTreeMap::from([
             (
@@ -33,6 +35,10 @@ fn lock() -> Lock {
                     ipv4_only: None,
                     resolvers: vec!["10.0.0.53".to_owned(), "[fd00::53]:5353".to_owned()],
                     resolved_at,
+                    seen: BTreeMap::from([
+                        ("10.1.2.4".parse().unwrap(), Seen { first: earlier, last: resolved_at }),
+                        ("fd00::3".parse().unwrap(), Seen { first: earlier, last: later }),
+                    ]),
                 },
             ),
             (
@@ -46,6 +52,7 @@ fn lock() -> Lock {
                     ipv4_only: None,
                     resolvers: vec!["10.0.0.53".to_owned()],
                     resolved_at,
+                    seen: BTreeMap::new(),
                 },
             ),
         ]),
@@ -86,6 +93,10 @@ fn lock_text_is_made_for_review() {
         "[fd00::53]:5353",
     ]
     resolved_at = "2026-07-14T09:30:00Z"
+    seen = [
+        { address = "10.1.2.4", first_seen = "2026-05-01T12:00:00Z" },
+        { address = "fd00::3", first_seen = "2026-05-01T12:00:00Z", last_seen = "2026-07-10T12:00:00Z" },
+    ]
 
     [[file]]
     path = "lists/office.txt"
@@ -102,6 +113,37 @@ fn another_order_is_read_and_sorted_when_written() {
         .replace("    \"10.1.2.4\",\n    \"10.1.2.30\",\n", "    \"10.1.2.30\",\n    \"10.1.2.4\",\n");
     assert_ne!(swapped, text);
     assert_eq!(Lock::parse(&swapped).unwrap().to_text(), text);
+}
+
+#[test]
+fn address_that_stays_keeps_when_it_was_first_seen() {
+    let before = lock().names.remove(&name("kms.internal")).unwrap();
+    let now = ResolvedAt::new(datetime!(2026-08-01 00:00 UTC));
+    let addresses = ["10.1.2.4", "10.1.2.30", "10.1.2.31"].map(|address| address.parse().unwrap());
+    let live =
+        LockedName { addresses: BTreeSet::from(addresses), resolved_at: now, seen: BTreeMap::new(), ..before.clone() };
+    let after = live.clone().after(&before);
+    let first = |address: &str| after.seen(address.parse().unwrap()).first.to_string();
+    assert_eq!(first("10.1.2.4"), "2026-05-01T12:00:00Z");
+    assert_eq!(first("10.1.2.30"), "2026-07-14T09:30:00Z", "there when the entry was made, which does not say more");
+    assert_eq!(first("10.1.2.31"), now.to_string());
+    assert!(after.addresses.iter().all(|address| after.seen(*address).last == now));
+    assert_eq!(after.seen.len(), 2, "what is as old as the entry has no record");
+
+    // A clock that went back makes no record that could not be read.
+    let past = ResolvedAt::new(datetime!(2020-01-01 00:00 UTC));
+    let after = LockedName { resolved_at: past, ..live }.after(&before);
+    let lock = Lock { names: BTreeMap::from([(name("kms.internal"), after)]), ..Lock::default() };
+    assert_eq!(Lock::parse(&lock.to_text()).unwrap(), lock);
+}
+
+#[test]
+fn record_that_says_nothing_is_not_written_again() {
+    let text = lock().to_text().replacen("address = \"10.1.2.4\", first_seen", "address = \"10.1.2.4\", last_seen", 1);
+    let text = text.replacen("last_seen = \"2026-05-01T12:00:00Z\"", "last_seen = \"2026-07-14T09:30:00Z\"", 1);
+    let read = Lock::parse(&text).unwrap();
+    assert_eq!(read.names.get(&name("kms.internal")).unwrap().seen.len(), 1);
+    assert!(!read.to_text().contains("{ address = \"10.1.2.4\""));
 }
 
 #[test]
@@ -156,6 +198,15 @@ fn every_fault_has_its_code() {
         (with("\"kms.eu.internal\"", "\"kms..internal\""), "lock::invalid_cname"),
         (with("09:30:00Z", "09:30:00+02:00"), "lock::invalid_time"),
         (with("2026-07-14", "2026-02-30"), "lock::invalid_time"),
+        (with("2026-05-01T12", "2026-05-01 12"), "lock::invalid_time"),
+        (with("last_seen = \"2026-07-10T12:00:00Z\"", "last_seen = \"2026\""), "lock::invalid_time"),
+        (with("last_seen", "seen_last"), "lock::shape"),
+        (with("address = \"fd00::3\", ", ""), "lock::shape"),
+        (with("address = \"fd00::3\"", "address = \"fd00::4\""), "lock::invalid_seen"),
+        (with("address = \"fd00::3\"", "address = \"fd00:0::3\""), "lock::invalid_seen"),
+        (with("address = \"fd00::3\"", "address = \"10.1.2.4\""), "lock::invalid_seen"),
+        (with("2026-07-10", "2026-07-15"), "lock::invalid_seen"),
+        (with("2026-07-10", "2026-04-30"), "lock::invalid_seen"),
     ] {
         assert_eq!(faults(&text), [code], "{text}");
     }
@@ -201,13 +252,21 @@ prop_compose! {
         dnssec in prop_oneof![Just(Dnssec::Secure), Just(Dnssec::Unproven)],
         ipv4_only in prop::option::of("[a-z \"\\\\é]{1,20}[a-z]"),
         seconds in 0..253_402_300_799_i64,
+        ages in vec((0..100_i64, 0..100_i64), 0..6),
     ) -> LockedName {
         let resolved_at = ResolvedAt::new(OffsetDateTime::from_unix_timestamp(seconds).unwrap());
         // Such a name has no address of IPv6.
         let keeps = |address: &IpAddr| ipv4_only.is_none() || address.is_ipv4();
         let one = ipv4_only.as_ref().map(|_| IpAddr::from([192, 0, 2, 1]));
         let addresses: BTreeSet<IpAddr> = addresses.into_iter().filter(keeps).chain(one).collect();
-        LockedName { addresses, cname, ttl_seconds, stability, dnssec, ipv4_only, resolvers, resolved_at }
+        let before = |age: i64| {
+            ResolvedAt::new(OffsetDateTime::from_unix_timestamp(seconds.saturating_sub(age).max(0)).unwrap())
+        };
+        let records = addresses.iter().zip(ages);
+        let records = records.map(|(address, (a, b))| (*address, Seen { first: before(a + b), last: before(a) }));
+        // What is the same as no record is none.
+        let seen = records.filter(|(_, seen)| *seen != Seen::once(resolved_at)).collect();
+        LockedName { addresses, cname, ttl_seconds, stability, dnssec, ipv4_only, resolvers, resolved_at, seen }
     }
 }
 

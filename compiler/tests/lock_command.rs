@@ -209,6 +209,19 @@ fn update_asks_for_all_or_for_one_and_leaves_the_rest_byte_for_byte() {
     place.ask(0, &["lock", "p.bfp", "--update"]);
     assert!(place.entry("cdn.test").contains("addresses = [\"198.51.100.2\"]"));
 
+    // An address that stays keeps when it was first seen.
+    let edited = place.text("p.bfp.lock").replace(
+        place.entry("cdn.test").lines().find(|line| line.starts_with("resolved_at")).unwrap(),
+        "resolved_at = \"2024-07-14T09:30:00Z\"",
+    );
+    place.write("p.bfp.lock", &edited);
+    place.zone.set("cdn.test", &[&["198.51.100.2", "198.51.100.3"]]);
+    place.ask(0, &["lock", "p.bfp", "--update", "cdn.test"]);
+    let entry = place.entry("cdn.test");
+    let record = "seen = [\n    { address = \"198.51.100.2\", first_seen = \"2024-07-14T09:30:00Z\" },\n]";
+    assert!(entry.ends_with(record), "{entry}");
+    place.bfpc(&["check", "p.bfp"]).says(0);
+
     let said = place.ask(2, &["lock", "p.bfp", "--update", "other.test"]);
     assert!(said.contains("lock::name_not_used") && said.contains("`cdn.test`, `kms.test`"), "{said}");
 }

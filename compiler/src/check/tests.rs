@@ -24,6 +24,7 @@ fn checked(text: &str) -> Result<CheckedPolicy, Findings> {
         ipv4_only: None,
         resolvers: vec!["192.0.2.53".to_owned()],
         resolved_at: ResolvedAt::parse("2026-07-14T09:30:00Z").unwrap(),
+        seen: std::collections::BTreeMap::new(),
     };
     let name = |name| DnsName::parse(name).unwrap();
     let names =

@@ -223,6 +223,7 @@ async fn resolve_all(
                 ipv4_only: None,
                 resolvers: told.resolvers,
                 resolved_at: now,
+                seen: BTreeMap::new(),
             });
             answers.insert(name, locked);
         }

@@ -51,6 +51,54 @@ pub struct LockedName {
     pub resolvers: Vec<String>,
     /// When the name was resolved.
     pub resolved_at: ResolvedAt,
+    /// Of the addresses that were not answered at `resolved_at` for the first and the last time: when they were. No
+    /// other address is a key, and no time is after `resolved_at`.
+    pub seen: BTreeMap<IpAddr, Seen>,
+}
+
+/// When an address was an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// For the first time, as far as the lock file goes back.
+    pub first: ResolvedAt,
+    /// For the last time.
+    pub last: ResolvedAt,
+}
+
+impl Seen {
+    /// An address that was answered once.
+    pub fn once(at: ResolvedAt) -> Seen {
+        Seen { first: at, last: at }
+    }
+}
+
+impl LockedName {
+    /// When an address was first and last seen. An entry that does not record it had the address at `resolved_at`.
+    pub fn seen(&self, address: IpAddr) -> Seen {
+        self.seen.get(&address).copied().unwrap_or(Seen::once(self.resolved_at))
+    }
+
+    /// The same answer, where `before` is the earlier entry of the name: an address that stays keeps its first time.
+    #[must_use]
+    pub fn after(mut self, before: &LockedName) -> LockedName {
+        let last = self.resolved_at;
+        let stay: Vec<IpAddr> = self.addresses.intersection(&before.addresses).copied().collect();
+        for address in stay {
+            // A clock that went back must not make the first time the later one.
+            let first = before.seen(address).first.min(last);
+            self.note_seen(address, Seen { first, last });
+        }
+        self
+    }
+
+    /// Records when an address was seen, unless that is what an entry says without a record.
+    fn note_seen(&mut self, address: IpAddr, seen: Seen) {
+        if seen == Seen::once(self.resolved_at) {
+            self.seen.remove(&address);
+        } else {
+            self.seen.insert(address, seen);
+        }
+    }
 }
 
 /// Whether a name has the same addresses whenever and wherever it is queried.

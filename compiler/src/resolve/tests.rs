@@ -32,6 +32,7 @@ fn lock() -> Lock {
             ipv4_only: None,
             resolvers: vec!["192.0.2.53".to_owned()],
             resolved_at: ResolvedAt::parse("2026-07-14T09:30:00Z").unwrap(),
+            seen: std::collections::BTreeMap::new(),
         };
         lock.names.insert(DnsName::parse(name).unwrap(), locked);
     }

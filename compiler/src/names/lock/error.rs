@@ -196,12 +196,26 @@ pub enum LockFault {
         at: SourceSpan,
     },
 
-    #[error("`resolved_at` of `{name}` is not a time: `{written}`")]
+    #[error("`{key}` of `{name}` is not a time: `{written}`")]
     #[diagnostic(code(lock::invalid_time), help("write it in UTC to the second, such as `2026-07-14T09:30:00Z`"))]
     InvalidTime {
+        key: &'static str,
         name: String,
         written: String,
         #[label("not a time in UTC")]
+        at: SourceSpan,
+    },
+
+    #[error("`seen` of `{name}` has `{written}`, {reason}")]
+    #[diagnostic(
+        code(lock::invalid_seen),
+        help("remove the record of the address, or resolve again with `bfpc lock FILE`")
+    )]
+    InvalidSeen {
+        name: String,
+        written: String,
+        reason: &'static str,
+        #[label("not a record of an address")]
         at: SourceSpan,
     },
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::names::dns_name::{DnsName, NameError};
-use crate::names::lock::{Dnssec, LOCK_VERSION, Lock, LockError, LockFault, LockedName, ResolvedAt, Stability};
+use crate::names::lock::{Dnssec, LOCK_VERSION, Lock, LockError, LockFault, LockedName, ResolvedAt, Seen, Stability};
 
 const STABLE: &str = "stable";
 const ROTATING: &str = "rotating";
@@ -60,6 +60,16 @@ struct WrittenName {
     ipv4_only: Option<Spanned<String>>,
     resolvers: Vec<String>,
     resolved_at: Spanned<String>,
+    #[serde(default)]
+    seen: Vec<WrittenSeen>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenSeen {
+    address: Spanned<String>,
+    first_seen: Option<Spanned<String>>,
+    last_seen: Option<Spanned<String>>,
 }
 
 pub(super) fn parse(text: &str) -> Result<Lock, LockError> {
@@ -228,15 +238,12 @@ fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<Locke
         faults.push(LockFault::NotIpv4Only { name: name.clone(), at: span(written.span()) });
     }
 
-    let resolved_at = ResolvedAt::parse(entry.resolved_at.get_ref());
-    if resolved_at.is_none() {
-        faults.push(LockFault::InvalidTime {
-            name: name.clone(),
-            written: entry.resolved_at.get_ref().clone(),
-            at: span(entry.resolved_at.span()),
-        });
+    let resolved_at = take_time("resolved_at", name, &entry.resolved_at, faults);
+    // Every other fault of the entry comes before those that follow from it.
+    if faults.len() > faults_before {
+        return None;
     }
-
+    let seen = take_seen(entry, &addresses, resolved_at?, faults);
     if faults.len() > faults_before {
         return None;
     }
@@ -249,7 +256,68 @@ fn take_locked(entry: &WrittenName, faults: &mut Vec<LockFault>) -> Option<Locke
         ipv4_only: ipv4_only.map(|reason| reason.get_ref().clone()),
         resolvers: entry.resolvers.clone(),
         resolved_at: resolved_at?,
+        seen,
     })
+}
+
+fn take_time(
+    key: &'static str,
+    name: &str,
+    written: &Spanned<String>,
+    faults: &mut Vec<LockFault>,
+) -> Option<ResolvedAt> {
+    let time = ResolvedAt::parse(written.get_ref());
+    if time.is_none() {
+        let (name, at) = (name.to_owned(), span(written.span()));
+        faults.push(LockFault::InvalidTime { key, name, written: written.get_ref().clone(), at });
+    }
+    time
+}
+
+/// Reads when addresses were seen. A time that is not written is `resolved_at`.
+fn take_seen(
+    entry: &WrittenName,
+    addresses: &BTreeSet<IpAddr>,
+    resolved_at: ResolvedAt,
+    faults: &mut Vec<LockFault>,
+) -> BTreeMap<IpAddr, Seen> {
+    let name = entry.name.get_ref();
+    let (mut seen, mut listed) = (BTreeMap::new(), BTreeSet::new());
+    for record in &entry.seen {
+        let written = record.address.get_ref();
+        let mut invalid = |reason| {
+            let (name, written) = (name.clone(), written.clone());
+            faults.push(LockFault::InvalidSeen { name, written, reason, at: span(record.address.span()) });
+        };
+        // `addresses` has the only form of each.
+        let Some(address) = addresses.iter().find(|address| address.to_string() == *written) else {
+            invalid("which is not in `addresses`");
+            continue;
+        };
+        if !listed.insert(*address) {
+            invalid("which is listed twice");
+            continue;
+        }
+        let mut time = |key, written: &Option<Spanned<String>>| match written {
+            Some(written) => take_time(key, name, written, faults),
+            None => Some(resolved_at),
+        };
+        let (first, last) = (time("first_seen", &record.first_seen), time("last_seen", &record.last_seen));
+        let (Some(first), Some(last)) = (first, last) else { continue };
+        let reason = if last > resolved_at {
+            "last seen after `resolved_at`"
+        } else if first > last {
+            "last seen before it was first seen"
+        } else {
+            if first != resolved_at {
+                seen.insert(*address, Seen { first, last });
+            }
+            continue;
+        };
+        let (name, written, at) = (name.clone(), written.clone(), span(record.address.span()));
+        faults.push(LockFault::InvalidSeen { name, written, reason, at });
+    }
+    seen
 }
 
 fn invalid_cname(name: &str, reason: NameError, written: &Spanned<String>) -> LockFault {
@@ -300,6 +368,7 @@ pub(super) fn write(lock: &Lock) -> String {
         }
         push_line(&mut text, "resolvers", &list(locked.resolvers.iter().cloned()));
         push_line(&mut text, "resolved_at", &quoted(&locked.resolved_at.to_string()));
+        push_seen(&mut text, locked);
     }
     for (path, digest) in &lock.files {
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -308,6 +377,25 @@ pub(super) fn write(lock: &Lock) -> String {
         push_line(&mut text, "sha256", &quoted(&digest));
     }
     text
+}
+
+/// A line for each address that has a record, and in it only times that are not `resolved_at`: of a name that stays as
+/// it is, `resolved_at` alone changes.
+fn push_seen(text: &mut String, locked: &LockedName) {
+    if locked.seen.is_empty() {
+        return;
+    }
+    text.push_str("seen = [\n");
+    for (address, Seen { first, last }) in &locked.seen {
+        text.push_str(&format!("    {{ address = {}", quoted(&address.to_string())));
+        for (key, time) in [("first_seen", first), ("last_seen", last)] {
+            if *time != locked.resolved_at {
+                text.push_str(&format!(", {key} = {}", quoted(&time.to_string())));
+            }
+        }
+        text.push_str(" },\n");
+    }
+    text.push_str("]\n");
 }
 
 fn push_line(text: &mut String, key: &str, value: &str) {

@@ -171,6 +171,10 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
         match answer {
             Ok(answer) => {
                 let answer = LockedName { ipv4_only: reason(&name), ..answer };
+                let answer = match before.names.get(&name) {
+                    Some(before) => answer.after(before),
+                    None => answer,
+                };
                 // Writing to a string cannot fail, here and below.
                 let _ = writeln!(said, "{name}  {}", in_words(&answer));
                 lock.names.insert(name, answer);
