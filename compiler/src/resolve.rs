@@ -11,6 +11,7 @@ pub(crate) mod coverage;
 mod declarations;
 mod destinations;
 mod error;
+mod may_change;
 mod name_use;
 pub(crate) mod network_list;
 pub(crate) mod program_path;
@@ -22,10 +23,12 @@ mod resolver;
 mod tests;
 
 pub use self::error::ResolveError;
+pub use self::may_change::changing_names;
 pub use self::name_use::{dns_names, lists};
 pub use self::question::{Names, destinations};
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use bfp_bundle::names::build::Automaton;
 use bfp_grammar::syntax::{self, Span, Spanned};
@@ -36,6 +39,11 @@ use crate::names::dns_name::DnsName;
 use crate::names::lock::{Lock, LockedName, Stability};
 use crate::policy::{Default, Program, ResolvedPolicy};
 use crate::source::load::Loaded;
+
+/// The kind, in words, of an address that belongs to no host of a network, and that DNS has little reason to answer.
+pub fn special_answer(address: IpAddr) -> Option<&'static str> {
+    ranges::special(address)
+}
 
 const BUILTIN: [&str; 6] = ["loopback", "link-local", "private", "multicast", "metadata", "raw"];
 
@@ -62,7 +70,8 @@ pub struct Source<'a> {
 /// Every error of this stage, in the order of the text.
 pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolicy, Vec<ResolveError>> {
     let policy = &loaded.syntax;
-    let (declarations, errors) = Declarations::of(policy, &loaded.sources);
+    let (declarations, mut errors) = Declarations::of(policy, &loaded.sources);
+    may_change::faults(policy).into_iter().for_each(|fault| errors.add(fault));
     let mut resolver = Resolver::new(&declarations, Known::of(loaded, lock), errors);
     let (rules, name_uses) = resolver.rules(policy, lock);
     // What only a test or an unused declaration names is not the rules'.

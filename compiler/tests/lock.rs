@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use bfp_compiler::names::dns_name::DnsName;
-use bfp_compiler::names::lock::{Dnssec, Lock, LockedName, ResolvedAt, Seen, Stability};
+use bfp_compiler::names::lock::{Changes, Dnssec, Lock, LockedName, ResolvedAt, Review, Seen, Stability, refresh};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -229,6 +230,68 @@ fn all_faults_are_reported_each_at_its_place() {
     insta::assert_snapshot!(shown);
 }
 
+fn answer(addresses: &[&str], day: i64) -> LockedName {
+    LockedName {
+        addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        cname: Vec::new(),
+        ttl_seconds: 60,
+        stability: Stability::Stable,
+        dnssec: Dnssec::Unproven,
+        ipv4_only: None,
+        resolvers: Vec::new(),
+        resolved_at: at(day),
+        seen: BTreeMap::new(),
+    }
+}
+
+fn at(day: i64) -> ResolvedAt {
+    ResolvedAt::new(datetime!(2026-01-01 00:00 UTC) + time::Duration::days(day))
+}
+
+const WEEK: Duration = Duration::from_hours(7 * 24);
+
+#[test]
+fn refreshed_address_stays_for_as_long_as_is_allowed() {
+    let mut entry = answer(&["192.0.2.1", "192.0.2.2"], 0);
+    for day in 1..=7 {
+        let refreshed = refresh(&entry, answer(&["192.0.2.2"], day), Changes::Allowed, WEEK);
+        assert_eq!(refreshed.entry.addresses.len(), 2, "day {day}");
+        assert!(refreshed.removed.is_empty() && refreshed.reviews.is_empty());
+        entry = refreshed.entry;
+        assert_eq!(entry.seen("192.0.2.1".parse().unwrap()), Seen::once(at(0)));
+        assert_eq!(entry.seen("192.0.2.2".parse().unwrap()), Seen { first: at(0), last: at(day) });
+    }
+    let refreshed = refresh(&entry, answer(&["192.0.2.2"], 8), Changes::Allowed, WEEK);
+    assert_eq!(refreshed.removed, BTreeSet::from(["192.0.2.1".parse().unwrap()]));
+    assert_eq!(refreshed.entry.addresses.len(), 1);
+    // An address that comes back begins anew.
+    let back = refresh(&refreshed.entry, answer(&["192.0.2.1"], 9), Changes::Allowed, WEEK).entry;
+    assert_eq!(back.seen("192.0.2.1".parse().unwrap()), Seen::once(at(9)));
+}
+
+#[test]
+fn frozen_name_is_reviewed_for_what_comes_and_what_goes_and_not_for_what_was_gone() {
+    let entry = refresh(&answer(&["192.0.2.1"], 0), answer(&["192.0.2.2"], 1), Changes::Allowed, WEEK).entry;
+    let reviews = |live: &[&str]| refresh(&entry, answer(live, 90), Changes::Frozen, WEEK).reviews;
+    let one = |address: &str| BTreeSet::from([address.parse().unwrap()]);
+    assert_eq!(reviews(&["192.0.2.2"]), []);
+    assert_eq!(reviews(&["192.0.2.1", "192.0.2.2"]), []);
+    assert_eq!(reviews(&["192.0.2.1"]), [Review::Gone(one("192.0.2.2"))]);
+    assert_eq!(reviews(&["192.0.2.2", "192.0.2.3"]), [Review::Added(one("192.0.2.3"))]);
+    let kept = refresh(&entry, answer(&["192.0.2.2"], 90), Changes::Frozen, WEEK);
+    assert_eq!(kept.entry.addresses, entry.addresses, "nothing of a frozen name is removed");
+
+    let rotating = LockedName { stability: Stability::Rotating, ..answer(&["192.0.2.2"], 2) };
+    let refreshed = |changes| refresh(&entry, rotating.clone(), changes, WEEK);
+    assert_eq!(refreshed(Changes::Frozen).reviews, [Review::Rotates]);
+    assert_eq!(refreshed(Changes::Allowed).reviews, []);
+    assert_eq!(refreshed(Changes::Allowed).entry.stability, Stability::Rotating);
+
+    let proven = LockedName { dnssec: Dnssec::Secure, ..answer(&["192.0.2.2"], 0) };
+    let unproven = refresh(&proven, answer(&["192.0.2.2"], 1), Changes::Allowed, WEEK);
+    assert_eq!(unproven.reviews, [Review::Unproven]);
+}
+
 fn any_name() -> impl Strategy<Value = DnsName> {
     "[a-z_][a-z0-9_]{0,8}(\\.[a-z][a-z0-9]{0,8}){0,3}".prop_map(|written| name(&written))
 }
@@ -281,6 +344,22 @@ proptest! {
         let read = Lock::parse(&text).unwrap();
         prop_assert_eq!(&read, &lock);
         prop_assert_eq!(read.to_text(), text);
+    }
+
+    #[test]
+    fn refreshed_entry_is_read_as_it_was_written_and_holds_every_answer(
+        name in any_name(), before in any_locked(), live in any_locked(), days in 0..3_u64, allowed in any::<bool>(),
+    ) {
+        prop_assume!(live.resolved_at > ResolvedAt::new(OffsetDateTime::UNIX_EPOCH));
+        let live = LockedName { ipv4_only: None, seen: BTreeMap::new(), ..live };
+        let before = LockedName { ipv4_only: None, ..before };
+        let changes = if allowed { Changes::Allowed } else { Changes::Frozen };
+        let refreshed = refresh(&before, live.clone(), changes, Duration::from_hours(24 * days));
+        prop_assert!(refreshed.entry.addresses.is_superset(&live.addresses));
+        prop_assert_eq!(&refreshed.entry.current(), &live.addresses);
+        prop_assert!(allowed || refreshed.entry.addresses.is_superset(&before.addresses));
+        let lock = Lock { names: BTreeMap::from([(name, refreshed.entry)]), ..Lock::default() };
+        prop_assert_eq!(&Lock::parse(&lock.to_text()).unwrap(), &lock);
     }
 
     #[test]

@@ -469,3 +469,107 @@ fn a_resolver_is_given_the_time_that_is_asked_for() {
 
     assert!(place.bfpc(&["lock", "p.bfp", "--timeout", "0"]).says(2).contains("0 is not in 1..=600"));
 }
+
+/// The lock of [`POLICY`], with every time in it this many days ago.
+fn aged(place: &Served, days: i64) {
+    let then = time::OffsetDateTime::now_utc() - time::Duration::days(days);
+    let then = bfp_compiler::names::lock::ResolvedAt::new(then).to_string();
+    let lock = place.text("p.bfp.lock");
+    let times = lock.match_indices("Z\"").filter_map(|(end, _)| lock.get(end.checked_sub(19)?..=end));
+    let times: std::collections::BTreeSet<String> = times.map(str::to_owned).collect();
+    place.write("p.bfp.lock", times.iter().fold(lock.clone(), |text, time| text.replace(time, &then)));
+}
+
+const MAY_CHANGE: &str = "host cdn = cdn.test:443 may change
+allow \"/usr/bin/signer\" -> { kms.test:443, cdn }
+";
+
+#[test]
+fn refresh_takes_what_may_change_and_forgets_what_is_gone_for_long() {
+    let place = Served::new();
+    place.write("p.bfp", MAY_CHANGE);
+    place.ask(0, &["lock", "p.bfp"]);
+    aged(&place, 3);
+    place.zone.set("cdn.test", &[&["198.51.100.2"]]);
+    let said = place.ask(0, &["lock", "p.bfp", "--refresh"]);
+    let line = "cdn.test  added 198.51.100.2; kept 198.51.100.1\n";
+    assert_eq!(said, format!("{line}kms.test  as locked\np.bfp.lock: 2 names refreshed\n"));
+    assert!(place.entry("cdn.test").contains("\n    \"198.51.100.1\",\n    \"198.51.100.2\",\n"));
+    let stays = place.entry("kms.test");
+    assert!(stays.contains("{ address = \"203.0.113.10\", first_seen = "), "{stays}");
+    place.bfpc(&["check", "p.bfp", "--locked", "--max-age", "1d"]).says(0);
+    // What is kept for a time is not expected in an answer, and may come back.
+    place.ask(0, &["drift", "p.bfp"]);
+    place.zone.set("cdn.test", &[&["198.51.100.1", "198.51.100.2"]]);
+    place.ask(0, &["drift", "p.bfp"]);
+    place.zone.set("cdn.test", &[&["198.51.100.1"]]);
+    assert!(place.ask(1, &["drift", "p.bfp"]).contains("198.51.100.2"));
+
+    place.zone.set("cdn.test", &[&["198.51.100.2"]]);
+    let said = place.ask(0, &["lock", "p.bfp", "--refresh", "--keep", "4d"]);
+    assert!(said.starts_with("cdn.test  same 198.51.100.2; kept 198.51.100.1\n"), "{said}");
+    let said = place.ask(0, &["lock", "p.bfp", "--refresh", "--keep", "2d"]);
+    assert!(said.starts_with("cdn.test  same 198.51.100.2; removed 198.51.100.1\n"), "{said}");
+    assert!(place.entry("cdn.test").contains("addresses = [\"198.51.100.2\"]"));
+}
+
+#[test]
+fn refresh_stops_where_a_person_must_look_and_writes_nothing() {
+    let place = Served::new();
+    place.write("p.bfp", MAY_CHANGE);
+    place.ask(0, &["lock", "p.bfp"]);
+    let locked = place.text("p.bfp.lock");
+    place.zone.set("cdn.test", &[&["198.51.100.2"]]);
+    place.zone.set("kms.test", &[&["203.0.113.11", "2001:db8::10"]]);
+    insta::assert_snapshot!(place.ask(3, &["lock", "p.bfp", "--refresh"]));
+    assert_eq!(place.text("p.bfp.lock"), locked);
+    // What it advises helps, and nothing else has come with it.
+    place.ask(0, &["lock", "p.bfp", "--update", "kms.test"]);
+    place.ask(0, &["lock", "p.bfp", "--refresh"]);
+
+    // A name that disappears, that begins to rotate, or that leads to where no host is.
+    place.zone.set("kms.test", &[&["203.0.113.11"], &["203.0.113.11", "2001:db8::10"]]);
+    assert!(place.ask(3, &["lock", "p.bfp", "--refresh"]).contains("its addresses rotate now"));
+    place.zone.set("kms.test", &[&["203.0.113.11", "2001:db8::10"]]);
+    for (address, kind) in [("169.254.169.254", "credentials"), ("127.0.0.1", "this machine"), ("0.0.0.0", "loopback")]
+    {
+        place.zone.set("cdn.test", &[&["198.51.100.2", address]]);
+        let said = place.ask(3, &["lock", "p.bfp", "--refresh"]);
+        assert!(said.contains("may change, but not so") && said.contains(kind), "{said}");
+    }
+    place.zone.set("cdn.test", &[&["198.51.100.2"]]);
+    let edited = place.text("p.bfp.lock").replace("\nresolvers", "\ndnssec = \"secure\"\nresolvers");
+    place.write("p.bfp.lock", edited);
+    assert!(place.ask(3, &["lock", "p.bfp", "--refresh"]).contains("DNSSEC does not prove it any more"));
+    place.zone.remove("cdn.test");
+    assert!(place.ask(2, &["lock", "p.bfp", "--refresh"]).contains("resolve::no_such_name"));
+}
+
+#[test]
+fn refresh_of_what_is_not_locked_or_not_to_be_refreshed_is_refused() {
+    let place = Served::new();
+    place.write("p.bfp", MAY_CHANGE);
+    assert!(place.ask(2, &["lock", "p.bfp", "--refresh"]).contains("resolve::not_locked"));
+    assert!(place.ask(2, &["lock", "p.bfp", "--keep", "1d"]).contains("--refresh"));
+    assert!(place.ask(2, &["lock", "p.bfp", "--refresh", "--update"]).contains("--update"));
+    assert!(place.ask(2, &["lock", "p.bfp", "--refresh", "--keep", "soon"]).contains("--keep"));
+    assert!(place.ask(2, &["lock", "-", "--refresh"]).contains("lock::nowhere"));
+    place.ask(0, &["lock", "p.bfp"]);
+    place.write("p.bfp", "deny * -> cdn.test\n");
+    let said = place.ask(0, &["lock", "p.bfp", "--refresh"]);
+    assert_eq!(said, "cdn.test  as locked\nkms.test  no longer used\np.bfp.lock: 1 name refreshed\n");
+}
+
+#[test]
+fn frozen_name_that_rotates_answers_with_a_part_and_loses_nothing() {
+    let place = Served::new();
+    place.zone.set("cdn.test", &[&["198.51.100.1"], &["198.51.100.2"]]);
+    place.ask(0, &["lock", "p.bfp"]);
+    aged(&place, 30);
+    place.zone.set("cdn.test", &[&["198.51.100.2"]]);
+    let said = place.ask(0, &["lock", "p.bfp", "--refresh"]);
+    assert!(said.starts_with("cdn.test  same 198.51.100.2; kept 198.51.100.1\n"), "{said}");
+    assert!(place.entry("cdn.test").contains("rotating") && place.entry("cdn.test").contains("last_seen"));
+    place.zone.set("cdn.test", &[&["198.51.100.3"]]);
+    assert!(place.ask(3, &["lock", "p.bfp", "--refresh"]).contains("198.51.100.3, which is not locked"));
+}

@@ -162,6 +162,7 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::expected => "`allowed` or `denied`",
         Rule::default_effect => "`allow` or `deny`",
         Rule::with_children | Rule::with_kw => "`with children`",
+        Rule::may_change | Rule::may_kw => "`may change`",
         Rule::effect => "`only`, `allow` or `deny`",
         Rule::any => "`*`",
         Rule::arrow | Rule::wrong_arrow => "`->`",
@@ -179,6 +180,7 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::allow_kw => "`allow`",
         Rule::except_kw => "`except`",
         Rule::children_kw => "`children`",
+        Rule::change_kw => "`change`",
         Rule::allowed_kw => "`allowed`",
         Rule::denied_kw => "`denied`",
         _ => return None,
@@ -285,6 +287,7 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
         }
         "except" => return "`except` subtracts from a destination only".to_owned(),
         "with" => return "`with children` ends the declaration of a program".to_owned(),
+        "may" => return "`may change` ends the declaration of a host".to_owned(),
         "verity" => return "`verity` follows a path in quotes".to_owned(),
         "libraries" => return "`libraries { … }` follows a path in quotes and its `verity`".to_owned(),
         _ => {}

@@ -52,6 +52,9 @@ impl Speller<'_> {
             Statement::Host(host) => {
                 let mut pieces = vec![text(format!("host {} = ", host.name.node))];
                 pieces.extend(self.destinations(&host.destinations));
+                if host.may_change.is_some() {
+                    pieces.push(text(" may change"));
+                }
                 pieces
             }
             Statement::Rule(rule) => self.rule(rule),

@@ -51,15 +51,16 @@ impl Reader<'_> {
     }
 
     pub(crate) fn host(&mut self, line: Pair<'_>) -> Option<HostDeclaration> {
-        let (mut name, mut destinations) = (None, None);
+        let (mut name, mut destinations, mut may_change) = (None, None, None);
         for part in line.into_inner() {
             match part.as_rule() {
                 Rule::name => name = self.name(&part),
                 Rule::destinations => destinations = self.destinations(part, 0),
+                Rule::may_change => may_change = Some(self.span(&part)),
                 _ => {}
             }
         }
-        Some(HostDeclaration { name: name?, destinations: destinations? })
+        Some(HostDeclaration { name: name?, destinations: destinations?, may_change })
     }
 
     pub(crate) fn destination(&mut self, line: Pair<'_>) -> Option<Spanned<Destinations>> {

@@ -5,6 +5,7 @@
 //! version does not understand is rejected as a whole. This module queries no resolver and reads no clock.
 
 mod error;
+mod refresh;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 use crate::names::dns_name::DnsName;
 
 pub use error::{LockError, LockFault};
+pub use refresh::{Changes, Refreshed, Review, refresh};
 
 /// The version of the lock file that this compiler writes, and the only one that it reads.
 pub const LOCK_VERSION: u32 = 2;

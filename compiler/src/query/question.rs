@@ -189,7 +189,8 @@ fn hosts(debug: &Debug) -> Result<Vec<HostDeclaration>, String> {
     for DebugHost { name, destinations } in &debug.hosts {
         let destinations = bfp_grammar::parse_destinations(destinations)
             .map_err(|errors| format!("the bundle's host `{name}` cannot be read: {}", all(&errors)))?;
-        hosts.push(HostDeclaration { name: Spanned { node: name.clone(), span: Span::default() }, destinations });
+        let name = Spanned { node: name.clone(), span: Span::default() };
+        hosts.push(HostDeclaration { name, destinations, may_change: None });
     }
     let mut unknown: BTreeSet<String> = BTreeSet::new();
     loop {

@@ -388,6 +388,35 @@ pub enum ResolveError {
         #[label("more than a line")]
         span: Span,
     },
+    /// `host corp = 10.0.0.0/8 may change`
+    #[error("nothing of `{name}` may change: its declaration writes no DNS name")]
+    #[diagnostic(
+        code(resolve::nothing_changes),
+        help("remove `may change`, or write it where the DNS name is declared")
+    )]
+    NothingChanges {
+        /// The declared host.
+        name: String,
+        /// Where.
+        #[label("is about addresses that DNS answers")]
+        span: Span,
+    },
+    /// A name that one place lets change, and another does not.
+    #[error("`{name}` may change in one place, and not in another")]
+    #[diagnostic(
+        code(resolve::frozen_elsewhere),
+        help("write the declared host in place of the name, or end that declaration with `may change` too")
+    )]
+    FrozenElsewhere {
+        /// The name.
+        name: DnsName,
+        /// Where it may change.
+        #[label("may change")]
+        declared: Span,
+        /// Where it may not.
+        #[label("may not change here")]
+        span: Span,
+    },
     /// A list that the lock does not know.
     #[error("the list `{name}` is not in the lock file")]
     #[diagnostic(code(resolve::list_not_locked), help("run `bfpc lock FILE`, and review what it writes"))]

@@ -161,3 +161,16 @@ impl<'a> Search<'a> {
         }
     }
 }
+
+/// Every DNS name in a destination, with its place.
+pub(super) fn collect_names(destinations: &Spanned<Destinations>, found: &mut dyn FnMut(&str, Span)) {
+    match &destinations.node {
+        Destinations::Endpoint { host: Spanned { node: Host::Dns(name), span }, .. } => found(name, *span),
+        Destinations::Set(elements) => elements.iter().for_each(|element| collect_names(element, found)),
+        Destinations::Except { base, removed } => {
+            collect_names(base, found);
+            collect_names(removed, found);
+        }
+        _ => {}
+    }
+}

@@ -20,7 +20,7 @@ fn check(name: &str, source: &str) {
 fn spaces_and_blank_lines() {
     check(
         "spaces",
-        "\n\n  policy   a\n\n\n\nprogram  b=\"/b\"   with   children\n  only b->only{c,d : 443 /tcp}\n\n\ninclude \"x\"\n\n",
+        "\n\n  policy   a\n\n\n\nprogram  b=\"/b\"   with   children\n  only b->only{c,d : 443 /tcp}\nhost  c=e.example   may    change # moves\n\n\ninclude \"x\"\n\n",
     );
 }
 

@@ -135,6 +135,11 @@ fn mistakes() -> Vec<Mistake> {
         ),
         mistake("two_expectations_on_one_line", &["unexpected"], "test \"t\" {\n  a -> b allowed a -> c denied\n}"),
         mistake("except_of_programs", &["unexpected"], "only { a except b } -> c"),
+        mistake(
+            "change_in_the_wrong_words",
+            &["unexpected"; 4],
+            "host a = b.c may chnage\nhost a = b.c may\nallow d -> b.c may change\nhost a = b.c change",
+        ),
         mistake("children_of_a_rule", &["unexpected"], "only \"/a\" with children -> c"),
         mistake("verity_of_a_name", &["unexpected"], "only a verity file(\"f\") -> c"),
         mistake("include_without_quotes", &["unexpected"], "include common.bfp"),

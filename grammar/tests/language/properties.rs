@@ -146,7 +146,8 @@ fn statement() -> BoxedStrategy<String> {
         1 => prop_oneof![Just("default allow".to_owned()), Just("default   deny".to_owned())],
         3 => (name(), program(), prop_oneof![Just(""), Just(" with children")])
             .prop_map(|(name, program, children)| format!("program {name} = {program}{children}")),
-        3 => (name(), destination()).prop_map(|(name, destination)| format!("host {name}={destination}")),
+        3 => (name(), destination(), prop_oneof![3 => Just(""), 1 => Just(" may  change")])
+            .prop_map(|(name, destination, change)| format!("host {name}={destination}{change}")),
         6 => (prop_oneof![3 => Just(""), 1 => Just("audit ")], effect, program(), destination())
             .prop_map(|(audit, (first, second), program, destination)| {
                 format!("{audit}{first}{program} -> {second}{destination}")
@@ -238,6 +239,8 @@ const WORDS: &[&str] = &[
     "except",
     "with",
     "children",
+    "may",
+    "change",
     "verity",
     "libraries",
     "ranges",

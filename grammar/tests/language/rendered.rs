@@ -45,7 +45,12 @@ pub(crate) fn tree(source: &str, policy: &Policy) -> String {
                 ));
             }
             Statement::Host(host) => {
-                lines.push(format!("host {} = {}", show.text(&host.name), show.destinations(&host.destinations)));
+                let change = host.may_change.map_or(String::new(), |span| format!(" + {}", show.at(span)));
+                lines.push(format!(
+                    "host {} = {}{change}",
+                    show.text(&host.name),
+                    show.destinations(&host.destinations)
+                ));
             }
             Statement::Rule(rule) => lines.push(show.rule(rule)),
             Statement::Default(default) => {

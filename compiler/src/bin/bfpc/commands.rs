@@ -15,6 +15,7 @@ pub(crate) mod lock;
 pub(crate) mod lock_demands;
 pub(crate) mod policy;
 pub(crate) mod reach;
+pub(crate) mod refresh;
 pub(crate) mod shell;
 pub(crate) mod sign;
 pub(crate) mod test;

@@ -28,7 +28,8 @@ struct Arguments {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 yes or ok, 1 a finding, 2 usage or input error, 3 verification refused.";
+const EXIT_CODES: &str =
+    "Exit codes: 0 yes or ok, 1 a finding, 2 usage or input error, 3 verification refused, or a review needed.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -150,7 +151,10 @@ fn main() -> ExitCode {
             report::end(format, commands::policy::check(&policies, demands, deny_warnings))
         }
         Command::Fmt { policies, check, format } => report::end(format, commands::policy::format(&policies, check)),
-        Command::Lock(arguments) => report::end(arguments.format, commands::lock::lock(&arguments)),
+        Command::Lock(arguments) => {
+            let command = if arguments.refresh { commands::refresh::refresh } else { commands::lock::lock };
+            report::end(arguments.format, command(&arguments))
+        }
         Command::Drift(arguments) => report::end(either(arguments.format), commands::drift::drift(&arguments)),
         Command::Build(arguments) => report::end(arguments.format, commands::build::build(&arguments)),
         Command::Sign(arguments) => report::end(human, commands::sign::sign(&arguments)),

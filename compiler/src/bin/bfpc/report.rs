@@ -48,7 +48,7 @@ pub(crate) enum Failure {
     Finding(String),
     /// The answer is no, because of these. Where there are words, people read those instead.
     Findings { words: Option<String>, diagnostics: Diagnostics },
-    /// Of several files some are well, as the words say, and some are not: the worst of them is the exit code.
+    /// Some of what was asked for is well, as the words say, and some is not: of several files, the worst is the exit code.
     Some { words: String, diagnostics: Diagnostics, code: u8 },
     /// What was given cannot be used.
     Input(Diagnostics),

@@ -54,6 +54,8 @@ const JSON_VERSION: u32 = 1;
 /// What was locked for a name. A bundle holds the addresses alone.
 struct Locked {
     addresses: BTreeSet<IpAddr>,
+    /// Those that were answered then. The others are kept for a time, and nobody expects them.
+    current: BTreeSet<IpAddr>,
     stability: Option<Stability>,
     dnssec: Dnssec,
     is_ipv4_only: bool,
@@ -105,10 +107,11 @@ pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
     let mut locked = BTreeMap::new();
     for (name, span) in &names {
         match files.lock.names.get(name) {
-            Some(LockedName { addresses, stability, dnssec, ipv4_only, .. }) => {
-                let (addresses, stability, dnssec) = (addresses.clone(), Some(*stability), *dnssec);
-                let is_ipv4_only = ipv4_only.is_some();
-                locked.insert(name.clone(), Locked { addresses, stability, dnssec, is_ipv4_only });
+            Some(entry) => {
+                let LockedName { addresses, stability, dnssec, ipv4_only, .. } = entry;
+                let (addresses, current) = (addresses.clone(), entry.current());
+                let (stability, dnssec, is_ipv4_only) = (Some(*stability), *dnssec, ipv4_only.is_some());
+                locked.insert(name.clone(), Locked { addresses, current, stability, dnssec, is_ipv4_only });
             }
             None => missing.push(ResolveError::NotLocked { name: name.clone(), span: *span }),
         }
@@ -128,8 +131,13 @@ fn locked_in_bundle(bytes: &[u8], arguments: &DriftArguments) -> Result<BTreeMap
     let mut locked: BTreeMap<DnsName, Locked> = BTreeMap::new();
     for DebugName { address, name } in &compiled(&bundle)?.debug.names {
         let name = DnsName::parse(name).map_err(|_| refused(Refusal::BadDebug))?;
-        let unknown =
-            || Locked { addresses: BTreeSet::new(), stability: None, dnssec: Dnssec::Unproven, is_ipv4_only: false };
+        let unknown = || Locked {
+            addresses: BTreeSet::new(),
+            current: BTreeSet::new(),
+            stability: None,
+            dnssec: Dnssec::Unproven,
+            is_ipv4_only: false,
+        };
         locked.entry(name).or_insert_with(unknown).addresses.insert(address.to_canonical());
     }
     Ok(locked)
@@ -174,7 +182,7 @@ fn status(locked: &Locked, live: &LockedName) -> Status {
     let rotates = live.stability == Stability::Rotating;
     let expected = match locked.stability {
         Some(Stability::Rotating) => part,
-        Some(Stability::Stable) => live.addresses == locked.addresses,
+        Some(Stability::Stable) => part && locked.current.is_subset(&live.addresses),
         // A bundle does not say: what rotates now is taken to have rotated then.
         None => live.addresses == locked.addresses || (rotates && part),
     };

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,6 +59,12 @@ pub(crate) struct LockArguments {
     /// With --ipv4-only: the reason, which is recorded in the lock file
     #[arg(long, value_name = "REASON", requires = "ipv4_only", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) because: Option<String>,
+    /// Resolve every name again and keep what is not answered any more for a time; exit 3 if a change needs a review
+    #[arg(long, conflicts_with_all = ["update", "require_dnssec", "ipv4_only"])]
+    pub(crate) refresh: bool,
+    /// With --refresh: how long an address of a name that `may change` stays after it was last seen, such as 12h
+    #[arg(long, value_name = "AGE", default_value = "7d", requires = "refresh", value_parser = humantime::parse_duration)]
+    pub(crate) keep: Duration,
     #[command(flatten)]
     pub(crate) resolvers: ResolverArguments,
     /// The format of diagnostics: text for people, or one document on the standard output
@@ -66,7 +73,7 @@ pub(crate) struct LockArguments {
 }
 
 #[derive(Debug, thiserror::Error, Diagnostic)]
-enum LockCommandError {
+pub(crate) enum LockCommandError {
     #[error("a policy from the standard input has no lock file")]
     #[diagnostic(code(lock::nowhere), help("write the policy to a file, and name that: its lock file is beside it"))]
     Nowhere,
@@ -295,11 +302,17 @@ fn trust_anchors(path: &Path) -> Result<TrustAnchors, Failure> {
 /// More addresses of a name than these are counted: the lock file lists them all.
 const MOST_TOLD: usize = 8;
 
-fn in_words(locked: &LockedName) -> String {
-    let mut words = locked.addresses.iter().take(MOST_TOLD).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    if let Some(more) = locked.addresses.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
+/// Some addresses, and how many more there are.
+pub(crate) fn listed(addresses: &BTreeSet<IpAddr>) -> String {
+    let mut words = addresses.iter().take(MOST_TOLD).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if let Some(more) = addresses.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
         words.push_str(&format!(", and {more} more"));
     }
+    words
+}
+
+fn in_words(locked: &LockedName) -> String {
+    let mut words = listed(&locked.addresses);
     if locked.stability == Stability::Rotating {
         words.push_str("  rotating");
     }

@@ -1,0 +1,75 @@
+//! The DNS names whose addresses may change without a review: the declarations of a policy → names, or why a
+//! `may change` is wrong.
+//!
+//! Always: a name may change only if every place outside tests that writes it is a declaration with `may change`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bfp_grammar::syntax::{self, Destinations, Span, Spanned, Statement};
+
+use super::ResolveError;
+use super::name_use::collect_names;
+use crate::names::dns_name::DnsName;
+
+/// The names whose new addresses need no review.
+pub fn changing_names(policy: &syntax::Policy) -> BTreeSet<DnsName> {
+    let Uses { changing, frozen, .. } = Uses::of(policy);
+    changing.into_keys().filter(|name| !frozen.contains_key(name)).collect()
+}
+
+/// What is wrong with the `may change` of a policy.
+pub(super) fn faults(policy: &syntax::Policy) -> Vec<ResolveError> {
+    let Uses { changing, frozen, mut faults } = Uses::of(policy);
+    for (name, declared) in changing {
+        if let Some(span) = frozen.get(&name) {
+            faults.push(ResolveError::FrozenElsewhere { name, declared, span: *span });
+        }
+    }
+    faults
+}
+
+/// The first place of each name, with and without `may change`.
+#[derive(Default)]
+struct Uses {
+    changing: BTreeMap<DnsName, Span>,
+    frozen: BTreeMap<DnsName, Span>,
+    faults: Vec<ResolveError>,
+}
+
+impl Uses {
+    fn of(policy: &syntax::Policy) -> Uses {
+        let mut uses = Uses::default();
+        for statement in &policy.statements {
+            match &statement.node {
+                Statement::Host(syntax::HostDeclaration { name, destinations, may_change: Some(span) }) => {
+                    if note(destinations, &mut uses.changing) == 0 {
+                        let name = name.node.clone();
+                        uses.faults.push(ResolveError::NothingChanges { name, span: *span });
+                    }
+                }
+                Statement::Host(declaration) => {
+                    note(&declaration.destinations, &mut uses.frozen);
+                }
+                Statement::Rule(rule) => {
+                    note(&rule.destinations, &mut uses.frozen);
+                }
+                // A test grants nothing.
+                _ => {}
+            }
+        }
+        uses
+    }
+}
+
+/// Notes the names that are written in a destination, and returns how many there are.
+fn note(destinations: &Spanned<Destinations>, names: &mut BTreeMap<DnsName, Span>) -> usize {
+    let mut number = 0;
+    collect_names(destinations, &mut |written, span| {
+        number += 1;
+        // A text that is not a name is reported where it is resolved.
+        if let Ok(name) = DnsName::parse(written) {
+            names.entry(name).or_insert(span);
+        }
+    });
+    number
+}
