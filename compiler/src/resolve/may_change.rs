@@ -42,7 +42,8 @@ impl Uses {
         for statement in &policy.statements {
             match &statement.node {
                 Statement::Host(syntax::HostDeclaration { name, destinations, may_change: Some(span) }) => {
-                    if note(destinations, &mut uses.changing) == 0 {
+                    let names = note(destinations, &mut uses.changing);
+                    if names == 0 {
                         let name = name.node.clone();
                         uses.faults.push(ResolveError::NothingChanges { name, span: *span });
                     }
