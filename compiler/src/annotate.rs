@@ -45,7 +45,9 @@ pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debu
         policy.programs.iter().map(|program| DebugProgram { path: program.path.clone(), name: program.name.clone() });
     let hosts = source.loaded.syntax.statements.iter().filter_map(|statement| match &statement.node {
         Statement::Host(host) => {
-            Some(DebugHost { name: host.name.node.clone(), destinations: text(host.destinations.span) })
+            // What it covers is the list, which a bundle does not have.
+            let covered = host.within.as_ref().unwrap_or(&host.destinations);
+            Some(DebugHost { name: host.name.node.clone(), destinations: text(covered.span) })
         }
         _ => None,
     });

@@ -21,11 +21,13 @@ mod ranges;
 mod resolver;
 #[cfg(test)]
 mod tests;
+mod within;
 
 pub use self::error::ResolveError;
 pub use self::may_change::changing_names;
 pub use self::name_use::{dns_names, lists};
 pub use self::question::{Names, destinations};
+pub use self::within::Bounds;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

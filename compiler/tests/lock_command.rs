@@ -573,3 +573,48 @@ fn frozen_name_that_rotates_answers_with_a_part_and_loses_nothing() {
     place.zone.set("cdn.test", &[&["198.51.100.3"]]);
     assert!(place.ask(3, &["lock", "p.bfp", "--refresh"]).contains("198.51.100.3, which is not locked"));
 }
+
+const WITHIN: &str = "host cdn = cdn.test:443 within ranges(\"cdn.txt\")
+only \"/usr/bin/signer\" -> cdn
+";
+
+#[test]
+fn rotating_name_within_a_list_is_exclusive_as_a_whole() {
+    let place = Served::new();
+    place.write("p.bfp", WITHIN);
+    place.write("cdn.txt", "198.51.100.0/28\n");
+    place.zone.set("cdn.test", &[&["198.51.100.1"], &["198.51.100.2"]]);
+    place.ask(0, &["lock", "p.bfp"]);
+    assert!(!place.bfpc(&["check", "p.bfp", "--locked"]).says(0).contains("rotating"));
+    // The rule covers the whole list, and the ports of the name.
+    for (code, destination) in [(1, "198.51.100.14:443"), (1, "cdn"), (0, "198.51.100.14:80"), (0, "198.51.100.16:443")]
+    {
+        place.bfpc(&["explain", "p.bfp", "/usr/bin/curl", destination]).says(code);
+    }
+    place.key("key");
+    place.bfpc(&["build", "p.bfp", "-o", "p.bfpb", "--key", "key"]).says(0);
+    let explain = ["explain", "p.bfpb", "/usr/bin/curl", "198.51.100.14:443", "--trust", "key.pub"];
+    place.bfpc(&explain).says(1);
+
+    // Which of its addresses are answered makes no difference.
+    place.zone.set("cdn.test", &[&["198.51.100.9"]]);
+    place.ask(0, &["drift", "p.bfp"]);
+    let said = place.ask(0, &["lock", "p.bfp", "--refresh"]);
+    assert!(said.contains("added 198.51.100.9"), "{said}");
+
+    // One outside is told by each.
+    place.zone.set("cdn.test", &[&["198.51.100.9", "198.51.100.77"]]);
+    let said = place.ask(1, &["drift", "p.bfp"]);
+    assert!(said.contains("it has left the list that it is within"), "{said}");
+    assert!(place.ask(1, &["drift", "p.bfp", "--format", "json"]).contains("\"status\": \"outside\""));
+    let locked = place.text("p.bfp.lock");
+    let said = place.ask(3, &["lock", "p.bfp", "--refresh"]);
+    assert!(said.contains("198.51.100.77, outside of the list") && said.contains("lock::needs_review"), "{said}");
+    let said = place.ask(2, &["lock", "p.bfp", "--update"]);
+    assert!(said.contains("resolve::outside_range") && said.contains("198.51.100.77"), "{said}");
+    assert_eq!(place.text("p.bfp.lock"), locked);
+
+    // A list that no longer holds what was locked is found by the next lock.
+    place.write("cdn.txt", "203.0.113.0/24\n");
+    assert!(place.ask(2, &["lock", "p.bfp"]).contains("resolve::outside_range"));
+}

@@ -38,6 +38,7 @@ impl Walk<'_> {
             Statement::Host(declaration) => {
                 self.inside(declaration.name.span);
                 self.destinations(&declaration.destinations);
+                declaration.within.iter().for_each(|list| self.destinations(list));
                 declaration.may_change.into_iter().for_each(|span| self.inside(span));
             }
             Statement::Rule(rule) => {

@@ -162,6 +162,8 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::expected => "`allowed` or `denied`",
         Rule::default_effect => "`allow` or `deny`",
         Rule::with_children | Rule::with_kw => "`with children`",
+        Rule::within | Rule::within_kw => "`within`",
+        Rule::within_list => "`ranges(…)`",
         Rule::may_change | Rule::may_kw => "`may change`",
         Rule::effect => "`only`, `allow` or `deny`",
         Rule::any => "`*`",
@@ -281,12 +283,16 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
     {
         return format!("did you mean `{meant}` instead of `{previous}`?");
     }
+    if previous == Some("within") && place.rule == Rule::host_line {
+        return RANGES_FORM.to_owned();
+    }
     match word {
         "," if place.rule != Rule::include_line => {
             return "write several of them as a set: `{ a, b }`".to_owned();
         }
         "except" => return "`except` subtracts from a destination only".to_owned(),
         "with" => return "`with children` ends the declaration of a program".to_owned(),
+        "within" => return "`within ranges(…)` follows the destinations of a declared host".to_owned(),
         "may" => return "`may change` ends the declaration of a host".to_owned(),
         "verity" => return "`verity` follows a path in quotes".to_owned(),
         "libraries" => return "`libraries { … }` follows a path in quotes and its `verity`".to_owned(),

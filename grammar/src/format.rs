@@ -52,6 +52,10 @@ impl Speller<'_> {
             Statement::Host(host) => {
                 let mut pieces = vec![text(format!("host {} = ", host.name.node))];
                 pieces.extend(self.destinations(&host.destinations));
+                if let Some(list) = &host.within {
+                    pieces.push(text(" within "));
+                    pieces.extend(self.destinations(list));
+                }
                 if host.may_change.is_some() {
                     pieces.push(text(" may change"));
                 }

@@ -93,9 +93,10 @@ impl ForgetPlaces for ProgramDeclaration {
 
 impl ForgetPlaces for HostDeclaration {
     fn forget_places(&mut self) {
-        let Self { name, destinations, may_change } = self;
+        let Self { name, destinations, within, may_change } = self;
         name.forget_places();
         destinations.forget_places();
+        within.forget_places();
         may_change.forget_places();
     }
 }

@@ -80,13 +80,15 @@ pub struct ProgramDeclaration {
     pub with_children: Option<Span>,
 }
 
-/// `host NAME = DESTINATIONS [may change]`
+/// `host NAME = DESTINATIONS [within ranges(…)] [may change]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostDeclaration {
     /// The declared name.
     pub name: Name,
     /// The destinations that it stands for.
     pub destinations: Spanned<Destinations>,
+    /// The list that all addresses of its DNS names are in, and that stands for them in rules: `Ranges` without ports.
+    pub within: Option<Spanned<Destinations>>,
     /// The place of `may change`, if written: new addresses of its DNS names need no review.
     pub may_change: Option<Span>,
 }

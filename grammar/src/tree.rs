@@ -51,16 +51,23 @@ impl Reader<'_> {
     }
 
     pub(crate) fn host(&mut self, line: Pair<'_>) -> Option<HostDeclaration> {
-        let (mut name, mut destinations, mut may_change) = (None, None, None);
+        let (mut name, mut destinations, mut within, mut may_change) = (None, None, None, None);
         for part in line.into_inner() {
             match part.as_rule() {
                 Rule::name => name = self.name(&part),
                 Rule::destinations => destinations = self.destinations(part, 0),
+                Rule::within => within = Some(self.within(part)?),
                 Rule::may_change => may_change = Some(self.span(&part)),
                 _ => {}
             }
         }
-        Some(HostDeclaration { name: name?, destinations: destinations?, may_change })
+        Some(HostDeclaration { name: name?, destinations: destinations?, within, may_change })
+    }
+
+    fn within(&mut self, part: Pair<'_>) -> Option<Spanned<Destinations>> {
+        let list = part.into_inner().find(|part| part.as_rule() == Rule::within_list)?.into_inner().next()?;
+        let span = self.span(&list);
+        Some(Spanned { node: self.ranges(list, None)?, span })
     }
 
     pub(crate) fn destination(&mut self, line: Pair<'_>) -> Option<Spanned<Destinations>> {

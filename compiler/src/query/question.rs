@@ -190,7 +190,7 @@ fn hosts(debug: &Debug) -> Result<Vec<HostDeclaration>, String> {
         let destinations = bfp_grammar::parse_destinations(destinations)
             .map_err(|errors| format!("the bundle's host `{name}` cannot be read: {}", all(&errors)))?;
         let name = Spanned { node: name.clone(), span: Span::default() };
-        hosts.push(HostDeclaration { name, destinations, may_change: None });
+        hosts.push(HostDeclaration { name, destinations, within: None, may_change: None });
     }
     let mut unknown: BTreeSet<String> = BTreeSet::new();
     loop {

@@ -7,8 +7,8 @@ use bfp_grammar::syntax::{self, Destinations, Host, Span, Spanned};
 use miette::Diagnostic as _;
 
 use super::network_list::{self, ListFault};
-use super::resolver::Resolver;
-use super::{BUILTIN, EVERYBODY, ResolveError, coverage, ranges};
+use super::resolver::{Resolver, WithinList};
+use super::{BUILTIN, EVERYBODY, ResolveError, coverage, ranges, within};
 use crate::diagnostics::nearest::did_you_mean;
 use crate::names::dns_name::{DnsName, NameError};
 use crate::policy::{Addresses, Destination, PortRange, SpecialAnswer, Unspecified};
@@ -102,7 +102,14 @@ impl<'a> Resolver<'a> {
         }
         // The places in a declaration are the policy's, whatever text names the declaration.
         let by_name = std::mem::replace(&mut self.known.lists_by_name, false);
+        let list = declaration.within.as_ref().map(|list| {
+            let networks = self.destinations(list, within).into_iter().map(|destination| destination.addresses);
+            WithinList { networks: networks.collect(), span: list.span }
+        });
+        // A host that is declared elsewhere has its own.
+        let outer = std::mem::replace(&mut self.within, list);
         let found = self.destinations(&declaration.destinations, within);
+        self.within = outer;
         self.known.lists_by_name = by_name;
         within.pop();
         self.known_hosts.insert(name, found.clone());
@@ -178,10 +185,25 @@ impl<'a> Resolver<'a> {
                     Some(SpecialAnswer { name, address: *address, kind, span: host.span })
                 });
                 self.special.extend(special);
+                let found = match self.within.clone() {
+                    Some(list) => self.held_within(&list, &name, &addresses, host.span),
+                    None => found,
+                };
                 self.names.insert(name, addresses);
                 found
             }
         }
+    }
+
+    /// What stands for a name that must be within a list: the list.
+    fn held_within(&mut self, list: &WithinList, name: &DnsName, addresses: &[IpAddr], span: Span) -> Vec<Addresses> {
+        let outside = addresses.iter().find(|address| !within::holds(&list.networks, **address));
+        // A list that cannot be used has been reported.
+        if let Some(address) = outside.filter(|_| !list.networks.is_empty()) {
+            let (name, address, list) = (name.clone(), *address, list.span);
+            self.fail(ResolveError::OutsideRange { name, address, span, list });
+        }
+        list.networks.to_vec()
     }
 
     /// The networks of a list that pass the filters.

@@ -401,6 +401,37 @@ pub enum ResolveError {
         #[label("is about addresses that DNS answers")]
         span: Span,
     },
+    /// `host corp = 10.0.0.0/8 within ranges("corp.txt")`
+    #[error("nothing of `{name}` is within a list: its declaration writes no DNS name")]
+    #[diagnostic(
+        code(resolve::nothing_within),
+        help("remove `within …`, write the `ranges(…)` as the destination, or declare the DNS name here")
+    )]
+    NothingWithin {
+        /// The declared host.
+        name: String,
+        /// Where.
+        #[label("bounds what DNS answers")]
+        span: Span,
+    },
+    /// A name that leads out of its list.
+    #[error("`{name}` resolves to {address}, which is not in the list that it is declared to be within")]
+    #[diagnostic(
+        code(resolve::outside_range),
+        help("get the provider's list as it is now, and review it; if the list is right, find out who answers this")
+    )]
+    OutsideRange {
+        /// The name.
+        name: DnsName,
+        /// The first address that is outside.
+        address: std::net::IpAddr,
+        /// The name's place.
+        #[label("resolves to an address outside")]
+        span: Span,
+        /// The list's place.
+        #[label("outside of this list")]
+        list: Span,
+    },
     /// A name that one place lets change, and another does not.
     #[error("`{name}` may change in one place, and not in another")]
     #[diagnostic(

@@ -1,7 +1,8 @@
 //! The DNS names whose addresses may change without a review: the declarations of a policy → names, or why a
 //! `may change` is wrong.
 //!
-//! Always: a name may change only if every place outside tests that writes it is a declaration with `may change`.
+//! Always: a name may change only if every place outside tests that writes it is a declaration with `may change`, or
+//! with `within`, which covers a list whatever the name answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,13 +14,13 @@ use crate::names::dns_name::DnsName;
 
 /// The names whose new addresses need no review.
 pub fn changing_names(policy: &syntax::Policy) -> BTreeSet<DnsName> {
-    let Uses { changing, frozen, .. } = Uses::of(policy);
-    changing.into_keys().filter(|name| !frozen.contains_key(name)).collect()
+    let Uses { changing, within, frozen, .. } = Uses::of(policy);
+    changing.into_keys().chain(within.into_keys()).filter(|name| !frozen.contains_key(name)).collect()
 }
 
 /// What is wrong with the `may change` of a policy.
 pub(super) fn faults(policy: &syntax::Policy) -> Vec<ResolveError> {
-    let Uses { changing, frozen, mut faults } = Uses::of(policy);
+    let Uses { changing, frozen, mut faults, .. } = Uses::of(policy);
     for (name, declared) in changing {
         if let Some(span) = frozen.get(&name) {
             faults.push(ResolveError::FrozenElsewhere { name, declared, span: *span });
@@ -28,10 +29,11 @@ pub(super) fn faults(policy: &syntax::Policy) -> Vec<ResolveError> {
     faults
 }
 
-/// The first place of each name, with and without `may change`.
+/// The first place of each name: with `may change`, with `within` alone, and with neither.
 #[derive(Default)]
 struct Uses {
     changing: BTreeMap<DnsName, Span>,
+    within: BTreeMap<DnsName, Span>,
     frozen: BTreeMap<DnsName, Span>,
     faults: Vec<ResolveError>,
 }
@@ -41,16 +43,7 @@ impl Uses {
         let mut uses = Uses::default();
         for statement in &policy.statements {
             match &statement.node {
-                Statement::Host(syntax::HostDeclaration { name, destinations, may_change: Some(span) }) => {
-                    let names = note(destinations, &mut uses.changing);
-                    if names == 0 {
-                        let name = name.node.clone();
-                        uses.faults.push(ResolveError::NothingChanges { name, span: *span });
-                    }
-                }
-                Statement::Host(declaration) => {
-                    note(&declaration.destinations, &mut uses.frozen);
-                }
+                Statement::Host(declaration) => uses.declaration(declaration),
                 Statement::Rule(rule) => {
                     note(&rule.destinations, &mut uses.frozen);
                 }
@@ -59,6 +52,24 @@ impl Uses {
             }
         }
         uses
+    }
+
+    fn declaration(&mut self, declaration: &syntax::HostDeclaration) {
+        let syntax::HostDeclaration { name, destinations, within, may_change } = declaration;
+        let names = match (may_change, within) {
+            (Some(_), _) => &mut self.changing,
+            (None, Some(_)) => &mut self.within,
+            (None, None) => &mut self.frozen,
+        };
+        if note(destinations, names) > 0 {
+            return;
+        }
+        if let Some(span) = *may_change {
+            self.faults.push(ResolveError::NothingChanges { name: name.node.clone(), span });
+        }
+        if let Some(list) = within {
+            self.faults.push(ResolveError::NothingWithin { name: name.node.clone(), span: list.span });
+        }
     }
 }
 

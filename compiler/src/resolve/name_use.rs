@@ -54,7 +54,7 @@ impl<'a> Needed<'a> {
         for Spanned { node, span } in &loaded.syntax.statements {
             match node {
                 Statement::Host(declaration) if loaded.sources.is_in_policy(span.start) => {
-                    waiting.push(&declaration.destinations);
+                    waiting.extend(parts(declaration));
                 }
                 Statement::Host(declaration) => {
                     included.entry(&declaration.name.node).or_insert(declaration);
@@ -77,8 +77,7 @@ impl<'a> Needed<'a> {
                 Destinations::Except { base, removed } => waiting.extend([&**base, &**removed]),
                 // Once: it is then no longer there.
                 Destinations::Named { name, .. } => {
-                    let declaration = included.remove(name.node.as_str());
-                    waiting.extend(declaration.map(|declaration| &declaration.destinations));
+                    waiting.extend(included.remove(name.node.as_str()).into_iter().flat_map(parts));
                 }
                 Destinations::Any | Destinations::Endpoint { .. } => {}
             }
@@ -87,6 +86,11 @@ impl<'a> Needed<'a> {
         needed.lists.sort();
         needed
     }
+}
+
+/// What a declaration names: its destinations, and the list that its names must lie in.
+fn parts(declaration: &HostDeclaration) -> impl Iterator<Item = &Spanned<Destinations>> {
+    std::iter::once(&declaration.destinations).chain(&declaration.within)
 }
 
 /// A use of a name.
@@ -120,7 +124,7 @@ pub(super) fn names(
     hosts: &BTreeMap<&str, &HostDeclaration>,
     noted: &BTreeSet<&DnsName>,
 ) -> Vec<Use> {
-    let mut search = Search { hosts, noted, seen: BTreeSet::new(), found: Vec::new() };
+    let mut search = Search { hosts, noted, seen: BTreeSet::new(), found: Vec::new(), is_within: false };
     // Most locks have none, and a set may be long.
     if !noted.is_empty() {
         search.look(destinations, Part::Covered);
@@ -134,11 +138,14 @@ struct Search<'a> {
     /// The declarations that were searched, with the way of use.
     seen: BTreeSet<(&'a str, Part)>,
     found: Vec<Use>,
+    /// The declaration that is searched covers a whole list, whatever its names answer.
+    is_within: bool,
 }
 
 impl<'a> Search<'a> {
     fn look(&mut self, destinations: &'a Spanned<Destinations>, part: Part) {
         match &destinations.node {
+            Destinations::Endpoint { .. } if self.is_within => {}
             Destinations::Endpoint { host: Spanned { node: Host::Dns(written), span }, .. } => {
                 // A text that is not a name is reported where it is resolved.
                 if let Some(name) = DnsName::parse(written).ok().filter(|name| self.noted.contains(name)) {
@@ -154,7 +161,9 @@ impl<'a> Search<'a> {
                 if let Some((name, declaration)) = self.hosts.get_key_value(name.node.as_str())
                     && self.seen.insert((name, part))
                 {
+                    let outer = std::mem::replace(&mut self.is_within, declaration.within.is_some());
                     self.look(&declaration.destinations, part);
+                    self.is_within = outer;
                 }
             }
             _ => {}

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use bfp_grammar::syntax::{self, Span, Spanned, Statement};
 
@@ -13,8 +14,8 @@ use super::{ResolveError, coverage, name_use, ranges};
 use crate::names::dns_name::DnsName;
 use crate::names::lock::Lock;
 use crate::policy::{
-    Accepted, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program, ProgramIndex, Rule,
-    SpecialAnswer, Test, Unspecified,
+    Accepted, Addresses, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program, ProgramIndex,
+    Rule, SpecialAnswer, Test, Unspecified,
 };
 use crate::source::load::{ListFile, Loaded};
 use crate::source::source_map::SourceMap;
@@ -48,6 +49,13 @@ impl<'a> Known<'a> {
     }
 }
 
+/// The `within ranges(…)` of a declaration.
+#[derive(Clone)]
+pub(super) struct WithinList {
+    pub(super) networks: Rc<[Addresses]>,
+    pub(super) span: Span,
+}
+
 pub(super) struct Resolver<'a> {
     pub(super) declarations: &'a Declarations<'a>,
     pub(super) known: Known<'a>,
@@ -65,6 +73,8 @@ pub(super) struct Resolver<'a> {
     cyclic: BTreeSet<&'a str>,
     /// Whether what is resolved now is needed, so that the lock file must have it.
     pub(super) is_needed: bool,
+    /// What stands for each DNS name of the declaration that is being resolved.
+    pub(super) within: Option<WithinList>,
     pub(super) everything: Vec<Destination>,
 }
 
@@ -84,6 +94,7 @@ impl<'a> Resolver<'a> {
             known_hosts: BTreeMap::new(),
             cyclic: BTreeSet::new(),
             is_needed: true,
+            within: None,
             everything: coverage::union(&everywhere(ranges::everything(), &PortRange::all())),
         }
     }

@@ -401,7 +401,10 @@ impl Loader<'_> {
         let mut walk = Named::default();
         match statement {
             Statement::Program(declaration) => walk.programs(&declaration.programs),
-            Statement::Host(declaration) => walk.destinations(&declaration.destinations),
+            Statement::Host(declaration) => {
+                walk.destinations(&declaration.destinations);
+                declaration.within.iter().for_each(|list| walk.destinations(list));
+            }
             Statement::Rule(rule) => {
                 walk.programs(&rule.programs);
                 walk.destinations(&rule.destinations);

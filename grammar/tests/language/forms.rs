@@ -46,6 +46,7 @@ forms! {
     host_set_with_except: "host corp = { 10.0.0.0/8 except 10.9.0.0/16, [fd00::/8], git.corp.example:{22, 443} }",
     except_is_left_associative: "host a = 10.0.0.0/8 except 10.1.0.0/16 except { 10.2.0.1, b }",
     host_that_may_change: "host api = { api.example.com:443, cdn.example.com:443 } may change",
+    host_within_a_list: "host s3 = { s3.eu-1.example:443, s3.example:443/tcp } within ranges(\"ip-ranges.json\", service = \"S3\",)\nhost a = b.c within ranges(\"d\") may change",
     ranges_of_a_provider: "host s3 = ranges(\"aws-ip-ranges.json\", service = \"S3\", region = \"eu-1\",):443/tcp except 52.0.0.1",
     ranges_without_filter: "host all = ranges(\"ranges.json\")",
     ports: "allow * -> { a:443, b:{80, 443}, c:8000-8010, d:*, e:443/tcp, f:{53, 5300-5310}/udp, g:*/udp }",

@@ -140,6 +140,11 @@ fn mistakes() -> Vec<Mistake> {
             &["unexpected"; 4],
             "host a = b.c may chnage\nhost a = b.c may\nallow d -> b.c may change\nhost a = b.c change",
         ),
+        mistake(
+            "within_what_is_no_list",
+            &["unexpected"; 5],
+            "host a = b.c within 10.0.0.0/8\nhost a = b.c within\nhost a = b.c may change within ranges(\"d\")\nallow a -> b.c within ranges(\"d\")\nhost a = b.c within ranges(\"d\"):443",
+        ),
         mistake("children_of_a_rule", &["unexpected"], "only \"/a\" with children -> c"),
         mistake("verity_of_a_name", &["unexpected"], "only a verity file(\"f\") -> c"),
         mistake("include_without_quotes", &["unexpected"], "include common.bfp"),

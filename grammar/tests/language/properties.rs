@@ -146,7 +146,7 @@ fn statement() -> BoxedStrategy<String> {
         1 => prop_oneof![Just("default allow".to_owned()), Just("default   deny".to_owned())],
         3 => (name(), program(), prop_oneof![Just(""), Just(" with children")])
             .prop_map(|(name, program, children)| format!("program {name} = {program}{children}")),
-        3 => (name(), destination(), prop_oneof![3 => Just(""), 1 => Just(" may  change")])
+        3 => (name(), destination(), prop_oneof![3 => Just(""), 1 => Just(" may  change"), 1 => Just(" within ranges( \"l\" ,k=\"v\")may change")])
             .prop_map(|(name, destination, change)| format!("host {name}={destination}{change}")),
         6 => (prop_oneof![3 => Just(""), 1 => Just("audit ")], effect, program(), destination())
             .prop_map(|(audit, (first, second), program, destination)| {
@@ -240,6 +240,7 @@ const WORDS: &[&str] = &[
     "with",
     "children",
     "may",
+    "within",
     "change",
     "verity",
     "libraries",

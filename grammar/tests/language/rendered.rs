@@ -46,10 +46,12 @@ pub(crate) fn tree(source: &str, policy: &Policy) -> String {
             }
             Statement::Host(host) => {
                 let change = host.may_change.map_or(String::new(), |span| format!(" + {}", show.at(span)));
+                let within = |list| format!(" within {}{}", show.destinations(list), show.at(list.span));
                 lines.push(format!(
-                    "host {} = {}{change}",
+                    "host {} = {}{}{change}",
                     show.text(&host.name),
-                    show.destinations(&host.destinations)
+                    show.destinations(&host.destinations),
+                    host.within.as_ref().map_or(String::new(), within),
                 ));
             }
             Statement::Rule(rule) => lines.push(show.rule(rule)),

@@ -15,7 +15,7 @@ use bfp_compiler::diagnostics::findings::{Findings, boxed};
 use bfp_compiler::names::dns::DnsError;
 use bfp_compiler::names::dns_name::DnsName;
 use bfp_compiler::names::lock::{Dnssec, LockedName, Stability};
-use bfp_compiler::resolve::ResolveError;
+use bfp_compiler::resolve::{Bounds, ResolveError};
 use bfp_compiler::source;
 use bfp_grammar::syntax::Span;
 use clap::Args;
@@ -89,6 +89,8 @@ enum Status {
     Gone,
     /// The addresses change from answer to answer, and did not when they were locked.
     Rotating,
+    /// An address is not in the list that the name is declared to be within.
+    Outside,
     /// DNSSEC proved them, and does not any more.
     Unproven,
 }
@@ -99,7 +101,7 @@ pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
         let locked = locked_in_bundle(&bytes, arguments)?;
         // The bundle alone has no text to point into.
         let show = |findings: Findings| Failure::Input(Diagnostics::about_nothing(findings));
-        return compare(&locked, &BTreeMap::new(), arguments, show);
+        return compare(&locked, &BTreeMap::new(), &Bounds::default(), arguments, show);
     }
     let files = Files::read(&arguments.file)?;
     let names = lock::names_of(&files)?;
@@ -119,7 +121,7 @@ pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
     if !missing.is_empty() {
         return Err(files.show(boxed(missing)));
     }
-    compare(&locked, &names, arguments, |findings| files.show(findings))
+    compare(&locked, &names, &Bounds::of(&files.loaded), arguments, |findings| files.show(findings))
 }
 
 fn locked_in_bundle(bytes: &[u8], arguments: &DriftArguments) -> Result<BTreeMap<DnsName, Locked>, Failure> {
@@ -146,6 +148,7 @@ fn locked_in_bundle(bytes: &[u8], arguments: &DriftArguments) -> Result<BTreeMap
 fn compare(
     locked: &BTreeMap<DnsName, Locked>,
     places: &BTreeMap<DnsName, Span>,
+    bounds: &Bounds,
     arguments: &DriftArguments,
     show: impl Fn(Findings) -> Failure,
 ) -> Answer {
@@ -155,7 +158,17 @@ fn compare(
     let mut errors: Findings = Vec::new();
     for (name, locked) in locked {
         match told.remove(name) {
-            Some(Ok(live)) => names.push(compared(name, locked, status(locked, &live), live.addresses)),
+            Some(Ok(live)) => {
+                let status = if !bounds.strays(name, &live.addresses).is_empty() {
+                    Status::Outside
+                } else if bounds.is_within(name) {
+                    // The rules cover the list, so it makes no difference which of its addresses are answered.
+                    proof(locked, &live)
+                } else {
+                    status(locked, &live)
+                };
+                names.push(compared(name, locked, status, live.addresses));
+            }
             Some(Err(reason)) if reason.is_answer() => {
                 names.push(compared(name, locked, Status::Gone, BTreeSet::new()));
             }
@@ -190,11 +203,13 @@ fn status(locked: &Locked, live: &LockedName) -> Status {
         Status::Changed
     } else if rotates && locked.stability == Some(Stability::Stable) {
         Status::Rotating
-    } else if locked.dnssec == Dnssec::Secure && live.dnssec == Dnssec::Unproven {
-        Status::Unproven
     } else {
-        Status::Same
+        proof(locked, live)
     }
+}
+
+fn proof(locked: &Locked, live: &LockedName) -> Status {
+    if locked.dnssec == Dnssec::Secure && live.dnssec == Dnssec::Unproven { Status::Unproven } else { Status::Same }
 }
 
 fn compared(name: &DnsName, locked: &Locked, status: Status, live: BTreeSet<IpAddr>) -> Compared {
@@ -232,6 +247,7 @@ fn table(file: &str, names: &[Compared]) -> String {
             Status::Same | Status::Changed => continue,
             Status::Gone => "it has no address any more",
             Status::Rotating => "its addresses rotate now",
+            Status::Outside => "it has left the list that it is within",
             Status::Unproven => "DNSSEC does not prove it any more",
         };
         rows.push([name, String::new(), String::new(), note.to_owned()]);

@@ -13,7 +13,7 @@ use bfp_compiler::diagnostics::findings::{Findings, boxed};
 use bfp_compiler::names::dns::{self, DnsError, Resolvers, TrustAnchors};
 use bfp_compiler::names::dns_name::DnsName;
 use bfp_compiler::names::lock::{Dnssec, Lock, LockedName, Stability};
-use bfp_compiler::resolve;
+use bfp_compiler::resolve::{self, Bounds};
 use bfp_compiler::source::{self, Disk, Read as _};
 use bfp_grammar::syntax::Span;
 use clap::builder::NonEmptyStringValueParser;
@@ -198,6 +198,9 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
             errors.push(Box::new(LockCommandError::NotSecure { name, place }));
         }
     }
+    let bounds = Bounds::of(&files.loaded);
+    let outside = |(name, locked): (&DnsName, &LockedName)| bounds.outside(name, &locked.addresses);
+    errors.extend(boxed(lock.names.iter().filter_map(outside).collect()));
     if !errors.is_empty() {
         return Err(files.show(errors));
     }

@@ -11,7 +11,7 @@ use bfp_compiler::diagnostics::findings::{Findings, boxed};
 use bfp_compiler::names::dns::DnsError;
 use bfp_compiler::names::dns_name::DnsName;
 use bfp_compiler::names::lock::{self as locks, Changes, Lock, LockedName, Refreshed, Review};
-use bfp_compiler::resolve::{self, ResolveError};
+use bfp_compiler::resolve::{self, Bounds, ResolveError};
 use bfp_compiler::source;
 use bfp_grammar::syntax::Span;
 use miette::Diagnostic;
@@ -36,6 +36,18 @@ struct NeedsReview {
     label: &'static str,
 }
 
+impl NeedsReview {
+    fn outside(name: &DnsName, strays: &BTreeSet<IpAddr>, place: Span) -> NeedsReview {
+        NeedsReview {
+            name: name.clone(),
+            change: format!("it answers {}, outside of the list that it is within", listed(strays)),
+            help: "get the provider's list as it is now, review it, and lock it with `bfpc lock FILE`".to_owned(),
+            place,
+            label: "may not leave its list",
+        }
+    }
+}
+
 pub(crate) fn refresh(arguments: &LockArguments) -> Answer {
     if source::is_standard_input(&arguments.policy) {
         return Err(LockCommandError::Nowhere.into());
@@ -47,6 +59,7 @@ pub(crate) fn refresh(arguments: &LockArguments) -> Answer {
     let live = lock::ask(&names.keys().cloned().collect(), ipv4_only.collect(), &arguments.resolvers)?;
     let live = answered(&files, &names, live)?;
 
+    let bounds = Bounds::of(&files.loaded);
     let changing = resolve::changing_names(&files.loaded.syntax);
     let policy = arguments.policy.display().to_string();
     let path = source::lock_path(&arguments.policy);
@@ -63,7 +76,12 @@ pub(crate) fn refresh(arguments: &LockArguments) -> Answer {
         let refreshed = locks::refresh(before, live, changes, arguments.keep);
         // Writing to a string cannot fail, here and below.
         let _ = writeln!(said, "{name}  {}", in_words(&refreshed));
-        let found = findings(&name, &refreshed, changes, &policy, names.get(&name).copied().unwrap_or_default());
+        let place = names.get(&name).copied().unwrap_or_default();
+        let mut found = findings(&name, &refreshed, changes, &policy, place);
+        let strays = bounds.strays(&name, &refreshed.entry.current());
+        if !strays.is_empty() {
+            found.push(NeedsReview::outside(&name, &strays, place));
+        }
         waiting += usize::from(!found.is_empty());
         reviews.extend(boxed(found));
         lock.names.insert(name, refreshed.entry);
