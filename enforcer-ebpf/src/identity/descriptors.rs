@@ -43,8 +43,8 @@ pub fn sends_unasked(file: u64) -> Option<bool> {
     }
 }
 
-/// The state of a search through a table of descriptors. All of it are addresses, which the verifier does not know: with
-/// a slot's number, which it can count, it would follow every turn of the loop from 6.7 on.
+/// The state of a search through a table of descriptors. It has addresses, which the verifier does not know: with a
+/// slot's number, which it can count, it would follow every turn of the loop from 6.7 on.
 struct Search {
     /// The first slot, the next one to look at, and the end. A slot has the address of a file, or zero.
     first: u64,
@@ -98,7 +98,8 @@ pub fn has_one_that_sends_unasked(task: u64) -> bool {
 fn table_of(task: u64) -> Option<(Search, u32)> {
     let files = word(place(task, &kernel::task_struct__files))?;
     let table = word(place(files, &kernel::files_struct__fdt))?;
-    // Not a word of which half is used: beside it is a gap with anything in it, and the inlined helper compares 64 bits.
+    // Not a word of which half is used: beside it is a gap with anything in it, and the inlined helper compares 64
+    // bits.
     let slots = half_word(place(table, &kernel::fdtable__max_fds))?;
     let first = word(place(table, &kernel::fdtable__fd))?;
     let end = first.wrapping_add(u64::from(slots) * 8);
