@@ -163,7 +163,7 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::default_effect => "`allow` or `deny`",
         Rule::with_children | Rule::with_kw => "`with children`",
         Rule::within | Rule::within_kw => "`within`",
-        Rule::within_list => "`ranges(…)`",
+        Rule::within_list | Rule::ranges_kw => "`ranges(…)`",
         Rule::may_change | Rule::may_kw => "`may change`",
         Rule::effect => "`only`, `allow` or `deny`",
         Rule::any => "`*`",
