@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use bfp_grammar::syntax::{self, Destinations, Host, Span, Spanned};
 use miette::Diagnostic as _;
 
-use super::network_list::{self, ListFault};
+use super::network_list::ListFault;
 use super::resolver::{Resolver, WithinList};
 use super::{BUILTIN, EVERYBODY, ResolveError, coverage, ranges, within};
 use crate::diagnostics::nearest::did_you_mean;
@@ -209,17 +209,14 @@ impl<'a> Resolver<'a> {
     /// The networks of a list that pass the filters.
     fn listed(&mut self, file: &'a syntax::Quoted, filters: &'a [(syntax::Name, syntax::Quoted)]) -> Vec<Addresses> {
         let Some((list, reviewed)) = self.known.list(file) else { return Vec::new() };
-        let wanted: Vec<(&str, &str)> =
-            filters.iter().map(|(key, value)| (key.node.as_str(), value.node.as_str())).collect();
-        match network_list::networks(&list.text, &wanted) {
-            Ok(networks) => {
+        match ranges::of_list(list, filters) {
+            Ok(found) => {
                 match reviewed {
                     _ if !self.is_needed => {}
                     Some(locked) if *locked == list.sha256() => {}
                     Some(_) => self.fail(ResolveError::ListChanged { name: list.name.clone(), span: file.span }),
                     None => self.fail(ResolveError::ListNotLocked { name: list.name.clone(), span: file.span }),
                 }
-                let found: Vec<Addresses> = networks.into_iter().flat_map(ranges::of_network).collect();
                 self.note_unspecified(&found, Some(format!("the list `{}`", list.name)), file.span);
                 found
             }

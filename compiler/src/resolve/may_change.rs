@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bfp_grammar::syntax::{self, Destinations, Span, Spanned, Statement};
 
 use super::ResolveError;
-use super::name_use::collect_names;
+use super::name_use::each_name;
 use crate::names::dns_name::DnsName;
 
 /// The names whose new addresses need no review.
@@ -73,15 +73,9 @@ impl Uses {
     }
 }
 
-/// Notes the names that are written in a destination, and returns how many there are.
+/// Notes the first place of each name that is written in a destination, and returns how many are written.
 fn note(destinations: &Spanned<Destinations>, names: &mut BTreeMap<DnsName, Span>) -> usize {
-    let mut number = 0;
-    collect_names(destinations, &mut |written, span| {
-        number += 1;
-        // A text that is not a name is reported where it is resolved.
-        if let Ok(name) = DnsName::parse(written) {
-            names.entry(name).or_insert(span);
-        }
-    });
-    number
+    each_name(destinations, &mut |name, span| {
+        names.entry(name).or_insert(span);
+    })
 }

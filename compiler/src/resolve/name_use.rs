@@ -171,15 +171,18 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Every DNS name in a destination, with its place.
-pub(super) fn collect_names(destinations: &Spanned<Destinations>, found: &mut dyn FnMut(&str, Span)) {
+/// Passes on each DNS name that is written in a destination, with its place, and returns how many are written. A text
+/// that is not a name counts, and is reported where it is resolved.
+pub(super) fn each_name(destinations: &Spanned<Destinations>, found: &mut impl FnMut(DnsName, Span)) -> usize {
     match &destinations.node {
-        Destinations::Endpoint { host: Spanned { node: Host::Dns(name), span }, .. } => found(name, *span),
-        Destinations::Set(elements) => elements.iter().for_each(|element| collect_names(element, found)),
-        Destinations::Except { base, removed } => {
-            collect_names(base, found);
-            collect_names(removed, found);
+        Destinations::Endpoint { host: Spanned { node: Host::Dns(written), span }, .. } => {
+            if let Ok(name) = DnsName::parse(written) {
+                found(name, *span);
+            }
+            1
         }
-        _ => {}
+        Destinations::Set(elements) => elements.iter().map(|element| each_name(element, found)).sum(),
+        Destinations::Except { base, removed } => each_name(base, found) + each_name(removed, found),
+        _ => 0,
     }
 }

@@ -1,4 +1,4 @@
-//! Literals and built-in hosts → ranges of addresses and ports, as requests to them are judged.
+//! Literals, lists and built-in hosts → ranges of addresses and ports, as requests to them are judged.
 //!
 //! Always: no range of IPv6 contains a mapped address, which is judged as the IPv4 address in it.
 
@@ -8,7 +8,9 @@ use bfp_bundle::request::{Address, Protocol};
 use bfp_grammar::syntax;
 
 use super::coverage;
+use super::network_list::{self, ListFault};
 use crate::policy::{Addresses, PortRange};
+use crate::source::load::ListFile;
 
 /// The first and last address of ::ffff:0:0/96, which are judged as IPv4.
 const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
@@ -58,6 +60,16 @@ pub(super) fn of_network((address, length): (IpAddr, u8)) -> Vec<Addresses> {
         IpAddr::V4(address) => vec![v4(address.to_bits(), length).1],
         IpAddr::V6(address) => unmapped(v6(address.to_bits(), length).1),
     }
+}
+
+/// The addresses of the networks of a list that pass the filters.
+pub(super) fn of_list(
+    list: &ListFile,
+    filters: &[(syntax::Name, syntax::Quoted)],
+) -> Result<Vec<Addresses>, ListFault> {
+    let wanted: Vec<(&str, &str)> =
+        filters.iter().map(|(key, value)| (key.node.as_str(), value.node.as_str())).collect();
+    Ok(network_list::networks(&list.text, &wanted)?.into_iter().flat_map(of_network).collect())
 }
 
 /// The addresses of a built-in host; `None` if there is no such host.

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use bfp_grammar::syntax::{self, Destinations, Span, Spanned, Statement};
 
-use super::name_use::collect_names;
-use super::{ResolveError, coverage, network_list, ranges};
+use super::name_use::each_name;
+use super::{ResolveError, coverage, ranges};
 use crate::names::dns_name::DnsName;
 use crate::policy::Addresses;
 use crate::source::load::Loaded;
@@ -38,18 +38,18 @@ impl Bounds {
             match &statement.node {
                 Statement::Host(syntax::HostDeclaration { destinations, within: Some(list), .. }) => {
                     let Some(networks) = networks(loaded, list) else { continue };
-                    each_name(destinations, |name, span| {
+                    each_name(destinations, &mut |name, span| {
                         let bound = Bound { networks: networks.clone(), list: list.span, name: span };
                         bounds.lists.entry(name).or_default().push(bound);
                     });
                 }
                 Statement::Host(syntax::HostDeclaration { destinations, within: None, .. }) => {
-                    each_name(destinations, |name, _| {
+                    each_name(destinations, &mut |name, _| {
                         bounds.loose.insert(name);
                     });
                 }
                 Statement::Rule(rule) => {
-                    each_name(&rule.destinations, |name, _| {
+                    each_name(&rule.destinations, &mut |name, _| {
                         bounds.loose.insert(name);
                     });
                 }
@@ -88,17 +88,5 @@ pub(super) fn holds(networks: &[Addresses], address: IpAddr) -> bool {
 
 fn networks(loaded: &Loaded, list: &Spanned<Destinations>) -> Option<Vec<Addresses>> {
     let Destinations::Ranges { file, filters, .. } = &list.node else { return None };
-    let wanted: Vec<(&str, &str)> =
-        filters.iter().map(|(key, value)| (key.node.as_str(), value.node.as_str())).collect();
-    let networks = network_list::networks(&loaded.lists.get(&file.span)?.text, &wanted).ok()?;
-    Some(networks.into_iter().flat_map(ranges::of_network).collect())
-}
-
-fn each_name(destinations: &Spanned<Destinations>, mut found: impl FnMut(DnsName, Span)) {
-    collect_names(destinations, &mut |written, span| {
-        // A text that is not a name is reported where it is resolved.
-        if let Ok(name) = DnsName::parse(written) {
-            found(name, span);
-        }
-    });
+    ranges::of_list(loaded.lists.get(&file.span)?, filters).ok()
 }
