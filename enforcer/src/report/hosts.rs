@@ -184,7 +184,9 @@ fn is_host_name(name: &str) -> bool {
 /// The earlier block is broken.
 pub fn with_block(file: &[u8], block: &str) -> Result<Vec<u8>, BrokenBlock> {
     let place = find(file)?.unwrap_or(0..0);
-    Ok(replaced(file, place, block.as_bytes()))
+    let before = file.get(..place.start).unwrap_or_default();
+    let after = file.get(place.end..).unwrap_or_default();
+    Ok([before, block.as_bytes(), after].concat())
 }
 
 /// A file without the block.
@@ -192,14 +194,7 @@ pub fn with_block(file: &[u8], block: &str) -> Result<Vec<u8>, BrokenBlock> {
 /// # Errors
 /// The block is broken.
 pub fn without_block(file: &[u8]) -> Result<Vec<u8>, BrokenBlock> {
-    let place = find(file)?.unwrap_or(0..0);
-    Ok(replaced(file, place, b""))
-}
-
-fn replaced(file: &[u8], place: Range<usize>, by: &[u8]) -> Vec<u8> {
-    let before = file.get(..place.start).unwrap_or_default();
-    let after = file.get(place.end..).unwrap_or_default();
-    [before, by, after].concat()
+    with_block(file, "")
 }
 
 /// The bytes of the block, with the line breaks of both its comments. `None` if there is no block.
