@@ -11,7 +11,8 @@ pub const AF_INET6: i32 = 10;
 const AF_NETLINK: i32 = 16;
 const AF_PACKET: i32 = 17;
 const AF_ALG: i32 = 38;
-const AF_XDP: i32 = 44;
+/// `AF_XDP`
+pub const AF_XDP: i32 = 44;
 
 // Types, include/linux/net.h, and the bits that they have in `socket(2)`.
 const TYPE_MASK: i32 = 0xf;

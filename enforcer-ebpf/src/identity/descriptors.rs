@@ -5,6 +5,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
+use bfp_bundle::socket_kind::AF_XDP;
 
 use crate::kernel::{self, half_word, place, word};
 
@@ -15,9 +16,6 @@ const S_IFCHR: u64 = 0o020_000;
 
 /// The device number of /dev/net/tun: major 10, minor 200 (include/linux/miscdevice.h, include/linux/kdev_t.h).
 const TUN: u64 = 10 << 20 | 200;
-
-/// include/linux/socket.h
-const AF_XDP: u64 = 44;
 
 /// Whether an open file, given by its address, sends without asking. Nothing if it cannot be read.
 #[inline(always)]
@@ -37,7 +35,7 @@ pub fn sends_unasked(file: u64) -> Option<bool> {
             if sk == 0 {
                 return Some(false);
             }
-            Some(word(place(sk, &kernel::sock_common__skc_family))? & 0xffff == AF_XDP)
+            Some(word(place(sk, &kernel::sock_common__skc_family))? & 0xffff == AF_XDP as u64)
         }
         _ => Some(false),
     }
