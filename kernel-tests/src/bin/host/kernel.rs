@@ -47,9 +47,9 @@ struct Arguments {
     /// Run only the attacks on updates, and print them as a table
     #[arg(long, conflicts_with_all = ["only", "without_bpf"])]
     updates: bool,
-    /// A faster set: a sample of the attacks and of the rows of the verdict tables, and what hardly depends on the
-    /// kernel under one of them: the first is spared the attacks on updates and the scenarios, but for those that mean
-    /// something under an old kernel alone, the others the verdict tables
+    /// A faster set: a sample of the attacks, of the scenarios, of the attacks on updates and of the rows of the verdict
+    /// tables, and what hardly depends on the kernel under one of them: the first is spared the attacks on updates and
+    /// the scenarios, but for those that mean something under an old kernel alone, the others the verdict tables
     #[arg(long, conflicts_with_all = ["only", "without_bpf", "preempted", "updates"])]
     divided: bool,
     /// Print what passed too
@@ -131,16 +131,15 @@ fn jobs(arguments: &Arguments) -> Vec<Job<'_>> {
         PARTS.into_iter().flat_map(|part| each(part, &format!("suite --part {part}"), Boot::Stock)).collect();
     if arguments.divided {
         let first = arguments.kernels.first().map(String::as_str);
-        for job in jobs.iter_mut().filter(|job| job.name == "scenarios" && Some(job.series) == first) {
-            // A name without a scenario is not a check, and a run without a check fails.
-            job.command = format!("suite --only '{OF_AN_OLD_KERNEL}'");
-        }
-        for job in jobs.iter_mut().filter(|job| job.name == "attacks") {
-            let share = if Some(job.series) == first { "attacks-first" } else { "attacks-second" };
-            job.command = format!("suite --part {share}");
-        }
-        for job in jobs.iter_mut().filter(|job| job.name == "tables") {
-            job.command = "suite --part tables-sample".to_owned();
+        for job in &mut jobs {
+            let is_first = Some(job.series) == first;
+            job.command = match job.name {
+                // A name without a scenario is not a check, and a run without a check fails.
+                "scenarios" if is_first => format!("suite --only '{OF_AN_OLD_KERNEL}'"),
+                "attacks" if is_first => "suite --sample attacks-first".to_owned(),
+                "attacks" => "suite --sample attacks-second".to_owned(),
+                part => format!("suite --sample {part}"),
+            };
         }
         jobs.retain(|job| match job.name {
             "updates" => Some(job.series) != first,

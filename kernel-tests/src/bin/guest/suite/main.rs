@@ -8,8 +8,9 @@
 //! ```text
 //! suite                  # everything
 //! suite --only PATTERN   # what has PATTERN in its name; `A|B` is what has A or B
-//! suite --part PART      # tables (tables-sample: a third of the rows), scenarios, attacks (attacks-first,
-//!                        # attacks-second: a sample, for two kernels) or updates
+//! suite --part PART      # tables, scenarios, attacks or updates
+//! suite --sample PART    # the same, in less time: a third of the rows, half of the scenarios or updates, some cells of
+//!                        # each attack (attacks-first, attacks-second: for two kernels)
 //! suite --list           # the names
 //! suite --demo           # the table of the demo
 //! suite --updates        # the table of attacks on updates
@@ -29,6 +30,7 @@ mod listeners;
 mod ordinary;
 mod programs;
 mod report;
+mod sample;
 mod scenarios;
 mod sniffer;
 mod soak;
@@ -42,20 +44,20 @@ use std::process::ExitCode;
 use attacks::Share;
 use bfp_kernel_tests::network;
 use report::Report;
+use sample::Sample;
 
 const BUNDLES: &str = "/bundles";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (only, part) = match words.as_slice() {
-        [] => (None, None),
-        ["--only", pattern] => (Some((*pattern).to_owned()), None),
-        [
-            "--part",
-            part @ ("tables" | "tables-sample" | "scenarios" | "attacks" | "attacks-first" | "attacks-second"
-            | "updates"),
-        ] => (None, Some(*part)),
+    let (only, part, sampled) = match words.as_slice() {
+        [] => (None, None, false),
+        ["--only", pattern] => (Some((*pattern).to_owned()), None, false),
+        ["--part", part @ ("tables" | "scenarios" | "attacks" | "updates")] => (None, Some(*part), false),
+        ["--sample", part @ ("tables" | "scenarios" | "attacks-first" | "attacks-second" | "updates")] => {
+            (None, Some(*part), true)
+        }
         ["--list"] => return list(),
         ["--demo"] => return demonstrate(),
         ["--without-bpf"] => return run_without_bpf(),
@@ -66,7 +68,7 @@ fn main() -> ExitCode {
         ["--soak", seconds] if seconds.parse::<u64>().is_ok() => return soak::run(seconds.parse().unwrap_or_default()),
         _ => {
             eprintln!(
-                "usage: suite [--only PATTERN | --part tables|tables-sample|scenarios|attacks|attacks-first|attacks-second|updates | --list | --demo | --updates | --without-bpf | --preempted | --ordinary [--only PATTERN] | --soak SECONDS]"
+                "usage: suite [--only PATTERN | --part tables|scenarios|attacks|updates | --sample tables|scenarios|attacks-first|attacks-second|updates | --list | --demo | --updates | --without-bpf | --preempted | --ordinary [--only PATTERN] | --soak SECONDS]"
             );
             return ExitCode::from(2);
         }
@@ -78,19 +80,15 @@ fn main() -> ExitCode {
         return report.close();
     }
     let wants = |name| part.is_none_or(|part| part == name);
-    let rows = match part {
-        None | Some("tables") => Some(tables::Rows::All),
-        Some("tables-sample") => Some(tables::Rows::Sample),
-        Some(_) => None,
-    };
-    if let Some(rows) = rows {
+    let one_in = |number| if sampled { Sample::OneIn(number) } else { Sample::All };
+    if wants("tables") {
         match tables::bundles(Path::new(BUNDLES)) {
-            Ok(bundles) => tables::run_all(&bundles, rows, &mut report),
+            Ok(bundles) => tables::run_all(&bundles, one_in(3), &mut report),
             Err(complaint) => report.check("bundles can be read", Err(complaint)),
         }
     }
     if wants("scenarios") {
-        scenarios::run(Path::new(BUNDLES), &mut report);
+        scenarios::run(one_in(2), Path::new(BUNDLES), &mut report);
     }
     let share = match part {
         None | Some("attacks") => Some(Share::All),
@@ -102,7 +100,7 @@ fn main() -> ExitCode {
         attacks::run(share, &mut report);
     }
     if wants("updates") {
-        updates::run(&mut report);
+        updates::run(one_in(2), &mut report);
     }
     report.close()
 }

@@ -24,6 +24,7 @@ use std::path::Path;
 
 use crate::enforcer;
 use crate::report::Report;
+use crate::sample::Sample;
 use host::Host;
 
 /// A sentence that the kernel must make true, and the function that tests it.
@@ -53,8 +54,10 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     all().map(|(name, _)| *name)
 }
 
-pub(crate) fn run(bundles: &Path, report: &mut Report) {
-    run_these(all().filter(|(name, _)| report.wants(name)).collect(), bundles, report);
+/// Those of a sample whose names the report wants.
+pub(crate) fn run(sample: Sample, bundles: &Path, report: &mut Report) {
+    let sampled = all().enumerate().filter(|(place, _)| sample.has(0, *place)).map(|(_, scenario)| scenario);
+    run_these(sampled.filter(|(name, _)| report.wants(name)).collect(), bundles, report);
 }
 
 /// The scenarios of a kernel that does not call BPF programs.

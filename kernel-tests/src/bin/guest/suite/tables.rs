@@ -12,6 +12,7 @@ use crate::enforcer;
 use crate::listeners::{Expected, Listeners};
 use crate::programs::{Programs, answer_of};
 use crate::report::Report;
+use crate::sample::Sample;
 use crate::verdicts::{self, Row, Verdict};
 
 #[derive(Clone, Copy)]
@@ -33,21 +34,8 @@ pub(crate) fn name(folder: &Path) -> String {
     format!("table {}", folder.file_name().unwrap_or_default().display())
 }
 
-/// Which rows are tried.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rows {
-    All,
-    /// Every third one, from another start in each table.
-    Sample,
-}
-
-impl Rows {
-    fn has(self, table: usize, row: usize) -> bool {
-        self == Rows::All || (table + row).is_multiple_of(3)
-    }
-}
-
-pub(crate) fn run_all(folders: &[PathBuf], rows: Rows, report: &mut Report) {
+/// Every table, with these of its rows.
+pub(crate) fn run_all(folders: &[PathBuf], rows: Sample, report: &mut Report) {
     for (table, folder) in folders.iter().enumerate() {
         run(folder, |row| rows.has(table, row), report);
     }
