@@ -20,6 +20,7 @@ import read_bundle as reader
 PROTOCOLS = ("tcp", "udp", "icmp", "other")
 PROGRAMS = ("/opt/a", "/opt/b", "/opt/c", "/opt/d")
 STRANGER = "/opt/stranger"
+DECLARED_PORTS = "ports web = {443, 8000-8010/udp}\n"
 # At least so many of a hundred policies must compile, or little is compared: contradictions are errors.
 COMPILED_PERCENT = 20
 
@@ -48,6 +49,13 @@ PORTS = {
     ":8000-8010/udp": [(("udp",), 8000, 8010)],
     ":{443/tcp, 8000/udp, icmp}": [(("tcp",), 443, 443), (("udp",), 8000, 8000), (("icmp",), 0, 65535)],
     ":{443, */udp}": [(("tcp", "udp", "other"), 443, 443), (("udp",), 0, 65535)],
+    ":web": [(("tcp", "udp", "other"), 443, 443), (("udp",), 8000, 8010)],
+    ":{web, 8001/tcp, icmp}": [
+        (("tcp", "udp", "other"), 443, 443),
+        (("udp",), 8000, 8010),
+        (("tcp",), 8001, 8001),
+        (("icmp",), 0, 65535),
+    ],
     ":*": [(PROTOCOLS, 0, 65535)],
     "/icmp": [(("icmp",), 0, 65535)],
 }
@@ -72,10 +80,10 @@ class Part:
 
 
 class Destination:
-    """The parts, without what is excepted; `None` for `*`."""
+    """The parts, without what is excepted; `None` for `*`. `ports` are written after the set, and those of each part."""
 
-    def __init__(self, parts, excepted):
-        self.parts, self.excepted = parts, excepted
+    def __init__(self, parts, excepted, ports=""):
+        self.parts, self.excepted, self.ports = parts, excepted, ports
 
     def __str__(self):
         if self.parts is None:
@@ -83,7 +91,7 @@ class Destination:
         if self.excepted is not None:
             return f"{self.parts[0].written} except {self.excepted.written}"
         written = ", ".join(part.written for part in self.parts)
-        return written if len(self.parts) == 1 else f"{{ {written} }}"
+        return written if len(self.parts) == 1 and not self.ports else f"{{ {written} }}{self.ports}"
 
     def covers(self, request):
         if self.excepted is not None and self.excepted.covers(request):
@@ -144,7 +152,7 @@ class Policy:
     def __str__(self):
         # A program with children is declared, and named by its declaration.
         text = "\n".join(map(str, self.rules))
-        declared = ""
+        declared = DECLARED_PORTS if ":web" in text or "{web" in text else ""
         for number, program in enumerate(sorted(self.heirs)):
             if f'"{program}"' in text:
                 declared += f'program heir{number} = "{program}" with children\n'
@@ -201,6 +209,10 @@ def some_policy(random):
     def destination():
         if random.random() < 0.12:
             return Destination(None, some_part(random) if random.random() < 0.5 else None)
+        if random.random() < 0.15:
+            ports = random.choice([ports for ports in PORTS if ports])
+            chosen = random.sample(list((V4 | V6).items()), random.choice((1, 2, 3)))
+            return Destination([Part(written, addresses, PORTS[ports]) for written, addresses in chosen], None, ports)
         parts = [some_part(random) for _ in range(random.choice((1, 1, 1, 2, 3)))]
         excepted = some_part(random) if len(parts) == 1 and random.random() < 0.15 else None
         return Destination(parts, excepted)

@@ -11,7 +11,7 @@ use bfp_grammar::syntax::{Span, Statement};
 use crate::check::CheckedPolicy;
 use crate::policy::{Default, Effect, Enforcement, ResolvedPolicy, Subjects};
 use crate::query::regions::{self, Plane};
-use crate::resolve::Source;
+use crate::resolve::{PortSets, Source};
 
 /// The debug section: the source of each rule, and the names of addresses.
 pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debug {
@@ -43,11 +43,14 @@ pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debu
     });
     let programs =
         policy.programs.iter().map(|program| DebugProgram { path: program.path.clone(), name: program.name.clone() });
+    let port_sets = PortSets::of(&source.loaded.syntax);
     let hosts = source.loaded.syntax.statements.iter().filter_map(|statement| match &statement.node {
         Statement::Host(host) => {
             // What it covers is the list, which a bundle does not have.
             let covered = host.within.as_ref().unwrap_or(&host.destinations);
-            Some(DebugHost { name: host.name.node.clone(), destinations: text(covered.span) })
+            // Nor does it have the declared ports.
+            let destinations = one_line(&port_sets.text(sources.text(), covered));
+            Some(DebugHost { name: host.name.node.clone(), destinations })
         }
         _ => None,
     });

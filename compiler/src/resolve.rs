@@ -14,6 +14,7 @@ mod error;
 mod may_change;
 mod name_use;
 pub(crate) mod network_list;
+mod port_sets;
 pub(crate) mod program_path;
 mod programs;
 mod question;
@@ -26,6 +27,7 @@ mod within;
 pub use self::error::ResolveError;
 pub use self::may_change::changing_names;
 pub use self::name_use::{dns_names, lists};
+pub use self::port_sets::PortSets;
 pub use self::question::{Names, destinations};
 pub use self::within::Bounds;
 

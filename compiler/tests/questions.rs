@@ -122,6 +122,42 @@ fn protocols_of_a_set_of_ports_are_asked_about_as_they_are_printed() {
 }
 
 #[test]
+fn declared_ports_are_known_to_a_policy_and_spelled_out_in_its_bundle() {
+    let place = Place::new();
+    place.write(
+        "policy.bfp",
+        "default deny\nports etcd = {2379, 2380}\nports dns = {53/udp, icmp}\n\
+         host peers = { 10.0.1.1, 10.0.1.2 }:etcd/tcp\nhost names = { 10.0.1.3:{dns, 853/tcp}, 10.0.1.4:dns }\n\
+         allow \"/x\" -> { peers, names, { 10.0.1.5 }:{etcd, 80} }\n",
+    );
+    place.key("key");
+    place.bfpc(&["build", "policy.bfp", "-o", "policy.bfpb", "--key", "key"]).ok_with_warnings();
+    for (asked, allowed) in [
+        ("peers", true),
+        ("names", true),
+        ("{ 10.0.1.1, 10.0.1.2 }:2380", true),
+        ("{ 10.0.1.1, 10.0.1.2 }:2380/udp", false),
+        ("10.0.1.3:{53/udp, icmp, 853/tcp}", true),
+        ("10.0.1.4:{53/udp, 853/tcp}", false),
+    ] {
+        for file in ["policy.bfp", "policy.bfpb"] {
+            let said = place.bfpc(&["explain", file, "/x", asked, "--trust", "key.pub"]).answers(i32::from(!allowed));
+            assert_eq!(said.contains("denied  "), !allowed, "{file}, {asked}: {said}");
+        }
+    }
+    // Without a protocol, TCP is meant, unless the declaration has some.
+    for (asked, allowed) in
+        [("10.0.1.5:etcd", true), ("10.0.1.1:etcd", true), ("10.0.1.4:dns", true), ("10.0.1.4:etcd", false)]
+    {
+        let said = place.bfpc(&["explain", "policy.bfp", "/x", asked]).answers(i32::from(!allowed));
+        assert_eq!(said.contains("denied  "), !allowed, "{asked}: {said}");
+    }
+    place
+        .bfpc(&["explain", "policy.bfpb", "/x", "10.0.1.5:etcd", "--trust", "key.pub"])
+        .fails(2, "no set of ports is called `etcd`");
+}
+
+#[test]
 fn lists_of_the_policy_can_be_asked_about() {
     let place = Place::of_fixture();
     fs::create_dir(place.path("lists")).unwrap();

@@ -41,6 +41,10 @@ impl Walk<'_> {
                 declaration.within.iter().for_each(|list| self.destinations(list));
                 declaration.may_change.into_iter().for_each(|span| self.inside(span));
             }
+            Statement::Ports(declaration) => {
+                self.inside(declaration.name.span);
+                self.inside(declaration.ports.span);
+            }
             Statement::Rule(rule) => {
                 self.inside(rule.effect.span);
                 self.programs(&rule.programs);
@@ -100,7 +104,10 @@ impl Walk<'_> {
                     self.inside(value.span);
                 });
             }
-            Destinations::Set(elements) => elements.iter().for_each(|element| self.destinations(element)),
+            Destinations::Set { elements, ports } => {
+                elements.iter().for_each(|element| self.destinations(element));
+                ports.iter().for_each(|ports| self.inside(ports.span));
+            }
             Destinations::Except { base, removed } => {
                 self.destinations(base);
                 self.destinations(removed);

@@ -283,17 +283,6 @@ pub enum SyntaxError {
         span: Span,
     },
 
-    /// `{ a, b }:443`, `{ a, b }/icmp`
-    #[error("a set cannot have ports or a protocol")]
-    #[diagnostic(code(syntax::ports_on_set), help("write them on each element: `{{ a{ports}, b{ports} }}`"))]
-    PortsOnSet {
-        /// The ports, with their colon, or the protocol.
-        ports: String,
-        /// Where.
-        #[label("move this inside the set")]
-        span: Span,
-    },
-
     /// `*:443`, `*/icmp`
     #[error("`*` cannot have ports or a protocol")]
     #[diagnostic(code(syntax::ports_on_any), help("for every address, write `{{ 0.0.0.0/0{ports}, [::/0]{ports} }}`"))]

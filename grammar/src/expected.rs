@@ -93,7 +93,8 @@ fn url(place: Place<'_>, at: usize) -> Option<SyntaxError> {
 }
 
 /// The usual port of a service.
-fn usual_port(service: &str) -> Option<u16> {
+#[must_use]
+pub fn usual_port(service: &str) -> Option<u16> {
     Some(match service {
         "ssh" => 22,
         "smtp" => 25,
@@ -154,9 +155,14 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::pin | Rule::pin_set | Rule::digest | Rule::file_pin => "`sha256:…` or `file(\"…\")`",
         Rule::quoted | Rule::body => "text in quotes",
         Rule::filter | Rule::filter_key => "a filter `key = \"value\"`",
-        Rule::port_range | Rule::port_set | Rule::port_element | Rule::every_port | Rule::icmp_kw | Rule::number => {
-            "a port"
-        }
+        Rule::port_range
+        | Rule::port_set
+        | Rule::port_name
+        | Rule::port_element
+        | Rule::declared_ports
+        | Rule::every_port
+        | Rule::icmp_kw
+        | Rule::number => "a port",
         Rule::ports | Rule::colon => "`:` and a port",
         Rule::protocol | Rule::protocol_word => "`/tcp` or `/udp`",
         Rule::expected => "`allowed` or `denied`",
@@ -275,7 +281,11 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
         if let Some(port) = usual_port(word) {
             return format!("write the number of the port: `{word}` is usually {port}");
         }
-        return "write `443`, `8000-8010`, `{80, 443}`, or `*` for every port".to_owned();
+        return match place.rule {
+            Rule::ports_line => PORTS_FORM,
+            _ => "write `443`, `8000-8010`, `{80, 443}`, or `*` for every port",
+        }
+        .to_owned();
     }
     if place.rule == Rule::rule_line
         && let Some(previous) = previous.filter(|word| !keyword::is_reserved(word))
@@ -287,6 +297,7 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
         return RANGES_FORM.to_owned();
     }
     match word {
+        "," if place.rule == Rule::ports_line => return PORTS_FORM.to_owned(),
         "," if place.rule != Rule::include_line => {
             return "write several of them as a set: `{ a, b }`".to_owned();
         }
@@ -307,6 +318,7 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
             "write `program signer = \"/usr/bin/signer\"`, with or without `verity …`, `libraries { … }` and `with children`"
         }
         Rule::host_line => "write `host kms = kms.internal:443`, or a `{ set }` of destinations",
+        Rule::ports_line => PORTS_FORM,
         Rule::default_line => "write `default allow` or `default deny`",
         Rule::include_line => "write `include \"common/corp.bfp\"`",
         Rule::accept_line => {
@@ -323,6 +335,9 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
 
 /// The form of a provider's list.
 pub(crate) const RANGES_FORM: &str = "write `ranges(\"ip-ranges.json\", service = \"S3\")`: a file in quotes beside the policy, then the filters, if any, as `key = \"value\"`";
+
+/// The form of declared ports.
+const PORTS_FORM: &str = "write `ports etcd = {2379, 2380}`: numbers and ranges, in brackets if there are several";
 
 /// The form of a digest pin.
 const VERITY_FORM: &str = "write `verity sha256:…` with 64 hexadecimal digits, `verity file(\"dist/signer\")` to measure a build artifact, or several as `verity { …, … }`";

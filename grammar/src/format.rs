@@ -8,8 +8,8 @@ use crate::layout::{self, Comment, Item, List, Piece, Style};
 use crate::literal::quote;
 use crate::parse;
 use crate::syntax::{
-    Default, Destinations, Effect, Expectation, Expected, Host, Library, PortRange, Ports, Programs, Protocol, Quoted,
-    Rule, Span, Spanned, Statement, Test, Verity,
+    Default, Destinations, Effect, Expectation, Expected, Host, Library, PortNumbers, PortRange, Ports, Programs,
+    Protocol, Quoted, Rule, Span, Spanned, Statement, Test, Verity,
 };
 
 /// Formats the text of one file.
@@ -59,6 +59,11 @@ impl Speller<'_> {
                 if host.may_change.is_some() {
                     pieces.push(text(" may change"));
                 }
+                pieces
+            }
+            Statement::Ports(declaration) => {
+                let mut pieces = vec![text(format!("ports {} = ", declaration.name.node))];
+                pieces.extend(self.declared_ports(&declaration.ports));
                 pieces
             }
             Statement::Rule(rule) => self.rule(rule),
@@ -175,9 +180,10 @@ impl Speller<'_> {
                 };
                 (vec![text("ranges"), Piece::List(arguments)], ports)
             }
-            Destinations::Set(set) => {
-                let elements = set.iter().map(|one| (one.span, self.destinations(one)));
-                return vec![self.set(elements, destinations.span)];
+            Destinations::Set { elements, ports } => {
+                let elements = elements.iter().map(|one| (one.span, self.destinations(one)));
+                let end = ports.as_ref().map_or(destinations.span.end, |ports| ports.span.start);
+                (vec![self.set(elements, Span { end, ..destinations.span })], ports)
             }
             Destinations::Except { base, removed } => {
                 let mut pieces = self.destinations(base);
@@ -207,36 +213,39 @@ impl Speller<'_> {
     }
 
     fn ports(&self, ports: &Spanned<Ports>) -> Vec<Piece> {
-        let spelt_range = |range: &Spanned<PortRange>| {
-            let protocol = range.node.protocol.as_ref().map(|protocol| protocol.node);
-            match range.node.numbers {
-                None if protocol == Some(Protocol::Icmp) => "icmp".to_owned(),
-                None => format!("*{}", spelt_protocol(protocol)),
-                Some((first, last)) if first == last => format!("{first}{}", spelt_protocol(protocol)),
-                Some((first, last)) => format!("{first}-{last}{}", spelt_protocol(protocol)),
-            }
-        };
-        let protocol = ports.node.protocol.as_ref().map(|protocol| protocol.node);
-        let mut pieces = match ports.node.ranges.as_slice() {
-            [] if protocol == Some(Protocol::Icmp) => Vec::new(),
-            [] => vec![text(":*")],
-            [range] if !self.has_comments(ports.span) => {
-                vec![text(format!(":{}", spelt_range(range)))]
-            }
+        let protocol = protocol_of(&ports.node);
+        match ports.node.ranges.as_slice() {
+            [] if protocol == Some(Protocol::Icmp) => vec![text("/icmp")],
+            [] => vec![text(format!(":*{}", spelt_protocol(protocol)))],
+            ranges => std::iter::once(text(":")).chain(self.port_list(ranges, ports)).collect(),
+        }
+    }
+
+    /// As a declaration writes them: every port of a protocol, and ICMP, are in a set.
+    fn declared_ports(&self, ports: &Spanned<Ports>) -> Vec<Piece> {
+        let protocol = protocol_of(&ports.node);
+        match ports.node.ranges.as_slice() {
+            [] if protocol == Some(Protocol::Icmp) => vec![text("{icmp}")],
+            [] => vec![text(format!("{{*{}}}", spelt_protocol(protocol)))],
+            ranges => self.port_list(ranges, ports),
+        }
+    }
+
+    fn port_list(&self, ranges: &[Spanned<PortRange>], ports: &Spanned<Ports>) -> Vec<Piece> {
+        let protocol = spelt_protocol(protocol_of(&ports.node));
+        match ranges {
+            [range] if !self.has_comments(ports.span) => vec![text(format!("{}{protocol}", spelt_range(&range.node)))],
             ranges => {
                 let items = ranges.iter().map(|range| Item {
                     span: range.span,
-                    pieces: vec![text(spelt_range(range))],
+                    pieces: vec![text(spelt_range(&range.node))],
                     aligned: None,
                 });
-                let list = List { style: Style::Ports, span: ports.span, items: items.collect() };
-                vec![text(":"), Piece::List(list)]
+                let list = Piece::List(List { style: Style::Ports, span: ports.span, items: items.collect() });
+                let protocol = (!protocol.is_empty()).then(|| text(protocol));
+                std::iter::once(list).chain(protocol).collect()
             }
-        };
-        if protocol.is_some() {
-            pieces.push(text(spelt_protocol(protocol)));
         }
-        pieces
     }
 
     fn set(&self, elements: impl Iterator<Item = (Span, Vec<Piece>)>, span: Span) -> Piece {
@@ -247,6 +256,22 @@ impl Speller<'_> {
     fn has_comments(&self, place: Span) -> bool {
         !layout::comments_in(self.comments, place).is_empty()
     }
+}
+
+fn protocol_of(ports: &Ports) -> Option<Protocol> {
+    ports.protocol.as_ref().map(|protocol| protocol.node)
+}
+
+fn spelt_range(range: &PortRange) -> String {
+    let protocol = range.protocol.as_ref().map(|protocol| protocol.node);
+    let numbers = match &range.numbers {
+        PortNumbers::Every if protocol == Some(Protocol::Icmp) => return "icmp".to_owned(),
+        PortNumbers::Every => "*".to_owned(),
+        PortNumbers::Range(first, last) if first == last => first.to_string(),
+        PortNumbers::Range(first, last) => format!("{first}-{last}"),
+        PortNumbers::Named(name) => name.clone(),
+    };
+    format!("{numbers}{}", spelt_protocol(protocol))
 }
 
 fn spelt_protocol(protocol: Option<Protocol>) -> &'static str {

@@ -2,14 +2,17 @@
 
 /// The words that begin a statement.
 pub(crate) const STATEMENT_WORDS: &[&str] =
-    &["policy", "program", "host", "only", "deny", "allow", "audit", "default", "include", "test", "accept"];
+    &["policy", "program", "host", "ports", "only", "deny", "allow", "audit", "default", "include", "test", "accept"];
+
+/// Those that can be declared too: what follows shows that a statement begins.
+const ALSO_NAMES: &[&str] = &["ports"];
 
 /// The words that have a meaning within a statement, and so cannot be declared either.
 const INNER_WORDS: &[&str] = &["except", "with", "verity", "libraries", "ranges", "allowed", "denied"];
 
-/// Whether a word begins a statement.
+/// Whether a word begins a statement, and can be nothing else.
 pub(crate) fn begins_statement(word: &str) -> bool {
-    STATEMENT_WORDS.contains(&word)
+    STATEMENT_WORDS.contains(&word) && !ALSO_NAMES.contains(&word)
 }
 
 /// Whether a word belongs to the language, so that it cannot be declared.

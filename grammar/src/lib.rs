@@ -23,6 +23,7 @@ pub mod syntax;
 mod tree;
 
 pub use error::SyntaxError;
+pub use expected::usual_port;
 pub use format::format;
 pub use parse::{parse, parse_destinations, parse_within};
 pub use same_tree::same_tree;

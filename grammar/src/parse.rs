@@ -110,6 +110,7 @@ fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<St
         "policy" => Rule::policy_line,
         "program" => Rule::program_line,
         "host" => Rule::host_line,
+        "ports" if declares(source.get(word_end..).unwrap_or_default()) => Rule::ports_line,
         "default" => Rule::default_line,
         "include" => Rule::include_line,
         "accept" => Rule::accept_line,
@@ -130,11 +131,18 @@ fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<St
         Rule::policy_line => reader.policy_name(line).map(Statement::Name),
         Rule::program_line => reader.program(line).map(Statement::Program),
         Rule::host_line => reader.host(line).map(Statement::Host),
+        Rule::ports_line => reader.declared_ports(line).map(Statement::Ports),
         Rule::default_line => reader.default(line).map(Statement::Default),
         Rule::include_line => reader.include(line).map(Statement::Include),
         Rule::accept_line => reader.accept(line).map(Statement::Accept),
         _ => reader.rule(line).map(Statement::Rule),
     }
+}
+
+/// Whether this follows a word that begins a declaration, and is no name here.
+fn declares(rest: &str) -> bool {
+    let rest = rest.trim_start();
+    rest.starts_with(|c: char| c.is_alphabetic() || c == '_') || (rest.starts_with('=') && !rest.starts_with("=>"))
 }
 
 /// A comment in the syntax of another language.

@@ -1,8 +1,8 @@
 //! Whether two trees have the same meaning, whatever their places.
 
 use crate::syntax::{
-    Accept, Destinations, Expectation, HostDeclaration, Library, Policy, PortRange, Ports, ProgramDeclaration,
-    Programs, Rule, Span, Spanned, Statement, Test, Verity,
+    Accept, Destinations, Expectation, HostDeclaration, Library, Policy, PortRange, Ports, PortsDeclaration,
+    ProgramDeclaration, Programs, Rule, Span, Spanned, Statement, Test, Verity,
 };
 
 /// Whether two trees are equal except for the places of their nodes.
@@ -73,6 +73,7 @@ impl ForgetPlaces for Statement {
             Self::Name(name) => name.forget_places(),
             Self::Program(program) => program.forget_places(),
             Self::Host(host) => host.forget_places(),
+            Self::Ports(ports) => ports.forget_places(),
             Self::Rule(rule) => rule.forget_places(),
             Self::Default(default) => default.forget_places(),
             Self::Include(file) => file.forget_places(),
@@ -98,6 +99,14 @@ impl ForgetPlaces for HostDeclaration {
         destinations.forget_places();
         within.forget_places();
         may_change.forget_places();
+    }
+}
+
+impl ForgetPlaces for PortsDeclaration {
+    fn forget_places(&mut self) {
+        let Self { name, ports } = self;
+        name.forget_places();
+        ports.forget_places();
     }
 }
 
@@ -152,7 +161,10 @@ impl ForgetPlaces for Destinations {
                 }
                 ports.forget_places();
             }
-            Self::Set(set) => set.forget_places(),
+            Self::Set { elements, ports } => {
+                elements.forget_places();
+                ports.forget_places();
+            }
             Self::Except { base, removed } => {
                 base.forget_places();
                 removed.forget_places();

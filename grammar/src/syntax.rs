@@ -51,6 +51,8 @@ pub enum Statement {
     Program(ProgramDeclaration),
     /// `host kms = kms.internal:443`
     Host(HostDeclaration),
+    /// `ports etcd = {2379, 2380}`
+    Ports(PortsDeclaration),
     /// `only signer -> kms` and the other forms of rules
     Rule(Rule),
     /// `default allow`
@@ -91,6 +93,15 @@ pub struct HostDeclaration {
     pub within: Option<Spanned<Destinations>>,
     /// The place of `may change`, if written: new addresses of its DNS names need no review.
     pub may_change: Option<Span>,
+}
+
+/// `ports NAME = PORTS`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortsDeclaration {
+    /// The declared name.
+    pub name: Name,
+    /// The ports that it stands for: numbers, never another name.
+    pub ports: Spanned<Ports>,
 }
 
 /// The left side of an arrow, or the value of a `program`.
@@ -159,8 +170,13 @@ pub enum Destinations {
         /// The ports; `None` is every port of every protocol.
         ports: Option<Spanned<Ports>>,
     },
-    /// `{ kms, 127.0.0.53:53 }`
-    Set(Vec<Spanned<Destinations>>),
+    /// `{ kms, 127.0.0.53:53 }`, `{ a.internal, b.internal }:443`
+    Set {
+        /// The elements.
+        elements: Vec<Spanned<Destinations>>,
+        /// The ports of all elements, none of which may have its own.
+        ports: Option<Spanned<Ports>>,
+    },
     /// `10.0.0.0/8 except 10.9.0.0/16`
     Except {
         /// The destinations before `except`.
@@ -185,7 +201,7 @@ pub enum Host {
     Dns(String),
 }
 
-/// `:{80, 443}/tcp`, `:{443/tcp, 53/udp, icmp}`, or `/icmp`
+/// `:{80, 443}/tcp`, `:{443/tcp, 53/udp, icmp}`, `:{etcd, 53/udp}`, or `/icmp`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports {
     /// The ranges, in the order of the text; empty for `*` (every port), and for ICMP alone, which has no ports.
@@ -197,10 +213,21 @@ pub struct Ports {
 /// One element of a set of ports, or the only one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortRange {
-    /// Both ends included; `None` is every port, and is also used for ICMP, which has none.
-    pub numbers: Option<(u16, u16)>,
+    /// Which ports.
+    pub numbers: PortNumbers,
     /// Its own protocol, in a set whose elements have several.
     pub protocol: Option<Spanned<Protocol>>,
+}
+
+/// The ports of one element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortNumbers {
+    /// `*`, and also ICMP, which has no ports.
+    Every,
+    /// `443`, `8000-8010`: both ends included.
+    Range(u16, u16),
+    /// `etcd`: declared ports.
+    Named(String),
 }
 
 /// A protocol that a policy, or a question about one, can name.

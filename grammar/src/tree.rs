@@ -13,9 +13,11 @@ use crate::matcher::Rule;
 use crate::parse::Text;
 use crate::scan::MAX_DEPTH;
 use crate::syntax::{
-    Accept, Default, Destinations, Effect, Expectation, Expected, Host, HostDeclaration, Library, Name, PortRange,
-    Ports, ProgramDeclaration, Programs, Protocol, Quoted, Rule as PolicyRule, Span, Spanned, Verity,
+    Accept, Default, Destinations, Effect, Expectation, Expected, Host, HostDeclaration, Library, Name, Ports,
+    ProgramDeclaration, Programs, Quoted, Rule as PolicyRule, Span, Spanned, Verity,
 };
+
+mod ports;
 
 type Pair<'a> = PestPair<'a, Rule>;
 
@@ -297,11 +299,7 @@ impl Reader<'_> {
             }
             Rule::destination_set => {
                 let set = self.elements(base, Rule::destinations, |reader, part| reader.destinations(part, depth + 1));
-                if let Some((ports, span)) = written_ports {
-                    self.errors.push(SyntaxError::PortsOnSet { ports, span });
-                    return None;
-                }
-                Destinations::Set(set?)
+                Destinations::Set { elements: set?, ports: ports? }
             }
             Rule::ranges => self.ranges(base, ports?)?,
             Rule::host_word => match literal::host_word(base.as_str(), base_span) {
@@ -361,125 +359,6 @@ impl Reader<'_> {
             }
         }
         Some(Destinations::Ranges { file: file?, filters, ports })
-    }
-
-    /// Reads the ports and the protocol after a host; their place leaves out the colon.
-    fn ports(&mut self, pair: Pair<'_>, host: &str) -> Option<Spanned<Ports>> {
-        let (mut place, mut ranges, mut protocol) = (None, None, Some(None));
-        // The numbers with their colon, and a protocol without numbers before it.
-        let (mut numbers, mut bare): (Option<Span>, Option<Span>) = (None, None);
-        for part in pair.into_inner() {
-            let span = self.span(&part);
-            match part.as_rule() {
-                Rule::colon => {
-                    numbers = Some(span);
-                    continue;
-                }
-                Rule::protocol => {
-                    bare = numbers.is_none().then_some(span);
-                    protocol = self.protocol(part).map(Some);
-                }
-                _ => {
-                    numbers = numbers.map(|colon| Span { end: span.end, ..colon });
-                    ranges = match part.as_rule() {
-                        Rule::any => Some(Vec::new()),
-                        Rule::port_range => self.port_range(part).map(|range| vec![range]),
-                        _ => self.elements(part, Rule::port_element, Self::port_element),
-                    };
-                }
-            }
-            place = Some(Span { start: place.map_or(span.start, |place: Span| place.start), ..span });
-        }
-        let protocol: Option<Spanned<Protocol>> = protocol?;
-        let span = place?;
-        match (protocol.as_ref().map(|protocol| protocol.node), numbers, bare) {
-            (Some(Protocol::Icmp), Some(span), _) => {
-                self.refuse(SyntaxError::PortsOnIcmp { span, help: without_ports(host) })
-            }
-            (Some(Protocol::Icmp), None, _) => Some(Spanned { node: Ports { ranges: Vec::new(), protocol }, span }),
-            (Some(_), _, Some(span)) => {
-                let protocol = span.text_in(self.text).trim_start_matches('/').to_owned();
-                self.refuse(SyntaxError::ProtocolWithoutPort { protocol, span })
-            }
-            _ => {
-                let node = self.one_protocol(ranges?, protocol)?;
-                Some(Spanned { node, span })
-            }
-        }
-    }
-
-    /// `:{443/tcp, 80/tcp}` is `:{443, 80}/tcp`. An element with a protocol of its own takes none from the one after
-    /// the set.
-    fn one_protocol(
-        &mut self,
-        mut ranges: Vec<Spanned<PortRange>>,
-        protocol: Option<Spanned<Protocol>>,
-    ) -> Option<Ports> {
-        let Some(own) = ranges.iter().find_map(|range| range.node.protocol.clone()) else {
-            return Some(Ports { ranges, protocol });
-        };
-        if let Some(behind) = protocol {
-            return self.refuse(SyntaxError::ProtocolTwice { inside: own.span, behind: behind.span });
-        }
-        let is_same = |range: &Spanned<PortRange>| range.node.protocol.as_ref().is_some_and(|it| it.node == own.node);
-        if !ranges.iter().all(is_same) {
-            return Some(Ports { ranges, protocol: None });
-        }
-        if ranges.iter().any(|range| range.node.numbers.is_none()) {
-            // Every port of the protocol, whatever else is listed.
-            ranges.clear();
-        }
-        ranges.iter_mut().for_each(|range| range.node.protocol = None);
-        Some(Ports { ranges, protocol: Some(own) })
-    }
-
-    /// `443`, `8000-8010/tcp`, `*/udp`, `icmp`
-    fn port_element(&mut self, pair: Pair<'_>) -> Option<Spanned<PortRange>> {
-        let span = self.span(&pair);
-        let (mut numbers, mut protocol) = (Some(None), Some(None));
-        for part in pair.into_inner() {
-            match part.as_rule() {
-                Rule::icmp_kw => {
-                    let protocol = Some(Spanned { node: Protocol::Icmp, span });
-                    return Some(Spanned { node: PortRange { numbers: None, protocol }, span });
-                }
-                Rule::port_range => numbers = self.port_range(part).map(|range| range.node.numbers),
-                Rule::protocol => protocol = self.protocol(part).map(Some),
-                _ => {}
-            }
-        }
-        let (numbers, protocol) = (numbers?, protocol?);
-        if protocol.as_ref().is_some_and(|protocol: &Spanned<Protocol>| protocol.node == Protocol::Icmp) {
-            let help = "write `icmp` alone, as an element of the set".to_owned();
-            return self.refuse(SyntaxError::PortsOnIcmp { span, help });
-        }
-        Some(Spanned { node: PortRange { numbers, protocol }, span })
-    }
-
-    fn port_range(&mut self, pair: Pair<'_>) -> Option<Spanned<PortRange>> {
-        let span = self.span(&pair);
-        let mut ends = Vec::with_capacity(2);
-        for number in pair.into_inner().filter(|part| part.as_rule() == Rule::number) {
-            let place = self.span(&number);
-            let port = literal::port(number.as_str(), place);
-            ends.push(self.keep(port));
-        }
-        let (first, last) = match *ends.as_slice() {
-            [only] => (only?, only?),
-            [first, last] => (first?, last?),
-            _ => return None,
-        };
-        if last < first {
-            return self.refuse(SyntaxError::ReversedPorts { first, last, span });
-        }
-        Some(Spanned { node: PortRange { numbers: Some((first, last)), protocol: None }, span })
-    }
-
-    fn protocol(&mut self, pair: Pair<'_>) -> Option<Spanned<Protocol>> {
-        let word = pair.into_inner().next()?;
-        let span = self.span(&word);
-        let protocol = literal::protocol(word.as_str(), span, self.kind);
-        Some(Spanned { node: self.keep(protocol)?, span })
     }
 
     /// Reads the elements of a set: all of them, or `None` and at least one error.
@@ -558,11 +437,4 @@ impl Reader<'_> {
 /// Ports in a form that can be pasted elsewhere: ICMP has none.
 fn pasteable(ports: &str) -> String {
     if ports.ends_with("/icmp") { "/icmp".to_owned() } else { ports.to_owned() }
-}
-
-/// What to write instead of ICMP ports after this host.
-fn without_ports(host: &str) -> String {
-    let can_be_pasted = host.len() <= 60 && !host.starts_with(['*', '{']) && !host.contains('\n');
-    let place = if can_be_pasted { format!("`{host}/icmp`") } else { "`/icmp` right behind each host".to_owned() };
-    format!("write {place}; the ports of other protocols stand in an element of their own")
 }

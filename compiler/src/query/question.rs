@@ -13,7 +13,7 @@ use bfp_grammar::syntax::{Destinations, HostDeclaration, PortRange, Ports, Span,
 use miette::Diagnostic;
 
 use crate::policy::Destination;
-use crate::resolve::{self, Names, ResolveError, Source};
+use crate::resolve::{self, Names, PortSets, ResolveError, Source};
 
 /// Why a question about a destination has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Diagnostic)]
@@ -114,7 +114,11 @@ pub fn destinations(written: &str, vocabulary: Vocabulary<'_>) -> Result<Vec<Des
         Some(ResolveError::NotLocked { name, .. }) => QuestionError::Name { name: name.as_str().to_owned() },
         _ => wrong(all(&errors)),
     })?;
-    match narrowed(&asked.node, found) {
+    let port_sets = match vocabulary {
+        Vocabulary::Source(source) => PortSets::of(&source.loaded.syntax),
+        Vocabulary::Debug(_) => PortSets::default(),
+    };
+    match narrowed(&asked.node, found, &port_sets) {
         nothing if nothing.is_empty() => Err(wrong("it is about no request".to_owned())),
         destinations => Ok(destinations),
     }
@@ -127,7 +131,7 @@ fn check_lists(asked: &Spanned<Destinations>, vocabulary: Vocabulary<'_>) -> Res
             Vocabulary::Source(source) if source.loaded.list_named(&file.node).is_some() => Ok(()),
             _ => Err(no_list(&file.node, vocabulary)),
         },
-        Destinations::Set(elements) => elements.iter().try_for_each(|element| check_lists(element, vocabulary)),
+        Destinations::Set { elements, .. } => elements.iter().try_for_each(|element| check_lists(element, vocabulary)),
         Destinations::Except { base, removed } => {
             check_lists(base, vocabulary)?;
             check_lists(removed, vocabulary)
@@ -159,18 +163,19 @@ fn all<E: ToString>(errors: &[E]) -> String {
 }
 
 /// A port without a protocol means TCP in a question, except beside protocols, as in answers.
-fn narrowed(syntax: &Destinations, mut destinations: Vec<Destination>) -> Vec<Destination> {
+fn narrowed(syntax: &Destinations, mut destinations: Vec<Destination>, port_sets: &PortSets<'_>) -> Vec<Destination> {
     let ports = match syntax {
         Destinations::Endpoint { ports, .. }
         | Destinations::Named { ports, .. }
-        | Destinations::Ranges { ports, .. } => ports.as_ref(),
-        _ => None,
+        | Destinations::Ranges { ports, .. }
+        | Destinations::Set { ports, .. } => ports.as_ref(),
+        Destinations::Any | Destinations::Except { .. } => None,
     };
     let names_none = |ports: &Ports| {
         let is_bare = |range: &Spanned<PortRange>| range.node.protocol.is_none();
         ports.protocol.is_none() && !ports.ranges.is_empty() && ports.ranges.iter().all(is_bare)
     };
-    if ports.is_some_and(|ports| names_none(&ports.node)) {
+    if ports.is_some_and(|ports| names_none(&port_sets.spelled_out(&ports.node))) {
         for to in &mut destinations {
             to.ports.retain(|range| range.protocol == Protocol::Tcp);
         }
@@ -213,7 +218,7 @@ fn needs_list(destinations: &Destinations, unknown: &BTreeSet<String>) -> bool {
     match destinations {
         Destinations::Ranges { .. } => true,
         Destinations::Named { name, .. } => unknown.contains(&name.node),
-        Destinations::Set(elements) => elements.iter().any(|element| needs_list(&element.node, unknown)),
+        Destinations::Set { elements, .. } => elements.iter().any(|element| needs_list(&element.node, unknown)),
         Destinations::Except { base, removed } => needs_list(&base.node, unknown) || needs_list(&removed.node, unknown),
         Destinations::Any | Destinations::Endpoint { .. } => false,
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bfp_grammar::syntax::{self, Span, Spanned, Statement};
 use miette::Diagnostic as _;
 
-use super::{BUILTIN, ResolveError};
+use super::{BUILTIN, PortSets, ResolveError};
 use crate::source::source_map::SourceMap;
 
 /// Errors by the first place that each labels.
@@ -41,6 +41,7 @@ pub(super) struct Declarations<'a> {
     pub(super) default: Option<Spanned<syntax::Default>>,
     pub(super) programs: BTreeMap<&'a str, &'a syntax::ProgramDeclaration>,
     pub(super) hosts: BTreeMap<&'a str, &'a syntax::HostDeclaration>,
+    pub(super) ports: PortSets<'a>,
 }
 
 impl<'a> Declarations<'a> {
@@ -68,6 +69,10 @@ impl<'a> Declarations<'a> {
                     Some(error) => errors.add(error),
                     None => drop(declared.hosts.insert(&declaration.name.node, declaration)),
                 },
+                Statement::Ports(declaration) => match declared.fault(&declaration.name) {
+                    Some(error) => errors.add(error),
+                    None => declared.ports.add(declaration),
+                },
                 // `load` has put the statements of the file in its place.
                 Statement::Include(_) => {}
                 Statement::Rule(_) | Statement::Test(_) | Statement::Accept(_) => {}
@@ -87,7 +92,8 @@ impl<'a> Declarations<'a> {
         let written = name.node.as_str();
         let program = self.programs.get(written).map(|declaration| declaration.name.span);
         let host = || self.hosts.get(written).map(|declaration| declaration.name.span);
-        if let Some(first) = program.or_else(host) {
+        let ports = || self.ports.get(written).map(|declaration| declaration.name.span);
+        if let Some(first) = program.or_else(host).or_else(ports) {
             return Some(ResolveError::DuplicateName { name: name.node.clone(), first, second: name.span });
         }
         BUILTIN.contains(&written).then(|| ResolveError::Builtin { name: name.node.clone(), span: name.span })
@@ -97,7 +103,9 @@ impl<'a> Declarations<'a> {
     pub(super) fn unused(&self, used: &BTreeSet<&str>) -> Vec<(&'a str, Span)> {
         let programs = self.programs.iter().map(|(name, declaration)| (*name, declaration.name.span));
         let hosts = self.hosts.iter().map(|(name, declaration)| (*name, declaration.name.span));
-        let mut unused: Vec<_> = programs.chain(hosts).filter(|(name, _)| !used.contains(name)).collect();
+        let ports =
+            self.ports.declarations().map(|declaration| (declaration.name.node.as_str(), declaration.name.span));
+        let mut unused: Vec<_> = programs.chain(hosts).chain(ports).filter(|(name, _)| !used.contains(name)).collect();
         unused.sort_by_key(|(_, span)| *span);
         unused
     }

@@ -22,13 +22,16 @@ impl<'a> Resolver<'a> {
         match &destinations.node {
             Destinations::Any => self.everything.clone(),
             Destinations::Ranges { file, filters, ports } => {
-                let ports = ports.as_ref().map_or_else(PortRange::all, |ports| ranges::ports(&ports.node));
+                let ports = self.ports(ports.as_ref());
                 everywhere(self.listed(file, filters), &ports)
             }
-            Destinations::Set(elements) => {
+            Destinations::Set { elements, ports } => {
                 self.check_not_empty(elements, destinations.span);
-                let all: Vec<_> = elements.iter().flat_map(|element| self.destinations(element, within)).collect();
-                coverage::union(&all)
+                let mut found: Vec<_> = elements.iter().map(|element| self.destinations(element, within)).collect();
+                if let Some(ports) = ports {
+                    self.narrow_set(elements, &mut found, ports);
+                }
+                coverage::union(&found.concat())
             }
             Destinations::Except { base, removed } => {
                 let (base, removed) = (self.destinations(base, within), self.destinations(removed, within));
@@ -40,7 +43,7 @@ impl<'a> Resolver<'a> {
                 left
             }
             Destinations::Endpoint { host, ports } => {
-                let ports = ports.as_ref().map_or_else(PortRange::all, |ports| ranges::ports(&ports.node));
+                let ports = self.ports(ports.as_ref());
                 everywhere(self.host(host), &ports)
             }
             Destinations::Named { name, ports } => self.named(name, ports.as_ref(), within),
@@ -50,7 +53,7 @@ impl<'a> Resolver<'a> {
     fn named(
         &mut self,
         name: &'a syntax::Name,
-        ports: Option<&Spanned<syntax::Ports>>,
+        ports: Option<&'a Spanned<syntax::Ports>>,
         within: &mut Vec<&'a str>,
     ) -> Vec<Destination> {
         let written = name.node.as_str();
@@ -61,9 +64,8 @@ impl<'a> Resolver<'a> {
             }
             return vec![Destination { addresses: Addresses::Raw, ports: PortRange::all() }];
         }
-        let narrowed = ports.map(|ports| (ranges::ports(&ports.node), ports.span));
         if let Some(addresses) = ranges::builtin(written) {
-            let ports = narrowed.map_or_else(PortRange::all, |(ranges, _)| ranges);
+            let ports = self.ports(ports);
             return addresses.into_iter().map(|addresses| Destination { addresses, ports: ports.clone() }).collect();
         }
         let Some((&declared, declaration)) = self.declarations.hosts.get_key_value(written) else {
@@ -71,19 +73,41 @@ impl<'a> Resolver<'a> {
             return Vec::new();
         };
         let mut found = self.declared_host(declared, declaration, name.span, within);
-        if let Some((ranges, span)) = narrowed {
-            if found.iter().any(|destination| destination.ports != PortRange::all()) {
-                let declared = declaration.destinations.span;
-                self.fail(ResolveError::PortsTwice { name: written.to_owned(), declared, span });
+        if let Some(ports) = ports {
+            let (what, declared, span) = (format!("`{written}`"), declaration.destinations.span, ports.span);
+            if has_ports(&found) {
+                let help = format!("leave them out here, or in the declaration of {what}");
+                self.fail(ResolveError::PortsTwice { what: what.clone(), help, declared, span });
             }
-            // With ports, it would still be every raw socket.
-            if found.iter().any(|destination| destination.addresses == Addresses::Raw) {
-                let help = format!("`{written}` holds `raw`: leave it out there, or the ports and the protocol here");
-                self.fail(ResolveError::RawPorts { help, span });
-            }
-            found.iter_mut().for_each(|destination| destination.ports.clone_from(&ranges));
+            self.narrow(&mut found, ports, &what);
         }
         found
+    }
+
+    /// The ports of a set are those of each element, which must have none.
+    fn narrow_set(
+        &mut self,
+        elements: &'a [Spanned<Destinations>],
+        found: &mut [Vec<Destination>],
+        ports: &'a Spanned<syntax::Ports>,
+    ) {
+        let own = elements.iter().zip(&*found).find(|(_, found)| has_ports(found));
+        if let Some((element, _)) = own {
+            let help = "leave them out after the set, or write them on each element".to_owned();
+            let what = "an element of the set".to_owned();
+            self.fail(ResolveError::PortsTwice { what, help, declared: element.span, span: ports.span });
+        }
+        found.iter_mut().for_each(|found| self.narrow(found, ports, "the set"));
+    }
+
+    fn narrow(&mut self, found: &mut [Destination], ports: &'a Spanned<syntax::Ports>, what: &str) {
+        // With ports, it would still be every raw socket.
+        if found.iter().any(|destination| destination.addresses == Addresses::Raw) {
+            let help = format!("{what} holds `raw`: leave it out there, or the ports and the protocol here");
+            self.fail(ResolveError::RawPorts { help, span: ports.span });
+        }
+        let ranges = self.ports(Some(ports));
+        found.iter_mut().for_each(|destination| destination.ports.clone_from(&ranges));
     }
 
     pub(super) fn declared_host(
@@ -119,6 +143,9 @@ impl<'a> Resolver<'a> {
     fn unknown_host(&mut self, name: &'a str, span: Span) {
         if let Some(program) = self.declarations.programs.get(name) {
             return self.wrong_kind(name, "program", "host", span, Some(program.name.span));
+        }
+        if let Some(ports) = self.declarations.ports.get(name) {
+            return self.wrong_kind(name, "set of ports", "host", span, Some(ports.name.span));
         }
         let near = did_you_mean(name, self.declarations.hosts.keys().copied().chain(BUILTIN));
         let help = near.or_else(|| what_is_called_otherwise(name)).unwrap_or_else(|| {
@@ -258,6 +285,10 @@ impl<'a> Resolver<'a> {
 
 pub(super) fn everywhere(ranges: Vec<Addresses>, ports: &[PortRange]) -> Vec<Destination> {
     ranges.into_iter().map(|addresses| Destination { addresses, ports: ports.to_vec() }).collect()
+}
+
+fn has_ports(found: &[Destination]) -> bool {
+    found.iter().any(|destination| destination.ports != PortRange::all())
 }
 
 /// Destinations that have a different name here than elsewhere.

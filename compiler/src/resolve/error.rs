@@ -38,7 +38,7 @@ pub enum ResolveError {
     #[error("no {kind} is called `{name}`")]
     #[diagnostic(code(resolve::unknown_name))]
     UnknownName {
-        /// Program or host.
+        /// Program, host or set of ports.
         kind: &'static str,
         /// What was written.
         name: String,
@@ -51,7 +51,10 @@ pub enum ResolveError {
     },
     /// A program where a host belongs, or the other way round.
     #[error("`{name}` is a {actual}, not a {expected}")]
-    #[diagnostic(code(resolve::wrong_kind), help("write programs on the left of the arrow, hosts on the right"))]
+    #[diagnostic(
+        code(resolve::wrong_kind),
+        help("write programs on the left of the arrow, hosts on the right, and ports after a colon")
+    )]
     WrongKind {
         /// Which.
         name: String,
@@ -340,11 +343,14 @@ pub enum ResolveError {
         span: Span,
     },
     /// Ports given twice.
-    #[error("`{name}` already has ports or a protocol")]
-    #[diagnostic(code(resolve::ports_twice), help("leave them out here, or in the declaration of `{name}`"))]
+    #[error("{what} already has ports or a protocol")]
+    #[diagnostic(code(resolve::ports_twice))]
     PortsTwice {
-        /// The host.
-        name: String,
+        /// The host, the ports, or the element of a set, in words.
+        what: String,
+        /// What to do.
+        #[help]
+        help: String,
         /// What it stands for.
         #[label("given here")]
         declared: Span,

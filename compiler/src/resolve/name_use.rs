@@ -73,7 +73,7 @@ impl<'a> Needed<'a> {
                     needed.names.push((name, *span));
                 }
                 Destinations::Ranges { file, .. } => needed.lists.push(file.span),
-                Destinations::Set(elements) => waiting.extend(elements),
+                Destinations::Set { elements, .. } => waiting.extend(elements),
                 Destinations::Except { base, removed } => waiting.extend([&**base, &**removed]),
                 // Once: it is then no longer there.
                 Destinations::Named { name, .. } => {
@@ -152,7 +152,7 @@ impl<'a> Search<'a> {
                     self.found.push(Use { name, span: *span, part });
                 }
             }
-            Destinations::Set(elements) => elements.iter().for_each(|element| self.look(element, part)),
+            Destinations::Set { elements, .. } => elements.iter().for_each(|element| self.look(element, part)),
             Destinations::Except { base, removed } => {
                 self.look(base, part);
                 self.look(removed, part.opposite());
@@ -181,7 +181,7 @@ pub(super) fn each_name(destinations: &Spanned<Destinations>, found: &mut impl F
             }
             1
         }
-        Destinations::Set(elements) => elements.iter().map(|element| each_name(element, found)).sum(),
+        Destinations::Set { elements, .. } => elements.iter().map(|element| each_name(element, found)).sum(),
         Destinations::Except { base, removed } => each_name(base, found) + each_name(removed, found),
         _ => 0,
     }

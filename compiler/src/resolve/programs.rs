@@ -151,6 +151,9 @@ impl<'a> Resolver<'a> {
         if declared.is_some() || BUILTIN.contains(&name) {
             return self.wrong_kind(name, "host", "program", span, declared);
         }
+        if let Some(ports) = self.declarations.ports.get(name) {
+            return self.wrong_kind(name, "set of ports", "program", span, Some(ports.name.span));
+        }
         let near = did_you_mean(name, self.declarations.programs.keys().copied())
             .or_else(|| EVERYBODY.contains(&name).then(|| "write `*` for every program".to_owned()));
         let help = near.unwrap_or_else(|| format!("declare it: `program {name} = \"/usr/bin/{name}\"`"));

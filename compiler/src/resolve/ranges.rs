@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bfp_bundle::request::{Address, Protocol};
-use bfp_grammar::syntax;
+use bfp_grammar::syntax::{self, PortNumbers};
 
 use super::coverage;
 use super::network_list::{self, ListFault};
@@ -122,13 +122,19 @@ pub(super) fn special(address: IpAddr) -> Option<&'static str> {
 }
 
 /// A port list without a protocol covers every protocol that has ports or may have them. ICMP has none: it is covered
-/// as a whole, because a ping's port is 0.
+/// as a whole, because a ping's port is 0. Names are replaced before.
 pub(super) fn ports(ports: &syntax::Ports) -> Vec<PortRange> {
     let of_all = ports.protocol.as_ref().map(|protocol| protocol.node);
     let mut found = Vec::new();
     for range in &ports.ranges {
         let own = range.node.protocol.as_ref().map(|protocol| protocol.node);
-        found.extend(ports_of(own.or(of_all), range.node.numbers));
+        let numbers = match range.node.numbers {
+            PortNumbers::Every => None,
+            PortNumbers::Range(first, last) => Some((first, last)),
+            // Replaced before; one that is not declared is an error.
+            PortNumbers::Named(_) => continue,
+        };
+        found.extend(ports_of(own.or(of_all), numbers));
     }
     if ports.ranges.is_empty() {
         found.extend(ports_of(of_all, None));

@@ -29,10 +29,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Whether it only declares programs and hosts, for policies that include it.
+    /// Whether it only declares programs, hosts and ports, for policies that include it.
     pub fn is_library(&self) -> bool {
-        let declares =
-            |statement: &Spanned<Statement>| matches!(statement.node, Statement::Program(_) | Statement::Host(_));
+        let declares = |statement: &Spanned<Statement>| {
+            matches!(statement.node, Statement::Program(_) | Statement::Host(_) | Statement::Ports(_))
+        };
         !self.syntax.statements.is_empty() && self.syntax.statements.iter().all(declares)
     }
 
@@ -415,7 +416,11 @@ impl Loader<'_> {
                     walk.destinations(&node.destinations);
                 }
             }
-            Statement::Name(_) | Statement::Default(_) | Statement::Include(_) | Statement::Accept(_) => {}
+            Statement::Name(_)
+            | Statement::Default(_)
+            | Statement::Include(_)
+            | Statement::Accept(_)
+            | Statement::Ports(_) => {}
         }
         let names_files = !walk.artifacts.is_empty() || !walk.lists.is_empty();
         for file in walk.artifacts {
@@ -469,7 +474,7 @@ impl<'a> Named<'a> {
         match &destinations.node {
             Destinations::Any | Destinations::Named { .. } | Destinations::Endpoint { .. } => {}
             Destinations::Ranges { file, .. } => self.lists.push(file),
-            Destinations::Set(elements) => elements.iter().for_each(|element| self.destinations(element)),
+            Destinations::Set { elements, .. } => elements.iter().for_each(|element| self.destinations(element)),
             Destinations::Except { base, removed } => {
                 self.destinations(base);
                 self.destinations(removed);
@@ -483,7 +488,7 @@ impl<'a> Named<'a> {
 fn may_be_a_policy(text: &str) -> bool {
     let mut lines = text.trim_start_matches('\u{FEFF}').lines().map(str::trim);
     let is_statement = |line: &str| {
-        let declares = line.starts_with("program ") || line.starts_with("host ");
+        let declares = ["program ", "host ", "ports "].iter().any(|word| line.starts_with(word));
         line.contains("->") || (declares && line.contains('=')) || bfp_grammar::parse(line).is_ok()
     };
     let mut said = lines.by_ref().filter(|line| !line.is_empty() && !line.starts_with('#')).peekable();

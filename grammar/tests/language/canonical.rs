@@ -78,6 +78,14 @@ fn literals_have_one_spelling() {
 }
 
 #[test]
+fn ports_have_one_spelling() {
+    check(
+        "ports",
+        "ports  a={ 1 , 2 }\nports b = { # why\n 80 }\nports c={80}/tcp\nports d = { */udp }\nports e = {icmp, 1/tcp}\nports f={\n80,\n443/tcp}\nallow * -> { {a, b }: 443, {\na.b\n}:{ x , y/tcp }, {c}:{x}/tcp, d:{*/tcp, x/tcp} }",
+    );
+}
+
+#[test]
 fn windows_text_becomes_plain_text() {
     check("windows", "\u{FEFF}policy a # name\r\n\r\n\r\nhost b = {\r\n  c.d,# e\r\n}\r\n");
 }

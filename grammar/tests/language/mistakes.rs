@@ -91,7 +91,6 @@ fn mistakes() -> Vec<Mistake> {
         mistake("missing_braces", &["unexpected", "unexpected"], "only a, b -> c\nonly a -> b, c"),
         mistake("missing_port", &["unexpected"], "allow a -> kms.internal:"),
         mistake("port_without_a_colon", &["unexpected"], "allow a -> kms.internal 443"),
-        mistake("name_of_a_service_as_port", &["unexpected", "unexpected"], "allow a -> b:https\nallow a -> b:gopher"),
         mistake(
             "url",
             &["unexpected"; 5],
@@ -176,7 +175,11 @@ fn mistakes() -> Vec<Mistake> {
             &["empty_set"; 4],
             "host a = {}\nonly { } -> a\nallow a -> b:{}\nprogram a = \"/a\" verity {}",
         ),
-        mistake("ports_on_set", &["ports_on_set"; 2], "allow a -> { b, c }:443\nallow a -> { b, c }/icmp"),
+        mistake(
+            "declared_ports",
+            &["unexpected", "unexpected", "unexpected", "unexpected", "reserved_word", "ports_on_icmp", "unexpected"],
+            "ports = 443\nports web = {80, https}\nports web = {80, other}\nports web = *\nports icmp = {icmp}\nports a = 1/icmp\nports a = 80, 443",
+        ),
         mistake(
             "ports_on_any",
             &["ports_on_any", "ports_on_any", "ports_on_icmp", "ports_on_any"],
@@ -236,7 +239,7 @@ fn mistakes() -> Vec<Mistake> {
                 "unexpected",
                 "unexpected",
             ],
-            "allow a -> b:{443/tcp, 53}/udp\nallow a -> b:{443/tcp}/icmp\nallow a -> b:{53/icmp}\nallow a -> b:{443/other}\nallow a -> b:{*, 80}\nallow a -> b:{https/tcp}\nallow a -> b:{443/tcp/udp}",
+            "allow a -> b:{443/tcp, 53}/udp\nallow a -> b:{443/tcp}/icmp\nallow a -> b:{53/icmp}\nallow a -> b:{443/other}\nallow a -> b:{*, 80}\nallow a -> b:{-/tcp}\nallow a -> b:{443/tcp/udp}",
         ),
         mistake("port_too_large", &["port_too_large"], "allow a -> b:{ 80, 65536 }"),
         mistake("reversed_ports", &["reversed_ports"], "allow a -> b:8010-8000"),

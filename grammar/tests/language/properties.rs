@@ -61,6 +61,7 @@ fn program() -> BoxedStrategy<String> {
 fn ports() -> BoxedStrategy<String> {
     let range = prop_oneof![
         any::<u16>().prop_map(|port| port.to_string()),
+        Just("web".to_owned()),
         (any::<u16>(), any::<u16>()).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
     ]
     .boxed();
@@ -119,6 +120,7 @@ fn destination() -> BoxedStrategy<String> {
             ],
             "}",
         )
+        .prop_flat_map(|set| ports().prop_map(move |ports| format!("{set}{ports}")))
     });
     tree.boxed()
 }
@@ -148,6 +150,8 @@ fn statement() -> BoxedStrategy<String> {
             .prop_map(|(name, program, children)| format!("program {name} = {program}{children}")),
         3 => (name(), destination(), prop_oneof![3 => Just(""), 1 => Just(" may  change"), 1 => Just(" within ranges( \"l\" ,k=\"v\")may change")])
             .prop_map(|(name, destination, change)| format!("host {name}={destination}{change}")),
+        1 => (name(), prop_oneof![Just("443"), Just("8-9/tcp"), Just("{ 1,\n2/udp, icmp }"), Just("{1,2}/tcp"), Just("{*/udp}")])
+            .prop_map(|(name, ports)| format!("ports {name}={ports}")),
         6 => (prop_oneof![3 => Just(""), 1 => Just("audit ")], effect, program(), destination())
             .prop_map(|(audit, (first, second), program, destination)| {
                 format!("{audit}{first}{program} -> {second}{destination}")
@@ -229,6 +233,7 @@ const WORDS: &[&str] = &[
     "policy",
     "program",
     "host",
+    "ports",
     "only",
     "deny",
     "allow",

@@ -3,8 +3,8 @@
 
 use bfp_grammar::SyntaxError;
 use bfp_grammar::syntax::{
-    Default, Destinations, Effect, Expected, Host, Policy, Ports, Programs, Protocol, Rule, Span, Spanned, Statement,
-    Verity,
+    Default, Destinations, Effect, Expected, Host, Policy, PortNumbers, Ports, Programs, Protocol, Rule, Span, Spanned,
+    Statement, Verity,
 };
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
 
@@ -53,6 +53,10 @@ pub(crate) fn tree(source: &str, policy: &Policy) -> String {
                     show.destinations(&host.destinations),
                     host.within.as_ref().map_or(String::new(), within),
                 ));
+            }
+            Statement::Ports(declaration) => {
+                let ports = show.ports(&Some(declaration.ports.clone()));
+                lines.push(format!("ports {} ={ports}", show.text(&declaration.name)));
             }
             Statement::Rule(rule) => lines.push(show.rule(rule)),
             Statement::Default(default) => {
@@ -179,9 +183,9 @@ impl Show<'_> {
                     filters.iter().map(|(key, value)| format!(" {}={}", self.text(key), self.text(value))).collect();
                 format!("Ranges {}{}{}", self.text(file), filters.concat(), self.ports(ports))
             }
-            Destinations::Set(set) => {
-                let set: Vec<String> = set.iter().map(|one| self.destinations(one)).collect();
-                format!("Set [{}]", set.join(", "))
+            Destinations::Set { elements, ports } => {
+                let set: Vec<String> = elements.iter().map(|one| self.destinations(one)).collect();
+                format!("Set [{}]{}", set.join(", "), self.ports(ports))
             }
             Destinations::Except { base, removed } => {
                 format!("({} except {})", self.destinations(base), self.destinations(removed))
@@ -196,7 +200,11 @@ impl Show<'_> {
             .ranges
             .iter()
             .map(|range| {
-                let numbers = range.node.numbers.map_or("Any".to_owned(), |(first, last)| format!("{first}..={last}"));
+                let numbers = match &range.node.numbers {
+                    PortNumbers::Every => "Any".to_owned(),
+                    PortNumbers::Range(first, last) => format!("{first}..={last}"),
+                    PortNumbers::Named(name) => format!("Named {name}"),
+                };
                 format!("{numbers}{}{}", self.at(range.span), self.protocol(&range.node.protocol))
             })
             .collect();
