@@ -838,14 +838,29 @@ def read_debug(reader):
             "destinations": reader.string(),
         }
 
-    return {
+    def locked():
+        return {
+            "name": reader.string(),
+            "rotating": reader.bool(),
+            "ipv4_only": reader.bool(),
+            "within": reader.bool(),
+            "kept": reader.list(address),
+        }
+
+    debug = {
         "rules": reader.list(rule),
         "default": reader.option(place),
         "cells": reader.list(lambda: reader.list(reader.u32)),
         "names": reader.list(lambda: (address(), reader.string())),
         "programs": reader.list(reader.strings),
         "hosts": reader.list(reader.strings),
+        "locked": [],
     }
+    if reader.at != len(reader.data):
+        debug["locked"] = reader.list(locked)
+        if not debug["locked"]:
+            raise Undecodable("an empty list that is written")
+    return debug
 
 
 # --- the command ----------------------------------------------------------------------------------

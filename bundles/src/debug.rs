@@ -25,7 +25,56 @@ pub struct Debug {
     pub programs: Vec<DebugProgram>,
     /// The declared hosts.
     pub hosts: Vec<DebugHost>,
+    /// What the lock file says of names beside their addresses. A name of which it says nothing more is left out.
+    // Written behind the other fields, and not at all if it is empty: see `to_bytes`.
+    #[serde(skip)]
+    pub locked: Vec<DebugLocked>,
 }
+
+impl Debug {
+    /// The bytes of the section.
+    #[cfg(feature = "sign")]
+    pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, postcard::Error> {
+        let mut bytes = postcard::to_allocvec(self)?;
+        if !self.locked.is_empty() {
+            bytes.extend(postcard::to_allocvec(&self.locked)?);
+        }
+        Ok(bytes)
+    }
+
+    /// The section that these bytes are; `None` where they are none.
+    pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Debug> {
+        let (mut debug, rest) = postcard::take_from_bytes::<Debug>(bytes).ok()?;
+        if !rest.is_empty() {
+            let (locked, rest) = postcard::take_from_bytes::<Vec<DebugLocked>>(rest).ok()?;
+            // An empty list has one form.
+            if locked.is_empty() || !rest.is_empty() {
+                return None;
+            }
+            debug.locked = locked;
+        }
+        Some(debug)
+    }
+}
+
+/// What the lock file says of a DNS name, for `bfpc drift`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DebugLocked {
+    /// The name.
+    pub name: String,
+    /// Its addresses change from answer to answer.
+    pub is_rotating: bool,
+    /// Only its IPv4 addresses were requested.
+    pub is_ipv4_only: bool,
+    /// Its rules cover a list, whatever it answers.
+    pub is_within: bool,
+    /// The addresses that were no longer answered, and stay for a time.
+    pub kept: Vec<DebugAddress>,
+}
+
+/// An address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DebugAddress(#[serde(with = "address_as_text")] pub IpAddr);
 
 /// An address that came from a DNS name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,5 +156,47 @@ mod address_as_text {
 
     pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<IpAddr, D::Error> {
         <&str>::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(all(test, feature = "sign"))]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+    use alloc::borrow::ToOwned as _;
+    use alloc::vec;
+
+    use super::*;
+
+    fn with_a_kept_address() -> Debug {
+        let name = "kms.internal".to_owned();
+        let kept = vec![DebugAddress([203, 0, 113, 9].into()), DebugAddress([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into())];
+        let locked = DebugLocked { name, is_rotating: false, is_ipv4_only: true, is_within: false, kept };
+        Debug { locked: vec![locked], ..Debug::default() }
+    }
+
+    #[test]
+    fn what_the_lock_says_is_written_behind_the_rest_or_not_at_all() {
+        for debug in [Debug::default(), with_a_kept_address()] {
+            assert_eq!(Debug::of_bytes(&debug.to_bytes().unwrap()), Some(debug));
+        }
+        let plain = Debug::default().to_bytes().unwrap();
+        assert_eq!(plain, postcard::to_allocvec(&Debug::default()).unwrap());
+        assert!(with_a_kept_address().to_bytes().unwrap().starts_with(&plain));
+    }
+
+    #[test]
+    fn damaged_end_is_no_section() {
+        let whole = with_a_kept_address().to_bytes().unwrap();
+        let plain = Debug::default().to_bytes().unwrap().len();
+        for end in plain + 1..whole.len() {
+            assert_eq!(Debug::of_bytes(whole.get(..end).unwrap()), None, "{end} bytes");
+        }
+        let with = |more: &[u8]| [&whole, more].concat();
+        assert_eq!(Debug::of_bytes(&with(&[0])), None);
+        // An empty list is not written.
+        let mut empty = Debug::default().to_bytes().unwrap();
+        empty.push(0);
+        assert_eq!(Debug::of_bytes(&empty), None);
     }
 }

@@ -29,7 +29,7 @@ pub fn seal_bundle(
     release.sections.clear();
     for kind in SectionKind::ALL {
         let bytes = match kind {
-            SectionKind::Debug => postcard::to_allocvec(debug)?,
+            SectionKind::Debug => debug.to_bytes()?,
             _ => image.section(kind),
         };
         let record = kind.record_size().unwrap_or(0);

@@ -4,14 +4,18 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use bfp_bundle::debug::{Debug, DebugEffect, DebugHost, DebugName, DebugProgram, DebugRule, Place};
+use bfp_bundle::debug::{
+    Debug, DebugAddress, DebugEffect, DebugHost, DebugLocked, DebugName, DebugProgram, DebugRule, Place,
+};
 use bfp_bundle::image::Image;
 use bfp_grammar::syntax::{Span, Statement};
 
 use crate::check::CheckedPolicy;
+use crate::names::dns_name::DnsName;
+use crate::names::lock::Stability;
 use crate::policy::{Default, Effect, Enforcement, ResolvedPolicy, Subjects};
 use crate::query::regions::{self, Plane};
-use crate::resolve::{PortSets, Source};
+use crate::resolve::{Bounds, PortSets, Source};
 
 /// The debug section: the source of each rule, and the names of addresses.
 pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debug {
@@ -64,7 +68,23 @@ pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debu
         names: names.collect(),
         programs: programs.collect(),
         hosts: hosts.collect(),
+        locked: locked(source, policy),
     }
+}
+
+/// What the lock says of the names of the policy beside their addresses, where that is anything.
+fn locked(source: &Source<'_>, policy: &ResolvedPolicy) -> Vec<DebugLocked> {
+    let bounds = Bounds::of(source.loaded);
+    let note = |name: &DnsName| {
+        let locked = source.lock.names.get(name)?;
+        let kept: Vec<_> = locked.addresses.difference(&locked.current()).copied().map(DebugAddress).collect();
+        let is_rotating = locked.stability == Stability::Rotating;
+        let (is_ipv4_only, is_within) = (locked.ipv4_only.is_some(), bounds.is_within(name));
+        let says_more = is_rotating || is_ipv4_only || is_within || !kept.is_empty();
+        let name = name.as_str().to_owned();
+        says_more.then_some(DebugLocked { name, is_rotating, is_ipv4_only, is_within, kept })
+    };
+    policy.names.keys().filter_map(note).collect()
 }
 
 /// The rules that cover each cell. Those of `*` cover all of them.

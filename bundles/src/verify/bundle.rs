@@ -99,10 +99,7 @@ pub(crate) fn decode_manifest(frame: &Frame<'_>) -> Result<Manifest, Refusal> {
 }
 
 pub(crate) fn decode_debug(bytes: &[u8]) -> Result<Debug, Refusal> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((debug, [])) => Ok(debug),
-        _ => Err(Refusal::BadDebug),
-    }
+    Debug::of_bytes(bytes).ok_or(Refusal::BadDebug)
 }
 
 fn check_claims(manifest: &Manifest, host: &Host) -> Result<(), Refusal> {

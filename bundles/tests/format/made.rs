@@ -128,6 +128,7 @@ pub(crate) fn debug() -> Debug {
         names: vec![DebugName { address: [203, 0, 113, 10].into(), name: "kms.example.com".to_owned() }],
         programs: vec![DebugProgram { path: "/usr/bin/signer".to_owned(), name: "signer".to_owned() }],
         hosts: vec![DebugHost { name: "kms".to_owned(), destinations: "kms.example.com:443/tcp".to_owned() }],
+        locked: Vec::new(),
     }
 }
 
