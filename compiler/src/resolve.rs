@@ -11,6 +11,8 @@ pub(crate) mod coverage;
 mod declarations;
 mod destinations;
 mod error;
+mod list_change;
+mod list_source;
 mod may_change;
 mod name_use;
 pub(crate) mod network_list;
@@ -25,6 +27,8 @@ mod tests;
 mod within;
 
 pub use self::error::ResolveError;
+pub use self::list_change::{ListChange, list_changes, list_faults};
+pub use self::list_source::{ListSourceError, list_sources};
 pub use self::may_change::changing_names;
 pub use self::name_use::{dns_names, lists};
 pub use self::port_sets::PortSets;
@@ -75,7 +79,9 @@ pub struct Source<'a> {
 pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolicy, Vec<ResolveError>> {
     let policy = &loaded.syntax;
     let (declarations, mut errors) = Declarations::of(policy, &loaded.sources);
-    may_change::faults(policy).into_iter().for_each(|fault| errors.add(fault));
+    let faults =
+        may_change::faults(policy).into_iter().chain(list_source::faults(loaded).into_iter().map(ResolveError::from));
+    faults.for_each(|fault| errors.add(fault));
     let mut resolver = Resolver::new(&declarations, Known::of(loaded, lock), errors);
     let (rules, name_uses) = resolver.rules(policy, lock);
     // What only a test or an unused declaration names is not the rules'.
@@ -141,6 +147,7 @@ pub fn faults_of_library(loaded: &Loaded) -> Vec<ResolveError> {
                 | ResolveError::Unused { .. }
                 | ResolveError::NotLocked { .. }
                 | ResolveError::ListNotLocked { .. }
+                | ResolveError::ListSource(ListSourceError::NotFetched { .. } | ListSourceError::UnusedSource { .. })
         )
     };
     let errors = resolve(loaded, "library", &Lock::default()).err().unwrap_or_default();

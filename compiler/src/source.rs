@@ -208,6 +208,10 @@ pub fn text(path: &Path, bytes: Vec<u8>) -> Result<String, SourceError> {
 pub trait Read {
     /// A text.
     fn text(&self, path: &Path) -> Result<String, SourceError>;
+    /// A list of networks.
+    fn list(&self, path: &Path) -> Result<String, SourceError> {
+        self.text(path)
+    }
     /// The fs-verity digest of a file's content.
     fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError>;
     /// Whether a file that a policy names lies in the tree of that policy, which stands in `directory`. Where

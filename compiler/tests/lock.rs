@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use bfp_compiler::names::dns_name::DnsName;
-use bfp_compiler::names::lock::{Changes, Dnssec, Lock, LockedName, ResolvedAt, Review, Seen, Stability, refresh};
+use bfp_compiler::names::lock::{
+    Changes, Dnssec, Fetched, Lock, LockedName, ResolvedAt, Review, Seen, Stability, refresh,
+};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -58,6 +60,7 @@ fn lock() -> Lock {
             ),
         ]),
         files: BTreeMap::from([("lists/office.txt".to_owned(), [0xab; 32])]),
+        fetched: BTreeMap::new(),
     }
 }
 
@@ -333,13 +336,23 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn any_fetched()(
+        url in "\\PC{0,12}|[\u{0}-\u{ff}]{0,12}", bytes in 0..=i64::MAX as u64, seconds in 0..253_402_300_799_i64,
+    ) -> Fetched {
+        Fetched { url, bytes, at: ResolvedAt::new(OffsetDateTime::from_unix_timestamp(seconds).unwrap()) }
+    }
+}
+
 proptest! {
     #[test]
     fn parse_inverts_to_text(
         names in btree_map(any_name(), any_locked(), 0..5),
-        files in btree_map("\\PC{0,12}", any::<[u8; 32]>(), 0..3),
+        files in btree_map("\\PC{0,12}", (any::<[u8; 32]>(), prop::option::of(any_fetched())), 0..3),
     ) {
-        let lock = Lock { names, files };
+        let fetched = files.iter().filter_map(|(path, (_, fetched))| Some((path.clone(), fetched.clone()?))).collect();
+        let files = files.into_iter().map(|(path, (digest, _))| (path, digest)).collect();
+        let lock = Lock { names, files, fetched };
         let text = lock.to_text();
         let read = Lock::parse(&text).unwrap();
         prop_assert_eq!(&read, &lock);

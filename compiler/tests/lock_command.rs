@@ -451,6 +451,22 @@ fn drift_reads_the_addresses_of_a_bundle_that_it_can_verify() {
 }
 
 #[test]
+fn bundle_reports_no_more_than_its_policy() {
+    let place = Served::new();
+    place.key("key");
+    place.zone.set("cdn.test", &[&["198.51.100.1"], &["198.51.100.2"]]);
+    place.ask(0, &["lock", "p.bfp"]);
+    place.bfpc(&["build", "p.bfp", "-o", "p.bfpb", "--key", "key"]).says(0);
+    // It rotates, and is asked when it does not.
+    place.zone.set("cdn.test", &[&["198.51.100.2"]]);
+    place.ask(0, &["drift", "p.bfp"]);
+    place.ask(0, &["drift", "p.bfpb", "--trust", "key.pub"]);
+    place.zone.set("cdn.test", &[&["198.51.100.3"]]);
+    place.ask(1, &["drift", "p.bfp"]);
+    place.ask(1, &["drift", "p.bfpb", "--trust", "key.pub"]);
+}
+
+#[test]
 fn a_resolver_is_given_the_time_that_is_asked_for() {
     let place = Served::new();
     // Messages are wrapped.
@@ -498,12 +514,18 @@ fn refresh_takes_what_may_change_and_forgets_what_is_gone_for_long() {
     let stays = place.entry("kms.test");
     assert!(stays.contains("{ address = \"203.0.113.10\", first_seen = "), "{stays}");
     place.bfpc(&["check", "p.bfp", "--locked", "--max-age", "1d"]).says(0);
-    // What is kept for a time is not expected in an answer, and may come back.
+    // What is kept for a time is not expected in an answer, and may come back; a bundle knows that too.
+    place.key("key");
+    place.bfpc(&["build", "p.bfp", "-o", "p.bfpb", "--key", "key"]).says(0);
+    let of_bundle = ["drift", "p.bfpb", "--trust", "key.pub"];
     place.ask(0, &["drift", "p.bfp"]);
+    place.ask(0, &of_bundle);
     place.zone.set("cdn.test", &[&["198.51.100.1", "198.51.100.2"]]);
     place.ask(0, &["drift", "p.bfp"]);
+    place.ask(0, &of_bundle);
     place.zone.set("cdn.test", &[&["198.51.100.1"]]);
     assert!(place.ask(1, &["drift", "p.bfp"]).contains("198.51.100.2"));
+    assert!(place.ask(1, &of_bundle).contains("198.51.100.2"));
 
     place.zone.set("cdn.test", &[&["198.51.100.2"]]);
     let said = place.ask(0, &["lock", "p.bfp", "--refresh", "--keep", "4d"]);

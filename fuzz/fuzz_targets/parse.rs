@@ -52,6 +52,10 @@ impl Walk<'_> {
             }
             Statement::Default(default) => self.inside(default.span),
             Statement::Include(file) => self.inside(file.span),
+            Statement::ListSource(source) => {
+                self.inside(source.file.span);
+                self.inside(source.url.span);
+            }
             Statement::Test(test) => {
                 self.inside(test.name.span);
                 for expectation in &test.expectations {

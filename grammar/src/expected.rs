@@ -142,6 +142,7 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::name => "a name",
         Rule::code => "the code of a finding, such as `check::path_grant`",
         Rule::because_kw => "`because`",
+        Rule::from_kw => "`from`",
         Rule::everywhere_kw => "`everywhere`",
         Rule::programs | Rule::program_set | Rule::path | Rule::program_word => "a program",
         Rule::destinations
@@ -321,6 +322,7 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
         Rule::ports_line => PORTS_FORM,
         Rule::default_line => "write `default allow` or `default deny`",
         Rule::include_line => "write `include \"common/corp.bfp\"`",
+        Rule::ranges_line => "write `ranges \"ip-ranges.json\" from \"https://…\"`: the file beside the policy, and where `bfpc fetch` gets it",
         Rule::accept_line => {
             "write `accept check::path_grant because \"why it is intended\"` on the line before, or `accept \
              check::path_grant everywhere because \"…\"` for the whole policy"
@@ -344,6 +346,10 @@ const VERITY_FORM: &str = "write `verity sha256:…` with 64 hexadecimal digits,
 
 /// The form of the `ranges` or `verity` that contains this place.
 fn within_parentheses(place: Place<'_>, at: usize) -> Option<&'static str> {
+    // There, `ranges` begins a statement, and has no parentheses.
+    if place.rule == Rule::ranges_line {
+        return None;
+    }
     let part = Span { start: place.span.start, end: at };
     // The words before the brackets that are still open here, and the last word outside of brackets.
     let mut open: Vec<&str> = Vec::new();

@@ -72,6 +72,9 @@ impl Speller<'_> {
                 Default::Deny => "default deny",
             })],
             Statement::Include(file) => vec![text(format!("include {}", quote(&file.node)))],
+            Statement::ListSource(source) => {
+                vec![text(format!("ranges {} from {}", quote(&source.file.node), quote(&source.url.node)))]
+            }
             Statement::Test(test) => self.test(test, statement.span),
             Statement::Accept(accept) => {
                 let everywhere = if accept.everywhere.is_some() { " everywhere" } else { "" };

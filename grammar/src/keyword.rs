@@ -1,14 +1,16 @@
 //! The words of the language, and suggestions for misspelt ones.
 
 /// The words that begin a statement.
-pub(crate) const STATEMENT_WORDS: &[&str] =
-    &["policy", "program", "host", "ports", "only", "deny", "allow", "audit", "default", "include", "test", "accept"];
+pub(crate) const STATEMENT_WORDS: &[&str] = &[
+    "policy", "program", "host", "ports", "ranges", "only", "deny", "allow", "audit", "default", "include", "test",
+    "accept",
+];
 
 /// Those that can be declared too: what follows shows that a statement begins.
 const ALSO_NAMES: &[&str] = &["ports"];
 
 /// The words that have a meaning within a statement, and so cannot be declared either.
-const INNER_WORDS: &[&str] = &["except", "with", "verity", "libraries", "ranges", "allowed", "denied"];
+const INNER_WORDS: &[&str] = &["except", "with", "verity", "libraries", "allowed", "denied"];
 
 /// Whether a word begins a statement, and can be nothing else.
 pub(crate) fn begins_statement(word: &str) -> bool {

@@ -114,6 +114,7 @@ fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<St
         "default" => Rule::default_line,
         "include" => Rule::include_line,
         "accept" => Rule::accept_line,
+        "ranges" => Rule::ranges_line,
         "test" => return test(text, span, errors).map(Statement::Test),
         "only" | "deny" | "allow" | "audit" => Rule::rule_line,
         _ => {
@@ -135,6 +136,7 @@ fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<St
         Rule::default_line => reader.default(line).map(Statement::Default),
         Rule::include_line => reader.include(line).map(Statement::Include),
         Rule::accept_line => reader.accept(line).map(Statement::Accept),
+        Rule::ranges_line => reader.list_source(line).map(Statement::ListSource),
         _ => reader.rule(line).map(Statement::Rule),
     }
 }

@@ -1,8 +1,8 @@
 //! Whether two trees have the same meaning, whatever their places.
 
 use crate::syntax::{
-    Accept, Destinations, Expectation, HostDeclaration, Library, Policy, PortRange, Ports, PortsDeclaration,
-    ProgramDeclaration, Programs, Rule, Span, Spanned, Statement, Test, Verity,
+    Accept, Destinations, Expectation, HostDeclaration, Library, ListSource, Policy, PortRange, Ports,
+    PortsDeclaration, ProgramDeclaration, Programs, Rule, Span, Spanned, Statement, Test, Verity,
 };
 
 /// Whether two trees are equal except for the places of their nodes.
@@ -77,6 +77,10 @@ impl ForgetPlaces for Statement {
             Self::Rule(rule) => rule.forget_places(),
             Self::Default(default) => default.forget_places(),
             Self::Include(file) => file.forget_places(),
+            Self::ListSource(ListSource { file, url }) => {
+                file.forget_places();
+                url.forget_places();
+            }
             Self::Test(test) => test.forget_places(),
             Self::Accept(accept) => accept.forget_places(),
         }

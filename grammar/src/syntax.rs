@@ -59,6 +59,8 @@ pub enum Statement {
     Default(Spanned<Default>),
     /// `include "common/corp.bfp"`
     Include(Quoted),
+    /// `ranges "ip-ranges.json" from "https://…"`
+    ListSource(ListSource),
     /// `test "…" { … }`
     Test(Test),
     /// `accept check::path_grant because "…"`
@@ -102,6 +104,15 @@ pub struct PortsDeclaration {
     pub name: Name,
     /// The ports that it stands for: numbers, never another name.
     pub ports: Spanned<Ports>,
+}
+
+/// `ranges "FILE" from "URL"`: where a list of networks is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListSource {
+    /// The list, as `ranges(…)` names it.
+    pub file: Quoted,
+    /// Where `bfpc fetch` gets it.
+    pub url: Quoted,
 }
 
 /// The left side of an arrow, or the value of a `program`.

@@ -13,8 +13,8 @@ use crate::matcher::Rule;
 use crate::parse::Text;
 use crate::scan::MAX_DEPTH;
 use crate::syntax::{
-    Accept, Default, Destinations, Effect, Expectation, Expected, Host, HostDeclaration, Library, Name, Ports,
-    ProgramDeclaration, Programs, Quoted, Rule as PolicyRule, Span, Spanned, Verity,
+    Accept, Default, Destinations, Effect, Expectation, Expected, Host, HostDeclaration, Library, ListSource, Name,
+    Ports, ProgramDeclaration, Programs, Quoted, Rule as PolicyRule, Span, Spanned, Verity,
 };
 
 mod ports;
@@ -91,6 +91,12 @@ impl Reader<'_> {
     pub(crate) fn include(&mut self, line: Pair<'_>) -> Option<Quoted> {
         let file = line.into_inner().find(|part| part.as_rule() == Rule::quoted)?;
         self.quoted(file)
+    }
+
+    pub(crate) fn list_source(&mut self, line: Pair<'_>) -> Option<ListSource> {
+        let quoted: Vec<_> = line.into_inner().filter(|part| part.as_rule() == Rule::quoted).collect();
+        let mut quoted = quoted.into_iter().map(|part| self.quoted(part));
+        Some(ListSource { file: quoted.next()??, url: quoted.next()?? })
     }
 
     pub(crate) fn accept(&mut self, line: Pair<'_>) -> Option<Accept> {

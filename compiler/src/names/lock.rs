@@ -31,6 +31,19 @@ pub struct Lock {
     pub names: BTreeMap<DnsName, LockedName>,
     /// The SHA-256 of each file that a `ranges(…)` names, by its path from the policy's directory.
     pub files: BTreeMap<String, [u8; 32]>,
+    /// From where those of them came that `bfpc fetch` has written.
+    pub fetched: BTreeMap<String, Fetched>,
+}
+
+/// Where the content of a list came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The URL, as the policy writes it.
+    pub url: String,
+    /// The size in bytes.
+    pub bytes: u64,
+    /// When this content was first fetched from there.
+    pub at: ResolvedAt,
 }
 
 /// The answer for one name.

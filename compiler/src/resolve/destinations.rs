@@ -6,12 +6,14 @@ use std::net::IpAddr;
 use bfp_grammar::syntax::{self, Destinations, Host, Span, Spanned};
 use miette::Diagnostic as _;
 
+use super::list_source::ListSourceError;
 use super::network_list::ListFault;
 use super::resolver::{Resolver, WithinList};
 use super::{BUILTIN, EVERYBODY, ResolveError, coverage, ranges, within};
 use crate::diagnostics::nearest::did_you_mean;
 use crate::names::dns_name::{DnsName, NameError};
 use crate::policy::{Addresses, Destination, PortRange, SpecialAnswer, Unspecified};
+use crate::source::load::ListFile;
 
 impl<'a> Resolver<'a> {
     pub(super) fn destinations(
@@ -238,11 +240,8 @@ impl<'a> Resolver<'a> {
         let Some((list, reviewed)) = self.known.list(file) else { return Vec::new() };
         match ranges::of_list(list, filters) {
             Ok(found) => {
-                match reviewed {
-                    _ if !self.is_needed => {}
-                    Some(locked) if *locked == list.sha256() => {}
-                    Some(_) => self.fail(ResolveError::ListChanged { name: list.name.clone(), span: file.span }),
-                    None => self.fail(ResolveError::ListNotLocked { name: list.name.clone(), span: file.span }),
+                if self.is_needed {
+                    self.compare_with_lock(list, reviewed, file.span);
                 }
                 self.note_unspecified(&found, Some(format!("the list `{}`", list.name)), file.span);
                 found
@@ -262,6 +261,22 @@ impl<'a> Resolver<'a> {
                 self.fail(ResolveError::List { name: list.name.clone(), fault, help, span });
                 Vec::new()
             }
+        }
+    }
+
+    /// Refuses a list that is not the one that was reviewed.
+    fn compare_with_lock(&mut self, list: &ListFile, reviewed: Option<&[u8; 32]>, span: Span) {
+        let name = list.name.clone();
+        let source = self.known.source(list);
+        match (reviewed, source) {
+            (None, None) => self.fail(ResolveError::ListNotLocked { name, span }),
+            (Some(locked), _) if *locked != list.sha256() => {
+                self.fail(ResolveError::list_changed(name, source.map(|(source, _)| source), span));
+            }
+            (_, Some((source, false))) => {
+                self.fail(ListSourceError::NotFetched { name, span, url: source.url.span }.into());
+            }
+            (Some(_), _) | (None, Some((_, true))) => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use bfp_grammar::syntax::Span;
 
+use super::list_source::ListSourceError;
 use super::network_list::ListFault;
 use crate::names::dns_name::{DnsName, NameError};
 
@@ -466,17 +467,21 @@ pub enum ResolveError {
     },
     /// A list that is not what was locked.
     #[error("the list `{name}` has changed since it was locked")]
-    #[diagnostic(
-        code(resolve::list_changed),
-        help("review the list's changes, then run `bfpc lock FILE`: a longer list may grant more")
-    )]
+    #[diagnostic(code(resolve::list_changed))]
     ListChanged {
         /// The file.
         name: String,
+        /// What to do.
+        #[help]
+        help: &'static str,
         /// Where.
         #[label("differs from the lock file")]
         span: Span,
     },
+    /// What is wrong with where a list is published.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    ListSource(ListSourceError),
     /// One file, two identities.
     #[error("`{path}` is named twice, with different pins, libraries or `with children`")]
     #[diagnostic(

@@ -17,7 +17,7 @@ use crate::policy::{
     Accepted, Addresses, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program, ProgramIndex,
     Rule, SpecialAnswer, Test, Unspecified,
 };
-use crate::source::load::{ListFile, Loaded};
+use crate::source::load::{ListFile, ListSource, Loaded};
 use crate::source::source_map::SourceMap;
 
 /// The longest chain of declarations; bounds the recursion.
@@ -28,8 +28,8 @@ const MAX_DEPTH: usize = 32;
 pub(super) struct Known<'a> {
     /// The addresses of each DNS name, by its canonical text.
     pub(super) addresses: BTreeMap<&'a str, Vec<IpAddr>>,
-    /// The policy, as read, and the digests of its lists as they were reviewed. Without them, there is no file.
-    pub(super) files: Option<(&'a Loaded, &'a BTreeMap<String, [u8; 32]>)>,
+    /// The policy, as read, and the lock with its lists as they were reviewed. Without them, there is no file.
+    pub(super) files: Option<(&'a Loaded, &'a Lock)>,
     /// Lists are found by their names, and not by the places that name them.
     pub(super) lists_by_name: bool,
 }
@@ -38,14 +38,21 @@ impl<'a> Known<'a> {
     pub(super) fn of(loaded: &'a Loaded, lock: &'a Lock) -> Known<'a> {
         let addresses =
             lock.names.iter().map(|(name, locked)| (name.as_str(), locked.addresses.iter().copied().collect()));
-        Known { addresses: addresses.collect(), files: Some((loaded, &lock.files)), lists_by_name: false }
+        Known { addresses: addresses.collect(), files: Some((loaded, lock)), lists_by_name: false }
     }
 
     /// A list, and its digest as it was reviewed.
     pub(super) fn list(&self, file: &syntax::Quoted) -> Option<(&'a ListFile, Option<&'a [u8; 32]>)> {
-        let (loaded, reviewed) = self.files?;
+        let (loaded, lock) = self.files?;
         let list = if self.lists_by_name { loaded.list_named(&file.node) } else { loaded.lists.get(&file.span) }?;
-        Some((list, reviewed.get(&list.name)))
+        Some((list, lock.files.get(&list.name)))
+    }
+
+    /// Where a list is published, and whether what was reviewed came from there.
+    pub(super) fn source(&self, list: &ListFile) -> Option<(&'a ListSource, bool)> {
+        let (loaded, lock) = self.files?;
+        let source = loaded.source_of(&list.name)?;
+        Some((source, lock.fetched.get(&list.name).is_some_and(|fetched| fetched.url == source.url.node)))
     }
 }
 

@@ -26,15 +26,23 @@ pub struct Loaded {
     pub digests: BTreeMap<Span, [u8; 32]>,
     /// The files that stand in `ranges(…)`, by the place of the file's name.
     pub lists: BTreeMap<Span, ListFile>,
+    /// Where lists are published, in the order of the text.
+    pub list_sources: Vec<ListSource>,
 }
 
 impl Loaded {
     /// Whether it only declares programs, hosts and ports, for policies that include it.
     pub fn is_library(&self) -> bool {
         let declares = |statement: &Spanned<Statement>| {
-            matches!(statement.node, Statement::Program(_) | Statement::Host(_) | Statement::Ports(_))
+            use Statement::{Host, ListSource, Ports, Program};
+            matches!(statement.node, Program(_) | Host(_) | Ports(_) | ListSource(_))
         };
         !self.syntax.statements.is_empty() && self.syntax.statements.iter().all(declares)
+    }
+
+    /// Where a list is published, by its path from the policy's own directory.
+    pub fn source_of(&self, name: &str) -> Option<&ListSource> {
+        self.list_sources.iter().find(|source| source.name == name)
     }
 
     /// The list that a `ranges(…)` beside the policy names so.
@@ -51,6 +59,17 @@ pub struct ListFile {
     pub name: String,
     /// What it says.
     pub text: String,
+}
+
+/// A `ranges "FILE" from "URL"`, as read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListSource {
+    /// The path of the list from the policy's own directory.
+    pub name: String,
+    /// Where the file is named.
+    pub file: Span,
+    /// The URL, as written.
+    pub url: Quoted,
 }
 
 impl ListFile {
@@ -214,7 +233,9 @@ fn unreadable(reason: SourceError, purpose: Purpose, span: Span) -> LoadError {
             "build the artifact first, or correct the path, which is relative to the file that names it".to_owned()
         }
         (SourceError::Missing { .. }, Purpose::List) => {
-            "fetch the list first, or correct the path, which is relative to the file that names it".to_owned()
+            "get the list first, with `bfpc fetch FILE` if the policy has its URL, or correct the path, which is \
+             relative to the file that names it"
+                .to_owned()
         }
         _ => reason.help().map_or_else(String::new, |help| help.to_string()),
     };
@@ -231,6 +252,45 @@ pub fn load(path: &Path, read: &dyn Read) -> Result<Loaded, LoadFailure> {
     let name = path.file_name().map_or_else(|| "policy".to_owned(), |name| name.to_string_lossy().into_owned());
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
     load_text(&name, &read.shown(path), &text, &directory, read)
+}
+
+/// Reads a policy for whoever fetches its lists: each of them is empty, whether its file is there or not.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_without_lists(path: &Path, read: &dyn Read) -> Result<Loaded, LoadFailure> {
+    load(path, &WithoutLists(read))
+}
+
+/// Files, but for lists.
+struct WithoutLists<'a>(&'a dyn Read);
+
+impl Read for WithoutLists<'_> {
+    fn text(&self, path: &Path) -> Result<String, SourceError> {
+        self.0.text(path)
+    }
+    fn list(&self, _path: &Path) -> Result<String, SourceError> {
+        Ok(String::new())
+    }
+    fn verity_digest(&self, path: &Path) -> Result<[u8; 32], SourceError> {
+        self.0.verity_digest(path)
+    }
+    fn is_within(&self, directory: &Path, path: &Path) -> bool {
+        self.0.is_within(directory, path)
+    }
+    fn check_link(&self, path: &Path) -> Result<bool, SourceError> {
+        self.0.check_link(path)
+    }
+    fn identity(&self, path: &Path) -> PathBuf {
+        self.0.identity(path)
+    }
+    fn short(&self, path: &Path) -> PathBuf {
+        self.0.short(path)
+    }
+    fn shown(&self, path: &Path) -> String {
+        self.0.shown(path)
+    }
 }
 
 /// Reads a policy that a command was given. Of what is none, no line may be shown where it can be a secret: where a link
@@ -416,6 +476,13 @@ impl Loader<'_> {
                     walk.destinations(&node.destinations);
                 }
             }
+            Statement::ListSource(source) => {
+                if let Some(name) = self.beside(&source.file, from) {
+                    let (file, url) = (source.file.span, source.url.clone());
+                    self.loaded.list_sources.push(ListSource { name, file, url });
+                }
+                return true;
+            }
             Statement::Name(_)
             | Statement::Default(_)
             | Statement::Include(_)
@@ -436,7 +503,7 @@ impl Loader<'_> {
             let known = self.loaded.lists.values().find(|known| known.name == name).cloned();
             let found = match known {
                 Some(known) => Ok(known),
-                None => self.read.text(&self.at(&name)).map(|text| ListFile { name, text }),
+                None => self.read.list(&self.at(&name)).map(|text| ListFile { name, text }),
             };
             match found {
                 Ok(list) => drop(self.loaded.lists.insert(file.span, list)),

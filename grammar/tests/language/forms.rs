@@ -48,6 +48,7 @@ forms! {
     host_that_may_change: "host api = { api.example.com:443, cdn.example.com:443 } may change",
     host_within_a_list: "host s3 = { s3.eu-1.example:443, s3.example:443/tcp } within ranges(\"ip-ranges.json\", service = \"S3\",)\nhost a = b.c within ranges(\"d\") may change",
     ranges_of_a_provider: "host s3 = ranges(\"aws-ip-ranges.json\", service = \"S3\", region = \"eu-1\",):443/tcp except 52.0.0.1",
+    source_of_a_list: "ranges \"lists/ip-ranges.json\" from \"https://ip-ranges.example.com/v1?a=b\"",
     ranges_without_filter: "host all = ranges(\"ranges.json\")",
     ports: "allow * -> { a:443, b:{80, 443}, c:8000-8010, d:*, e:443/tcp, f:{53, 5300-5310}/udp, g:*/udp }",
     ports_of_several_protocols: "allow * -> { a:{443/tcp, 53/udp, icmp}, [::1]:{ 443 , 8000-8010 /udp, */tcp, icmp, }, b:{443/tcp, 80/tcp}, c:{*/udp, 53/udp}, d:{icmp}, e:{7/tcp} }",

@@ -140,6 +140,11 @@ fn mistakes() -> Vec<Mistake> {
             "host a = b.c may chnage\nhost a = b.c may\nallow d -> b.c may change\nhost a = b.c change",
         ),
         mistake(
+            "source_of_a_list",
+            &["unexpected"; 6],
+            "ranges(\"a.json\") from \"https://b.example\"\nranges \"a.json\"\nranges a.json from \"https://b.example\"\nranges \"a.json\" form \"https://b.example\"\nranges \"a.json\" from https://b.example\nranges \"a.json\" from \"https://b.example\" may change",
+        ),
+        mistake(
             "within_what_is_no_list",
             &["unexpected"; 5],
             "host a = b.c within 10.0.0.0/8\nhost a = b.c within\nhost a = b.c may change within ranges(\"d\")\nallow a -> b.c within ranges(\"d\")\nhost a = b.c within ranges(\"d\"):443",

@@ -143,6 +143,7 @@ fn statement() -> BoxedStrategy<String> {
     prop_oneof![
         1 => name().prop_map(|name| format!("policy {name}")),
         1 => quoted().prop_map(|file| format!("include {file}")),
+        1 => (quoted(), quoted()).prop_map(|(file, url)| format!("ranges  {file} from{url}")),
         1 => (prop_oneof![Just(""), Just("everywhere  ")], quoted())
             .prop_map(|(everywhere, reason)| format!("accept  check::path_grant   {everywhere}because {reason}")),
         1 => prop_oneof![Just("default allow".to_owned()), Just("default   deny".to_owned())],
@@ -250,6 +251,7 @@ const WORDS: &[&str] = &[
     "verity",
     "libraries",
     "ranges",
+    "from",
     "accept",
     "because",
     "everywhere",

@@ -76,6 +76,9 @@ pub(crate) fn tree(source: &str, policy: &Policy) -> String {
                 ));
             }
             Statement::Include(file) => lines.push(format!("include {}", show.text(file))),
+            Statement::ListSource(source) => {
+                lines.push(format!("list {} from {}", show.text(&source.file), show.text(&source.url)));
+            }
             Statement::Test(test) => {
                 lines.push(format!("test {}", show.text(&test.name)));
                 for line in &test.expectations {

@@ -1,5 +1,6 @@
 //! Files that commands read and write, and the options that name them.
 
+pub(crate) mod download;
 pub(crate) mod git_revision;
 pub(crate) mod input;
 pub(crate) mod output;

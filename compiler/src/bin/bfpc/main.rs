@@ -61,6 +61,8 @@ enum Command {
     },
     /// Resolve the DNS names that a policy's lock file lacks, and drop unused ones
     Lock(commands::lock::LockArguments),
+    /// Fetch the lists that a policy has the URLs of, and lock their digests
+    Fetch(commands::fetch::FetchArguments),
     /// Check by DNS whether names still have their locked addresses; exit 1 if not
     Drift(commands::drift::DriftArguments),
     /// Compile a policy, and sign it where keys are given
@@ -155,6 +157,7 @@ fn main() -> ExitCode {
             let command = if arguments.refresh { commands::refresh::refresh } else { commands::lock::lock };
             report::end(arguments.format, command(&arguments))
         }
+        Command::Fetch(arguments) => report::end(arguments.format, commands::fetch::fetch(&arguments)),
         Command::Drift(arguments) => report::end(either(arguments.format), commands::drift::drift(&arguments)),
         Command::Build(arguments) => report::end(arguments.format, commands::build::build(&arguments)),
         Command::Sign(arguments) => report::end(human, commands::sign::sign(&arguments)),

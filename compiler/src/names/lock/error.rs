@@ -57,6 +57,17 @@ pub enum LockFault {
         at: SourceSpan,
     },
 
+    #[error("the lock file does not say completely from where `{path}` was fetched")]
+    #[diagnostic(
+        code(lock::invalid_fetched),
+        help("fetch it again with `bfpc fetch FILE`, which writes `url`, `bytes` and `fetched_at`")
+    )]
+    InvalidFetched {
+        path: String,
+        #[label("lacks `url`, `bytes` or `fetched_at`")]
+        at: SourceSpan,
+    },
+
     #[error("the lock file has no `version`")]
     #[diagnostic(
         code(lock::no_version),

@@ -11,7 +11,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::names::dns_name::{DnsName, NameError};
-use crate::names::lock::{Dnssec, LOCK_VERSION, Lock, LockError, LockFault, LockedName, ResolvedAt, Seen, Stability};
+use crate::names::lock::{
+    Dnssec, Fetched, LOCK_VERSION, Lock, LockError, LockFault, LockedName, ResolvedAt, Seen, Stability,
+};
 
 const STABLE: &str = "stable";
 const ROTATING: &str = "rotating";
@@ -45,6 +47,9 @@ struct WrittenLock {
 struct WrittenFile {
     path: Spanned<String>,
     sha256: Spanned<String>,
+    url: Option<Spanned<String>>,
+    bytes: Option<u64>,
+    fetched_at: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -96,8 +101,11 @@ pub(super) fn parse(text: &str) -> Result<Lock, LockError> {
             names.insert(name, locked);
         }
     }
-    let mut files = BTreeMap::new();
+    let (mut files, mut fetched) = (BTreeMap::new(), BTreeMap::new());
     for file in &written.file {
+        if let Some(record) = take_fetched(file, &mut faults) {
+            fetched.insert(file.path.get_ref().clone(), record);
+        }
         let (path, digest) = (file.path.get_ref().clone(), digest(file.sha256.get_ref()));
         match digest {
             None => faults.push(LockFault::InvalidDigest { path, at: span(file.sha256.span()) }),
@@ -108,7 +116,23 @@ pub(super) fn parse(text: &str) -> Result<Lock, LockError> {
             }
         }
     }
-    if faults.is_empty() { Ok(Lock { names, files }) } else { Err(LockError { faults }) }
+    if faults.is_empty() { Ok(Lock { names, files, fetched }) } else { Err(LockError { faults }) }
+}
+
+/// Reads where a list came from, of which all is written or nothing.
+fn take_fetched(file: &WrittenFile, faults: &mut Vec<LockFault>) -> Option<Fetched> {
+    let path = file.path.get_ref();
+    match (&file.url, file.bytes, &file.fetched_at) {
+        (None, None, None) => None,
+        (Some(url), Some(bytes), Some(at)) => {
+            let at = take_time("fetched_at", path, at, faults)?;
+            Some(Fetched { url: url.get_ref().clone(), bytes, at })
+        }
+        _ => {
+            faults.push(LockFault::InvalidFetched { path: path.clone(), at: span(file.path.span()) });
+            None
+        }
+    }
 }
 
 pub(super) fn places(text: &str) -> BTreeMap<DnsName, SourceSpan> {
@@ -375,6 +399,11 @@ pub(super) fn write(lock: &Lock) -> String {
         text.push_str("\n[[file]]\n");
         push_line(&mut text, "path", &quoted(path));
         push_line(&mut text, "sha256", &quoted(&digest));
+        if let Some(Fetched { url, bytes, at }) = lock.fetched.get(path) {
+            push_line(&mut text, "bytes", &bytes.to_string());
+            push_line(&mut text, "url", &quoted(url));
+            push_line(&mut text, "fetched_at", &quoted(&at.to_string()));
+        }
     }
     text
 }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use bfp_bundle::debug::DebugName;
+use bfp_bundle::debug::{DebugAddress, DebugLocked, DebugName};
 use bfp_bundle::envelope::Document;
 use bfp_bundle::verify::{MAX_BUNDLE_BYTES, Refusal};
 use bfp_compiler::diagnostics::findings::{Findings, boxed};
@@ -21,6 +21,7 @@ use bfp_grammar::syntax::Span;
 use clap::Args;
 use serde::Serialize;
 
+use crate::commands::list_drift::{self, ComparedList, ListArguments, ListStatus};
 use crate::commands::lock::ResolverArguments;
 use crate::commands::lock::{self, Unresolved};
 use crate::files::input::{Format, InputError, json};
@@ -46,19 +47,31 @@ pub(crate) struct DriftArguments {
     pub(crate) audience: Vec<String>,
     #[command(flatten)]
     pub(crate) resolvers: ResolverArguments,
+    #[command(flatten)]
+    pub(crate) lists: ListArguments,
+}
+
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+enum DriftError {
+    #[error("a bundle has no lists to compare")]
+    #[diagnostic(code(fetch::no_such_list), help("name the policy that it was built from"))]
+    NoLists,
 }
 
 /// The version of the JSON; it changes when a reader of the old one would be misled.
 const JSON_VERSION: u32 = 1;
 
-/// What was locked for a name. A bundle holds the addresses alone.
+/// What was locked for a name.
 struct Locked {
     addresses: BTreeSet<IpAddr>,
     /// Those that were answered then. The others are kept for a time, and nobody expects them.
     current: BTreeSet<IpAddr>,
-    stability: Option<Stability>,
+    stability: Stability,
+    /// What a bundle does not record.
     dnssec: Dnssec,
     is_ipv4_only: bool,
+    /// The rules cover a list, so it makes no difference which of its addresses are answered.
+    is_within: bool,
 }
 
 #[derive(Serialize)]
@@ -66,6 +79,7 @@ struct Report {
     version: u32,
     drift: bool,
     names: Vec<Compared>,
+    lists: Vec<ComparedList>,
 }
 
 #[derive(Serialize)]
@@ -101,10 +115,14 @@ pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
         let locked = locked_in_bundle(&bytes, arguments)?;
         // The bundle alone has no text to point into.
         let show = |findings: Findings| Failure::Input(Diagnostics::about_nothing(findings));
-        return compare(&locked, &BTreeMap::new(), &Bounds::default(), arguments, show);
+        if !arguments.lists.list.is_empty() {
+            return Err(DriftError::NoLists.into());
+        }
+        return compare(&locked, &BTreeMap::new(), &Bounds::default(), Vec::new(), arguments, show);
     }
     let files = Files::read(&arguments.file)?;
     let names = lock::names_of(&files)?;
+    let bounds = Bounds::of(&files.loaded);
     let mut missing = Vec::new();
     let mut locked = BTreeMap::new();
     for (name, span) in &names {
@@ -112,8 +130,9 @@ pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
             Some(entry) => {
                 let LockedName { addresses, stability, dnssec, ipv4_only, .. } = entry;
                 let (addresses, current) = (addresses.clone(), entry.current());
-                let (stability, dnssec, is_ipv4_only) = (Some(*stability), *dnssec, ipv4_only.is_some());
-                locked.insert(name.clone(), Locked { addresses, current, stability, dnssec, is_ipv4_only });
+                let (stability, dnssec, is_ipv4_only) = (*stability, *dnssec, ipv4_only.is_some());
+                let is_within = bounds.is_within(name);
+                locked.insert(name.clone(), Locked { addresses, current, stability, dnssec, is_ipv4_only, is_within });
             }
             None => missing.push(ResolveError::NotLocked { name: name.clone(), span: *span }),
         }
@@ -121,7 +140,8 @@ pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
     if !missing.is_empty() {
         return Err(files.show(boxed(missing)));
     }
-    compare(&locked, &names, &Bounds::of(&files.loaded), arguments, |findings| files.show(findings))
+    let lists = list_drift::compare(&files, &arguments.lists)?;
+    compare(&locked, &names, &bounds, lists, arguments, |findings| files.show(findings))
 }
 
 fn locked_in_bundle(bytes: &[u8], arguments: &DriftArguments) -> Result<BTreeMap<DnsName, Locked>, Failure> {
@@ -130,17 +150,29 @@ fn locked_in_bundle(bytes: &[u8], arguments: &DriftArguments) -> Result<BTreeMap
     };
     let trust = TrustArguments { trust: trust.clone(), threshold: 1, audience: arguments.audience.clone() };
     let bundle = verified(bytes, &trust)?;
+    let debug = compiled(&bundle)?.debug;
+    let known = |name: &str| DnsName::parse(name).map_err(|_| refused(Refusal::BadDebug));
     let mut locked: BTreeMap<DnsName, Locked> = BTreeMap::new();
-    for DebugName { address, name } in &compiled(&bundle)?.debug.names {
-        let name = DnsName::parse(name).map_err(|_| refused(Refusal::BadDebug))?;
-        let unknown = || Locked {
+    for DebugName { address, name } in &debug.names {
+        let plain = || Locked {
             addresses: BTreeSet::new(),
             current: BTreeSet::new(),
-            stability: None,
+            stability: Stability::Stable,
             dnssec: Dnssec::Unproven,
             is_ipv4_only: false,
+            is_within: false,
         };
-        locked.entry(name).or_insert_with(unknown).addresses.insert(address.to_canonical());
+        let entry = locked.entry(known(name)?).or_insert_with(plain);
+        entry.addresses.insert(address.to_canonical());
+        entry.current.insert(address.to_canonical());
+    }
+    for DebugLocked { name, is_rotating, is_ipv4_only, is_within, kept } in &debug.locked {
+        let Some(entry) = locked.get_mut(&known(name)?) else { continue };
+        entry.stability = if *is_rotating { Stability::Rotating } else { Stability::Stable };
+        (entry.is_ipv4_only, entry.is_within) = (*is_ipv4_only, *is_within);
+        for DebugAddress(address) in kept {
+            entry.current.remove(&address.to_canonical());
+        }
     }
     Ok(locked)
 }
@@ -149,6 +181,7 @@ fn compare(
     locked: &BTreeMap<DnsName, Locked>,
     places: &BTreeMap<DnsName, Span>,
     bounds: &Bounds,
+    lists: Vec<ComparedList>,
     arguments: &DriftArguments,
     show: impl Fn(Findings) -> Failure,
 ) -> Answer {
@@ -161,8 +194,7 @@ fn compare(
             Some(Ok(live)) => {
                 let status = if !bounds.strays(name, &live.addresses).is_empty() {
                     Status::Outside
-                } else if bounds.is_within(name) {
-                    // The rules cover the list, so it makes no difference which of its addresses are answered.
+                } else if locked.is_within {
                     proof(locked, &live)
                 } else {
                     status(locked, &live)
@@ -182,10 +214,11 @@ fn compare(
     if !errors.is_empty() {
         return Err(show(errors));
     }
-    let drift = names.iter().any(|compared| compared.status != Status::Same);
+    let drift = names.iter().any(|compared| compared.status != Status::Same)
+        || lists.iter().any(|list| list.status != ListStatus::Same);
     let said = match arguments.format {
-        Format::Human => table(&arguments.file.display().to_string(), &names),
-        Format::Json => json(&Report { version: JSON_VERSION, drift, names }),
+        Format::Human => table(&arguments.file.display().to_string(), &names, &lists),
+        Format::Json => json(&Report { version: JSON_VERSION, drift, names, lists }),
     };
     if drift { Err(Failure::Finding(said)) } else { Ok(said) }
 }
@@ -194,14 +227,12 @@ fn status(locked: &Locked, live: &LockedName) -> Status {
     let part = live.addresses.is_subset(&locked.addresses);
     let rotates = live.stability == Stability::Rotating;
     let expected = match locked.stability {
-        Some(Stability::Rotating) => part,
-        Some(Stability::Stable) => part && locked.current.is_subset(&live.addresses),
-        // A bundle does not say: what rotates now is taken to have rotated then.
-        None => live.addresses == locked.addresses || (rotates && part),
+        Stability::Rotating => part,
+        Stability::Stable => part && locked.current.is_subset(&live.addresses),
     };
     if !expected {
         Status::Changed
-    } else if rotates && locked.stability == Some(Stability::Stable) {
+    } else if rotates && locked.stability == Stability::Stable {
         Status::Rotating
     } else {
         proof(locked, live)
@@ -223,11 +254,30 @@ fn compared(name: &DnsName, locked: &Locked, status: Status, live: BTreeSet<IpAd
     }
 }
 
+/// What drifted, and how much of all did.
+fn table(file: &str, names: &[Compared], lists: &[ComparedList]) -> String {
+    let drifted_names = names.iter().filter(|compared| compared.status != Status::Same).count();
+    let drifted_lists = lists.iter().filter(|list| list.status != ListStatus::Same).count();
+    let numbers = [(drifted_names, names.len(), "name"), (drifted_lists, lists.len(), "list")];
+    // A policy without lists is told nothing about lists, and the other way round.
+    let is_told = |number: &(usize, usize, &str)| number.1 > 0 || (number.2 == "name" && lists.is_empty());
+    let numbers: Vec<_> = numbers.into_iter().filter(is_told).collect();
+    if drifted_names + drifted_lists == 0 {
+        let all: Vec<String> = numbers.iter().map(|(_, all, what)| counted(*all, what)).collect();
+        return format!("{file}: {}, as locked\n", all.join(" and "));
+    }
+    let told: Vec<String> =
+        numbers.iter().map(|(drifted, all, what)| format!("{drifted} of {}", counted(*all, what))).collect();
+    let parts = [rows(names), list_drift::table(lists)];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("{}\n{file}: {} drifted\n", parts.join("\n"), told.join(" and "))
+}
+
 /// A row for each address of each name that drifted.
-fn table(file: &str, names: &[Compared]) -> String {
+fn rows(names: &[Compared]) -> String {
     let drifted: Vec<&Compared> = names.iter().filter(|compared| compared.status != Status::Same).collect();
     if drifted.is_empty() {
-        return format!("{file}: {}, as locked\n", counted(names.len(), "name"));
+        return String::new();
     }
     let mut rows = vec![["name", "locked", "live", ""].map(str::to_owned)];
     for compared in &drifted {
@@ -262,6 +312,5 @@ fn table(file: &str, names: &[Compared]) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(said, "{}", line.trim_end());
     }
-    let _ = writeln!(said, "\n{file}: {} of {} drifted", drifted.len(), counted(names.len(), "name"));
     said
 }

@@ -12,8 +12,9 @@ use std::time::Duration;
 use bfp_compiler::diagnostics::findings::{Findings, boxed};
 use bfp_compiler::names::dns::{self, DnsError, Resolvers, TrustAnchors};
 use bfp_compiler::names::dns_name::DnsName;
-use bfp_compiler::names::lock::{Dnssec, Lock, LockedName, Stability};
+use bfp_compiler::names::lock::{Dnssec, Fetched, Lock, LockedName, Stability};
 use bfp_compiler::resolve::{self, Bounds};
+use bfp_compiler::source::load::ListFile;
 use bfp_compiler::source::{self, Disk, Read as _};
 use bfp_grammar::syntax::Span;
 use clap::builder::NonEmptyStringValueParser;
@@ -163,7 +164,8 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
     let mut lock = Lock {
         names: kept.map(|(name, locked)| (name.clone(), locked.clone())).collect(),
         // What is read costs nothing to lock again, and what changed shows in the lock's review.
-        files: resolve::lists(&files.loaded).map(|list| (list.name.clone(), list.sha256())).collect(),
+        files: resolve::lists(&files.loaded).map(|list| (list.name.clone(), digest(&files, &before, list))).collect(),
+        fetched: fetched(&files, &before),
     };
     let kept = lock.names.len();
 
@@ -223,6 +225,21 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
     };
     let _ = writeln!(said, "{}: {}{lists} locked{as_before}", path.display(), counted(lock.names.len(), "name"));
     Ok(said)
+}
+
+/// The digest to lock of a list. Of one that has a URL, `fetch` alone changes it.
+fn digest(files: &Files, before: &Lock, list: &ListFile) -> [u8; 32] {
+    let fetched = files.loaded.source_of(&list.name).and(before.files.get(&list.name));
+    fetched.copied().unwrap_or_else(|| list.sha256())
+}
+
+/// From where the lists came that the policy still uses, and has the URLs of.
+pub(crate) fn fetched(files: &Files, before: &Lock) -> BTreeMap<String, Fetched> {
+    let mut fetched = before.fetched.clone();
+    fetched.retain(|name, _| {
+        files.loaded.source_of(name).is_some() && resolve::lists(&files.loaded).any(|list| list.name == *name)
+    });
+    fetched
 }
 
 /// The names that the policy uses, each with a place.

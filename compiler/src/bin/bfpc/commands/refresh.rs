@@ -68,7 +68,11 @@ pub(crate) fn refresh(arguments: &LockArguments) -> Answer {
     // A list is not read again: one that has changed is an error of the next build.
     let is_used = |path: &str| files.loaded.lists.values().any(|list| list.name == path);
     let lists = files.lock.files.iter().filter(|(path, _)| is_used(path));
-    let mut lock = Lock { files: lists.map(|(path, digest)| (path.clone(), *digest)).collect(), ..Lock::default() };
+    let mut lock = Lock {
+        files: lists.map(|(path, digest)| (path.clone(), *digest)).collect(),
+        fetched: lock::fetched(&files, &files.lock),
+        ..Lock::default()
+    };
     let mut waiting = 0;
     for (name, live) in live {
         let Some(before) = before.get(&name) else { continue };

@@ -28,6 +28,8 @@ pub(crate) enum Kind {
     TestReport,
     /// The lock of a policy.
     Lock,
+    /// A list of networks, which has no mark of its own.
+    List,
     /// A policy, which the command has read and writes again.
     InPlace,
 }
@@ -71,10 +73,13 @@ impl Kind {
             Kind::Picture => "an SVG picture",
             Kind::TestReport => "a JUnit report",
             Kind::Lock => "a lock file",
+            Kind::List => "a list of networks",
             Kind::InPlace => "a policy",
         }
     }
 }
+
+const ANOTHER_KIND: &str = "a file of another kind";
 
 /// What stands at a place, in words.
 fn described(begin: &[u8]) -> &'static str {
@@ -84,7 +89,7 @@ fn described(begin: &[u8]) -> &'static str {
         None if text.contains("PRIVATE KEY-----") => "a secret key",
         None if text.contains("PUBLIC KEY-----") => "a public key",
         None if bfp_grammar::parse(&text).is_ok_and(|policy| !policy.statements.is_empty()) => "a policy",
-        None => "a file of another kind",
+        None => ANOTHER_KIND,
     }
 }
 
@@ -124,10 +129,12 @@ pub(crate) fn refuse_other_kind(path: &Path, kind: Kind) -> Result<(), Failure> 
     let mut begin = Vec::new();
     let read = source::open(path)?.take(BEGIN_BYTES).read_to_end(&mut begin);
     read.map_err(|error| source::SourceError::of(path, &error))?;
-    if begin.is_empty() || Kind::of(&begin) == Some(kind) {
+    let found = described(&begin);
+    let is_list = kind == Kind::List && found == ANOTHER_KIND;
+    if begin.is_empty() || Kind::of(&begin) == Some(kind) || is_list {
         return Ok(());
     }
-    Err(OtherKind { path: path.display().to_string(), found: described(&begin), wanted: kind.name() }.into())
+    Err(OtherKind { path: path.display().to_string(), found, wanted: kind.name() }.into())
 }
 
 /// Replaces a file as a whole, so that nobody ever reads half of it.

@@ -7,7 +7,7 @@ use bfp_compiler::check::CheckedPolicy;
 use bfp_compiler::diagnostics::findings::Findings;
 use bfp_compiler::names::lock::Lock;
 use bfp_compiler::resolve::Source;
-use bfp_compiler::source::load::{self, Loaded};
+use bfp_compiler::source::load::{self, LoadFailure, Loaded};
 use bfp_compiler::source::{self, Disk, Read};
 use bfp_grammar::syntax::Span;
 
@@ -23,6 +23,9 @@ pub(crate) struct Files {
     pub(crate) lock: Lock,
 }
 
+/// How a policy is read.
+type Load = fn(&Path, &dyn Read) -> Result<Loaded, LoadFailure>;
+
 impl Files {
     /// Reads a policy, and the lock beside it where there is one.
     pub(crate) fn read(policy: &Path) -> Result<Files, Failure> {
@@ -34,22 +37,35 @@ impl Files {
 
     /// As [`Self::read`], from anywhere.
     pub(crate) fn read_from(policy: &Path, read: &dyn Read, has_lock: bool) -> Result<Files, Failure> {
-        let mut files = Files::read_policy(policy, read)?;
+        Files::read_policy(policy, read)?.with_lock(policy, read, has_lock)
+    }
+
+    fn with_lock(mut self, policy: &Path, read: &dyn Read, has_lock: bool) -> Result<Files, Failure> {
         if has_lock {
             let lock_path = source::lock_path(policy);
             read.check_link(&lock_path)?;
-            files.lock_text = read.text(&lock_path)?;
+            self.lock_text = read.text(&lock_path)?;
             let shown = read.shown(&lock_path);
-            files.lock = Lock::parse(&files.lock_text)
-                .map_err(|error| Failure::Input(in_file(vec![Box::new(error)], &shown, &files.lock_text)))?;
+            self.lock = Lock::parse(&self.lock_text)
+                .map_err(|error| Failure::Input(in_file(vec![Box::new(error)], &shown, &self.lock_text)))?;
         }
-        Ok(files)
+        Ok(self)
+    }
+
+    /// As [`Self::read`], but every list is empty, whether its file is there or not.
+    pub(crate) fn read_without_lists(policy: &Path) -> Result<Files, Failure> {
+        let has_lock = fs::symlink_metadata(source::lock_path(policy)).is_ok();
+        Files::of(policy, &Disk, load::load_without_lists)?.with_lock(policy, &Disk, has_lock)
     }
 
     /// Reads a policy alone, whatever its lock says.
     pub(crate) fn read_policy(policy: &Path, read: &dyn Read) -> Result<Files, Failure> {
+        Files::of(policy, read, load::load)
+    }
+
+    fn of(policy: &Path, read: &dyn Read, load: Load) -> Result<Files, Failure> {
         let file = read.shown(policy);
-        let loaded = load::load(policy, read)
+        let loaded = load(policy, read)
             .map_err(|failure| Failure::Input(in_sources(failure.findings, &file, &failure.sources)))?;
         let stem = policy.file_stem().map_or_else(|| "policy".to_owned(), |stem| stem.to_string_lossy().into_owned());
         Ok(Files { file, stem, loaded, lock_text: String::new(), lock: Lock::default() })
