@@ -41,9 +41,16 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
         }
         kept
     });
-    for (accepted, _) in policy.accepted.iter().zip(used).filter(|(_, used)| !used) {
+    let mut known = BTreeSet::new();
+    for (accepted, used) in policy.accepted.iter().zip(used) {
         let (code, span) = (accepted.code.clone(), accepted.code_span);
-        found.push(if accepted.about.is_none() && errors.contains(&code) {
+        let is_first = known.insert((&accepted.code, accepted.about));
+        if used && is_first {
+            continue;
+        }
+        found.push(if used {
+            Concern::NothingToAccept { code, by: "another `accept` before it suppresses the same", span }
+        } else if accepted.about.is_none() && errors.contains(&code) {
             Concern::NotEverywhere { code, span }
         } else {
             unused(&code, accepted.about.is_none(), span)
