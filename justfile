@@ -182,6 +182,10 @@ soak MINUTES="30": debian-guest guest-programs
 bench-compiler *SIZE:
     @cargo bench -p bfp-compiler --bench size -- {{ SIZE }}
 
+# Three ways to keep names true, over 30 simulated days (docs/names.md): just bench-names, or with another seed
+bench-names *SEED:
+    @cargo bench -p bfp-compiler --bench replay -- {{ SEED }}
+
 # Lints and tests of the kernel tests themselves, and fs-verity digests against the stock tool
 harness: setup
     cargo clippy -p bfp-kernel-tests --all-targets -- -D warnings
