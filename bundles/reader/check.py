@@ -112,7 +112,14 @@ def differences(bundle, shown):
     """What the reader decodes otherwise than `bfpc inspect` shows it."""
     manifest = bundle.manifest
     # The two rules of `only P -> only D` have one place, which is shown once.
-    places = {tuple(rule["place"].items()): rule["place"] for rule in bundle.debug()["rules"]}
+    debug = bundle.debug()
+    notes = {note["rule"]: note for note in debug["notes"]}
+    places = {}
+    for number, rule in enumerate(debug["rules"]):
+        note = notes.get(number, {})
+        words = {"until": "until", "owner": "owner", "ticket": "ticket", "because": "reason"}
+        place = rule["place"] | {word: note[field] for word, field in words.items() if note.get(field) is not None}
+        places[tuple(place.items())] = place
     decoded = {
         "policy": manifest["policy"],
         "revision": manifest["revision"],

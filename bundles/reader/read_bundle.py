@@ -847,6 +847,15 @@ def read_debug(reader):
             "kept": reader.list(address),
         }
 
+    def note():
+        return {
+            "rule": reader.u32(),
+            "until": reader.option(reader.string),
+            "owner": reader.option(reader.string),
+            "ticket": reader.option(reader.string),
+            "reason": reader.option(reader.string),
+        }
+
     debug = {
         "rules": reader.list(rule),
         "default": reader.option(place),
@@ -855,10 +864,13 @@ def read_debug(reader):
         "programs": reader.list(reader.strings),
         "hosts": reader.list(reader.strings),
         "locked": [],
+        "notes": [],
     }
     if reader.at != len(reader.data):
-        debug["locked"] = reader.list(locked)
-        if not debug["locked"]:
+        debug["locked"] = last = reader.list(locked)
+        if reader.at != len(reader.data):
+            debug["notes"] = last = reader.list(note)
+        if not last:
             raise Undecodable("an empty list that is written")
     return debug
 

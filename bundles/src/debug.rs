@@ -6,6 +6,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub struct Debug {
     // Written behind the other fields, and not at all if it is empty: see `to_bytes`.
     #[serde(skip)]
     pub locked: Vec<DebugLocked>,
+    /// The notes of the rules that have some, by the number of the rule.
+    #[serde(skip)]
+    pub notes: Vec<DebugNotes>,
 }
 
 impl Debug {
@@ -36,8 +40,11 @@ impl Debug {
     #[cfg(feature = "sign")]
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, postcard::Error> {
         let mut bytes = postcard::to_allocvec(self)?;
-        if !self.locked.is_empty() {
+        if !self.locked.is_empty() || !self.notes.is_empty() {
             bytes.extend(postcard::to_allocvec(&self.locked)?);
+        }
+        if !self.notes.is_empty() {
+            bytes.extend(postcard::to_allocvec(&self.notes)?);
         }
         Ok(bytes)
     }
@@ -45,15 +52,65 @@ impl Debug {
     /// The section that these bytes are; `None` where they are none.
     pub(crate) fn of_bytes(bytes: &[u8]) -> Option<Debug> {
         let (mut debug, rest) = postcard::take_from_bytes::<Debug>(bytes).ok()?;
-        if !rest.is_empty() {
-            let (locked, rest) = postcard::take_from_bytes::<Vec<DebugLocked>>(rest).ok()?;
-            // An empty list has one form.
-            if locked.is_empty() || !rest.is_empty() {
-                return None;
-            }
-            debug.locked = locked;
+        if rest.is_empty() {
+            return Some(debug);
         }
+        let (locked, rest) = postcard::take_from_bytes::<Vec<DebugLocked>>(rest).ok()?;
+        // What is empty has one form: a list that is last is not.
+        if rest.is_empty() {
+            debug.locked = locked;
+            return (!debug.locked.is_empty()).then_some(debug);
+        }
+        let (notes, rest) = postcard::take_from_bytes::<Vec<DebugNotes>>(rest).ok()?;
+        if notes.is_empty() || !rest.is_empty() {
+            return None;
+        }
+        (debug.locked, debug.notes) = (locked, notes);
         Some(debug)
+    }
+
+    /// The notes of a rule.
+    pub fn notes_of(&self, rule: usize) -> Option<&DebugNotes> {
+        self.notes.iter().find(|notes| usize::try_from(notes.rule).is_ok_and(|number| number == rule))
+    }
+}
+
+/// What the author of a rule wrote about it. It changes no verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DebugNotes {
+    /// The number of the rule.
+    pub rule: u32,
+    /// The day from which the policy no longer compiles with the rule, as YYYY-MM-DD.
+    pub until: Option<String>,
+    /// Who answers for the rule.
+    pub owner: Option<String>,
+    /// Where it was decided.
+    pub ticket: Option<String>,
+    /// Why it exists.
+    pub reason: Option<String>,
+}
+
+impl fmt::Display for DebugNotes {
+    /// As a policy writes them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut space = "";
+        if let Some(until) = &self.until {
+            write!(f, "until {until}")?;
+            space = " ";
+        }
+        for (word, text) in [("owner", &self.owner), ("ticket", &self.ticket), ("because", &self.reason)] {
+            let Some(text) = text else { continue };
+            write!(f, "{space}{word} \"")?;
+            for character in text.chars() {
+                match character {
+                    '"' | '\\' => write!(f, "\\{character}")?,
+                    plain => write!(f, "{plain}")?,
+                }
+            }
+            f.write_str("\"")?;
+            space = " ";
+        }
+        Ok(())
     }
 }
 

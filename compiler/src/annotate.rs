@@ -5,10 +5,10 @@
 use std::collections::{BTreeSet, HashSet};
 
 use bfp_bundle::debug::{
-    Debug, DebugAddress, DebugEffect, DebugHost, DebugLocked, DebugName, DebugProgram, DebugRule, Place,
+    Debug, DebugAddress, DebugEffect, DebugHost, DebugLocked, DebugName, DebugNotes, DebugProgram, DebugRule, Place,
 };
 use bfp_bundle::image::Image;
-use bfp_grammar::syntax::{Span, Statement};
+use bfp_grammar::syntax::{Notes, Quoted, Span, Statement};
 
 use crate::check::CheckedPolicy;
 use crate::names::dns_name::DnsName;
@@ -28,7 +28,8 @@ pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debu
         text: text(span),
     };
     let rules = policy.rules.iter().map(|rule| DebugRule {
-        place: place(rule.span),
+        // Its notes are told apart from it.
+        place: place(Span { end: rule.destinations_span.end, ..rule.span }),
         effect: match rule.effect {
             Effect::Exclusive => DebugEffect::Exclusive,
             Effect::Confined => DebugEffect::Confined,
@@ -58,6 +59,18 @@ pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debu
         }
         _ => None,
     });
+    let notes = policy.rules.iter().enumerate().filter(|(_, rule)| rule.notes != Notes::default());
+    let notes = notes.map(|(number, rule)| {
+        let Notes { until, owner, ticket, reason } = &rule.notes;
+        let text = |text: &Option<Quoted>| text.as_ref().map(|text| text.node.clone());
+        DebugNotes {
+            rule: number as u32,
+            until: until.as_ref().map(|until| until.node.to_string()),
+            owner: text(owner),
+            ticket: text(ticket),
+            reason: text(reason),
+        }
+    });
     Debug {
         rules: rules.collect(),
         default: match policy.default {
@@ -69,6 +82,7 @@ pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debu
         programs: programs.collect(),
         hosts: hosts.collect(),
         locked: locked(source, policy),
+        notes: notes.collect(),
     }
 }
 

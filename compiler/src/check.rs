@@ -7,6 +7,7 @@
 
 mod accepted;
 mod concern;
+mod expiry;
 mod grants;
 mod merged;
 mod mistyped_program;
@@ -31,6 +32,7 @@ use crate::resolve::coverage::{contains, overlaps};
 
 pub(crate) use self::accepted::not_acceptable;
 pub use self::concern::Concern;
+pub use self::expiry::{Expired, ExpiresSoon, Expiring, expiring};
 pub use self::rotating::RotatingGrant;
 
 /// A policy that passed every check: the only kind that can be lowered.

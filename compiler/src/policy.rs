@@ -242,6 +242,8 @@ pub struct Rule {
     pub subjects_span: Span,
     /// Its right side.
     pub destinations_span: Span,
+    /// What its author wrote about it: no verdict depends on that.
+    pub notes: syntax::Notes,
 }
 
 /// What a rule does.

@@ -15,6 +15,8 @@ pub mod expectations;
 
 pub mod difference;
 
+pub mod note_changes;
+
 pub mod drawing;
 
 pub mod xml;

@@ -2,6 +2,8 @@
 
 pub mod json;
 
+pub mod notes;
+
 pub mod shown;
 
 pub mod status;

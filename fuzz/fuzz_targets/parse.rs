@@ -49,6 +49,9 @@ impl Walk<'_> {
                 self.inside(rule.effect.span);
                 self.programs(&rule.programs);
                 self.destinations(&rule.destinations);
+                rule.notes.until.iter().for_each(|until| self.inside(until.span));
+                let notes = [&rule.notes.owner, &rule.notes.ticket, &rule.notes.reason];
+                notes.into_iter().flatten().for_each(|note| self.inside(note.span));
             }
             Statement::Default(default) => self.inside(default.span),
             Statement::Include(file) => self.inside(file.span),

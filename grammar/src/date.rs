@@ -28,8 +28,11 @@ impl Date {
             4 | 6 | 9 | 11 => 30,
             _ => 31,
         };
-        ((1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=days).contains(&day))
-            .then_some(Date { year, month, day })
+        ((1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=days).contains(&day)).then_some(Date {
+            year,
+            month,
+            day,
+        })
     }
 
     /// The day, in UTC, of a time in seconds since 1970-01-01 UTC.

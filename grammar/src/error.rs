@@ -406,12 +406,31 @@ pub enum SyntaxError {
         span: Span,
     },
 
-    /// `accept check::path_grant because ""`
-    #[error("the reason is empty")]
-    #[diagnostic(code(syntax::no_reason), help("state why it is intended, for the reviewers of the policy"))]
+    /// `accept check::path_grant because ""`, `owner ""`
+    #[error("the {what} is empty")]
+    #[diagnostic(code(syntax::no_reason))]
     NoReason {
+        /// The reason, the owner or the ticket.
+        what: &'static str,
+        /// What to write.
+        #[help]
+        help: &'static str,
         /// The quotes.
-        #[label("no reason")]
+        #[label("no {what}")]
+        span: Span,
+    },
+
+    /// `until 31.1.2027`
+    #[error("`{written}` is not a day")]
+    #[diagnostic(
+        code(syntax::bad_date),
+        help("write the year, the month and the day of the month, such as `2027-01-31`")
+    )]
+    BadDate {
+        /// What was written.
+        written: String,
+        /// Where.
+        #[label("not a day of the calendar")]
         span: Span,
     },
 

@@ -141,6 +141,9 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::EOI => LINE_END,
         Rule::name => "a name",
         Rule::code => "the code of a finding, such as `check::path_grant`",
+        // Every rule can be followed by notes: to name them wherever a line may end would say little.
+        Rule::until | Rule::owner | Rule::ticket | Rule::reason => return None,
+        Rule::date => "a day, such as `2027-01-31`",
         Rule::because_kw => "`because`",
         Rule::from_kw => "`from`",
         Rule::everywhere_kw => "`everywhere`",
@@ -275,8 +278,24 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
     if wanted.contains(&"`:` and a port") && !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit()) {
         return format!("write a port behind a colon: `:{word}`");
     }
+    if place.rule == Rule::rule_line
+        && wanted.contains(&LINE_END)
+        && let Some(meant) =
+            NOTE_WORDS.into_iter().find(|known| *known == word).or_else(|| keyword::nearest(word, &NOTE_WORDS))
+    {
+        return match meant == word {
+            true => NOTES_FORM.to_owned(),
+            false => format!("did you mean `{meant}`?"),
+        };
+    }
     if wanted.contains(&LINE_END) && keyword::begins_statement(word) {
         return "begin a new line for the next statement".to_owned();
+    }
+    if place.rule == Rule::rule_line && wanted == ["text in quotes"] {
+        return NOTES_FORM.to_owned();
+    }
+    if wanted.contains(&"a day, such as `2027-01-31`") {
+        return "write the day from which the rule is no longer wanted, without quotes: `until 2027-01-31`".to_owned();
     }
     if wanted.contains(&"a port") {
         if let Some(port) = usual_port(word) {
@@ -337,6 +356,13 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
 
 /// The form of a provider's list.
 pub(crate) const RANGES_FORM: &str = "write `ranges(\"ip-ranges.json\", service = \"S3\")`: a file in quotes beside the policy, then the filters, if any, as `key = \"value\"`";
+
+/// The words that begin the notes of a rule.
+const NOTE_WORDS: [&str; 4] = ["until", "owner", "ticket", "because"];
+
+/// The form and the order of the notes of a rule.
+const NOTES_FORM: &str =
+    "write notes after the rule, each once, in this order: `until 2027-01-31 owner \"…\" ticket \"…\" because \"…\"`";
 
 /// The form of declared ports.
 const PORTS_FORM: &str = "write `ports etcd = {2379, 2380}`: numbers and ranges, in brackets if there are several";

@@ -8,8 +8,8 @@ use crate::layout::{self, Comment, Item, List, Piece, Style};
 use crate::literal::quote;
 use crate::parse;
 use crate::syntax::{
-    Default, Destinations, Effect, Expectation, Expected, Host, Library, PortNumbers, PortRange, Ports, Programs,
-    Protocol, Quoted, Rule, Span, Spanned, Statement, Test, Verity,
+    Default, Destinations, Effect, Expectation, Expected, Host, Library, Notes, PortNumbers, PortRange, Ports,
+    Programs, Protocol, Quoted, Rule, Span, Spanned, Statement, Test, Verity,
 };
 
 /// Formats the text of one file.
@@ -96,6 +96,13 @@ impl Speller<'_> {
         pieces.extend(self.programs(&rule.programs));
         pieces.push(text(format!(" -> {second}")));
         pieces.extend(self.destinations(&rule.destinations));
+        let Notes { until, owner, ticket, reason } = &rule.notes;
+        if let Some(until) = until {
+            pieces.push(text(format!(" until {}", until.node)));
+        }
+        for (word, note) in [("owner", owner), ("ticket", ticket), ("because", reason)] {
+            pieces.extend(note.as_ref().map(|note| text(format!(" {word} {}", quote(&note.node)))));
+        }
         pieces
     }
 

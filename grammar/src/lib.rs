@@ -7,6 +7,7 @@
 //! (`literal` reads its literals, `expected` words the failures), and `format` prints a tree back with its comments.
 #![forbid(unsafe_code)]
 
+pub mod date;
 pub mod error;
 mod expected;
 pub mod format;

@@ -1,7 +1,7 @@
 //! Whether two trees have the same meaning, whatever their places.
 
 use crate::syntax::{
-    Accept, Destinations, Expectation, HostDeclaration, Library, ListSource, Policy, PortRange, Ports,
+    Accept, Destinations, Expectation, HostDeclaration, Library, ListSource, Notes, Policy, PortRange, Ports,
     PortsDeclaration, ProgramDeclaration, Programs, Rule, Span, Spanned, Statement, Test, Verity,
 };
 
@@ -49,6 +49,7 @@ macro_rules! leaves {
 leaves!(
     String,
     crate::syntax::Host,
+    crate::syntax::Date,
     crate::syntax::Protocol,
     crate::syntax::Effect,
     crate::syntax::Default,
@@ -194,11 +195,22 @@ impl ForgetPlaces for PortRange {
 
 impl ForgetPlaces for Rule {
     fn forget_places(&mut self) {
-        let Self { audit, effect, programs, destinations } = self;
+        let Self { audit, effect, programs, destinations, notes } = self;
         audit.forget_places();
         effect.forget_places();
         programs.forget_places();
         destinations.forget_places();
+        notes.forget_places();
+    }
+}
+
+impl ForgetPlaces for Notes {
+    fn forget_places(&mut self) {
+        let Self { until, owner, ticket, reason } = self;
+        until.forget_places();
+        owner.forget_places();
+        ticket.forget_places();
+        reason.forget_places();
     }
 }
 

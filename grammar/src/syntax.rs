@@ -3,6 +3,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+pub use crate::date::Date;
+
 /// A range of bytes in the source text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
@@ -254,6 +256,20 @@ pub enum Protocol {
     Other,
 }
 
+/// What follows a rule, for people: `until 2027-01-31 owner "payments" ticket "SEC-12" because "migration"`. It changes
+/// no verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// The day from which the policy no longer compiles with the rule.
+    pub until: Option<Spanned<Date>>,
+    /// Who answers for the rule.
+    pub owner: Option<Quoted>,
+    /// Where it was decided.
+    pub ticket: Option<Quoted>,
+    /// Why it exists.
+    pub reason: Option<Quoted>,
+}
+
 /// `[audit] only P -> only D` and the other forms of rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -265,6 +281,8 @@ pub struct Rule {
     pub programs: Spanned<Programs>,
     /// The right side.
     pub destinations: Spanned<Destinations>,
+    /// What follows it.
+    pub notes: Notes,
 }
 
 /// What a rule does. The span beside it is the first word that determines it.

@@ -14,9 +14,10 @@ use crate::parse::Text;
 use crate::scan::MAX_DEPTH;
 use crate::syntax::{
     Accept, Default, Destinations, Effect, Expectation, Expected, Host, HostDeclaration, Library, ListSource, Name,
-    Ports, ProgramDeclaration, Programs, Quoted, Rule as PolicyRule, Span, Spanned, Verity,
+    Notes, Ports, ProgramDeclaration, Programs, Quoted, Rule as PolicyRule, Span, Spanned, Verity,
 };
 
+mod notes;
 mod ports;
 
 type Pair<'a> = PestPair<'a, Rule>;
@@ -113,9 +114,7 @@ impl Reader<'_> {
             }
         }
         let (code, reason) = (code?, reason?);
-        if reason.node.trim().is_empty() {
-            return self.refuse(SyntaxError::NoReason { span: reason.span });
-        }
+        let reason = self.not_empty("reason", reason)?;
         Some(Accept { code, everywhere, reason })
     }
 
@@ -125,7 +124,7 @@ impl Reader<'_> {
 
     pub(crate) fn rule(&mut self, line: Pair<'_>) -> Option<PolicyRule> {
         let (mut audit, mut first, mut arrow, mut only) = (None, None, None, None);
-        let (mut programs, mut destinations) = (None, None);
+        let (mut programs, mut destinations, mut notes) = (None, None, Some(Notes::default()));
         for part in line.into_inner() {
             let span = self.span(&part);
             match part.as_rule() {
@@ -135,6 +134,8 @@ impl Reader<'_> {
                 Rule::arrow => arrow = self.arrow(part),
                 Rule::second_only => only = Some(span),
                 Rule::destinations => destinations = self.destinations(part, 0),
+                // After an error in one of them, the others still report theirs.
+                Rule::until | Rule::owner | Rule::ticket | Rule::reason => notes = self.note(part, notes),
                 _ => {}
             }
         }
@@ -162,6 +163,7 @@ impl Reader<'_> {
             effect: Spanned { node: effect.0, span: effect.1 },
             programs: programs?,
             destinations: destinations?,
+            notes: notes?,
         })
     }
 

@@ -129,6 +129,7 @@ pub(crate) fn debug() -> Debug {
         programs: vec![DebugProgram { path: "/usr/bin/signer".to_owned(), name: "signer".to_owned() }],
         hosts: vec![DebugHost { name: "kms".to_owned(), destinations: "kms.example.com:443/tcp".to_owned() }],
         locked: Vec::new(),
+        notes: vec![],
     }
 }
 

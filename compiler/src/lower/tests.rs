@@ -79,6 +79,7 @@ fn rule() -> impl Strategy<Value = Rule> {
             subjects,
             destinations,
             covers_everything,
+            notes: bfp_grammar::syntax::Notes::default(),
             span: Span::default(),
             subjects_span: Span::default(),
             destinations_span: Span::default(),

@@ -389,7 +389,7 @@ pub enum ResolveError {
         help("write it on one line, without `\\n` and `\\t`: reports print it unchanged")
     )]
     ControlCharacter {
-        /// The name of a test, or a reason.
+        /// The name of a test, a reason, an owner or a ticket.
         what: &'static str,
         /// Where.
         #[label("more than a line")]

@@ -154,6 +154,12 @@ impl<'a> Resolver<'a> {
             syntax::Effect::Deny => &[Effect::Deny],
             syntax::Effect::Allow => &[Effect::Allow],
         };
+        for (what, text) in
+            [("an owner", &rule.notes.owner), ("a ticket", &rule.notes.ticket), ("a reason", &rule.notes.reason)]
+        {
+            text.iter().for_each(|text| self.refuse_control_characters(what, text));
+        }
+        let notes = rule.notes.clone();
         let covers_everything = destinations == self.everything;
         let (subjects_span, destinations_span) = (rule.programs.span, rule.destinations.span);
         effects.iter().map(move |&effect| Rule {
@@ -165,6 +171,7 @@ impl<'a> Resolver<'a> {
             span,
             subjects_span,
             destinations_span,
+            notes: notes.clone(),
         })
     }
 

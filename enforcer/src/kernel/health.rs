@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bfp_bundle::debug::{Debug, DebugNotes};
 use bfp_bundle::image::NamedExecutable;
 use bfp_bundle::manifest::Need;
 use bfp_bundle::names::build::canonical;
@@ -219,6 +220,8 @@ pub struct Kept {
     pub rules: usize,
     /// The number of audited rules.
     pub audited: usize,
+    /// What the authors of rules wrote about them, in the order of the rules.
+    pub notes: Vec<DebugNotes>,
 }
 
 /// Reads the bundle on disk of the enforced policy.
@@ -227,9 +230,9 @@ pub fn kept(state: &Path, about: &About, capabilities: &[Need]) -> Result<Kept, 
     let enforced = EnforcedBundle::verify(&bytes, about, capabilities)?;
     let bundle = enforced.bundle();
     // The debug section is informational: it affects neither verdicts nor health.
-    let rules = bundle.debug().map(|debug| debug.rules).unwrap_or_default();
+    let Debug { rules, notes, .. } = bundle.debug().unwrap_or_default();
     let audited = rules.iter().filter(|rule| rule.is_audited).count();
-    Ok(Kept { paths: look_at(&bundle.executables()?, &about.links), rules: rules.len(), audited })
+    Ok(Kept { paths: look_at(&bundle.executables()?, &about.links), rules: rules.len(), audited, notes })
 }
 
 fn look_at(executables: &[NamedExecutable], followed: &[FollowedLink]) -> Vec<NamedPath> {

@@ -23,6 +23,7 @@ use crate::host::syscall;
 use crate::kernel::about::About;
 use crate::kernel::pins::{Pins, PinsError};
 use crate::report::json::quote;
+use crate::report::notes::{self, Notes};
 use crate::report::shown::shown;
 use crate::report::status::{REASONS, hex};
 
@@ -75,6 +76,8 @@ pub struct Enforced {
     pub revision: u64,
     /// SHA-256 of the manifest.
     pub manifest_digest: [u8; 32],
+    /// What the authors of its rules wrote about them.
+    pub notes: Notes,
 }
 
 /// Held while events are read, so that two readers notice each other.
@@ -94,10 +97,11 @@ impl Reader {
     }
 }
 
-/// Writes the unread events. With `follow`, also those to come, until it is stopped.
+/// Writes the unread events. With `follow`, also those to come, until it is stopped. `notes` finds those of a policy.
 pub fn read(
     output: &mut impl Write,
     format: impl Fn(&Event, &Enforced, u64) -> String,
+    notes: impl Fn(&About) -> Notes,
     follow: bool,
 ) -> Result<(), Failure> {
     let mut place = match newest()? {
@@ -108,7 +112,12 @@ pub fn read(
     loop {
         let mut ring = open(&place)?;
         let about = About::read(&place.with_file_name("about"))?;
-        let of = Enforced { policy: about.policy, revision: about.revision, manifest_digest: about.manifest_digest };
+        let of = Enforced {
+            notes: notes(&about),
+            policy: about.policy,
+            revision: about.revision,
+            manifest_digest: about.manifest_digest,
+        };
         loop {
             let booted = booted_at().map_err(EventsError::Wait)?;
             while let Some(record) = ring.next() {
@@ -254,7 +263,11 @@ pub fn to_text(event: &Event, of: &Enforced, booted: u64) -> String {
     }
     if event.rule != NO_RULE {
         let (rule, policy) = (u64::from(event.rule) + 1, shown(&of.policy));
-        let _ = write!(line, " (rule {rule} of {policy}, revision {})", of.revision);
+        let _ = write!(line, " (rule {rule} of {policy}, revision {}", of.revision);
+        match of.notes.of(event.rule).map(notes::to_text).filter(|text| !text.is_empty()) {
+            Some(text) => line.extend([", ", &text, ")"]),
+            None => line.push(')'),
+        }
     }
     if event.held != 0 {
         let _ = write!(line, "; {} like it were suppressed before", event.held);
@@ -285,6 +298,7 @@ pub fn to_json(event: &Event, of: &Enforced, booted: u64) -> String {
     }
     if event.rule != NO_RULE {
         let _ = write!(line, ",\"rule\":{}", u64::from(event.rule) + 1);
+        of.notes.of(event.rule).into_iter().for_each(|notes| notes::push_json(&mut line, notes));
     }
     if event.held != 0 {
         let _ = write!(line, ",\"held\":{}", event.held);
@@ -301,9 +315,35 @@ pub fn to_json(event: &Event, of: &Enforced, booted: u64) -> String {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
+    use bfp_bundle::debug::DebugNotes;
 
     fn about() -> Enforced {
-        Enforced { policy: "kms".to_owned(), revision: 12, manifest_digest: [0xab; 32] }
+        let notes = Notes::default();
+        Enforced { policy: "kms".to_owned(), revision: 12, manifest_digest: [0xab; 32], notes }
+    }
+
+    #[test]
+    fn a_rule_is_shown_with_its_owner_and_its_ticket() {
+        let text = |text: &str| Some(text.to_owned());
+        let notes = DebugNotes {
+            rule: 2,
+            until: text("2027-01-31"),
+            owner: text("pay\n\"ments\""),
+            ticket: text("SEC-12\u{1b}"),
+            reason: text("migration"),
+        };
+        let of = Enforced { notes: Notes::new([notes]), ..about() };
+        let line = to_text(&event(), &of, 0);
+        let shown = "(rule 3 of kms, revision 12, until 2027-01-31, owner \"pay\u{fffd}\"ments\"\", ticket \"SEC-12\u{fffd}\");";
+        assert!(line.contains(shown), "{line}");
+        assert_eq!(line.matches('\n').count(), 1);
+        let line = to_json(&event(), &of, 0);
+        let shown = ",\"rule\":3,\"until\":\"2027-01-31\",\"owner\":\"pay\\u000a\\\"ments\\\"\",\"ticket\":\"SEC-12\\u001b\",\
+                     \"because\":\"migration\",";
+        assert!(line.contains(shown), "{line}");
+        let other = Event { rule: 1, ..event() };
+        assert!(to_text(&other, &of, 0).contains("(rule 2 of kms, revision 12);"));
+        assert!(!to_json(&other, &of, 0).contains("owner"));
     }
 
     fn event() -> Event {

@@ -20,6 +20,7 @@ use crate::kernel::health::{self, Attached, Kept, NamedPath, Presence};
 use crate::kernel::lockdown;
 use crate::kernel::pins::Pins;
 use crate::report::json::quote;
+use crate::report::notes;
 use crate::report::shown::shown;
 
 /// The name and the meaning of each counter, by its index ([`bfp_bundle::counter`]).
@@ -210,6 +211,11 @@ fn enforced_to_text(text: &mut String, enforced: &Enforced, status: &Status) {
         let _ =
             writeln!(text, "audited   {audited} of {rules} rules: they report what they would deny, and deny nothing");
     }
+    let noted = kept.iter().flat_map(|kept| &kept.notes).filter(|notes| !notes::to_text(notes).is_empty());
+    for (index, notes) in noted.take(MANY).enumerate() {
+        let name = if index == 0 { "notes" } else { "" };
+        let _ = writeln!(text, "{name:<10}rule {}: {}", u64::from(notes.rule) + 1, notes::to_text(notes));
+    }
     if about.adopted_running {
         let _ = writeln!(text, "{:<10}processes that ran before it hold grants: `--adopt-running`", "adopted");
     }
@@ -280,8 +286,15 @@ pub fn to_json(status: &Status) -> String {
     }
     match kept {
         None => text.push_str(",\"rules\":null,\"programs\":null"),
-        Some(Kept { paths, rules, audited }) => {
+        Some(Kept { paths, rules, audited, notes }) => {
             let _ = write!(text, ",\"rules\":{{\"count\":{rules},\"audited\":{audited}}}");
+            if !notes.is_empty() {
+                push_list(&mut text, "notes", notes.iter(), |text, notes| {
+                    let _ = write!(text, "{{\"rule\":{}", u64::from(notes.rule) + 1);
+                    notes::push_json(text, notes);
+                    text.push('}');
+                });
+            }
             push_list(&mut text, "programs", paths.iter(), |text, NamedPath { path, library_of, presence }| {
                 let target = match presence {
                     Presence::Link(target) | Presence::Elsewhere(target) => Some(target.to_string_lossy().into_owned()),
@@ -350,6 +363,7 @@ mod tests {
     use super::*;
     use crate::kernel::about::tests::about;
     use bfp_bundle::counter;
+    use bfp_bundle::debug::DebugNotes;
     use bfp_bundle::decide::Reason;
     use std::path::PathBuf;
 
@@ -378,7 +392,7 @@ mod tests {
             is_under_lockdown: expires.is_some(),
             verdicts: vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
             attached: Attached { expected: 16, found: 16, faults: vec![] },
-            kept: Some(Kept { paths, rules: 3, audited: 0 }),
+            kept: Some(Kept { paths, rules: 3, audited: 0, notes: vec![] }),
         };
         Status { enforced: Some(enforced), record: "whole", degraded: vec![], now: 1000 }
     }
@@ -435,6 +449,29 @@ mod tests {
         assert!(to_json(&status).contains(",\"rules\":{\"count\":3,\"audited\":3},"));
         status.enforced.as_mut().unwrap().kept = None;
         assert!(to_json(&status).contains(",\"rules\":null,\"programs\":null,"));
+    }
+
+    #[test]
+    fn notes_of_rules_are_listed_by_the_number_of_the_rule() {
+        let mut status = status(None);
+        assert!(!to_text(&status).contains("notes") && !to_json(&status).contains("notes"));
+        let note = |rule, owner: Option<&str>, ticket: Option<&str>| DebugNotes {
+            rule,
+            owner: owner.map(str::to_owned),
+            ticket: ticket.map(str::to_owned),
+            ..DebugNotes::default()
+        };
+        let only_a_reason = DebugNotes { reason: Some("x".to_owned()), ..note(1, None, None) };
+        status.enforced.as_mut().unwrap().kept.as_mut().unwrap().notes =
+            vec![note(0, Some("payments"), Some("SEC-12")), only_a_reason, note(2, None, Some("T\n1"))];
+        let text = to_text(&status);
+        let shown =
+            "\nnotes     rule 1: owner \"payments\", ticket \"SEC-12\"\n          rule 3: ticket \"T\u{fffd}1\"\n";
+        assert!(text.contains(shown), "{text}");
+        let json = to_json(&status);
+        let shown = ",\"notes\":[{\"rule\":1,\"owner\":\"payments\",\"ticket\":\"SEC-12\"},{\"rule\":2,\"because\":\"x\"},\
+                     {\"rule\":3,\"ticket\":\"T\\u000a1\"}],\"programs\":[";
+        assert!(json.contains(shown), "{json}");
     }
 
     #[test]

@@ -65,6 +65,8 @@ forms! {
     rule_without_declarations: "only \"/usr/bin/signer\" -> kms.internal:443",
     deny_rule: "deny * -> 169.254.169.254",
     allow_rule: "allow ci -> { git.corp.example:22/tcp, artifacts.corp.example:443 }",
+    notes: "allow a -> b.c:5432 until 2027-01-31 owner \"payments\" ticket \"SEC-12\" because \"migration, \\\"old\\\" db\"\nonly a -> only { b, c }:443 until 2028-02-29\naudit a -> only b owner \"x\" because \"y\" # why\ndeny * -> owner:ticket ticket \"T-1\"",
+    words_of_notes_are_names: "program until = \"/u\"\nprogram owner = until\nhost ticket = b.c\nowner -> only ticket\nonly until -> ticket owner \"until\"",
     audited_rules: "audit only backup -> backup.example.com:8000-8010\naudit a -> only b\naudit deny * -> raw\naudit allow a -> *",
     default_effects: "default allow\ndefault deny",
     include: "include \"common/corp.bfp\"",

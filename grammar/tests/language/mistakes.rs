@@ -35,6 +35,21 @@ fn mistakes() -> Vec<Mistake> {
             "accept check::x because \"\"\naccept check::x",
         ),
         mistake(
+            "notes",
+            &[
+                "no_reason",
+                "no_reason",
+                "bad_date",
+                "bad_date",
+                "unexpected",
+                "unexpected",
+                "unexpected",
+                "unexpected",
+                "unexpected",
+            ],
+            "allow a -> b owner \"\" ticket \" \"\nallow a -> b until 31.01.2027 because \"x\"\nallow a -> b until 2027-02-29\nallow a -> b until \"2027-01-31\"\nallow a -> b owner \"x\" until 2027-01-31\nallow a -> b owner \"x\" owner \"y\"\nallow a -> b owner x\nallow a -> b tiket \"x\"",
+        ),
+        mistake(
             "words_of_other_languages",
             &["unknown_statement"; 4],
             "DENY a -> b\nblock a -> b\nPermit a -> b\nreject from a to b",

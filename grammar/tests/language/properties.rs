@@ -125,6 +125,14 @@ fn destination() -> BoxedStrategy<String> {
     tree.boxed()
 }
 
+fn notes() -> impl Strategy<Value = String> {
+    let until = prop_oneof![2 => Just(""), 1 => Just(" until   2028-02-29")];
+    let owner = prop_oneof![2 => Just(""), 1 => Just("  owner\t\"payments\"")];
+    let ticket = prop_oneof![2 => Just(""), 1 => Just(" ticket \"SEC-12 \\\"#\"")];
+    let reason = prop_oneof![2 => Just(""), 1 => Just(" because  \"of it\"")];
+    (until, owner, ticket, reason).prop_map(|(until, owner, ticket, reason)| format!("{until}{owner}{ticket}{reason}"))
+}
+
 fn statement() -> BoxedStrategy<String> {
     let expectation = (program(), destination(), prop_oneof![Just("allowed"), Just("denied")])
         .prop_map(|(program, destination, expected)| format!("{program} -> {destination} {expected}"));
@@ -153,9 +161,9 @@ fn statement() -> BoxedStrategy<String> {
             .prop_map(|(name, destination, change)| format!("host {name}={destination}{change}")),
         1 => (name(), prop_oneof![Just("443"), Just("8-9/tcp"), Just("{ 1,\n2/udp, icmp }"), Just("{1,2}/tcp"), Just("{*/udp}")])
             .prop_map(|(name, ports)| format!("ports {name}={ports}")),
-        6 => (prop_oneof![3 => Just(""), 1 => Just("audit ")], effect, program(), destination())
-            .prop_map(|(audit, (first, second), program, destination)| {
-                format!("{audit}{first}{program} -> {second}{destination}")
+        6 => (prop_oneof![3 => Just(""), 1 => Just("audit ")], effect, program(), destination(), notes())
+            .prop_map(|(audit, (first, second), program, destination, notes)| {
+                format!("{audit}{first}{program} -> {second}{destination}{notes}")
             }),
         1 => test,
     ]
@@ -254,6 +262,10 @@ const WORDS: &[&str] = &[
     "from",
     "accept",
     "because",
+    "until",
+    "2027-01-31",
+    "owner",
+    "ticket",
     "everywhere",
     "check::shadowed",
     "allowed",

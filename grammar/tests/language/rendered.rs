@@ -3,8 +3,8 @@
 
 use bfp_grammar::SyntaxError;
 use bfp_grammar::syntax::{
-    Default, Destinations, Effect, Expected, Host, Policy, PortNumbers, Ports, Programs, Protocol, Rule, Span, Spanned,
-    Statement, Verity,
+    Default, Destinations, Effect, Expected, Host, Notes, Policy, PortNumbers, Ports, Programs, Protocol, Rule, Span,
+    Spanned, Statement, Verity,
 };
 use miette::{GraphicalReportHandler, GraphicalTheme, NamedSource, Report};
 
@@ -124,9 +124,15 @@ impl Show<'_> {
             Effect::Allow => "Allow",
         };
         let audit = rule.audit.map_or(String::new(), |span| format!("Audit{} ", self.at(span)));
+        let Notes { until, owner, ticket, reason } = &rule.notes;
+        let mut notes =
+            until.as_ref().map_or(String::new(), |until| format!(" until {}{}", until.node, self.at(until.span)));
+        for (word, note) in [("owner", owner), ("ticket", ticket), ("because", reason)] {
+            notes += &note.as_ref().map_or(String::new(), |note| format!(" {word} {}", self.text(note)));
+        }
         let effect_at = self.source.get(rule.effect.span.start..).unwrap().split('\n').next().unwrap();
         format!(
-            "{audit}{effect}⟨{effect_at}⟩ {} -> {}",
+            "{audit}{effect}⟨{effect_at}⟩ {} -> {}{notes}",
             self.programs(&rule.programs),
             self.destinations(&rule.destinations)
         )

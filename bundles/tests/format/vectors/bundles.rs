@@ -1,5 +1,6 @@
 //! What a bundle's manifest says, and what its sections hold, properly signed.
 
+use bfp_bundle::debug::DebugNotes;
 use bfp_bundle::envelope::Document;
 use bfp_bundle::image::{Image, ImageError};
 use bfp_bundle::manifest::{Manifest, Need, SectionKind};
@@ -8,7 +9,7 @@ use bfp_bundle::seal::seal;
 use bfp_bundle::verify::{Host, Refusal};
 
 use super::Case;
-use crate::made::{Parts, host, image, keys, manifest, sealed};
+use crate::made::{Parts, debug, host, image, keys, manifest, sealed};
 
 /// The small policy's bundle with another body, signed.
 fn of_body(body: &[u8]) -> Vec<u8> {
@@ -350,6 +351,17 @@ fn images() -> Vec<Case> {
         ),
         section("debug", "debug information that cannot be decoded", SectionKind::Debug, vec![1])
             .refused(Refusal::BadDebug),
+        section("debug-notes", "the notes of a rule follow the debug information", SectionKind::Debug, {
+            let text = |text: &str| Some(text.to_owned());
+            let (until, owner, reason) = (text("2027-01-31"), text("payments"), text("a \"new\" database"));
+            let notes = vec![DebugNotes { rule: 0, until, owner, ticket: None, reason }];
+            let notes = postcard::to_allocvec(&notes).unwrap();
+            [postcard::to_allocvec(&debug()).unwrap().as_slice(), &[0], &notes].concat()
+        }),
+        section("debug-no-notes", "an empty list of notes follows the debug information", SectionKind::Debug, {
+            [postcard::to_allocvec(&debug()).unwrap().as_slice(), &[0, 0]].concat()
+        })
+        .refused(Refusal::BadDebug),
         section("debug-address", "a name with what is not an address", SectionKind::Debug, {
             let (nothing, names) = (Vec::<u8>::new(), [("203.0.113", "kms.example.com")].as_slice());
             postcard::to_allocvec(&(&nothing, None::<u8>, &nothing, names, &nothing, &nothing)).unwrap()

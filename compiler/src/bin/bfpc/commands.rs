@@ -21,6 +21,7 @@ pub(crate) mod refresh;
 pub(crate) mod shell;
 pub(crate) mod sign;
 pub(crate) mod test;
+pub(crate) mod today;
 pub(crate) mod token;
 pub(crate) mod trust_set;
 pub(crate) mod verify;

@@ -16,8 +16,10 @@ use std::process::ExitCode;
 use apply_command::{ApplyArguments, BootArguments, BundleArguments};
 use bfp_enforcer::admit::state::STATE;
 use bfp_enforcer::failure::{Exit, Failure};
+use bfp_enforcer::kernel::about::About;
 use bfp_enforcer::report::doctor::{self, Prospect};
 use bfp_enforcer::report::events::{self, EventsError, Reader};
+use bfp_enforcer::report::notes::Notes;
 use bfp_enforcer::report::{status, watch};
 use clap::{Parser, Subcommand, ValueEnum};
 use command_error::{CommandError, message};
@@ -96,7 +98,7 @@ fn main() -> ExitCode {
         Command::Boot(arguments) => apply_command::boot(&arguments, &state),
         Command::Status { format } => show_status(format, &state),
         Command::Watch => watch_links(),
-        Command::Events { follow, format } => show_events(follow, format),
+        Command::Events { follow, format } => show_events(follow, format, &state),
         Command::Hosts(arguments) => hosts_command::hosts(&arguments, &state),
         Command::Doctor { format } => return examine(format, &state),
         Command::Remove(arguments) => trust_command::remove(&arguments, &state),
@@ -129,7 +131,7 @@ fn code(exit: Exit) -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-fn show_events(follow: bool, format: Format) -> Result<String, Failure> {
+fn show_events(follow: bool, format: Format, folder: &Path) -> Result<String, Failure> {
     let line = match format {
         Format::Human => events::to_text,
         Format::Json => events::to_json,
@@ -139,7 +141,8 @@ fn show_events(follow: bool, format: Format) -> Result<String, Failure> {
         let words = "another reader takes events too, such as bfp-events.service: each event goes to only one reader";
         session::warn(words, "look in its journal: journalctl -u bfp-events");
     }
-    let read = events::read(&mut io::stdout().lock(), line, follow).map(|()| String::new());
+    let notes = |about: &About| Notes::kept(folder, about, &Session::capabilities());
+    let read = events::read(&mut io::stdout().lock(), line, notes, follow).map(|()| String::new());
     read.or_else(|failure| match failure.find() {
         // The reader closed the pipe, which is not an error.
         Some(EventsError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(String::new()),

@@ -9,6 +9,7 @@ use clap::{Args, value_parser};
 
 use crate::Failure;
 use crate::commands::lock_demands::LockDemands;
+use crate::commands::today::Today;
 use crate::files::output::{self, Kind};
 use crate::files::policy_files::Files;
 use crate::report::Format;
@@ -32,6 +33,8 @@ pub(crate) struct BuildArguments {
     pub(crate) passphrase_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) demands: LockDemands,
+    #[command(flatten)]
+    pub(crate) today: Today,
     /// The revision: hosts reject a lower one
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     pub(crate) revision: u64,
@@ -69,7 +72,8 @@ pub(crate) fn build(arguments: &BuildArguments) -> Result<Output, Failure> {
     let keys = key_file::secret_keys(&arguments.key, Passphrases::of(arguments.passphrase_file.as_ref()))?;
     let show = |findings| files.show(findings);
     let compiled = pipeline::compile(&files.source()).map_err(show)?;
-    let warnings = files.warnings(&compiled.checked);
+    let mut warnings = files.warnings(&compiled.checked);
+    warnings.add(arguments.today.check(&files, &compiled.checked)?);
     if arguments.deny_warnings && !warnings.is_empty() {
         return Err(Failure::Findings { words: None, diagnostics: warnings });
     }

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use bfp_bundle::debug::DebugNotes;
 use bfp_bundle::names::build::BuildError;
 use bfp_compiler::pipeline;
 use bfp_compiler::policy::program_text;
 use bfp_compiler::query::describe::{self, AddressNames, Described, describe};
 use bfp_compiler::query::difference::{self, Difference};
+use bfp_compiler::query::note_changes::note_changes;
 use bfp_compiler::source::{self, Disk, Read as _};
 use clap::{Args, ValueEnum};
 use miette::Diagnostic;
@@ -16,7 +18,7 @@ use serde::Serialize;
 
 use crate::commands::explain::MOST_LISTED;
 use crate::files::git_revision::Revision;
-use crate::files::input::{Input, InputArguments, json};
+use crate::files::input::{Input, InputArguments, ShownNotes, json, shortened};
 use crate::files::policy_files::Files;
 use crate::report::counted;
 use crate::{Answer, Diagnostics, Failure};
@@ -86,6 +88,8 @@ struct Document {
     widens: bool,
     changes: Vec<ShownChange>,
     identities: Vec<ShownIdentity>,
+    /// The rules whose notes change, which no verdict depends on.
+    notes: Vec<ShownNoteChange>,
 }
 
 /// What changes for one who asks.
@@ -112,6 +116,14 @@ struct ShownIdentity {
     program: String,
     change: String,
     widens: bool,
+}
+
+/// A rule with other notes.
+#[derive(Serialize)]
+struct ShownNoteChange {
+    rule: String,
+    before: Vec<ShownNotes>,
+    after: Vec<ShownNotes>,
 }
 
 pub(crate) fn diff(arguments: &DiffArguments) -> Answer {
@@ -148,7 +160,13 @@ pub(crate) fn diff(arguments: &DiffArguments) -> Answer {
         difference.identities.clear();
     }
     let names = AddressNames::of_all([&old.debug, &new.compiled.debug]);
-    let document = Document { new_policy: is_new, ..document(&difference, &names) };
+    let shown = |notes: &[DebugNotes]| notes.iter().map(ShownNotes::of).collect();
+    let notes = note_changes(&old.debug, &new.compiled.debug).into_iter().map(|change| ShownNoteChange {
+        before: shown(&change.before),
+        after: shown(&change.after),
+        rule: change.rule,
+    });
+    let document = Document { new_policy: is_new, notes: notes.collect(), ..document(&difference, &names) };
     let after = Disk.shown(path);
     let before = before.filter(|_| !is_new).map_or_else(|| "no policy".to_owned(), |old| old.display().to_string());
     let said = match arguments.format {
@@ -201,6 +219,7 @@ fn document(difference: &Difference, names: &AddressNames) -> Document {
         widens: difference.widens(),
         changes: changes.collect(),
         identities: identities.collect(),
+        notes: Vec::new(),
     }
 }
 
@@ -238,7 +257,7 @@ fn together(changes: &[ShownChange]) -> Vec<(Vec<&str>, &ShownAccess)> {
 
 fn human(document: &Document, old: &str, new: &str) -> String {
     if document.changes.is_empty() && document.identities.is_empty() {
-        return format!("{old} and {new} decide alike\n");
+        return format!("{old} and {new} decide alike\n{}", notes(&document.notes));
     }
     let mut said = match document.new_policy {
         true => format!("{new} is new: it is compared with no policy, under which everything may be reached\n"),
@@ -265,8 +284,23 @@ fn human(document: &Document, old: &str, new: &str) -> String {
         let sign = if change.widens { '+' } else { '-' };
         let _ = writeln!(said, "  {sign} {}", change.change);
     }
+    said.push_str(&notes(&document.notes));
     let widens = if document.widens { "access widens" } else { "nothing widens" };
     let _ = writeln!(said, "{}: {widens}", summary(document));
+    said
+}
+
+fn notes(changes: &[ShownNoteChange]) -> String {
+    let mut said = String::new();
+    for change in changes {
+        // Writing to a string cannot fail.
+        let _ = writeln!(said, "the notes of `{}`", shortened(&change.rule));
+        for (sign, notes) in [('-', &change.before), ('+', &change.after)] {
+            for notes in notes {
+                let _ = writeln!(said, "  {sign} {}", shortened(&notes.text));
+            }
+        }
+    }
     said
 }
 
@@ -279,7 +313,13 @@ fn markdown(document: &Document, policy: &str) -> String {
         false => inert(policy),
     };
     if document.changes.is_empty() && document.identities.is_empty() {
-        return format!("**Egress policy {policy}:** no change in what any program may reach.\n");
+        let head = format!("**Egress policy {policy}:** no change in what any program may reach");
+        return match note_rows(&document.notes) {
+            rows if rows.is_empty() => format!("{head}.\n"),
+            rows => {
+                format!("{head}; the notes of rules change.\n\n| | rule | notes |\n|---|---|---|\n{}", rows.concat())
+            }
+        };
     }
     let mut rows: Vec<String> = Vec::new();
     for (programs, access) in together(&document.changes) {
@@ -293,6 +333,7 @@ fn markdown(document: &Document, policy: &str) -> String {
         let word = if change.widens { "⚠️ identity" } else { "identity" };
         rows.push(format!("| {word} | {} | {} |\n", inert(&change.program), plain(&change.change)));
     }
+    rows.extend(note_rows(&document.notes));
     let verdict = if document.widens { "⚠️ **access widens**" } else { "nothing widens" };
     let table = format!("| | program | what |\n|---|---|---|\n{}", rows.concat());
     let head = format!("**Egress policy {policy}:** {}; {verdict}.\n\n", summary(document));
@@ -300,6 +341,20 @@ fn markdown(document: &Document, policy: &str) -> String {
         return head + &table;
     }
     format!("{head}<details><summary>{}</summary>\n\n{table}\n</details>\n", counted(rows.len(), "change"))
+}
+
+fn note_rows(changes: &[ShownNoteChange]) -> Vec<String> {
+    let row = |change: &ShownNoteChange| {
+        let rows = [("notes before", &change.before), ("notes now", &change.after)];
+        rows.into_iter()
+            .flat_map(|(word, notes)| {
+                notes
+                    .iter()
+                    .map(move |notes| format!("| {word} | {} | {} |\n", inert(&change.rule), inert(&notes.text)))
+            })
+            .collect::<Vec<_>>()
+    };
+    changes.iter().flat_map(row).collect()
 }
 
 /// Words of our own in a cell of a table.

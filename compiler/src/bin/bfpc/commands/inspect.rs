@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::Answer;
 use crate::commands::inspect_trust;
 use crate::commands::inspected::{STILL_UNVERIFIED, UNVERIFIED, VERSION, hex};
-use crate::files::input::{Format, InputArguments, json, shortened};
+use crate::files::input::{Format, InputArguments, ShownNotes, json, shortened};
 use crate::report::human::visible;
 use crate::signing::refusal::refused;
 use crate::signing::signed_document::SignedDocument;
@@ -86,6 +86,8 @@ struct ShownPlace {
     file: String,
     line: u32,
     text: String,
+    #[serde(flatten)]
+    notes: Option<ShownNotes>,
 }
 
 /// What both ways of reading find.
@@ -150,9 +152,10 @@ fn document(contents: &Contents<'_>, verified: bool) -> ShownBundle {
     let need =
         |number: &u16| Need::from_number(*number).map_or_else(|| format!("number {number}"), |it| it.to_string());
     let mut rules: Vec<ShownPlace> = Vec::new();
-    for rule in &contents.debug.rules {
+    for (number, rule) in contents.debug.rules.iter().enumerate() {
         let place = &rule.place;
-        rules.push(ShownPlace { file: place.file.clone(), line: place.line, text: place.text.clone() });
+        let notes = contents.debug.notes_of(number).map(ShownNotes::of);
+        rules.push(ShownPlace { file: place.file.clone(), line: place.line, text: place.text.clone(), notes });
     }
     // `only P -> only D` is one line with two effects.
     rules.dedup();
@@ -247,7 +250,8 @@ fn human(document: &ShownBundle) -> String {
     line(String::new());
     line("rules".to_owned());
     for (number, rule) in (1..).zip(&document.rules) {
-        line(format!("  {number}  {}:{}  {}", rule.file, rule.line, shortened(&rule.text)));
+        let notes = rule.notes.as_ref().map_or(String::new(), |notes| format!(" {}", notes.text));
+        line(format!("  {number}  {}:{}  {}{}", rule.file, rule.line, shortened(&rule.text), shortened(&notes)));
     }
     if !document.verified {
         line(STILL_UNVERIFIED.to_owned());

@@ -12,20 +12,26 @@ use bfp_grammar::syntax::Span;
 use miette::Diagnostic;
 
 use crate::commands::lock_demands::LockDemands;
+use crate::commands::today::Today;
 use crate::files::output::{self, Kind};
 use crate::files::policy_files::Files;
 use crate::report::{Output, counted};
 use crate::{Diagnostics, Failure, in_file};
 
 /// Checks each policy by itself, whatever is wrong with the others.
-pub(crate) fn check(policies: &[PathBuf], demands: LockDemands, deny_warnings: bool) -> Result<Output, Failure> {
+pub(crate) fn check(
+    policies: &[PathBuf],
+    demands: LockDemands,
+    today: Today,
+    deny_warnings: bool,
+) -> Result<Output, Failure> {
     if let [only] = policies {
-        return check_one(only, demands, deny_warnings);
+        return check_one(only, demands, today, deny_warnings);
     }
     let (mut words, mut diagnostics) = (String::new(), Diagnostics::default());
     let (mut well, mut code) = (0, 0);
     for policy in policies {
-        match check_one(policy, demands, deny_warnings) {
+        match check_one(policy, demands, today, deny_warnings) {
             Ok(done) => {
                 well += 1;
                 words.push_str(&done.words);
@@ -50,7 +56,7 @@ pub(crate) fn check(policies: &[PathBuf], demands: LockDemands, deny_warnings: b
     }
 }
 
-fn check_one(policy: &Path, demands: LockDemands, deny_warnings: bool) -> Result<Output, Failure> {
+fn check_one(policy: &Path, demands: LockDemands, today: Today, deny_warnings: bool) -> Result<Output, Failure> {
     let files = Files::read(policy)?;
     if files.loaded.is_library() {
         let errors = resolve::faults_of_library(&files.loaded);
@@ -63,7 +69,8 @@ fn check_one(policy: &Path, demands: LockDemands, deny_warnings: bool) -> Result
     }
     demands.check(&files, policy)?;
     let checked = pipeline::check(&files.source()).map_err(|findings| files.show(findings))?;
-    let warnings = files.warnings(&checked);
+    let mut warnings = files.warnings(&checked);
+    warnings.add(today.check(&files, &checked)?);
     if deny_warnings && !warnings.is_empty() {
         return Err(Failure::Findings { words: None, diagnostics: warnings });
     }

@@ -15,6 +15,7 @@ use miette::Diagnostic;
 use serde::Serialize;
 
 use crate::commands::explain::because;
+use crate::commands::today::Today;
 use crate::files::input::{DecidingRules, Input, ShownRule, json, shortened};
 use crate::files::output::{self, Kind};
 use crate::files::policy_files::Files;
@@ -27,6 +28,8 @@ pub(crate) struct TestArguments {
     /// List the rules that no expectation exercises
     #[arg(long)]
     coverage: bool,
+    #[command(flatten)]
+    today: Today,
     /// Write the result as JUnit XML too
     #[arg(long, value_name = "OUT")]
     junit: Option<PathBuf>,
@@ -126,6 +129,7 @@ struct ShownCounterExample {
 
 pub(crate) fn test(arguments: &TestArguments) -> Result<Output, Failure> {
     let (files, checked, compiled) = Input::read_policy(&arguments.policy)?;
+    let warnings = arguments.today.check(&files, &checked)?;
     let report = expectations::run(&checked, &compiled);
     let mut unexercised: Vec<ShownRule> = Vec::new();
     if arguments.coverage {
@@ -144,10 +148,11 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<Output, Failure> {
         tests: shown(&report, &files, &compiled),
         unexercised: arguments.coverage.then_some(unexercised),
     };
-    let diagnostics = match arguments.format {
+    let mut diagnostics = match arguments.format {
         TestFormat::Github => diagnostics(&report, &document, &files, &checked, arguments.coverage),
         TestFormat::Human | TestFormat::Json => Diagnostics::default(),
     };
+    diagnostics.add(warnings);
     let report =
         arguments.junit.as_ref().map(|path| output::write(path, junit(&document).into_bytes(), Kind::TestReport));
     let said = match (report.transpose()?.flatten(), arguments.format) {
@@ -160,7 +165,7 @@ pub(crate) fn test(arguments: &TestArguments) -> Result<Output, Failure> {
         }
         (None, TestFormat::Github) => return Err(Failure::Findings { words: None, diagnostics }),
     };
-    if document.passed { Ok(said.into()) } else { Err(Failure::Finding(said)) }
+    if document.passed { Ok(Output { warnings: diagnostics, ..said.into() }) } else { Err(Failure::Finding(said)) }
 }
 
 /// The lines that do not hold, and with coverage the rules that no line exercises.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use bfp_bundle::debug::Place;
+use bfp_bundle::debug::{DebugNotes, Place};
 use bfp_bundle::decide::Reason;
 use bfp_bundle::envelope::Document;
 use bfp_bundle::verify::{MAX_BUNDLE_BYTES, Refusal};
@@ -154,17 +154,45 @@ fn compile(files: Files) -> Result<(Files, CheckedPolicy, Queryable), Failure> {
 pub(crate) struct ShownRule {
     file: String,
     line: u32,
+    /// Without its notes.
     text: String,
+    #[serde(flatten)]
+    notes: Option<ShownNotes>,
 }
 
 impl ShownRule {
     fn of(place: &Place) -> ShownRule {
-        ShownRule { file: place.file.clone(), line: place.line, text: place.text.clone() }
+        ShownRule { file: place.file.clone(), line: place.line, text: place.text.clone(), notes: None }
     }
 
-    /// `policy.bfp:5  only signer -> kms`
+    /// `policy.bfp:5  only signer -> kms until 2027-01-31`
     pub(crate) fn text(&self) -> String {
-        format!("{}:{}  {}", self.file, self.line, shortened(&self.text))
+        let notes = self.notes.as_ref().map_or(String::new(), |notes| format!(" {}", notes.text));
+        format!("{}:{}  {}{}", self.file, self.line, shortened(&self.text), shortened(&notes))
+    }
+}
+
+/// What the author of a rule wrote about it, as a machine reads it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct ShownNotes {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket: Option<String>,
+    #[serde(rename = "because", skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// As a policy writes them.
+    #[serde(skip)]
+    pub(crate) text: String,
+}
+
+impl ShownNotes {
+    pub(crate) fn of(notes: &DebugNotes) -> ShownNotes {
+        let text = notes.to_string();
+        let DebugNotes { until, owner, ticket, reason, .. } = notes.clone();
+        ShownNotes { until, owner, ticket, reason, text }
     }
 }
 
@@ -195,7 +223,8 @@ pub(crate) struct DecidingRules {
 impl DecidingRules {
     /// The rule with this number.
     pub(crate) fn rule(compiled: &Queryable, number: usize) -> Option<ShownRule> {
-        compiled.rule(number).map(|rule| ShownRule::of(&rule.place))
+        let notes = compiled.debug.notes_of(number).map(ShownNotes::of);
+        compiled.rule(number).map(|rule| ShownRule { notes, ..ShownRule::of(&rule.place) })
     }
 
     pub(crate) fn of(compiled: &Queryable, judgement: &Judgement) -> DecidingRules {
