@@ -126,6 +126,7 @@ def differences(bundle, shown):
         "compiler": manifest["compiler"],
         "audience": manifest["audience"],
         "lockdown": manifest["lockdown"],
+        "parameters": dict(manifest["parameters"]),
         "source_sha256": manifest["source"].hex(),
         "lock_sha256": manifest["lock"].hex(),
         "signers": [signer.hex() for signer in bundle.signers],
@@ -139,6 +140,7 @@ def differences(bundle, shown):
         ],
         "rules": list(places.values()),
     }
+    shown.setdefault("parameters", {})
     yield from (part for part, value in decoded.items() if shown[part] != value)
     paths = [(program["path"], program["pins"]) for program in shown["programs"]]
     written = [entry for entry in bundle.executables if not entry["members"]]

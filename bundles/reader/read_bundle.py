@@ -36,6 +36,7 @@ MAX_FILE = 512 << 20
 MAX_BODY = 64 << 10
 MAX_SIGNATURES = 32
 MAX_LABELS = MAX_NEEDS = MAX_SECTIONS = 64
+MAX_PARAMETERS = 64
 MAX_KEYS = 32
 MAX_REVOKED = 1024
 
@@ -284,7 +285,7 @@ def read_section_entry(reader):
 
 
 def read_manifest(reader):
-    return {
+    manifest = {
         "policy": reader.string(),
         "revision": reader.u64(),
         "not_before": reader.option(reader.u64),
@@ -296,7 +297,13 @@ def read_manifest(reader):
         "compiler": reader.string(),
         "needs": reader.list(reader.u16, MAX_NEEDS),
         "sections": reader.list(lambda: read_section_entry(reader), MAX_SECTIONS),
+        "parameters": [],
     }
+    if reader.at < len(reader.data):
+        manifest["parameters"] = reader.list(reader.strings, MAX_PARAMETERS)
+        if not manifest["parameters"]:
+            raise Undecodable("an empty list of parameters")
+    return manifest
 
 
 # --- the trust set --------------------------------------------------------------------------------

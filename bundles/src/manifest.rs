@@ -47,6 +47,63 @@ pub struct Manifest {
     /// The sections, in the order of the file.
     #[serde(deserialize_with = "bounded::list::<_, _, MAX_SECTIONS>")]
     pub sections: Vec<SectionEntry>,
+    /// The values of the policy's parameters that it was built with, by name. They follow the rest, if there are any.
+    #[serde(skip)]
+    pub parameters: Vec<Parameter>,
+}
+
+/// A parameter of a policy, and its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameter {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl Parameter {
+    /// A parameter with this value.
+    pub fn new(name: &str, value: &str) -> Parameter {
+        Parameter { name: String::from(name), value: String::from(value) }
+    }
+}
+
+impl fmt::Display for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.value)
+    }
+}
+
+/// The most parameters: more than a policy can have, each with two values.
+const MAX_PARAMETERS: usize = 64;
+
+/// What follows a manifest with parameters.
+#[derive(Serialize, Deserialize)]
+struct Parameters(#[serde(deserialize_with = "bounded::list::<_, _, MAX_PARAMETERS>")] Vec<Parameter>);
+
+impl Manifest {
+    /// The body of a bundle.
+    ///
+    /// # Errors
+    ///
+    /// A text cannot be encoded.
+    pub fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
+        let mut bytes = postcard::to_allocvec(self)?;
+        if !self.parameters.is_empty() {
+            bytes.extend(postcard::to_allocvec(&self.parameters)?);
+        }
+        Ok(bytes)
+    }
+
+    /// The manifest that is a body; `None` if the bytes are not one.
+    pub fn decode(bytes: &[u8]) -> Option<Manifest> {
+        let (manifest, rest) = postcard::take_from_bytes::<Manifest>(bytes).ok()?;
+        if rest.is_empty() {
+            return Some(manifest);
+        }
+        let (Parameters(parameters), rest) = postcard::take_from_bytes(rest).ok()?;
+        (rest.is_empty() && !parameters.is_empty()).then_some(Manifest { parameters, ..manifest })
+    }
 }
 
 /// The manifest's entry for one section.

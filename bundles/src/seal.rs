@@ -43,7 +43,7 @@ pub fn seal_bundle(
         });
         sections.push(bytes);
     }
-    Ok(seal(Document::Bundle, &postcard::to_allocvec(&release)?, keys, &sections.concat()))
+    Ok(seal(Document::Bundle, &release.encode()?, keys, &sections.concat()))
 }
 
 /// Writes a trust set.

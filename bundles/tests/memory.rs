@@ -155,6 +155,7 @@ fn manifest(audience: Vec<String>, policy: String) -> Manifest {
         compiler: String::new(),
         needs: vec![],
         sections: vec![],
+        parameters: vec![],
     }
 }
 

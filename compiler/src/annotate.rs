@@ -16,12 +16,14 @@ use crate::names::lock::Stability;
 use crate::policy::{Default, Effect, Enforcement, ResolvedPolicy, Subjects};
 use crate::query::regions::{self, Plane};
 use crate::resolve::{Bounds, PortSets, Source};
+use crate::source::parameters::substituted;
 
 /// The debug section: the source of each rule, and the names of addresses.
 pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debug {
     let policy = policy.policy();
     let sources = &source.loaded.sources;
-    let text = |span: Span| one_line(span.text_in(sources.text()));
+    let values = &source.loaded.values;
+    let text = |span: Span| substituted(&one_line(span.text_in(sources.text())), values);
     let place = |span: Span| Place {
         file: sources.file_at(span.start).map_or_else(String::new, |file| file.name.clone()),
         line: sources.line_at(span.start),
@@ -54,7 +56,7 @@ pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debu
             // What it covers is the list, which a bundle does not have.
             let covered = host.within.as_ref().unwrap_or(&host.destinations);
             // Nor does it have the declared ports.
-            let destinations = one_line(&port_sets.text(sources.text(), covered));
+            let destinations = substituted(&one_line(&port_sets.text(sources.text(), covered)), values);
             Some(DebugHost { name: host.name.node.clone(), destinations })
         }
         _ => None,

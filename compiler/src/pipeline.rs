@@ -4,7 +4,7 @@
 
 use bfp_bundle::debug::Debug;
 use bfp_bundle::image::Image;
-use bfp_bundle::manifest::Manifest;
+use bfp_bundle::manifest::{Manifest, Parameter};
 use bfp_bundle::seal;
 use bfp_bundle::secret_key::SecretKey;
 use sha2::{Digest, Sha256};
@@ -124,6 +124,7 @@ pub fn sign(
         compiler: concat!("bfpc ", env!("CARGO_PKG_VERSION")).to_owned(),
         needs: lower::needs(policy).into_iter().map(|need| need as u16).collect(),
         sections: Vec::new(),
+        parameters: source.loaded.values.iter().map(|(name, value)| Parameter::new(name, value)).collect(),
     };
     seal::seal_bundle(manifest, proven.image(), debug, keys)
         .map_err(|error| boxed(vec![SealError { reason: error.to_string() }]))

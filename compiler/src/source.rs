@@ -8,6 +8,8 @@ pub mod fs_verity;
 
 pub mod load;
 
+pub mod parameters;
+
 pub mod source_map;
 
 use std::fs::{self, File};

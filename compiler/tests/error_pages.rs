@@ -17,6 +17,7 @@ use std::process::Command;
 use bfp_compiler::resolve;
 use bfp_compiler::source::Disk;
 use bfp_compiler::source::load;
+use bfp_compiler::source::parameters;
 use tempfile::TempDir;
 
 /// Stands in for `policy.bfp` where a page is about another file.
@@ -123,6 +124,8 @@ impl Page {
 /// A lock that has an address for each name of a policy.
 fn lock_for(policy: &Path) -> String {
     let Ok(loaded) = load::load(policy, &Disk) else { return "version = 2\n".to_owned() };
+    let choices = parameters::choices(&loaded, &[]).unwrap_or_default();
+    let loaded = loaded.with_any(&choices);
     let names = resolve::dns_names(&loaded).unwrap_or_default();
     let mut text = "version = 2\n".to_owned();
     for (number, name) in names.keys().enumerate() {

@@ -45,6 +45,10 @@ impl Walk<'_> {
                 self.inside(declaration.name.span);
                 self.inside(declaration.ports.span);
             }
+            Statement::Param(parameter) => {
+                self.inside(parameter.name.span);
+                parameter.values.iter().for_each(|value| self.inside(value.span));
+            }
             Statement::Rule(rule) => {
                 self.inside(rule.effect.span);
                 self.programs(&rule.programs);

@@ -180,7 +180,7 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::arrow | Rule::wrong_arrow => "`->`",
         Rule::equals => "`=`",
         Rule::comma => "`,`",
-        Rule::set_open => "`{`",
+        Rule::set_open | Rule::param_values => "`{`",
         Rule::set_close => "`}`",
         Rule::paren_open => "`(`",
         Rule::paren_close => "`)`",
@@ -339,6 +339,7 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
         }
         Rule::host_line => "write `host kms = kms.internal:443`, or a `{ set }` of destinations",
         Rule::ports_line => PORTS_FORM,
+        Rule::param_line => "write `param env = { \"staging\", \"prod\" }`: the values that it may have, in brackets",
         Rule::default_line => "write `default allow` or `default deny`",
         Rule::include_line => "write `include \"common/corp.bfp\"`",
         Rule::ranges_line => "write `ranges \"ip-ranges.json\" from \"https://…\"`: the file beside the policy, and where `bfpc fetch` gets it",

@@ -66,6 +66,11 @@ impl Speller<'_> {
                 pieces.extend(self.declared_ports(&declaration.ports));
                 pieces
             }
+            Statement::Param(parameter) => {
+                let values = parameter.values.iter().map(|value| (value.span, vec![text(quote(&value.node))]));
+                let place = Span { start: parameter.name.span.end, end: statement.span.end };
+                vec![text(format!("param {} = ", parameter.name.node)), self.set(values, place)]
+            }
             Statement::Rule(rule) => self.rule(rule),
             Statement::Default(default) => vec![text(match default.node {
                 Default::Allow => "default allow",

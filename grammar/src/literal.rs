@@ -93,7 +93,22 @@ pub(crate) fn quoted_host(text: String, span: Span) -> Result<Host, SyntaxError>
         let help = "quotes mean a DNS name; write an address without them".to_owned();
         return Err(SyntaxError::BadDnsName { name: text, span, help });
     }
+    if text.contains("${") {
+        // What stands there is one word; whether it is declared is found out when all files are read.
+        return dns_name(&with_a_word(&text), span).map(|_| Host::Dns(text));
+    }
     dns_name(&text, span)
+}
+
+/// The text with a word in place of each `${…}`.
+fn with_a_word(text: &str) -> String {
+    let mut pieces = text.split("${");
+    let mut worded = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        worded.push('x');
+        worded.push_str(piece.split_once('}').map_or("", |(_, rest)| rest));
+    }
+    worded
 }
 
 fn dns_name(name: &str, span: Span) -> Result<Host, SyntaxError> {

@@ -1,8 +1,8 @@
 //! Whether two trees have the same meaning, whatever their places.
 
 use crate::syntax::{
-    Accept, Destinations, Expectation, HostDeclaration, Library, ListSource, Notes, Policy, PortRange, Ports,
-    PortsDeclaration, ProgramDeclaration, Programs, Rule, Span, Spanned, Statement, Test, Verity,
+    Accept, Destinations, Expectation, HostDeclaration, Library, ListSource, Notes, ParamDeclaration, Policy,
+    PortRange, Ports, PortsDeclaration, ProgramDeclaration, Programs, Rule, Span, Spanned, Statement, Test, Verity,
 };
 
 /// Whether two trees are equal except for the places of their nodes.
@@ -75,6 +75,7 @@ impl ForgetPlaces for Statement {
             Self::Program(program) => program.forget_places(),
             Self::Host(host) => host.forget_places(),
             Self::Ports(ports) => ports.forget_places(),
+            Self::Param(parameter) => parameter.forget_places(),
             Self::Rule(rule) => rule.forget_places(),
             Self::Default(default) => default.forget_places(),
             Self::Include(file) => file.forget_places(),
@@ -112,6 +113,14 @@ impl ForgetPlaces for PortsDeclaration {
         let Self { name, ports } = self;
         name.forget_places();
         ports.forget_places();
+    }
+}
+
+impl ForgetPlaces for ParamDeclaration {
+    fn forget_places(&mut self) {
+        let Self { name, values } = self;
+        name.forget_places();
+        values.forget_places();
     }
 }
 

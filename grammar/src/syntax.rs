@@ -55,6 +55,8 @@ pub enum Statement {
     Host(HostDeclaration),
     /// `ports etcd = {2379, 2380}`
     Ports(PortsDeclaration),
+    /// `param env = { "staging", "prod" }`
+    Param(ParamDeclaration),
     /// `only signer -> kms` and the other forms of rules
     Rule(Rule),
     /// `default allow`
@@ -115,6 +117,15 @@ pub struct ListSource {
     pub file: Quoted,
     /// Where `bfpc fetch` gets it.
     pub url: Quoted,
+}
+
+/// `param NAME = { "VALUE", "VALUE" }`: `${NAME}` in a DNS name in quotes, or in the path of a program, is one of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamDeclaration {
+    /// The declared name.
+    pub name: Name,
+    /// The values that it may have.
+    pub values: Vec<Quoted>,
 }
 
 /// The left side of an arrow, or the value of a `program`.
@@ -210,7 +221,7 @@ pub enum Host {
     V4Range(Ipv4Addr, Ipv4Addr),
     /// `[2001:db8::1-2001:db8::20]`, likewise.
     V6Range(Ipv6Addr, Ipv6Addr),
-    /// `kms.internal`, as written (the quotes, if any, removed).
+    /// `kms.internal`, as written (the quotes, if any, removed); `kms.${env}.internal` until a value is chosen.
     Dns(String),
 }
 

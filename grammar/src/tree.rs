@@ -14,7 +14,7 @@ use crate::parse::Text;
 use crate::scan::MAX_DEPTH;
 use crate::syntax::{
     Accept, Default, Destinations, Effect, Expectation, Expected, Host, HostDeclaration, Library, ListSource, Name,
-    Notes, Ports, ProgramDeclaration, Programs, Quoted, Rule as PolicyRule, Span, Spanned, Verity,
+    Notes, ParamDeclaration, Ports, ProgramDeclaration, Programs, Quoted, Rule as PolicyRule, Span, Spanned, Verity,
 };
 
 mod notes;
@@ -51,6 +51,18 @@ impl Reader<'_> {
             }
         }
         Some(ProgramDeclaration { name: name?, programs: programs?, with_children })
+    }
+
+    pub(crate) fn parameter(&mut self, line: Pair<'_>) -> Option<ParamDeclaration> {
+        let (mut name, mut values) = (None, None);
+        for part in line.into_inner() {
+            match part.as_rule() {
+                Rule::name => name = self.name(&part),
+                Rule::param_values => values = self.elements(part, Rule::quoted, Self::quoted),
+                _ => {}
+            }
+        }
+        Some(ParamDeclaration { name: name?, values: values? })
     }
 
     pub(crate) fn host(&mut self, line: Pair<'_>) -> Option<HostDeclaration> {

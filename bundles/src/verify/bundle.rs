@@ -92,10 +92,7 @@ pub fn verify<'a>(bytes: &'a [u8], trust: &Trust, host: &Host) -> Result<Verifie
 }
 
 pub(crate) fn decode_manifest(frame: &Frame<'_>) -> Result<Manifest, Refusal> {
-    match postcard::take_from_bytes::<Manifest>(frame.body) {
-        Ok((manifest, [])) => Ok(manifest),
-        _ => Err(Refusal::BadBody),
-    }
+    Manifest::decode(frame.body).ok_or(Refusal::BadBody)
 }
 
 pub(crate) fn decode_debug(bytes: &[u8]) -> Result<Debug, Refusal> {

@@ -147,6 +147,7 @@ pub(crate) fn manifest() -> Manifest {
         compiler: "bfpc test".to_owned(),
         needs: vec![Need::BpfLsm as u16],
         sections: vec![],
+        parameters: vec![],
     }
 }
 

@@ -75,7 +75,11 @@ impl<'a> Declarations<'a> {
                 },
                 // `load` has put the statements of the file in its place.
                 Statement::Include(_) => {}
-                Statement::Rule(_) | Statement::Test(_) | Statement::Accept(_) | Statement::ListSource(_) => {}
+                Statement::Rule(_)
+                | Statement::Test(_)
+                | Statement::Accept(_)
+                | Statement::ListSource(_)
+                | Statement::Param(_) => {}
             }
         }
         (declared, errors)

@@ -11,7 +11,8 @@ use bfp_grammar::syntax::{self, Destinations, Programs, Quoted, Span, Spanned, S
 use miette::Diagnostic;
 use sha2::{Digest, Sha256};
 
-use crate::diagnostics::findings::Findings;
+use crate::diagnostics::findings::{Findings, boxed};
+use crate::source::parameters::{self, Values};
 use crate::source::source_map::SourceMap;
 use crate::source::{self, Read, SourceError, normal};
 
@@ -28,14 +29,16 @@ pub struct Loaded {
     pub lists: BTreeMap<Span, ListFile>,
     /// Where lists are published, in the order of the text.
     pub list_sources: Vec<ListSource>,
+    /// The chosen values of the parameters; empty until they are chosen.
+    pub values: Values,
 }
 
 impl Loaded {
     /// Whether it only declares programs, hosts and ports, for policies that include it.
     pub fn is_library(&self) -> bool {
         let declares = |statement: &Spanned<Statement>| {
-            use Statement::{Host, ListSource, Ports, Program};
-            matches!(statement.node, Program(_) | Host(_) | Ports(_) | ListSource(_))
+            use Statement::{Host, ListSource, Param, Ports, Program};
+            matches!(statement.node, Program(_) | Host(_) | Ports(_) | Param(_) | ListSource(_))
         };
         !self.syntax.statements.is_empty() && self.syntax.statements.iter().all(declares)
     }
@@ -328,6 +331,9 @@ pub fn load_text(
     let statements = loader.file(shown.to_owned(), name.to_owned(), text);
     loader.loaded.syntax.statements = statements;
     if loader.errors.is_empty() {
+        loader.errors.extend(boxed(parameters::faults(&loader.loaded)));
+    }
+    if loader.errors.is_empty() {
         return Ok(loader.loaded);
     }
     loader
@@ -487,7 +493,8 @@ impl Loader<'_> {
             | Statement::Default(_)
             | Statement::Include(_)
             | Statement::Accept(_)
-            | Statement::Ports(_) => {}
+            | Statement::Ports(_)
+            | Statement::Param(_) => {}
         }
         let names_files = !walk.artifacts.is_empty() || !walk.lists.is_empty();
         for file in walk.artifacts {
@@ -555,7 +562,7 @@ impl<'a> Named<'a> {
 fn may_be_a_policy(text: &str) -> bool {
     let mut lines = text.trim_start_matches('\u{FEFF}').lines().map(str::trim);
     let is_statement = |line: &str| {
-        let declares = ["program ", "host ", "ports "].iter().any(|word| line.starts_with(word));
+        let declares = ["program ", "host ", "ports ", "param "].iter().any(|word| line.starts_with(word));
         line.contains("->") || (declares && line.contains('=')) || bfp_grammar::parse(line).is_ok()
     };
     let mut said = lines.by_ref().filter(|line| !line.is_empty() && !line.starts_with('#')).peekable();

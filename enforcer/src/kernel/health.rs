@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bfp_bundle::debug::{Debug, DebugNotes};
 use bfp_bundle::image::NamedExecutable;
-use bfp_bundle::manifest::Need;
+use bfp_bundle::manifest::{Need, Parameter};
 use bfp_bundle::names::build::canonical;
 
 use crate::admit::state;
@@ -222,6 +222,8 @@ pub struct Kept {
     pub audited: usize,
     /// What the authors of rules wrote about them, in the order of the rules.
     pub notes: Vec<DebugNotes>,
+    /// The values of the policy's parameters.
+    pub parameters: Vec<Parameter>,
 }
 
 /// Reads the bundle on disk of the enforced policy.
@@ -232,7 +234,9 @@ pub fn kept(state: &Path, about: &About, capabilities: &[Need]) -> Result<Kept, 
     // The debug section is informational: it affects neither verdicts nor health.
     let Debug { rules, notes, .. } = bundle.debug().unwrap_or_default();
     let audited = rules.iter().filter(|rule| rule.is_audited).count();
-    Ok(Kept { paths: look_at(&bundle.executables()?, &about.links), rules: rules.len(), audited, notes })
+    let parameters = bundle.manifest().parameters.clone();
+    let paths = look_at(&bundle.executables()?, &about.links);
+    Ok(Kept { paths, rules: rules.len(), audited, notes, parameters })
 }
 
 fn look_at(executables: &[NamedExecutable], followed: &[FollowedLink]) -> Vec<NamedPath> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
 
 use bfp_bundle::counter::COUNTERS;
-use bfp_bundle::manifest::Need;
+use bfp_bundle::manifest::{Need, Parameter};
 use bfp_bundle::verify::TrustSet;
 use bfp_bundle::verify::refusal::Utc;
 
@@ -211,6 +211,9 @@ fn enforced_to_text(text: &mut String, enforced: &Enforced, status: &Status) {
         let _ =
             writeln!(text, "audited   {audited} of {rules} rules: they report what they would deny, and deny nothing");
     }
+    for parameter in kept.iter().flat_map(|kept| &kept.parameters) {
+        let _ = writeln!(text, "{:<10}{}", "value", shown(&parameter.to_string()));
+    }
     let noted = kept.iter().flat_map(|kept| &kept.notes).filter(|notes| !notes::to_text(notes).is_empty());
     for (index, notes) in noted.take(MANY).enumerate() {
         let name = if index == 0 { "notes" } else { "" };
@@ -286,7 +289,12 @@ pub fn to_json(status: &Status) -> String {
     }
     match kept {
         None => text.push_str(",\"rules\":null,\"programs\":null"),
-        Some(Kept { paths, rules, audited, notes }) => {
+        Some(Kept { paths, rules, audited, notes, parameters }) => {
+            if !parameters.is_empty() {
+                push_list(&mut text, "parameters", parameters.iter(), |text, Parameter { name, value }| {
+                    push_object(text, &[("name", Some(name)), ("value", Some(value))]);
+                });
+            }
             let _ = write!(text, ",\"rules\":{{\"count\":{rules},\"audited\":{audited}}}");
             if !notes.is_empty() {
                 push_list(&mut text, "notes", notes.iter(), |text, notes| {
@@ -392,7 +400,7 @@ mod tests {
             is_under_lockdown: expires.is_some(),
             verdicts: vec![1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
             attached: Attached { expected: 16, found: 16, faults: vec![] },
-            kept: Some(Kept { paths, rules: 3, audited: 0, notes: vec![] }),
+            kept: Some(Kept { paths, rules: 3, audited: 0, notes: vec![], parameters: vec![] }),
         };
         Status { enforced: Some(enforced), record: "whole", degraded: vec![], now: 1000 }
     }
@@ -449,6 +457,18 @@ mod tests {
         assert!(to_json(&status).contains(",\"rules\":{\"count\":3,\"audited\":3},"));
         status.enforced.as_mut().unwrap().kept = None;
         assert!(to_json(&status).contains(",\"rules\":null,\"programs\":null,"));
+    }
+
+    #[test]
+    fn values_of_parameters_are_shown_as_text_that_stays_in_its_line() {
+        let mut status = status(None);
+        assert!(!to_json(&status).contains("parameters"));
+        let parameters = vec![Parameter::new("env", "prod"), Parameter::new("a", "b\nc")];
+        status.enforced.as_mut().unwrap().kept.as_mut().unwrap().parameters = parameters;
+        assert!(to_text(&status).contains("\nvalue     env=prod\nvalue     a=b\u{fffd}c\n"));
+        let json = to_json(&status);
+        let shown = ",\"parameters\":[{\"name\":\"env\",\"value\":\"prod\"},{\"name\":\"a\",\"value\":\"b\\u000ac\"}],\"rules\":";
+        assert!(json.contains(shown), "{json}");
     }
 
     #[test]

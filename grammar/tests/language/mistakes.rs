@@ -50,6 +50,11 @@ fn mistakes() -> Vec<Mistake> {
             "allow a -> b owner \"\" ticket \" \"\nallow a -> b until 31.01.2027 because \"x\"\nallow a -> b until 2027-02-29\nallow a -> b until \"2027-01-31\"\nallow a -> b owner \"x\" until 2027-01-31\nallow a -> b owner \"x\" owner \"y\"\nallow a -> b owner x\nallow a -> b tiket \"x\"",
         ),
         mistake(
+            "parameters",
+            &["unexpected", "unexpected", "empty_set", "unexpected", "bad_dns_name", "wildcard_name", "bad_dns_name"],
+            "param env = \"prod\"\nparam env = { prod }\nparam env = {}\nparam = { \"a\" }\nhost a = \"kms.${env}..internal\"\nhost a = \"*.${env}.internal\"\nhost a = \"kms ${env}\"",
+        ),
+        mistake(
             "words_of_other_languages",
             &["unknown_statement"; 4],
             "DENY a -> b\nblock a -> b\nPermit a -> b\nreject from a to b",

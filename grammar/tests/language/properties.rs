@@ -88,6 +88,7 @@ fn destination() -> BoxedStrategy<String> {
         name(),
         Just("kms.internal".to_owned()),
         Just("\"kms\"".to_owned()),
+        Just("\"kms.${env}.internal\"".to_owned()),
         Just("\"kms.internal.\"".to_owned()),
         Just("bücher.example".to_owned()),
         (any::<[u8; 4]>(), 0..=32_u8)
@@ -159,6 +160,7 @@ fn statement() -> BoxedStrategy<String> {
             .prop_map(|(name, program, children)| format!("program {name} = {program}{children}")),
         3 => (name(), destination(), prop_oneof![3 => Just(""), 1 => Just(" may  change"), 1 => Just(" within ranges( \"l\" ,k=\"v\")may change")])
             .prop_map(|(name, destination, change)| format!("host {name}={destination}{change}")),
+        1 => (name(), bracketed("{", quoted(), "}")).prop_map(|(name, values)| format!("param {name} ={values}")),
         1 => (name(), prop_oneof![Just("443"), Just("8-9/tcp"), Just("{ 1,\n2/udp, icmp }"), Just("{1,2}/tcp"), Just("{*/udp}")])
             .prop_map(|(name, ports)| format!("ports {name}={ports}")),
         6 => (prop_oneof![3 => Just(""), 1 => Just("audit ")], effect, program(), destination(), notes())
@@ -243,6 +245,8 @@ const WORDS: &[&str] = &[
     "program",
     "host",
     "ports",
+    "param",
+    "${",
     "only",
     "deny",
     "allow",

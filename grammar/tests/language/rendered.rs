@@ -58,6 +58,10 @@ pub(crate) fn tree(source: &str, policy: &Policy) -> String {
                 let ports = show.ports(&Some(declaration.ports.clone()));
                 lines.push(format!("ports {} ={ports}", show.text(&declaration.name)));
             }
+            Statement::Param(parameter) => {
+                let values: Vec<String> = parameter.values.iter().map(|value| show.text(value)).collect();
+                lines.push(format!("param {} = [{}]", show.text(&parameter.name), values.join(", ")));
+            }
             Statement::Rule(rule) => lines.push(show.rule(rule)),
             Statement::Default(default) => {
                 let word = match default.node {

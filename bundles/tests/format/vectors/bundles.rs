@@ -3,7 +3,7 @@
 use bfp_bundle::debug::DebugNotes;
 use bfp_bundle::envelope::Document;
 use bfp_bundle::image::{Image, ImageError};
-use bfp_bundle::manifest::{Manifest, Need, SectionKind};
+use bfp_bundle::manifest::{Manifest, Need, Parameter, SectionKind};
 use bfp_bundle::record::{FANOUT, Node32, Node128, Step};
 use bfp_bundle::seal::seal;
 use bfp_bundle::verify::{Host, Refusal};
@@ -94,6 +94,10 @@ fn bodies() -> Vec<Case> {
             sealed(Manifest { needs: vec![1; 65], ..manifest() }, &[1])
         })
         .refused(Refusal::BadBody),
+        bundle("body-65-parameters", "more parameters than there may be", {
+            sealed(Manifest { parameters: vec![Parameter::new("env", "prod"); 65], ..manifest() }, &[1])
+        })
+        .refused(Refusal::BadBody),
         bundle("body-65-sections", "more sections than there may be", {
             announcing(|parts| {
                 let first = parts.manifest.sections[0].clone();
@@ -120,6 +124,10 @@ fn claims() -> Vec<Case> {
             "a policy that locks the host down",
             sealed(Manifest { lockdown: true, ..manifest() }, &[1]),
         ),
+        bundle("parameters", "the values of the policy's parameters follow the manifest", {
+            let parameters = vec![Parameter::new("env", "prod"), Parameter::new("region", "eu-1")];
+            sealed(Manifest { parameters, ..manifest() }, &[1])
+        }),
         bundle("time", "the first and last second of its time", valid(1_000, 1_001)),
         bundle("early", "a second too early", valid(1_001, 2_000))
             .refused(Refusal::NotYetValid { not_before: 1_001, now: 1_000 }),

@@ -5,3 +5,4 @@ pub(crate) mod git_revision;
 pub(crate) mod input;
 pub(crate) mod output;
 pub(crate) mod policy_files;
+pub(crate) mod settings;

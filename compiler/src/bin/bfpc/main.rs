@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use commands::lock_demands::LockDemands;
 use commands::today::Today;
+use files::settings::Settings;
 use miette::Diagnostic;
 use report::{Diagnostics, Exit, Failure, Format, human, in_file, in_sources};
 
@@ -41,6 +42,8 @@ enum Command {
         policies: Vec<PathBuf>,
         #[command(flatten)]
         demands: LockDemands,
+        #[command(flatten)]
+        settings: Settings,
         #[command(flatten)]
         today: Today,
         /// Exit 1 if there is a warning
@@ -152,8 +155,8 @@ fn main() -> ExitCode {
         files::input::Format::Json => Format::Json,
     };
     let exit = match arguments.command {
-        Command::Check { policies, demands, today, deny_warnings, format } => {
-            report::end(format, commands::policy::check(&policies, demands, today, deny_warnings))
+        Command::Check { policies, demands, settings, today, deny_warnings, format } => {
+            report::end(format, commands::policy::check(&policies, demands, &settings, today, deny_warnings))
         }
         Command::Fmt { policies, check, format } => report::end(format, commands::policy::format(&policies, check)),
         Command::Lock(arguments) => {

@@ -100,6 +100,26 @@ impl Diagnostics {
         self.about.extend(other.about);
     }
 
+    /// Adds what is found in the same policy with other values of its parameters, but for what is found already: the
+    /// same words at the same places, though the help may name another value.
+    pub(crate) fn add_values(&mut self, other: Diagnostics) {
+        for about in other.about {
+            match self.about.iter_mut().find(|known| known.file == about.file) {
+                None => self.about.push(about),
+                Some(known) => {
+                    let words = |finding: &dyn Diagnostic| {
+                        let labels = finding.labels().into_iter().flatten();
+                        (finding.to_string(), labels.map(|label| label.offset()).collect::<Vec<_>>())
+                    };
+                    let found: HashSet<_> = known.findings.iter().map(|finding| words(finding.as_ref())).collect();
+                    known
+                        .findings
+                        .extend(about.findings.into_iter().filter(|new| !found.contains(&words(new.as_ref()))));
+                }
+            }
+        }
+    }
+
     /// As data, in the order of the text. What several policies share is told once.
     fn rendered(&self) -> Vec<RenderedDiagnostic> {
         let mut known = HashSet::new();

@@ -193,12 +193,15 @@ pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Resul
     admit_file(path, &bundle, arguments.expectation(), &session)?;
     let manifest = bundle.manifest();
     let signers: Vec<String> = bundle.signers().iter().map(ToString::to_string).collect();
+    let parameters =
+        manifest.parameters.iter().map(|parameter| format!("parameter {}\n", shown(&parameter.to_string())));
     Ok(format!(
-        "policy `{}` revision {} is signed by {}\nmanifest sha256:{}\n",
+        "policy `{}` revision {} is signed by {}\nmanifest sha256:{}\n{}",
         shown(&manifest.policy),
         manifest.revision,
         signers.join(", "),
-        status::hex(&bundle.manifest_digest())
+        status::hex(&bundle.manifest_digest()),
+        parameters.collect::<String>()
     ))
 }
 

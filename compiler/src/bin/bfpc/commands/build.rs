@@ -12,6 +12,7 @@ use crate::commands::lock_demands::LockDemands;
 use crate::commands::today::Today;
 use crate::files::output::{self, Kind};
 use crate::files::policy_files::Files;
+use crate::files::settings::Settings;
 use crate::report::Format;
 use crate::report::Output;
 use crate::signing::passphrase::Passphrases;
@@ -33,6 +34,8 @@ pub(crate) struct BuildArguments {
     pub(crate) passphrase_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) demands: LockDemands,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
     #[command(flatten)]
     pub(crate) today: Today,
     /// The revision: hosts reject a lower one
@@ -61,6 +64,7 @@ pub(crate) struct BuildArguments {
 pub(crate) fn build(arguments: &BuildArguments) -> Result<Output, Failure> {
     let files = Files::read(&arguments.policy)?;
     arguments.demands.check(&files, &arguments.policy)?;
+    let files = files.set(&arguments.settings)?;
     let release = Release {
         revision: arguments.revision,
         not_before: arguments.not_before.as_deref().map(validity::seconds).transpose()?,

@@ -140,7 +140,11 @@ pub(crate) fn diff(arguments: &DiffArguments) -> Answer {
             Some(Input::read(old, &arguments.input)?.compiled)
         }
         Some(old) => match at_revision(old, path)? {
-            Some(files) => Some(Input::of_policy(files)?.compiled),
+            // What the policy has for a parameter now, it may have had no parameter for.
+            Some(files) => {
+                let settings = arguments.input.settings.known_to(&files);
+                Some(Input::of_policy(files.set(&settings)?)?.compiled)
+            }
             None => None,
         },
     };

@@ -26,6 +26,7 @@ use crate::commands::lock::ResolverArguments;
 use crate::commands::lock::{self, Unresolved};
 use crate::files::input::{Format, InputError, json};
 use crate::files::policy_files::Files;
+use crate::files::settings::Settings;
 use crate::report::counted;
 use crate::signing::refusal::refused;
 use crate::signing::trust::TrustArguments;
@@ -45,6 +46,8 @@ pub(crate) struct DriftArguments {
     /// For a bundle that is not for every host: a tag of the host
     #[arg(long, value_name = "LABEL")]
     pub(crate) audience: Vec<String>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
     #[command(flatten)]
     pub(crate) resolvers: ResolverArguments,
     #[command(flatten)]
@@ -112,6 +115,9 @@ enum Status {
 pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
     let bytes = source::read_bytes(&arguments.file, MAX_BUNDLE_BYTES)?;
     if Document::of(&bytes).is_some() {
+        if !arguments.settings.is_empty() {
+            return Err(InputError::SetOfBundle { file: arguments.file.display().to_string() }.into());
+        }
         let locked = locked_in_bundle(&bytes, arguments)?;
         // The bundle alone has no text to point into.
         let show = |findings: Findings| Failure::Input(Diagnostics::about_nothing(findings));
@@ -120,7 +126,7 @@ pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
         }
         return compare(&locked, &BTreeMap::new(), &Bounds::default(), Vec::new(), arguments, show);
     }
-    let files = Files::read(&arguments.file)?;
+    let files = Files::read(&arguments.file)?.any(&arguments.settings)?;
     let names = lock::names_of(&files)?;
     let bounds = Bounds::of(&files.loaded);
     let mut missing = Vec::new();

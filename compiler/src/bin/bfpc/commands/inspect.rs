@@ -1,5 +1,6 @@
 //! `inspect`: what a bundle, a trust set or a token is and what it holds. Without `--trust`, what it says of itself.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bfp_bundle::debug::Debug;
@@ -48,6 +49,9 @@ struct ShownBundle {
     expires: Option<String>,
     audience: Vec<String>,
     lockdown: bool,
+    /// The values of the policy's parameters.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    parameters: BTreeMap<String, String>,
     needs: Vec<String>,
     source_sha256: String,
     lock_sha256: String,
@@ -102,7 +106,8 @@ struct Contents<'a> {
 
 pub(crate) fn inspect(arguments: &InspectArguments) -> Answer {
     let bytes = source::read_bytes(&arguments.file, MAX_BUNDLE_BYTES)?;
-    let InputArguments { trust, threshold, audience } = &arguments.input;
+    let InputArguments { trust, threshold, audience, .. } = &arguments.input;
+    arguments.input.refuse_settings(&arguments.file)?;
     if matches!(Document::of(&bytes), Some(Document::TrustSet | Document::Token)) {
         if let Some(trust) = trust {
             let (trust, audience) = (trust.clone(), audience.clone());
@@ -170,6 +175,7 @@ fn document(contents: &Contents<'_>, verified: bool) -> ShownBundle {
         expires: manifest.expires.map(time),
         audience: manifest.audience.clone(),
         lockdown: manifest.lockdown,
+        parameters: manifest.parameters.iter().map(|one| (one.name.clone(), one.value.clone())).collect(),
         needs: manifest.needs.iter().map(need).collect(),
         source_sha256: hex(&manifest.source_sha256),
         lock_sha256: hex(&manifest.lock_sha256),
@@ -223,6 +229,9 @@ fn human(document: &ShownBundle) -> String {
     line(format!("expires     {}", or_dash(&document.expires)));
     line(format!("audience    {audience}"));
     line(format!("lockdown    {}", if document.lockdown { "yes" } else { "no" }));
+    for (name, value) in &document.parameters {
+        line(format!("parameter   {name}={value}"));
+    }
     line(format!("source      sha256:{}", document.source_sha256));
     line(format!("lock        sha256:{}", document.lock_sha256));
     line(format!("manifest    sha256:{}", document.manifest_sha256));

@@ -24,6 +24,7 @@ use time::OffsetDateTime;
 
 use crate::files::output::{self, Kind};
 use crate::files::policy_files::Files;
+use crate::files::settings::Settings;
 use crate::report::Format;
 use crate::report::counted;
 use crate::{Answer, Failure, in_file};
@@ -66,6 +67,8 @@ pub(crate) struct LockArguments {
     /// With --refresh: how long an address of a name that `may change` stays after it was last seen, such as 12h
     #[arg(long, value_name = "AGE", default_value = "7d", requires = "refresh", value_parser = humantime::parse_duration)]
     pub(crate) keep: Duration,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
     #[command(flatten)]
     pub(crate) resolvers: ResolverArguments,
     /// The format of diagnostics: text for people, or one document on the standard output
@@ -136,6 +139,9 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
         return Err(LockCommandError::Nowhere.into());
     }
     let files = Files::read_policy(&arguments.policy, &Disk)?;
+    // One lock serves all values of parameters. With some of them given, the others are not asked for, and stay.
+    let chosen = names_of(&files.clone().any(&arguments.settings)?)?;
+    let files = files.any(&Settings::default())?;
     let names = names_of(&files)?;
     let wanted = match &arguments.update {
         None => Wanted::Missing,
@@ -151,6 +157,7 @@ pub(crate) fn lock(arguments: &LockArguments) -> Answer {
 
     let asked: BTreeSet<DnsName> = names
         .keys()
+        .filter(|name| chosen.contains_key(name))
         .filter(|name| match &wanted {
             // What the file says of itself proves nothing: anybody can write it.
             _ if proven.contains(name) || halved.contains(name) => true,

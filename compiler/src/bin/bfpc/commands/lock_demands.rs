@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 
 use crate::commands::lock::names_of;
 use crate::files::policy_files::Files;
+use crate::files::settings::Settings;
 use crate::report::counted;
 use crate::{Failure, in_file};
 
@@ -81,6 +82,8 @@ impl LockDemands {
 
 /// What a lock holds that the policy does not use.
 fn stale(files: &Files) -> Result<Vec<Unmet>, Failure> {
+    // One lock serves all values of parameters.
+    let files = &files.clone().any(&Settings::default())?;
     let names = names_of(files)?;
     let places = Lock::places(&files.lock_text);
     let unused = files.lock.names.keys().filter(|name| !names.contains_key(name));

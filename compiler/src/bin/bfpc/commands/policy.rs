@@ -15,6 +15,7 @@ use crate::commands::lock_demands::LockDemands;
 use crate::commands::today::Today;
 use crate::files::output::{self, Kind};
 use crate::files::policy_files::Files;
+use crate::files::settings::Settings;
 use crate::report::{Output, counted};
 use crate::{Diagnostics, Failure, in_file};
 
@@ -22,16 +23,17 @@ use crate::{Diagnostics, Failure, in_file};
 pub(crate) fn check(
     policies: &[PathBuf],
     demands: LockDemands,
+    settings: &Settings,
     today: Today,
     deny_warnings: bool,
 ) -> Result<Output, Failure> {
     if let [only] = policies {
-        return check_one(only, demands, today, deny_warnings);
+        return check_one(only, demands, settings, today, deny_warnings);
     }
     let (mut words, mut diagnostics) = (String::new(), Diagnostics::default());
     let (mut well, mut code) = (0, 0);
     for policy in policies {
-        match check_one(policy, demands, today, deny_warnings) {
+        match check_one(policy, demands, settings, today, deny_warnings) {
             Ok(done) => {
                 well += 1;
                 words.push_str(&done.words);
@@ -56,9 +58,18 @@ pub(crate) fn check(
     }
 }
 
-fn check_one(policy: &Path, demands: LockDemands, today: Today, deny_warnings: bool) -> Result<Output, Failure> {
+fn check_one(
+    policy: &Path,
+    demands: LockDemands,
+    settings: &Settings,
+    today: Today,
+    deny_warnings: bool,
+) -> Result<Output, Failure> {
     let files = Files::read(policy)?;
     if files.loaded.is_library() {
+        // What is wrong with one value is wrong with the others.
+        let each = files.each(settings)?;
+        let Some(files) = each.first() else { return Ok(Output::default()) };
         let errors = resolve::faults_of_library(&files.loaded);
         if !errors.is_empty() {
             return Err(files.show(boxed(errors)));
@@ -68,23 +79,45 @@ fn check_one(policy: &Path, demands: LockDemands, today: Today, deny_warnings: b
         return Ok(words.into());
     }
     demands.check(&files, policy)?;
-    let checked = pipeline::check(&files.source()).map_err(|findings| files.show(findings))?;
-    let mut warnings = files.warnings(&checked);
-    warnings.add(today.check(&files, &checked)?);
+    let file = files.file.clone();
+    let each = files.each(settings)?;
+    let (mut warnings, mut errors, mut counts) = (Diagnostics::default(), Diagnostics::default(), None);
+    for files in &each {
+        match check_values(files, today) {
+            Ok((counted, found)) => {
+                counts = counts.max(Some(counted));
+                warnings.add_values(found);
+            }
+            Err(Failure::Input(found)) => errors.add_values(found),
+            Err(other) => return Err(other),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Failure::Input(errors));
+    }
     if deny_warnings && !warnings.is_empty() {
         return Err(Failure::Findings { words: None, diagnostics: warnings });
     }
+    let (rules, programs) = counts.unwrap_or_default();
+    let choices = match each.len() {
+        0 | 1 => String::new(),
+        number => format!(", each with {number} choices of parameters"),
+    };
+    let words = format!("{file}: ok, {}, {}{choices}\n", counted(rules, "rule"), counted(programs, "program"));
+    Ok(Output { words, warnings, bytes: None })
+}
+
+/// Checks a policy whose parameters have values: how many rules and programs it has, and the warnings.
+fn check_values(files: &Files, today: Today) -> Result<((usize, usize), Diagnostics), Failure> {
+    let checked = pipeline::check(&files.source()).map_err(|findings| files.show(findings))?;
+    let mut warnings = files.warnings(&checked);
+    warnings.add(today.check(files, &checked)?);
     let policy = checked.policy();
     // `only P -> only D` is one line with two effects.
     let mut rules: Vec<Span> = policy.rules.iter().map(|rule| rule.span).collect();
     rules.dedup();
-    let words = format!(
-        "{}: ok, {}, {}\n",
-        files.file,
-        counted(rules.len(), "rule"),
-        counted(policy.programs.iter().filter(|program| !program.is_class()).count(), "program")
-    );
-    Ok(Output { words, warnings, bytes: None })
+    let programs = policy.programs.iter().filter(|program| !program.is_class()).count();
+    Ok(((rules.len(), programs), warnings))
 }
 
 /// A policy is written in another way than the canonical one.

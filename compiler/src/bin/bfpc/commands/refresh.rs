@@ -19,6 +19,7 @@ use miette::Diagnostic;
 use crate::commands::lock::{self, LockArguments, LockCommandError, Unresolved, listed};
 use crate::files::output::{self, Kind};
 use crate::files::policy_files::Files;
+use crate::files::settings::Settings;
 use crate::report::counted;
 use crate::{Answer, Failure, in_sources};
 
@@ -52,7 +53,7 @@ pub(crate) fn refresh(arguments: &LockArguments) -> Answer {
     if source::is_standard_input(&arguments.policy) {
         return Err(LockCommandError::Nowhere.into());
     }
-    let files = Files::read(&arguments.policy)?;
+    let files = Files::read(&arguments.policy)?.any(&Settings::default())?;
     let names = lock::names_of(&files)?;
     let before = locked_entries(&files, &names)?;
     let ipv4_only = before.iter().filter(|(_, locked)| locked.ipv4_only.is_some()).map(|(name, _)| (*name).clone());

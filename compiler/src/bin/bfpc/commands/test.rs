@@ -19,6 +19,7 @@ use crate::commands::today::Today;
 use crate::files::input::{DecidingRules, Input, ShownRule, json, shortened};
 use crate::files::output::{self, Kind};
 use crate::files::policy_files::Files;
+use crate::files::settings::Settings;
 use crate::report::{self, Diagnostics, Failure, Output, counted, in_sources};
 
 #[derive(Args)]
@@ -28,6 +29,8 @@ pub(crate) struct TestArguments {
     /// List the rules that no expectation exercises
     #[arg(long)]
     coverage: bool,
+    #[command(flatten)]
+    settings: Settings,
     #[command(flatten)]
     today: Today,
     /// Write the result as JUnit XML too
@@ -128,7 +131,7 @@ struct ShownCounterExample {
 }
 
 pub(crate) fn test(arguments: &TestArguments) -> Result<Output, Failure> {
-    let (files, checked, compiled) = Input::read_policy(&arguments.policy)?;
+    let (files, checked, compiled) = Input::read_policy(&arguments.policy, &arguments.settings)?;
     let warnings = arguments.today.check(&files, &checked)?;
     let report = expectations::run(&checked, &compiled);
     let mut unexercised: Vec<ShownRule> = Vec::new();

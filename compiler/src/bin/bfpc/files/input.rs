@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::Failure;
 use crate::files::policy_files::Files;
+use crate::files::settings::Settings;
 pub(crate) use crate::report::json::written as json;
 use crate::signing::refusal::refused;
 use crate::signing::trust::TrustArguments;
@@ -44,6 +45,9 @@ pub(crate) enum InputError {
         )
     )]
     Path { written: String },
+    #[error("`{file}` is a bundle, which has its values already")]
+    #[diagnostic(code(input::set_of_bundle), help("leave `--set` out; `bfpc inspect` shows the values of a bundle"))]
+    SetOfBundle { file: String },
     #[error("`{file}` is a bundle, but this command reads policies")]
     #[diagnostic(code(input::not_a_policy), help("name the policy that the bundle was built from"))]
     NotAPolicy { file: String },
@@ -61,6 +65,19 @@ pub(crate) struct InputArguments {
     /// For a bundle that is not for every host: a tag of the host
     #[arg(long, value_name = "LABEL")]
     pub(crate) audience: Vec<String>,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+impl InputArguments {
+    /// A bundle was built with its values.
+    pub(crate) fn refuse_settings(&self, bundle: &Path) -> Result<(), InputError> {
+        if self.settings.is_empty() {
+            Ok(())
+        } else {
+            Err(InputError::SetOfBundle { file: bundle.display().to_string() })
+        }
+    }
 }
 
 /// Who reads the answer.
@@ -84,24 +101,25 @@ impl Input {
     pub(crate) fn read(path: &Path, arguments: &InputArguments) -> Result<Input, Failure> {
         let bytes = source::read_bytes(path, MAX_BUNDLE_BYTES)?;
         match Document::of(&bytes) {
-            None => return Input::of_policy(Files::read(path)?),
+            None => return Input::of_policy(Files::read(path)?.set(&arguments.settings)?),
             Some(Document::Bundle) => {}
             found => return Err(refused(Refusal::BadMagic { wanted: Document::Bundle, found })),
         }
         let Some(trust) = &arguments.trust else {
             return Err(InputError::Trust { file: path.display().to_string() }.into());
         };
+        arguments.refuse_settings(path)?;
         let (threshold, audience) = (arguments.threshold, arguments.audience.clone());
         let bundle = verified(&bytes, &TrustArguments { trust: trust.to_owned(), threshold, audience })?;
         Ok(Input { compiled: compiled(&bundle)?, policy: None })
     }
 
     /// Reads a policy; a bundle is an error.
-    pub(crate) fn read_policy(path: &Path) -> Result<(Files, CheckedPolicy, Queryable), Failure> {
+    pub(crate) fn read_policy(path: &Path, settings: &Settings) -> Result<(Files, CheckedPolicy, Queryable), Failure> {
         if Document::of(&source::read_bytes(path, MAX_BUNDLE_BYTES)?).is_some() {
             return Err(InputError::NotAPolicy { file: path.display().to_string() }.into());
         }
-        compile(Files::read(path)?)
+        compile(Files::read(path)?.set(settings)?)
     }
 
     pub(crate) fn of_policy(files: Files) -> Result<Input, Failure> {

@@ -14,6 +14,7 @@ use bfp_grammar::syntax::Span;
 use crate::{Diagnostics, Failure, in_file, in_sources};
 
 /// A policy and its lock, as read.
+#[derive(Clone)]
 pub(crate) struct Files {
     /// The path from the working directory, for messages.
     pub(crate) file: String,
