@@ -116,6 +116,8 @@ class Rule:
             "confined": f"{who} -> only {self.destination}",
             "deny": f"deny {who} -> {self.destination}",
             "allow": f"allow {who} -> {self.destination}",
+            "shared": f"shared only {who} -> {self.destination}",
+            "also": f"also {who} -> {self.destination}",
         }[self.effect]
         return f"audit {said}" if self.audited else said
 
@@ -125,8 +127,11 @@ class Rule:
     def holds_for(self, chain):
         return any(self.is_about(program) for program in chain) or self.programs is None
 
-    def refuses(self, identity, chain, request):
+    def refuses(self, identity, chain, request, rules):
         covers = self.destination.covers(request)
+        if self.effect == "shared":
+            added = (rule for rule in rules if rule.effect == "also" and rule.destination.covers(request))
+            return covers and not self.is_about(identity) and not any(rule.is_about(identity) for rule in added)
         if self.effect == "only":
             return covers and not self.is_about(identity)
         if self.effect == "confined":
@@ -182,9 +187,9 @@ class Policy:
             is_on_trial = any(rule.audited and not rule.destination.covers("raw") for rule in governing)
         for identity in [chain[-1]] + [program for program in dict.fromkeys(chain) if program in self.heirs]:
             is_granted = any(rule.grants(identity, request) for rule in enforced)
-            if any(rule.refuses(identity, chain, request) for rule in enforced) or needs_grant and not is_granted:
+            if any(rule.refuses(identity, chain, request, rules) for rule in enforced) or needs_grant and not is_granted:
                 continue
-            would = any(rule.refuses(identity, chain, request) for rule in audited)
+            would = any(rule.refuses(identity, chain, request, rules) for rule in audited)
             return "audited" if would or is_on_trial and not is_granted else "allowed"
         return "denied"
 
@@ -218,12 +223,19 @@ def some_policy(random):
         return Destination(parts, excepted)
 
     def rule():
-        effect = random.choice(("only", "confined", "deny", "allow"))
-        everyone = effect != "only" and random.random() < 0.2
+        effect = random.choice(("only", "confined", "deny", "allow", "shared"))
+        everyone = effect not in ("only", "shared") and random.random() < 0.2
         programs = None if everyone else set(random.sample(PROGRAMS, random.choice((1, 1, 2))))
-        return Rule(effect, effect != "allow" and random.random() < 0.25, programs, destination())
+        return Rule(effect, effect not in ("allow", "shared") and random.random() < 0.25, programs, destination())
 
     rules = [rule() for _ in range(random.randint(1, 4))]
+    # Others add programs to what is shared, or to a part of it.
+    for shared in [rule for rule in rules if rule.effect == "shared" and rule.destination.parts]:
+        for _ in range(random.choice((0, 1, 1, 2))):
+            whole = shared.destination
+            one = Destination([random.choice(whole.parts)], whole.excepted, whole.ports)
+            programs = set(random.sample(PROGRAMS, random.choice((1, 1, 2))))
+            rules.insert(random.randint(0, len(rules)), Rule("also", False, programs, random.choice((whole, one))))
     heirs = {program for program in PROGRAMS if random.random() < 0.2}
     return Policy(rules, heirs, random.random() < 0.4)
 

@@ -13,7 +13,7 @@ use bfp_grammar::syntax::{Notes, Quoted, Span, Statement};
 use crate::check::CheckedPolicy;
 use crate::names::dns_name::DnsName;
 use crate::names::lock::Stability;
-use crate::policy::{Default, Effect, Enforcement, ResolvedPolicy, Subjects};
+use crate::policy::{Default, Effect, Enforcement, ResolvedPolicy, Share, Subjects};
 use crate::query::regions::{self, Plane};
 use crate::resolve::{Bounds, PortSets, Source};
 use crate::source::parameters::substituted;
@@ -43,7 +43,10 @@ pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debu
             Subjects::Everyone => None,
             Subjects::Programs(programs) => Some(programs.iter().map(|program| program.0 as u32).collect()),
         },
-        destinations: text(rule.destinations_span),
+        destinations: text(match rule.share {
+            Share::Part(span) => span,
+            _ => rule.destinations_span,
+        }),
     });
     let names = policy.names.iter().flat_map(|(name, addresses)| {
         addresses.iter().map(move |address| DebugName { address: *address, name: name.as_str().to_owned() })

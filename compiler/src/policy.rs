@@ -244,6 +244,29 @@ pub struct Rule {
     pub destinations_span: Span,
     /// What its author wrote about it: no verdict depends on that.
     pub notes: syntax::Notes,
+    /// Its part in a destination that several rules share.
+    pub share: Share,
+}
+
+impl Rule {
+    /// Whether it lets its programs reach what others may not.
+    pub fn gives_exclusively(&self) -> bool {
+        self.effect == Effect::Exclusive || self.share == Share::Added
+    }
+}
+
+/// The part of a rule in a destination that several rules share.
+#[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Eq)]
+pub enum Share {
+    /// None.
+    #[default]
+    Not,
+    /// `shared only P -> D`, for what no other rule adds programs to; perhaps nothing.
+    Owner,
+    /// `also P -> D`
+    Added,
+    /// A part of `shared only P -> D` with the programs that others add, and where the last of these names it.
+    Part(Span),
 }
 
 /// What a rule does.

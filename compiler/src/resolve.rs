@@ -22,6 +22,7 @@ mod programs;
 mod question;
 mod ranges;
 mod resolver;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod within;

@@ -175,7 +175,7 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::within | Rule::within_kw => "`within`",
         Rule::within_list | Rule::ranges_kw => "`ranges(…)`",
         Rule::may_change | Rule::may_kw => "`may change`",
-        Rule::effect => "`only`, `allow` or `deny`",
+        Rule::effect | Rule::shared | Rule::shared_kw | Rule::also | Rule::also_kw => "`only`, `allow` or `deny`",
         Rule::any => "`*`",
         Rule::arrow | Rule::wrong_arrow => "`->`",
         Rule::equals => "`=`",

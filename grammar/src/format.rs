@@ -95,9 +95,11 @@ impl Speller<'_> {
             Effect::ExclusiveAndConfined => ("only ", "only "),
             Effect::Deny => ("deny ", ""),
             Effect::Allow => ("allow ", ""),
+            Effect::Also => ("also ", ""),
         };
         let audit = if rule.audit.is_some() { "audit " } else { "" };
-        let mut pieces = vec![text(format!("{audit}{first}"))];
+        let shared = if rule.shared.is_some() { "shared " } else { "" };
+        let mut pieces = vec![text(format!("{audit}{shared}{first}"))];
         pieces.extend(self.programs(&rule.programs));
         pieces.push(text(format!(" -> {second}")));
         pieces.extend(self.destinations(&rule.destinations));

@@ -2,12 +2,12 @@
 
 /// The words that begin a statement.
 pub(crate) const STATEMENT_WORDS: &[&str] = &[
-    "policy", "program", "host", "ports", "param", "ranges", "only", "deny", "allow", "audit", "default", "include",
-    "test", "accept",
+    "policy", "program", "host", "ports", "param", "ranges", "shared", "only", "also", "deny", "allow", "audit",
+    "default", "include", "test", "accept",
 ];
 
 /// Those that can be declared too: what follows shows that a statement begins.
-const ALSO_NAMES: &[&str] = &["ports", "param"];
+const ALSO_NAMES: &[&str] = &["ports", "param", "shared", "also"];
 
 /// The words that have a meaning within a statement, and so cannot be declared either.
 const INNER_WORDS: &[&str] = &["except", "with", "verity", "libraries", "allowed", "denied"];

@@ -118,6 +118,7 @@ fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<St
         "ranges" => Rule::ranges_line,
         "test" => return test(text, span, errors).map(Statement::Test),
         "only" | "deny" | "allow" | "audit" => Rule::rule_line,
+        "shared" | "also" if !begins_with_arrow(source.get(word_end..).unwrap_or_default()) => Rule::rule_line,
         _ => {
             if let Some(error) = other_comment(source, span).or_else(|| unknown_statement(source, span)) {
                 errors.push(error);
@@ -141,6 +142,11 @@ fn statement(text: &str, span: Span, errors: &mut Vec<SyntaxError>) -> Option<St
         Rule::ranges_line => reader.list_source(line).map(Statement::ListSource),
         _ => reader.rule(line).map(Statement::Rule),
     }
+}
+
+/// Whether the word before this is the left side of a rule.
+fn begins_with_arrow(rest: &str) -> bool {
+    ["->", "=>", "-->", "→", "⇒"].iter().any(|arrow| rest.trim_start().starts_with(arrow))
 }
 
 /// Whether this follows a word that begins a declaration, and is no name here.

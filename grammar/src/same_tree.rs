@@ -204,8 +204,9 @@ impl ForgetPlaces for PortRange {
 
 impl ForgetPlaces for Rule {
     fn forget_places(&mut self) {
-        let Self { audit, effect, programs, destinations, notes } = self;
+        let Self { audit, shared, effect, programs, destinations, notes } = self;
         audit.forget_places();
+        shared.forget_places();
         effect.forget_places();
         programs.forget_places();
         destinations.forget_places();

@@ -286,6 +286,8 @@ pub struct Notes {
 pub struct Rule {
     /// The place of `audit`, if written.
     pub audit: Option<Span>,
+    /// The place of `shared` before `only`, if written: other rules may add programs by `also`.
+    pub shared: Option<Span>,
     /// What the rule does.
     pub effect: Spanned<Effect>,
     /// The left side.
@@ -309,6 +311,8 @@ pub enum Effect {
     Deny,
     /// `allow P -> D`
     Allow,
+    /// `also P -> D`: P too may reach D, which another rule reserves and shares.
+    Also,
 }
 
 /// The verdict where no rule applies.

@@ -135,12 +135,13 @@ impl Reader<'_> {
     }
 
     pub(crate) fn rule(&mut self, line: Pair<'_>) -> Option<PolicyRule> {
-        let (mut audit, mut first, mut arrow, mut only) = (None, None, None, None);
+        let (mut audit, mut shared, mut first, mut arrow, mut only) = (None, None, None, None, None);
         let (mut programs, mut destinations, mut notes) = (None, None, Some(Notes::default()));
         for part in line.into_inner() {
             let span = self.span(&part);
             match part.as_rule() {
                 Rule::audit_kw => audit = Some(span),
+                Rule::shared => shared = part.into_inner().next().map(|word| self.span(&word)),
                 Rule::effect => first = part.into_inner().next().map(|word| (word.as_rule(), span)),
                 Rule::programs => programs = self.programs(part),
                 Rule::arrow => arrow = self.arrow(part),
@@ -157,8 +158,13 @@ impl Reader<'_> {
             (None, Some(span)) => (Effect::Confined, span),
             (Some((Rule::deny_kw, span)), None) => (Effect::Deny, span),
             (Some((Rule::allow_kw, span)), None) => (Effect::Allow, span),
+            (Some((Rule::also, span)), None) => (Effect::Also, span),
             (Some((word, first)), Some(span)) => {
-                let effect = if word == Rule::deny_kw { "deny" } else { "allow" };
+                let effect = match word {
+                    Rule::deny_kw => "deny",
+                    Rule::also => "also",
+                    _ => "allow",
+                };
                 self.errors.push(SyntaxError::ConflictingEffects { effect, first, span });
                 return None;
             }
@@ -172,6 +178,7 @@ impl Reader<'_> {
         arrow?;
         Some(PolicyRule {
             audit,
+            shared,
             effect: Spanned { node: effect.0, span: effect.1 },
             programs: programs?,
             destinations: destinations?,

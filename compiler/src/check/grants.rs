@@ -6,7 +6,7 @@ use bfp_public_suffix::is_public_suffix;
 
 use super::concern::Concern;
 use super::{pattern, stand_ins};
-use crate::policy::{Addresses, Effect, Enforcement, Program, ResolvedPolicy, Rule, Subjects};
+use crate::policy::{Addresses, Effect, Enforcement, Program, ResolvedPolicy, Rule, Share, Subjects};
 use crate::resolve::coverage;
 
 /// A network of fewer bits is most of an address family.
@@ -24,7 +24,8 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
         before = Some(rule.span);
     }
     for rule in policy.rules.iter().filter(|rule| rule.enforcement == Enforcement::Enforced) {
-        if !matches!(rule.effect, Effect::Exclusive | Effect::Allow) {
+        // The programs of a part are those of the owner's rule and of others, which are looked at themselves.
+        if !matches!(rule.effect, Effect::Exclusive | Effect::Allow) || matches!(rule.share, Share::Part(_)) {
             continue;
         }
         if let Subjects::Programs(subjects) = &rule.subjects {
@@ -32,7 +33,7 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
             // That a pattern is everybody is an error of its own.
             let narrower = programs.clone().filter(|program| !pattern::spells_nothing_out(&program.path));
             found.extend(stand_ins::concerns(&narrower.collect::<Vec<_>>(), rule));
-            if rule.effect == Effect::Exclusive {
+            if rule.gives_exclusively() {
                 let unpinned: Vec<&Program> = programs.filter(|program| program.pins.is_empty()).collect();
                 found.extend(path_grant(&unpinned, rule));
             }

@@ -11,7 +11,7 @@ use bfp_grammar::syntax::Span;
 
 use super::concern::Concern;
 use crate::policy::model::{Asked, covers, gives_nothing, restricts};
-use crate::policy::{Addresses, Destination, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
+use crate::policy::{Addresses, Destination, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Share, Subjects};
 use crate::resolve::coverage::{contains, overlaps};
 
 /// How many rules one rule is held against.
@@ -23,11 +23,14 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
     // Where both effects of a rule change nothing, neither does the rule.
     let mut whole = None;
     for (number, rule) in policy.rules.iter().enumerate() {
-        if whole == Some(rule.span) {
+        // The parts of a shared rule are one statement, and what is left of it may be nothing.
+        if whole == Some(rule.span) || matches!(rule.share, Share::Part(_)) || rule.destinations.is_empty() {
             continue;
         }
         if let Some(concern) = shadowed(policy, &index, number, rule) {
             found.push(concern);
+        } else if rule.share != Share::Not {
+            // It says how several rules are joined, which no other rule says.
         } else if gives_nothing(policy, rule) {
             if !(index.may_take_raw && covers(rule, Asked::Raw)) {
                 found.push(Concern::NoEffect { rule: rule.span });

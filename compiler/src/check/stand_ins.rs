@@ -8,7 +8,7 @@ use bfp_grammar::syntax::Span;
 
 use super::concern::Concern;
 use super::pattern;
-use crate::policy::{Effect, Program, Rule};
+use crate::policy::{Program, Rule};
 
 /// What does as a script says, by the name of the file less its version. The kernel does not tell scripts apart. With
 /// them stand debuggers that run scripts and the machines that code is compiled for: who chooses it chooses what they
@@ -71,9 +71,9 @@ pub(super) fn concerns(programs: &[&Program], rule: &Rule) -> Vec<Concern> {
     if !interpreters.is_empty() {
         let (programs, pronoun) = doing(&interpreters, "runs", "run");
         let program_spans = elsewhere_all(&interpreters, rule);
-        found.push(match rule.effect {
-            Effect::Exclusive => Concern::ExclusiveInterpreter { programs, pronoun, rule: rule_span, program_spans },
-            _ => Concern::Interpreter { programs, pronoun, rule: rule_span, program_spans },
+        found.push(match rule.gives_exclusively() {
+            true => Concern::ExclusiveInterpreter { programs, pronoun, rule: rule_span, program_spans },
+            false => Concern::Interpreter { programs, pronoun, rule: rule_span, program_spans },
         });
     }
     if !relays.is_empty() {
@@ -141,7 +141,7 @@ fn stands_in(program: &Program, rule: &Rule) -> Option<StandIn> {
     if is_loader(file) || (is_open && LOADERS.iter().any(|loader| pattern::matches(&program.path, loader))) {
         return Some(StandIn::Loader);
     }
-    let fetchers: &'static [&'static str] = if rule.effect == Effect::Exclusive { &FETCHERS } else { &[] };
+    let fetchers: &'static [&'static str] = if rule.gives_exclusively() { &FETCHERS } else { &[] };
     let is_relay = |name: &str| RELAYS.contains(&name) || fetchers.contains(&name);
     if INTERPRETERS.binary_search(&without_version(file)).is_ok() {
         return Some(StandIn::Interpreter(None));

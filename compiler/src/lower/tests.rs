@@ -80,6 +80,7 @@ fn rule() -> impl Strategy<Value = Rule> {
             destinations,
             covers_everything,
             notes: bfp_grammar::syntax::Notes::default(),
+            share: Share::default(),
             span: Span::default(),
             subjects_span: Span::default(),
             destinations_span: Span::default(),

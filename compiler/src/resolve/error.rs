@@ -554,6 +554,42 @@ pub enum ResolveError {
         #[label("reports nothing")]
         span: Span,
     },
+    /// `also Q -> D`, where no `shared only` covers D.
+    #[error("`also` adds programs to a shared destination, and not all of this is shared")]
+    #[diagnostic(code(resolve::also_not_shared))]
+    AlsoNotShared {
+        /// What to write, and who.
+        #[help]
+        help: String,
+        /// The right side.
+        #[label("not shared by its owner")]
+        span: Span,
+        /// The rule that reserves it, or a part of it.
+        #[label("reserved here")]
+        owner: Option<Span>,
+    },
+    /// `audit shared only`
+    #[error("a shared rule cannot be audited")]
+    #[diagnostic(
+        code(resolve::audit_shared),
+        help("enforce it, or try it with all programs in one rule: `audit only {{ P, Q }} -> D`")
+    )]
+    AuditShared {
+        /// The word.
+        #[label("would deny nothing")]
+        span: Span,
+    },
+    /// `also * -> D`
+    #[error("`also *` opens a reserved destination to every program")]
+    #[diagnostic(
+        code(resolve::also_everyone),
+        help("name the programs; if every program is meant, remove the `shared only` rule")
+    )]
+    AlsoEveryone {
+        /// The left side.
+        #[label("everyone")]
+        span: Span,
+    },
     /// `raw:443`, `raw/icmp`
     #[error("`raw` cannot have ports or a protocol")]
     #[diagnostic(code(resolve::raw_ports))]

@@ -10,12 +10,12 @@ use bfp_grammar::syntax::{self, Span, Spanned, Statement};
 
 use super::declarations::{Declarations, Errors};
 use super::destinations::everywhere;
-use super::{ResolveError, coverage, name_use, ranges};
+use super::{ResolveError, coverage, name_use, ranges, shared};
 use crate::names::dns_name::DnsName;
 use crate::names::lock::Lock;
 use crate::policy::{
     Accepted, Addresses, Destination, Effect, Enforcement, Expectation, NameUse, PortRange, Program, ProgramIndex,
-    Rule, SpecialAnswer, Test, Unspecified,
+    Rule, Share, SpecialAnswer, Test, Unspecified,
 };
 use crate::source::load::{ListFile, ListSource, Loaded};
 use crate::source::source_map::SourceMap;
@@ -132,14 +132,21 @@ impl<'a> Resolver<'a> {
         if rules.is_empty() {
             self.fail(ResolveError::Empty);
         }
+        for error in shared::open(&mut rules, &mut name_uses) {
+            self.fail(error);
+        }
         (rules, name_uses)
     }
 
     /// A statement as one rule, or as the two of `only P -> only D`.
     fn rule(&mut self, rule: &'a syntax::Rule, span: Span) -> impl Iterator<Item = Rule> + use<> {
         let enforcement = match rule.audit {
-            Some(span) if rule.effect.node == syntax::Effect::Allow => {
+            Some(span) if matches!(rule.effect.node, syntax::Effect::Allow | syntax::Effect::Also) => {
                 self.fail(ResolveError::AuditAllow { span });
+                Enforcement::Audited
+            }
+            Some(span) if rule.shared.is_some() => {
+                self.fail(ResolveError::AuditShared { span });
                 Enforcement::Audited
             }
             Some(_) => Enforcement::Audited,
@@ -152,8 +159,10 @@ impl<'a> Resolver<'a> {
             syntax::Effect::Confined => &[Effect::Confined],
             syntax::Effect::ExclusiveAndConfined => &[Effect::Exclusive, Effect::Confined],
             syntax::Effect::Deny => &[Effect::Deny],
-            syntax::Effect::Allow => &[Effect::Allow],
+            // What it adds to is found once all rules are known.
+            syntax::Effect::Allow | syntax::Effect::Also => &[Effect::Allow],
         };
+        let (is_shared, is_added) = (rule.shared.is_some(), rule.effect.node == syntax::Effect::Also);
         for (what, text) in
             [("an owner", &rule.notes.owner), ("a ticket", &rule.notes.ticket), ("a reason", &rule.notes.reason)]
         {
@@ -172,6 +181,11 @@ impl<'a> Resolver<'a> {
             subjects_span,
             destinations_span,
             notes: notes.clone(),
+            share: match effect {
+                Effect::Exclusive if is_shared => Share::Owner,
+                Effect::Allow if is_added => Share::Added,
+                _ => Share::Not,
+            },
         })
     }
 

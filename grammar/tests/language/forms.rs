@@ -68,6 +68,8 @@ forms! {
     notes: "allow a -> b.c:5432 until 2027-01-31 owner \"payments\" ticket \"SEC-12\" because \"migration, \\\"old\\\" db\"\nonly a -> only { b, c }:443 until 2028-02-29\naudit a -> only b owner \"x\" because \"y\" # why\ndeny * -> owner:ticket ticket \"T-1\"",
     parameters: "param env = { \"staging\", \"prod\", }\nparam region = {\"eu-1\"}\nhost kms = \"kms.${env}.${region}.internal\":443\nonly \"/opt/${env}/bin/*\" -> { kms, \"${env}\" }",
     word_of_parameters_is_a_name: "program param = \"/p\"\nparam -> only param\nparam param = { \"x\" }",
+    shared_rules: "shared only a -> b\naudit shared only a -> only b\nalso { a, \"/c\" } -> b:443 owner \"x\"\nshared only shared -> also\nalso also -> shared",
+    words_of_shared_rules_are_names: "program shared = \"/s\"\nhost also = b.c\nshared -> only also\nalso -> only shared\nallow { shared, also } -> shared",
     words_of_notes_are_names: "program until = \"/u\"\nprogram owner = until\nhost ticket = b.c\nowner -> only ticket\nonly until -> ticket owner \"until\"",
     audited_rules: "audit only backup -> backup.example.com:8000-8010\naudit a -> only b\naudit deny * -> raw\naudit allow a -> *",
     default_effects: "default allow\ndefault deny",

@@ -55,6 +55,11 @@ fn mistakes() -> Vec<Mistake> {
             "param env = \"prod\"\nparam env = { prod }\nparam env = {}\nparam = { \"a\" }\nhost a = \"kms.${env}..internal\"\nhost a = \"*.${env}.internal\"\nhost a = \"kms ${env}\"",
         ),
         mistake(
+            "shared_rules",
+            &["unexpected", "unexpected", "conflicting_effects", "unexpected", "unexpected"],
+            "shared allow a -> b\nshared a -> only b\nalso a -> only b\nshared\nalso shared only a -> b",
+        ),
+        mistake(
             "words_of_other_languages",
             &["unknown_statement"; 4],
             "DENY a -> b\nblock a -> b\nPermit a -> b\nreject from a to b",

@@ -148,6 +148,9 @@ fn statement() -> BoxedStrategy<String> {
         Just(("only ", "only ")),
         Just(("deny ", "")),
         Just(("allow ", "")),
+        Just(("also ", "")),
+        Just(("shared  only ", "")),
+        Just(("shared only ", "only ")),
     ];
     prop_oneof![
         1 => name().prop_map(|name| format!("policy {name}")),
@@ -246,6 +249,8 @@ const WORDS: &[&str] = &[
     "host",
     "ports",
     "param",
+    "shared",
+    "also",
     "${",
     "only",
     "deny",

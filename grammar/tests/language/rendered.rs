@@ -126,8 +126,10 @@ impl Show<'_> {
             Effect::ExclusiveAndConfined => "ExclusiveAndConfined",
             Effect::Deny => "Deny",
             Effect::Allow => "Allow",
+            Effect::Also => "Also",
         };
         let audit = rule.audit.map_or(String::new(), |span| format!("Audit{} ", self.at(span)));
+        let shared = rule.shared.map_or(String::new(), |span| format!("Shared{} ", self.at(span)));
         let Notes { until, owner, ticket, reason } = &rule.notes;
         let mut notes =
             until.as_ref().map_or(String::new(), |until| format!(" until {}{}", until.node, self.at(until.span)));
@@ -136,7 +138,7 @@ impl Show<'_> {
         }
         let effect_at = self.source.get(rule.effect.span.start..).unwrap().split('\n').next().unwrap();
         format!(
-            "{audit}{effect}⟨{effect_at}⟩ {} -> {}{notes}",
+            "{audit}{shared}{effect}⟨{effect_at}⟩ {} -> {}{notes}",
             self.programs(&rule.programs),
             self.destinations(&rule.destinations)
         )
