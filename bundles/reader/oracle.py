@@ -118,6 +118,8 @@ class Rule:
             "allow": f"allow {who} -> {self.destination}",
             "shared": f"shared only {who} -> {self.destination}",
             "also": f"also {who} -> {self.destination}",
+            "deny others": f"deny * except {who} -> {self.destination}",
+            "allow others": f"allow * except {who} -> {self.destination}",
         }[self.effect]
         return f"audit {said}" if self.audited else said
 
@@ -132,21 +134,25 @@ class Rule:
         if self.effect == "shared":
             added = (rule for rule in rules if rule.effect == "also" and rule.destination.covers(request))
             return covers and not self.is_about(identity) and not any(rule.is_about(identity) for rule in added)
-        if self.effect == "only":
+        if self.effect in ("only", "deny others"):
             return covers and not self.is_about(identity)
         if self.effect == "confined":
             return not covers and self.holds_for(chain)
         return self.effect == "deny" and covers and self.holds_for(chain)
 
     def grants(self, identity, request):
-        return not self.audited and self.effect != "deny" and self.destination.covers(request) and self.is_about(identity)
+        grants = self.effect in ("only", "confined", "allow") and not self.audited
+        return grants and self.destination.covers(request) and self.is_about(identity)
+
+    def grants_to_others(self, request):
+        return self.effect == "allow others" and self.destination.covers(request)
 
     def governs(self, chain, is_default_deny):
         """Whether it is about the process, or restricts it by what started it."""
-        if self.programs is None:
+        if self.programs is None or self.effect == "deny others":
             return False
-        is_idle = self.effect == "allow" and not is_default_deny
-        restricts = self.effect in ("confined", "deny")
+        is_idle = self.effect in ("allow", "allow others") and not is_default_deny
+        restricts = self.effect in ("confined", "deny") or self.effect == "allow others" and not is_idle
         return (chain[-1] in self.programs and not is_idle) or (restricts and self.programs.intersection(chain))
 
 
@@ -186,7 +192,10 @@ class Policy:
             needs_grant |= any(not rule.audited for rule in governing)
             is_on_trial = any(rule.audited and not rule.destination.covers("raw") for rule in governing)
         for identity in [chain[-1]] + [program for program in dict.fromkeys(chain) if program in self.heirs]:
-            is_granted = any(rule.grants(identity, request) for rule in enforced)
+            # A grant to others is withheld from each program that led to the process and that all such rules except.
+            to_others = [rule for rule in enforced if rule.grants_to_others(request)]
+            is_other = all(any(not rule.is_about(program) for rule in to_others) for program in chain)
+            is_granted = any(rule.grants(identity, request) for rule in enforced) or bool(to_others) and is_other
             if any(rule.refuses(identity, chain, request, rules) for rule in enforced) or needs_grant and not is_granted:
                 continue
             would = any(rule.refuses(identity, chain, request, rules) for rule in audited)
@@ -223,10 +232,11 @@ def some_policy(random):
         return Destination(parts, excepted)
 
     def rule():
-        effect = random.choice(("only", "confined", "deny", "allow", "shared"))
-        everyone = effect not in ("only", "shared") and random.random() < 0.2
+        effect = random.choice(("only", "confined", "deny", "allow", "shared", "deny others", "allow others"))
+        everyone = effect in ("confined", "deny", "allow") and random.random() < 0.2
         programs = None if everyone else set(random.sample(PROGRAMS, random.choice((1, 1, 2))))
-        return Rule(effect, effect not in ("allow", "shared") and random.random() < 0.25, programs, destination())
+        audited = effect not in ("allow", "shared", "allow others") and random.random() < 0.25
+        return Rule(effect, audited, programs, destination())
 
     rules = [rule() for _ in range(random.randint(1, 4))]
     # Others add programs to what is shared, or to a part of it.

@@ -247,7 +247,7 @@ def decoded(data, read, kind):
 
 # --- the manifest ---------------------------------------------------------------------------------
 
-NEEDS = {1: "BPF LSM", 2: "digests of executables", 3: "raw sockets", 4: "digests of libraries"}
+NEEDS = {1: "BPF LSM", 2: "digests of executables", 3: "raw sockets", 4: "digests of libraries", 5: "grants to all programs but some"}
 
 SECTIONS = {
     1: ("policy", 32),
@@ -648,16 +648,18 @@ class Bundle:
         if label.overflow or flags & (CELL_DENIED | CELL_OUTSIDE):
             return "denied"
         audited = bool(flags & (CELL_AUDIT_DENIED | CELL_AUDIT_OUTSIDE))
+        to_everyone = bool(flags & CELL_GRANTED)
         for program in label.under:
             held = self.pair(program, cell) | (INSIDE | AUDIT_INSIDE if only_covered else 0)
             if held & DENIED or not held & INSIDE:
                 return "denied"
+            to_everyone = to_everyone and not held & WITHHELD
             audited = audited or bool(held & AUDIT_DENIED) or not held & AUDIT_INSIDE
         for identity in [label.program if label.proven else 0, *label.heirs]:
             held = self.pair(identity, cell)
             if flags & CELL_EXCLUSIVE and not held & MEMBER:
                 continue
-            is_granted = held & GRANTED or flags & CELL_GRANTED
+            is_granted = held & GRANTED or to_everyone
             if is_granted or not needs_grant:
                 audited = audited or is_audited_without_grant and not is_granted
                 audited = audited or bool(flags & CELL_AUDIT_EXCLUSIVE) and not held & AUDIT_MEMBER
@@ -713,7 +715,7 @@ def descend(nodes, step, done, key):
 CELL_DENIED, CELL_EXCLUSIVE, CELL_GRANTED, CELL_AUDIT_DENIED, CELL_AUDIT_EXCLUSIVE = 1, 2, 4, 16, 32
 CELL_OUTSIDE, CELL_AUDIT_OUTSIDE = 64, 128
 GOVERNED, AUDIT_GOVERNED, GOVERNING, AUDIT_GOVERNING = 1 << 18, 1 << 19, 1 << 20, 1 << 21
-MEMBER, INSIDE, DENIED, GRANTED, AUDIT_MEMBER, AUDIT_INSIDE, AUDIT_DENIED = 1, 2, 4, 8, 16, 32, 64
+MEMBER, INSIDE, DENIED, GRANTED, AUDIT_MEMBER, AUDIT_INSIDE, AUDIT_DENIED, WITHHELD = 1, 2, 4, 8, 16, 32, 64, 128
 PROTOCOLS = ["tcp", "udp", "icmp", "other"]
 STRICTNESS = ["allowed", "audited", "denied"]
 NAT64 = bytes.fromhex("0064ff9b0000000000000000")
@@ -839,7 +841,7 @@ def read_debug(reader):
     def rule():
         return {
             "place": place(),
-            "effect": ["only P -> D", "P -> only D", "deny", "allow"][reader.variant(4)],
+            "effect": ["only P -> D", "P -> only D", "deny", "allow", "deny * except", "allow * except"][reader.variant(6)],
             "audited": reader.bool(),
             "programs": reader.option(lambda: reader.list(reader.u32)),
             "destinations": reader.string(),

@@ -181,7 +181,8 @@ pub struct DebugRule {
     pub effect: DebugEffect,
     /// It is an audited rule: it is judged and reported, not enforced.
     pub is_audited: bool,
-    /// Its programs, as indexes in [`Debug::programs`], ascending. `None` means every program.
+    /// Its programs (behind `* except`, those that it leaves out), as indexes in [`Debug::programs`], ascending. `None`
+    /// means every program.
     pub subjects: Option<Vec<u32>>,
     /// Its right-hand side, as written.
     pub destinations: String,
@@ -198,6 +199,10 @@ pub enum DebugEffect {
     Deny,
     /// `allow P -> D`
     Allow,
+    /// `deny * except P -> D`
+    DenyOthers,
+    /// `allow * except P -> D`
+    AllowOthers,
 }
 
 /// A bundle holds an address as text. A text that is not an address makes the section undecodable.

@@ -166,25 +166,25 @@ impl Verdict {
     /// As one number, which is all that a global BPF function can return.
     #[inline(always)]
     pub const fn to_bits(self) -> u64 {
-        pack(self.reason as u8, self.rule, self.audited)
+        pack(self.reason as u16, self.rule, self.audited)
     }
 
     /// From [`Verdict::to_bits`].
     #[inline(always)]
     pub const fn from_bits(bits: u64) -> Verdict {
         let (reason, rule, audited) = unpack(bits);
-        Verdict { reason: Reason::from_number(reason), rule, audited }
+        Verdict { reason: Reason::from_number(reason as u8), rule, audited }
     }
 }
 
 /// A bit that no flag of [`Pair`] uses: a table could not be read.
-const PAIR_FAULT: u8 = 1 << 7;
+const PAIR_FAULT: u16 = 1 << 9;
 
 /// The result of [`Tables::pair`], as one number.
 #[inline(always)]
 pub const fn pair_to_bits(found: Option<Pair>) -> u64 {
     match found {
-        Some(pair) => pack(pair.flags as u8 & !PAIR_FAULT, pair.rule, pair.audit_rule),
+        Some(pair) => pack(pair.flags as u16 & !PAIR_FAULT, pair.rule, pair.audit_rule),
         None => pack(PAIR_FAULT, NO_RULE, NO_RULE),
     }
 }
@@ -198,22 +198,22 @@ pub const fn pair_from_bits(bits: u64) -> Option<Pair> {
 
 /// How many bits a rule's number takes when it is packed. Larger numbers lose their high bits and are reported as
 /// another rule's; verdicts do not depend on them.
-const RULE_BITS: u32 = 28;
+const RULE_BITS: u32 = 27;
 const RULE_MASK: u64 = (1 << RULE_BITS) - 1;
 
 #[inline(always)]
-const fn pack(first: u8, rule: u32, audit_rule: u32) -> u64 {
+const fn pack(first: u16, rule: u32, audit_rule: u32) -> u64 {
     (first as u64) << (2 * RULE_BITS) | (audit_rule as u64 & RULE_MASK) << RULE_BITS | rule as u64 & RULE_MASK
 }
 
 #[inline(always)]
-const fn unpack(bits: u64) -> (u8, u32, u32) {
+const fn unpack(bits: u64) -> (u16, u32, u32) {
     #[inline(always)]
     const fn rule(bits: u64) -> u32 {
         let number = bits & RULE_MASK;
         if number == RULE_MASK { NO_RULE } else { number as u32 }
     }
-    ((bits >> (2 * RULE_BITS)) as u8, rule(bits), rule(bits >> RULE_BITS))
+    ((bits >> (2 * RULE_BITS)) as u16, rule(bits), rule(bits >> RULE_BITS))
 }
 
 /// Why a request is allowed or denied.
@@ -334,7 +334,7 @@ impl Governance {
     /// As one number.
     #[inline(always)]
     pub const fn to_bits(self) -> u64 {
-        pack(self.is_enforced as u8, NO_RULE, self.audited)
+        pack(self.is_enforced as u16, NO_RULE, self.audited)
     }
 
     /// From [`Governance::to_bits`].
@@ -412,10 +412,12 @@ pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) 
     }
 
     // Restrictions: of the task's program and of every program that started it.
+    let mut withheld = 0;
     let mut index = 0;
     while let Some(program) = label.restricted_by.get(index as usize).filter(|_| index < label.depth) {
         index = T::opaque(index + 1);
         let Some(held) = tables.pair(number, *program) else { return Verdict::FAULT };
+        withheld |= held.flags & Pair::WITHHELD;
         if held.flags & Pair::DENIED != 0 {
             return Verdict::new(Reason::Denied, held.rule);
         }
@@ -431,12 +433,13 @@ pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) 
     // One identity must satisfy everything: grants do not combine.
     let identity = if label.flags & Label::PROVEN != 0 { label.program } else { 0 };
     let Some(own) = tables.pair(number, identity) else { return Verdict::FAULT };
-    let mut verdict = grant(policy, cell, own, audited, needs_grant);
+    let to_everyone = cell.flags & Cell::GRANTED != 0 && withheld == 0;
+    let mut verdict = grant(policy, cell, own, audited, needs_grant, to_everyone);
     let mut index = 0;
     while let Some(heritage) = label.inherits_from.get(index as usize).filter(|id| **id != 0 && !verdict.is_allowed()) {
         index = T::opaque(index + 1);
         let Some(held) = tables.pair(number, *heritage) else { return Verdict::FAULT };
-        let inherited = grant(policy, cell, held, audited, needs_grant);
+        let inherited = grant(policy, cell, held, audited, needs_grant, to_everyone);
         if inherited.is_allowed() {
             verdict = inherited;
         }
@@ -444,16 +447,18 @@ pub fn judge<T: Tables>(tables: &T, label: &Label, number: u32, unless: Unless) 
     verdict
 }
 
-/// The verdict for an identity that holds `own`, in a cell where nothing else denies.
+/// The verdict for an identity that holds `own`, in a cell where nothing else denies. `to_everyone`: the cell is granted
+/// to everyone, and that is not withheld from the task.
 #[inline(always)]
-fn grant(policy: &Policy, cell: &Cell, own: Pair, audited: u32, needs_grant: bool) -> Verdict {
+fn grant(policy: &Policy, cell: &Cell, own: Pair, audited: u32, needs_grant: bool, to_everyone: bool) -> Verdict {
     if cell.flags & Cell::EXCLUSIVE != 0 && own.flags & Pair::MEMBER == 0 {
         return Verdict::new(Reason::Exclusive, cell.rule);
     }
     let allowed = if own.flags & Pair::GRANTED != 0 {
         Verdict::new(Reason::Granted, own.rule)
-    } else if cell.flags & Cell::GRANTED != 0 {
-        Verdict::new(Reason::Granted, cell.rule)
+    } else if to_everyone {
+        let is_second = cell.flags & (Cell::EXCLUSIVE | Cell::OUTSIDE) == Cell::EXCLUSIVE;
+        Verdict::new(Reason::Granted, if is_second { cell.outside_rule } else { cell.rule })
     } else if needs_grant {
         return Verdict::new(Reason::NotGranted, policy.default_rule);
     } else {
@@ -522,7 +527,7 @@ impl Whole {
     #[inline(always)]
     pub const fn to_bits(found: Option<Whole>) -> u64 {
         match found {
-            Some(whole) => pack((whole.flags >> WHOLE_SHIFT) as u8 & !PAIR_FAULT, NO_RULE, whole.audit_rule),
+            Some(whole) => pack((whole.flags >> WHOLE_SHIFT) as u16 & !PAIR_FAULT, NO_RULE, whole.audit_rule),
             None => pack(PAIR_FAULT, NO_RULE, NO_RULE),
         }
     }
@@ -710,12 +715,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn from_bits_inverts_to_bits(reason in 0u8..8, rule in 0u32..1 << 27, audited in 0u32..1 << 27, none in 0u8..4) {
+        fn from_bits_inverts_to_bits(reason in 0u8..8, rule in 0u32..1 << 26, audited in 0u32..1 << 26, none in 0u8..4) {
             let rule = if none & 1 == 0 { rule } else { NO_RULE };
             let audited = if none & 2 == 0 { audited } else { NO_RULE };
             let verdict = Verdict { reason: Reason::from_number(reason), rule, audited };
             prop_assert_eq!(Verdict::from_bits(verdict.to_bits()), verdict);
-            let pair = Pair { flags: u32::from(reason) << 4 | 15, rule, audit_rule: audited };
+            let pair = Pair { flags: u32::from(reason) << 5 | 31, rule, audit_rule: audited };
             prop_assert_eq!(pair_from_bits(pair_to_bits(Some(pair))), Some(pair));
         }
     }

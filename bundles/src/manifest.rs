@@ -249,11 +249,13 @@ pub enum Need {
     RawSockets = 3,
     /// The libraries that a program maps for execution are measured by fs-verity.
     Libraries = 4,
+    /// Grants to everyone are withheld from some programs, and from what they start.
+    WithheldGrants = 5,
 }
 
 impl Need {
     /// Everything that a policy of this format can require.
-    pub const ALL: [Need; 4] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries];
+    pub const ALL: [Need; 5] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries, Need::WithheldGrants];
 
     /// From its number.
     pub fn from_number(number: u16) -> Option<Need> {
@@ -268,6 +270,7 @@ impl fmt::Display for Need {
             Need::Verity => "fs-verity digests of executables",
             Need::RawSockets => "verdicts on raw and packet sockets",
             Need::Libraries => "fs-verity digests of libraries",
+            Need::WithheldGrants => "grants to all programs but some",
         })
     }
 }

@@ -167,7 +167,8 @@ record! {
         rule: u32,
         /// The audited rule behind the strongest of the audited flags.
         audit_rule: u32,
-        /// The rule behind [`Cell::OUTSIDE`]; zero without it.
+        /// The rule behind [`Cell::OUTSIDE`]. Without it, in a cell that is both exclusive and granted, the rule behind
+        /// [`Cell::GRANTED`]. Otherwise zero.
         outside_rule: u32,
     }
 }
@@ -175,13 +176,13 @@ record! {
 impl Cell {
     /// `deny * -> D`
     pub const DENIED: u32 = 1;
-    /// `only P -> D`: programs that are not [`Pair::MEMBER`] are denied.
+    /// `only P -> D`, `deny * except P -> D`: programs that are not [`Pair::MEMBER`] are denied.
     pub const EXCLUSIVE: u32 = 2;
-    /// `allow * -> D`
+    /// `allow * -> D`, `allow * except P -> D`
     pub const GRANTED: u32 = 4;
     /// `audit deny * -> D`
     pub const AUDIT_DENIED: u32 = 16;
-    /// `audit only P -> D`
+    /// `audit only P -> D`, `audit deny * except P -> D`
     pub const AUDIT_EXCLUSIVE: u32 = 32;
     /// `* -> only D`, which does not cover this cell. Bundles of the first format have [`Cell::DENIED`] instead; their
     /// flag 8 is no longer read.
@@ -252,7 +253,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The program is one of P for every `only P -> D` that covers the cell.
+    /// The program is one of P for every `only P -> D` and `deny * except P -> D` that covers the cell.
     pub const MEMBER: u32 = 1;
     /// Every `P -> only D` of the program covers the cell. True for a program that is not confined.
     pub const INSIDE: u32 = 2;
@@ -266,6 +267,9 @@ impl Pair {
     pub const AUDIT_INSIDE: u32 = 32;
     /// As [`Pair::DENIED`], for `audit deny P -> D`.
     pub const AUDIT_DENIED: u32 = 64;
+    /// Every grant to everyone that covers the cell excepts the program, so none of them counts for it or for what it
+    /// starts: `allow * except P -> D`.
+    pub const WITHHELD: u32 = 128;
 
     /// What holds for an unlisted program.
     pub const UNLISTED: Pair = Pair { flags: Pair::INSIDE | Pair::AUDIT_INSIDE, rule: NO_RULE, audit_rule: NO_RULE };

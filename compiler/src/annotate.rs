@@ -37,6 +37,8 @@ pub fn debug(source: &Source<'_>, policy: &CheckedPolicy, image: &Image) -> Debu
             Effect::Confined => DebugEffect::Confined,
             Effect::Deny => DebugEffect::Deny,
             Effect::Allow => DebugEffect::Allow,
+            Effect::DenyOthers => DebugEffect::DenyOthers,
+            Effect::AllowOthers => DebugEffect::AllowOthers,
         },
         is_audited: rule.enforcement == Enforcement::Audited,
         subjects: match &rule.subjects {

@@ -214,7 +214,7 @@ fn contradictions(policy: &ResolvedPolicy) -> Vec<CheckError> {
             let conflict = match rule.effect {
                 Effect::Exclusive => exclusive_conflict(policy, rule, later),
                 Effect::Confined => confinement_conflict(policy, rule, later),
-                Effect::Deny | Effect::Allow => None,
+                Effect::Deny | Effect::Allow | Effect::DenyOthers | Effect::AllowOthers => None,
             };
             errors.extend(conflict);
         }
@@ -224,7 +224,7 @@ fn contradictions(policy: &ResolvedPolicy) -> Vec<CheckError> {
 
 fn pattern_of_everyone(policy: &ResolvedPolicy, rule: &Rule) -> Option<CheckError> {
     let Subjects::Programs(programs) = &rule.subjects else { return None };
-    if !matches!(rule.effect, Effect::Allow | Effect::Exclusive) {
+    if !matches!(rule.effect, Effect::Allow | Effect::Exclusive | Effect::DenyOthers) {
         return None;
     }
     let wide = policy.written(programs).find(|program| {

@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use self::cells::Cells;
 use self::tree::Trees;
 use crate::check::CheckedPolicy;
-use crate::policy::{Addresses, Default, PortRange, ProgramIndex, ResolvedPolicy, Rule};
+use crate::policy::{Addresses, Default, Effect, PortRange, ProgramIndex, ResolvedPolicy, Rule};
 
 /// Why a checked policy cannot be lowered.
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
@@ -78,6 +78,9 @@ pub fn needs(checked: &CheckedPolicy) -> Vec<Need> {
     }
     if policy.programs.iter().any(|program| program.libraries.is_some()) {
         needs.push(Need::Libraries);
+    }
+    if policy.rules.iter().any(|rule| rule.effect == Effect::AllowOthers) {
+        needs.push(Need::WithheldGrants);
     }
     needs
 }

@@ -230,7 +230,7 @@ pub struct Rule {
     pub effect: Effect,
     /// Whether it is enforced or only reported.
     pub enforcement: Enforcement,
-    /// Whose requests it applies to.
+    /// Whose requests it applies to; for [`Effect::DenyOthers`] and [`Effect::AllowOthers`], whose it does not.
     pub subjects: Subjects,
     /// The destinations: a request is covered if one of these covers it.
     pub destinations: Vec<Destination>,
@@ -251,7 +251,7 @@ pub struct Rule {
 impl Rule {
     /// Whether it lets its programs reach what others may not.
     pub fn gives_exclusively(&self) -> bool {
-        self.effect == Effect::Exclusive || self.share == Share::Added
+        self.effect.excludes() || self.share == Share::Added
     }
 }
 
@@ -280,6 +280,32 @@ pub enum Effect {
     Deny,
     /// `allow P -> D`
     Allow,
+    /// `deny * except P -> D`: as [`Effect::Exclusive`], without the grant.
+    DenyOthers,
+    /// `allow * except P -> D`: a grant to everyone, withheld from P and from what P starts.
+    AllowOthers,
+}
+
+impl Effect {
+    /// Whether it denies what it covers to every process that is not one of its programs.
+    pub fn excludes(self) -> bool {
+        matches!(self, Effect::Exclusive | Effect::DenyOthers)
+    }
+
+    /// Whether it grants what it covers to its programs.
+    pub fn grants(self) -> bool {
+        matches!(self, Effect::Exclusive | Effect::Confined | Effect::Allow)
+    }
+
+    /// Whether it restricts its programs and the processes that they start.
+    pub fn restricts(self) -> bool {
+        matches!(self, Effect::Confined | Effect::Deny | Effect::AllowOthers)
+    }
+
+    /// Whether it is about all programs but its own.
+    pub fn is_about_others(self) -> bool {
+        matches!(self, Effect::DenyOthers | Effect::AllowOthers)
+    }
 }
 
 /// Whether a rule is enforced or only reports.

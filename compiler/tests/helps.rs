@@ -53,6 +53,11 @@ const DONE: &[(&str, &str, &str)] = &[
         "deny * -> 10.0.0.0/8\naudit \"/w\" -> only 192.0.2.1\ndeny * -> raw\n",
     ),
     ("deny \"/x\" -> 10.0.0.0/8\nallow \"/w\" -> 192.0.2.0/24\n", "or remove it", "deny \"/x\" -> 10.0.0.0/8\n"),
+    (
+        "deny * except \"/s\" -> 10.0.0.0/8\ndeny * except \"/s\" -> 10.1.0.0/16\n",
+        "remove it, or let it say what the other does not",
+        "deny * except \"/s\" -> 10.0.0.0/8\n",
+    ),
     ("only \"/s\" -> 10.0.0.1:443\n", "add `deny * -> raw`", "only \"/s\" -> 10.0.0.1:443\ndeny * -> raw\n"),
     (
         "only \"/s\" -> 10.0.0.1:443\n",

@@ -117,6 +117,18 @@ pub enum SyntaxError {
         span: Span,
     },
 
+    /// `only * except P -> D`, `* except P -> only D`, or without an effect.
+    #[error("only `deny` and `allow` can be about `* except` some programs")]
+    #[diagnostic(code(syntax::except_of_effect))]
+    ExceptOfEffect {
+        /// The `* except`.
+        #[label("leaves programs out")]
+        span: Span,
+        /// What to write instead.
+        #[help]
+        help: String,
+    },
+
     /// `=>`, `→`, `-->`.
     #[error("`{written}` is not an arrow of this language")]
     #[diagnostic(code(syntax::wrong_arrow), help("write `->` between the program and the destination"))]

@@ -178,6 +178,7 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::effect | Rule::shared | Rule::shared_kw | Rule::also | Rule::also_kw => "`only`, `allow` or `deny`",
         Rule::any => "`*`",
         Rule::arrow | Rule::wrong_arrow => "`->`",
+        Rule::starts => "`>`",
         Rule::equals => "`=`",
         Rule::comma => "`,`",
         Rule::set_open | Rule::param_values => "`{`",
@@ -321,7 +322,10 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
         "," if place.rule != Rule::include_line => {
             return "write several of them as a set: `{ a, b }`".to_owned();
         }
-        "except" => return "`except` subtracts from a destination only".to_owned(),
+        "except" => {
+            return "`except` subtracts from a destination, and from `*` on the left of a `deny` or an `allow`"
+                .to_owned();
+        }
         "with" => return "`with children` ends the declaration of a program".to_owned(),
         "within" => return "`within ranges(…)` follows the destinations of a declared host".to_owned(),
         "may" => return "`may change` ends the declaration of a host".to_owned(),

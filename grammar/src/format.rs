@@ -96,6 +96,8 @@ impl Speller<'_> {
             Effect::Deny => ("deny ", ""),
             Effect::Allow => ("allow ", ""),
             Effect::Also => ("also ", ""),
+            Effect::DenyOthers => ("deny * except ", ""),
+            Effect::AllowOthers => ("allow * except ", ""),
         };
         let audit = if rule.audit.is_some() { "audit " } else { "" };
         let shared = if rule.shared.is_some() { "shared " } else { "" };

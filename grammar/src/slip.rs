@@ -19,16 +19,13 @@ pub(crate) fn help(place: Place<'_>, found: Span) -> Option<String> {
         "," => ports(before, Span { start: found.end, end: place.span.end }.text_in(place.text)),
         "accept" => Some("write `accept` on a line of its own, before the statement that it is about".to_owned()),
         "except" if is_rule && !before.contains("->") => Some(
-            "`except` subtracts from a destination only; what is for some programs and refused to everybody else is \
-             `only P -> D`"
+            "on the left, only `*` can have an `except`: `deny * except P -> D`; of several programs, name those that \
+             the rule is about"
                 .to_owned(),
         ),
         "-" if ends_with_address(before) => Some(RANGE.to_owned()),
         "[" if before.strip_suffix('-').is_some_and(ends_with_address) => Some(RANGE.to_owned()),
-        "!" => Some(
-            "there is no `!`: `only P -> D` refuses D to all programs but P, and `except` subtracts destinations"
-                .to_owned(),
-        ),
+        "!" => Some("there is no `!`: `deny * except P -> D` denies D to all programs but P".to_owned()),
         "'" | "`" => Some("put text in double quotes: `\"/usr/bin/signer\"`".to_owned()),
         "[" if is_rule && !before.contains("->") => Some("write several programs as `{ \"/a\", \"/b\" }`".to_owned()),
         ";" => Some("leave it out: a statement ends with its line".to_owned()),

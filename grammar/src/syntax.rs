@@ -290,7 +290,7 @@ pub struct Rule {
     pub shared: Option<Span>,
     /// What the rule does.
     pub effect: Spanned<Effect>,
-    /// The left side.
+    /// The left side; after `* except`, the programs that are left out.
     pub programs: Spanned<Programs>,
     /// The right side.
     pub destinations: Spanned<Destinations>,
@@ -313,6 +313,10 @@ pub enum Effect {
     Allow,
     /// `also P -> D`: P too may reach D, which another rule reserves and shares.
     Also,
+    /// `deny * except P -> D`
+    DenyOthers,
+    /// `allow * except P -> D`
+    AllowOthers,
 }
 
 /// The verdict where no rule applies.

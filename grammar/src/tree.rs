@@ -136,13 +136,14 @@ impl Reader<'_> {
 
     pub(crate) fn rule(&mut self, line: Pair<'_>) -> Option<PolicyRule> {
         let (mut audit, mut shared, mut first, mut arrow, mut only) = (None, None, None, None, None);
-        let (mut programs, mut destinations, mut notes) = (None, None, Some(Notes::default()));
+        let (mut except, mut programs, mut destinations, mut notes) = (None, None, None, Some(Notes::default()));
         for part in line.into_inner() {
             let span = self.span(&part);
             match part.as_rule() {
                 Rule::audit_kw => audit = Some(span),
                 Rule::shared => shared = part.into_inner().next().map(|word| self.span(&word)),
                 Rule::effect => first = part.into_inner().next().map(|word| (word.as_rule(), span)),
+                Rule::all_except => except = Some(span),
                 Rule::programs => programs = self.programs(part),
                 Rule::arrow => arrow = self.arrow(part),
                 Rule::second_only => only = Some(span),
@@ -152,7 +153,16 @@ impl Reader<'_> {
                 _ => {}
             }
         }
+        if let Some(span) = except
+            && !matches!((first, only), (Some((Rule::deny_kw | Rule::allow_kw, _)), None))
+        {
+            let help = self.except_help(first.is_some(), only.is_some(), programs?.span, destinations?.span);
+            self.errors.push(SyntaxError::ExceptOfEffect { span, help });
+            return None;
+        }
         let effect = match (first, only) {
+            (Some((Rule::deny_kw, span)), None) if except.is_some() => (Effect::DenyOthers, span),
+            (Some((Rule::allow_kw, span)), None) if except.is_some() => (Effect::AllowOthers, span),
             (Some((Rule::only_kw, span)), None) => (Effect::Exclusive, span),
             (Some((Rule::only_kw, span)), Some(_)) => (Effect::ExclusiveAndConfined, span),
             (None, Some(span)) => (Effect::Confined, span),
@@ -435,12 +445,33 @@ impl Reader<'_> {
         self.refuse(SyntaxError::WrongArrow { written, span })
     }
 
-    fn effect_help(&self, programs: Span, destinations: Span) -> String {
+    /// The two sides of a rule as written, or letters in place of what is too long for a help.
+    fn sides(&self, programs: Span, destinations: Span) -> (String, String) {
         let shown = |span: Span, otherwise: &'static str| {
             let written = span.text_in(self.text);
             if written.len() > 40 || written.contains('\n') { otherwise.to_owned() } else { written.to_owned() }
         };
-        let (left, right) = (shown(programs, "P"), shown(destinations, "D"));
+        (shown(programs, "P"), shown(destinations, "D"))
+    }
+
+    /// What to write in place of `* except P` in a rule that cannot have it.
+    fn except_help(&self, has_effect: bool, confines: bool, programs: Span, destinations: Span) -> String {
+        let (left, right) = self.sides(programs, destinations);
+        if confines {
+            return "name the programs that the rule confines, or write `* -> only D` for all of them".to_owned();
+        }
+        if has_effect {
+            return format!(
+                "write `deny {left} -> {right}` to deny it to these programs, or `only {left} -> {right}` to deny it to all others"
+            );
+        }
+        format!(
+            "write `deny * except {left} -> {right}` to deny it to all others, or `allow * except {left} -> {right}` to grant it to them"
+        )
+    }
+
+    fn effect_help(&self, programs: Span, destinations: Span) -> String {
+        let (left, right) = self.sides(programs, destinations);
         format!(
             "write `allow {left} -> {right}` to grant it, `only {left} -> {right}` to keep everybody else out, or `{left} -> only {right}` to keep the program in"
         )

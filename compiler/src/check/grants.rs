@@ -25,10 +25,10 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
     }
     for rule in policy.rules.iter().filter(|rule| rule.enforcement == Enforcement::Enforced) {
         // The programs of a part are those of the owner's rule and of others, which are looked at themselves.
-        if !matches!(rule.effect, Effect::Exclusive | Effect::Allow) || matches!(rule.share, Share::Part(_)) {
+        if matches!(rule.effect, Effect::Confined | Effect::Deny) || matches!(rule.share, Share::Part(_)) {
             continue;
         }
-        if let Subjects::Programs(subjects) = &rule.subjects {
+        if let (Subjects::Programs(subjects), true) = (&rule.subjects, rule.effect != Effect::AllowOthers) {
             let programs = policy.written(subjects);
             // That a pattern is everybody is an error of its own.
             let narrower = programs.clone().filter(|program| !pattern::spells_nothing_out(&program.path));
@@ -37,6 +37,9 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
                 let unpinned: Vec<&Program> = programs.filter(|program| program.pins.is_empty()).collect();
                 found.extend(path_grant(&unpinned, rule));
             }
+        }
+        if rule.effect == Effect::DenyOthers {
+            continue; // It grants nothing.
         }
         found.extend(exclusive_loopback(rule));
         found.extend(wide(rule));

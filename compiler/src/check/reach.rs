@@ -23,7 +23,8 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
         if ![Address::V4(LOOPBACK_V4), Address::v6(1)].map(loopback).into_iter().any(unlisted) {
             found.push(Concern::NoLoopback { span });
         }
-        if !enforced().filter(|rule| rule.effect != Effect::Deny).any(covers_a_resolver) {
+        if !enforced().filter(|rule| rule.effect.grants() || rule.effect == Effect::AllowOthers).any(covers_a_resolver)
+        {
             found.push(Concern::NoResolver { span });
         }
     }

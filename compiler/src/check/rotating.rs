@@ -83,8 +83,8 @@ pub(super) fn left_open(policy: &ResolvedPolicy) -> Vec<CheckError> {
 
 fn fails_open(used: &NameUse, rule: &Rule) -> bool {
     match rule.effect {
-        Effect::Exclusive | Effect::Deny => used.part == Part::Covered,
-        Effect::Confined | Effect::Allow => used.part == Part::Excepted,
+        Effect::Exclusive | Effect::Deny | Effect::DenyOthers => used.part == Part::Covered,
+        Effect::Confined | Effect::Allow | Effect::AllowOthers => used.part == Part::Excepted,
     }
 }
 

@@ -77,6 +77,8 @@ fn redundant(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &R
             Effect::Confined => (rule, other, "confines the program further"),
             Effect::Exclusive => (other, rule, "reserves all of it for the same programs"),
             Effect::Deny => (other, rule, "denies all of it"),
+            Effect::DenyOthers => (other, rule, "denies all of it to the same programs"),
+            Effect::AllowOthers => (other, rule, "grants all of it to the same programs"),
             Effect::Allow => (other, rule, "grants all of it"),
         };
         let covers = contains(&wide.destinations, &narrow.destinations);
@@ -92,7 +94,7 @@ fn redundant(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &R
     let same = by(&rule.subjects).find_map(says_it);
     // An exclusive rule for everyone is none.
     let of_everyone = || match rule.effect {
-        Effect::Exclusive => None,
+        Effect::Exclusive | Effect::DenyOthers | Effect::AllowOthers => None,
         _ => everyone.and_then(|everyone| by(everyone).find_map(says_it)),
     };
     same.or_else(of_everyone)
@@ -110,6 +112,9 @@ fn shadowed(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Ru
             }
             Effect::Exclusive => {
                 "restrictions always win: remove the grant, or name its programs on the left of the `only` too"
+            }
+            Effect::DenyOthers => {
+                "restrictions always win: remove the grant, or name its programs after that `* except` too"
             }
             _ => "restrictions always win: remove the grant, or take it out of the other rule with `except`",
         };
@@ -139,14 +144,18 @@ fn shadowed(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Ru
     let reserved = index.exclusive(policy, rule).find(|(other_number, other)| match &other.subjects {
         Subjects::Programs(others) => {
             *other_number != number
-                && rule.effect == Effect::Allow
+                && (rule.effect == Effect::Allow || other.effect == Effect::DenyOthers)
                 && programs.iter().all(|program| others.binary_search(program).is_err())
                 && contains(&other.destinations, &rule.destinations)
         }
         Subjects::Everyone => false,
     });
     if let Some((_, other)) = reserved {
-        return Some(shadow("all of it is reserved for other programs", other));
+        let why = match other.effect {
+            Effect::DenyOthers => "all of it is denied to these programs",
+            _ => "all of it is reserved for other programs",
+        };
+        return Some(shadow(why, other));
     }
     // All of its programs are kept out by a confinement of their own.
     let mut each = policy.kinds_of(programs).map(|program| index.confinements.get(&program)?.iter().find(keeps_out));
@@ -156,7 +165,7 @@ fn shadowed(policy: &ResolvedPolicy, index: &Index<'_>, number: usize, rule: &Ru
 
 /// Whether a rule governs its programs.
 fn governs(policy: &ResolvedPolicy, rule: &Rule) -> bool {
-    rule.enforcement == Enforcement::Enforced && !gives_nothing(policy, rule)
+    rule.enforcement == Enforcement::Enforced && !gives_nothing(policy, rule) && rule.effect != Effect::DenyOthers
 }
 
 type Kind<'a> = (Effect, Enforcement, &'a Subjects);
@@ -247,7 +256,7 @@ impl<'a> Index<'a> {
                 continue;
             }
             match (&rule.subjects, rule.effect) {
-                (_, Effect::Exclusive) => index.exclusive.add(number, rule),
+                (_, Effect::Exclusive | Effect::DenyOthers) => index.exclusive.add(number, rule),
                 (Subjects::Programs(programs), Effect::Confined) => {
                     programs.iter().for_each(|program| index.confinements.entry(*program).or_default().push(number));
                 }

@@ -44,6 +44,9 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
                         closing: closing.span,
                         opening: opening.span,
                         rights: match closing_rule.effect {
+                            Effect::DenyOthers => {
+                                format!("denied to all but {}", who(policy, &closing_rule.subjects))
+                            }
                             Effect::Deny => format!("denied to {}", who(policy, &closing_rule.subjects)),
                             _ => format!("only {} may reach it", who(policy, &closing_rule.subjects)),
                         },
@@ -62,10 +65,10 @@ fn disagree(closing: &Rule, opening: &Rule, address: IpAddr) -> bool {
         return false;
     }
     let refused = match (closing.effect, &closing.subjects, &opening.subjects) {
-        (Effect::Exclusive, Subjects::Programs(members), Subjects::Programs(granted)) => {
+        (Effect::Exclusive | Effect::DenyOthers, Subjects::Programs(members), Subjects::Programs(granted)) => {
             granted.iter().any(|program| members.binary_search(program).is_err())
         }
-        (Effect::Exclusive, Subjects::Programs(_), Subjects::Everyone) => true,
+        (Effect::Exclusive | Effect::DenyOthers, Subjects::Programs(_), Subjects::Everyone) => true,
         (Effect::Deny, Subjects::Programs(denied), Subjects::Programs(granted)) => {
             granted.iter().any(|program| denied.binary_search(program).is_ok())
         }

@@ -6,6 +6,7 @@ use bfp_bundle::names::Match;
 use bfp_bundle::record::{Cell, NO_RULE, Pair, Step};
 
 use super::LowerError;
+use crate::policy::model::gives_nothing;
 use crate::policy::{Addresses, Default, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
 
 /// The cells that were found so far.
@@ -120,7 +121,7 @@ impl<'a> Cells<'a> {
             let mut own: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
             for number in rules {
                 let Some(rule) = self.policy.rules.get(*number) else { continue };
-                if rule.effect == Effect::Exclusive || rule.subjects == Subjects::Everyone {
+                if rule.effect.excludes() || rule.effect.is_about_others() || rule.subjects == Subjects::Everyone {
                     shared.push(*number);
                 }
                 if let Subjects::Programs(subjects) = &rule.subjects {
@@ -173,14 +174,15 @@ impl<'a> Cells<'a> {
         // Of several, the one with the fewest programs. Mostly one set contains the other; this rule then denies every
         // process that any of them denies.
         let exclusive = |enforcement| {
-            let exclusive = self.covering(rules, enforcement).filter(|(_, rule)| rule.effect == Effect::Exclusive);
+            let exclusive = self.covering(rules, enforcement).filter(|(_, rule)| rule.effect.excludes());
             let programs = exclusive.filter_map(|(number, rule)| match &rule.subjects {
                 Subjects::Everyone => None,
                 Subjects::Programs(programs) => Some((programs.len(), number)),
             });
             programs.min().map(|(_, number)| number)
         };
-        let granted = first(Enforcement::Enforced, &|rule| rule.effect != Effect::Deny && everyone(rule));
+        let granted = first(Enforcement::Enforced, &grants_to_everyone)
+            .or_else(|| first(Enforcement::Enforced, &|rule| rule.effect == Effect::AllowOthers));
         let (denied, audit_denied) = (denied(Enforcement::Enforced), denied(Enforcement::Audited));
         let (outside, audit_outside) = (outside(Enforcement::Enforced), outside(Enforcement::Audited));
         let (exclusive, audit_exclusive) = (exclusive(Enforcement::Enforced), exclusive(Enforcement::Audited));
@@ -194,7 +196,7 @@ impl<'a> Cells<'a> {
                 | flag(audit_exclusive.is_some(), Cell::AUDIT_EXCLUSIVE),
             rule: denied.or(exclusive).or(granted).unwrap_or(NO_RULE),
             audit_rule: audit_denied.or(audit_outside).or(audit_exclusive).unwrap_or(NO_RULE),
-            outside_rule: outside.unwrap_or(0),
+            outside_rule: outside.or(exclusive.and(granted)).unwrap_or(0),
         }
     }
 
@@ -206,6 +208,7 @@ impl<'a> Cells<'a> {
                 | flag(enforced.outside.is_none(), Pair::INSIDE)
                 | flag(enforced.denied.is_some(), Pair::DENIED)
                 | flag(enforced.granted.is_some(), Pair::GRANTED)
+                | flag(enforced.withheld, Pair::WITHHELD)
                 | flag(audited.member, Pair::AUDIT_MEMBER)
                 | flag(audited.outside.is_none(), Pair::AUDIT_INSIDE)
                 | flag(audited.denied.is_some(), Pair::AUDIT_DENIED),
@@ -221,8 +224,10 @@ impl<'a> Cells<'a> {
             Subjects::Programs(programs) => programs.binary_search(&ProgramIndex(program)).is_ok(),
         };
         let own = |rule: &Rule| rule.subjects != Subjects::Everyone && is(rule);
-        let exclusive = |(_, rule): &(u32, &Rule)| rule.effect == Effect::Exclusive;
+        let exclusive = |(_, rule): &(u32, &Rule)| rule.effect.excludes();
         let mut exclusive = self.covering(rules, enforcement).filter(exclusive).peekable();
+        let to_others = |(_, rule): &(u32, &Rule)| rule.effect == Effect::AllowOthers;
+        let mut to_others = self.covering(rules, enforcement).filter(to_others).peekable();
         let first = |wanted: &dyn Fn(&Rule) -> bool| {
             self.covering(rules, enforcement).find(|(_, rule)| wanted(rule)).map(|(number, _)| number)
         };
@@ -230,7 +235,10 @@ impl<'a> Cells<'a> {
             member: exclusive.peek().is_some() && exclusive.all(|(_, rule)| is(rule)),
             outside: self.confinements.get(program).and_then(|all| self.left(all, rules, enforcement)),
             denied: first(&|rule| rule.effect == Effect::Deny && own(rule)),
-            granted: first(&|rule| rule.effect != Effect::Deny && own(rule)),
+            granted: first(&|rule| rule.effect.grants() && own(rule)),
+            withheld: to_others.peek().is_some()
+                && to_others.all(|(_, rule)| is(rule))
+                && first(&grants_to_everyone).is_none(),
         }
     }
 }
@@ -245,6 +253,8 @@ struct Own {
     denied: Option<u32>,
     /// A grant to it.
     granted: Option<u32>,
+    /// The cell has grants to everyone, and each of them excepts the program.
+    withheld: bool,
 }
 
 /// The effects on a program's processes of the rules about it, whatever the destination.
@@ -259,10 +269,11 @@ struct Noted {
 
 impl Noted {
     fn add(&mut self, policy: &ResolvedPolicy, number: usize, rule: &Rule) {
-        let restricts = matches!(rule.effect, Effect::Confined | Effect::Deny);
+        let restricts = rule.effect.restricts();
         self.flags |= flag(restricts, Match::RESTRICTED) | flag(is_wanted(policy, rule), Match::GUARDED);
-        if rule.effect == Effect::Allow && policy.default == Default::Allow {
-            return; // It grants only what the default allows.
+        // It grants only what the default allows; or it is about every program but this one.
+        if gives_nothing(policy, rule) || rule.effect == Effect::DenyOthers {
+            return;
         }
         match rule.enforcement {
             Enforcement::Enforced => self.flags |= Match::GOVERNED | flag(restricts, Match::GOVERNING),
@@ -277,6 +288,11 @@ impl Noted {
     }
 }
 
+/// Whether a rule grants what it covers to every program.
+fn grants_to_everyone(rule: &Rule) -> bool {
+    rule.effect.grants() && rule.subjects == Subjects::Everyone
+}
+
 /// Whether a rule itself names raw sockets.
 fn names_raw(rule: &Rule) -> bool {
     rule.destinations.iter().any(|to| to.addresses == Addresses::Raw)
@@ -285,8 +301,8 @@ fn names_raw(rule: &Rule) -> bool {
 /// Whether a rule gives its programs something that others do not have.
 fn is_wanted(policy: &ResolvedPolicy, rule: &Rule) -> bool {
     let is_grant = match policy.default {
-        Default::Allow => rule.effect == Effect::Exclusive,
-        Default::Deny(_) => rule.effect != Effect::Deny,
+        Default::Allow => rule.effect.excludes(),
+        Default::Deny(_) => rule.effect.excludes() || rule.effect.grants(),
     };
     is_grant && rule.enforcement == Enforcement::Enforced
 }

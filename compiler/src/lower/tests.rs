@@ -55,7 +55,14 @@ fn ports() -> impl Strategy<Value = Vec<PortRange>> {
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
-    let effect = prop_oneof![Just(Effect::Exclusive), Just(Effect::Confined), Just(Effect::Deny), Just(Effect::Allow)];
+    let effect = prop_oneof![
+        Just(Effect::Exclusive),
+        Just(Effect::Confined),
+        Just(Effect::Deny),
+        Just(Effect::Allow),
+        Just(Effect::DenyOthers),
+        Just(Effect::AllowOthers)
+    ];
     let programs = prop::collection::btree_set(0usize..PATHS.len(), 1..3)
         .prop_map(|set| Subjects::Programs(set.into_iter().map(ProgramIndex).collect()));
     let subjects = prop_oneof![1 => Just(Subjects::Everyone), 4 => programs];
@@ -72,10 +79,17 @@ fn rule() -> impl Strategy<Value = Rule> {
     let enforcement = prop_oneof![3 => Just(Enforcement::Enforced), 1 => Just(Enforcement::Audited)];
     (effect, enforcement, subjects, destinations).prop_map(
         |(effect, enforcement, subjects, (destinations, covers_everything))| Rule {
-            // `only * -> D` excludes no program; the checker rejects it.
-            effect: if effect == Effect::Exclusive && subjects == Subjects::Everyone { Effect::Deny } else { effect },
+            // `only * -> D` excludes no program, and `* except *` is none; both are rejected.
+            effect: match effect {
+                Effect::Exclusive | Effect::DenyOthers if subjects == Subjects::Everyone => Effect::Deny,
+                Effect::AllowOthers if subjects == Subjects::Everyone => Effect::Allow,
+                _ => effect,
+            },
             // A grant cannot be audited; the resolver rejects it.
-            enforcement: if effect == Effect::Allow { Enforcement::Enforced } else { enforcement },
+            enforcement: match effect {
+                Effect::Allow | Effect::AllowOthers => Enforcement::Enforced,
+                _ => enforcement,
+            },
             subjects,
             destinations,
             covers_everything,

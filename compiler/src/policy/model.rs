@@ -117,6 +117,9 @@ pub(crate) fn is_silent_on_raw(rule: &Rule) -> bool {
 /// by a program that the rule names. A grant of what the default allows governs no process.
 pub(crate) fn governs(policy: &ResolvedPolicy, rule: &Rule, process: &Process) -> bool {
     let Subjects::Programs(programs) = &rule.subjects else { return false };
+    if rule.effect == Effect::DenyOthers || gives_nothing(policy, rule) && rule.effect == Effect::AllowOthers {
+        return false;
+    }
     let is_about = |program: &ProgramIndex| programs.binary_search(program).is_ok();
     process.program.as_ref().is_some_and(is_about) && !gives_nothing(policy, rule)
         || restricts(rule) && process.restricted_by.iter().any(is_about)
@@ -124,12 +127,12 @@ pub(crate) fn governs(policy: &ResolvedPolicy, rule: &Rule, process: &Process) -
 
 /// Whether a rule grants only what the default allows.
 pub(crate) fn gives_nothing(policy: &ResolvedPolicy, rule: &Rule) -> bool {
-    rule.effect == Effect::Allow && policy.default == Default::Allow
+    matches!(rule.effect, Effect::Allow | Effect::AllowOthers) && policy.default == Default::Allow
 }
 
 /// Whether a rule restricts its programs and the processes that they start.
 pub(crate) fn restricts(rule: &Rule) -> bool {
-    matches!(rule.effect, Effect::Confined | Effect::Deny)
+    rule.effect.restricts()
 }
 
 /// A rule, and whether its right side covers the request.
@@ -159,19 +162,25 @@ impl Weighed<'_> {
     /// Whether the rule denies the request, or would if it were enforced.
     pub(crate) fn refuses(&self, process: &Process, identity: Option<ProgramIndex>) -> bool {
         match self.rule.effect {
-            Effect::Exclusive => self.covers && !self.is(identity),
+            Effect::Exclusive | Effect::DenyOthers => self.covers && !self.is(identity),
             Effect::Confined => !self.covers && self.is_under(process),
             Effect::Deny => self.covers && self.is_under(process),
-            Effect::Allow => false,
+            Effect::Allow | Effect::AllowOthers => false,
         }
     }
 
-    /// Whether the rule is a grant to this identity.
+    /// Whether the rule is a grant to this identity. An `allow * except P` is one to every identity; it can be withheld
+    /// from the process.
     pub(crate) fn grants(&self, identity: Option<ProgramIndex>) -> bool {
-        self.rule.enforcement == Enforcement::Enforced
-            && self.rule.effect != Effect::Deny
-            && self.covers
-            && self.is(identity)
+        self.is_granting_others() || self.is_enforced_here() && self.rule.effect.grants() && self.is(identity)
+    }
+
+    fn is_granting_others(&self) -> bool {
+        self.is_enforced_here() && self.rule.effect == Effect::AllowOthers
+    }
+
+    fn is_enforced_here(&self) -> bool {
+        self.rule.enforcement == Enforcement::Enforced && self.covers
     }
 }
 
@@ -182,7 +191,13 @@ pub(crate) fn identities(process: &Process) -> impl Iterator<Item = Option<Progr
 
 /// The combined verdict of the rules. Rules that neither cover nor confine may be left out.
 pub(crate) fn weigh(needs: Needs, rules: &[Weighed<'_>], process: &Process) -> Answer {
-    let is_granted = |identity| rules.iter().any(|weighed| weighed.grants(identity));
+    let to_others = || rules.iter().filter(|weighed| weighed.is_granting_others());
+    // Each program that led to the process must be one of the others to some of these rules.
+    let is_one_of_others = |program: &ProgramIndex| to_others().any(|weighed| !weighed.is(Some(*program)));
+    let is_granted_as_other = to_others().next().is_some() && process.restricted_by.iter().all(is_one_of_others);
+    let is_granted = |identity| {
+        is_granted_as_other || rules.iter().any(|weighed| !weighed.is_granting_others() && weighed.grants(identity))
+    };
     // One identity must satisfy all enforced rules.
     let allowing = |identity: &Option<ProgramIndex>| {
         let enforced = |weighed: &&Weighed<'_>| weighed.rule.enforcement == Enforcement::Enforced;

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use super::ask::Asking;
 use super::meaning::Index;
 use crate::policy::model::Answer;
-use crate::policy::{Effect, Enforcement, Rule};
+use crate::policy::{Enforcement, Rule};
 use crate::prove::hash::NumberMap;
 
 /// For fewer programs than this, keeping answers costs more than querying again. Tests have small policies.
@@ -63,7 +63,7 @@ impl Alike {
         programs: usize,
     ) -> Option<u32> {
         let record = asking.image.cell(cell).filter(|_| programs >= MANY)?;
-        let is_exclusive = |rule: &Rule| rule.effect == Effect::Exclusive && rule.enforcement == Enforcement::Enforced;
+        let is_exclusive = |rule: &Rule| rule.effect.excludes() && rule.enforcement == Enforcement::Enforced;
         let mut common = rules.common().to_vec();
         common.retain(|number| !asking.meaning.rule(*number).is_some_and(is_exclusive));
         let exclusive = rules.common().len() - common.len();

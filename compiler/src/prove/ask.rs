@@ -140,8 +140,12 @@ impl<'a> Asking<'a> {
         asker.label.execute(record, proof);
         let proven = proof == Proof::Proven;
         asker.process.program = program.filter(|_| proven).map(ProgramIndex);
-        asker.process.restricted_by.extend(program.map(ProgramIndex));
         let declared = program.and_then(|program| self.policy.policy().programs.get(program));
+        match declared {
+            // A file of a class is each of its members.
+            Some(class) if class.is_class() => asker.process.restricted_by.extend(class.members.iter().copied()),
+            _ => asker.process.restricted_by.extend(program.map(ProgramIndex)),
+        }
         if proven && declared.is_some_and(|program| program.with_children) {
             asker.process.inherited_from.extend(program.map(ProgramIndex));
         }
@@ -233,7 +237,7 @@ impl<'a> Asking<'a> {
         let refuses = |enforcement: Enforcement, effects: &[Effect], number: u32| {
             any(number, &|weighed: Weighed<'_>| {
                 // Several exclusive rules of one class share a flag, and the first of them is named.
-                let exclusive = weighed.rule.effect == Effect::Exclusive && weighed.covers;
+                let exclusive = weighed.rule.effect.excludes() && weighed.covers;
                 weighed.rule.enforcement == enforcement
                     && effects.contains(&weighed.rule.effect)
                     && (exclusive || identities(process).any(|identity| weighed.refuses(process, identity)))
@@ -247,11 +251,11 @@ impl<'a> Asking<'a> {
                 any(verdict.rule, &|weighed| identities(process).any(|identity| weighed.grants(identity)))
             }
             Reason::Denied => enforced(&[Effect::Deny, Effect::Confined]),
-            Reason::Exclusive => enforced(&[Effect::Exclusive]),
+            Reason::Exclusive => enforced(&[Effect::Exclusive, Effect::DenyOthers]),
             Reason::Confined => enforced(&[Effect::Confined]),
             Reason::Overflow | Reason::Fault => false,
         };
-        let every = [Effect::Exclusive, Effect::Confined, Effect::Deny];
+        let every = [Effect::Exclusive, Effect::Confined, Effect::Deny, Effect::DenyOthers];
         let audited = verdict.is_allowed() && verdict.audited != NO_RULE;
         let governs = |weighed: Weighed<'_>| {
             asked == Asked::Raw && is_silent_on_raw(weighed.rule) && governs(policy, weighed.rule, process)

@@ -88,7 +88,7 @@ impl Governance {
 pub(super) struct Index {
     /// All rules, ascending.
     rules: Vec<u32>,
-    /// The rules about everyone, and the exclusive ones, which are about everyone but their programs.
+    /// The rules about everyone, and those about everyone but their programs, such as the exclusive ones.
     common: Vec<u32>,
     /// The rules about a program, sorted: (program, rule).
     of: Vec<(ProgramIndex, u32)>,
@@ -151,7 +151,7 @@ impl<'a> Meaning<'a> {
         index.rules.extend(rules);
         for number in rules {
             let Some(rule) = self.rule(*number) else { continue };
-            if rule.effect == Effect::Exclusive || rule.subjects == Subjects::Everyone {
+            if rule.effect.excludes() || rule.effect.is_about_others() || rule.subjects == Subjects::Everyone {
                 index.common.push(*number);
             }
             if let Subjects::Programs(programs) = &rule.subjects {
@@ -170,7 +170,7 @@ impl<'a> Meaning<'a> {
     pub(super) fn named(&self, rules: &[u32], named: &mut Vec<usize>) {
         let mut is_exclusive = false;
         for rule in rules.iter().filter_map(|number| self.rule(*number)) {
-            is_exclusive |= rule.effect == Effect::Exclusive;
+            is_exclusive |= rule.effect.excludes();
             if let Subjects::Programs(programs) = &rule.subjects {
                 named.extend(programs.iter().map(|program| program.0));
             }
@@ -179,7 +179,7 @@ impl<'a> Meaning<'a> {
         // A program that is one of P in every exclusive rule elsewhere may not be one here.
         if is_exclusive {
             let exclusive = self.everywhere.common.iter().filter_map(|number| self.rule(*number));
-            for rule in exclusive.filter(|rule| rule.effect == Effect::Exclusive) {
+            for rule in exclusive.filter(|rule| rule.effect.excludes()) {
                 if let Subjects::Programs(programs) = &rule.subjects {
                     named.extend(programs.iter().map(|ProgramIndex(program)| *program));
                 }
@@ -194,7 +194,7 @@ impl<'a> Meaning<'a> {
         let common = rules.common.iter().filter_map(|number| self.rule(*number));
         let about = |rule: &Rule| {
             let kind = match (rule.effect, &rule.subjects) {
-                (Effect::Exclusive, Subjects::Programs(_)) => 0,
+                (Effect::Exclusive | Effect::DenyOthers, Subjects::Programs(_)) => 0,
                 (Effect::Deny, _) => 1,
                 _ => 2,
             };

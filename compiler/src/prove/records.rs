@@ -33,11 +33,12 @@ pub(super) fn identities_are_right(
         }
         about
     };
-    let restricted = about(&|rule| matches!(rule.effect, Effect::Confined | Effect::Deny));
+    let restricted = about(&|rule| matches!(rule.effect, Effect::Confined | Effect::Deny | Effect::AllowOthers));
     let guarded = about(&|rule| {
         rule.enforcement == Enforcement::Enforced
-            && (rule.effect == Effect::Exclusive
-                || matches!(policy.default, Default::Deny(_)) && rule.effect != Effect::Deny)
+            && (matches!(rule.effect, Effect::Exclusive | Effect::DenyOthers)
+                || matches!(policy.default, Default::Deny(_))
+                    && matches!(rule.effect, Effect::Confined | Effect::Allow))
     });
     let is_one_of = |programs: &[bool], index: usize| programs.get(index) == Some(&true);
     let mut known: HashMap<ProgramId, SmallVec<[u32; 1]>> = HashMap::new();

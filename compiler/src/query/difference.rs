@@ -13,11 +13,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bfp_bundle::decide::Reason;
+use bfp_bundle::decide::{Reason, Tables as _};
 use bfp_bundle::image::{self, Image, Library, NamedExecutable};
 use bfp_bundle::label::{Label, ProgramId, Proof};
 use bfp_bundle::names::Match;
 use bfp_bundle::names::build::{Automaton, BuildError};
+use bfp_bundle::record::{Pair, Policy};
 
 use crate::policy::Destination;
 use crate::policy::model::Asked;
@@ -514,7 +515,16 @@ fn is_closed(image: &Image, started: &Label, region: &Region) -> bool {
     let refused = |label: &Label| matches!(of(label).reason, Reason::Denied | Reason::Confined);
     // A process that a restricted program started needs a grant for raw sockets where others need none.
     let needs_a_grant = of(started).reason == Reason::NotGranted && of(&Label::UNLISTED).is_allowed();
-    needs_a_grant || refused(started) && !refused(&Label::UNLISTED)
+    needs_a_grant || is_withheld(image, started, region) || refused(started) && !refused(&Label::UNLISTED)
+}
+
+/// Whether the grants to everyone are withheld from a process with the label `started`, which needs one.
+fn is_withheld(image: &Image, started: &Label, region: &Region) -> bool {
+    let needs_a_grant = image.policy.flags & Policy::DEFAULT_DENY != 0;
+    let Some(cell) = regions::places(image, region.sample()).0.filter(|_| needs_a_grant) else { return false };
+    let is_withheld =
+        |program: &ProgramId| image.pair(cell, *program).is_some_and(|held| held.flags & Pair::WITHHELD != 0);
+    started.restricted_by.iter().take(started.depth as usize).any(is_withheld)
 }
 
 fn identities(files: &Files<'_>) -> Vec<IdentityChange> {

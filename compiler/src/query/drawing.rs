@@ -271,6 +271,7 @@ impl Graph {
         for rule in &debug.rules {
             let subjects: Vec<usize> = match &rule.subjects {
                 None => vec![everyone],
+                Some(_) if matches!(rule.effect, DebugEffect::DenyOthers | DebugEffect::AllowOthers) => vec![everyone],
                 // A class is drawn as its members.
                 Some(subjects) => {
                     let subjects = subjects.iter().map(|subject| *subject as usize);
@@ -348,8 +349,8 @@ impl Graph {
 fn kind(rule: &DebugRule) -> Kind {
     match rule.effect {
         DebugEffect::Exclusive => Kind::Exclusive,
-        DebugEffect::Confined | DebugEffect::Allow => Kind::Grant,
-        DebugEffect::Deny => Kind::Deny,
+        DebugEffect::Confined | DebugEffect::Allow | DebugEffect::AllowOthers => Kind::Grant,
+        DebugEffect::Deny | DebugEffect::DenyOthers => Kind::Deny,
     }
 }
 

@@ -187,6 +187,11 @@ impl Queryable {
     }
 }
 
+/// Whether a rule denies what it covers to all programs but its own.
+fn excludes(rule: &DebugRule) -> bool {
+    matches!(rule.effect, DebugEffect::Exclusive | DebugEffect::DenyOthers)
+}
+
 /// A process that makes requests under a policy.
 pub struct Asker<'a> {
     compiled: &'a Queryable,
@@ -207,6 +212,9 @@ impl Asker<'_> {
         // The tables name one `only` for every process that any of them denies.
         if verdict.reason == Reason::Exclusive {
             rule = self.refusing(rule, &cells);
+        }
+        if verdict.reason == Reason::Granted {
+            rule = self.granting(rule, &cells);
         }
         audited = self.refusing(audited, &cells);
         let mut others = self.applying(&cells);
@@ -229,13 +237,25 @@ impl Asker<'_> {
             proven && compiled.subjects(rule).any(|executable| executable.program == label.program)
         };
         let rule = compiled.rule(named?)?;
-        if rule.effect != DebugEffect::Exclusive || !admits(rule) {
+        if !excludes(rule) || !admits(rule) {
             return named;
         }
-        let refuses = |other: &DebugRule| {
-            other.effect == DebugEffect::Exclusive && other.is_audited == rule.is_audited && !admits(other)
-        };
+        let refuses = |other: &DebugRule| excludes(other) && other.is_audited == rule.is_audited && !admits(other);
         let other = self.covering(cells).find(|number| compiled.rule(*number).is_some_and(refuses));
+        other.or(named)
+    }
+
+    /// If the named rule grants to all programs but some, and the process is one of these or started by one: another one
+    /// of its kind that does not leave it out, where there is one.
+    fn granting(&self, named: Option<usize>, cells: &[u32]) -> Option<usize> {
+        let Asker { compiled, label, .. } = self;
+        let leaves_out = |rule: &DebugRule| compiled.is_about(rule, label);
+        let grants = |rule: &DebugRule| rule.effect == DebugEffect::AllowOthers && !leaves_out(rule);
+        let rule = compiled.rule(named?)?;
+        if rule.effect != DebugEffect::AllowOthers || !leaves_out(rule) {
+            return named;
+        }
+        let other = self.covering(cells).find(|number| compiled.rule(*number).is_some_and(grants));
         other.or(named)
     }
 
@@ -245,7 +265,7 @@ impl Asker<'_> {
         let Asker { compiled, label, confinements } = self;
         let applies = |number: &usize| {
             compiled.rule(*number).is_some_and(|rule| match rule.effect {
-                DebugEffect::Exclusive => true,
+                DebugEffect::Exclusive | DebugEffect::DenyOthers | DebugEffect::AllowOthers => true,
                 // It is one of `confinements`, or not about this process.
                 DebugEffect::Confined => false,
                 DebugEffect::Deny => compiled.is_about(rule, label),

@@ -20,8 +20,8 @@ use crate::policy::{Effect, Program, ProgramIndex, ResolvedPolicy, Subjects};
 pub(super) fn add(policy: &mut ResolvedPolicy, sets: &[Vec<usize>]) -> Vec<ResolveError> {
     let mut errors = Vec::new();
     let written = policy.programs.len();
-    let granted = subjects_of(policy, |effect| effect != Effect::Deny);
-    let restricted = subjects_of(policy, |effect| matches!(effect, Effect::Deny | Effect::Confined));
+    let granted = subjects_of(policy, |effect| effect.grants() || effect.excludes());
+    let restricted = subjects_of(policy, Effect::restricts);
     let texts: Vec<Vec<&str>> = sets
         .iter()
         .map(|set| set.iter().filter_map(|member| Some(policy.programs.get(*member)?.path.as_str())).collect())

@@ -20,6 +20,17 @@ pub enum ResolveError {
         #[label("every program")]
         span: Span,
     },
+    /// `deny * except * -> D`
+    #[error("`* except *` is no program")]
+    #[diagnostic(
+        code(resolve::except_everyone),
+        help("name the programs that the rule leaves out, or remove the rule")
+    )]
+    ExceptEveryone {
+        /// Where.
+        #[label("every program")]
+        span: Span,
+    },
     /// A list of networks that cannot be used.
     #[error("`{name}` {fault}")]
     #[diagnostic(code(resolve::network_list))]

@@ -141,7 +141,12 @@ impl<'a> Resolver<'a> {
     /// A statement as one rule, or as the two of `only P -> only D`.
     fn rule(&mut self, rule: &'a syntax::Rule, span: Span) -> impl Iterator<Item = Rule> + use<> {
         let enforcement = match rule.audit {
-            Some(span) if matches!(rule.effect.node, syntax::Effect::Allow | syntax::Effect::Also) => {
+            Some(span)
+                if matches!(
+                    rule.effect.node,
+                    syntax::Effect::Allow | syntax::Effect::Also | syntax::Effect::AllowOthers
+                ) =>
+            {
                 self.fail(ResolveError::AuditAllow { span });
                 Enforcement::Audited
             }
@@ -152,6 +157,10 @@ impl<'a> Resolver<'a> {
             Some(_) => Enforcement::Audited,
             None => Enforcement::Enforced,
         };
+        let is_about_others = matches!(rule.effect.node, syntax::Effect::DenyOthers | syntax::Effect::AllowOthers);
+        if is_about_others && rule.programs.node == syntax::Programs::Any {
+            self.fail(ResolveError::ExceptEveryone { span: rule.programs.span });
+        }
         let subjects = self.subjects(&rule.programs);
         let destinations = coverage::union(&self.destinations(&rule.destinations, &mut Vec::new()));
         let effects: &[Effect] = match rule.effect.node {
@@ -161,6 +170,9 @@ impl<'a> Resolver<'a> {
             syntax::Effect::Deny => &[Effect::Deny],
             // What it adds to is found once all rules are known.
             syntax::Effect::Allow | syntax::Effect::Also => &[Effect::Allow],
+            syntax::Effect::Allow => &[Effect::Allow],
+            syntax::Effect::DenyOthers => &[Effect::DenyOthers],
+            syntax::Effect::AllowOthers => &[Effect::AllowOthers],
         };
         let (is_shared, is_added) = (rule.shared.is_some(), rule.effect.node == syntax::Effect::Also);
         for (what, text) in

@@ -95,7 +95,7 @@ fn mistakes() -> Vec<Mistake> {
         ),
         mistake("acceptance_in_the_rule", &["unexpected"], "only a -> b accept check::path_grant because \"x\""),
         mistake("rule_over_two_lines", &["unexpected"; 4], "deny { a, b }\n  -> c\ndeny a \\\n  -> c"),
-        mistake("everybody_but_some", &["unexpected"; 3], "deny * except a -> b\ndeny !a -> b\na -> only !b"),
+        mistake("everybody_but_some", &["unexpected"; 3], "deny c except a -> b\ndeny !a -> b\na -> only !b"),
         mistake(
             "signs_of_other_languages",
             &["unexpected"; 4],

@@ -127,6 +127,8 @@ impl Show<'_> {
             Effect::Deny => "Deny",
             Effect::Allow => "Allow",
             Effect::Also => "Also",
+            Effect::DenyOthers => "DenyOthers",
+            Effect::AllowOthers => "AllowOthers",
         };
         let audit = rule.audit.map_or(String::new(), |span| format!("Audit{} ", self.at(span)));
         let shared = rule.shared.map_or(String::new(), |span| format!("Shared{} ", self.at(span)));

@@ -43,6 +43,7 @@ fn plainly(old: &Queryable, new: &Queryable) -> Difference {
         let of = |label: &Label| judge(&compiled.image, label, region.sample());
         let refused = |label: &Label| matches!(of(label).reason, Reason::Denied | Reason::Confined);
         of(&label).reason == Reason::NotGranted && of(&Label::UNLISTED).is_allowed()
+            || is_withheld(&compiled.image, &label, region)
             || refused(&label) && !refused(&Label::UNLISTED)
     };
     let paths = |all: Vec<&NamedExecutable>| all.iter().map(|one| one.path.clone()).collect::<BTreeSet<_>>();
