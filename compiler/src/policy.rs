@@ -142,6 +142,8 @@ pub struct Test {
 /// A line of a `test` block: every request of these programs to these destinations has this verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
+    /// The programs that led to the requesting ones, the first one first; empty if it does not matter what did.
+    pub started_by: Vec<Subjects>,
     /// The requesting programs; everyone is every program that the policy names, and an unlisted one.
     pub subjects: Subjects,
     /// The requested destinations.

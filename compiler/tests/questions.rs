@@ -55,6 +55,9 @@ fn explain_tells_the_rule_and_what_else_applies() {
         &["explain", "policy.bfp", "/usr/bin/cargo", "10.9.1.2:443"],
         &["explain", "policy.bfp", "backup", "198.51.100.7:443"],
         &["explain", "policy.bfp", "signer", "169.254.169.254:80"],
+        &["explain", "policy.bfp", "backup > /usr/bin/ssh", "198.51.100.8:443"],
+        &["explain", "policy.bfp", "backup > /bin/sh > signer", "{ kms, 198.51.100.8:443 }"],
+        &["explain", "policy.bfp", "ci > nobody", "kms"],
         &["explain", "policy.bfp", "backup", "raw"],
         &["explain", "policy.bfp", "backup", "10.0.0.1/icmp"],
         &["explain", "policy.bfp", "backup", "{ corp, 203.0.113.0/24 } except metadata"],
@@ -503,7 +506,11 @@ fn page_about_the_commands_shows_what_they_print() {
     for block in page.split("\n```\n").filter(|block| block.starts_with("$ bfpc ")) {
         for example in block.split("\n\n") {
             let (command, expected) = example.split_once('\n').unwrap();
-            let words: Vec<&str> = command.trim_start_matches("$ bfpc ").split(' ').collect();
+            // What is in quotes is one word, as for a shell.
+            let parts = command.trim_start_matches("$ bfpc ").split('\'').enumerate();
+            let words: Vec<&str> = parts
+                .flat_map(|(at, part)| if at % 2 == 1 { vec![part] } else { part.split_whitespace().collect() })
+                .collect();
             let ended = place.bfpc(&words).ended();
             assert_eq!(ended.stdout.trim_end(), expected, "{command}");
             shown += 1;

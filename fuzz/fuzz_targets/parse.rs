@@ -67,6 +67,7 @@ impl Walk<'_> {
                 self.inside(test.name.span);
                 for expectation in &test.expectations {
                     self.inside(expectation.span);
+                    expectation.node.started_by.iter().for_each(|programs| self.programs(programs));
                     self.programs(&expectation.node.programs);
                     self.destinations(&expectation.node.destinations);
                     self.inside(expectation.node.expected.span);

@@ -133,7 +133,12 @@ impl Speller<'_> {
     }
 
     fn expectation(&self, expectation: &Expectation) -> Vec<Piece> {
-        let mut pieces = self.programs(&expectation.programs);
+        let mut pieces = Vec::new();
+        for programs in &expectation.started_by {
+            pieces.extend(self.programs(programs));
+            pieces.push(text(" > "));
+        }
+        pieces.extend(self.programs(&expectation.programs));
         pieces.push(text(" -> "));
         pieces.extend(self.destinations(&expectation.destinations));
         pieces

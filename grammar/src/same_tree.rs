@@ -243,7 +243,8 @@ impl ForgetPlaces for Test {
 
 impl ForgetPlaces for Expectation {
     fn forget_places(&mut self) {
-        let Self { programs, destinations, expected } = self;
+        let Self { started_by, programs, destinations, expected } = self;
+        started_by.forget_places();
         programs.forget_places();
         destinations.forget_places();
         expected.forget_places();

@@ -26,6 +26,10 @@ pub(crate) fn help(place: Place<'_>, found: Span) -> Option<String> {
         "-" if ends_with_address(before) => Some(RANGE.to_owned()),
         "[" if before.strip_suffix('-').is_some_and(ends_with_address) => Some(RANGE.to_owned()),
         "!" => Some("there is no `!`: `deny * except P -> D` denies D to all programs but P".to_owned()),
+        ">" if is_rule && !before.contains("->") => Some(
+            "a rule is about programs, whatever started them; `a > b`, b as a started it, can be tested alone"
+                .to_owned(),
+        ),
         "'" | "`" => Some("put text in double quotes: `\"/usr/bin/signer\"`".to_owned()),
         "[" if is_rule && !before.contains("->") => Some("write several programs as `{ \"/a\", \"/b\" }`".to_owned()),
         ";" => Some("leave it out: a statement ends with its line".to_owned()),

@@ -349,9 +349,11 @@ pub struct Test {
     pub expectations: Vec<Spanned<Expectation>>,
 }
 
-/// `signer -> kms allowed`
+/// `signer -> kms allowed`, `node > curl -> kms denied`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
+    /// The programs that led to the requesting ones, the first one first: each started the next.
+    pub started_by: Vec<Spanned<Programs>>,
     /// The requesting programs.
     pub programs: Spanned<Programs>,
     /// The requested destinations.

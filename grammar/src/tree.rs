@@ -197,11 +197,17 @@ impl Reader<'_> {
     }
 
     pub(crate) fn expectation(&mut self, line: Pair<'_>) -> Option<Expectation> {
-        let (mut programs, mut destinations, mut arrow, mut expected) = (None, None, None, None);
+        let (mut chain, mut destinations, mut arrow, mut expected) = (Some(Vec::new()), None, None, None);
         for part in line.into_inner() {
             let span = self.span(&part);
             match part.as_rule() {
-                Rule::programs => programs = self.programs(part),
+                Rule::programs => {
+                    let programs = self.programs(part);
+                    chain = chain.zip(programs).map(|(mut chain, programs)| {
+                        chain.push(programs);
+                        chain
+                    });
+                }
                 Rule::arrow => arrow = self.arrow(part),
                 Rule::destinations => destinations = self.destinations(part, 0),
                 Rule::expected => {
@@ -215,7 +221,9 @@ impl Reader<'_> {
             }
         }
         arrow?;
-        Some(Expectation { programs: programs?, destinations: destinations?, expected: expected? })
+        let mut started_by = chain?;
+        let programs = started_by.pop()?;
+        Some(Expectation { started_by, programs, destinations: destinations?, expected: expected? })
     }
 
     fn programs(&mut self, pair: Pair<'_>) -> Option<Spanned<Programs>> {

@@ -102,7 +102,8 @@ struct Runner<'a> {
 impl Runner<'_> {
     /// Judges all requests of the line, also after the first counterexample: the remaining rules are exercised too.
     fn failure(&mut self, line: &Expectation) -> Option<Failure> {
-        let whos = self.whos(&line.subjects);
+        let steps = line.started_by.iter().chain([&line.subjects]).map(|subjects| self.whos(subjects));
+        let whos = Queryable::chains(&steps.collect::<Vec<_>>());
         let regions = self.plane.within(&line.destinations);
         let wanted = line.expected == Expected::Allowed;
         let mut counterexample = None;

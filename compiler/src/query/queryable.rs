@@ -6,6 +6,7 @@ use bfp_bundle::debug::{Debug, DebugEffect, DebugRule};
 use bfp_bundle::decide::Reason;
 use bfp_bundle::image::{Image, NamedExecutable};
 use bfp_bundle::label::{Label, ProgramId, Proof};
+use bfp_bundle::names::Match;
 use bfp_bundle::record::NO_RULE;
 
 use crate::policy::program_text;
@@ -33,19 +34,34 @@ pub enum Who {
     Unlisted,
     /// An unlisted program, started by the program at this path.
     StartedBy(String),
+    /// The last of these, which are programs and unlisted ones: each started the next.
+    Chain(Vec<Who>),
 }
 
 impl Who {
     /// The label of such a process under a policy.
     pub fn label(&self, image: &Image) -> Label {
         match self {
-            Who::Program(text) => label_of(image, text),
+            // A process that no program of the policy led to has the label of an unlisted one.
             Who::Unlisted => Label::UNLISTED,
-            Who::StartedBy(text) => {
-                let mut label = label_of(image, text);
-                label.execute(None, Proof::Proven);
+            _ => {
+                let mut label = Label::UNLISTED;
+                self.execute(image, &mut label);
                 label
             }
+        }
+    }
+
+    /// What a process with this label becomes by executing it.
+    fn execute(&self, image: &Image, label: &mut Label) {
+        match self {
+            Who::Program(text) => label.execute(match_of(image, text), Proof::Proven),
+            Who::Unlisted => label.execute(None, Proof::Proven),
+            Who::StartedBy(text) => {
+                label.execute(match_of(image, text), Proof::Proven);
+                label.execute(None, Proof::Proven);
+            }
+            Who::Chain(steps) => steps.iter().for_each(|step| step.execute(image, label)),
         }
     }
 
@@ -58,15 +74,22 @@ impl Who {
                 None if program_text::is_class(text) => format!("what is started by {}", program_text::words(text)),
                 _ => format!("what {} starts", program_text::words(text)),
             },
+            Who::Chain(steps) => {
+                let step = |step: &Who| match step {
+                    Who::Unlisted => "any other program".to_owned(),
+                    step => step.text(),
+                };
+                steps.iter().map(step).collect::<Vec<_>>().join(" > ")
+            }
         }
     }
 }
 
-/// The label of a process of the program with this text, or of the file at this path. For a pattern that no file
-/// matches alone, it is the label of its files.
-fn label_of(image: &Image, text: &str) -> Label {
+/// What executing the program with this text, or the file at this path, does to a process. For a pattern that no file
+/// matches alone, it is what its files do.
+fn match_of<'a>(image: &'a Image, text: &str) -> Option<&'a Match> {
     if program_text::exact(text) == Some(text) {
-        return image.label_of(text);
+        return image.match_of(text);
     }
     let is_of = |executable: &&NamedExecutable| {
         executable.path == text || program_text::members(&executable.path).any(|member| member == text)
@@ -74,10 +97,7 @@ fn label_of(image: &Image, text: &str) -> Label {
     let mut known: Vec<&NamedExecutable> = image.executables.iter().filter(is_of).collect();
     let found: HashSet<ProgramId> = image.found().map(|record| record.program).collect();
     known.sort_by_key(|executable| (!found.contains(&executable.program), executable.path != text));
-    let record = known.first().and_then(|first| image.matches.iter().find(|record| record.program == first.program));
-    let mut label = Label::UNLISTED;
-    label.execute(record, Proof::Proven);
-    label
+    known.first().and_then(|first| image.matches.iter().find(|record| record.program == first.program))
 }
 
 /// A verdict, and the rules that apply to the request.
@@ -120,6 +140,24 @@ impl Queryable {
         let names = program_text::short(&sets);
         let called: HashMap<ProgramId, String> = all.iter().map(|executable| executable.program).zip(names).collect();
         kinds.filter_map(|kind| Some(Who::Program(called.get(&kind.program)?.clone()))).collect()
+    }
+
+    /// The processes that a chain of programs stands for, `node > /usr/bin/curl`: each name or pattern may stand for
+    /// several. Empty if one of them stands for none.
+    pub fn chains(steps: &[Vec<Who>]) -> Vec<Who> {
+        let none = vec![Vec::new()];
+        let longer = |chains: Vec<Vec<Who>>, step: &Vec<Who>| -> Vec<Vec<Who>> {
+            let with = |chain: &Vec<Who>| {
+                let chain = chain.clone();
+                step.iter().map(move |who| chain.iter().chain([who]).cloned().collect())
+            };
+            chains.iter().flat_map(with).collect()
+        };
+        let chain = |mut chain: Vec<Who>| match chain.len() {
+            1 => chain.pop(),
+            _ => Some(Who::Chain(chain)),
+        };
+        steps.iter().fold(none, longer).into_iter().filter_map(chain).collect()
     }
 
     /// The programs that a name or a pattern stands for; for an absolute path, the program of the file there. Empty if

@@ -58,7 +58,10 @@ pub(super) fn add(policy: &mut ResolvedPolicy, sets: &[Vec<usize>]) -> Vec<Resol
         }
     };
     policy.rules.iter_mut().for_each(|rule| moved(&mut rule.subjects));
-    policy.tests.iter_mut().flat_map(|test| &mut test.expectations).for_each(|line| moved(&mut line.subjects));
+    for line in policy.tests.iter_mut().flat_map(|test| &mut test.expectations) {
+        line.started_by.iter_mut().for_each(moved);
+        moved(&mut line.subjects);
+    }
     errors
 }
 

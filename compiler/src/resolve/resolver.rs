@@ -217,6 +217,7 @@ impl<'a> Resolver<'a> {
             self.fail(ResolveError::EmptyTest { span: test.name.span });
         }
         let expectation = |Spanned { node, span }: &'a Spanned<syntax::Expectation>| Expectation {
+            started_by: node.started_by.iter().map(|programs| self.subjects(programs)).collect(),
             subjects: self.subjects(&node.programs),
             destinations: coverage::union(&self.destinations(&node.destinations, &mut Vec::new())),
             expected: node.expected.node,

@@ -478,6 +478,7 @@ impl Loader<'_> {
             }
             Statement::Test(test) => {
                 for Spanned { node, .. } in &test.expectations {
+                    node.started_by.iter().for_each(|programs| walk.programs(programs));
                     walk.programs(&node.programs);
                     walk.destinations(&node.destinations);
                 }

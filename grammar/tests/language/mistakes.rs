@@ -95,6 +95,12 @@ fn mistakes() -> Vec<Mistake> {
         ),
         mistake("acceptance_in_the_rule", &["unexpected"], "only a -> b accept check::path_grant because \"x\""),
         mistake("rule_over_two_lines", &["unexpected"; 4], "deny { a, b }\n  -> c\ndeny a \\\n  -> c"),
+        mistake("chain_in_a_rule", &["unexpected"], "deny a > b -> c"),
+        mistake(
+            "except_of_other_effects",
+            &["except_of_effect"; 3],
+            "only * except a -> b\n* except a -> only b\n* except a -> b",
+        ),
         mistake("everybody_but_some", &["unexpected"; 3], "deny c except a -> b\ndeny !a -> b\na -> only !b"),
         mistake(
             "signs_of_other_languages",

@@ -135,8 +135,9 @@ fn notes() -> impl Strategy<Value = String> {
 }
 
 fn statement() -> BoxedStrategy<String> {
-    let expectation = (program(), destination(), prop_oneof![Just("allowed"), Just("denied")])
-        .prop_map(|(program, destination, expected)| format!("{program} -> {destination} {expected}"));
+    let chain = prop::collection::vec(program(), 1..4).prop_map(|chain| chain.join(" > "));
+    let expectation = (chain, destination(), prop_oneof![Just("allowed"), Just("denied")])
+        .prop_map(|(programs, destination, expected)| format!("{programs} -> {destination} {expected}"));
     let test = prop::collection::vec((expectation, prop_oneof![Just(""), Just(" # why"), Just("\n\n")]), 0..4)
         .prop_map(|lines| {
             let lines: String = lines.iter().map(|(line, end)| format!("{line}{end}\n")).collect();
@@ -151,6 +152,8 @@ fn statement() -> BoxedStrategy<String> {
         Just(("also ", "")),
         Just(("shared  only ", "")),
         Just(("shared only ", "only ")),
+        Just(("deny * except ", "")),
+        Just(("allow * except ", "")),
     ];
     prop_oneof![
         1 => name().prop_map(|name| format!("policy {name}")),

@@ -90,8 +90,11 @@ pub(crate) fn tree(source: &str, policy: &Policy) -> String {
                         Expected::Allowed => "Allowed",
                         Expected::Denied => "Denied",
                     };
+                    let started_by = line.node.started_by.iter();
+                    let started_by: String =
+                        started_by.map(|programs| format!("{} > ", show.programs(programs))).collect();
                     lines.push(format!(
-                        "    {} -> {} {expected}{}",
+                        "    {started_by}{} -> {} {expected}{}",
                         show.programs(&line.node.programs),
                         show.destinations(&line.node.destinations),
                         show.at(line.node.expected.span),

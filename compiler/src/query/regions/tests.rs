@@ -77,12 +77,14 @@ fn program() -> impl Strategy<Value = String> {
 
 /// A random policy, as text.
 pub(crate) fn policy() -> impl Strategy<Value = String> {
-    let rule = (program(), destination(), 0usize..6).prop_map(|(who, to, effect)| match effect {
+    let rule = (program(), destination(), 0usize..8).prop_map(|(who, to, effect)| match effect {
         0 if who != "*" => format!("only {who} -> {to}"),
         1 => format!("{who} -> only {to}"),
         2 => format!("allow {who} -> {to}"),
         3 => format!("audit deny {who} -> {to}"),
         4 if who != "*" => format!("only {who} -> only {to}"),
+        6 if who != "*" => format!("deny * except {who} -> {to}"),
+        7 if who != "*" => format!("allow * except {who} -> {to}"),
         _ => format!("deny {who} -> {to}"),
     });
     let heirs = any::<bool>().prop_map(|heirs| {

@@ -23,7 +23,7 @@ use crate::{Answer, Failure};
 pub(crate) struct ExplainArguments {
     /// The policy, or the bundle (which requires `--trust`)
     file: PathBuf,
-    /// A path, a name that the policy declares, or `*`
+    /// A path, a name that the policy declares, or `*`; `A > B` is B as A started it
     #[arg(required_unless_present = "all")]
     program: Option<String>,
     /// Anything that the right side of a rule may be; a port without a protocol is a TCP port

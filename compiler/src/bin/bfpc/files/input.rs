@@ -11,7 +11,7 @@ use bfp_compiler::check::CheckedPolicy;
 use bfp_compiler::pipeline::{self, Compiled};
 use bfp_compiler::policy::Destination;
 use bfp_compiler::query::queryable::{Judgement, Queryable, Who};
-use bfp_compiler::query::question::{self, Vocabulary};
+use bfp_compiler::query::question::{self, Vocabulary, check_size};
 use bfp_compiler::source;
 use clap::{Args, ValueEnum, value_parser};
 use miette::Diagnostic;
@@ -129,6 +129,13 @@ impl Input {
 
     /// The programs that were asked about.
     pub(crate) fn programs(&self, written: &str) -> Result<Vec<Who>, Failure> {
+        let steps = written.split(" > ").map(|step| self.program(step.trim())).collect::<Result<Vec<_>, _>>()?;
+        let chains = steps.iter().map(Vec::len).fold(1usize, usize::saturating_mul);
+        check_size(chains, 1)?;
+        Ok(Queryable::chains(&steps))
+    }
+
+    fn program(&self, written: &str) -> Result<Vec<Who>, Failure> {
         // No file lies at such a path, and a verdict about it would be one about nothing.
         let is_odd = |name: &str| matches!(name, "" | "." | "..");
         if written.strip_prefix('/').is_some_and(|rest| rest.split('/').any(is_odd)) {
