@@ -247,7 +247,7 @@ def decoded(data, read, kind):
 
 # --- the manifest ---------------------------------------------------------------------------------
 
-NEEDS = {1: "BPF LSM", 2: "digests of executables", 3: "raw sockets", 4: "digests of libraries", 5: "grants to all programs but some"}
+NEEDS = {1: "BPF LSM", 2: "digests of executables", 3: "raw sockets", 4: "digests of libraries", 5: "grants to all programs but some", 6: "programs in units"}
 
 SECTIONS = {
     1: ("policy", 32),
@@ -493,7 +493,7 @@ class Bundle:
         roots = numbers("8I", self.sections["names"])
         if len(roots) != 1:
             raise Refusal("image-count", "names")
-        self.names = dict(zip(("start", "bucket_mask", "step_mask"), roots[0]))
+        self.names = dict(zip(("start", "bucket_mask", "step_mask", "flags", "elsewhere"), roots[0]))
         # A bucket, as its four entries.
         self.name_buckets = [list(zip(row[:4], row[4:])) for row in numbers("4Q4I", self.sections["name_buckets"])]
         self.name_table = [row[:3] for row in numbers("4I", self.sections["name_table"])]
@@ -504,7 +504,7 @@ class Bundle:
             count = len(getattr(self, name))
             if count != self.names[mask] + 1 or count & (count - 1):
                 raise Refusal("image-count", name)
-        if self.names["start"] >= states:
+        if self.names["start"] >= states or self.names["elsewhere"] >= states:
             raise Refusal("image-structure", "names")
         if self.name_states[0][:2] != (0, 0):
             raise Refusal("image-structure", "name_states")
@@ -545,7 +545,8 @@ class Bundle:
         return self.name_states[at][1]
 
     def match_of(self, path):
-        """What becomes of a process that executes the file at a path, or None."""
+        """What becomes of a process that executes the file at a path, `PATH` or `PATH in unit CGROUP`, or None."""
+        path, _, unit = path.partition(" in unit ")
         components = path.encode().split(b"/")[1:]
         if self.version == 1:
             found = [record for entry, record in zip(self.executables, self.matches) if is_at(entry["path"], path)]
@@ -555,6 +556,8 @@ class Bundle:
             state = self.next_state(state, self.symbol(state, component))
             if state == 0:
                 return None
+        if self.names["flags"] & 1:
+            state = self.next_state(state, self.symbol(state, unit.encode()))
         accept = self.name_states[state][1]
         return self.matches[accept - 1] if accept else None
 

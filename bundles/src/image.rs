@@ -11,7 +11,7 @@ use crate::label::{Label, ProgramId, Proof, RESTRICTED_BY_MAX};
 use crate::manifest::SectionKind;
 use crate::names::build::Automaton;
 use crate::names::sections::NameSections;
-use crate::names::{self, Match, State};
+use crate::names::{self, Match, State, unit};
 use crate::record::{Cell, Node32, Node128, PairBucket, Policy, ProgramBucket, Record};
 use crate::verify::structure;
 pub use crate::verify::structure::ImageError;
@@ -97,6 +97,11 @@ impl NamedExecutable {
             members: Vec::new(),
         };
         Ok(all(section)?.into_iter().map(newer).collect())
+    }
+
+    /// The path in its text, without the unit.
+    pub fn file(&self) -> &str {
+        unit::split(&self.path).0
     }
 
     /// Whether it is written in the policy, and not a class of files that several programs match.
@@ -256,9 +261,11 @@ impl Image {
         paths.filter_map(|state| self.matches.get(state.accept.checked_sub(1)? as usize))
     }
 
-    /// What executing the file at `path` on its host does to a process.
-    pub fn match_of(&self, path: &str) -> Option<&Match> {
-        self.matches.get(names::find(&self.names, path)? as usize)
+    /// What executing a file does to a process: that of the path in `text`, in the unit that it names.
+    pub fn match_of(&self, text: &str) -> Option<&Match> {
+        let (path, unit) = unit::split(text);
+        let cgroup = unit.map(unit::cgroup).unwrap_or_default();
+        self.matches.get(names::find_in(&self.names, Some(path), &cgroup)? as usize)
     }
 }
 

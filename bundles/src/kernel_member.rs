@@ -2,7 +2,7 @@
 
 /// Hands every member, as `STRUCT__MEMBER: SHAPE`, to a macro. The kernel programs make a global of each, which holds
 /// its offset; the enforcer finds the offset in the kernel's type information, and checks the shape: `Pointer`,
-/// `Number(BYTES)`, or `Inside(BYTES)` for a structure of at least that size.
+/// `Number(BYTES)`, `Inside(BYTES)` for a structure of at least that size, or `Pointers` for an array of them.
 #[macro_export]
 macro_rules! kernel_members {
     ($callback:ident) => {
@@ -29,6 +29,12 @@ macro_rules! kernel_members {
             cred__user_ns: Pointer,
             user_namespace__level: Number(4),
             mm_struct__exe_file: Pointer,
+            task_struct__cgroups: Pointer,
+            css_set__dfl_cgrp: Pointer,
+            cgroup__level: Number(4),
+            cgroup__ancestors: Pointers,
+            cgroup__kn: Pointer,
+            kernfs_node__name: Pointer,
             linux_binprm__file: Pointer,
             file__f_path: Inside(16),
             file__private_data: Pointer,

@@ -106,6 +106,13 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// Whether it lists a need.
+    pub fn requires(&self, need: Need) -> bool {
+        self.needs.contains(&(need as u16))
+    }
+}
+
 /// The manifest's entry for one section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SectionEntry {
@@ -251,11 +258,14 @@ pub enum Need {
     Libraries = 4,
     /// Grants to everyone are withheld from some programs, and from what they start.
     WithheldGrants = 5,
+    /// Programs are told apart by the unit of systemd in which they are started.
+    Units = 6,
 }
 
 impl Need {
     /// Everything that a policy of this format can require.
-    pub const ALL: [Need; 5] = [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries, Need::WithheldGrants];
+    pub const ALL: [Need; 6] =
+        [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries, Need::WithheldGrants, Need::Units];
 
     /// From its number.
     pub fn from_number(number: u16) -> Option<Need> {
@@ -271,6 +281,7 @@ impl fmt::Display for Need {
             Need::RawSockets => "verdicts on raw and packet sockets",
             Need::Libraries => "fs-verity digests of libraries",
             Need::WithheldGrants => "grants to all programs but some",
+            Need::Units => "programs in units of systemd",
         })
     }
 }

@@ -17,6 +17,8 @@ pub mod build;
 pub mod sections;
 #[cfg(all(test, feature = "bundle"))]
 mod tests;
+#[cfg(feature = "bundle")]
+pub mod unit;
 
 use crate::label::{ProgramId, RESTRICTED_BY_MAX};
 use crate::record::{BUCKET, bucket_hashes, record};
@@ -46,9 +48,19 @@ record! {
         bucket_mask: u32,
         /// The number of step buckets minus one; the number is a power of two.
         step_mask: u32,
+        /// A set of the constants below.
+        flags: u32,
+        /// The state of a file that has no path on the host, before the component of its unit.
+        elsewhere: u32,
         /// Reserved, zero.
-        reserved: [u32; 5],
+        reserved: [u32; 3],
     }
+}
+
+impl Names {
+    /// After the first component of a path, one more follows: the name of the cgroup of the unit in which the file was
+    /// executed, of length 0 if there is none.
+    pub const UNITS: u32 = 1;
 }
 
 record! {
@@ -399,15 +411,24 @@ pub fn accepted<T: NameTables>(tables: &T, state: u32) -> Option<u32> {
     Some(tables.state(state)?.accept)
 }
 
-/// The index of the executable that the file at an absolute path is.
+/// The index of the executable that the file at an absolute path is, executed in no unit.
 pub fn find<T: for<'a> Symbols<&'a [u8]>>(tables: &T, path: &str) -> Option<u32> {
-    let mut state = tables.names()?.start;
-    for component in path.strip_prefix('/')?.rsplit('/') {
-        let symbol = symbol(tables, state, &component.as_bytes())?;
-        state = tables.next(state, symbol)?;
+    find_in(tables, Some(path), "")
+}
+
+/// The index of the executable that the file at an absolute path is (`None`: a file without a path on the host),
+/// executed in the unit with this cgroup (empty: in none).
+pub fn find_in<T: for<'a> Symbols<&'a [u8]>>(tables: &T, path: Option<&str>, cgroup: &str) -> Option<u32> {
+    let names = tables.names()?;
+    let mut state = if path.is_some() { names.start } else { names.elsewhere };
+    let components = path.map_or(Some(""), |path| path.strip_prefix('/'))?.rsplit('/').filter(|_| path.is_some());
+    let unit = core::iter::once(cgroup).filter(|_| names.flags & Names::UNITS != 0);
+    for component in components.chain(unit) {
         if state == NOWHERE {
             return None;
         }
+        let symbol = symbol(tables, state, &component.as_bytes())?;
+        state = tables.next(state, symbol)?;
     }
     accepted(tables, state)?.checked_sub(1)
 }

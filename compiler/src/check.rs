@@ -17,6 +17,7 @@ mod reach;
 mod rotating;
 mod shadow;
 mod shared_address;
+mod shared_unit;
 mod special_address;
 mod stand_ins;
 #[cfg(test)]

@@ -82,6 +82,9 @@ pub fn needs(checked: &CheckedPolicy) -> Vec<Need> {
     if policy.rules.iter().any(|rule| rule.effect == Effect::AllowOthers) {
         needs.push(Need::WithheldGrants);
     }
+    if policy.programs.iter().any(|program| program.unit().is_some()) {
+        needs.push(Need::Units);
+    }
     needs
 }
 

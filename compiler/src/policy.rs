@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bfp_bundle::image::Library;
+use bfp_bundle::names::unit;
 use bfp_bundle::request::Protocol;
 use bfp_grammar::syntax::{self, Span};
 
@@ -170,7 +171,8 @@ pub struct Accepted {
 /// A program that a policy names, or a class of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// The text that identifies it: its absolute path on the host, or a pattern of such paths, in canonical form; for a
+    /// The text that identifies it: its absolute path on the host, or a pattern of such paths, in canonical form, with
+    /// the unit in which it is started ([`bfp_bundle::names::unit`]), if it names one; for a
     /// class, the texts of its members (see [`crate::policy::program_text`]).
     pub path: String,
     /// As the policy first writes it; for a class, a description in words.
@@ -199,6 +201,31 @@ impl Program {
     pub fn asked(&self) -> &str {
         // This class is named by one of its members, which is written here in canonical form.
         if self.is_class() && !self.written.contains('`') { &self.written } else { &self.path }
+    }
+
+    /// The path in its text: without the unit.
+    pub fn file(&self) -> &str {
+        unit::split(&self.path).0
+    }
+
+    /// The unit of systemd in which it is started.
+    pub fn unit(&self) -> Option<&str> {
+        unit::split(&self.path).1
+    }
+
+    /// Whether it has a path of its own: not `* in unit …`.
+    pub fn path_is_written(&self) -> bool {
+        self.unit().is_none() || self.file() != unit::EVERY_FILE
+    }
+
+    /// As a policy writes it.
+    pub fn source(&self) -> String {
+        let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+        match unit::split(&self.written) {
+            (path, None) => quoted(path),
+            ("*", Some(unit)) => format!("* in unit {}", quoted(unit)),
+            (path, Some(unit)) => format!("{} in unit {}", quoted(path), quoted(unit)),
+        }
     }
 
     /// Whether more than one file can match it.

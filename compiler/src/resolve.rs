@@ -25,6 +25,7 @@ mod resolver;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod unit_name;
 mod within;
 
 pub use self::error::ResolveError;

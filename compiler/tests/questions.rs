@@ -65,6 +65,31 @@ fn explain_tells_the_rule_and_what_else_applies() {
 }
 
 #[test]
+fn programs_in_units_are_asked_about_by_their_units() {
+    let place = Place::of_fixture();
+    place.write(
+        "units.bfp",
+        "policy units\nprogram backup = \"/usr/bin/python3\" in unit \"backup.service\"\n\
+         program batch = * in unit \"batch@.service\"\n\n\
+         only backup -> 10.0.0.1:443\ndeny batch -> 10.0.0.2\n\"/bin/python3\" -> only 10.0.0.0/8\n\
+         deny * except { backup, * in unit \"agent.service\" } -> 10.0.0.3\ndefault allow\n\n\
+         test \"by units\" {\n    backup -> 10.0.0.1:443 allowed\n    \"/bin/python3\" -> 192.0.2.1:443 denied\n    \
+         batch > \"/bin/sh\" -> 10.0.0.2 denied\n    \"/bin/sh\" in unit \"batch@a.service\" -> 10.0.0.2 denied\n    \
+         \"/bin/sh\" in unit \"agent.service\" -> 10.0.0.3 allowed\n}\n",
+    );
+    insta::assert_snapshot!(place.session(&[
+        &["test", "units.bfp"],
+        &["explain", "units.bfp", "/usr/bin/python3 in unit backup.service", "10.0.0.1:443"],
+        &["explain", "units.bfp", "/usr/bin/python3", "10.0.0.1:443"],
+        &["explain", "units.bfp", "/usr/bin/python3 in unit user@1000.service", "10.0.0.1:443"],
+        &["explain", "units.bfp", "/usr/bin/python3 in unit batch@blue.service", "10.0.0.2:443"],
+        &["explain", "units.bfp", "* in unit batch@.service", "10.0.0.2:443"],
+        &["explain", "units.bfp", "/bin/sh in unit batch@blue.service", "10.0.0.2:443"],
+        &["explain", "units.bfp", "--all", "--destination", "10.0.0.2:443"],
+    ]));
+}
+
+#[test]
 fn what_explain_prints_it_can_read_back() {
     let place = Place::of_fixture();
     let (mut read, mut ranges) = (0, 0);

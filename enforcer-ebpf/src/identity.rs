@@ -6,6 +6,9 @@ pub mod files;
 /// The name of a file, from the host's root.
 pub mod names;
 
+/// The unit of systemd in which a task runs.
+pub mod units;
+
 /// Open files that send without asking.
 pub mod descriptors;
 

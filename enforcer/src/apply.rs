@@ -15,7 +15,7 @@ use std::fs::File;
 
 use bfp_bundle::identity::Withheld;
 use bfp_bundle::image::NamedExecutable;
-use bfp_bundle::manifest::SectionKind;
+use bfp_bundle::manifest::{Need, SectionKind};
 use bfp_bundle::names::Match;
 use bfp_bundle::names::build::BuildError;
 use bfp_bundle::record::Record as _;
@@ -111,6 +111,9 @@ pub fn apply(
     rollback_state: &RollbackState,
 ) -> Result<Applied, Failure> {
     let host = host::check()?;
+    if admitted.bundle().manifest().requires(Need::Units) {
+        host::check_units()?;
+    }
     let kernel = Kernel::of(&Btf::parse(&host.types)?)?;
     let pins = Pins::make()?;
     let enforced = rollback_state.enforced.as_ref();

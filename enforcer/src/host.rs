@@ -55,6 +55,10 @@ pub enum HostError {
     NoCapability,
     #[error("this kernel is older than 6.2 and fully preemptible ({0}): it can miss the labels of processes")]
     LabelsAreMissed(&'static str),
+    #[error(
+        "the policy names units of systemd, and the first process is in the cgroup `{0}`, not in `0::/init.scope` alone"
+    )]
+    NoUnits(String),
     #[error("`{path}` cannot be read: {error}")]
     NoProc { path: PathBuf, error: io::Error },
 }
@@ -82,6 +86,9 @@ impl Actionable for HostError {
             HostError::LabelsAreMissed(_) => {
                 "boot a newer kernel, or this one with `preempt=voluntary` on its command line if it is built with \
                  PREEMPT_DYNAMIC"
+            }
+            HostError::NoUnits(_) => {
+                "boot this host with systemd and cgroups of version 2 alone, or apply a policy that names no unit"
             }
             HostError::NoProc { .. } => "mount proc at /proc",
         }
@@ -129,6 +136,17 @@ pub fn check() -> Result<Host, HostError> {
         return Err(HostError::LabelsAreMissed(sign));
     }
     Ok(Host { types, cgroups })
+}
+
+/// Checks that the cgroups of this host are made by systemd, so that their names are those of units.
+///
+/// # Errors
+/// The first process is elsewhere than systemd puts itself, or in a hierarchy of version 1 as well.
+pub fn check_units() -> Result<(), HostError> {
+    match read_proc("/proc/1/cgroup")?.trim_end() {
+        "0::/init.scope" => Ok(()),
+        other => Err(HostError::NoUnits(other.lines().collect::<Vec<_>>().join(", "))),
+    }
 }
 
 fn open_cgroups(root: &Path) -> Result<File, HostError> {

@@ -185,6 +185,8 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::set_close => "`}`",
         Rule::paren_open => "`(`",
         Rule::paren_close => "`)`",
+        Rule::in_unit | Rule::in_kw => "`in unit`",
+        Rule::unit_kw => "`unit`",
         Rule::verity | Rule::verity_kw => "`verity`",
         Rule::libraries | Rule::libraries_kw => "`libraries`",
         Rule::library => "the path of a library in quotes",
@@ -329,7 +331,8 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
         "with" => return "`with children` ends the declaration of a program".to_owned(),
         "within" => return "`within ranges(…)` follows the destinations of a declared host".to_owned(),
         "may" => return "`may change` ends the declaration of a host".to_owned(),
-        "verity" => return "`verity` follows a path in quotes".to_owned(),
+        "in" => return "`in unit \"NAME.service\"` follows a path in quotes, or `*`".to_owned(),
+        "verity" => return "`verity` follows a path in quotes and its unit".to_owned(),
         "libraries" => return "`libraries { … }` follows a path in quotes and its `verity`".to_owned(),
         _ => {}
     }

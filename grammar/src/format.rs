@@ -9,7 +9,7 @@ use crate::literal::quote;
 use crate::parse;
 use crate::syntax::{
     Default, Destinations, Effect, Expectation, Expected, Host, Library, Notes, PortNumbers, PortRange, Ports,
-    Programs, Protocol, Quoted, Rule, Span, Spanned, Statement, Test, Verity,
+    Programs, Protocol, Rule, Span, Spanned, Statement, Test, Verity,
 };
 
 /// Formats the text of one file.
@@ -148,14 +148,21 @@ impl Speller<'_> {
         match &programs.node {
             Programs::Any => vec![text("*")],
             Programs::Named(name) => vec![text(name)],
-            Programs::Path { path, verity, libraries } => {
+            Programs::AnyIn(unit) => vec![text(format!("* in unit {}", quote(&unit.node)))],
+            Programs::Path { path, unit, verity, libraries } => {
                 let end = libraries.as_ref().map_or(programs.span.end, |libraries| libraries.span.start);
-                let mut pieces = self.path(path, verity, Span { start: path.span.end, end });
+                let mut spelt = quote(&path.node);
+                let mut start = path.span.end;
+                if let Some(unit) = unit {
+                    spelt.push_str(&format!(" in unit {}", quote(&unit.node)));
+                    start = unit.span.end;
+                }
+                let mut pieces = self.path(spelt, verity, Span { start, end });
                 if let Some(libraries) = libraries {
                     let items = libraries.node.iter().map(|library| {
                         let Library { path, verity } = &library.node;
                         let place = Span { start: path.span.end, end: library.span.end };
-                        (library.span, self.path(path, verity, place))
+                        (library.span, self.path(quote(&path.node), verity, place))
                     });
                     pieces.push(text(" libraries "));
                     pieces.push(self.set(items, libraries.span));
@@ -168,9 +175,8 @@ impl Speller<'_> {
         }
     }
 
-    /// Spells a path and its pins, which are at `place`.
-    fn path(&self, path: &Quoted, verity: &[Spanned<Verity>], place: Span) -> Vec<Piece> {
-        let path = quote(&path.node);
+    /// Spells a path, which is quoted, and its pins, which are at `place`.
+    fn path(&self, path: String, verity: &[Spanned<Verity>], place: Span) -> Vec<Piece> {
         match verity {
             [] => vec![text(path)],
             // The brackets around a single pin are only needed to contain a comment.

@@ -128,8 +128,10 @@ impl ForgetPlaces for Programs {
     fn forget_places(&mut self) {
         match self {
             Self::Any | Self::Named(_) => {}
-            Self::Path { path, verity, libraries } => {
+            Self::AnyIn(unit) => unit.forget_places(),
+            Self::Path { path, unit, verity, libraries } => {
                 path.forget_places();
+                unit.forget_places();
                 verity.forget_places();
                 libraries.forget_places();
             }

@@ -139,11 +139,15 @@ pub enum Programs {
     Path {
         /// The path.
         path: Quoted,
+        /// `in unit "backup.service"`: the unit of systemd in which it is started.
+        unit: Option<Quoted>,
         /// The digest pins; empty where the path alone identifies the program.
         verity: Vec<Spanned<Verity>>,
         /// What else it may map for execution; `None` where that is anything.
         libraries: Option<Spanned<Vec<Spanned<Library>>>>,
     },
+    /// `* in unit "backup.service"`
+    AnyIn(Quoted),
     /// `{ signer, "/usr/bin/other" }`
     Set(Vec<Spanned<Programs>>),
 }

@@ -235,20 +235,29 @@ impl Reader<'_> {
                 let name = literal::program_word(part.as_str(), span);
                 Programs::Named(self.keep(name)?)
             }
+            Rule::any_in_unit => {
+                let unit = part.into_inner().find(|part| part.as_rule() == Rule::in_unit)?;
+                Programs::AnyIn(self.unit(unit)?)
+            }
             Rule::path => {
-                let (mut path, mut verity, mut libraries) = (None, Some(Vec::new()), Some(None));
+                let (mut path, mut unit, mut verity, mut libraries) = (None, Some(None), Some(Vec::new()), Some(None));
                 for part in part.into_inner() {
                     match part.as_rule() {
                         Rule::quoted => path = self.path(part),
+                        Rule::in_unit => unit = self.unit(part).map(Some),
                         Rule::libraries => libraries = self.libraries(part).map(Some),
                         _ => verity = self.verity(part),
                     }
                 }
-                Programs::Path { path: path?, verity: verity?, libraries: libraries? }
+                Programs::Path { path: path?, unit: unit?, verity: verity?, libraries: libraries? }
             }
             _ => Programs::Set(self.elements(part, Rule::programs, Self::programs)?),
         };
         Some(Spanned { node, span })
+    }
+
+    fn unit(&mut self, pair: Pair<'_>) -> Option<Quoted> {
+        self.quoted(pair.into_inner().find(|part| part.as_rule() == Rule::quoted)?)
     }
 
     fn verity(&mut self, pair: Pair<'_>) -> Option<Vec<Spanned<Verity>>> {

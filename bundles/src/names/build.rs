@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::sections::NameSections;
+use super::unit;
 use super::{
     COMPONENT_MAX, DEPTH_MAX, NOWHERE, Name, NameBucket, Names, OTHER, State, StepBucket, Word, hash, step_key,
 };
@@ -79,8 +80,8 @@ enum Part {
 /// A written program as parts, in the order in which they are matched.
 struct Sequence {
     parts: Vec<Part>,
-    /// It may also end before its last part.
-    may_lack_last: bool,
+    /// A part that may be missing, which is the last one of a path.
+    may_lack: Option<u32>,
 }
 
 /// A position in a sequence: the number of the sequence, and the number of its next part.
@@ -92,6 +93,8 @@ pub struct Automaton {
     literals: Vec<Vec<u8>>,
     paths: Machine,
     globs: Vec<GlobMachine>,
+    /// Whether a program names a unit, so that a unit follows every path.
+    has_units: bool,
 }
 
 /// A deterministic automaton. State 0 is [`NOWHERE`], state 1 the start.
@@ -100,6 +103,8 @@ struct Machine {
     states: Vec<Built>,
     /// The sets of sequences that can end at once.
     accepts: Vec<Vec<usize>>,
+    /// The state of the positions that are given besides the start.
+    elsewhere: u32,
 }
 
 #[derive(Debug, Default)]
@@ -127,25 +132,36 @@ impl Automaton {
     /// # Errors
     /// A path is malformed, or the automaton exceeds a limit.
     pub fn of(written: &[&str]) -> Result<Automaton, BuildError> {
-        let split: Vec<Vec<&str>> =
-            written.iter().enumerate().map(|(index, path)| components(index, path)).collect::<Result<_, _>>()?;
-        let all = || split.iter().flatten().copied();
+        let split: Vec<Written<'_>> =
+            written.iter().enumerate().map(|(index, text)| Written::of(index, text)).collect::<Result<_, _>>()?;
+        let has_units = split.iter().any(|one| one.unit.is_some());
+        let all = || split.iter().flat_map(|one| one.components.iter().copied().chain(one.unit.as_deref()));
         let literals: Vec<&str> = sorted(all().filter(|component| !component.contains('*')));
         let globs: Vec<&str> = sorted(all().filter(|component| is_glob(component)));
         let number = |list: &[&str], component: &str| list.binary_search(&component).unwrap_or_default() as u32;
-        let sequence = |(components, path): (&Vec<&str>, &&str)| Sequence {
-            parts: parts_of(components, |component| match component {
-                glob if is_glob(glob) => Part::Glob(number(&globs, glob)),
-                literal => Part::One(number(&literals, literal) + 1),
-            }),
-            may_lack_last: is_merged(path),
+        let part = |component: &str| match component {
+            glob if is_glob(glob) => Part::Glob(number(&globs, glob)),
+            literal => Part::One(number(&literals, literal) + 1),
         };
-        let sequences: Vec<Sequence> = split.iter().zip(written).map(sequence).collect();
+        let sequence = |one: &Written<'_>| {
+            let mut parts = parts_of(&one.components, part);
+            let may_lack = is_merged(one.path).then(|| parts.len() as u32 - 1);
+            if has_units {
+                parts.push(one.unit.as_deref().map_or(Part::Any, part));
+            }
+            Sequence { parts, may_lack }
+        };
+        let sequences: Vec<Sequence> = split.iter().map(sequence).collect();
+        // A file without a path on the host is every file of its unit, and nothing else.
+        let is_any_file = |(_, one): &(u32, &Written<'_>)| one.unit.is_some() && one.path == unit::EVERY_FILE;
+        let any_file = (0..).zip(&split).filter(is_any_file);
+        let unit_part = |sequence: u32| sequences.get(sequence as usize).map_or(0, |one| one.parts.len() as u32 - 1);
+        let elsewhere: Vec<Position> = any_file.map(|(sequence, _)| (sequence, unit_part(sequence))).collect();
         let mut pending = Globs { literals: &literals, globs: &globs, ..Globs::default() };
-        let paths = determinize(&sequences, &mut pending)?;
+        let paths = determinize(&sequences, elsewhere, &mut pending)?;
         let globs = pending.machines;
         let literals = literals.into_iter().map(|literal| literal.as_bytes().to_vec()).collect();
-        Ok(Automaton { literals, paths, globs })
+        Ok(Automaton { literals, paths, globs, has_units })
     }
 
     /// The sets of written programs, by their numbers, that one file can match at once.
@@ -198,7 +214,9 @@ impl Automaton {
                 start: 1,
                 bucket_mask: buckets.len() as u32 - 1,
                 step_mask: steps.len() as u32 - 1,
-                reserved: [0; 5],
+                flags: if self.has_units { Names::UNITS } else { 0 },
+                elsewhere: self.paths.elsewhere,
+                reserved: [0; 3],
             },
             buckets,
             names,
@@ -243,6 +261,29 @@ fn step_buckets(steps: &[(u64, u32)]) -> Vec<StepBucket> {
     place(&keys).iter().map(bucket).collect()
 }
 
+/// A written program.
+struct Written<'a> {
+    path: &'a str,
+    /// The components of its path, from the root.
+    components: Vec<&'a str>,
+    /// The component that the cgroup of its unit matches.
+    unit: Option<alloc::string::String>,
+}
+
+impl Written<'_> {
+    fn of(index: usize, text: &str) -> Result<Written<'_>, BuildError> {
+        let (path, unit) = unit::split(text);
+        let unit = unit.map(unit::component);
+        let is_name = |unit: &alloc::string::String| {
+            !unit.is_empty() && unit.len() <= COMPONENT_MAX && !unit.contains(['/', '\0'])
+        };
+        if !unit.iter().all(is_name) {
+            return Err(BuildError::Malformed(index));
+        }
+        Ok(Written { path, components: components(index, path)?, unit })
+    }
+}
+
 /// The components of a written path, from the root.
 fn components(index: usize, path: &str) -> Result<Vec<&str>, BuildError> {
     let components: Vec<&str> = path.strip_prefix('/').ok_or(BuildError::Malformed(index))?.split('/').collect();
@@ -285,7 +326,7 @@ fn parts_of(components: &[&str], part: impl Fn(&str) -> Part) -> Vec<Part> {
 /// The bytes of a `*` component.
 fn bytes_of(glob: &str) -> Sequence {
     let part = |byte| if byte == b'*' { Part::Rest } else { Part::One(u32::from(byte)) };
-    Sequence { parts: glob.bytes().map(part).collect(), may_lack_last: false }
+    Sequence { parts: glob.bytes().map(part).collect(), may_lack: None }
 }
 
 fn sorted<'a>(components: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
@@ -321,7 +362,7 @@ impl Globs<'_> {
         }
         let texts: Vec<&str> = pending.iter().filter_map(|glob| self.globs.get(*glob as usize)).copied().collect();
         let sequences: Vec<Sequence> = texts.iter().map(|text| bytes_of(text)).collect();
-        let machine = determinize(&sequences, &mut Globs::default())?;
+        let machine = determinize(&sequences, Vec::new(), &mut Globs::default())?;
         self.states += machine.states.len();
         limit("states", self.states, STATES_MAX)?;
         let of = |accept: &Vec<usize>| accept.iter().filter_map(|index| pending.get(*index)).copied().collect();
@@ -361,12 +402,17 @@ impl Machine {
     }
 }
 
-/// Builds the automaton that follows all sequences at once.
-fn determinize(sequences: &[Sequence], pending: &mut Globs<'_>) -> Result<Machine, BuildError> {
-    let mut machine = Machine { states: alloc::vec![Built::default()], accepts: Vec::new() };
+/// Builds the automaton that follows all sequences at once, from their starts and from some positions `elsewhere`.
+fn determinize(
+    sequences: &[Sequence],
+    elsewhere: Vec<Position>,
+    pending: &mut Globs<'_>,
+) -> Result<Machine, BuildError> {
+    let mut machine = Machine { states: alloc::vec![Built::default()], ..Machine::default() };
     let mut numbers = Numbers { known: BTreeMap::new(), sets: alloc::vec![Vec::new()], positions: 0 };
     let mut accepts: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
     numbers.number(closed(sequences, (0..sequences.len()).map(|sequence| (sequence as u32, 0)).collect()))?;
+    machine.elsewhere = numbers.number(closed(sequences, elsewhere))?;
     let mut at = 1;
     while let Some(set) = numbers.sets.get(at).cloned() {
         at += 1;
@@ -464,7 +510,8 @@ fn closed(sequences: &[Sequence], mut set: Vec<Position>) -> Vec<Position> {
     let mut next = 0;
     while let Some((sequence, at)) = set.get(next).copied() {
         next += 1;
-        if part(sequences, (sequence, at)) == Some(Part::Rest) {
+        let may_skip = part(sequences, (sequence, at)) == Some(Part::Rest) || may_lack(sequences, (sequence, at));
+        if may_skip {
             set.push((sequence, at + 1));
         }
     }
@@ -473,12 +520,19 @@ fn closed(sequences: &[Sequence], mut set: Vec<Position>) -> Vec<Position> {
     set
 }
 
+/// Whether the part at a position may be missing, and is not the last one.
+fn may_lack(sequences: &[Sequence], (sequence, at): Position) -> bool {
+    sequences
+        .get(sequence as usize)
+        .is_some_and(|sequence| sequence.may_lack == Some(at) && at as usize + 1 < sequence.parts.len())
+}
+
 /// The sequences that end at one of these positions.
 fn ended(sequences: &[Sequence], set: &[Position]) -> Vec<usize> {
     let is_end = |(sequence, at): &&Position| {
         sequences.get(*sequence as usize).is_some_and(|sequence| {
             let left = sequence.parts.len().saturating_sub(*at as usize);
-            left == 0 || left == 1 && sequence.may_lack_last
+            left == 0 || left == 1 && sequence.may_lack == Some(*at)
         })
     };
     let mut ended: Vec<usize> = set.iter().filter(is_end).map(|(sequence, _)| *sequence as usize).collect();

@@ -178,3 +178,70 @@ fn ten_thousand_programs_have_tables() {
         assert_eq!(find(&tables, &path), Some(7));
     }
 }
+
+/// The number of the set that a file matches, in a unit.
+fn in_unit(written: &[&str], path: Option<&str>, cgroup: &str) -> Vec<usize> {
+    let automaton = Automaton::of(written).unwrap();
+    let places: Vec<u32> = (0..automaton.accepts().len() as u32).collect();
+    let tables = automaton.tables(&places).unwrap();
+    match find_in(&tables, path, cgroup) {
+        Some(place) => automaton.accepts()[place as usize].clone(),
+        None => Vec::new(),
+    }
+}
+
+#[test]
+fn a_unit_follows_every_path_where_a_program_names_one() {
+    let written = [
+        "/usr/bin/python3",
+        "/usr/bin/python3 in unit backup.service",
+        "/** in unit batch@.service",
+        "/** in unit batch@blue.service",
+        "/opt/** in unit memory.service",
+    ];
+    let python = Some("/usr/bin/python3");
+    for (path, cgroup, matched) in [
+        (python, "", &[0][..]),
+        (python, "other.service", &[0]),
+        (python, "backup.service", &[0, 1]),
+        (Some("/bin/python3"), "", &[0]),
+        (python, "batch@red.service", &[0, 2]),
+        (python, "batch@blue.service", &[0, 2, 3]),
+        (python, "batch@.service", &[0, 2]),
+        (python, "batch.service", &[0]),
+        (python, "xbackup.service", &[0]),
+        (python, "backup.service.scope", &[0]),
+        (Some("/bin/sh"), "backup.service", &[]),
+        (Some("/bin/sh"), "batch@red.service", &[2]),
+        (Some("/opt/x"), "memory.service", &[]),
+        (Some("/opt/x"), "_memory.service", &[4]),
+        (None, "batch@blue.service", &[2, 3]),
+        (None, "batch@red.service", &[2]),
+        (None, "backup.service", &[]),
+        (None, "_memory.service", &[]),
+        (None, "", &[]),
+    ] {
+        assert_eq!(in_unit(&written, path, cgroup), matched, "{path:?} in {cgroup}");
+    }
+    // A directory that a host may have merged is the last one before the unit.
+    let merged = ["/usr/bin/sh in unit a.service"];
+    assert_eq!(in_unit(&merged, Some("/bin/sh"), "a.service"), [0]);
+    assert_eq!(in_unit(&merged, Some("/usr/bin/sh"), "a.service"), [0]);
+    assert_eq!(in_unit(&merged, Some("/sh"), "a.service"), [0; 0]);
+}
+
+#[test]
+fn without_a_unit_nothing_is_asked_of_units() {
+    let written = ["/usr/bin/python3", "/**"];
+    assert_eq!(in_unit(&written, Some("/usr/bin/python3"), "backup.service"), [0, 1]);
+    assert_eq!(in_unit(&written, None, "backup.service"), [0; 0]);
+    let tables = Automaton::of(&written).unwrap().tables(&[0, 1]).unwrap();
+    assert_eq!((tables.root.flags, tables.root.elsewhere), (0, 0));
+}
+
+#[test]
+fn a_unit_that_is_no_name_of_a_cgroup_is_malformed() {
+    for text in ["/x in unit a/b.service", "/x in unit "] {
+        assert!(matches!(Automaton::of(&[text]), Err(BuildError::Malformed(0))), "{text}");
+    }
+}

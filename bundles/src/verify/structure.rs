@@ -110,7 +110,7 @@ fn check_names<'a>(find: impl Fn(SectionKind) -> &'a [u8], executables: usize) -
     if !are_buckets(root.step_mask, steps) {
         return Err(ImageError::Count(SectionKind::NameSteps));
     }
-    if root.start as usize >= states {
+    if root.start as usize >= states || root.elsewhere as usize >= states {
         return Err(ImageError::Structure(SectionKind::Names));
     }
     let is_nowhere = |state: &State| state.otherwise == names::NOWHERE && state.accept == 0;

@@ -70,7 +70,7 @@ pub(crate) fn not_acceptable(policy: &Policy) -> Vec<Concern> {
 }
 
 /// What can be accepted.
-const ACCEPTABLE: [&str; 21] = [
+const ACCEPTABLE: [&str; 22] = [
     "check::cannot_resolve",
     "check::exclusive_loopback",
     "check::interpreter",
@@ -89,6 +89,7 @@ const ACCEPTABLE: [&str; 21] = [
     "check::script",
     "check::shadowed",
     "check::shared_address",
+    "check::shared_unit",
     "check::special_address",
     "check::wide_grant",
     "check::writable_grant",

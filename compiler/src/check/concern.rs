@@ -49,6 +49,25 @@ pub enum Concern {
         #[label(collection, "an interpreter")]
         program_spans: Vec<Span>,
     },
+    /// `only "/usr/bin/python3" in unit "cron.service" -> D`
+    #[error("`{unit}` {why}, so each of these would hold this grant")]
+    #[diagnostic(
+        code(check::shared_unit),
+        severity(Warning),
+        help("give the job a unit of its own, and name that instead")
+    )]
+    SharedUnit {
+        /// The unit.
+        unit: String,
+        /// What it does, in words.
+        why: &'static str,
+        /// The left side of the rule.
+        #[label("granted here")]
+        rule: Span,
+        /// Where the program stands, if elsewhere.
+        #[label("in this unit")]
+        program_span: Option<Span>,
+    },
     /// `allow "/usr/bin/socat" -> D`
     #[error("{programs}, so every process that can start {pronoun} would hold this grant")]
     #[diagnostic(

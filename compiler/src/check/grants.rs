@@ -5,7 +5,7 @@
 use bfp_public_suffix::is_public_suffix;
 
 use super::concern::Concern;
-use super::{pattern, stand_ins};
+use super::{pattern, shared_unit, stand_ins};
 use crate::policy::{Addresses, Effect, Enforcement, Program, ResolvedPolicy, Rule, Share, Subjects};
 use crate::resolve::coverage;
 
@@ -31,10 +31,15 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
         if let (Subjects::Programs(subjects), true) = (&rule.subjects, rule.effect != Effect::AllowOthers) {
             let programs = policy.written(subjects);
             // That a pattern is everybody is an error of its own.
-            let narrower = programs.clone().filter(|program| !pattern::spells_nothing_out(&program.path));
+            // Who is started in a unit is for its manager to decide.
+            let narrower = programs
+                .clone()
+                .filter(|program| program.unit().is_none() && !pattern::spells_nothing_out(&program.path));
             found.extend(stand_ins::concerns(&narrower.collect::<Vec<_>>(), rule));
+            found.extend(shared_unit::concern(programs.clone(), rule));
             if rule.gives_exclusively() {
-                let unpinned: Vec<&Program> = programs.filter(|program| program.pins.is_empty()).collect();
+                let by_path = |program: &&Program| program.pins.is_empty() && program.path_is_written();
+                let unpinned: Vec<&Program> = programs.clone().filter(by_path).collect();
                 found.extend(path_grant(&unpinned, rule));
             }
         }
@@ -73,7 +78,7 @@ fn path_grant(unpinned: &[&Program], rule: &Rule) -> Option<Concern> {
     Some(Concern::PathGrant {
         programs,
         pronoun,
-        path: format!("\"{}\"", first.written),
+        path: first.source(),
         rule: rule.subjects_span,
         program_span: stand_ins::elsewhere(first, rule),
     })

@@ -57,7 +57,6 @@ pub(super) fn confinement(
 
 /// Declared names where they stand for these programs and no others, and paths for the rest.
 fn left_side(policy: &ResolvedPolicy, programs: &BTreeSet<ProgramIndex>) -> Option<String> {
-    let quoted = |path: &str| format!("\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\""));
     let mut declared: Vec<_> =
         policy.declared_programs.iter().filter(|(_, of)| !of.is_empty() && of.is_subset(programs)).collect();
     // The widest first: one name for a set instead of one for each of its elements.
@@ -73,7 +72,7 @@ fn left_side(policy: &ResolvedPolicy, programs: &BTreeSet<ProgramIndex>) -> Opti
         }
     }
     for index in rest {
-        words.push((index, quoted(&policy.programs.get(index.0)?.written)));
+        words.push((index, policy.programs.get(index.0)?.source()));
     }
     words.sort();
     set(words.into_iter().map(|(_, word)| word).collect())

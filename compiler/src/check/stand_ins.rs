@@ -99,7 +99,7 @@ pub(super) fn concerns(programs: &[&Program], rule: &Rule) -> Vec<Concern> {
 
 /// Programs that are no executables: the kernel executes what their first lines name.
 pub(super) fn scripts(programs: &[&Program], rule: &Rule) -> Option<Concern> {
-    let is_script = |program: &Program| SCRIPTS.iter().any(|end| program.path.ends_with(end));
+    let is_script = |program: &Program| SCRIPTS.iter().any(|end| program.file().ends_with(end));
     let scripts = programs.iter().filter(|program| is_script(program)).map(|program| Shown::of(program, None));
     let scripts: Vec<Shown<'_>> = scripts.collect();
     let verb = match scripts.len() {

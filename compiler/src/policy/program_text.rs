@@ -4,7 +4,10 @@
 //! A class derives its id from its text, as every program does, so it is the same in every policy with the same
 //! programs.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+
+use bfp_bundle::names::unit;
 
 /// Separates the members of a class. No path in a policy can contain it.
 const BETWEEN: char = '\n';
@@ -26,9 +29,23 @@ pub fn is_class(text: &str) -> bool {
     text.contains(BETWEEN)
 }
 
-/// The path of the only file that it can be; `None` where there may be several.
+/// The member that describes the only file that it can be, in one unit if a member names any; `None` where there may be
+/// several.
 pub fn exact(text: &str) -> Option<&str> {
-    members(text).find(|member| !member.contains('*'))
+    let names_units = members(text).any(|member| unit::split(member).1.is_some());
+    let is_exact = |member: &&str| {
+        let (path, unit) = unit::split(member);
+        !path.contains('*') && (unit.is_some_and(|unit| !unit::is_template(unit)) || !names_units)
+    };
+    members(text).find(is_exact).or_else(|| members(text).find(|member| *member == text && !member.contains('*')))
+}
+
+/// A member as a report shows it.
+fn shown(member: &str) -> Cow<'_, str> {
+    match unit::split(member) {
+        (unit::EVERY_FILE, Some(unit)) => unit::text("*", unit).into(),
+        _ => member.into(),
+    }
 }
 
 /// The program in words, to be used within a sentence: a path, a pattern, or the patterns that a class matches.
@@ -36,13 +53,13 @@ pub fn words(text: &str) -> String {
     match exact(text) {
         Some(path) => path.to_owned(),
         None if is_class(text) => quoted(text),
-        None => text.to_owned(),
+        None => shown(text).into_owned(),
     }
 }
 
 /// The program as the subject of a sentence.
 pub fn quoted(text: &str) -> String {
-    let members: Vec<String> = members(text).map(|member| format!("`{member}`")).collect();
+    let members: Vec<String> = members(text).map(|member| format!("`{}`", shown(member))).collect();
     match (exact(text), members.as_slice()) {
         (Some(path), _) => format!("`{path}`"),
         (None, [one]) => one.clone(),
@@ -60,7 +77,7 @@ pub fn short(sets: &[Vec<&str>]) -> Vec<String> {
     let name = |set: &Vec<&str>| {
         let mut alone = set.iter().filter(|member| found.get(*member) == Some(&1)).peekable();
         let first = alone.peek().copied();
-        match alone.find(|member| !member.contains('*')).or(first) {
+        match alone.find(|member| exact(member).is_some()).or(first) {
             Some(member) => (*member).to_owned(),
             None => of_class(set.iter().copied()),
         }

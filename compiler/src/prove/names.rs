@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bfp_bundle::image::Image;
-use bfp_bundle::names::{self, COMPONENT_MAX};
+use bfp_bundle::names::{self, COMPONENT_MAX, unit};
 use smallvec::{SmallVec, smallvec};
 
 use super::{ProveError, in_parallel};
@@ -33,12 +33,12 @@ const WAYS: usize = 3;
 
 /// Queries every path that can show a difference. Returns the number of compared answers.
 pub(super) fn prove(policy: &ResolvedPolicy, image: &Image) -> Result<u64, ProveError> {
-    let written: Vec<(usize, &str)> = policy
-        .programs
-        .iter()
-        .enumerate()
-        .filter(|(_, program)| !program.is_class())
-        .map(|(index, program)| (index, program.path.as_str()))
+    let has_units = policy.programs.iter().any(|program| program.unit().is_some());
+    let texts: Vec<String> = policy.programs.iter().map(|program| text_of(program, has_units)).collect();
+    let written = policy.programs.iter().zip(&texts).enumerate();
+    let written: Vec<(usize, &str)> = written
+        .filter(|(_, (program, _))| !program.is_class())
+        .map(|(index, (_, text))| (index, text.as_str()))
         .collect();
     let spelt_out = written.iter().flat_map(|(_, text)| text.split('/').skip(1));
     let spelt_out: NumberSet<&str> = spelt_out.filter(|component| !component.contains('*')).collect();
@@ -48,7 +48,9 @@ pub(super) fn prove(policy: &ResolvedPolicy, image: &Image) -> Result<u64, Prove
     let names = Names {
         policy,
         image,
-        all: Walk::of(&written),
+        texts: &texts,
+        has_units,
+        all: Walk::of(&written, has_units),
         kinds: Kinds::new(policy),
         filler: filler(&written),
         spelt_out: spelt_out.iter().copied().step_by(spelt_out.len().div_ceil(some).max(1)).collect(),
@@ -68,9 +70,23 @@ pub(super) fn prove(policy: &ResolvedPolicy, image: &Image) -> Result<u64, Prove
     compared += in_parallel(&pairs, |pairs| super::sum(pairs, |pair| names.pair(pair)))?;
     compared += in_parallel(&written, |written| super::sum(written, |program| names.program(*program)))?;
     for path in ["/", "/init", "/usr", "/usr/bin"] {
-        compared += names.compare(path)?;
+        let path = if has_units { format!("/{}{path}", names.filler) } else { path.to_owned() };
+        compared += names.compare(&path)?;
+    }
+    if has_units {
+        compared += names.elsewhere(&written)?;
     }
     Ok(compared)
+}
+
+/// The text of a program. If the policy names units, a unit stands before every path, as if it were its first directory:
+/// any, or the one that the program names, in which a template has a `*` for the instance.
+fn text_of(program: &Program, has_units: bool) -> String {
+    match program.unit() {
+        _ if !has_units => program.path.clone(),
+        None => format!("/*{}", program.path),
+        Some(unit) => format!("/{}{}", unit::cgroup(unit).replacen("@.", "@*.", 1), program.file()),
+    }
 }
 
 /// The program of a file, by the set of the written programs that it matches.
@@ -117,6 +133,9 @@ fn filler(written: &[(usize, &str)]) -> char {
 struct Names<'a> {
     policy: &'a ResolvedPolicy,
     image: &'a Image,
+    /// The text of each program.
+    texts: &'a [String],
+    has_units: bool,
     all: Walk<'a>,
     kinds: Kinds,
     filler: char,
@@ -125,11 +144,42 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
-    /// Compares the policy's program of a path with that of the tables.
+    /// Compares the policy's program of a path with that of the tables; if a unit stands before it, without the unit too.
     fn compare(&self, path: &str) -> Result<u64, ProveError> {
-        let matched = self.all.matched(path);
-        let meant = if matched.is_empty() { None } else { self.kinds.of(&matched) };
-        let found = names::find(&self.image.names, path).map(|place| place as usize);
+        let Some((unit, file)) = self.has_units.then(|| split(path)) else {
+            let found = names::find(&self.image.names, path);
+            return self.is_right(path, &self.all.matched(path), found);
+        };
+        let found = names::find_in(&self.image.names, Some(file), unit);
+        let without = format!("/{file}");
+        let found_without = names::find(&self.image.names, file);
+        let compared = self.is_right(path, &self.all.matched(path), found)?;
+        Ok(compared + self.is_right(&without, &self.all.matched(&without), found_without)?)
+    }
+
+    /// Compares the programs of files that have no path on the host, in every unit that the policy can tell apart.
+    fn elsewhere(&self, written: &[(usize, &str)]) -> Result<u64, ProveError> {
+        let any_file = written.iter().filter_map(|(index, text)| {
+            let program = self.policy.programs.get(*index)?;
+            let (unit, _) = split(text);
+            (program.unit().is_some() && program.file() == "/**").then_some((*index, text.get(..=unit.len())?))
+        });
+        let units = Walk::of(&any_file.collect::<Vec<_>>(), false);
+        let mut names = self.all.names(&self.all.start(), self.filler);
+        names.insert(String::new());
+        let mut compared = 0;
+        for name in names {
+            let matched = units.matched(&format!("/{name}"));
+            let found = names::find_in(&self.image.names, None, &name);
+            compared += self.is_right(&format!("a file without a path, in the unit {name}"), &matched, found)?;
+        }
+        Ok(compared)
+    }
+
+    /// Compares the programs that a file matches with what the tables found.
+    fn is_right(&self, path: &str, matched: &[usize], found: Option<u32>) -> Result<u64, ProveError> {
+        let meant = if matched.is_empty() { None } else { self.kinds.of(matched) };
+        let found = found.map(|place| place as usize);
         if meant == found && meant.is_none() == matched.is_empty() {
             return Ok(1);
         }
@@ -147,7 +197,7 @@ impl Names<'_> {
         let members: Vec<usize> = program.members.iter().map(|member| member.0).collect();
         let texts: Vec<(usize, &str)> = match members.as_slice() {
             [] => return Ok(0),
-            _ => members.iter().filter_map(|at| Some((*at, self.policy.programs.get(*at)?.path.as_str()))).collect(),
+            _ => members.iter().filter_map(|at| Some((*at, self.texts.get(*at)?.as_str()))).collect(),
         };
         let mut compared = 0;
         let paths = self.shared(&texts);
@@ -248,7 +298,7 @@ impl Names<'_> {
         if let Some((_, path)) = exact {
             return vec![(*path).to_owned()];
         }
-        let walk = Walk::of(programs);
+        let walk = Walk::of(programs, self.has_units);
         let wanted: Vec<usize> = programs.iter().map(|(index, _)| *index).collect();
         let mut found = Vec::new();
         let mut ways: HashMap<Places, usize> = HashMap::new();
@@ -275,6 +325,12 @@ impl Names<'_> {
         }
         found
     }
+}
+
+/// A path behind a unit → the unit, and the path, which is empty if nothing follows the unit.
+fn split(path: &str) -> (&str, &str) {
+    let behind = path.strip_prefix('/').unwrap_or(path);
+    behind.split_at(behind.find('/').unwrap_or(behind.len()))
 }
 
 /// Places of a walk, or programs: ascending, without duplicates. Inline where few patterns meet.
@@ -314,16 +370,18 @@ struct Node<'a> {
 const IN_USR: [&str; 6] = ["bin", "lib", "lib32", "lib64", "libx32", "sbin"];
 
 impl<'a> Walk<'a> {
-    fn of(programs: &[(usize, &'a str)]) -> Walk<'a> {
+    /// `has_units`: a unit stands before each path.
+    fn of(programs: &[(usize, &'a str)], has_units: bool) -> Walk<'a> {
         let mut walk = Walk { nodes: vec![Node::default()], spelt: NumberMap::default() };
         for (index, text) in programs {
             let components: Vec<&str> = text.split('/').skip(1).collect();
             walk.add(*index, &components);
-            if let ["usr", rest @ ..] = components.as_slice()
+            let (unit, path) = components.split_at(usize::from(has_units));
+            if let ["usr", rest @ ..] = path
                 && let [folder, _, ..] = rest
                 && IN_USR.contains(folder)
             {
-                walk.add(*index, rest);
+                walk.add(*index, &[unit, rest].concat());
             }
         }
         walk
@@ -532,7 +590,7 @@ mod tests {
     #[test]
     fn a_path_is_followed_through_every_pattern() {
         let programs = [(0, "/usr/bin/*"), (1, "/**/sh"), (2, "/opt/**"), (3, "/opt/a*b*/x"), (4, "/usr/lib/**/run")];
-        let walk = Walk::of(&programs);
+        let walk = Walk::of(&programs, false);
         for (path, matched) in [
             ("/usr/bin/sh", &[0, 1][..]),
             ("/bin/sh", &[0, 1]),

@@ -6,7 +6,7 @@ use bfp_bundle::debug::{Debug, DebugEffect, DebugRule};
 use bfp_bundle::decide::Reason;
 use bfp_bundle::image::{Image, NamedExecutable};
 use bfp_bundle::label::{Label, ProgramId, Proof};
-use bfp_bundle::names::Match;
+use bfp_bundle::names::{Match, unit};
 use bfp_bundle::record::NO_RULE;
 
 use crate::policy::program_text;
@@ -166,7 +166,10 @@ impl Queryable {
         if written == "*" {
             return self.everyone();
         }
-        let text = program_path::canonical(written);
+        let text = match written.strip_prefix("* in unit ") {
+            Some(unit) => unit::text(unit::EVERY_FILE, unit),
+            None => program_path::canonical(written),
+        };
         if program_text::exact(&text) == Some(text.as_str()) && written.starts_with('/') {
             return vec![Who::Program(written.to_owned())];
         }

@@ -31,6 +31,32 @@ pub enum ResolveError {
         #[label("every program")]
         span: Span,
     },
+    /// `"/usr/bin/python3" in unit "system.slice"`
+    #[error("`{unit}` is not a unit that a program can be in: {reason}")]
+    #[diagnostic(code(resolve::unit_name))]
+    UnitName {
+        /// The name.
+        unit: String,
+        /// Why not.
+        reason: &'static str,
+        /// What to write instead.
+        #[help]
+        help: String,
+        /// Where.
+        #[label("not such a unit")]
+        span: Span,
+    },
+    /// `"/usr/bin/python3 in unit backup.service"`
+    #[error("the path contains ` in unit `")]
+    #[diagnostic(code(resolve::path_unit))]
+    PathUnit {
+        /// What to write instead.
+        #[help]
+        help: String,
+        /// Where.
+        #[label("the unit is in the quotes of the path")]
+        span: Span,
+    },
     /// A list of networks that cannot be used.
     #[error("`{name}` {fault}")]
     #[diagnostic(code(resolve::network_list))]

@@ -1,7 +1,7 @@
 //! Program paths: whether a text is a path or a pattern of paths that is absolute, canonical, and possible for a file
 //! on Linux; and the canonical text by which two spellings are one program.
 
-use bfp_bundle::names;
+use bfp_bundle::names::{self, unit};
 use bfp_grammar::syntax::Quoted;
 
 use super::ResolveError;
@@ -15,6 +15,11 @@ pub(super) fn fault(path: &Quoted) -> Option<ResolveError> {
     let (written, span) = (path.node.as_str(), path.span);
     if let Some(unseen) = unseen(written) {
         return Some(ResolveError::PathUnseen { unseen, span });
+    }
+    if unit::is_ambiguous(written) {
+        let (path, name) = unit::split(written);
+        let help = format!("write `\"{path}\" in unit \"{}\"`", name.unwrap_or_default());
+        return Some(ResolveError::PathUnit { help, span });
     }
     if let Some(file) = before_arguments(written) {
         return Some(ResolveError::PathArguments {

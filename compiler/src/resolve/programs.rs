@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use bfp_bundle::image::Library;
+use bfp_bundle::names::unit;
 use bfp_grammar::syntax::{self, Programs, Span, Spanned};
 
 use super::resolver::Resolver;
-use super::{BUILTIN, EVERYBODY, ResolveError, program_path};
+use super::{BUILTIN, EVERYBODY, ResolveError, program_path, unit_name};
 use crate::diagnostics::nearest::did_you_mean;
 use crate::policy::{Program, ProgramIndex, Subjects};
 
@@ -46,7 +47,8 @@ impl<'a> Resolver<'a> {
                 }
                 self.named_programs(name, programs.span, within)
             }
-            Programs::Path { path, verity, libraries } => {
+            Programs::AnyIn(unit) => self.any_in(unit, programs.span, declared).into_iter().collect(),
+            Programs::Path { path, unit, verity, libraries } => {
                 let content = Content { pins: self.pins(verity), libraries: self.libraries(libraries.as_ref()) };
                 if let Some(libraries) = libraries.as_ref().filter(|_| verity.is_empty()) {
                     self.fail(ResolveError::LibrariesOfUnpinned {
@@ -55,7 +57,7 @@ impl<'a> Resolver<'a> {
                         libraries: libraries.span,
                     });
                 }
-                self.program(path, declared, content).into_iter().collect()
+                self.program(path, unit.as_ref(), declared, content).into_iter().collect()
             }
         }
     }
@@ -107,15 +109,45 @@ impl<'a> Resolver<'a> {
         Some(libraries)
     }
 
-    fn program(&mut self, path: &syntax::Quoted, declared: Option<&str>, content: Content) -> Option<ProgramIndex> {
-        if let Some(error) = program_path::fault(path) {
+    /// `* in unit …`
+    fn any_in(&mut self, unit: &syntax::Quoted, span: Span, declared: Option<&str>) -> Option<ProgramIndex> {
+        if let Some(error) = unit_name::fault(unit) {
             self.fail(error);
             return None;
         }
+        let text = unit::text(unit::EVERY_FILE, &unit.node);
+        let content = Content { pins: Vec::new(), libraries: None };
+        self.identified(text, unit::text("*", &unit.node), span, declared, content)
+    }
+
+    fn program(
+        &mut self,
+        path: &syntax::Quoted,
+        unit: Option<&syntax::Quoted>,
+        declared: Option<&str>,
+        content: Content,
+    ) -> Option<ProgramIndex> {
+        if let Some(error) = program_path::fault(path).or_else(|| unit.and_then(unit_name::fault)) {
+            self.fail(error);
+            return None;
+        }
+        let in_unit = |path: &str| unit.map_or_else(|| path.to_owned(), |unit| unit::text(path, &unit.node));
+        let known = in_unit(&program_path::canonical(&path.node));
+        self.identified(known, in_unit(&path.node), path.span, declared, content)
+    }
+
+    /// The program with this text, which is written so.
+    fn identified(
+        &mut self,
+        known: String,
+        written: String,
+        span: Span,
+        declared: Option<&str>,
+        content: Content,
+    ) -> Option<ProgramIndex> {
         let declaration = declared.and_then(|name| self.declarations.programs.get(name));
         let with_children = declaration.is_some_and(|declaration| declaration.with_children.is_some());
         let next = ProgramIndex(self.paths.len());
-        let known = program_path::canonical(&path.node);
         let index = *self.path_numbers.entry(known.clone()).or_insert(next);
         match self.paths.get(index.0) {
             // A file is one program: its grants cannot depend on the name that a rule uses for it.
@@ -125,17 +157,17 @@ impl<'a> Resolver<'a> {
                     || known.with_children != with_children =>
             {
                 let first = known.span;
-                self.fail(ResolveError::TwoIdentities { path: path.node.clone(), first, second: path.span });
+                self.fail(ResolveError::TwoIdentities { path: written, first, second: span });
             }
             Some(_) => {}
             None => {
-                let name = declared.unwrap_or(&path.node).to_owned();
+                let name = declared.unwrap_or(&written).to_owned();
                 let Content { pins, libraries } = content;
                 self.paths.push(Program {
                     path: known,
-                    written: path.node.clone(),
+                    written,
                     name,
-                    span: path.span,
+                    span,
                     pins,
                     libraries,
                     with_children,

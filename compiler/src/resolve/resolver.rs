@@ -170,7 +170,6 @@ impl<'a> Resolver<'a> {
             syntax::Effect::Deny => &[Effect::Deny],
             // What it adds to is found once all rules are known.
             syntax::Effect::Allow | syntax::Effect::Also => &[Effect::Allow],
-            syntax::Effect::Allow => &[Effect::Allow],
             syntax::Effect::DenyOthers => &[Effect::DenyOthers],
             syntax::Effect::AllowOthers => &[Effect::AllowOthers],
         };

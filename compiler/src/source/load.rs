@@ -532,7 +532,7 @@ struct Named<'a> {
 impl<'a> Named<'a> {
     fn programs(&mut self, programs: &'a Spanned<Programs>) {
         match &programs.node {
-            Programs::Any | Programs::Named(_) => {}
+            Programs::Any | Programs::AnyIn(_) | Programs::Named(_) => {}
             Programs::Path { verity, libraries, .. } => {
                 let libraries = libraries.iter().flat_map(|libraries| &libraries.node);
                 for pin in libraries.flat_map(|library| &library.node.verity).chain(verity) {

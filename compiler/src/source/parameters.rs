@@ -401,6 +401,7 @@ fn each_text(policy: &mut Policy, found: &mut dyn FnMut(&mut String, Span)) {
             }
             Statement::Test(test) => {
                 for line in &mut test.expectations {
+                    line.node.started_by.iter_mut().for_each(|programs| in_programs(programs, found));
                     in_programs(&mut line.node.programs, found);
                     in_destinations(&mut line.node.destinations, found);
                 }
@@ -418,7 +419,7 @@ fn each_text(policy: &mut Policy, found: &mut dyn FnMut(&mut String, Span)) {
 
 fn in_programs(programs: &mut Spanned<Programs>, found: &mut dyn FnMut(&mut String, Span)) {
     match &mut programs.node {
-        Programs::Any | Programs::Named(_) => {}
+        Programs::Any | Programs::AnyIn(_) | Programs::Named(_) => {}
         Programs::Path { path, .. } => found(&mut path.node, path.span),
         Programs::Set(elements) => elements.iter_mut().for_each(|element| in_programs(element, found)),
     }

@@ -77,7 +77,7 @@ pub unsafe fn note_executed(bprm: u64, task: *mut task_struct, file: Pointer) ->
         let (Some(label), Some(seen)) = (label.as_mut(), seen.as_mut()) else { return false };
         let place = names::number_at(bprm, &kernel::linux_binprm__file).and_then(names::place_of);
         let Some((mount, dentry)) = place else { return false };
-        let found = names::identify(mount, dentry);
+        let found = names::identify(mount, dentry, current_number());
         let is_secure = is_secure_exec(bprm);
         let mut flags = Executed::SEEN | if is_secure { Executed::SECURE } else { 0 };
         seen.dentry = dentry;
@@ -197,16 +197,19 @@ pub unsafe fn note_running(label: &mut Label, task: *mut task_struct, number: u6
         label.flags |= Label::OVERFLOW;
         return Running::Settled;
     };
-    let Some(found) = names::identify(mount, dentry) else {
+    let Some(found) = names::identify(mount, dentry, number) else {
         label.flags |= Label::OVERFLOW;
         return Running::Settled;
     };
-    let inode = files::inode_at(dentry);
+    // Not an `Option` on the stack: the verifier of 6.1 rejects a read of the part that is not written then.
+    let read = files::inode_at(dentry);
+    let is_read = read.is_some();
+    let inode = read.unwrap_or(Inode { inode: 0, device: 0, generation: 0 });
     // SAFETY: the map's memory where it is not null.
     let seen = unsafe { executed(task, Missing::Leave).as_ref() }.filter(|seen| seen.flags & Executed::SEEN != 0);
     let mut flags = 0;
     if let Some(seen) = seen {
-        if seen.dentry != dentry || !inode.is_some_and(|inode| files::is_same(&inode, &seen.file)) {
+        if seen.dentry != dentry || !(is_read && files::is_same(&inode, &seen.file)) {
             // A process that hides its program is treated as any program that the policy restricts.
             label.flags |= Label::OVERFLOW;
             return Running::Settled;
@@ -221,7 +224,7 @@ pub unsafe fn note_running(label: &mut Label, task: *mut task_struct, number: u6
     } else if ADOPTING.load() != 0 {
         flags = Executed::UNDOUBTED | Executed::SECURE;
     }
-    let measured = |program| inode.is_some_and(|inode| content::is_bound_inode(&inode, program, Part::Program));
+    let measured = |program| is_read && content::is_bound_inode(&inode, program, Part::Program);
     apply(label, &found, flags, measured);
     let holds = label.flags & Label::PROVEN != 0;
     match found.own {

@@ -14,6 +14,7 @@ use bfp_bundle::names::{
     Symbols, Word,
 };
 
+use crate::identity::units;
 use crate::kernel::asm;
 use crate::kernel::{self, place, word};
 use crate::tables::{number_from_bits, number_to_bits};
@@ -85,10 +86,11 @@ pub struct Identity {
     pub is_in_place: bool,
 }
 
-/// The identity of a file by its mount (a `struct vfsmount`) and its dentry. `None` is a fault.
+/// The identity of a file by its mount (a `struct vfsmount`) and its dentry, as `task` (an address) executes it. `None`
+/// is a fault.
 #[inline(always)]
-pub fn identify(mount: u64, dentry: u64) -> Option<Identity> {
-    let (written, linked) = named(mount, dentry)?;
+pub fn identify(mount: u64, dentry: u64, task: u64) -> Option<Identity> {
+    let (written, linked) = named(mount, dentry, task)?;
     // A walk ends when no name can match any more, so either may have gone further than the other.
     let doubts = written.doubts | linked.doubts;
     let (own, link) = (written.written()?, linked.linked()?);
@@ -98,7 +100,7 @@ pub fn identify(mount: u64, dentry: u64) -> Option<Identity> {
         identity.also[0] = None;
     }
     if doubts & BOUND != 0 {
-        let (written, linked) = named(0, dentry)?;
+        let (written, linked) = named(0, dentry, task)?;
         identity.also[1] = written.written()?;
         identity.also[2] = linked.linked()?;
     }
@@ -107,11 +109,11 @@ pub fn identify(mount: u64, dentry: u64) -> Option<Identity> {
 
 /// The results of the walks from a file, for the names in the policy and for those that links lead to.
 #[inline(always)]
-fn named(mount: u64, dentry: u64) -> Option<(Walked, Walked)> {
-    let written = Walked::from_bits(walk_names(mount, dentry))?;
+fn named(mount: u64, dentry: u64, task: u64) -> Option<(Walked, Walked)> {
+    let written = Walked::from_bits(walk_names(mount, dentry, task))?;
     let linked = match ALIASED.load() {
         0 => Walked { place: 0, doubts: IN_PLACE },
-        _ => Walked::from_bits(walk_aliases(mount, dentry))?,
+        _ => Walked::from_bits(walk_aliases(mount, dentry, task))?,
     };
     Some((written, linked))
 }
@@ -164,11 +166,13 @@ const GOES_ON: u32 = 0;
 const IS_NAMED_NOWHERE: u32 = 1;
 const IS_AT_THE_ROOT: u32 = 2;
 const IS_A_FAULT: u32 = 3;
+/// The file has no path on the host.
+const IS_ELSEWHERE: u32 = 4;
 
 /// Walks up, at most as many steps as a path may have. Each step is a separate function, which the verifier checks
 /// once.
 #[inline(always)]
-fn walk<T: Walkable>(tables: &T, mount: u64, dentry: u64) -> Option<u64> {
+fn walk<T: Walkable>(tables: &T, mount: u64, dentry: u64, task: u64) -> Option<u64> {
     let start = tables.names()?.start;
     let doubts = if is_unlinked(dentry)? { UNLINKED } else { IN_PLACE };
     let mut climb = Climb { mount, dentry, root: 0, state: start, doubts };
@@ -179,13 +183,25 @@ fn walk<T: Walkable>(tables: &T, mount: u64, dentry: u64) -> Option<u64> {
             GOES_ON => {}
             // A file that was mounted elsewhere may be one of the policy's programs by its original place.
             IS_NAMED_NOWHERE => return Some(u64::from(climb.doubts) << 32),
-            IS_AT_THE_ROOT => {
-                return Some(u64::from(climb.doubts) << 32 | u64::from(names::accepted(tables, climb.state)?));
+            IS_AT_THE_ROOT => return ended(tables, climb.doubts, climb.state, task),
+            IS_ELSEWHERE => {
+                let state = tables.names()?.elsewhere;
+                return ended(tables, climb.doubts, state, task);
             }
             _ => return None,
         }
     }
     None
+}
+
+/// The result of a walk that ended in a state: after the components of the path, the unit follows.
+#[inline(always)]
+fn ended<T: Walkable>(tables: &T, doubts: u32, state: u32, task: u64) -> Option<u64> {
+    let mut state = state;
+    if tables.names()?.flags & Names::UNITS != 0 && state != NOWHERE {
+        state = tables.enter(task, state)?;
+    }
+    Some(u64::from(doubts) << 32 | u64::from(names::accepted(tables, state)?))
 }
 
 /// One step: over a component, or from the root of a mount to its mount point. `None` is a fault.
@@ -201,7 +217,7 @@ fn step<T: Walkable>(tables: &T, climb: &mut Climb) -> Option<u32> {
             let real = mount.wrapping_sub(u64::from(kernel::mount__mnt.load()));
             let parent = word(place(real, &kernel::mount__mnt_parent))?;
             if parent == real {
-                return Some(IS_NAMED_NOWHERE); // The top of a tree that is not the host's.
+                return Some(IS_ELSEWHERE); // The top of a tree that is not the host's.
             }
             let mountpoint = word(place(real, &kernel::mount__mnt_mountpoint))?;
             if mountpoint != mounted {
@@ -214,7 +230,7 @@ fn step<T: Walkable>(tables: &T, climb: &mut Climb) -> Option<u32> {
     }
     let parent = word(place(dentry, &kernel::dentry__d_parent))?;
     if parent == dentry {
-        return Some(IS_NAMED_NOWHERE); // The root of a filesystem that is mounted nowhere.
+        return Some(IS_ELSEWHERE); // The root of a filesystem that is mounted nowhere.
     }
     climb.state = tables.advance(dentry, climb.state)?;
     if climb.state == NOWHERE {
@@ -282,6 +298,8 @@ impl Component for DentryName {
 trait Walkable: NameTables {
     /// The state after the component that is a dentry's name.
     fn advance(&self, dentry: u64, state: u32) -> Option<u32>;
+    /// The state after the component that is the name of a task's unit.
+    fn enter(&self, task: u64, state: u32) -> Option<u32>;
     /// One step of a walk.
     fn climb(&self, climb: &mut Climb) -> u32;
 }
@@ -295,7 +313,7 @@ extern "C" fn hash_name(bytes: u64, length: u32) -> u64 {
 
 macro_rules! tables {
     ($tables:ident, $names:ident, $buckets:ident, $table:ident, $words:ident, $states:ident, $steps:ident,
-     $matches:ident, $walk:ident, $climb:ident, $advance:ident, $spelt_out:ident, $globbed:ident, $over_word:ident,
+     $matches:ident, $walk:ident, $climb:ident, $advance:ident, $enter:ident, $spelt_out:ident, $globbed:ident, $over_word:ident,
      $next:ident) => {
         #[btf_map]
         static $names: Array<Names, 1, MMAPABLE> = Array::new();
@@ -378,6 +396,10 @@ macro_rules! tables {
                 number_from_bits($advance(dentry, state))
             }
             #[inline(always)]
+            fn enter(&self, task: u64, state: u32) -> Option<u32> {
+                number_from_bits($enter(task, state))
+            }
+            #[inline(always)]
             fn climb(&self, climb: &mut Climb) -> u32 {
                 $climb(climb)
             }
@@ -423,6 +445,31 @@ macro_rules! tables {
             number_to_bits($tables.state(state).map(|state| state.otherwise))
         }
 
+        /// The state that the name of a task's unit leads to.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $enter(task: u64, state: u32) -> u64 {
+            let mut name = DentryName { bytes: units::name_of(task), length: 0 };
+            if name.bytes == units::FAULT {
+                return u64::MAX;
+            }
+            let mut symbol = names::OTHER;
+            if name.bytes != units::NONE {
+                match units::length_of(name.bytes) {
+                    Some(length) if length <= COMPONENT_MAX as u32 => name.length = length,
+                    _ => return u64::MAX,
+                }
+                match names::symbol(&$tables, state, &name) {
+                    Some(found) => symbol = found,
+                    None => return u64::MAX,
+                }
+            }
+            if symbol != names::OTHER {
+                return $next(state, symbol);
+            }
+            number_to_bits($tables.state(state).map(|state| state.otherwise))
+        }
+
         /// One step of a walk. Anything unexpected is a fault.
         #[unsafe(no_mangle)]
         #[inline(never)]
@@ -437,8 +484,8 @@ macro_rules! tables {
         /// Walks up from a dentry, as [`Walked`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $walk(mount: u64, dentry: u64) -> u64 {
-            match walk(&$tables, mount, dentry) {
+        extern "C" fn $walk(mount: u64, dentry: u64, task: u64) -> u64 {
+            match walk(&$tables, mount, dentry, task) {
                 Some(walked) => walked,
                 None => Walked::FAULT,
             }
@@ -458,6 +505,7 @@ tables!(
     walk_names,
     climb_names,
     advance_names,
+    enter_unit_of_names,
     spelt_out_in_names,
     globbed_in_names,
     over_word_in_names,
@@ -476,6 +524,7 @@ tables!(
     walk_aliases,
     climb_aliases,
     advance_aliases,
+    enter_unit_of_aliases,
     spelt_out_in_aliases,
     globbed_in_aliases,
     over_word_in_aliases,

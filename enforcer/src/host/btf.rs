@@ -65,6 +65,8 @@ pub enum Shape {
     Number(u32),
     /// An embedded structure or union of this many bytes.
     Inside(u32),
+    /// An array of pointers.
+    Pointers,
 }
 
 impl fmt::Display for Shape {
@@ -73,6 +75,7 @@ impl fmt::Display for Shape {
             Shape::Pointer => f.write_str("a pointer"),
             Shape::Number(bytes) => write!(f, "a number of {bytes} bytes"),
             Shape::Inside(bytes) => write!(f, "a structure of {bytes} bytes"),
+            Shape::Pointers => f.write_str("an array of pointers"),
         }
     }
 }
@@ -204,11 +207,16 @@ impl<'a> Btf<'a> {
     }
 
     fn shape(&self, id: u32) -> Option<Shape> {
-        let (_, head) = self.resolve(id)?;
+        let (at, head) = self.resolve(id)?;
         match head.kind {
             kind::PTR => Some(Shape::Pointer),
             kind::INT | kind::ENUM | kind::ENUM64 => Some(Shape::Number(head.rest)),
             kind::STRUCT | kind::UNION => Some(Shape::Inside(head.rest)),
+            kind::ARRAY => {
+                // `struct btf_array` begins with the type of an element.
+                let element = word(self.bytes, at + 12)?;
+                (self.shape(element)? == Shape::Pointer).then_some(Shape::Pointers)
+            }
             _ => None,
         }
     }

@@ -57,7 +57,7 @@ pub fn pinned(executables: &[NamedExecutable]) -> impl Iterator<Item = Content<'
 fn file_of<'a>(executables: &'a [NamedExecutable], executable: &'a NamedExecutable) -> Option<&'a str> {
     let members = executable.members.iter().filter_map(|member| executables.get(*member as usize));
     let written = std::iter::once(executable).filter(|executable| executable.is_written()).chain(members);
-    written.map(|executable| executable.path.as_str()).find(|path| !path.contains('*'))
+    written.map(NamedExecutable::file).find(|path| !path.contains('*'))
 }
 
 /// Fills the maps of digests and of measured files, and freezes them. Returns what does not hold.

@@ -242,7 +242,7 @@ pub fn kept(state: &Path, about: &About, capabilities: &[Need]) -> Result<Kept, 
 fn look_at(executables: &[NamedExecutable], followed: &[FollowedLink]) -> Vec<NamedPath> {
     let mut paths = Vec::new();
     for executable in executables.iter().filter(|executable| executable.is_written()) {
-        let presence = presence(&executable.path, &executable.pins, followed);
+        let presence = presence(executable.file(), &executable.pins, followed);
         paths.push(NamedPath { path: executable.path.clone(), library_of: None, presence });
         for library in executable.libraries.iter().flatten() {
             let presence = presence_of_library(&library.path, &library.pins);

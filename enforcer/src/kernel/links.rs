@@ -16,6 +16,7 @@ use bfp_bundle::manifest::SectionKind;
 use bfp_bundle::names::Match;
 use bfp_bundle::names::build::{Automaton, BuildError, canonical};
 use bfp_bundle::names::sections::NameSections;
+use bfp_bundle::names::unit;
 
 use crate::host::folders::{Entry, Folders, Host, Leads};
 use crate::host::followed::FollowedLink;
@@ -119,22 +120,22 @@ pub fn survey<H: Host>(
     let mut survey = Survey { followed: Vec::new(), earlier: Vec::new(), aliases: None, lacks: Vec::new() };
     let mut led: BTreeMap<String, Led> = BTreeMap::new();
     for (executable, found) in executables.iter().zip(matches).filter(|(executable, _)| executable.is_written()) {
-        let path = &executable.path;
+        let (path, unit) = unit::split(&executable.path);
         let (folder, pattern) = spelt_out(path);
         let now = follow(path, folders, &mut survey);
         for earlier in before.iter().filter(|earlier| earlier.link == folder) {
             let is_there = folders.entry(Path::new(&earlier.target)).is_some();
             if is_there && now.as_ref() != Some(earlier) {
-                led.entry(name(&earlier.target, pattern)).or_default().before.push(*found);
+                led.entry(name(&earlier.target, pattern, unit)).or_default().before.push(*found);
                 survey.earlier.push(earlier.clone());
             }
         }
         if let Some(now) = now {
-            led.entry(name(&now.target, pattern)).or_default().now.push(*found);
+            led.entry(name(&now.target, pattern, unit)).or_default().now.push(*found);
         }
     }
     for followed in &mut survey.followed {
-        followed.also_written = executables.iter().any(|other| canonical(&other.path) == canonical(&followed.to));
+        followed.also_written = executables.iter().any(|other| canonical(other.file()) == canonical(&followed.to));
     }
     survey.earlier = in_order(survey.earlier);
     if !led.is_empty() {
@@ -174,9 +175,10 @@ fn below(folder: &str, pattern: &str) -> String {
     format!("{}{pattern}", folder.trim_end_matches('/'))
 }
 
-/// The same, as the kernel's tables spell it.
-fn name(folder: &str, pattern: &str) -> String {
-    canonical(&below(folder, pattern)).into_owned()
+/// The same in a unit, as the kernel's tables spell it.
+fn name(folder: &str, pattern: &str, unit: Option<&str>) -> String {
+    let path = canonical(&below(folder, pattern)).into_owned();
+    unit.map_or_else(|| path.clone(), |unit| unit::text(&path, unit))
 }
 
 impl Aliases {

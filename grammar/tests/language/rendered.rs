@@ -154,7 +154,9 @@ impl Show<'_> {
         match &programs.node {
             Programs::Any => format!("Any{}", self.at(programs.span)),
             Programs::Named(name) => format!("Named {name}{}", self.at(programs.span)),
-            Programs::Path { path, verity, libraries } => {
+            Programs::AnyIn(unit) => format!("AnyIn {}", self.text(unit)),
+            Programs::Path { path, unit, verity, libraries } => {
+                let unit = unit.as_ref().map_or(String::new(), |unit| format!(" in {}", self.text(unit)));
                 let libraries = libraries.as_ref().map_or(String::new(), |libraries| {
                     let each = libraries.node.iter().map(|library| {
                         self.at(library.span);
@@ -162,7 +164,7 @@ impl Show<'_> {
                     });
                     format!(" libraries [{}]{}", each.collect::<Vec<_>>().join(", "), self.at(libraries.span))
                 });
-                format!("Path {}{}{libraries}", self.text(path), self.pins(verity))
+                format!("Path {}{unit}{}{libraries}", self.text(path), self.pins(verity))
             }
             Programs::Set(set) => {
                 let set: Vec<String> = set.iter().map(|one| self.programs(one)).collect();

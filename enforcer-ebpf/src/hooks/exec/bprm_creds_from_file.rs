@@ -10,6 +10,7 @@ use aya_ebpf::{bindings::linux_binprm, helpers::generated::bpf_bprm_opts_set, ma
 use bfp_bundle::names::Match;
 
 use crate::identity::enforcers;
+use crate::identity::labels;
 use crate::identity::names;
 use crate::kernel::arguments::arguments;
 use crate::kernel::{Pointer, argument};
@@ -23,7 +24,8 @@ pub fn bprm_creds_from_file(ctx: LsmContext) -> i32 {
     // SAFETY: the verifier knows the type of each.
     unsafe {
         let place = argument(&ctx, 1).and_then(names::place_of);
-        let found = place.and_then(|(mount, dentry)| names::identify(mount, dentry)).and_then(|found| found.own);
+        let task = labels::current_number();
+        let found = place.and_then(|(mount, dentry)| names::identify(mount, dentry, task)).and_then(|found| found.own);
         let is_guarded = found.is_some_and(|found| found.flags & Match::GUARDED != 0);
         if is_guarded || enforcers::is_file(file) {
             bpf_bprm_opts_set(bprm, SECURE_EXEC);

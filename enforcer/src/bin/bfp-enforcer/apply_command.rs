@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bfp_bundle::manifest::Need;
 use bfp_bundle::verify::refusal::Utc;
 use bfp_bundle::verify::{Host, MAX_BUNDLE_BYTES, Trust, VerifiedBundle, verify};
 use bfp_enforcer::admit::admission::{AdmittedBundle, Expectation, OnOtherPolicy, admit};
@@ -10,6 +11,7 @@ use bfp_enforcer::admit::state::LastGood;
 use bfp_enforcer::apply::unchanged::unchanged;
 use bfp_enforcer::apply::{Acceptance, Applied, apply, record_enforced};
 use bfp_enforcer::failure::{Actionable, Failure};
+use bfp_enforcer::host;
 use bfp_enforcer::kernel::lack::Lack;
 use bfp_enforcer::kernel::links::{Followed, Survey};
 use bfp_enforcer::kernel::load::Running;
@@ -174,8 +176,15 @@ fn warn_of_link(followed: &Followed) {
 /// What applying the bundle at the default path would do, by this host's keys, tags and rollback state.
 pub(crate) fn prospect(folder: &Path) -> Prospect {
     let (bundle, host) = (BUNDLE.into(), HostArguments::default());
-    let verified = verify_bundle(&BundleArguments { bundle, host, expect_revision: None, replace: false }, folder);
-    match verified {
+    let arguments = BundleArguments { bundle, host, expect_revision: None, replace: false };
+    let applicable = || -> Result<String, Failure> {
+        let (done, names_units) = verify_for_this_host(&arguments, folder)?;
+        if names_units {
+            host::check_units()?;
+        }
+        Ok(done)
+    };
+    match applicable() {
         Ok(done) => Prospect::Applied(done.lines().next().unwrap_or_default().to_owned()),
         Err(failure) => {
             let problem = Problem { message: shown(&failure.to_string()), help: failure.help().to_owned() };
@@ -185,6 +194,11 @@ pub(crate) fn prospect(folder: &Path) -> Prospect {
 }
 
 pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Result<String, Failure> {
+    Ok(verify_for_this_host(arguments, folder)?.0)
+}
+
+/// What was verified, and whether the policy names units of systemd.
+fn verify_for_this_host(arguments: &BundleArguments, folder: &Path) -> Result<(String, bool), Failure> {
     let session = Session::look(folder, &arguments.host)?;
     let (trust, host) = (session.trust(&arguments.host)?, session.host(&arguments.host)?);
     let bytes = input::read(&arguments.bundle, MAX_BUNDLE_BYTES)?;
@@ -195,14 +209,15 @@ pub(crate) fn verify_bundle(arguments: &BundleArguments, folder: &Path) -> Resul
     let signers: Vec<String> = bundle.signers().iter().map(ToString::to_string).collect();
     let parameters =
         manifest.parameters.iter().map(|parameter| format!("parameter {}\n", shown(&parameter.to_string())));
-    Ok(format!(
+    let done = format!(
         "policy `{}` revision {} is signed by {}\nmanifest sha256:{}\n{}",
         shown(&manifest.policy),
         manifest.revision,
         signers.join(", "),
         status::hex(&bundle.manifest_digest()),
         parameters.collect::<String>()
-    ))
+    );
+    Ok((done, manifest.requires(Need::Units)))
 }
 
 /// Applies the bundle at the default path, or, if that is not possible, the last good one. The exit code reports which.

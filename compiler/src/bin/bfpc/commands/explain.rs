@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use bfp_bundle::decide::Reason;
 use bfp_bundle::record::Policy;
-use bfp_compiler::policy::Destination;
+use bfp_compiler::policy::{Destination, program_text};
 use bfp_compiler::query::describe::{AddressNames, Described, describe};
 use bfp_compiler::query::queryable::{Judgement, Queryable, Who};
 use bfp_compiler::query::question::check_size;
@@ -91,7 +91,7 @@ fn answer(compiled: &Queryable, programs: &[Who], asked: &[Destination], format:
     for who in programs {
         let asker = compiled.asker(who);
         let matches: Vec<String> = match who {
-            Who::Program(text) => compiled.patterns_of(text).into_iter().map(str::to_owned).collect(),
+            Who::Program(text) => compiled.patterns_of(text).into_iter().map(program_text::words).collect(),
             _ => Vec::new(),
         };
         let mut groups: Vec<(Judgement, Vec<Destination>)> = Vec::new();

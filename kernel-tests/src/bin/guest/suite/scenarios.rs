@@ -1,5 +1,5 @@
 //! What a table cannot express: when a process started, where its file came from, what became of the enforcer. Every
-//! scenario but those of [`pinned`], [`libraries`], [`lockdown`], [`names`] and [`parts`] works on one policy,
+//! scenario but those of [`pinned`], [`libraries`], [`lockdown`], [`names`], [`parts`] and [`units`] works on one policy,
 //! fixtures/accept/signer-kms (the demo's): only /usr/bin/signer reaches the KMS, and it reaches nothing else.
 //!
 //! What enters: the folder with the bundles. What leaves: one check for each scenario. A scenario begins with
@@ -19,6 +19,7 @@ mod lockdown;
 mod names;
 mod parts;
 mod pinned;
+mod units;
 
 use std::path::Path;
 
@@ -45,6 +46,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         lockdown::SCENARIOS,
         names::SCENARIOS,
         parts::SCENARIOS,
+        units::SCENARIOS,
     ]
     .into_iter()
     .flatten()
