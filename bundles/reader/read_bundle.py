@@ -247,7 +247,15 @@ def decoded(data, read, kind):
 
 # --- the manifest ---------------------------------------------------------------------------------
 
-NEEDS = {1: "BPF LSM", 2: "digests of executables", 3: "raw sockets", 4: "digests of libraries", 5: "grants to all programs but some", 6: "programs in units"}
+NEEDS = {
+    1: "BPF LSM",
+    2: "digests of executables",
+    3: "raw sockets",
+    4: "digests of libraries",
+    5: "grants to all programs but some",
+    6: "programs in units",
+    7: "answers",
+}
 
 SECTIONS = {
     1: ("policy", 32),
@@ -670,7 +678,7 @@ class Bundle:
         return "denied"
 
     def decide(self, label, address, port, protocol):
-        """What a process may do. An address is 4 or 16 bytes, a protocol one of `tcp`, `udp`, `icmp`, `other`."""
+        """What a process may do. An address is 4 or 16 bytes, a protocol one of `tcp`, `udp`, `icmp`, `other`, `answer`."""
         address = judged(address)
         port_key = PROTOCOLS.index(protocol) << 16 | port
         default_deny = bool(self.policy["flags"] & 1)
@@ -679,6 +687,25 @@ class Bundle:
             behind = self.judge(label, self.cell_of(address[12:], port_key), False, only_covered=True)
             verdict = max(verdict, behind, key=STRICTNESS.index)
         return verdict
+
+    def left_by_rules_about(self, label, address, port, protocol):
+        """What the rules that cover a request leave of it."""
+        address = judged(address)
+        port_key = PROTOCOLS.index(protocol) << 16 | port
+        verdict = self.judge(label, self.cell_of(address, port_key), False, only_covered=True)
+        if address[:12] == NAT64:
+            behind = self.judge(label, self.cell_of(address[12:], port_key), False, only_covered=True)
+            verdict = max(verdict, behind, key=STRICTNESS.index)
+        return verdict
+
+    def decide_answer(self, label, address, port, local_port):
+        """What a process may send to the client of a connection that it accepted at a local port."""
+        request, answer = (label, address, port, "tcp"), (label, address, local_port, "answer")
+        if not self.policy["flags"] & POLICY_CLIENTS:
+            return self.decide(*request)
+        as_request = max(self.decide(*request), self.left_by_rules_about(*answer), key=STRICTNESS.index)
+        as_answer = max(self.decide(*answer), self.left_by_rules_about(*request), key=STRICTNESS.index)
+        return min(as_request, as_answer, key=STRICTNESS.index)
 
     def whole(self, program):
         """The flags of a program as in matches, wherever it asks; none of a stranger."""
@@ -719,7 +746,8 @@ CELL_DENIED, CELL_EXCLUSIVE, CELL_GRANTED, CELL_AUDIT_DENIED, CELL_AUDIT_EXCLUSI
 CELL_OUTSIDE, CELL_AUDIT_OUTSIDE = 64, 128
 GOVERNED, AUDIT_GOVERNED, GOVERNING, AUDIT_GOVERNING = 1 << 18, 1 << 19, 1 << 20, 1 << 21
 MEMBER, INSIDE, DENIED, GRANTED, AUDIT_MEMBER, AUDIT_INSIDE, AUDIT_DENIED, WITHHELD = 1, 2, 4, 8, 16, 32, 64, 128
-PROTOCOLS = ["tcp", "udp", "icmp", "other"]
+PROTOCOLS = ["tcp", "udp", "icmp", "other", "answer"]
+POLICY_CLIENTS = 2
 STRICTNESS = ["allowed", "audited", "denied"]
 NAT64 = bytes.fromhex("0064ff9b0000000000000000")
 

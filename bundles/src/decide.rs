@@ -14,7 +14,7 @@ use crate::record::{
     BUCKET, Cell, FANOUT, NO_RULE, Node32, Node128, Pair, PairBucket, Policy, ProgramBucket, Step, bucket_hashes,
     pair_key,
 };
-use crate::request::{Address, Request};
+use crate::request::{Address, Protocol, Request};
 
 /// The most levels of nodes from a root to a decided address: 16^6 ranges.
 pub const ADDRESS_LEVELS: u32 = 6;
@@ -268,6 +268,50 @@ impl Reason {
 pub fn decide<T: Tables>(tables: &T, label: &Label, request: &Request) -> Verdict {
     let Some(number) = find_cell(tables, request) else { return Verdict::FAULT };
     let verdict = tables.judge(label, number, Unless::Refused);
+    let Some(embedded) = request.address.judged().behind_nat64() else { return verdict };
+    let Some(number) = tables.cell_v4(embedded, request.port_key()) else { return Verdict::FAULT };
+    verdict.and(tables.judge(label, number, Unless::Covered))
+}
+
+/// Decides whether the task labelled `label` may send to the client of a connection that its socket accepted: `request`
+/// names the client's address and port, and `local_port` is the server's.
+///
+/// An answer is allowed if the policy allows it as a request to the client's address and port, or as an answer to a
+/// client of that local port. Either way, what the rules that cover it in the other way deny themselves counts too: a
+/// `deny`, or a destination that is exclusive to other programs.
+///
+/// # Preconditions
+/// As for [`decide`]. The kernel made the socket for a peer that connected to it ([`Label::ACCEPTED`]).
+///
+/// # Returns
+/// Of the two verdicts the milder one, preferably one that no audited rule would deny; if both deny, that on the
+/// request, unless a rule denies answers. Where the policy does not name `clients`, the verdict on the request.
+#[inline(always)]
+pub fn decide_answer<T: Tables>(tables: &T, label: &Label, request: &Request, local_port: u16) -> Verdict {
+    let Some(policy) = tables.policy() else { return Verdict::FAULT };
+    let asked = decide(tables, label, request);
+    if policy.flags & Policy::CLIENTS == 0 {
+        return asked;
+    }
+    let answer = Request { address: request.address, port: local_port, protocol: Protocol::Answer };
+    let asked = asked.and(covered(tables, label, &answer));
+    if asked.is_allowed() && asked.audited == NO_RULE {
+        return asked;
+    }
+    let answered = decide(tables, label, &answer);
+    let is_denied = matches!(answered.reason, Reason::Denied);
+    let answered = answered.and(covered(tables, label, request));
+    if asked.is_allowed() {
+        return if answered.is_allowed() && answered.audited == NO_RULE { answered } else { asked };
+    }
+    if answered.is_allowed() || is_denied { answered } else { asked }
+}
+
+/// What the rules that cover a request deny themselves; likewise for the address behind a NAT64 gateway.
+#[inline(always)]
+fn covered<T: Tables>(tables: &T, label: &Label, request: &Request) -> Verdict {
+    let Some(number) = find_cell(tables, request) else { return Verdict::FAULT };
+    let verdict = tables.judge(label, number, Unless::Covered);
     let Some(embedded) = request.address.judged().behind_nat64() else { return verdict };
     let Some(number) = tables.cell_v4(embedded, request.port_key()) else { return Verdict::FAULT };
     verdict.and(tables.judge(label, number, Unless::Covered))

@@ -85,11 +85,13 @@ pub enum Kind {
     Mapping = 9,
     /// Changing a policy under lockdown.
     Locked = 10,
+    /// An answer to a client, on an accepted connection.
+    Answer = 11,
 }
 
 impl Kind {
     /// Every kind, ordered by number.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Request,
         Kind::Audited,
         Kind::Raw,
@@ -100,6 +102,7 @@ impl Kind {
         Kind::Access,
         Kind::Mapping,
         Kind::Locked,
+        Kind::Answer,
     ];
 
     /// From its number.

@@ -65,6 +65,7 @@ macro_rules! kernel_members {
             sock__sk_protocol: Number(2),
             sock_common__skc_family: Number(2),
             sock_common__skc_dport: Number(2),
+            sock_common__skc_num: Number(2),
             sock_common__skc_daddr: Number(4),
             sock_common__skc_rcv_saddr: Number(4),
             sock_common__skc_v6_daddr: Inside(16),

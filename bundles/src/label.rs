@@ -43,6 +43,10 @@ impl Label {
     /// egress filter drops all that the socket sends, and no task becomes its user again.
     pub const TAINTED: u32 = 8;
 
+    /// Of a socket: the kernel made it for a peer that connected to a listening socket. It is lost with the first
+    /// `connect` on the socket, which is how a program gives it another peer.
+    pub const ACCEPTED: u32 = 16;
+
     /// The label of an unlisted program.
     pub const UNLISTED: Label = Label {
         program: 0,

@@ -260,12 +260,21 @@ pub enum Need {
     WithheldGrants = 5,
     /// Programs are told apart by the unit of systemd in which they are started.
     Units = 6,
+    /// Answers to clients are told from other requests.
+    Clients = 7,
 }
 
 impl Need {
     /// Everything that a policy of this format can require.
-    pub const ALL: [Need; 6] =
-        [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries, Need::WithheldGrants, Need::Units];
+    pub const ALL: [Need; 7] = [
+        Need::BpfLsm,
+        Need::Verity,
+        Need::RawSockets,
+        Need::Libraries,
+        Need::WithheldGrants,
+        Need::Units,
+        Need::Clients,
+    ];
 
     /// From its number.
     pub fn from_number(number: u16) -> Option<Need> {
@@ -282,6 +291,7 @@ impl fmt::Display for Need {
             Need::Libraries => "fs-verity digests of libraries",
             Need::WithheldGrants => "grants to all programs but some",
             Need::Units => "programs in units of systemd",
+            Need::Clients => "verdicts on answers to clients",
         })
     }
 }

@@ -303,6 +303,9 @@ record! {
 impl Policy {
     /// `default deny`
     pub const DEFAULT_DENY: u32 = 1;
+    /// The policy names `clients`: the tables distinguish answers
+    /// ([`Protocol::Answer`](crate::request::Protocol::Answer)).
+    pub const CLIENTS: u32 = 2;
 }
 
 /// The two buckets that may hold a key, before the table's mask is applied. Each table is filled by moving entries

@@ -84,11 +84,31 @@ pub enum Protocol {
     Icmp = 2,
     /// Everything else.
     Other = 3,
+    /// An answer to a client, over TCP: a segment of a connection that the kernel accepted for a listening socket.
+    /// Its address is the client's, and its port that of the server: the local one. Only the tables of a policy that
+    /// names `clients` distinguish it ([`Policy::CLIENTS`](crate::record::Policy::CLIENTS)).
+    Answer = 4,
 }
 
 impl Protocol {
-    /// Every protocol, ordered by number.
+    /// Every protocol of a request, ordered by number.
     pub const ALL: [Protocol; 4] = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp, Protocol::Other];
+
+    /// The same, and [`Protocol::Answer`].
+    pub const WITH_ANSWERS: [Protocol; 5] =
+        [Protocol::Tcp, Protocol::Udp, Protocol::Icmp, Protocol::Other, Protocol::Answer];
+
+    /// From its number. An unknown one is [`Protocol::Other`].
+    #[inline(always)]
+    pub const fn from_number(number: u32) -> Protocol {
+        match number {
+            0 => Protocol::Tcp,
+            1 => Protocol::Udp,
+            2 => Protocol::Icmp,
+            4 => Protocol::Answer,
+            _ => Protocol::Other,
+        }
+    }
 
     /// From the kernel's `sk_protocol` (IPPROTO_*).
     #[inline(always)]
@@ -127,8 +147,11 @@ pub const fn port_key(protocol: Protocol, port: u16) -> u32 {
     (protocol as u32) << 16 | port as u32
 }
 
-/// The largest [`port_key`].
+/// The largest [`port_key`] of a request that is not an answer.
 pub const LAST_PORT_KEY: u32 = port_key(Protocol::Other, u16::MAX);
+
+/// The largest [`port_key`] of an answer.
+pub const LAST_ANSWER_KEY: u32 = port_key(Protocol::Answer, u16::MAX);
 
 #[cfg(test)]
 mod tests {

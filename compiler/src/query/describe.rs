@@ -267,6 +267,7 @@ pub fn protocol_name(protocol: Protocol) -> &'static str {
         Protocol::Udp => "udp",
         Protocol::Icmp => "icmp",
         Protocol::Other => "other",
+        Protocol::Answer => "answer",
     }
 }
 

@@ -52,9 +52,9 @@ pub unsafe fn judge_name(call: Call, sk: Pointer, name: Pointer, length: i32) ->
         Named::TooShort => -EINVAL,
         Named::Unjudged => events::refuse(Kind::Unjudged),
         // SAFETY: the caller's obligation.
-        Named::V4 { address, port } => unsafe { judge_named_v4(sk, address, port) },
+        Named::V4 { address, port } => unsafe { judge_named_v4(sk, address, port.into()) },
         // SAFETY: the caller's obligation.
-        Named::V6 { high, low, port } => unsafe { judge_named_v6(sk, high, low, port) },
+        Named::V6 { high, low, port } => unsafe { judge_named_v6(sk, high, low, port.into()) },
     }
 }
 
@@ -63,20 +63,20 @@ pub unsafe fn judge_name(call: Call, sk: Pointer, name: Pointer, length: i32) ->
 
 /// Judges an IPv4 address that a call named, and for an unspecified one the address that the kernel sends to.
 #[inline(always)]
-unsafe fn judge_named_v4(sk: Pointer, bits: u32, port: u16) -> i32 {
+unsafe fn judge_named_v4(sk: Pointer, bits: u32, port: u32) -> i32 {
     // SAFETY: the callers' obligation.
     unsafe {
-        let verdict = judge_v4(sk, bits, port);
+        let verdict = judge_v4(sk, bits, port, REQUEST);
         if verdict != 0 || !Address::V4(bits).is_unspecified() { verdict } else { judge_source(sk, port) }
     }
 }
 
 /// As [`judge_named_v4`].
 #[inline(always)]
-unsafe fn judge_named_v6(sk: Pointer, high: u64, low: u64, port: u16) -> i32 {
+unsafe fn judge_named_v6(sk: Pointer, high: u64, low: u64, port: u32) -> i32 {
     // SAFETY: the callers' obligation.
     unsafe {
-        let verdict = judge_v6(sk, high, low, port);
+        let verdict = judge_v6(sk, high, low, port, REQUEST);
         if verdict != 0 || !(Address::V6 { high, low }).is_unspecified() { verdict } else { judge_source(sk, port) }
     }
 }
@@ -84,11 +84,11 @@ unsafe fn judge_named_v6(sk: Pointer, high: u64, low: u64, port: u16) -> i32 {
 /// An unspecified address means the bound source, if there is one (net/ipv4/route.c, `ip_route_output_key_hash_rcu`: a
 /// destination of zero becomes the source).
 #[inline(always)]
-unsafe fn judge_source(sk: Pointer, port: u16) -> i32 {
+unsafe fn judge_source(sk: Pointer, port: u32) -> i32 {
     // SAFETY: the callers' obligation.
     unsafe {
         let source: u32 = member(sk, &kernel::sock_common__skc_rcv_saddr);
-        if source == 0 { 0 } else { judge_v4(sk, u32::from_be(source), port) }
+        if source == 0 { 0 } else { judge_v4(sk, u32::from_be(source), port, REQUEST) }
     }
 }
 
@@ -146,36 +146,42 @@ unsafe fn judge_peer(sk: Pointer) -> i32 {
     // SAFETY: the caller's obligation; `struct sock` begins with its `struct sock_common`.
     unsafe {
         let family = family(sk);
-        let port = u16::from_be(member(sk, &kernel::sock_common__skc_dport));
+        let port = u32::from(u16::from_be(member(sk, &kernel::sock_common__skc_dport)));
+        let answer = if owners::is_accepted(owners::of(sk)) { verdict::ANSWER } else { REQUEST };
+        let local: u16 = member(sk, &kernel::sock_common__skc_num);
+        let ports = verdict::ports(port, local.into());
         match family {
             AF_INET => {
                 let address: u32 = member(sk, &kernel::sock_common__skc_daddr);
-                if address == 0 { 0 } else { judge_v4(sk, u32::from_be(address), port) }
+                if address == 0 { 0 } else { judge_v4(sk, u32::from_be(address), ports, answer) }
             }
             AF_INET6 => {
                 let address: [u64; 2] = member(sk, &kernel::sock_common__skc_v6_daddr);
                 let [high, low] = address.map(u64::from_be);
-                if high | low == 0 { 0 } else { judge_v6(sk, high, low, port) }
+                if high | low == 0 { 0 } else { judge_v6(sk, high, low, ports, answer) }
             }
             _ => judge_kind(owners::user_of(sk), kind(family, 0, 0)),
         }
     }
 }
 
+/// A request that is not an answer: see [`verdict::ANSWER`].
+const REQUEST: u32 = 0;
+
 /// Judges one address for the current task; 0 or a negative errno.
 #[inline(always)]
-unsafe fn judge_v4(sk: Pointer, bits: u32, port: u16) -> i32 {
+unsafe fn judge_v4(sk: Pointer, bits: u32, ports: u32, answer: u32) -> i32 {
     // SAFETY: the callers' obligation.
     let ipproto: u16 = unsafe { member(sk, &kernel::sock__sk_protocol) };
-    verdict::errno(verdict::judge_v4(owners::user_of(sk), bits, port.into(), ipproto.into()))
+    verdict::errno(verdict::judge_v4(owners::user_of(sk), bits, ports, u32::from(ipproto) | answer))
 }
 
 /// As [`judge_v4`].
 #[inline(always)]
-unsafe fn judge_v6(sk: Pointer, high: u64, low: u64, port: u16) -> i32 {
+unsafe fn judge_v6(sk: Pointer, high: u64, low: u64, ports: u32, answer: u32) -> i32 {
     // SAFETY: the callers' obligation.
     let ipproto: u16 = unsafe { member(sk, &kernel::sock__sk_protocol) };
-    verdict::errno(verdict::judge_v6(owners::user_of(sk), high, low, port.into(), ipproto.into()))
+    verdict::errno(verdict::judge_v6(owners::user_of(sk), high, low, ports, u32::from(ipproto) | answer))
 }
 
 /// Denies the canary, the Unix address that the enforcer made up: its family and a zero byte, then the random bytes. The

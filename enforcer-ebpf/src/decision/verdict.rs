@@ -5,7 +5,7 @@
 //! cost in the verifier's limits.
 
 use bfp_bundle::{
-    decide::{Verdict, decide, decide_raw},
+    decide::{Verdict, decide, decide_answer, decide_raw},
     event::Kind,
     label::Label,
     request::{Address, Protocol, Request},
@@ -25,17 +25,28 @@ pub fn errno(allowed: i32) -> i32 {
     bit(allowed) - 1
 }
 
+/// Beside a protocol: the request is an answer to a client, on an accepted connection. A function has room for five
+/// arguments, and an IPv6 address takes two.
+pub const ANSWER: u32 = 1 << 16;
+
+/// A remote port, and the local port, which counts for answers alone.
+#[inline(always)]
+pub const fn ports(port: u32, local: u32) -> u32 {
+    local << 16 | port & 0xffff
+}
+
 /// Judges an IPv4 address that a call names, for a task with this label: 1 if allowed. Without a label it is denied.
+/// `ports` is a [`ports`], and `ipproto` may contain [`ANSWER`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn judge_v4(label: *const Label, address: u32, port: u32, ipproto: u32) -> i32 {
-    let verdict = judge(label, Address::V4(address), port, ipproto);
+pub extern "C" fn judge_v4(label: *const Label, address: u32, ports: u32, ipproto: u32) -> i32 {
+    let verdict = judge(label, Address::V4(address), ports, ipproto);
     count(verdict);
     events::tell_verdict(
         label,
         0,
         events::mapped(address),
-        events::about(unless_missing(label, Kind::Request), port, ipproto),
+        events::about(unless_missing(label, kind_of(ipproto)), ports, ipproto),
         verdict,
     );
     i32::from(verdict.is_allowed())
@@ -44,10 +55,11 @@ pub extern "C" fn judge_v4(label: *const Label, address: u32, port: u32, ipproto
 /// As [`judge_v4`], for an IPv6 address in two halves.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn judge_v6(label: *const Label, high: u64, low: u64, port: u32, ipproto: u32) -> i32 {
-    let verdict = judge(label, Address::V6 { high, low }, port, ipproto);
+pub extern "C" fn judge_v6(label: *const Label, high: u64, low: u64, ports: u32, ipproto: u32) -> i32 {
+    let verdict = judge(label, Address::V6 { high, low }, ports, ipproto);
     count(verdict);
-    events::tell_verdict(label, high, low, events::about(unless_missing(label, Kind::Request), port, ipproto), verdict);
+    let about = events::about(unless_missing(label, kind_of(ipproto)), ports, ipproto);
+    events::tell_verdict(label, high, low, about, verdict);
     i32::from(verdict.is_allowed())
 }
 
@@ -55,17 +67,17 @@ pub extern "C" fn judge_v6(label: *const Label, high: u64, low: u64, port: u32, 
 /// have no label, and are judged as an unlisted program.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn judge_packet_v4(label: *const Label, address: u32, port: u32, ipproto: u32) -> i32 {
-    let verdict = judge(or_unlisted(label), Address::V4(address), port, ipproto);
-    pass(label, 0, events::mapped(address), events::about(Kind::Packet, port, ipproto), verdict)
+pub extern "C" fn judge_packet_v4(label: *const Label, address: u32, ports: u32, ipproto: u32) -> i32 {
+    let verdict = judge(or_unlisted(label), Address::V4(address), ports, ipproto);
+    pass(label, 0, events::mapped(address), events::about(Kind::Packet, ports, ipproto), verdict)
 }
 
 /// As [`judge_packet_v4`], for an IPv6 address in two halves.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn judge_packet_v6(label: *const Label, high: u64, low: u64, port: u32, ipproto: u32) -> i32 {
-    let verdict = judge(or_unlisted(label), Address::V6 { high, low }, port, ipproto);
-    pass(label, high, low, events::about(Kind::Packet, port, ipproto), verdict)
+pub extern "C" fn judge_packet_v6(label: *const Label, high: u64, low: u64, ports: u32, ipproto: u32) -> i32 {
+    let verdict = judge(or_unlisted(label), Address::V6 { high, low }, ports, ipproto);
+    pass(label, high, low, events::about(Kind::Packet, ports, ipproto), verdict)
 }
 
 #[inline(always)]
@@ -105,12 +117,23 @@ fn unless_missing(label: *const Label, kind: Kind) -> Kind {
     if label.is_null() { Kind::NoLabel } else { kind }
 }
 
+/// The kind of event for a request, or for an answer.
 #[inline(always)]
-fn judge(label: *const Label, address: Address, port: u32, ipproto: u32) -> Verdict {
+fn kind_of(ipproto: u32) -> Kind {
+    if ipproto & ANSWER == 0 { Kind::Request } else { Kind::Answer }
+}
+
+#[inline(always)]
+fn judge(label: *const Label, address: Address, ports: u32, ipproto: u32) -> Verdict {
     // SAFETY: a label in a map's memory where it is not null, as the verifier checks at every call.
     let Some(label) = (unsafe { label.as_ref() }) else { return Verdict::FAULT };
     let protocol = Protocol::from_ipproto(ipproto as u16);
     // An address has room for a port even if the protocol has none.
-    let port = if matches!(protocol, Protocol::Icmp) { 0 } else { port as u16 };
-    decide(&Maps, label, &Request { address, port, protocol })
+    let port = if matches!(protocol, Protocol::Icmp) { 0 } else { ports as u16 };
+    let request = Request { address, port, protocol };
+    if ipproto & ANSWER == 0 || !matches!(protocol, Protocol::Tcp) {
+        decide(&Maps, label, &request)
+    } else {
+        decide_answer(&Maps, label, &request, (ports >> 16) as u16)
+    }
 }

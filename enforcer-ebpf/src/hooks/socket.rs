@@ -1,6 +1,7 @@
 //! Socket calls.
 
 mod file_receive;
+mod inet_csk_clone;
 mod inet_sendpage;
 mod iter_task_file;
 mod socket_connect;

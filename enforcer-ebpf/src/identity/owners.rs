@@ -32,16 +32,17 @@ pub fn note(sk: Pointer, label: &Label) -> bool {
     owner.restricted_by = label.restricted_by;
     owner.inherits_from = label.inherits_from;
     // A taint that another processor sets meanwhile must not be lost, so the word with the flags comes last, and only if
-    // it is what it was. If another task's label came in between, this one replaces it.
+    // it is what it was. If another task's label came in between, this one replaces it. Whether the socket was accepted
+    // is the socket's own, and stays.
     let word = flags_word(owner);
     let by = u64::from(label.depth) << 32 | u64::from(label.flags);
     // SAFETY: two aligned members of a label in the map's memory.
     unsafe {
         let was = word.read_volatile();
         if was & TAINTED == 0 {
-            let found = asm::replace(word, was, by);
+            let found = asm::replace(word, was, by | was & ACCEPTED);
             if found != was && found & TAINTED == 0 {
-                asm::replace(word, found, by);
+                asm::replace(word, found, by | found & ACCEPTED);
             }
         }
     }
@@ -49,6 +50,37 @@ pub fn note(sk: Pointer, label: &Label) -> bool {
 }
 
 const TAINTED: u64 = Label::TAINTED as u64;
+const ACCEPTED: u64 = Label::ACCEPTED as u64;
+
+/// Marks a socket that the kernel made for a peer that connected to a listening socket. It has a label if the listening
+/// socket has one, of which it is a copy; without one it is not marked, so its answers are judged as requests.
+#[inline(always)]
+pub fn mark_accepted(sk: Pointer) {
+    // SAFETY: a label in a map's memory where it is not null.
+    if let Some(owner) = unsafe { SOCKETS.get(sk, Missing::Leave).as_mut() } {
+        // SAFETY: as in `note`.
+        unsafe { asm::set(flags_word(owner), ACCEPTED) };
+    }
+}
+
+/// Takes the mark of an accepted socket away. Nothing gives it back: only the kernel's new sockets get it.
+#[inline(always)]
+pub fn forget_accepted(sk: Pointer) {
+    // SAFETY: a label in a map's memory where it is not null.
+    if let Some(owner) = unsafe { SOCKETS.get(sk, Missing::Leave).as_mut() }
+        && owner.flags & Label::ACCEPTED != 0
+    {
+        // SAFETY: as in `note`.
+        unsafe { asm::keep(flags_word(owner), !ACCEPTED) };
+    }
+}
+
+/// Whether the kernel made the socket with this label for a peer that connected, and it still has that peer.
+#[inline(always)]
+pub fn is_accepted(label: *const Label) -> bool {
+    // SAFETY: a label in a map's memory where it is not null.
+    unsafe { label.as_ref() }.is_some_and(|owner| owner.flags & Label::ACCEPTED != 0)
+}
 
 /// The flags and the depth of a label, which are beside each other, as one number with the flags below.
 #[inline(always)]

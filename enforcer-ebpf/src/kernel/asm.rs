@@ -52,6 +52,16 @@ pub unsafe fn set(bits_of: *mut u64, bits: u64) {
     unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) |= {1}", in(reg) bits_of, in(reg) bits, options(nostack)) }
 }
 
+/// Atomically clears all bits of a number that are not in `bits`.
+///
+/// # Safety
+/// As of [`add`].
+#[inline(always)]
+pub unsafe fn keep(bits_of: *mut u64, bits: u64) {
+    // SAFETY: as above.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) &= {1}", in(reg) bits_of, in(reg) bits, options(nostack)) }
+}
+
 /// Atomically replaces a number if it is as expected. Returns what it was.
 ///
 /// # Safety

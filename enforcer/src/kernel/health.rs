@@ -21,7 +21,8 @@ use crate::host::syscall::{self, LinkInfo};
 use crate::kernel::about::About;
 use crate::kernel::enforced_bundle::EnforcedBundle;
 use crate::kernel::object::{
-    ATTACHED_ALWAYS, DECIDING_HOOKS, LABELLING_HOOKS, LABELS, LOCKDOWN_HOOKS, SPLICE_HOOK, SPLICE_HOOK_BEFORE, VERDICTS,
+    ACCEPTING_HOOK, ATTACHED_ALWAYS, DECIDING_HOOKS, LABELLING_HOOKS, LABELS, LOCKDOWN_HOOKS, SPLICE_HOOK,
+    SPLICE_HOOK_BEFORE, VERDICTS,
 };
 use crate::kernel::pins::{LINK, LOCKDOWN_LINK, Pins, PinsError, names};
 
@@ -59,6 +60,7 @@ fn expected(about: &About, pinned: &BTreeSet<String>) -> Vec<String> {
     if expected.is_empty() {
         expected =
             [named(LINK, &LABELLING_HOOKS), named(LINK, &DECIDING_HOOKS), named(LINK, &ATTACHED_ALWAYS)].concat();
+        expected.retain(|name| name.strip_prefix(LINK) != Some(ACCEPTING_HOOK));
         expected.extend(named(LINK, &[SPLICE_HOOK_BEFORE]).into_iter().filter(|name| pinned.contains(name)));
     }
     if pinned.iter().any(|name| name.starts_with(LOCKDOWN_LINK)) {
@@ -323,7 +325,7 @@ mod tests {
         assert_eq!(locked.len(), 1 + LOCKDOWN_HOOKS.len());
         let old = About { attached: vec![], ..about("web", 3) };
         let always = expected(&old, &pinned(&[]));
-        assert_eq!(always.len(), LABELLING_HOOKS.len() + DECIDING_HOOKS.len() + ATTACHED_ALWAYS.len());
+        assert_eq!(always.len(), LABELLING_HOOKS.len() - 1 + DECIDING_HOOKS.len() + ATTACHED_ALWAYS.len());
         assert_eq!(expected(&old, &pinned(&["link_file_permission"])).len(), always.len() + 1);
     }
 

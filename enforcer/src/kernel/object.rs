@@ -8,8 +8,11 @@ pub const LEARNING_HOOK: &str = "inode_getattr";
 /// The hooks that keep labels, attached before any hook that decides by labels.
 ///
 /// Secure-exec mode is noted before the task is labelled with it.
-pub const LABELLING_HOOKS: [&str; 4] =
-    ["task_alloc", "bprm_creds_from_file", "bprm_committed_creds", "socket_post_create"];
+pub const LABELLING_HOOKS: [&str; 5] =
+    ["task_alloc", "bprm_creds_from_file", "bprm_committed_creds", "socket_post_create", ACCEPTING_HOOK];
+
+/// The one of them that a generation has from the release on that records its links.
+pub const ACCEPTING_HOOK: &str = "inet_csk_clone";
 
 /// The hooks that decide.
 pub const DECIDING_HOOKS: [&str; 11] = [

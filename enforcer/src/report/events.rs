@@ -188,6 +188,7 @@ fn kind(number: u16) -> (&'static str, &'static str) {
         Some(Kind::NoLabel) => ("no_label", "refused a request that needs a label, and the task has none"),
         Some(Kind::Access) => ("access", "refused access to a process that is protected, or less restricted"),
         Some(Kind::Mapping) => ("mapping", "refused to map a file that is not pinned for the program"),
+        Some(Kind::Answer) => ("answer", "refused an answer to the client"),
         Some(Kind::Locked) => ("locked", "refused to change a policy under lockdown"),
         None => ("unknown", "unknown"),
     }
@@ -196,8 +197,14 @@ fn kind(number: u16) -> (&'static str, &'static str) {
 /// Whether the tables denied it. For an allowed request the reason is not of interest, and is not that of the audited
 /// rule.
 fn is_judged(event: &Event) -> bool {
-    let judged = [Kind::Request, Kind::Raw, Kind::Packet];
+    let judged = [Kind::Request, Kind::Raw, Kind::Packet, Kind::Answer];
     Kind::from_number(event.kind).is_some_and(|kind| judged.contains(&kind))
+}
+
+/// Whether a grant of `clients` would have allowed it.
+fn lacks_clients(event: &Event) -> bool {
+    let reason = Reason::from_number(u8::try_from(event.reason).unwrap_or(u8::MAX));
+    event.kind == Kind::Answer as u16 && matches!(reason, Reason::Confined | Reason::NotGranted)
 }
 
 /// The reason, as a word and as a phrase.
@@ -220,7 +227,7 @@ const ICMP: &str = "icmp";
 
 /// The destination of a request, if the event has one: its address, port and protocol.
 fn destination(event: &Event) -> Option<(IpAddr, u16, String)> {
-    let has_one = [Kind::Request, Kind::Audited, Kind::Packet];
+    let has_one = [Kind::Request, Kind::Audited, Kind::Packet, Kind::Answer];
     if !Kind::from_number(event.kind).is_some_and(|kind| has_one.contains(&kind)) {
         return None;
     }
@@ -268,6 +275,9 @@ pub fn to_text(event: &Event, of: &Enforced, booted: u64) -> String {
             Some(text) => line.extend([", ", &text, ")"]),
             None => line.push(')'),
         }
+    }
+    if lacks_clients(event) {
+        line.push_str("; the connection was accepted: to let the program answer its clients, grant it `clients`");
     }
     if event.held != 0 {
         let _ = write!(line, "; {} like it were suppressed before", event.held);
@@ -418,6 +428,18 @@ mod tests {
         let text = to_text(&audited, &about(), 0);
         assert!(text.ends_with("would refuse 10.0.0.1:443/tcp (rule 3 of kms, revision 12)\n"), "{text}");
         assert!(!to_json(&audited, &about(), 0).contains("reason"));
+    }
+
+    #[test]
+    fn a_denied_answer_says_what_to_grant() {
+        let answer = Event { kind: Kind::Answer as u16, reason: Reason::Confined as u16, held: 0, ..event() };
+        assert_eq!(
+            to_text(&answer, &about(), 0),
+            "1970-01-01T00:00:05Z  cu?rl (process 42, user 1000)  refused an answer to the client 10.0.0.1:443/tcp: outside of what a program is confined to (rule 3 of kms, revision 12); the connection was accepted: to let the program answer its clients, grant it `clients`\n"
+        );
+        assert!(to_json(&answer, &about(), 0).contains("\"kind\":\"answer\""));
+        let denied = Event { reason: Reason::Denied as u16, ..answer };
+        assert!(to_text(&denied, &about(), 0).ends_with("a rule denies it (rule 3 of kms, revision 12)\n"));
     }
 
     #[test]

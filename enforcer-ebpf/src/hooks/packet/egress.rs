@@ -6,10 +6,10 @@
 //! address translation on this host, and by connections that the kernel opens itself (MPTCP). Packet sockets do not
 //! pass here.
 
-use core::mem::MaybeUninit;
+use core::{mem::MaybeUninit, ptr};
 
 use aya_ebpf::{
-    bindings::__sk_buff,
+    bindings::{__sk_buff, bpf_sock},
     helpers::generated::{bpf_sk_fullsock, bpf_skb_load_bytes},
     macros::cgroup_skb,
     programs::SkBuffContext,
@@ -42,7 +42,9 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
         if sk.is_null() {
             return PASS;
         }
-        (Packet { skb }, Sender { label: owners::of(sk.cast_const().cast()), is_raw: (*sk).type_ == SOCK_RAW as u32 })
+        let label = owners::of(sk.cast_const().cast());
+        let client = if owners::is_accepted(label) { sk.cast_const() } else { ptr::null() };
+        (Packet { skb }, Sender { label, is_raw: (*sk).type_ == SOCK_RAW as u32, client })
     };
     if packet::may_leave(&packet, &sender) { PASS } else { DROP }
 }
@@ -85,6 +87,23 @@ struct Sender {
     /// Null for the kernel's own sockets.
     label: *const Label,
     is_raw: bool,
+    /// The socket, if the kernel made it for a client that connected; otherwise null.
+    client: *const bpf_sock,
+}
+
+/// `IPPROTO_TCP`
+const TCP: u32 = 6;
+
+impl Sender {
+    /// The ports and the protocol by which a packet is judged. A segment to the client of an accepted socket is an
+    /// answer; one to anywhere else, as by address translation or a source route, is a request.
+    #[inline(always)]
+    fn judged(&self, port: u32, protocol: u32, is_client: impl FnOnce(&bpf_sock) -> bool) -> (u32, u32) {
+        // SAFETY: a socket of the kernel's where it is not null, and the verifier checks what is read of it.
+        let Some(client) = (unsafe { self.client.as_ref() }) else { return (port, protocol) };
+        let is_answer = protocol == TCP && u16::from_be(client.dst_port) == port as u16 && is_client(client);
+        if is_answer { (verdict::ports(port, client.src_port), protocol | verdict::ANSWER) } else { (port, protocol) }
+    }
 }
 
 impl packet::Sender for Sender {
@@ -105,11 +124,16 @@ impl packet::Sender for Sender {
 
     #[inline(always)]
     fn may_send_v4(&self, address: u32, port: u32, protocol: u32) -> bool {
-        bit(verdict::judge_packet_v4(self.label, address, port, protocol)) != 0
+        let (ports, protocol) = self.judged(port, protocol, |client| u32::from_be(client.dst_ip4) == address);
+        bit(verdict::judge_packet_v4(self.label, address, ports, protocol)) != 0
     }
 
     #[inline(always)]
     fn may_send_v6(&self, high: u64, low: u64, port: u32, protocol: u32) -> bool {
-        bit(verdict::judge_packet_v6(self.label, high, low, port, protocol)) != 0
+        let (ports, protocol) = self.judged(port, protocol, |client| {
+            let [a, b, c, d] = client.dst_ip6.map(|part| u64::from(u32::from_be(part)));
+            a << 32 | b == high && c << 32 | d == low
+        });
+        bit(verdict::judge_packet_v6(self.label, high, low, ports, protocol)) != 0
     }
 }

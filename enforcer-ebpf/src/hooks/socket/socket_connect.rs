@@ -4,6 +4,7 @@ use aya_ebpf::{macros::lsm, programs::LsmContext};
 use bfp_bundle::sockaddr::Call;
 
 use crate::decision::socket::{judge_name, note_use};
+use crate::identity::owners;
 use crate::kernel::arguments::arguments;
 use crate::kernel::{self, Pointer, member};
 
@@ -18,6 +19,11 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
             return 0;
         }
         let verdict = judge_name(Call::Connect, sk, address, length);
-        if verdict != 0 { verdict } else { note_use(sk) }
+        if verdict != 0 {
+            return verdict;
+        }
+        // Also by `AF_UNSPEC`, after which the socket can have another peer, which did not connect to it.
+        owners::forget_accepted(sk);
+        note_use(sk)
     }
 }
