@@ -18,6 +18,7 @@ from pathlib import Path
 import read_bundle as reader
 
 PROTOCOLS = ("tcp", "udp", "icmp", "other")
+STRICTNESS = ("allowed", "audited", "denied")
 PROGRAMS = ("/opt/a", "/opt/b", "/opt/c", "/opt/d")
 STRANGER = "/opt/stranger"
 DECLARED_PORTS = "ports web = {443, 8000-8010/udp}\n"
@@ -42,8 +43,10 @@ V6 = {
     "[::1]": ("::1",) * 2,
 }
 # As they are written: protocols, and the first and last port, for each element.
+# A host without ports covers the answers to clients there too; they have the ports of the server.
+EVERYTHING = (*PROTOCOLS, "answer")
 PORTS = {
-    "": [(PROTOCOLS, 0, 65535)],
+    "": [(EVERYTHING, 0, 65535)],
     ":443": [(("tcp", "udp", "other"), 443, 443)],
     ":443/tcp": [(("tcp",), 443, 443)],
     ":8000-8010/udp": [(("udp",), 8000, 8010)],
@@ -56,7 +59,7 @@ PORTS = {
         (("tcp",), 8001, 8001),
         (("icmp",), 0, 65535),
     ],
-    ":*": [(PROTOCOLS, 0, 65535)],
+    ":*": [(EVERYTHING, 0, 65535)],
     "/icmp": [(("icmp",), 0, 65535)],
 }
 
@@ -77,6 +80,22 @@ class Part:
             protocol in protocols and (protocol == "icmp" or low <= port <= high) for protocols, low, high in self.ports
         )
         return address.version == first.version and first <= address <= last and in_ports
+
+
+class Clients(Part):
+    """Answers to clients: of an address family, as there are two, or to all of them."""
+
+    def __init__(self, port, source):
+        ports = f":{port}" if port else ""
+        written = f"clients{ports} from {source}" if source else f"clients{ports}"
+        super().__init__(written, (V4 | V6).get(source), [(("answer",), port or 0, port or 65535)])
+        self.is_of_all = source is None
+
+    def covers(self, request):
+        if not self.is_of_all:
+            return super().covers(request)
+        (_, low, high) = self.ports[0]
+        return request != "raw" and request[2] == "answer" and low <= request[1] <= high
 
 
 class Destination:
@@ -183,6 +202,26 @@ class Policy:
         rules = [rule for rule in self.rules if rule.destination.covers(behind)]
         return max(first, self.judge(chain, behind, rules, True), key=("allowed", "audited", "denied").index)
 
+    def left_by_rules_about(self, chain, request):
+        """What the rules that cover a request leave of it."""
+        address, port, protocol = request
+        address = judged(address)
+        requests = [(address, port, protocol)]
+        if address.version == 6 and address in ipaddress.ip_network("64:ff9b::/96"):
+            requests.append((ipaddress.IPv4Address(int(address) & 0xFFFFFFFF), port, protocol))
+        rules = [[rule for rule in self.rules if rule.destination.covers(request)] for request in requests]
+        answers = [self.judge(chain, request, rules, True) for request, rules in zip(requests, rules)]
+        return max(answers, key=STRICTNESS.index)
+
+    def answer_to_client(self, chain, address, port, local_port):
+        """An answer on an accepted connection: allowed as one or as a request, if no rule denies it as the other."""
+        request, answer = (address, port, "tcp"), (address, local_port, "answer")
+        if not any(isinstance(part, Clients) for rule in self.rules for part in rule.destination.all_parts()):
+            return self.answer(chain, request)
+        as_request = max(self.answer(chain, request), self.left_by_rules_about(chain, answer), key=STRICTNESS.index)
+        as_answer = max(self.answer(chain, answer), self.left_by_rules_about(chain, request), key=STRICTNESS.index)
+        return min(as_request, as_answer, key=STRICTNESS.index)
+
     def judge(self, chain, request, rules, is_behind=False):
         enforced = [rule for rule in rules if not rule.audited]
         audited = [rule for rule in rules if rule.audited]
@@ -214,6 +253,8 @@ def judged(address):
 def some_part(random):
     if random.random() < 0.08:
         return Part("raw", None, None)
+    if random.random() < 0.08:
+        return Clients(random.choice((None, 443)), random.choice((None, *V4, *V6)))
     written, addresses = random.choice(list((V4 | V6).items()))
     ports = random.choice(list(PORTS))
     return Part(written + ports, addresses, PORTS[ports])
@@ -305,6 +346,15 @@ def main(bfpc, policies, seed):
                     expected = policy.answer(chain, request)
                     if found != expected:
                         wrong.append(f"{policy}{' > '.join(chain)} asks for {request}: {expected}, and the tables say {found}")
+                    if request == "raw" or protocol != "tcp":
+                        continue
+                    asked += 1
+                    local_port = chance.choice((443, 8000))
+                    found = bundle.decide_answer(label, address.packed, port, local_port)
+                    expected = policy.answer_to_client(chain, address, port, local_port)
+                    if found != expected:
+                        who = f"{' > '.join(chain)} answers {request} at {local_port}"
+                        wrong.append(f"{policy}{who}: {expected}, and the tables say {found}")
     print(f"oracle: {compiled} of {policies} random policies compile, {asked} verdicts, {len(wrong)} wrong")
     print("\n".join(wrong[:3]))
     return 1 if wrong or compiled * 100 < policies * COMPILED_PERCENT else 0

@@ -15,6 +15,7 @@ mod overlap;
 pub(crate) mod pattern;
 mod reach;
 mod rotating;
+mod servers;
 mod shadow;
 mod shared_address;
 mod shared_unit;

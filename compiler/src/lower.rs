@@ -20,7 +20,7 @@ use bfp_bundle::names::Match;
 use bfp_bundle::names::build::{Automaton, BuildError};
 use bfp_bundle::names::sections::NameSections;
 use bfp_bundle::record::{NO_RULE, Policy, Step};
-use bfp_bundle::request::{LAST_PORT_KEY, port_key};
+use bfp_bundle::request::port_key;
 use sha2::{Digest, Sha256};
 
 use self::cells::Cells;
@@ -85,6 +85,9 @@ pub fn needs(checked: &CheckedPolicy) -> Vec<Need> {
     if policy.programs.iter().any(|program| program.unit().is_some()) {
         needs.push(Need::Units);
     }
+    if policy.clients {
+        needs.push(Need::Clients);
+    }
     needs
 }
 
@@ -119,7 +122,7 @@ pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
         if let Some(step) = steps.get(&covering) {
             return Ok(*step);
         }
-        let ranges = cut_ports(&covering, &mut cells)?;
+        let ranges = cut_ports(&covering, policy.last_port_key(), &mut cells)?;
         let step = trees.ports(&ranges)?;
         steps.insert(covering, step);
         Ok(step)
@@ -162,7 +165,8 @@ pub fn lower(checked: &CheckedPolicy) -> Result<Image, LowerError> {
         policy: Policy {
             root_v4: root_v4.0,
             root_v6: root_v6.0,
-            flags: if policy.default == Default::Allow { 0 } else { Policy::DEFAULT_DENY },
+            flags: if policy.default == Default::Allow { 0 } else { Policy::DEFAULT_DENY }
+                | if policy.clients { Policy::CLIENTS } else { 0 },
             program_mask: programs.len() as u32 - 1,
             pair_mask: pairs.len() as u32 - 1,
             default_rule: NO_RULE,
@@ -288,9 +292,9 @@ fn sweep<A: Key>(edges: Vec<Edge<'_, A>>, maximum: A) -> Vec<(A, Covering)> {
 }
 
 /// Cuts the ports at one address into ranges that the same rules cover: (last key, cell), ascending.
-fn cut_ports(covering: &Covering, cells: &mut Cells<'_>) -> Result<Vec<(u32, u32)>, LowerError> {
+fn cut_ports(covering: &Covering, last_key: u32, cells: &mut Cells<'_>) -> Result<Vec<(u32, u32)>, LowerError> {
     let key = |range: &PortRange| (port_key(range.protocol, range.first), port_key(range.protocol, range.last));
-    let mut cuts = std::collections::BTreeSet::from([LAST_PORT_KEY]);
+    let mut cuts = std::collections::BTreeSet::from([last_key]);
     for (first, last) in covering.iter().flat_map(|(_, ports)| ports.iter().map(key)) {
         cuts.extend(first.checked_sub(1));
         cuts.insert(last);

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use bfp_bundle::image::Library;
 use bfp_bundle::names::unit;
-use bfp_bundle::request::Protocol;
+use bfp_bundle::request::{LAST_ANSWER_KEY, LAST_PORT_KEY, Protocol};
 use bfp_grammar::syntax::{self, Span};
 
 use crate::names::dns_name::DnsName;
@@ -37,6 +37,8 @@ pub struct ResolvedPolicy {
     pub rules: Vec<Rule>,
     /// The verdict where no rule applies.
     pub default: Default,
+    /// Its text names `clients`, so answers are distinguished from requests.
+    pub clients: bool,
     /// Every DNS name that the policy uses, with its addresses.
     pub names: BTreeMap<DnsName, Vec<IpAddr>>,
     /// Where rules use names with rotating addresses, or with an address that another name has too.
@@ -89,6 +91,11 @@ impl ResolvedPolicy {
     pub fn written<'a>(&'a self, programs: &'a [ProgramIndex]) -> impl Iterator<Item = &'a Program> + Clone + 'a {
         let programs = programs.iter().filter_map(|ProgramIndex(index)| self.programs.get(*index));
         programs.filter(|program| !program.is_class())
+    }
+
+    /// The largest [port key](bfp_bundle::request::port_key) that the policy distinguishes.
+    pub fn last_port_key(&self) -> u32 {
+        if self.clients { LAST_ANSWER_KEY } else { LAST_PORT_KEY }
     }
 
     /// Those of `programs` that a file can be.
@@ -355,6 +362,13 @@ pub struct Destination {
     pub ports: Vec<PortRange>,
 }
 
+impl Destination {
+    /// Whether it consists of answers to clients, and of no request.
+    pub fn is_of_clients(&self) -> bool {
+        self.ports.iter().all(|range| range.protocol == Protocol::Answer)
+    }
+}
+
 /// A range of addresses of one family, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Addresses {
@@ -380,7 +394,16 @@ pub struct PortRange {
 impl PortRange {
     /// Every port of every protocol.
     pub fn all() -> Vec<PortRange> {
-        Protocol::ALL.iter().map(|&protocol| PortRange { protocol, first: 0, last: u16::MAX }).collect()
+        PortRange::all_of(&Protocol::ALL)
+    }
+
+    /// The same, and every answer to a client.
+    pub fn all_and_answers() -> Vec<PortRange> {
+        PortRange::all_of(&Protocol::WITH_ANSWERS)
+    }
+
+    fn all_of(protocols: &[Protocol]) -> Vec<PortRange> {
+        protocols.iter().map(|&protocol| PortRange { protocol, first: 0, last: u16::MAX }).collect()
     }
 }
 

@@ -41,7 +41,7 @@ use std::fmt::{self, Display};
 
 use bfp_bundle::image::Image;
 use bfp_bundle::record::Step;
-use bfp_bundle::request::{Address, LAST_PORT_KEY, LOOPBACK_V4, Protocol, Request};
+use bfp_bundle::request::{Address, LOOPBACK_V4, Protocol, Request};
 
 use self::ask::{Asking, Searched, same};
 use self::meaning::{Governance, Index, Meaning};
@@ -78,6 +78,10 @@ pub enum ProveError {
         /// The program that it is by the tables.
         found: String,
     },
+    /// They do not say whether the policy names `clients`.
+    #[error("the tables are wrong: they do not say whether the policy names `clients`")]
+    #[diagnostic(code(prove::clients), help("this is a defect of the compiler: report it with the policy"))]
+    Clients,
     /// A record states that an audited rule applies, and names none.
     #[error("the tables are wrong: a record of {table} is audited by no rule")]
     #[diagnostic(code(prove::record), help("this is a defect of the compiler: report it with the policy"))]
@@ -149,12 +153,13 @@ pub fn prove(policy: &CheckedPolicy, image: Image) -> Result<ProvenImage<'_>, Pr
     let governance = Governance::of(policy.policy());
     records::identities_are_right(policy, &image, &governance)?;
     records::audit_names_its_rules(&image)?;
+    records::answers_are_distinguished(policy.policy(), &image)?;
     names::prove(policy.policy(), &image)?;
     let classes = sweep::classes(policy.policy());
     let meaning = Meaning::new(policy.policy(), &classes.everywhere, governance);
     let asking = Asking { policy, image: &image, meaning: &meaning };
 
-    let mut planes = Planes::default();
+    let mut planes = Planes { last_port_key: policy.policy().last_port_key(), ..Planes::default() };
     let mut v4 = planes.areas(&classes.v4, &walk::v4(&image), &classes, &image);
     let mut v6 = planes.areas(&classes.v6, &walk::v6(&image), &classes, &image);
     planes.find_first(&mut v4, |area| askable_v4(area).is_some());
@@ -277,6 +282,8 @@ struct Planes {
     rows: Rows<Ports>,
     /// For each plane, by number: whether an area with it was found.
     found: Vec<bool>,
+    /// The last key of the ports that the policy distinguishes.
+    last_port_key: u32,
 }
 
 impl Planes {
@@ -294,7 +301,7 @@ impl Planes {
             let next = self.rows.len() as u32;
             let plane = *self.numbers.entry((covering.value, step.value)).or_insert(next);
             if plane == next {
-                walk::ports(image, step.value, &mut walk, &mut by_port);
+                walk::ports(image, (step.value, self.last_port_key), &mut walk, &mut by_port);
                 let ports = join(classes.ports.row(covering.value), &by_port);
                 self.rows.push(ports.map(|(first, last, set, step)| Ports {
                     first,
@@ -324,12 +331,7 @@ impl Planes {
 
 /// The request for an address and a port key.
 fn request(address: Address, key: u32) -> Asked {
-    let protocol = match key >> 16 {
-        0 => Protocol::Tcp,
-        1 => Protocol::Udp,
-        2 => Protocol::Icmp,
-        _ => Protocol::Other,
-    };
+    let protocol = Protocol::from_number(key >> 16);
     Asked::Request(Request { address, port: key as u16, protocol })
 }
 
@@ -438,7 +440,8 @@ impl Edges<'_> {
         let unlisted = self.asking.unlisted();
         let (v4, v6) = (self.planes.of(both.v4), self.planes.of(both.v6));
         let mut asked = 0;
-        let corners = [(both.first, v4.first(), v6.first(), 0), (both.last, v4.last(), v6.last(), LAST_PORT_KEY)];
+        let corners =
+            [(both.first, v4.first(), v6.first(), 0), (both.last, v4.last(), v6.last(), self.planes.last_port_key)];
         for (address, v4, v6, key) in corners {
             let (Some(v4), Some(v6)) = (v4, v6) else { continue };
             let (v4, v6) = (self.sets.of(v4.set), self.sets.of(v6.set));

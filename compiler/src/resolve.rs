@@ -7,6 +7,7 @@
 //! together, in the order of the text.
 
 mod classes;
+mod clients;
 pub(crate) mod coverage;
 mod declarations;
 mod destinations;
@@ -55,7 +56,7 @@ pub fn special_answer(address: IpAddr) -> Option<&'static str> {
     ranges::special(address)
 }
 
-const BUILTIN: [&str; 6] = ["loopback", "link-local", "private", "multicast", "metadata", "raw"];
+const BUILTIN: [&str; 7] = ["loopback", "link-local", "private", "multicast", "metadata", "clients", "raw"];
 
 /// Words that authors try in place of `*`.
 const EVERYBODY: [&str; 7] = ["all", "any", "anybody", "anyone", "everybody", "everyone", "everything"];
@@ -84,12 +85,17 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
     let faults =
         may_change::faults(policy).into_iter().chain(list_source::faults(loaded).into_iter().map(ResolveError::from));
     faults.for_each(|fault| errors.add(fault));
+    let clients = clients::is_named(policy);
     let mut resolver = Resolver::new(&declarations, Known::of(loaded, lock), errors);
+    if clients {
+        resolver.distinguish_answers();
+    }
     let (rules, name_uses) = resolver.rules(policy, lock);
     // What only a test or an unused declaration names is not the rules'.
     let ruled = resolver.paths.len();
     let unspecified = std::mem::take(&mut resolver.unspecified);
     let special = std::mem::take(&mut resolver.special);
+    resolver.ask_about_requests();
     let tests = resolver.tests(policy);
     let accepted = resolver.accepted(policy, &loaded.sources);
     let names = std::mem::take(&mut resolver.names);
@@ -119,6 +125,7 @@ pub fn resolve(loaded: &Loaded, stem: &str, lock: &Lock) -> Result<ResolvedPolic
         tests,
         accepted,
         kinds: Vec::new(),
+        clients,
     };
     let sets = overlaps(&resolved.programs)?;
     let errors = classes::add(&mut resolved, &sets);

@@ -21,8 +21,8 @@ use bfp_compiler::source::load;
 use vector::{Vector, outcome};
 
 /// Exclusive and confined, with names from a lock; heirs; rules on probation; both families behind NAT64; names of which
-/// the lock says more than their addresses.
-const POLICIES: [&str; 5] = ["signer-kms", "with-children", "audit", "nat64", "within-a-list"];
+/// the lock says more than their addresses; answers to clients.
+const POLICIES: [&str; 6] = ["signer-kms", "with-children", "audit", "nat64", "within-a-list", "clients"];
 
 #[test]
 fn real_policies_are_vectors_too() {

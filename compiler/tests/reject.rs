@@ -38,6 +38,7 @@ const NOT_SHOWN: [(&str, &str); 12] = [
     ("prove::mismatch", "wants a defect of the compiler: src/prove/tests.rs makes some"),
     ("prove::identity", "wants a defect of the compiler: src/prove/tests.rs makes some"),
     ("prove::name", "wants a defect of the compiler: src/prove/tests.rs makes some"),
+    ("prove::clients", "wants a defect of the compiler: src/prove/tests.rs makes some"),
     ("prove::record", "wants a defect of the compiler: src/prove/tests.rs makes some"),
     ("source::too_large", "wants a file of 64 MiB: tests/cli.rs makes a sparse one"),
     ("resolve::empty_set", "the grammar refuses it first, as `syntax::empty_set`"),

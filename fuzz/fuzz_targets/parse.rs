@@ -116,6 +116,10 @@ impl Walk<'_> {
                     self.inside(value.span);
                 });
             }
+            Destinations::Clients { ports, from } => {
+                ports.iter().for_each(|ports| self.inside(ports.span));
+                self.destinations(from);
+            }
             Destinations::Set { elements, ports } => {
                 elements.iter().for_each(|element| self.destinations(element));
                 ports.iter().for_each(|ports| self.inside(ports.span));

@@ -150,6 +150,9 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::programs | Rule::program_set | Rule::path | Rule::program_word => "a program",
         Rule::destinations
         | Rule::element
+        | Rule::clients
+        | Rule::clients_word
+        | Rule::client_hosts
         | Rule::destination_set
         | Rule::host_word
         | Rule::wildcard
@@ -194,6 +197,7 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::deny_kw => "`deny`",
         Rule::allow_kw => "`allow`",
         Rule::except_kw => "`except`",
+        Rule::from_kw => "`from`",
         Rule::children_kw => "`children`",
         Rule::change_kw => "`change`",
         Rule::allowed_kw => "`allowed`",
@@ -326,6 +330,10 @@ fn help(wanted: &[&str], place: Place<'_>, found: Span) -> String {
         }
         "except" => {
             return "`except` subtracts from a destination, and from `*` on the left of a `deny` or an `allow`"
+                .to_owned();
+        }
+        "from" => {
+            return "`from` follows `clients`, as in `clients from 10.0.0.0/8`, and the file of a `ranges` statement"
                 .to_owned();
         }
         "with" => return "`with children` ends the declaration of a program".to_owned(),

@@ -210,6 +210,15 @@ impl Speller<'_> {
                 };
                 (vec![text("ranges"), Piece::List(arguments)], ports)
             }
+            Destinations::Clients { ports, from } => {
+                let mut pieces = vec![text("clients")];
+                if let Some(ports) = ports {
+                    pieces.extend(self.ports(ports));
+                }
+                pieces.push(text(" from "));
+                pieces.extend(self.destinations(from));
+                return pieces;
+            }
             Destinations::Set { elements, ports } => {
                 let elements = elements.iter().map(|one| (one.span, self.destinations(one)));
                 let end = ports.as_ref().map_or(destinations.span.end, |ports| ports.span.start);

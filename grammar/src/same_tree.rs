@@ -177,6 +177,10 @@ impl ForgetPlaces for Destinations {
                 }
                 ports.forget_places();
             }
+            Self::Clients { ports, from } => {
+                ports.forget_places();
+                from.forget_places();
+            }
             Self::Set { elements, ports } => {
                 elements.forget_places();
                 ports.forget_places();

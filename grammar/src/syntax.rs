@@ -198,6 +198,13 @@ pub enum Destinations {
         /// The ports; `None` is every port of every protocol.
         ports: Option<Spanned<Ports>>,
     },
+    /// `clients:443 from 10.0.0.0/8`; without `from`, `clients` is a name like any other.
+    Clients {
+        /// The ports of the server; `None` is every port.
+        ports: Option<Spanned<Ports>>,
+        /// The addresses of the clients.
+        from: Box<Spanned<Destinations>>,
+    },
     /// `{ kms, 127.0.0.53:53 }`, `{ a.internal, b.internal }:443`
     Set {
         /// The elements.

@@ -335,6 +335,9 @@ impl Reader<'_> {
         let span = self.span(&pair);
         let mut parts = pair.into_inner();
         let base = parts.next()?;
+        if base.as_rule() == Rule::clients {
+            return self.clients(base, span, depth);
+        }
         let ports_pair = parts.next();
         let base_span = self.span(&base);
         let written_ports = ports_pair.as_ref().map(|ports| (pasteable(ports.as_str()), self.span(ports)));
@@ -371,6 +374,23 @@ impl Reader<'_> {
             }
         };
         Some(Spanned { node, span })
+    }
+
+    /// `clients:443 from 10.0.0.0/8`
+    fn clients(&mut self, pair: Pair<'_>, span: Span, depth: usize) -> Option<Spanned<Destinations>> {
+        if depth > MAX_DEPTH {
+            self.errors.push(SyntaxError::TooDeep { span });
+            return None;
+        }
+        let (mut ports, mut from) = (Some(None), None);
+        for part in pair.into_inner() {
+            match part.as_rule() {
+                Rule::ports => ports = self.ports(part, "clients").map(Some),
+                Rule::client_hosts => from = self.element(part, depth + 1),
+                _ => {}
+            }
+        }
+        Some(Spanned { node: Destinations::Clients { ports: ports?, from: Box::new(from?) }, span })
     }
 
     fn literal_host(&mut self, part: Pair<'_>, span: Span) -> Option<Host> {

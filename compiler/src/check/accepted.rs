@@ -6,7 +6,7 @@ use bfp_grammar::syntax::{Policy, Span, Statement};
 use miette::Diagnostic;
 
 use super::concern::Concern;
-use super::{grants, mistyped_program, reach, rotating, shadow, shared_address, special_address};
+use super::{grants, mistyped_program, reach, rotating, servers, shadow, shared_address, special_address};
 use crate::diagnostics::error_page::Page;
 use crate::diagnostics::nearest::nearest;
 use crate::policy::{Accepted, ResolvedPolicy};
@@ -16,6 +16,7 @@ pub(super) fn concerns(policy: &ResolvedPolicy) -> Vec<Concern> {
     let mut found = grants::concerns(policy);
     found.extend(reach::concerns(policy));
     found.extend(rotating::grants(policy).into_iter().map(Concern::Rotating));
+    found.extend(servers::concerns(policy));
     found.extend(shadow::concerns(policy));
     found.extend(shared_address::concerns(policy));
     found.extend(special_address::concerns(policy));
@@ -70,7 +71,7 @@ pub(crate) fn not_acceptable(policy: &Policy) -> Vec<Concern> {
 }
 
 /// What can be accepted.
-const ACCEPTABLE: [&str; 22] = [
+const ACCEPTABLE: [&str; 23] = [
     "check::cannot_resolve",
     "check::exclusive_loopback",
     "check::interpreter",
@@ -90,6 +91,7 @@ const ACCEPTABLE: [&str; 22] = [
     "check::shadowed",
     "check::shared_address",
     "check::shared_unit",
+    "check::silent_server",
     "check::special_address",
     "check::wide_grant",
     "check::writable_grant",

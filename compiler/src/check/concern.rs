@@ -349,6 +349,23 @@ pub enum Concern {
         #[label("no resolver here")]
         span: Span,
     },
+    /// A confined server that cannot answer.
+    #[error("{programs} cannot answer clients")]
+    #[diagnostic(
+        code(check::silent_server),
+        severity(Warning),
+        help(
+            "add `clients` to the destinations (`clients:443` for those of its port 443 alone); if it does not listen, \
+             add an `accept`"
+        )
+    )]
+    SilentServer {
+        /// Which.
+        programs: String,
+        /// The right side of the rule.
+        #[label("without `clients`")]
+        span: Span,
+    },
     /// A test about `/usr/bin/singer`, where the rules are about `/usr/bin/signer`.
     #[error("the test names `{written}`, but a rule names `{near}`")]
     #[diagnostic(code(check::mistyped_program), severity(Warning), help("did you mean `{near}`?"))]

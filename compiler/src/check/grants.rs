@@ -90,7 +90,7 @@ fn wide(rule: &Rule) -> Option<Concern> {
         return Some(Concern::WideGrant { what: "every destination".to_owned(), span });
     }
     let mut wide: Vec<String> = Vec::new();
-    for destination in &rule.destinations {
+    for destination in rule.destinations.iter().filter(|destination| !destination.is_of_clients()) {
         let what = match destination.addresses {
             Addresses::V4(first, last) if last - first > u32::MAX >> WIDE_V4 => many_v4(u64::from(last - first) + 1),
             // What follows the mapped addresses, which are judged as IPv4, is all but a few of all.

@@ -154,8 +154,12 @@ fn networks(range: Addresses, hosts: &mut Vec<String>) -> Option<()> {
 
 /// What stands behind each host for these ports; `None` where the language cannot say it in one line.
 fn suffixes(ports: &[PortRange]) -> Option<Vec<String>> {
-    if ports == PortRange::all() {
+    if ports == PortRange::all() || ports == PortRange::all_and_answers() {
         return Some(vec![String::new()]);
+    }
+    // `clients` stands in the place of a host, not behind one.
+    if ports.iter().any(|range| range.protocol == Protocol::Answer) {
+        return None;
     }
     let of = |protocol| -> Vec<(u16, u16)> {
         let ranges = ports.iter().filter(|range| range.protocol == protocol);

@@ -2,7 +2,7 @@
 //! edge.
 #![expect(clippy::indexing_slicing, clippy::expect_used, reason = "a test may fail loudly")]
 
-use bfp_bundle::decide::{Reason, Verdict, decide, decide_raw};
+use bfp_bundle::decide::{Reason, Verdict, decide, decide_answer, decide_raw};
 use bfp_bundle::envelope::BUNDLE_VERSION;
 use bfp_bundle::image::Image;
 use bfp_bundle::label::{Label, Proof};
@@ -102,8 +102,26 @@ fn rule() -> impl Strategy<Value = Rule> {
     )
 }
 
+/// A rule as it is in a policy that names `clients`: a host without ports covers answers too. `names_clients`: what was
+/// about UDP is about answers.
+fn with_answers(rule: &mut Rule, names_clients: bool) {
+    for to in &mut rule.destinations {
+        if to.ports == PortRange::all() {
+            to.ports = PortRange::all_and_answers();
+        } else if names_clients {
+            let udp = to.ports.iter_mut().filter(|range| range.protocol == Protocol::Udp);
+            udp.for_each(|range| range.protocol = Protocol::Answer);
+            to.ports.sort();
+        }
+    }
+}
+
 pub(crate) fn policy() -> impl Strategy<Value = CheckedPolicy> {
-    (prop::collection::vec(rule(), 0..6), any::<bool>(), any::<[bool; 4]>()).prop_map(|(rules, deny, heirs)| {
+    let options = (any::<bool>(), any::<bool>(), any::<[bool; 4]>());
+    (prop::collection::vec(rule(), 0..6), options).prop_map(|(mut rules, (deny, clients, heirs))| {
+        if clients {
+            rules.iter_mut().enumerate().for_each(|(number, rule)| with_answers(rule, number % 2 == 0));
+        }
         CheckedPolicy {
             warnings: Vec::new(),
             policy: ResolvedPolicy {
@@ -131,6 +149,7 @@ pub(crate) fn policy() -> impl Strategy<Value = CheckedPolicy> {
                 kinds: (0..PATHS.len()).map(ProgramIndex).collect(),
                 unlisted: Vec::new(),
                 rules,
+                clients,
                 default: if deny { Default::Deny(Span::default()) } else { Default::Allow },
                 names: std::collections::BTreeMap::new(),
                 tests: Vec::new(),
@@ -170,7 +189,8 @@ pub(crate) fn requests(policy: &ResolvedPolicy) -> Vec<Request> {
     let mut requests = Vec::new();
     for &address in &addresses {
         for &port in &ports {
-            requests.extend(Protocol::ALL.map(|protocol| Request { address, port, protocol }));
+            let protocols = if policy.clients { &Protocol::WITH_ANSWERS[..] } else { &Protocol::ALL };
+            requests.extend(protocols.iter().map(|&protocol| Request { address, port, protocol }));
         }
     }
     requests
@@ -252,6 +272,47 @@ proptest! {
                     answer(verdict), model::answer(checked.policy(), &process, Asked::Request(request)),
                     "{:?} {:?} {:?}", verdict, process, request
                 );
+            }
+        }
+    }
+
+    /// Whatever the client's port and the server's; and where the policy does not name `clients`, as a request.
+    #[test]
+    fn an_answer_means_what_the_model_means(checked in policy()) {
+        let image = lower(&checked).expect("a small policy has an image");
+        let requests = requests(checked.policy());
+        let tcp = requests.iter().filter(|request| request.protocol == Protocol::Tcp);
+        let asked: Vec<(&Request, u16)> = tcp.flat_map(|request| [443, u16::MAX].map(|local| (request, local))).collect();
+        for (process, label) in processes(checked.policy(), &image) {
+            for (request, local) in &asked {
+                let verdict = decide_answer(&image, &label, request, *local);
+                prop_assert!(verdict.reason != Reason::Fault, "{:?} {:?}", process, request);
+                prop_assert_eq!(
+                    answer(verdict), model::answer_to_client(checked.policy(), &process, **request, *local),
+                    "{:?} {:?} {:?} at {}", verdict, process, request, local
+                );
+                if !checked.policy().clients {
+                    prop_assert_eq!(verdict, decide(&image, &label, request));
+                }
+            }
+        }
+    }
+
+    /// A `deny` of answers, or of requests to the client, leaves none.
+    #[test]
+    fn a_restriction_never_widens_what_is_answered(checked in policy(), added in rule()) {
+        let mut more = checked.clone();
+        let mut added = Rule { effect: Effect::Deny, enforcement: Enforcement::Enforced, ..added };
+        if checked.policy.clients {
+            with_answers(&mut added, true);
+        }
+        more.policy.rules.push(added);
+        let (before, after) = (lower(&checked).expect("an image"), lower(&more).expect("an image"));
+        for ((_, label), (_, label_after)) in processes(checked.policy(), &before).into_iter().zip(processes(more.policy(), &after)) {
+            for request in requests(more.policy()).iter().filter(|request| request.protocol == Protocol::Tcp) {
+                if decide_answer(&after, &label_after, request, 443).is_allowed() {
+                    prop_assert!(decide_answer(&before, &label, request, 443).is_allowed());
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 //! It follows the language reference section by section, and exists to be obviously right: `decide` over an image is
 //! compared with it. The enforcer never uses it.
 
-use bfp_bundle::request::{Address, LOOPBACK_V4, Request};
+use bfp_bundle::request::{Address, LOOPBACK_V4, Protocol, Request};
 use smallvec::SmallVec;
 
 use crate::policy::{Addresses, Default, Effect, Enforcement, PortRange, ProgramIndex, ResolvedPolicy, Rule, Subjects};
@@ -55,9 +55,53 @@ impl Answer {
 /// The verdict on a request of `process`.
 pub fn answer(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Answer {
     let Asked::Request(request) = asked else { return judge(policy, process, asked) };
-    let address = match request.address {
+    let address = judged(request.address);
+    let first = judge(policy, process, Asked::Request(Request { address, ..request }));
+    let Some(embedded) = address.behind_nat64() else { return first };
+    // A gateway sends the packets on to the IPv4 address, whose restrictions hold too. Whether the process may use the
+    // gateway is decided by the rules that cover the IPv6 address.
+    let second = Asked::Request(Request { address: Address::V4(embedded), ..request });
+    first.and(left_by_covering(policy, process, second))
+}
+
+/// The answer on a segment to the client of an accepted connection: `request` is its address and port, `local_port`
+/// the server's. It is allowed as a request or as an answer, and neither way if a rule that covers it in the other way
+/// denies it itself.
+pub fn answer_to_client(policy: &ResolvedPolicy, process: &Process, request: Request, local_port: u16) -> Answer {
+    let as_request = answer(policy, process, Asked::Request(request));
+    if !policy.clients {
+        return as_request;
+    }
+    let to_client = Request { port: local_port, protocol: Protocol::Answer, ..request };
+    let ways = [
+        as_request.and(left_by_rules_about(policy, process, to_client)),
+        answer(policy, process, Asked::Request(to_client)).and(left_by_rules_about(policy, process, request)),
+    ];
+    let allowed = ways.iter().any(|way| way.allowed);
+    Answer { allowed, audited: allowed && !ways.iter().any(|way| way.allowed && !way.audited) }
+}
+
+/// What the rules that cover a request leave of it; likewise for the address behind a NAT64 gateway.
+fn left_by_rules_about(policy: &ResolvedPolicy, process: &Process, request: Request) -> Answer {
+    let address = judged(request.address);
+    let first = left_by_covering(policy, process, Asked::Request(Request { address, ..request }));
+    let Some(embedded) = address.behind_nat64() else { return first };
+    let second = Asked::Request(Request { address: Address::V4(embedded), ..request });
+    first.and(left_by_covering(policy, process, second))
+}
+
+/// What the rules that cover a request leave of it, where no grant is needed.
+fn left_by_covering(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Answer {
+    let covering = policy.rules.iter().filter(|rule| covers(rule, asked));
+    let covering: Vec<Weighed<'_>> = covering.map(|rule| Weighed { rule, covers: true }).collect();
+    weigh(Needs::NOTHING, &covering, process)
+}
+
+/// The address that is looked up for a request.
+fn judged(address: Address) -> Address {
+    match address {
         Address::V4(0) => Address::V4(LOOPBACK_V4),
-        Address::V4(_) => request.address,
+        Address::V4(_) => address,
         Address::V6 { high, low } => match u128::from(high) << 64 | u128::from(low) {
             0 => Address::v6(1),
             bits if bits >> 32 == 0xffff => match bits as u32 {
@@ -66,15 +110,7 @@ pub fn answer(policy: &ResolvedPolicy, process: &Process, asked: Asked) -> Answe
             },
             bits => Address::v6(bits),
         },
-    };
-    let first = judge(policy, process, Asked::Request(Request { address, ..request }));
-    let Some(embedded) = address.behind_nat64() else { return first };
-    // A gateway sends the packets on to the IPv4 address, whose restrictions hold too. Whether the process may use the
-    // gateway is decided by the rules that cover the IPv6 address.
-    let second = Asked::Request(Request { address: Address::V4(embedded), ..request });
-    let covering = policy.rules.iter().filter(|rule| covers(rule, second));
-    let covering: Vec<Weighed<'_>> = covering.map(|rule| Weighed { rule, covers: true }).collect();
-    first.and(weigh(Needs::NOTHING, &covering, process))
+    }
 }
 
 /// The same for an address that is judged as it is: not mapped, not unspecified, not behind a gateway.

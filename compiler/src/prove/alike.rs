@@ -36,7 +36,7 @@ pub(super) struct Inputs {
 #[derive(PartialEq, Eq, Hash)]
 struct Surroundings {
     /// Whether more is queried there.
-    is_v4: bool,
+    is_covered: bool,
     /// The flags of its record, and the rules that it blames for an audited denial and outside of a confinement.
     record: [u32; 3],
     /// How many enforced exclusive rules cover it.
@@ -53,12 +53,12 @@ pub(super) struct Alike {
 }
 
 impl Alike {
-    /// The number of a cell's surroundings, if enough programs are queried for answers to be kept. `is_v4`: a denial
-    /// there is queried once more, as behind a gateway.
+    /// The number of a cell's surroundings, if enough programs are queried for answers to be kept. `is_covered`: a
+    /// denial there is queried once more, as behind a gateway.
     pub(super) fn surroundings(
         &mut self,
         asking: &Asking<'_>,
-        (cell, is_v4): (u32, bool),
+        (cell, is_covered): (u32, bool),
         rules: &Index,
         programs: usize,
     ) -> Option<u32> {
@@ -69,7 +69,7 @@ impl Alike {
         let exclusive = rules.common().len() - common.len();
         let record = [record.flags, record.audit_rule, record.outside_rule];
         let next = self.surroundings.len() as u32;
-        let surroundings = Surroundings { is_v4, record, exclusive, common };
+        let surroundings = Surroundings { is_covered, record, exclusive, common };
         Some(*self.surroundings.entry(surroundings).or_insert(next))
     }
 

@@ -6,14 +6,19 @@ use std::collections::HashMap;
 use bfp_bundle::image::Image;
 use bfp_bundle::label::ProgramId;
 use bfp_bundle::names::Match;
-use bfp_bundle::record::{Cell, NO_RULE, Pair, ProgramBucket};
+use bfp_bundle::record::{Cell, NO_RULE, Pair, Policy, ProgramBucket};
 use smallvec::SmallVec;
 
 use super::ProveError;
 use super::meaning::Governance;
 use crate::check::CheckedPolicy;
 use crate::lower::program_id;
-use crate::policy::{Default, Effect, Enforcement, ProgramIndex, Rule, Subjects};
+use crate::policy::{Default, Effect, Enforcement, ProgramIndex, ResolvedPolicy, Rule, Subjects};
+
+/// Checks that the tables distinguish answers if the policy does.
+pub(super) fn answers_are_distinguished(policy: &ResolvedPolicy, image: &Image) -> Result<(), ProveError> {
+    if (image.policy.flags & Policy::CLIENTS != 0) == policy.clients { Ok(()) } else { Err(ProveError::Clients) }
+}
 
 /// Checks that the executables are the policy's programs, and that the table of programs contains each once.
 pub(super) fn identities_are_right(

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use bfp_bundle::request::{LAST_PORT_KEY, port_key};
+use bfp_bundle::request::port_key;
 
 use crate::policy::{Addresses, PortRange, ResolvedPolicy};
 use crate::prove::hash::{NumberMap, of_list};
@@ -126,7 +126,7 @@ pub(super) fn classes(policy: &ResolvedPolicy) -> Classes {
     let mut of_rule: HashMap<&[PortRange], u32> = HashMap::new();
     for (number, rule) in policy.rules.iter().enumerate() {
         let number = number as u32;
-        if covers_everything(rule.covers_everything, &rule.destinations) {
+        if covers_everything(rule.covers_everything, policy.clients, &rule.destinations) {
             everywhere.push(number);
             continue;
         }
@@ -148,7 +148,7 @@ pub(super) fn classes(policy: &ResolvedPolicy) -> Classes {
     let v4 = v4.classes(&mut coverings);
     let v6 = v6.classes(&mut coverings);
     let mut ports = Rows::default();
-    let mut of_covering = Sweep::new(LAST_PORT_KEY);
+    let mut of_covering = Sweep::new(policy.last_port_key());
     for covering in coverings.iter() {
         for (rule, ranges) in covering.iter().filter_map(|claim| claims.get(*claim as usize)) {
             for range in *ranges {
@@ -163,8 +163,9 @@ pub(super) fn classes(policy: &ResolvedPolicy) -> Classes {
 }
 
 /// Whether a rule that claims to cover everything really does.
-fn covers_everything(says: bool, destinations: &[crate::policy::Destination]) -> bool {
-    let ranges = || destinations.iter().filter(|destination| destination.ports == PortRange::all());
+fn covers_everything(says: bool, answers: bool, destinations: &[crate::policy::Destination]) -> bool {
+    let all = if answers { PortRange::all_and_answers() } else { PortRange::all() };
+    let ranges = || destinations.iter().filter(|destination| destination.ports == all);
     let has = |addresses| ranges().any(|destination| destination.addresses == addresses);
     let mapped = (0xffff_0000_0000_u128, 0xffff_ffff_ffff_u128);
     // Mapped addresses are judged as IPv4, so IPv6 without them is complete.

@@ -110,15 +110,24 @@ fn caught<T: std::fmt::Debug>(
                 caught += 1;
                 assert!(!witness.process.is_empty() && !witness.asked.is_empty());
             }
-            Err(ProveError::Identity { .. } | ProveError::Record { .. } | ProveError::Name { .. }) => caught += 1,
+            Err(
+                ProveError::Identity { .. } | ProveError::Record { .. } | ProveError::Name { .. } | ProveError::Clients,
+            ) => caught += 1,
         }
     }
     caught
 }
 
 fn both_defaults() -> [CheckedPolicy; 2] {
-    [checked(POLICY), checked(&format!("{POLICY}\ndefault deny\n"))]
+    [checked(POLICY), checked(&format!("{POLICY}\n{CLIENTS}\ndefault deny\n"))]
 }
+
+/// Rules about answers, which the tables then distinguish.
+const CLIENTS: &str = r#"
+allow signer -> clients:443 from { 10.0.0.0/8, [2001:db8::/32] }
+deny "/usr/bin/tool" -> clients:22
+audit deny signer -> clients from 10.3.0.0/24
+"#;
 
 fn bits(count: usize, flags: u32) -> impl Iterator<Item = (usize, u32)> {
     (0..count).flat_map(move |at| (0..flags).map(move |bit| (at, 1 << bit)))
@@ -309,7 +318,8 @@ fn a_wrong_beginning_is_caught() {
     for policy in both_defaults() {
         let image = lower(&policy).unwrap();
         let cells = image.cells.len() as u32;
-        assert_eq!(caught(&policy, [Policy::DEFAULT_DENY], |image, flag| image.policy.flags ^= flag), 1);
+        let flags = [Policy::DEFAULT_DENY, Policy::CLIENTS];
+        assert_eq!(caught(&policy, flags, |image, flag| image.policy.flags ^= flag), 2);
         assert!(caught(&policy, 0..cells, |image, cell| image.policy.raw_cell = *cell) > 1);
         assert_eq!(caught(&policy, [cells, u32::MAX], |image, cell| image.policy.raw_cell = *cell), 2);
         // To a cell without looking at the address, to the wrong kind of node, and nowhere.

@@ -183,11 +183,13 @@ impl Job<'_> {
         let mut verdicts = 0;
         // An IPv4 address is also a place behind a gateway, where less counts: its own denials are queried alone,
         // wherever something else may deny the request here, or an audited rule report it.
+        // So is each place of a policy with `clients`, which judges an answer in two ways.
         let is_v4 = matches!(self.visit.asked, Asked::Request(Request { address: Address::V4(_), .. }));
+        let is_covered = is_v4 || asking.policy.policy().clients && self.visit.asked != Asked::Raw;
         let mut ask = |asker: &Asker| -> Result<Answer, ProveError> {
             verdicts += 1;
             let answer = asking.ask(places, asker, self.visit.asked, searched, scale)?;
-            if is_v4 && (!answer.allowed || answer.audited) {
+            if is_covered && (!answer.allowed || answer.audited) {
                 verdicts += 1;
                 asking.ask_covered(place, self.visit.place.0, asker, self.visit.asked, scale)?;
             }
@@ -201,7 +203,7 @@ impl Job<'_> {
         let cell = self.visit.place.0;
         // Behind a gateway and for raw sockets, more than this place counts.
         let is_alone = self.visit.behind.is_none() && self.visit.asked != Asked::Raw;
-        let surroundings = is_alone.then(|| alike.surroundings(asking, (cell, is_v4), place, self.programs.len()));
+        let surroundings = is_alone.then(|| alike.surroundings(asking, (cell, is_covered), place, self.programs.len()));
         for program in &self.programs {
             let inputs = surroundings.flatten().and_then(|around| Alike::inputs(asking, cell, place, around, *program));
             if let Some(answer) = inputs.as_ref().and_then(|inputs| alike.answer(inputs)) {

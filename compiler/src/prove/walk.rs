@@ -6,7 +6,6 @@
 use bfp_bundle::decide::{ADDRESS_LEVELS, PORT_LEVELS};
 use bfp_bundle::image::Image;
 use bfp_bundle::record::{FANOUT, Step};
-use bfp_bundle::request::LAST_PORT_KEY;
 
 use super::sweep::{Class, Key};
 
@@ -34,19 +33,19 @@ pub(super) fn v6(image: &Image) -> Vec<Class<u128, Option<Step>>> {
     found
 }
 
-/// Where the search for a port continues from a decided address: at a cell.
+/// Where the search for a port, up to the last key, continues from a decided address: at a cell.
 pub(super) fn ports(
     image: &Image,
-    from: Option<Step>,
+    (from, last): (Option<Step>, u32),
     walk: &mut Walk<u32>,
     found: &mut Vec<Class<u32, Option<Step>>>,
 ) {
     found.clear();
     match from {
         Some(root) => {
-            walk.leaves(root, PORT_LEVELS, Step::PORT_DONE, LAST_PORT_KEY, |step| node32(image, step), found);
+            walk.leaves(root, PORT_LEVELS, Step::PORT_DONE, last, |step| node32(image, step), found);
         }
-        None => found.push(Class { last: LAST_PORT_KEY, value: None }),
+        None => found.push(Class { last, value: None }),
     }
 }
 

@@ -4,6 +4,8 @@
 //! words never cover more than the destinations, except for addresses that are judged as others: the unspecified and
 //! the mapped ones, and 64:ff9b::/96 where it only repeats IPv4.
 
+mod clients;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,6 +15,9 @@ use bfp_bundle::request::Protocol;
 use crate::policy::{Addresses, Destination, PortRange};
 use crate::query::regions::{MAPPED, NAT64, shared_ports};
 use crate::resolve::coverage::{union, without};
+
+/// The built-in host that stands for the peers of accepted connections.
+const CLIENTS: &str = "clients";
 
 /// The DNS names of addresses.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +88,14 @@ pub struct Described {
 impl Described {
     /// `203.0.113.10:443/tcp`, as a policy would write it.
     pub fn place(&self) -> String {
+        // `clients from 10.0.0.0/8`: the ports are the server's.
+        if let Some(from) = self.addresses.strip_prefix(CLIENTS) {
+            return match self.ports.as_slice() {
+                [] => self.addresses.clone(),
+                [one] => format!("{CLIENTS}:{one}{from}"),
+                several => format!("{CLIENTS}:{{{}}}{from}", several.join(", ")),
+            };
+        }
         match self.ports.as_slice() {
             [] => self.addresses.clone(),
             [one] if one == "icmp" => format!("{}/icmp", self.addresses),
@@ -97,8 +110,15 @@ impl Described {
     }
 }
 
-/// Describes destinations, merged where they touch.
+/// Describes destinations, merged where they touch; answers to clients last.
 pub fn describe(destinations: &[Destination], names: &AddressNames) -> Vec<Described> {
+    let (requests, answers) = clients::divided(destinations);
+    let mut described = describe_requests(&requests, names);
+    described.extend(clients::describe(&answers, names));
+    described
+}
+
+fn describe_requests(destinations: &[Destination], names: &AddressNames) -> Vec<Described> {
     let of = |to: &Destination| Described {
         addresses: range(to.addresses),
         ports: if to.addresses == Addresses::Raw { Vec::new() } else { ports(&to.ports) },
@@ -112,6 +132,13 @@ pub fn describe(destinations: &[Destination], names: &AddressNames) -> Vec<Descr
 
 /// Describes destinations, one on each line; if nearly everything is covered, by the exceptions.
 pub fn lines(destinations: &[Destination], names: &AddressNames) -> Vec<String> {
+    let (requests, answers) = clients::divided(destinations);
+    let mut lines = if requests.is_empty() && !answers.is_empty() { Vec::new() } else { of_requests(&requests, names) };
+    lines.extend(clients::describe(&answers, names).iter().map(Described::text));
+    lines
+}
+
+fn of_requests(destinations: &[Destination], names: &AddressNames) -> Vec<String> {
     let tidied = tidy(destinations);
     let all = |addresses| Destination { addresses, ports: PortRange::all() };
     let everything = [Addresses::V4(0, u32::MAX), Addresses::V6(0, u128::MAX), Addresses::Raw].map(all);

@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bfp_bundle::debug::{Debug, DebugHost};
+use bfp_bundle::image::Image;
 use bfp_bundle::request::Protocol;
 use bfp_grammar::syntax::{Destinations, HostDeclaration, PortRange, Ports, Span, Spanned};
 use miette::Diagnostic;
 
 use crate::policy::Destination;
+use crate::query::regions::names_clients;
 use crate::resolve::{self, Names, PortSets, ResolveError, Source};
 
 /// Why a question about a destination has no answer.
@@ -124,6 +126,20 @@ pub fn destinations(written: &str, vocabulary: Vocabulary<'_>) -> Result<Vec<Des
     }
 }
 
+/// Checks that the tables distinguish what a question is about.
+///
+/// # Errors
+///
+/// It is about answers to clients, and the policy does not name `clients`.
+pub fn check_distinguished(written: &str, asked: &[Destination], image: &Image) -> Result<(), QuestionError> {
+    if names_clients(image) || !asked.iter().any(Destination::is_of_clients) {
+        return Ok(());
+    }
+    let reason =
+        "the policy does not name `clients`, so an answer is judged as a request to the client's address and port";
+    Err(QuestionError::Destination { written: written.to_owned(), reason: reason.to_owned() })
+}
+
 /// Checks that the policy has read every list that a question names.
 fn check_lists(asked: &Spanned<Destinations>, vocabulary: Vocabulary<'_>) -> Result<(), QuestionError> {
     match &asked.node {
@@ -132,6 +148,7 @@ fn check_lists(asked: &Spanned<Destinations>, vocabulary: Vocabulary<'_>) -> Res
             _ => Err(no_list(&file.node, vocabulary)),
         },
         Destinations::Set { elements, .. } => elements.iter().try_for_each(|element| check_lists(element, vocabulary)),
+        Destinations::Clients { from, .. } => check_lists(from, vocabulary),
         Destinations::Except { base, removed } => {
             check_lists(base, vocabulary)?;
             check_lists(removed, vocabulary)
@@ -169,7 +186,7 @@ fn narrowed(syntax: &Destinations, mut destinations: Vec<Destination>, port_sets
         | Destinations::Named { ports, .. }
         | Destinations::Ranges { ports, .. }
         | Destinations::Set { ports, .. } => ports.as_ref(),
-        Destinations::Any | Destinations::Except { .. } => None,
+        Destinations::Any | Destinations::Clients { .. } | Destinations::Except { .. } => None,
     };
     let names_none = |ports: &Ports| {
         let is_bare = |range: &Spanned<PortRange>| range.node.protocol.is_none();
@@ -177,7 +194,7 @@ fn narrowed(syntax: &Destinations, mut destinations: Vec<Destination>, port_sets
     };
     if ports.is_some_and(|ports| names_none(&port_sets.spelled_out(&ports.node))) {
         for to in &mut destinations {
-            to.ports.retain(|range| range.protocol == Protocol::Tcp);
+            to.ports.retain(|range| matches!(range.protocol, Protocol::Tcp | Protocol::Answer));
         }
     }
     destinations.retain(|to| !to.ports.is_empty());
@@ -219,6 +236,7 @@ fn needs_list(destinations: &Destinations, unknown: &BTreeSet<String>) -> bool {
         Destinations::Ranges { .. } => true,
         Destinations::Named { name, .. } => unknown.contains(&name.node),
         Destinations::Set { elements, .. } => elements.iter().any(|element| needs_list(&element.node, unknown)),
+        Destinations::Clients { from, .. } => needs_list(&from.node, unknown),
         Destinations::Except { base, removed } => needs_list(&base.node, unknown) || needs_list(&removed.node, unknown),
         Destinations::Any | Destinations::Endpoint { .. } => false,
     }

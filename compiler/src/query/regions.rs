@@ -10,8 +10,8 @@ use std::collections::{BTreeSet, HashMap};
 use bfp_bundle::decide::{self, Verdict, decide, decide_raw};
 use bfp_bundle::image::Image;
 use bfp_bundle::label::Label;
-use bfp_bundle::record::{FANOUT, Step};
-use bfp_bundle::request::{Address, LAST_PORT_KEY, LOOPBACK_V4, Protocol, Request, port_key};
+use bfp_bundle::record::{FANOUT, Policy, Step};
+use bfp_bundle::request::{Address, LAST_ANSWER_KEY, LAST_PORT_KEY, LOOPBACK_V4, Protocol, Request, port_key};
 
 use crate::policy::model::Asked;
 use crate::policy::{Addresses, Destination, PortRange};
@@ -28,6 +28,8 @@ pub struct Plane {
     // INVARIANT: sorted; raw is the last one.
     stretches: Vec<(Addresses, usize)>,
     classes: Vec<Class>,
+    /// The last key that some image distinguishes.
+    last_key: u32,
 }
 
 /// Addresses that no image distinguishes.
@@ -69,9 +71,26 @@ impl Region {
 /// The verdict on a request.
 pub fn judge(image: &Image, label: &Label, asked: Asked) -> Verdict {
     match asked {
-        Asked::Request(request) => decide(image, label, &request),
+        Asked::Request(request) => decide(image, label, &distinguished(image, request)),
         Asked::Raw => decide_raw(image, label),
     }
+}
+
+/// A port from which clients connect: the first of those that are for them (RFC 6335, 6).
+const PORT_OF_CLIENT: u16 = 49_152;
+
+/// The request by which an image judges an answer: where the policy does not name `clients`, a request to the port of
+/// some client.
+fn distinguished(image: &Image, request: Request) -> Request {
+    if request.protocol == Protocol::Answer && !names_clients(image) {
+        return Request { port: PORT_OF_CLIENT, protocol: Protocol::Tcp, ..request };
+    }
+    request
+}
+
+/// Whether an image distinguishes answers to clients.
+pub(crate) fn names_clients(image: &Image) -> bool {
+    image.policy.flags & Policy::CLIENTS != 0
 }
 
 /// The cells that decide a request: one, or two for an address behind NAT64.
@@ -84,6 +103,7 @@ pub fn cells(image: &Image, asked: Asked) -> Vec<u32> {
 /// found, which is a fault.
 pub(crate) fn places(image: &Image, asked: Asked) -> (Option<u32>, Option<Option<u32>>) {
     let Asked::Request(request) = asked else { return (Some(image.policy.raw_cell), None) };
+    let request = distinguished(image, request);
     let behind = request.address.judged().behind_nat64();
     (decide::find_cell(image, &request), behind.map(|_| decide::find_embedded_cell(image, &request)))
 }
@@ -91,7 +111,8 @@ pub(crate) fn places(image: &Image, asked: Asked) -> (Option<u32>, Option<Option
 impl Plane {
     /// Divides all requests along the edges of these images.
     pub fn of(images: &[&Image]) -> Plane {
-        let trees: Vec<Tree> = images.iter().map(|image| Tree::of(image)).collect();
+        let last_key = if images.iter().any(|image| names_clients(image)) { LAST_ANSWER_KEY } else { LAST_PORT_KEY };
+        let trees: Vec<Tree> = images.iter().map(|image| Tree::of(image, last_key)).collect();
         let mut cuts_v4 = BTreeSet::from([u32::MAX]);
         let mut cuts_v6 = BTreeSet::from([NAT64.0 - 1, NAT64.1, MAPPED.0 - 1, MAPPED.1, u128::MAX]);
         for tree in &trees {
@@ -134,13 +155,13 @@ impl Plane {
             }
         }
         stretches.push((Addresses::Raw, classes.len()));
-        classes.push(Class { ends: vec![LAST_PORT_KEY] });
-        Plane { stretches, classes }
+        classes.push(Class { ends: vec![last_key] });
+        Plane { stretches, classes, last_key }
     }
 
     /// Every region.
     pub fn regions(&self) -> Vec<Region> {
-        let all = |(addresses, class): &(Addresses, usize)| self.bands(*addresses, *class, (0, LAST_PORT_KEY));
+        let all = |(addresses, class): &(Addresses, usize)| self.bands(*addresses, *class, (0, self.last_key));
         self.stretches.iter().flat_map(all).collect()
     }
 
@@ -195,7 +216,7 @@ impl Plane {
             for range in ports {
                 let keys = (port_key(range.protocol, range.first), port_key(range.protocol, range.last));
                 // Raw sockets have no ports: one region covers them.
-                let keys = if shared == Addresses::Raw { (0, LAST_PORT_KEY) } else { keys };
+                let keys = if shared == Addresses::Raw { (0, self.last_key) } else { keys };
                 found.extend(self.bands(shared, *class, keys));
                 if shared == Addresses::Raw {
                     break;
@@ -208,6 +229,10 @@ impl Plane {
         let Some(Class { ends }) = self.classes.get(class) else { return Vec::new() };
         let mut regions = Vec::new();
         let mut from = first;
+        // No image distinguishes answers.
+        if first > self.last_key {
+            return regions;
+        }
         for (band, &end) in ends.iter().enumerate().skip(ends.partition_point(|end| *end < first)) {
             regions.push(Region { addresses, keys: (from, end.min(last)), kind: (class, band) });
             if end >= last {
@@ -284,8 +309,7 @@ fn shared(a: Addresses, b: Addresses) -> Option<Addresses> {
 }
 
 fn cut_key(key: u32) -> (Protocol, u16) {
-    let protocol = Protocol::ALL.into_iter().find(|protocol| *protocol as u32 == key >> 16).unwrap_or(Protocol::Other);
-    (protocol, key as u16)
+    (Protocol::from_number(key >> 16), key as u16)
 }
 
 /// A range of port keys, protocol by protocol.
@@ -294,7 +318,7 @@ fn port_ranges((first, last): (u32, u32)) -> Vec<PortRange> {
         let (from, to) = (port_key(protocol, 0).max(first), port_key(protocol, u16::MAX).min(last));
         (from <= to).then_some(PortRange { protocol, first: from as u16, last: to as u16 })
     };
-    Protocol::ALL.into_iter().filter_map(of).collect()
+    Protocol::WITH_ANSWERS.into_iter().filter_map(of).collect()
 }
 
 /// The leaves of an image's search trees: the last key of each, and the step that it ends in.
@@ -302,11 +326,12 @@ struct Tree<'a> {
     image: &'a Image,
     v4: Vec<(u32, u32)>,
     v6: Vec<(u128, u32)>,
+    last_key: u32,
 }
 
 impl<'a> Tree<'a> {
-    fn of(image: &'a Image) -> Tree<'a> {
-        let mut tree = Tree { image, v4: Vec::new(), v6: Vec::new() };
+    fn of(image: &'a Image, last_key: u32) -> Tree<'a> {
+        let mut tree = Tree { image, v4: Vec::new(), v6: Vec::new(), last_key };
         leaves32(image, Step(image.policy.root_v4), Step::ADDRESS_DONE, (0, u32::MAX), &mut tree.v4);
         leaves128(image, Step(image.policy.root_v6), (0, u128::MAX), &mut tree.v6);
         tree
@@ -325,8 +350,14 @@ impl<'a> Tree<'a> {
     /// The last key of each band of ports after a step.
     fn ports(&self, step: u32) -> Vec<u32> {
         let mut leaves = Vec::new();
-        leaves32(self.image, Step(step), Step::PORT_DONE, (0, LAST_PORT_KEY), &mut leaves);
-        leaves.into_iter().map(|(last, _)| last).collect()
+        let own_last = if names_clients(self.image) { LAST_ANSWER_KEY } else { LAST_PORT_KEY };
+        leaves32(self.image, Step(step), Step::PORT_DONE, (0, own_last), &mut leaves);
+        let mut ends: Vec<u32> = leaves.into_iter().map(|(last, _)| last).collect();
+        // Another image distinguishes answers, and this one judges all of them alike.
+        if own_last < self.last_key {
+            ends.push(self.last_key);
+        }
+        ends
     }
 }
 

@@ -27,9 +27,9 @@ pub(crate) fn overlaps(a: &[Destination], b: &[Destination]) -> bool {
     short.iter().any(|one| meeting(long, one.addresses).iter().any(|other| shared(&one.ports, &other.ports)))
 }
 
-/// Whether an address is covered on some port.
+/// Whether a request to an address is covered on some port.
 pub(crate) fn covers_address(of: &[Destination], address: IpAddr) -> bool {
-    of.iter().any(|destination| holds(destination.addresses, address))
+    of.iter().any(|destination| holds(destination.addresses, address) && !destination.is_of_clients())
 }
 
 /// Whether a range contains an address, as it is judged.

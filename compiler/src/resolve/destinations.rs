@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use bfp_grammar::syntax::{self, Destinations, Host, Span, Spanned};
 use miette::Diagnostic as _;
 
+use super::clients::CLIENTS;
 use super::list_source::ListSourceError;
 use super::network_list::ListFault;
 use super::resolver::{Resolver, WithinList};
@@ -36,7 +37,9 @@ impl<'a> Resolver<'a> {
                 coverage::union(&found.concat())
             }
             Destinations::Except { base, removed } => {
-                let (base, removed) = (self.destinations(base, within), self.destinations(removed, within));
+                let (base, left) = self.noting_clients(|resolver| resolver.destinations(base, within));
+                let (removed, right) = self.noting_clients(|resolver| resolver.destinations(removed, within));
+                self.refuse_clients_in_except((left, right), destinations.span);
                 let complete = !base.is_empty() && !removed.is_empty();
                 let left = coverage::without(&base, &removed);
                 if complete && left.is_empty() {
@@ -48,6 +51,7 @@ impl<'a> Resolver<'a> {
                 let ports = self.ports(ports.as_ref());
                 everywhere(self.host(host), &ports)
             }
+            Destinations::Clients { ports, from } => self.clients(ports.as_ref(), Some(from), within),
             Destinations::Named { name, ports } => self.named(name, ports.as_ref(), within),
         }
     }
@@ -64,7 +68,10 @@ impl<'a> Resolver<'a> {
                 let help = "write `raw`: it stands for every raw and packet socket".to_owned();
                 self.fail(ResolveError::RawPorts { help, span: ports.span });
             }
-            return vec![Destination { addresses: Addresses::Raw, ports: PortRange::all() }];
+            return vec![Destination { addresses: Addresses::Raw, ports: self.all_ports.clone() }];
+        }
+        if written == CLIENTS {
+            return self.clients(ports, None, within);
         }
         if let Some(addresses) = ranges::builtin(written) {
             let ports = self.ports(ports);
@@ -77,13 +84,17 @@ impl<'a> Resolver<'a> {
         let mut found = self.declared_host(declared, declaration, name.span, within);
         if let Some(ports) = ports {
             let (what, declared, span) = (format!("`{written}`"), declaration.destinations.span, ports.span);
-            if has_ports(&found) {
+            if self.has_ports(&found) {
                 let help = format!("leave them out here, or in the declaration of {what}");
                 self.fail(ResolveError::PortsTwice { what: what.clone(), help, declared, span });
             }
             self.narrow(&mut found, ports, &what);
         }
         found
+    }
+
+    fn has_ports(&self, found: &[Destination]) -> bool {
+        found.iter().any(|destination| destination.ports != self.all_ports)
     }
 
     /// The ports of a set are those of each element, which must have none.
@@ -93,7 +104,7 @@ impl<'a> Resolver<'a> {
         found: &mut [Vec<Destination>],
         ports: &'a Spanned<syntax::Ports>,
     ) {
-        let own = elements.iter().zip(&*found).find(|(_, found)| has_ports(found));
+        let own = elements.iter().zip(&*found).find(|(_, found)| self.has_ports(found));
         if let Some((element, _)) = own {
             let help = "leave them out after the set, or write them on each element".to_owned();
             let what = "an element of the set".to_owned();
@@ -121,6 +132,7 @@ impl<'a> Resolver<'a> {
     ) -> Vec<Destination> {
         self.used.insert(name);
         if let Some(known) = self.known_hosts.get(name) {
+            self.names_clients |= self.hosts_of_clients.contains(name);
             return known.clone();
         }
         if !self.enter(name, span, within) {
@@ -134,7 +146,11 @@ impl<'a> Resolver<'a> {
         });
         // A host that is declared elsewhere has its own.
         let outer = std::mem::replace(&mut self.within, list);
-        let found = self.destinations(&declaration.destinations, within);
+        let (found, names_clients) =
+            self.noting_clients(|resolver| resolver.destinations(&declaration.destinations, within));
+        if names_clients {
+            self.hosts_of_clients.insert(name);
+        }
         self.within = outer;
         self.known.lists_by_name = by_name;
         within.pop();
@@ -300,10 +316,6 @@ impl<'a> Resolver<'a> {
 
 pub(super) fn everywhere(ranges: Vec<Addresses>, ports: &[PortRange]) -> Vec<Destination> {
     ranges.into_iter().map(|addresses| Destination { addresses, ports: ports.to_vec() }).collect()
-}
-
-fn has_ports(found: &[Destination]) -> bool {
-    found.iter().any(|destination| destination.ports != PortRange::all())
 }
 
 /// Destinations that have a different name here than elsewhere.

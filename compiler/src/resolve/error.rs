@@ -156,6 +156,57 @@ pub enum ResolveError {
         #[label("already has a meaning")]
         span: Span,
     },
+    /// `clients:53/udp`
+    #[error("`clients` cannot have {protocol} ports")]
+    #[diagnostic(code(resolve::clients_protocol))]
+    ClientsProtocol {
+        /// Which.
+        protocol: &'static str,
+        /// What to write instead.
+        #[help]
+        help: &'static str,
+        /// Where.
+        #[label("not TCP")]
+        span: Span,
+    },
+    /// `clients from 10.0.0.0/8:443`
+    #[error("`from` takes the addresses of clients alone")]
+    #[diagnostic(
+        code(resolve::clients_from),
+        help(
+            "write addresses without ports; the server's ports stand behind `clients`: `clients:443 from 10.0.0.0/8`"
+        )
+    )]
+    ClientsFromPorts {
+        /// Where.
+        #[label("not addresses alone")]
+        span: Span,
+    },
+    /// `{ db, clients } except metadata`
+    #[error("`except` cannot be used with `clients`")]
+    #[diagnostic(code(resolve::clients_except))]
+    ClientsExcept {
+        /// What to write instead.
+        #[help]
+        help: &'static str,
+        /// Where.
+        #[label("has `clients` on one side of `except`")]
+        span: Span,
+    },
+    /// `only nginx -> clients`
+    #[error("`clients` cannot be exclusive")]
+    #[diagnostic(
+        code(resolve::exclusive_clients),
+        help(
+            "write `P -> only {{ D, clients }}` to confine P: whoever connects to a program is its client, and cannot be \
+             reserved for another"
+        )
+    )]
+    ExclusiveClients {
+        /// The right side.
+        #[label("whoever connects to a program")]
+        span: Span,
+    },
     /// A declaration that nothing uses.
     #[error("`{name}` is declared and never used")]
     #[diagnostic(code(resolve::unused_name), help("use it in a rule, or remove it"))]

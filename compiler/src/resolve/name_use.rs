@@ -74,6 +74,7 @@ impl<'a> Needed<'a> {
                 }
                 Destinations::Ranges { file, .. } => needed.lists.push(file.span),
                 Destinations::Set { elements, .. } => waiting.extend(elements),
+                Destinations::Clients { from, .. } => waiting.push(from),
                 Destinations::Except { base, removed } => waiting.extend([&**base, &**removed]),
                 // Once: it is then no longer there.
                 Destinations::Named { name, .. } => {
@@ -153,6 +154,7 @@ impl<'a> Search<'a> {
                 }
             }
             Destinations::Set { elements, .. } => elements.iter().for_each(|element| self.look(element, part)),
+            Destinations::Clients { from, .. } => self.look(from, part),
             Destinations::Except { base, removed } => {
                 self.look(base, part);
                 self.look(removed, part.opposite());
@@ -182,6 +184,7 @@ pub(super) fn each_name(destinations: &Spanned<Destinations>, found: &mut impl F
             1
         }
         Destinations::Set { elements, .. } => elements.iter().map(|element| each_name(element, found)).sum(),
+        Destinations::Clients { from, .. } => each_name(from, found),
         Destinations::Except { base, removed } => each_name(base, found) + each_name(removed, found),
         _ => 0,
     }

@@ -123,6 +123,10 @@ fn collect<'d>(destinations: &'d Spanned<Destinations>, found: &mut Vec<(&'d str
             elements.iter().for_each(|element| collect(element, found));
             ports
         }
+        Destinations::Clients { ports, from } => {
+            collect(from, found);
+            ports
+        }
         Destinations::Named { ports, .. }
         | Destinations::Endpoint { ports, .. }
         | Destinations::Ranges { ports, .. } => ports,
@@ -138,14 +142,15 @@ fn collect<'d>(destinations: &'d Spanned<Destinations>, found: &mut Vec<(&'d str
 impl<'a> Resolver<'a> {
     /// The ports after a host; without any, all of them.
     pub(super) fn ports(&mut self, ports: Option<&'a Spanned<syntax::Ports>>) -> Vec<PortRange> {
-        let Some(ports) = ports else { return PortRange::all() };
+        let Some(ports) = ports else { return self.all_ports.clone() };
         for range in &ports.node.ranges {
             if let PortNumbers::Named(name) = &range.node.numbers {
                 let behind = range.node.protocol.as_ref().or(ports.node.protocol.as_ref());
                 self.use_ports(name, range.span, behind);
             }
         }
-        ranges::ports(&self.declarations.ports.spelled_out(&ports.node))
+        let protocols: Vec<_> = self.all_ports.iter().map(|range| range.protocol).collect();
+        ranges::ports(&self.declarations.ports.spelled_out(&ports.node), &protocols)
     }
 
     fn use_ports(&mut self, name: &'a str, span: Span, behind: Option<&Spanned<Protocol>>) {

@@ -122,8 +122,9 @@ pub(super) fn special(address: IpAddr) -> Option<&'static str> {
 }
 
 /// A port list without a protocol covers every protocol that has ports or may have them. ICMP has none: it is covered
-/// as a whole, because a ping's port is 0. Names are replaced before.
-pub(super) fn ports(ports: &syntax::Ports) -> Vec<PortRange> {
+/// as a whole, because a ping's port is 0. Names are replaced before. `all` are the protocols of a host whose ports are
+/// `*`.
+pub(super) fn ports(ports: &syntax::Ports, all: &[Protocol]) -> Vec<PortRange> {
     let of_all = ports.protocol.as_ref().map(|protocol| protocol.node);
     let mut found = Vec::new();
     for range in &ports.ranges {
@@ -134,21 +135,25 @@ pub(super) fn ports(ports: &syntax::Ports) -> Vec<PortRange> {
             // Replaced before; one that is not declared is an error.
             PortNumbers::Named(_) => continue,
         };
-        found.extend(ports_of(own.or(of_all), numbers));
+        found.extend(ports_of(own.or(of_all), numbers, all));
     }
     if ports.ranges.is_empty() {
-        found.extend(ports_of(of_all, None));
+        found.extend(ports_of(of_all, None, all));
     }
     coverage::merge_ports(found)
 }
 
-fn ports_of(protocol: Option<syntax::Protocol>, numbers: Option<(u16, u16)>) -> impl Iterator<Item = PortRange> {
+fn ports_of(
+    protocol: Option<syntax::Protocol>,
+    numbers: Option<(u16, u16)>,
+    all: &[Protocol],
+) -> impl Iterator<Item = PortRange> {
     let protocols: &[Protocol] = match protocol {
         Some(syntax::Protocol::Tcp) => &[Protocol::Tcp],
         Some(syntax::Protocol::Udp) => &[Protocol::Udp],
         Some(syntax::Protocol::Icmp) => &[Protocol::Icmp],
         Some(syntax::Protocol::Other) => &[Protocol::Other],
-        None if numbers.is_none() => &Protocol::ALL,
+        None if numbers.is_none() => all,
         None => &[Protocol::Tcp, Protocol::Udp, Protocol::Other],
     };
     let (first, last) = numbers.unwrap_or((0, u16::MAX));

@@ -83,6 +83,12 @@ pub(super) struct Resolver<'a> {
     /// What stands for each DNS name of the declaration that is being resolved.
     pub(super) within: Option<WithinList>,
     pub(super) everything: Vec<Destination>,
+    /// The ports of a host without any.
+    pub(super) all_ports: Vec<PortRange>,
+    /// `clients` was met.
+    pub(super) names_clients: bool,
+    /// The declared hosts that contain `clients`.
+    pub(super) hosts_of_clients: BTreeSet<&'a str>,
 }
 
 impl<'a> Resolver<'a> {
@@ -103,6 +109,24 @@ impl<'a> Resolver<'a> {
             is_needed: true,
             within: None,
             everything: coverage::union(&everywhere(ranges::everything(), &PortRange::all())),
+            all_ports: PortRange::all(),
+            names_clients: false,
+            hosts_of_clients: BTreeSet::new(),
+        }
+    }
+
+    /// From here on, a host without ports covers the answers to clients there too.
+    pub(super) fn distinguish_answers(&mut self) {
+        self.all_ports = PortRange::all_and_answers();
+        self.everything = coverage::union(&everywhere(ranges::everything(), &self.all_ports));
+    }
+
+    /// From here on, a host without ports is about requests alone, as in a test.
+    pub(super) fn ask_about_requests(&mut self) {
+        if self.all_ports != PortRange::all() {
+            self.all_ports = PortRange::all();
+            self.everything = coverage::union(&everywhere(ranges::everything(), &self.all_ports));
+            self.known_hosts.clear();
         }
     }
 
@@ -162,7 +186,13 @@ impl<'a> Resolver<'a> {
             self.fail(ResolveError::ExceptEveryone { span: rule.programs.span });
         }
         let subjects = self.subjects(&rule.programs);
-        let destinations = coverage::union(&self.destinations(&rule.destinations, &mut Vec::new()));
+        let (destinations, names_clients) =
+            self.noting_clients(|resolver| resolver.destinations(&rule.destinations, &mut Vec::new()));
+        let destinations = coverage::union(&destinations);
+        if names_clients && matches!(rule.effect.node, syntax::Effect::Exclusive | syntax::Effect::ExclusiveAndConfined)
+        {
+            self.fail(ResolveError::ExclusiveClients { span: rule.destinations.span });
+        }
         let effects: &[Effect] = match rule.effect.node {
             syntax::Effect::Exclusive => &[Effect::Exclusive],
             syntax::Effect::Confined => &[Effect::Confined],

@@ -1,6 +1,8 @@
 //! Policies as text → what they resolve to, or their rendered errors.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
 
+mod clients;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;

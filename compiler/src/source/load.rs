@@ -550,6 +550,7 @@ impl<'a> Named<'a> {
             Destinations::Any | Destinations::Named { .. } | Destinations::Endpoint { .. } => {}
             Destinations::Ranges { file, .. } => self.lists.push(file),
             Destinations::Set { elements, .. } => elements.iter().for_each(|element| self.destinations(element)),
+            Destinations::Clients { from, .. } => self.destinations(from),
             Destinations::Except { base, removed } => {
                 self.destinations(base);
                 self.destinations(removed);

@@ -25,6 +25,16 @@ fn spaces_and_blank_lines() {
 }
 
 #[test]
+fn clients_and_their_addresses() {
+    check(
+        "clients",
+        "a->only{db , clients :{443}  from{10.0.0.0/8,\n[::1]/* }}\nhost c=clients from   [::1/128]\nhost d = { clients # whoever\n from # there\n e }\n"
+            .replace("/*", "")
+            .as_str(),
+    );
+}
+
+#[test]
 fn comments_stay_where_they_were() {
     check(
         "comments",

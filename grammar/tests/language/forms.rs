@@ -47,6 +47,7 @@ forms! {
     except_is_left_associative: "host a = 10.0.0.0/8 except 10.1.0.0/16 except { 10.2.0.1, b }",
     host_that_may_change: "host api = { api.example.com:443, cdn.example.com:443 } may change",
     host_within_a_list: "host s3 = { s3.eu-1.example:443, s3.example:443/tcp } within ranges(\"ip-ranges.json\", service = \"S3\",)\nhost a = b.c within ranges(\"d\") may change",
+    host_of_clients: "host web = { clients, clients:443, clients from 10.0.0.0/8, clients:{80, 443} from { * except metadata }, clients:*/tcp from corp except from }",
     ranges_of_a_provider: "host s3 = ranges(\"aws-ip-ranges.json\", service = \"S3\", region = \"eu-1\",):443/tcp except 52.0.0.1",
     source_of_a_list: "ranges \"lists/ip-ranges.json\" from \"https://ip-ranges.example.com/v1?a=b\"",
     ranges_without_filter: "host all = ranges(\"ranges.json\")",

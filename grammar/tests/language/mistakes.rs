@@ -64,6 +64,11 @@ fn mistakes() -> Vec<Mistake> {
             &["unknown_statement"; 4],
             "DENY a -> b\nblock a -> b\nPermit a -> b\nreject from a to b",
         ),
+        mistake(
+            "clients_from_nowhere",
+            &["unexpected"; 4],
+            "a -> only clients from\na -> only corp from 10.0.0.0/8\na -> only clients from clients from b\na -> only { clients from, b }",
+        ),
         mistake("no_break_space", &["unexpected"; 2], "deny\u{a0}* -> metadata\ndeny a\u{2003}-> b"),
         mistake(
             "range_of_addresses",

@@ -110,6 +110,7 @@ fn destination() -> BoxedStrategy<String> {
     let leaf = prop_oneof![
         1 => Just("*".to_owned()),
         8 => (host, ports()).prop_map(|(host, ports)| format!("{host}{ports}")),
+        1 => (ports(), ports()).prop_map(|(own, ports)| format!("clients{own} from [::1]{ports}")),
     ];
     let tree = leaf.boxed().prop_recursive(3, 24, 4, |inner| {
         bracketed(

@@ -205,6 +205,9 @@ impl Show<'_> {
                     filters.iter().map(|(key, value)| format!(" {}={}", self.text(key), self.text(value))).collect();
                 format!("Ranges {}{}{}", self.text(file), filters.concat(), self.ports(ports))
             }
+            Destinations::Clients { ports, from } => {
+                format!("Clients{}{} from {}", self.at(destinations.span), self.ports(ports), self.destinations(from))
+            }
             Destinations::Set { elements, ports } => {
                 let set: Vec<String> = elements.iter().map(|one| self.destinations(one)).collect();
                 format!("Set [{}]{}", set.join(", "), self.ports(ports))

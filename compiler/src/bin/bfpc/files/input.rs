@@ -156,7 +156,9 @@ impl Input {
             Some((files, _)) => Vocabulary::Source(files.source()),
             None => Vocabulary::Debug(&self.compiled.debug),
         };
-        Ok(question::destinations(written, vocabulary)?)
+        let asked = question::destinations(written, vocabulary)?;
+        question::check_distinguished(written, &asked, &self.compiled.image)?;
+        Ok(asked)
     }
 }
 
