@@ -12,6 +12,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "its one line on stdout is what this program is for")]
 
 mod aim;
+mod clients;
 mod configured;
 mod confined;
 mod everyone;
@@ -46,6 +47,7 @@ fn techniques() -> impl Iterator<Item = &'static Technique> {
         rerouted::TECHNIQUES,
         families::TECHNIQUES,
         passed::TECHNIQUES,
+        clients::TECHNIQUES,
         left_open::TECHNIQUES,
         ring::TECHNIQUES,
         inside::TECHNIQUES,

@@ -44,7 +44,7 @@ pub(crate) const TECHNIQUES: &[Technique] = &[
 const STRANGER: &str = "/usr/bin/stranger";
 
 /// The variable in which the second half of an attack finds its socket.
-const INHERITED: &str = "BFP_INHERITED";
+pub(crate) const INHERITED: &str = "BFP_INHERITED";
 
 /// The variable in which it finds the number that its parent has for a descriptor.
 const PARENTS: &str = "BFP_OF_THE_PARENT";
@@ -307,7 +307,7 @@ pub(crate) fn with_taken(
 }
 
 /// The far end of the connection that the attacker accepts: an unlisted program's socket with the forbidden address.
-fn connect_from_forbidden(aim: &Aim, port: u16) -> Result<OwnedFd, Refused> {
+pub(crate) fn connect_from_forbidden(aim: &Aim, port: u16) -> Result<OwnedFd, Refused> {
     while !std::path::Path::new(MEETING).exists() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
@@ -319,14 +319,14 @@ fn connect_from_forbidden(aim: &Aim, port: u16) -> Result<OwnedFd, Refused> {
 }
 
 /// The attacker listens, and reports it to the far end.
-fn accept(aim: &Aim, port: u16) -> Result<OwnedFd, Refused> {
+pub(crate) fn accept(aim: &Aim, port: u16) -> Result<OwnedFd, Refused> {
     let listener = TcpListener::bind(anywhere(aim, port)).map_err(Refused::io("bind"))?;
     std::fs::write(MEETING, "ready").map_err(Refused::io("write"))?;
     listener.accept().map(|(connection, _)| connection.into()).map_err(Refused::io("accept"))
 }
 
 /// The first half: a far end, which does something with its connection, and the attacker.
-fn with_far_end(
+pub(crate) fn with_far_end(
     name: &str,
     aim: &Aim,
     far: impl FnOnce(Aim) -> Result<(), Refused> + Send + 'static,

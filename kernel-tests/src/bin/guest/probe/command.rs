@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::errno_name::errno_name;
+use crate::serving::{self, Answer};
 use crate::traffic::{self, How, Journey};
 use crate::{raw, surroundings, tally};
 
@@ -20,6 +21,9 @@ pub(crate) enum Command {
     Hold { to: SocketAddr },
     Hammer { to: SocketAddr },
     Tally { pause: Duration, to: SocketAddr },
+    Accept { at: SocketAddr, rest: Box<Command> },
+    SelfConnect { at: SocketAddr, rest: Box<Command> },
+    Answer(Answer),
     WaitThen(Box<Command>),
     Thread(Box<Command>),
     Fork(Box<Command>),
@@ -91,6 +95,18 @@ impl Command {
             },
             "map-memory" => Command::Map(Mapped::Memory),
             "map-written-memory" => Command::Map(Mapped::WrittenMemory),
+            "accept" | "self-connect" => match rest {
+                [address, port, rest @ ..] => {
+                    let at = journey(&[address.clone(), port.clone()])?.to;
+                    let rest = Box::new(Self::parse(rest)?);
+                    if word == "accept" { Command::Accept { at, rest } } else { Command::SelfConnect { at, rest } }
+                }
+                _ => return Err(format!("`{word}` wants an address and a port")),
+            },
+            "answer" => Command::Answer(Answer::Send),
+            "answer-by-sendfile" => Command::Answer(Answer::SendFile),
+            "answer-after-connect" => Command::Answer(Answer::Reconnect(journey(rest)?.to)),
+            "answer-after-dissolving" => Command::Answer(Answer::Dissolve(journey(rest)?.to)),
             "hold-tcp" => Command::Hold { to: journey(rest)?.to },
             "hammer" => Command::Hammer { to: journey(rest)?.to },
             "tally" => match rest {
@@ -128,6 +144,20 @@ impl Command {
             Command::Hold { to } => hold(to),
             Command::Hammer { to } => hammer(to),
             Command::Tally { pause, to } => tally::run(pause, to),
+            Command::Accept { at, rest } => match serving::accept(at) {
+                Ok(()) => rest.run(),
+                Err(errno) => cannot("accept", errno),
+            },
+            Command::SelfConnect { at, rest } => match serving::connect_to_itself(at) {
+                Ok(()) => rest.run(),
+                Err(errno) => cannot("connect to itself", errno),
+            },
+            Command::Answer(how) => {
+                let status = say(serving::answer(how));
+                // The connection ends with this process, and an end can overtake what the client has not read yet.
+                wait_for_a_line();
+                status
+            }
             Command::WaitThen(rest) => {
                 println_now("ready");
                 wait_for_a_line();

@@ -11,6 +11,10 @@
 //! probe hold-tcp ADDRESS PORT     # connects, then sends one byte for each line on stdin
 //! probe times N HOW ADDRESS PORT          # the answer to the last
 //! probe sweep N HOW ADDRESS PORT          # the same to N addresses, one after the other from this
+//! probe accept ADDRESS PORT …     # prints `ready`, accepts a connection, keeps it, and does the rest
+//! probe self-connect ADDRESS PORT …       # connects a socket to itself, keeps it, and does the rest
+//! probe answer | answer-by-sendfile       # sends a byte by the kept connection
+//! probe answer-after-connect ADDRESS PORT | answer-after-dissolving ADDRESS PORT
 //! probe wait-then …               # prints `ready`, waits for a line on stdin, then does the rest
 //! probe fork … | thread …         # the rest in a forked process, or in a second thread
 //! probe spawn PATH ARG… | exec PATH ARG…
@@ -24,6 +28,7 @@
 mod command;
 mod errno_name;
 mod raw;
+mod serving;
 mod surroundings;
 mod tally;
 mod traffic;

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -23,6 +23,28 @@ pub(crate) fn fork() -> Result<Fork, Errno> {
     match unsafe { libc::fork() } {
         0 => Ok(Fork::Child),
         pid if pid > 0 => Pid::from_raw(pid).map(|child| Fork::Parent { child }).ok_or(Errno::SRCH),
+        _ => Err(last_errno()),
+    }
+}
+
+/// The descriptor under which a connection stays open in every program that the process becomes.
+const PLACE: i32 = 9;
+
+/// Keeps a connection.
+pub(crate) fn place(connection: &OwnedFd) -> Result<(), Errno> {
+    // SAFETY: the place is no descriptor that this program owns, and the new one is not closed at exec.
+    match unsafe { libc::dup2(connection.as_raw_fd(), PLACE) } {
+        PLACE => Ok(()),
+        _ => Err(last_errno()),
+    }
+}
+
+/// Another descriptor of the kept connection.
+pub(crate) fn placed() -> Result<OwnedFd, Errno> {
+    // SAFETY: a new descriptor, or an error.
+    match unsafe { libc::dup(PLACE) } {
+        // SAFETY: it is open, and nobody else's.
+        number if number >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(number) }),
         _ => Err(last_errno()),
     }
 }

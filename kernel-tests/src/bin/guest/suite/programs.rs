@@ -138,7 +138,8 @@ impl Running {
         self.answer()
     }
 
-    fn answer(&mut self) -> Result<String, String> {
+    /// The next line.
+    pub(crate) fn answer(&mut self) -> Result<String, String> {
         let mut line = String::new();
         match self.from.read_line(&mut line) {
             Ok(0) => Err("the program ended without an answer".to_owned()),

@@ -1,5 +1,6 @@
 //! What a table cannot express: when a process started, where its file came from, what became of the enforcer. Every
-//! scenario but those of [`pinned`], [`libraries`], [`lockdown`], [`names`], [`parts`] and [`units`] works on one policy,
+//! scenario but those of [`pinned`], [`libraries`], [`lockdown`], [`names`], [`parts`], [`units`] and [`clients`] works on
+//! one policy,
 //! fixtures/accept/signer-kms (the demo's): only /usr/bin/signer reaches the KMS, and it reaches nothing else.
 //!
 //! What enters: the folder with the bundles. What leaves: one check for each scenario. A scenario begins with
@@ -8,6 +9,7 @@
 mod addresses;
 mod apply;
 mod bundle;
+mod clients;
 mod events;
 pub(crate) mod host;
 mod hosts;
@@ -47,6 +49,7 @@ fn all() -> impl Iterator<Item = &'static Scenario> {
         names::SCENARIOS,
         parts::SCENARIOS,
         units::SCENARIOS,
+        clients::SCENARIOS,
     ]
     .into_iter()
     .flatten()
