@@ -149,6 +149,7 @@ impl<'a> Uses<'a> {
             Destinations::Set { elements, .. } => {
                 elements.iter().for_each(|element| self.look(element, host, rule, named));
             }
+            Destinations::Clients { from, .. } => self.look(from, host, rule, named),
             Destinations::Except { base, removed } => {
                 self.look(base, host, rule, named);
                 self.look(removed, host, rule, named);
