@@ -197,7 +197,6 @@ fn described(rule: Rule) -> Option<&'static str> {
         Rule::deny_kw => "`deny`",
         Rule::allow_kw => "`allow`",
         Rule::except_kw => "`except`",
-        Rule::from_kw => "`from`",
         Rule::children_kw => "`children`",
         Rule::change_kw => "`change`",
         Rule::allowed_kw => "`allowed`",

@@ -76,9 +76,10 @@ impl<'a> Resolver<'a> {
 
     fn addresses_of_clients(&mut self, from: &'a Spanned<Destinations>, within: &mut Vec<&'a str>) -> Vec<Addresses> {
         let found = self.destinations(from, within);
-        if found.iter().any(|destination| destination.ports != self.all_ports) {
-            self.fail(ResolveError::ClientsFromPorts { span: from.span });
-        } else if !found.is_empty() && found.iter().all(|destination| destination.addresses == Addresses::Raw) {
+        let has_ports = found.iter().any(|destination| destination.ports != self.all_ports);
+        let is_raw = found.iter().all(|destination| destination.addresses == Addresses::Raw);
+        // What has no address was reported where it stands.
+        if has_ports || is_raw && !found.is_empty() {
             self.fail(ResolveError::ClientsFromPorts { span: from.span });
         }
         found.into_iter().map(|destination| destination.addresses).collect()
