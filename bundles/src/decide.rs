@@ -752,7 +752,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_refused() {
-        let request = Request { address: Address::V4(1), port: 443, protocol: crate::request::Protocol::Tcp };
+        let request = Request { address: Address::V4(1), port: 443, protocol: Protocol::Tcp };
         assert_eq!(decide(&None_, &Label::UNLISTED, &request), Verdict::FAULT);
         assert!(!Verdict::FAULT.is_allowed());
     }
