@@ -428,6 +428,7 @@ fn in_programs(programs: &mut Spanned<Programs>, found: &mut dyn FnMut(&mut Stri
 fn in_destinations(destinations: &mut Spanned<Destinations>, found: &mut dyn FnMut(&mut String, Span)) {
     match &mut destinations.node {
         Destinations::Endpoint { host: Spanned { node: Host::Dns(name), span }, .. } => found(name, *span),
+        Destinations::Clients { from, .. } => in_destinations(from, found),
         Destinations::Set { elements, .. } => elements.iter_mut().for_each(|element| in_destinations(element, found)),
         Destinations::Except { base, removed } => {
             in_destinations(base, found);
