@@ -81,7 +81,8 @@ pub fn may_leave<B: Bytes + ?Sized, S: Sender>(packet: &B, sender: &S) -> bool {
 }
 
 // Protocols, include/uapi/linux/in.h.
-const TCP: u32 = 6;
+/// `IPPROTO_TCP`
+pub const TCP: u32 = 6;
 const UDP: u32 = 17;
 const DCCP: u32 = 33;
 const SCTP: u32 = 132;

@@ -8,6 +8,7 @@ use bfp_bundle::{
     decide::{Verdict, decide, decide_answer, decide_raw},
     event::Kind,
     label::Label,
+    packet::TCP,
     request::{Address, Protocol, Request},
 };
 
@@ -63,21 +64,40 @@ pub extern "C" fn judge_v6(label: *const Label, high: u64, low: u64, ports: u32,
     i32::from(verdict.is_allowed())
 }
 
-/// Judges the IPv4 destination of a packet. Packets are not counted unless they are dropped. The kernel's own sockets
-/// have no label, and are judged as an unlisted program.
+/// Judges the IPv4 destination of a packet as a request. Packets are not counted unless they are dropped. The kernel's
+/// own sockets have no label, and are judged as an unlisted program.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn judge_packet_v4(label: *const Label, address: u32, ports: u32, ipproto: u32) -> i32 {
-    let verdict = judge(or_unlisted(label), Address::V4(address), ports, ipproto);
-    pass(label, 0, events::mapped(address), events::about(Kind::Packet, ports, ipproto), verdict)
+pub extern "C" fn judge_packet_v4(label: *const Label, address: u32, port: u32, ipproto: u32) -> i32 {
+    let verdict = judge_request(or_unlisted(label), Address::V4(address), port, ipproto);
+    pass(label, 0, events::mapped(address), events::about(Kind::Packet, port, ipproto), verdict)
 }
 
 /// As [`judge_packet_v4`], for an IPv6 address in two halves.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn judge_packet_v6(label: *const Label, high: u64, low: u64, ports: u32, ipproto: u32) -> i32 {
-    let verdict = judge(or_unlisted(label), Address::V6 { high, low }, ports, ipproto);
-    pass(label, high, low, events::about(Kind::Packet, ports, ipproto), verdict)
+pub extern "C" fn judge_packet_v6(label: *const Label, high: u64, low: u64, port: u32, ipproto: u32) -> i32 {
+    let verdict = judge_request(or_unlisted(label), Address::V6 { high, low }, port, ipproto);
+    pass(label, high, low, events::about(Kind::Packet, port, ipproto), verdict)
+}
+
+/// Judges a packet on an accepted connection as an answer; `ports` is a [`ports`].
+///
+/// Not a part of [`judge_packet_v4`]: on Linux 6.1, the calls from the filter to the look-up of a pair take the whole
+/// stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_packet_answer_v4(label: *const Label, address: u32, ports: u32) -> i32 {
+    let verdict = judge_answer(label, Address::V4(address), ports);
+    pass(label, 0, events::mapped(address), events::about(Kind::Packet, ports, TCP | ANSWER), verdict)
+}
+
+/// As [`judge_packet_answer_v4`], for an IPv6 address in two halves.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn judge_packet_answer_v6(label: *const Label, high: u64, low: u64, ports: u32) -> i32 {
+    let verdict = judge_answer(label, Address::V6 { high, low }, ports);
+    pass(label, high, low, events::about(Kind::Packet, ports, TCP | ANSWER), verdict)
 }
 
 #[inline(always)]
@@ -125,15 +145,27 @@ fn kind_of(ipproto: u32) -> Kind {
 
 #[inline(always)]
 fn judge(label: *const Label, address: Address, ports: u32, ipproto: u32) -> Verdict {
+    if ipproto & ANSWER == 0 || ipproto & 0xffff != TCP {
+        judge_request(label, address, ports, ipproto)
+    } else {
+        judge_answer(label, address, ports)
+    }
+}
+
+#[inline(always)]
+fn judge_request(label: *const Label, address: Address, port: u32, ipproto: u32) -> Verdict {
     // SAFETY: a label in a map's memory where it is not null, as the verifier checks at every call.
     let Some(label) = (unsafe { label.as_ref() }) else { return Verdict::FAULT };
     let protocol = Protocol::from_ipproto(ipproto as u16);
     // An address has room for a port even if the protocol has none.
-    let port = if matches!(protocol, Protocol::Icmp) { 0 } else { ports as u16 };
-    let request = Request { address, port, protocol };
-    if ipproto & ANSWER == 0 || !matches!(protocol, Protocol::Tcp) {
-        decide(&Maps, label, &request)
-    } else {
-        decide_answer(&Maps, label, &request, (ports >> 16) as u16)
-    }
+    let port = if matches!(protocol, Protocol::Icmp) { 0 } else { port as u16 };
+    decide(&Maps, label, &Request { address, port, protocol })
+}
+
+#[inline(always)]
+fn judge_answer(label: *const Label, address: Address, ports: u32) -> Verdict {
+    // SAFETY: as in `judge_request`.
+    let Some(label) = (unsafe { label.as_ref() }) else { return Verdict::FAULT };
+    let request = Request { address, port: ports as u16, protocol: Protocol::Tcp };
+    decide_answer(&Maps, label, &request, (ports >> 16) as u16)
 }

@@ -6,7 +6,7 @@
 //! address translation on this host, and by connections that the kernel opens itself (MPTCP). Packet sockets do not
 //! pass here.
 
-use core::{mem::MaybeUninit, ptr};
+use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock},
@@ -42,9 +42,7 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
         if sk.is_null() {
             return PASS;
         }
-        let label = owners::of(sk.cast_const().cast());
-        let client = if owners::is_accepted(label) { sk.cast_const() } else { ptr::null() };
-        (Packet { skb }, Sender { label, is_raw: (*sk).type_ == SOCK_RAW as u32, client })
+        (Packet { skb }, Sender { label: owners::of(sk.cast_const().cast()), sk: &*sk })
     };
     if packet::may_leave(&packet, &sender) { PASS } else { DROP }
 }
@@ -83,30 +81,31 @@ impl Bytes for Packet {
 }
 
 /// The socket of a packet.
-struct Sender {
+struct Sender<'a> {
     /// Null for the kernel's own sockets.
     label: *const Label,
-    is_raw: bool,
-    /// The socket, if the kernel made it for a client that connected; otherwise null.
-    client: *const bpf_sock,
+    sk: &'a bpf_sock,
 }
 
-/// `IPPROTO_TCP`
-const TCP: u32 = 6;
-
-impl Sender {
-    /// The ports and the protocol by which a packet is judged. A segment to the client of an accepted socket is an
-    /// answer; one to anywhere else, as by address translation or a source route, is a request.
+impl Sender<'_> {
+    /// Whether a packet is an answer: a segment to the client of an accepted socket. One to anywhere else, as by address
+    /// translation or a source route, is a request.
     #[inline(always)]
-    fn judged(&self, port: u32, protocol: u32, is_client: impl FnOnce(&bpf_sock) -> bool) -> (u32, u32) {
-        // SAFETY: a socket of the kernel's where it is not null, and the verifier checks what is read of it.
-        let Some(client) = (unsafe { self.client.as_ref() }) else { return (port, protocol) };
-        let is_answer = protocol == TCP && u16::from_be(client.dst_port) == port as u16 && is_client(client);
-        if is_answer { (verdict::ports(port, client.src_port), protocol | verdict::ANSWER) } else { (port, protocol) }
+    fn answers(&self, port: u32, protocol: u32, is_client: impl FnOnce(&bpf_sock) -> bool) -> bool {
+        protocol == packet::TCP
+            && owners::is_accepted(self.label)
+            && u16::from_be(self.sk.dst_port) == port as u16
+            && is_client(self.sk)
+    }
+
+    /// Both ports of an answer.
+    #[inline(always)]
+    fn ports(&self, port: u32) -> u32 {
+        verdict::ports(port, self.sk.src_port)
     }
 }
 
-impl packet::Sender for Sender {
+impl packet::Sender for Sender<'_> {
     #[inline(always)]
     fn is_kernels_own(&self) -> bool {
         self.label.is_null()
@@ -114,7 +113,7 @@ impl packet::Sender for Sender {
 
     #[inline(always)]
     fn is_raw(&self) -> bool {
-        self.is_raw
+        self.sk.type_ == SOCK_RAW as u32
     }
 
     #[inline(always)]
@@ -124,16 +123,25 @@ impl packet::Sender for Sender {
 
     #[inline(always)]
     fn may_send_v4(&self, address: u32, port: u32, protocol: u32) -> bool {
-        let (ports, protocol) = self.judged(port, protocol, |client| u32::from_be(client.dst_ip4) == address);
-        bit(verdict::judge_packet_v4(self.label, address, ports, protocol)) != 0
+        let allowed = if self.answers(port, protocol, |sk| u32::from_be(sk.dst_ip4) == address) {
+            verdict::judge_packet_answer_v4(self.label, address, self.ports(port))
+        } else {
+            verdict::judge_packet_v4(self.label, address, port, protocol)
+        };
+        bit(allowed) != 0
     }
 
     #[inline(always)]
     fn may_send_v6(&self, high: u64, low: u64, port: u32, protocol: u32) -> bool {
-        let (ports, protocol) = self.judged(port, protocol, |client| {
-            let [a, b, c, d] = client.dst_ip6.map(|part| u64::from(u32::from_be(part)));
+        let is_client = |sk: &bpf_sock| {
+            let [a, b, c, d] = sk.dst_ip6.map(|part| u64::from(u32::from_be(part)));
             a << 32 | b == high && c << 32 | d == low
-        });
-        bit(verdict::judge_packet_v6(self.label, high, low, ports, protocol)) != 0
+        };
+        let allowed = if self.answers(port, protocol, is_client) {
+            verdict::judge_packet_answer_v6(self.label, high, low, self.ports(port))
+        } else {
+            verdict::judge_packet_v6(self.label, high, low, port, protocol)
+        };
+        bit(allowed) != 0
     }
 }
