@@ -132,8 +132,10 @@ pub enum Concern {
         help("name the clients on the left: the listener needs no grant; to confine P itself, write `P -> only D`")
     )]
     ExclusiveLoopback {
+        /// How much of the right side is loopback.
+        extent: &'static str,
         /// The right side of the rule.
-        #[label("all of it is loopback")]
+        #[label("{extent} is loopback")]
         span: Span,
     },
     /// An exclusive grant by path alone.

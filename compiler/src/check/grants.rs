@@ -61,8 +61,11 @@ fn exclusive_loopback(rule: &Rule) -> Option<Concern> {
         Addresses::Raw => false,
     };
     let is_exclusive = rule.effect == Effect::Exclusive && !rule.destinations.is_empty();
-    let all = is_exclusive && rule.destinations.iter().all(|destination| is_local(&destination.addresses));
-    all.then_some(Concern::ExclusiveLoopback { span: rule.destinations_span })
+    // One element is enough: a resolver beside the rest is every other program's resolver too.
+    let mut locals = rule.destinations.iter().map(|destination| is_local(&destination.addresses));
+    let extent = if is_exclusive && locals.clone().all(|is_local| is_local) { "all of it" } else { "a part of it" };
+    (is_exclusive && locals.any(|is_local| is_local))
+        .then_some(Concern::ExclusiveLoopback { extent, span: rule.destinations_span })
 }
 
 fn path_grant(unpinned: &[&Program], rule: &Rule) -> Option<Concern> {
