@@ -507,7 +507,7 @@ fn refresh_takes_what_may_change_and_forgets_what_is_gone_for_long() {
     place.ask(0, &["lock", "p.bfp"]);
     aged(&place, 3);
     place.zone.set("cdn.test", &[&["198.51.100.2"]]);
-    let said = place.ask(0, &["lock", "p.bfp", "--refresh"]);
+    let said = place.ask(0, &["lock", "p.bfp", "--refresh", "--keep", "7d"]);
     let line = "cdn.test  added 198.51.100.2; kept 198.51.100.1\n";
     assert_eq!(said, format!("{line}kms.test  as locked\np.bfp.lock: 2 names refreshed\n"));
     assert!(place.entry("cdn.test").contains("\n    \"198.51.100.1\",\n    \"198.51.100.2\",\n"));

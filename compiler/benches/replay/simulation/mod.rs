@@ -89,7 +89,7 @@ pub(crate) fn variants(seed: u64) -> Vec<Variant> {
     let all = History::all(seed);
     let usual = || Way { ..Way::USUAL };
     let ways = [
-        ("the default, `--keep 7d`", "blue-green", Way { keep: Duration::from_hours(7 * 24), ..usual() }),
+        ("`--keep 7d`", "blue-green", Way { keep: Duration::from_hours(7 * 24), ..usual() }),
         ("a refresh every 5 min, enforced 1 min later", "failover", Way { every: 5, roll_out: 1, ..usual() }),
         ("the name `may change`, and the resolver alone is asked", "a poisoned", Way { may_change: true, ..usual() }),
         ("without the hosts file", "blue-green", Way { has_hosts: false, ..usual() }),

@@ -65,7 +65,7 @@ pub(crate) struct LockArguments {
     #[arg(long, conflicts_with_all = ["update", "require_dnssec", "ipv4_only"])]
     pub(crate) refresh: bool,
     /// With --refresh: how long an address of a name that `may change` stays after it was last seen, such as 12h
-    #[arg(long, value_name = "AGE", default_value = "7d", requires = "refresh", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "AGE", default_value = "1d", requires = "refresh", value_parser = humantime::parse_duration)]
     pub(crate) keep: Duration,
     #[command(flatten)]
     pub(crate) settings: Settings,
