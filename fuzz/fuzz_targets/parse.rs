@@ -85,8 +85,10 @@ impl Walk<'_> {
         self.inside(programs.span);
         match &programs.node {
             Programs::Any | Programs::Named(_) => {}
-            Programs::Path { path, verity, libraries } => {
+            Programs::AnyIn(unit) => self.inside(unit.span),
+            Programs::Path { path, unit, verity, libraries } => {
                 self.inside(path.span);
+                unit.iter().for_each(|unit| self.inside(unit.span));
                 verity.iter().for_each(|pin| self.inside(pin.span));
                 for library in libraries.iter().flat_map(|libraries| &libraries.node) {
                     self.inside(library.span);

@@ -21,15 +21,8 @@ use clap::Args;
 use crate::command_error::CommandError;
 
 /// What these programs can enforce. A policy that needs more is rejected, never weakened.
-const CAPABILITIES: [Need; 7] = [
-    Need::BpfLsm,
-    Need::Verity,
-    Need::RawSockets,
-    Need::Libraries,
-    Need::WithheldGrants,
-    Need::Units,
-    Need::Clients,
-];
+const CAPABILITIES: [Need; 7] =
+    [Need::BpfLsm, Need::Verity, Need::RawSockets, Need::Libraries, Need::WithheldGrants, Need::Units, Need::Clients];
 
 /// The keys that a command trusts, and the tags of its host.
 #[derive(Args, Default)]
