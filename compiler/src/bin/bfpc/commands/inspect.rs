@@ -60,7 +60,7 @@ struct ShownBundle {
     signers: Vec<String>,
     sections: Vec<ShownSection>,
     programs: Vec<ShownProgram>,
-    rules: Vec<ShownPlace>,
+    rules: Vec<ShownRule>,
 }
 
 #[derive(Serialize)]
@@ -85,8 +85,10 @@ struct ShownLibrary {
     pins: Vec<String>,
 }
 
-#[derive(Serialize, PartialEq)]
-struct ShownPlace {
+#[derive(Serialize)]
+struct ShownRule {
+    /// Its numbers in events: `only P -> only D` has two, and a shared destination one for each of its parts.
+    numbers: Vec<usize>,
     file: String,
     line: u32,
     text: String,
@@ -156,14 +158,21 @@ fn document(contents: &Contents<'_>, verified: bool) -> ShownBundle {
     let manifest = contents.manifest;
     let need =
         |number: &u16| Need::from_number(*number).map_or_else(|| format!("number {number}"), |it| it.to_string());
-    let mut rules: Vec<ShownPlace> = Vec::new();
-    for (number, rule) in contents.debug.rules.iter().enumerate() {
+    let mut rules: Vec<ShownRule> = Vec::new();
+    for (index, rule) in contents.debug.rules.iter().enumerate() {
         let place = &rule.place;
-        let notes = contents.debug.notes_of(number).map(ShownNotes::of);
-        rules.push(ShownPlace { file: place.file.clone(), line: place.line, text: place.text.clone(), notes });
+        let is_same = |it: &&mut ShownRule| (&it.file, it.line, &it.text) == (&place.file, place.line, &place.text);
+        match rules.last_mut().filter(is_same) {
+            Some(statement) => statement.numbers.push(index + 1),
+            None => rules.push(ShownRule {
+                numbers: vec![index + 1],
+                file: place.file.clone(),
+                line: place.line,
+                text: place.text.clone(),
+                notes: contents.debug.notes_of(index).map(ShownNotes::of),
+            }),
+        }
     }
-    // `only P -> only D` is one line with two effects.
-    rules.dedup();
     ShownBundle {
         version: VERSION,
         document: "bundle",
@@ -258,9 +267,13 @@ fn human(document: &ShownBundle) -> String {
     }
     line(String::new());
     line("rules".to_owned());
-    for (number, rule) in (1..).zip(&document.rules) {
+    for rule in &document.rules {
         let notes = rule.notes.as_ref().map_or(String::new(), |notes| format!(" {}", notes.text));
-        line(format!("  {number}  {}:{}  {}{}", rule.file, rule.line, shortened(&rule.text), shortened(&notes)));
+        let numbers = match rule.numbers.as_slice() {
+            [first, .., last] => format!("{first}-{last}"),
+            numbers => numbers.iter().map(ToString::to_string).collect(),
+        };
+        line(format!("  {numbers}  {}:{}  {}{}", rule.file, rule.line, shortened(&rule.text), shortened(&notes)));
     }
     if !document.verified {
         line(STILL_UNVERIFIED.to_owned());
