@@ -111,7 +111,7 @@ def check_tables(bfpc):
 def differences(bundle, shown):
     """What the reader decodes otherwise than `bfpc inspect` shows it."""
     manifest = bundle.manifest
-    # The two rules of `only P -> only D` have one place, which is shown once.
+    # The two rules of `only P -> only D` have one place, which is shown once, with the numbers of both.
     debug = bundle.debug()
     notes = {note["rule"]: note for note in debug["notes"]}
     places = {}
@@ -119,7 +119,7 @@ def differences(bundle, shown):
         note = notes.get(number, {})
         words = {"until": "until", "owner": "owner", "ticket": "ticket", "because": "reason"}
         place = rule["place"] | {word: note[field] for word, field in words.items() if note.get(field) is not None}
-        places[tuple(place.items())] = place
+        places.setdefault(tuple(place.items()), place | {"numbers": []})["numbers"].append(number + 1)
     decoded = {
         "policy": manifest["policy"],
         "revision": manifest["revision"],
