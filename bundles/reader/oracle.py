@@ -160,7 +160,7 @@ class Rule:
         return self.effect == "deny" and covers and self.holds_for(chain)
 
     def grants(self, identity, request):
-        grants = self.effect in ("only", "confined", "allow") and not self.audited
+        grants = self.effect in ("only", "confined", "allow", "shared", "also") and not self.audited
         return grants and self.destination.covers(request) and self.is_about(identity)
 
     def grants_to_others(self, request):
