@@ -174,6 +174,9 @@ const MODULES: [&str; 15] = [
 /// The attacks' other tools, which the set-up installs: an attack whose tool is missing fails.
 const TOOLS: [&str; 3] = ["/usr/sbin/ip", "/usr/sbin/nft", "/bin/bash"];
 
+/// For jobs of a minute: a guest that hangs must not take an hour to be noticed.
+const SHORT: Duration = Duration::from_secs(900);
+
 impl Job<'_> {
     /// Whether every check passed. Each line is printed as it comes; passed checks are counted.
     fn run(&self, arguments: &Arguments, root: &Path) -> Result<bool, String> {
@@ -183,8 +186,10 @@ impl Job<'_> {
         let kernel = Kernel::find(self.series).map_err(failed)?;
         let guest = match self.boot {
             Boot::Stock => guest(arguments, root, &kernel),
-            Boot::WithoutBpf => guest(arguments, root, &kernel).lsm("landlock,lockdown,yama,integrity"),
-            Boot::Preempted => guest(arguments, root, &kernel).append("preempt=full"),
+            Boot::WithoutBpf => {
+                guest(arguments, root, &kernel).lsm("landlock,lockdown,yama,integrity").time_limit(SHORT)
+            }
+            Boot::Preempted => guest(arguments, root, &kernel).append("preempt=full").time_limit(SHORT),
         };
         let tells =
             if arguments.verbose || arguments.updates { |_: &str| true } else { |line: &str| !line.starts_with("ok ") };
