@@ -266,11 +266,7 @@ impl Reason {
 /// A table that cannot be read yields [`Verdict::FAULT`], which denies.
 #[inline(always)]
 pub fn decide<T: Tables>(tables: &T, label: &Label, request: &Request) -> Verdict {
-    let Some(number) = find_cell(tables, request) else { return Verdict::FAULT };
-    let verdict = tables.judge(label, number, Unless::Refused);
-    let Some(embedded) = request.address.judged().behind_nat64() else { return verdict };
-    let Some(number) = tables.cell_v4(embedded, request.port_key()) else { return Verdict::FAULT };
-    verdict.and(tables.judge(label, number, Unless::Covered))
+    judge_both(tables, label, request, Unless::Refused)
 }
 
 /// Decides whether the task labelled `label` may send to the client of a connection that its socket accepted: `request`
@@ -307,11 +303,17 @@ pub fn decide_answer<T: Tables>(tables: &T, label: &Label, request: &Request, lo
     if answered.is_allowed() || is_denied { answered } else { asked }
 }
 
-/// What the rules that cover a request deny themselves; likewise for the address behind a NAT64 gateway.
+/// What the rules that cover a request deny themselves.
 #[inline(always)]
 fn covered<T: Tables>(tables: &T, label: &Label, request: &Request) -> Verdict {
+    judge_both(tables, label, request, Unless::Covered)
+}
+
+/// The verdict for an address, and what the rules that cover the address behind a NAT64 gateway deny themselves.
+#[inline(always)]
+fn judge_both<T: Tables>(tables: &T, label: &Label, request: &Request, unless: Unless) -> Verdict {
     let Some(number) = find_cell(tables, request) else { return Verdict::FAULT };
-    let verdict = tables.judge(label, number, Unless::Covered);
+    let verdict = tables.judge(label, number, unless);
     let Some(embedded) = request.address.judged().behind_nat64() else { return verdict };
     let Some(number) = tables.cell_v4(embedded, request.port_key()) else { return Verdict::FAULT };
     verdict.and(tables.judge(label, number, Unless::Covered))

@@ -104,9 +104,7 @@ impl Manifest {
         let (Parameters(parameters), rest) = postcard::take_from_bytes(rest).ok()?;
         (rest.is_empty() && !parameters.is_empty()).then_some(Manifest { parameters, ..manifest })
     }
-}
 
-impl Manifest {
     /// Whether it lists a need.
     pub fn requires(&self, need: Need) -> bool {
         self.needs.contains(&(need as u16))
