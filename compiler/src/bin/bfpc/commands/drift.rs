@@ -115,9 +115,7 @@ enum Status {
 pub(crate) fn drift(arguments: &DriftArguments) -> Answer {
     let bytes = source::read_bytes(&arguments.file, MAX_BUNDLE_BYTES)?;
     if Document::of(&bytes).is_some() {
-        if !arguments.settings.is_empty() {
-            return Err(InputError::SetOfBundle { file: arguments.file.display().to_string() }.into());
-        }
+        arguments.settings.refuse_for(&arguments.file)?;
         let locked = locked_in_bundle(&bytes, arguments)?;
         // The bundle alone has no text to point into.
         let show = |findings: Findings| Failure::Input(Diagnostics::about_nothing(findings));

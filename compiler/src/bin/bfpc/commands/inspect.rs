@@ -109,7 +109,7 @@ struct Contents<'a> {
 pub(crate) fn inspect(arguments: &InspectArguments) -> Answer {
     let bytes = source::read_bytes(&arguments.file, MAX_BUNDLE_BYTES)?;
     let InputArguments { trust, threshold, audience, .. } = &arguments.input;
-    arguments.input.refuse_settings(&arguments.file)?;
+    arguments.input.settings.refuse_for(&arguments.file)?;
     if matches!(Document::of(&bytes), Some(Document::TrustSet | Document::Token)) {
         if let Some(trust) = trust {
             let (trust, audience) = (trust.clone(), audience.clone());

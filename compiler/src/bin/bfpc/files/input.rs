@@ -69,17 +69,6 @@ pub(crate) struct InputArguments {
     pub(crate) settings: Settings,
 }
 
-impl InputArguments {
-    /// A bundle was built with its values.
-    pub(crate) fn refuse_settings(&self, bundle: &Path) -> Result<(), InputError> {
-        if self.settings.is_empty() {
-            Ok(())
-        } else {
-            Err(InputError::SetOfBundle { file: bundle.display().to_string() })
-        }
-    }
-}
-
 /// Who reads the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -108,7 +97,7 @@ impl Input {
         let Some(trust) = &arguments.trust else {
             return Err(InputError::Trust { file: path.display().to_string() }.into());
         };
-        arguments.refuse_settings(path)?;
+        arguments.settings.refuse_for(path)?;
         let (threshold, audience) = (arguments.threshold, arguments.audience.clone());
         let bundle = verified(&bytes, &TrustArguments { trust: trust.to_owned(), threshold, audience })?;
         Ok(Input { compiled: compiled(&bundle)?, policy: None })

@@ -1,9 +1,12 @@
 //! `--set NAME=VALUE`: which values the parameters of a policy have.
 
+use std::path::Path;
+
 use bfp_compiler::diagnostics::findings::boxed;
 use bfp_compiler::source::parameters::{self, Values};
 use clap::Args;
 
+use super::input::InputError;
 use super::policy_files::Files;
 use crate::Failure;
 
@@ -21,8 +24,9 @@ fn setting(text: &str) -> Result<(String, String), &'static str> {
 }
 
 impl Settings {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.given.is_empty()
+    /// Rejects them beside a bundle, which was built with its values.
+    pub(crate) fn refuse_for(&self, bundle: &Path) -> Result<(), InputError> {
+        if self.given.is_empty() { Ok(()) } else { Err(InputError::SetOfBundle { file: bundle.display().to_string() }) }
     }
 
     /// The same without what a policy does not declare, as an earlier revision may not.
